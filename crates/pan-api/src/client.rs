@@ -1,0 +1,157 @@
+//! The client of the public API: bearer token, JSON, newline-delimited streams.
+
+pub use crate::lines::{Chunks, Lines};
+pub use crate::transport::Timeouts;
+use crate::transport::{Target, Transport, json};
+use crate::{ApiError, tls};
+use hyper::{Method, Uri};
+use pan_model::Code;
+use rustls_pki_types::ServerName;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// A client of one PAN. Cheap to make; connects when first asked.
+pub struct Client {
+    transport: Transport,
+    url: String,
+}
+
+impl Client {
+    /// A client for `https://HOST[:PORT]`, with the administrator's token and the PAN's CA certificate.
+    ///
+    /// # Errors
+    /// `Code::Invalid` when the URL is not one or the certificate is not PEM.
+    pub fn new(url: &str, token: Option<&str>, ca_pem: &str) -> Result<Self, ApiError> {
+        Self::with_timeouts(url, token, ca_pem, Timeouts::default())
+    }
+
+    /// As [`Client::new`], with other limits of time.
+    ///
+    /// # Errors
+    /// As [`Client::new`].
+    pub fn with_timeouts(url: &str, token: Option<&str>, ca_pem: &str, timeouts: Timeouts) -> Result<Self, ApiError> {
+        let invalid = |reason: &str| ApiError::new(Code::Invalid, format!("{url:?} is not the URL of a PAN: {reason} (expected https://HOST:PORT)"));
+        let uri: Uri = url.parse().map_err(|_| invalid("it cannot be read"))?;
+        if uri.scheme_str() != Some("https") {
+            return Err(invalid("the scheme is not https"));
+        }
+        if !matches!(uri.path(), "" | "/") {
+            return Err(invalid("it has a path"));
+        }
+        let host = uri.host().filter(|host| !host.is_empty()).ok_or_else(|| invalid("it names no host"))?;
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        let expected = ServerName::try_from(bare.to_owned()).map_err(|_| invalid("the host is neither a name nor an address"))?;
+        let config = tls::client_config(ca_pem, None).map_err(|error| ApiError::new(Code::Invalid, format!("the CA certificate for {url}: {error}")))?;
+        let target = Target {
+            authority: format!("{host}:{}", uri.port_u16().unwrap_or(443)),
+            expected,
+            tls: config,
+            bind: None,
+            token: token.map(str::to_owned),
+            timeouts,
+            label: format!("the PAN at {url}"),
+            silent: Code::Unreachable,
+        };
+        Ok(Self { transport: Transport::new(target), url: url.to_owned() })
+    }
+
+    /// Where it calls.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// GET.
+    ///
+    /// # Errors
+    /// What the API says, or `Code::Unreachable`.
+    pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ApiError> {
+        self.transport.call(Method::GET, path, None).await
+    }
+
+    /// GET of a text.
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub async fn text(&self, path: &str) -> Result<String, ApiError> {
+        let bytes = self.transport.call_bytes(Method::GET, path, None).await?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// POST; an empty answer reads as `()`.
+    ///
+    /// # Errors
+    /// As [`Client::get`]; when the connection broke the request may have been acted on.
+    pub async fn post<B: Serialize + ?Sized + Sync, T: DeserializeOwned>(&self, path: &str, body: &B) -> Result<T, ApiError> {
+        self.transport.call(Method::POST, path, Some(json(body)?)).await
+    }
+
+    /// DELETE; an empty answer reads as `()`.
+    ///
+    /// # Errors
+    /// As [`Client::post`].
+    pub async fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T, ApiError> {
+        self.transport.call(Method::DELETE, path, None).await
+    }
+
+    /// GET of newline-delimited JSON.
+    ///
+    /// # Errors
+    /// As [`Client::get`], before the first line.
+    pub async fn stream<T: DeserializeOwned>(&self, path: &str) -> Result<Lines<T>, ApiError> {
+        self.transport.open_lines(Method::GET, path, None).await
+    }
+
+    /// POST whose answer is newline-delimited JSON.
+    ///
+    /// # Errors
+    /// As [`Client::post`], before the first line.
+    pub async fn post_stream<B: Serialize + ?Sized + Sync, T: DeserializeOwned>(&self, path: &str, body: &B) -> Result<Lines<T>, ApiError> {
+        self.transport.open_lines(Method::POST, path, Some(json(body)?)).await
+    }
+
+    /// GET of bytes as they come.
+    ///
+    /// # Errors
+    /// As [`Client::get`], before the first bytes.
+    pub async fn bytes(&self, path: &str) -> Result<Chunks, ApiError> {
+        self.transport.open(Method::GET, path, None).await
+    }
+}
+
+/// Writes a name so that it stands for itself within a path or a query (RFC 3986 §2.3: all but unreserved characters escaped).
+#[must_use]
+pub fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_https_origin_is_a_url() {
+        let ca = crate::pki::Authority::create().unwrap();
+        for good in ["https://127.0.0.1:7070", "https://[::1]:7070/", "https://pan.example"] {
+            assert!(Client::new(good, None, ca.cert_pem()).is_ok(), "{good}");
+        }
+        for bad in ["", "http://127.0.0.1", "https://", "127.0.0.1:7070", "https://x/y"] {
+            assert_eq!(Client::new(bad, None, ca.cert_pem()).err().map(|error| error.code), Some(Code::Invalid), "{bad}");
+        }
+        assert!(Client::new("https://x", None, "nonsense").is_err());
+    }
+
+    #[test]
+    fn names_are_escaped() {
+        assert_eq!(escape("acme/web 1"), "acme%2Fweb%201");
+        assert_eq!(escape("web-1"), "web-1");
+    }
+}

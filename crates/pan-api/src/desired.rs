@@ -1,0 +1,179 @@
+//! What the controller wants of a host: the whole desired state, sent whole on each change.
+//!
+//! Level-triggered: a host needs only the newest. It refuses one older than it has applied ([`Generation`]).
+
+use pan_model::cluster::{FileSpec, HealthSpec, Image, StopSpec};
+use pan_model::network::Cidr;
+use pan_model::service::BackendState;
+use pan_model::{ClusterName, Epoch, Generation, HostName, Mac, PartitionName, Resources, ServerKey, ServerName, ServiceName};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+/// Everything one host should be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Desired {
+    /// [`crate::WIRE_VERSION`].
+    pub version: u16,
+    /// Orders desired states.
+    pub generation: Generation,
+    /// The host meant.
+    pub host: HostName,
+    /// All other hosts and the fabrics that reach them.
+    pub peers: Vec<Peer>,
+    /// Partition networks this host takes part in.
+    pub networks: Vec<Network>,
+    /// Servers this host should run (or should end in an orderly way).
+    pub servers: Vec<ServerOrder>,
+    /// Takeover units; empty unless the host is a director.
+    pub units: Vec<Unit>,
+}
+
+/// Another host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Peer {
+    /// Its name.
+    pub host: HostName,
+    /// Its address on `lo`.
+    pub address: IpAddr,
+    /// Its address on fabric A; absent while that fabric does not reach it.
+    pub a: Option<IpAddr>,
+    /// Its address on fabric B; absent while that fabric does not reach it.
+    pub b: Option<IpAddr>,
+}
+
+/// A partition's network on this host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Network {
+    /// The partition.
+    pub partition: PartitionName,
+    /// VXLAN network identifier.
+    pub vni: u32,
+    /// The servers' MTU.
+    pub mtu: u32,
+    /// Its subnets.
+    pub subnets: Vec<Cidr>,
+    /// The gateway's addresses, one a subnet.
+    pub gateways: Vec<IpAddr>,
+    /// The gateway's MAC.
+    pub gateway_mac: Mac,
+    /// Where every address of the network is (this host included).
+    pub entries: Vec<NetworkEntry>,
+}
+
+/// Where a MAC and its addresses are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkEntry {
+    /// The MAC.
+    pub mac: Mac,
+    /// Its addresses.
+    pub addresses: Vec<IpAddr>,
+    /// The host that has it.
+    pub host: HostName,
+    /// That host's address on the underlay.
+    pub via: IpAddr,
+    /// The epoch of the binding.
+    pub epoch: Epoch,
+}
+
+/// A server that belongs on this host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerOrder {
+    /// Which.
+    pub key: ServerKey,
+    /// Its cluster.
+    pub cluster: ClusterName,
+    /// The binding's epoch.
+    pub epoch: Epoch,
+    /// Grows when an operator asks for a restart; a running one of an older incarnation is stopped and started.
+    pub incarnation: u64,
+    /// What to do.
+    pub run: RunOrder,
+    /// Its MAC.
+    pub mac: Mac,
+    /// Its addresses, in the order of the network's subnets.
+    pub addresses: Vec<IpAddr>,
+    /// Root file system.
+    pub image: Image,
+    /// Program and arguments.
+    pub command: Vec<String>,
+    /// Environment, without the PAN_ variables.
+    pub env: BTreeMap<String, String>,
+    /// Files to place.
+    pub files: Vec<FileSpec>,
+    /// Limits.
+    pub resources: Resources,
+    /// How to stop it.
+    pub stop: StopSpec,
+    /// How to check it.
+    pub health: Option<HealthSpec>,
+    /// Local restarts before giving up.
+    pub restart_attempts: u32,
+}
+
+/// What to do with a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RunOrder {
+    /// Run it.
+    Run,
+    /// Leave a running one alone, but do not start it: something it comes after is not there yet.
+    Hold,
+    /// End it in an orderly way: signal, grace, kill. Report `Absent` when it is gone.
+    Stop,
+}
+
+/// A set of public addresses with their gateway: what moves between directors as one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unit {
+    /// The partition.
+    pub partition: PartitionName,
+    /// Its network's identifier.
+    pub vni: u32,
+    /// Whether this host answers for the unit now. Tables are kept by every director.
+    pub owner: bool,
+    /// Grows each time the owner changes.
+    pub epoch: Epoch,
+    /// Gateway addresses with their subnets, as (address, prefix length) in `subnets` order.
+    pub gateways: Vec<IpAddr>,
+    /// The gateway's MAC.
+    pub gateway_mac: Mac,
+    /// Its subnets.
+    pub subnets: Vec<Cidr>,
+    /// The public addresses of all services.
+    pub public: Vec<IpAddr>,
+    /// The services.
+    pub services: Vec<ServiceOrder>,
+}
+
+/// A service a director should serve.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceOrder {
+    /// Its name.
+    pub name: ServiceName,
+    /// Public addresses.
+    pub addresses: Vec<IpAddr>,
+    /// Public port.
+    pub port: u16,
+    /// The servers' port.
+    pub target_port: u16,
+    /// Its servers.
+    pub backends: Vec<BackendOrder>,
+}
+
+/// A server behind a service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackendOrder {
+    /// Fixed number of the server in its partition (1…): its index in the tables. Not reused while the server exists.
+    pub index: u32,
+    /// Which server.
+    pub server: ServerName,
+    /// Its addresses.
+    pub addresses: Vec<IpAddr>,
+    /// Whether it takes connections.
+    pub state: BackendState,
+    /// Its share.
+    pub weight: u32,
+    /// The binding's epoch: when it grows, connections of the older binding are dead.
+    pub epoch: Epoch,
+}

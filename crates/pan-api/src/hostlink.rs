@@ -1,0 +1,102 @@
+//! A role's standing connection to the controllers, over both fabrics at once: it presents the host, takes
+//! the newest desired state, keeps it for the day no controller answers, and delivers reports.
+//!
+//! Each controller is called on its address of either fabric, from this host's own address there, so the
+//! loss of a fabric costs nothing that has to be noticed first.
+
+mod intake;
+mod path;
+#[cfg(test)]
+mod tests;
+
+use crate::ApiError;
+use crate::desired::Desired;
+use crate::hostclient::TlsMaterial;
+use crate::report::{Hello, Report};
+use crate::tls::TlsError;
+use intake::Intake;
+use pan_model::Code;
+use pan_model::host::Role;
+use pan_model::host_config::{CONTROLLER_PORT, HostConfig};
+use path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+/// Offers that wait for the intake: one a stream would be enough, as each holds only the newest.
+const OFFERS_MAX: usize = 4;
+
+/// Why the link cannot be set up. That no controller answers is no reason: it is tried again for ever.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    /// The host's certificate cannot be used.
+    #[error("use the host's certificate to call the controllers")]
+    Tls(#[from] TlsError),
+    /// The directory for run-time state cannot be made.
+    #[error("make {}", path.display())]
+    RunDir {
+        /// The directory.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// The link. Its streams end when it is dropped.
+pub struct HostLink {
+    /// The newest desired state; at first the one kept in `run_dir` by an earlier life of this role, if any.
+    pub desired: watch::Receiver<Option<Arc<Desired>>>,
+    paths: Arc<Vec<Path>>,
+    hello: Arc<Hello>,
+    /// The path that took the latest report.
+    preferred: AtomicUsize,
+    _tasks: JoinSet<()>,
+}
+
+impl HostLink {
+    /// Starts the streams of one role of this host. Must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// [`LinkError`]: the certificate or the directory for run-time state cannot be used.
+    pub async fn start(config: &HostConfig, role: Role, hello: Hello) -> Result<Self, LinkError> {
+        Self::start_at(config, role, hello, CONTROLLER_PORT).await
+    }
+
+    async fn start_at(config: &HostConfig, role: Role, hello: Hello, port: u16) -> Result<Self, LinkError> {
+        let refused = |source| LinkError::RunDir { path: config.run_dir.clone(), source };
+        tokio::fs::create_dir_all(&config.run_dir).await.map_err(refused)?;
+        let tls = TlsMaterial::read(&config.tls)?.client_config()?;
+        let paths = Arc::new(path::all(config, &tls, port));
+        let hello = Arc::new(hello);
+        let (intake, desired) = Intake::open(config, role).await;
+        let (offers, offered) = mpsc::channel(OFFERS_MAX);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(intake.run(offered));
+        for at in 0..paths.len() {
+            tasks.spawn(path::follow(paths.clone(), at, hello.clone(), offers.clone()));
+        }
+        Ok(Self { desired, paths, hello, preferred: AtomicUsize::new(0), _tasks: tasks })
+    }
+
+    /// Delivers a report to one controller, over the way that worked last, else over the next.
+    ///
+    /// # Errors
+    /// What the last way said when none took it. The report is then lost; the next one replaces it.
+    pub async fn report(&self, report: Report) -> Result<(), ApiError> {
+        let first = self.preferred.load(Ordering::Relaxed);
+        let mut failure = ApiError::new(Code::HostUnreachable, "this host's configuration names no controller");
+        for at in (0..self.paths.len()).map(|step| (first + step) % self.paths.len()) {
+            match self.paths[at].report(&self.hello, &report).await {
+                Ok(()) => {
+                    self.preferred.store(at, Ordering::Relaxed);
+                    return Ok(());
+                }
+                Err(error) => failure = error,
+            }
+        }
+        Err(failure)
+    }
+}

@@ -1,0 +1,132 @@
+//! What becomes of an offered desired state: refused if it is not newer, else kept in a file, then published.
+
+use crate::WIRE_VERSION;
+use crate::desired::Desired;
+use pan_model::host::Role;
+use pan_model::host_config::HostConfig;
+use pan_model::{Generation, HostName};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tokio::sync::{mpsc, watch};
+
+/// Owns the newest desired state of a role.
+pub(super) struct Intake {
+    host: HostName,
+    file: PathBuf,
+    newest: watch::Sender<Option<Arc<Desired>>>,
+}
+
+/// Why an offer was not taken.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Refused {
+    #[error("format version {found}: expected {WIRE_VERSION}")]
+    Version { found: u16 },
+    #[error("it is for host {found}: expected {expected}")]
+    Host { found: HostName, expected: HostName },
+    #[error("generation {found} is older than {newest}")]
+    Older { found: Generation, newest: Generation },
+    /// The other fabric was faster.
+    #[error("generation {found} is known")]
+    Known { found: Generation },
+}
+
+impl Intake {
+    /// Takes up what an earlier life of the role kept.
+    pub(super) async fn open(config: &HostConfig, role: Role) -> (Self, watch::Receiver<Option<Arc<Desired>>>) {
+        let file = config.run_dir.join(format!("desired-{role}.json"));
+        let kept = match read(&file).await {
+            Ok(kept) => kept.filter(|kept| match admit(&config.name, None, kept) {
+                Ok(()) => true,
+                Err(refused) => {
+                    tracing::warn!(file = %file.display(), "the kept desired state is of no use: {refused}");
+                    false
+                }
+            }),
+            Err(error) => {
+                tracing::warn!(file = %file.display(), "the kept desired state cannot be read: {error}");
+                None
+            }
+        };
+        let (newest, desired) = watch::channel(kept.map(Arc::new));
+        (Self { host: config.name.clone(), file, newest }, desired)
+    }
+
+    /// Takes offers for as long as there are streams.
+    pub(super) async fn run(self, mut offers: mpsc::Receiver<Desired>) {
+        while let Some(offer) = offers.recv().await {
+            let newest = self.newest.borrow().as_ref().map(|newest| newest.generation);
+            match admit(&self.host, newest, &offer) {
+                Ok(()) => self.take(offer).await,
+                Err(Refused::Known { .. }) => {}
+                Err(refused) => tracing::warn!("a desired state was refused: {refused}"),
+            }
+        }
+    }
+
+    async fn take(&self, offer: Desired) {
+        // Kept first: what is acted on must not be forgotten by a restart. A full disk must not stop
+        // the host from following its controller, though.
+        if let Err(error) = write(&self.file, &offer).await {
+            tracing::warn!(file = %self.file.display(), "the desired state cannot be kept: {error}");
+        }
+        self.newest.send_replace(Some(Arc::new(offer)));
+    }
+}
+
+fn admit(host: &HostName, newest: Option<Generation>, offer: &Desired) -> Result<(), Refused> {
+    if offer.version != WIRE_VERSION {
+        return Err(Refused::Version { found: offer.version });
+    }
+    if offer.host != *host {
+        return Err(Refused::Host { found: offer.host.clone(), expected: host.clone() });
+    }
+    match newest {
+        Some(newest) if offer.generation < newest => Err(Refused::Older { found: offer.generation, newest }),
+        Some(newest) if offer.generation == newest => Err(Refused::Known { found: offer.generation }),
+        Some(_) | None => Ok(()),
+    }
+}
+
+async fn read(file: &Path) -> io::Result<Option<Desired>> {
+    match tokio::fs::read(file).await {
+        Ok(text) => Ok(Some(serde_json::from_slice(&text)?)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+async fn write(file: &Path, desired: &Desired) -> io::Result<()> {
+    let fresh = file.with_extension("json.new");
+    tokio::fs::write(&fresh, serde_json::to_vec(desired)?).await?;
+    tokio::fs::rename(&fresh, file).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_newer_and_ours_is_admitted() {
+        let here: HostName = "n1".parse().unwrap();
+        let at = |term, step| Generation { term, step };
+        let offer = |generation| Desired {
+            version: WIRE_VERSION,
+            generation,
+            host: here.clone(),
+            peers: Vec::new(),
+            networks: Vec::new(),
+            servers: Vec::new(),
+            units: Vec::new(),
+        };
+        assert_eq!(admit(&here, None, &offer(at(1, 1))), Ok(()));
+        assert_eq!(admit(&here, Some(at(1, 9)), &offer(at(2, 1))), Ok(()));
+        assert_eq!(admit(&here, Some(at(2, 1)), &offer(at(2, 1))), Err(Refused::Known { found: at(2, 1) }));
+        let older = admit(&here, Some(at(2, 1)), &offer(at(1, 9))).unwrap_err();
+        assert_eq!(older.to_string(), "generation 1.9 is older than 2.1");
+        let strange = Desired { version: 7, ..offer(at(3, 1)) };
+        assert_eq!(admit(&here, None, &strange).unwrap_err().to_string(), "format version 7: expected 1");
+        let foreign = Desired { host: "n2".parse().unwrap(), ..offer(at(3, 1)) };
+        assert!(matches!(admit(&here, None, &foreign), Err(Refused::Host { .. })));
+    }
+}

@@ -1,0 +1,30 @@
+//! What goes over the wire: the public API's types, the internal ones between controller and hosts, and the
+//! clients and TLS that carry them.
+//!
+//! Wire types are separate from the model's so that the model can change without breaking a release that is
+//! one older. Nothing here decides anything.
+
+pub mod client;
+pub mod cluster;
+pub mod desired;
+pub mod error;
+pub mod event;
+pub mod host;
+pub mod hostclient;
+pub mod hostlink;
+pub mod insight;
+mod lines;
+pub mod node;
+pub mod partition;
+pub mod pki;
+pub mod report;
+pub mod requests;
+pub mod server;
+pub mod service;
+pub mod tls;
+mod transport;
+
+pub use error::{ApiError, Problem};
+
+/// Format version of every internal message; an unknown one is refused with both numbers.
+pub const WIRE_VERSION: u16 = 1;

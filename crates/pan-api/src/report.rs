@@ -1,0 +1,116 @@
+//! What a host tells the controller: who it is, and what it sees.
+
+use pan_model::host::Role;
+use pan_model::{ByteSize, Cpu, Epoch, Generation, HostName, PartitionName, ServerKey, ServerName};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+/// `POST /internal/v1/hello`: a host presents itself; its certificate vouches for name and roles.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// [`crate::WIRE_VERSION`].
+    pub version: u16,
+    /// Its name.
+    pub host: HostName,
+    /// Its roles.
+    pub roles: Vec<Role>,
+    /// The program's version.
+    pub software: String,
+    /// Its address on `lo`.
+    pub address: IpAddr,
+    /// Its address on fabric A.
+    pub a: IpAddr,
+    /// Its address on fabric B.
+    pub b: IpAddr,
+    /// What it offers, if it is a node.
+    pub node: Option<Offer>,
+}
+
+/// What a node offers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Offer {
+    /// Processor time.
+    pub cpu: Cpu,
+    /// Memory.
+    pub memory: ByteSize,
+    /// Labels of its configuration.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// `POST /internal/v1/report`: what a role process on a host sees; sent on change and once a second.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// [`crate::WIRE_VERSION`].
+    pub version: u16,
+    /// The host.
+    pub host: HostName,
+    /// The role that speaks.
+    pub role: Role,
+    /// The host's boot identifier (random at boot, kept in run_dir).
+    pub boot: u64,
+    /// The newest desired state that is fully applied.
+    pub applied: Generation,
+    /// All servers on the host (node role).
+    #[serde(default)]
+    pub servers: Vec<ServerReport>,
+    /// Connections per backend (director role, owner of the unit).
+    #[serde(default)]
+    pub connections: Vec<ConnectionCount>,
+    /// Things that went wrong and are being tried again, for people.
+    #[serde(default)]
+    pub problems: Vec<String>,
+}
+
+/// One server as its node sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerReport {
+    /// Which.
+    pub key: ServerKey,
+    /// The epoch it runs with.
+    pub epoch: Epoch,
+    /// The incarnation it runs as.
+    pub incarnation: u64,
+    /// What it is doing.
+    pub phase: Phase,
+    /// PAN_INSTANCE of the running process.
+    pub instance: Option<String>,
+    /// Automatic restarts so far under this epoch.
+    pub restarts: u64,
+    /// What the phase is about.
+    pub message: Option<String>,
+    /// Steps of its latest start, for timelines: (name, wall clock in microseconds since 1970).
+    #[serde(default)]
+    pub steps: Vec<(String, i64)>,
+}
+
+/// What a server on a node is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// Being made, or running and not yet healthy.
+    Starting,
+    /// Running and healthy.
+    Healthy,
+    /// Running, was healthy, is not now.
+    Unhealthy,
+    /// Asked to stop, not gone yet.
+    Stopping,
+    /// Between two local restarts.
+    Restarting,
+    /// Local restarts are used up; not running.
+    Failed,
+    /// Not running and nothing of it is left. Reported once after a stop, for as long as it is in the desired state.
+    Absent,
+}
+
+/// Live connections of a backend.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConnectionCount {
+    /// The partition.
+    pub partition: PartitionName,
+    /// The server.
+    pub server: ServerName,
+    /// Connections that may still carry requests.
+    pub connections: u64,
+}

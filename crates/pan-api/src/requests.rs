@@ -1,0 +1,137 @@
+//! Bodies of the API's requests and the answers that are not objects.
+
+use crate::ApiError;
+use pan_model::{HostName, PartitionName};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// `POST /v1/apply`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Apply {
+    /// YAML texts, each with any number of documents.
+    pub files: Vec<File>,
+    /// Check everything, change nothing.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// A text and the name errors call it by.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct File {
+    /// Name for errors.
+    pub name: String,
+    /// YAML.
+    pub text: String,
+}
+
+/// What became of one document.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Applied {
+    /// Its kind, lower case.
+    pub kind: String,
+    /// Its partition.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partition: Option<PartitionName>,
+    /// Its name.
+    pub name: String,
+    /// What happened.
+    pub result: ApplyResult,
+    /// Why not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<ApiError>,
+}
+
+/// What happened to a document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ApplyResult {
+    /// It is new.
+    Created,
+    /// It is different now.
+    Changed,
+    /// It was so already.
+    Unchanged,
+    /// It was refused, and with it all others of the same apply.
+    Refused,
+}
+
+/// `POST /v1/partitions/P/clusters/C/scale`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Scale {
+    /// Servers wanted.
+    pub servers: u32,
+}
+
+/// `POST /v1/partitions/P/servers/S/failover` and `…/migrate`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MoveTo {
+    /// The node to move to; chosen by the planner when absent.
+    #[serde(default)]
+    pub to: Option<HostName>,
+}
+
+/// `POST /v1/nodes/N/label`; `None` removes a label.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Labels {
+    /// The labels to change.
+    pub labels: BTreeMap<String, Option<String>>,
+}
+
+/// `POST /v1/whatif`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct WhatIfRequest {
+    /// Hosts that fail.
+    #[serde(default)]
+    pub fail: Vec<HostName>,
+    /// A node that joins, `name=…,cpu=…,memory=…[,LABEL=VALUE…]`.
+    #[serde(default)]
+    pub add_node: Option<String>,
+}
+
+/// `POST /v1/partitions/P/servers/S/exec`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Exec {
+    /// Program and arguments.
+    pub command: Vec<String>,
+    /// Its whole standard input, base64.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stdin: Option<String>,
+}
+
+/// One line of the answer to an exec.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ExecFrame {
+    /// Standard output, base64.
+    Stdout(String),
+    /// Standard error, base64.
+    Stderr(String),
+    /// It ended with this status (128 + signal number when killed).
+    Exit(i32),
+}
+
+/// `GET /v1/version`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Version {
+    /// The program's version.
+    pub software: String,
+    /// The version of this interface, the first part of its paths.
+    pub api: String,
+    /// [`crate::WIRE_VERSION`].
+    pub wire: u16,
+}
+
+/// `GET /healthz`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Health {
+    /// Always true: a controller that is not well does not answer.
+    pub ok: bool,
+}

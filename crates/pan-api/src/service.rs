@@ -1,0 +1,60 @@
+//! Service as the API shows it.
+
+use pan_model::service::BackendState;
+use pan_model::{PartitionName, ServerName, ServiceName, ServiceSpec};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
+
+/// A service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Service {
+    /// Its partition.
+    pub partition: PartitionName,
+    /// Its name.
+    pub name: ServiceName,
+    /// Its first public address.
+    pub address: IpAddr,
+    /// All its public addresses.
+    pub addresses: Vec<IpAddr>,
+    /// Its public port.
+    pub port: u16,
+    /// The director that owns the address (PAN roles only).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub director: Option<String>,
+    /// The servers behind it.
+    pub backends: Vec<Backend>,
+    /// `ready` when every director's tables hold every healthy backend and there is at least one.
+    pub state: ServiceState,
+    /// In a laboratory: the address to use from the machine's own shell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reach: Option<IpAddr>,
+    /// What was asked for.
+    pub spec: ServiceSpec,
+}
+
+/// A server behind a service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Backend {
+    /// The server.
+    pub server: ServerName,
+    /// Whether it takes connections.
+    pub state: BackendState,
+    /// Its share.
+    pub weight: u32,
+    /// Connections it has now.
+    pub connections: u64,
+}
+
+/// State of a service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ServiceState {
+    /// Connections are answered and the tables are up to date.
+    Ready,
+    /// The directors' tables lag behind.
+    Progressing,
+    /// No backend is up.
+    Down,
+}

@@ -1,0 +1,239 @@
+//! HTTP/1.1 over TLS over TCP: what both clients share. One idle connection is kept and used again.
+
+use crate::ApiError;
+use crate::lines::{Chunks, Lines};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
+use hyper::{Method, Request, Response};
+use hyper_util::rt::TokioIo;
+use pan_model::Code;
+use rustls_pki_types::ServerName;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::net::{TcpSocket, TcpStream};
+use tokio_rustls::TlsConnector;
+
+/// Largest answer that is read whole: several times a PAN of ten thousand servers.
+const ANSWER_MAX: usize = 256 << 20;
+
+/// How long things may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Timeouts {
+    /// Until a connection is there, TLS included.
+    pub connect: Duration,
+    /// From a request to the end of its answer; for a stream to its first bytes.
+    pub request: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self { connect: Duration::from_secs(5), request: Duration::from_secs(60) }
+    }
+}
+
+/// Whom to call and how.
+#[derive(Clone)]
+pub(crate) struct Target {
+    /// `HOST:PORT`, resolved at each connection.
+    pub(crate) authority: String,
+    /// The name or address that the certificate must carry.
+    pub(crate) expected: ServerName<'static>,
+    pub(crate) tls: Arc<rustls::ClientConfig>,
+    /// The local address to call from.
+    pub(crate) bind: Option<IpAddr>,
+    pub(crate) token: Option<String>,
+    pub(crate) timeouts: Timeouts,
+    /// What stands in errors.
+    pub(crate) label: String,
+    /// The code of an error when it does not answer.
+    pub(crate) silent: Code,
+}
+
+type Sender = SendRequest<Full<Bytes>>;
+
+pub(crate) struct Transport {
+    target: Target,
+    idle: Mutex<Option<Sender>>,
+}
+
+/// An answer whose body has not been read.
+struct Answer {
+    response: Response<Incoming>,
+    sender: Sender,
+}
+
+impl Transport {
+    pub(crate) const fn new(target: Target) -> Self {
+        Self { target, idle: Mutex::new(None) }
+    }
+
+    /// A request and its whole answer; an empty answer reads as JSON `null`.
+    pub(crate) async fn call<T: DeserializeOwned>(&self, method: Method, path: &str, body: Option<Bytes>) -> Result<T, ApiError> {
+        let bytes = self.call_bytes(method, path, body).await?;
+        let text: &[u8] = if bytes.is_empty() { b"null" } else { &bytes };
+        serde_json::from_slice(text).map_err(|error| {
+            ApiError::new(Code::Internal, format!("{} answered {path} with something else than expected: {error}", self.target.label))
+        })
+    }
+
+    pub(crate) async fn call_bytes(&self, method: Method, path: &str, body: Option<Bytes>) -> Result<Bytes, ApiError> {
+        let whole = async {
+            let Answer { response, sender } = self.send(method, path, body).await?;
+            let status = response.status();
+            let bytes = self.read_all(response).await?;
+            self.keep(sender);
+            if status.is_success() { Ok(bytes) } else { Err(self.refusal(status.as_u16(), &bytes)) }
+        };
+        tokio::time::timeout(self.target.timeouts.request, whole).await.unwrap_or_else(|_| Err(self.slow(path)))
+    }
+
+    /// A request whose answer is a stream, on a connection of its own.
+    pub(crate) async fn open(&self, method: Method, path: &str, body: Option<Bytes>) -> Result<Chunks, ApiError> {
+        let first = async {
+            let Answer { response, sender } = self.send(method, path, body).await?;
+            let status = response.status();
+            if status.is_success() {
+                return Ok(Chunks::new(response.into_body(), sender, self.target.label.clone(), self.target.silent));
+            }
+            let bytes = self.read_all(response).await?;
+            Err(self.refusal(status.as_u16(), &bytes))
+        };
+        tokio::time::timeout(self.target.timeouts.request, first).await.unwrap_or_else(|_| Err(self.slow(path)))
+    }
+
+    pub(crate) async fn open_lines<T: DeserializeOwned>(&self, method: Method, path: &str, body: Option<Bytes>) -> Result<Lines<T>, ApiError> {
+        Ok(Lines::new(self.open(method, path, body).await?))
+    }
+
+    /// Sends on the idle connection if there is one, else on a new one. A request that fails on a kept
+    /// connection is repeated once when it was not sent, or when repeating cannot matter.
+    async fn send(&self, method: Method, path: &str, body: Option<Bytes>) -> Result<Answer, ApiError> {
+        let kept = self.idle.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(mut sender) = kept.filter(|sender| !sender.is_closed())
+            && sender.ready().await.is_ok()
+        {
+            let request = self.request(&method, path, body.clone())?;
+            match sender.try_send_request(request).await {
+                Ok(response) => return Ok(Answer { response, sender }),
+                Err(failed) if failed.message().is_none() && method != Method::GET => return Err(self.broken(path, failed.error())),
+                Err(_) => {}
+            }
+        }
+        let mut sender = self.connect().await?;
+        let request = self.request(&method, path, body)?;
+        let response = sender.send_request(request).await.map_err(|error| self.broken(path, &error))?;
+        Ok(Answer { response, sender })
+    }
+
+    fn request(&self, method: &Method, path: &str, body: Option<Bytes>) -> Result<Request<Full<Bytes>>, ApiError> {
+        let bad = |error: String| ApiError::new(Code::Invalid, format!("cannot ask for {path}: {error}"));
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(HOST, &self.target.authority)
+            .header(ACCEPT, "application/json")
+            .header(CONTENT_TYPE, "application/json")
+            .body(Full::new(body.unwrap_or_default()))
+            .map_err(|error| bad(error.to_string()))?;
+        if let Some(token) = &self.target.token {
+            let mut value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| {
+                ApiError::new(Code::Unauthenticated, "the token has characters that no token has: is PAN_TOKEN right?")
+            })?;
+            value.set_sensitive(true);
+            request.headers_mut().insert(AUTHORIZATION, value);
+        }
+        Ok(request)
+    }
+
+    async fn connect(&self) -> Result<Sender, ApiError> {
+        let connecting = async {
+            let tcp = self.connect_tcp().await.map_err(|error| self.unreachable(&error.to_string()))?;
+            let _ = tcp.set_nodelay(true);
+            let connector = TlsConnector::from(self.target.tls.clone());
+            let stream = connector.connect(self.target.expected.clone(), tcp).await.map_err(|error| self.unreachable(&format!("TLS: {error}")))?;
+            let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(|error| self.unreachable(&error.to_string()))?;
+            tokio::spawn(async move {
+                // Its failure reaches whoever waits for an answer; there is nobody else to tell.
+                let _ = connection.await;
+            });
+            Ok(sender)
+        };
+        let limit = self.target.timeouts.connect;
+        tokio::time::timeout(limit, connecting)
+            .await
+            .unwrap_or_else(|_| Err(self.unreachable(&format!("no connection within {} ms", limit.as_millis()))))
+    }
+
+    async fn connect_tcp(&self) -> std::io::Result<TcpStream> {
+        let mut last = std::io::Error::new(std::io::ErrorKind::NotFound, "the name has no address");
+        for address in tokio::net::lookup_host(&self.target.authority).await? {
+            match self.connect_address(address).await {
+                Ok(stream) => return Ok(stream),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    async fn connect_address(&self, address: SocketAddr) -> std::io::Result<TcpStream> {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        if let Some(local) = self.target.bind {
+            socket.bind(SocketAddr::new(local, 0))?;
+        }
+        socket.connect(address).await
+    }
+
+    async fn read_all(&self, response: Response<Incoming>) -> Result<Bytes, ApiError> {
+        let body = Limited::new(response.into_body(), ANSWER_MAX).collect().await;
+        let body = body.map_err(|error| ApiError::new(self.target.silent, format!("{} broke off its answer: {error}", self.target.label)))?;
+        Ok(body.to_bytes())
+    }
+
+    fn keep(&self, sender: Sender) {
+        *self.idle.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
+    }
+
+    fn refusal(&self, status: u16, body: &[u8]) -> ApiError {
+        serde_json::from_slice(body).unwrap_or_else(|_| {
+            let code = match status {
+                401 => Code::Unauthenticated,
+                403 => Code::Denied,
+                404 => Code::NotFound,
+                400 | 405 | 413 | 415 | 422 => Code::Invalid,
+                _ => Code::Internal,
+            };
+            let text = String::from_utf8_lossy(&body[..body.len().min(500)]).trim().to_owned();
+            ApiError::new(code, format!("{} answered HTTP {status} {text}", self.target.label))
+        })
+    }
+
+    fn unreachable(&self, reason: &str) -> ApiError {
+        let label = &self.target.label;
+        let todo = if self.target.silent == Code::Unreachable {
+            "; is the PAN up (`pan lab hosts`), is it the right one (`pan context show`)?"
+        } else {
+            ""
+        };
+        ApiError::new(self.target.silent, format!("cannot reach {label}: {reason}{todo}"))
+    }
+
+    fn broken(&self, path: &str, error: &hyper::Error) -> ApiError {
+        ApiError::new(self.target.silent, format!("{} did not answer {path}: {error}; whether it acted on it is not known", self.target.label))
+    }
+
+    fn slow(&self, path: &str) -> ApiError {
+        let limit = self.target.timeouts.request;
+        ApiError::new(self.target.silent, format!("{} did not answer {path} within {} s", self.target.label, limit.as_secs()))
+    }
+}
+
+/// The JSON of a request's body.
+pub(crate) fn json<B: Serialize + ?Sized>(body: &B) -> Result<Bytes, ApiError> {
+    serde_json::to_vec(body).map(Bytes::from).map_err(|error| ApiError::new(Code::Internal, format!("cannot write the request: {error}")))
+}

@@ -1,0 +1,218 @@
+//! From the table of routes to a router: who asks, may they, is the request well formed; then the handler.
+
+use super::answer;
+use super::call::{Call, Input};
+use super::route::{Access, Method, Route, table};
+use super::scope::DomainKey;
+use crate::auth::{self, AdminToken};
+use crate::handle::Handle;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{FromRequestParts, Query, RawPathParams, Request};
+use axum::response::Response;
+use axum::routing::{MethodFilter, MethodRouter};
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+use hyper::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
+use hyper::http::request::Parts;
+use hyper::{HeaderMap, StatusCode};
+use pan_api::ApiError;
+use pan_api::tls::PeerIdentity;
+use pan_model::Code;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+
+/// Largest request body: some ten thousand objects in one apply.
+pub const BODY_MAX: usize = 4 << 20;
+/// How far an oversized body is read and thrown away, so that its sender gets to read the refusal.
+const BODY_DISCARDED_MAX: usize = 4 * BODY_MAX;
+/// How long a request may take until its answer begins, its body included.
+const REQUEST_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// What all handlers share.
+pub struct App {
+    /// The controller's loop.
+    pub handle: Handle,
+    /// The administrator's token.
+    pub token: AdminToken,
+    /// Names of failure domains.
+    pub domains: DomainKey,
+    /// How to call the agents of nodes.
+    pub agents: Arc<rustls::ClientConfig>,
+    /// Questions to the planner that may run at the same time: they take a processor each.
+    pub questions: Semaphore,
+}
+
+/// Who is at the other end of the connection, if it showed a certificate.
+#[derive(Debug, Clone)]
+pub struct Peer(pub Option<PeerIdentity>);
+
+/// A refusal with a status of HTTP's own where there is one.
+struct Refusal(StatusCode, ApiError);
+
+impl From<ApiError> for Refusal {
+    fn from(error: ApiError) -> Self {
+        Self(StatusCode::from_u16(error.status()).expect("the statuses of errors are valid"), error)
+    }
+}
+
+impl Refusal {
+    fn invalid(status: StatusCode, message: impl Into<String>) -> Self {
+        Self(status, ApiError::new(Code::Invalid, message))
+    }
+}
+
+/// The router of all routes.
+pub fn router(app: Arc<App>) -> Router {
+    let mut paths: BTreeMap<&str, Vec<Route>> = BTreeMap::new();
+    for route in table() {
+        paths.entry(route.path).or_default().push(route);
+    }
+    let mut router = Router::new();
+    for (path, routes) in paths {
+        router = router.route(path, methods(&app, routes));
+    }
+    router.fallback(move |request: Request| async move { answered(Err(unknown(&app, &request))) })
+}
+
+/// The routes of one path.
+fn methods(app: &Arc<App>, routes: Vec<Route>) -> MethodRouter {
+    let mut methods = MethodRouter::new();
+    for route in routes.clone() {
+        let app = app.clone();
+        let filter = match route.method {
+            Method::Get => MethodFilter::GET,
+            Method::Post => MethodFilter::POST,
+            Method::Delete => MethodFilter::DELETE,
+        };
+        methods = methods.on(filter, move |request: Request| async move { answered(serve(&app, &route, request).await) });
+    }
+    let app = app.clone();
+    methods.fallback(move |request: Request| async move { wrong_method(&app, &routes, &request) })
+}
+
+fn answered(result: Result<Response, Refusal>) -> Response {
+    result.unwrap_or_else(|Refusal(status, error)| answer::error_as(status, &error))
+}
+
+async fn serve(app: &Arc<App>, route: &Route, request: Request) -> Result<Response, Refusal> {
+    let (mut parts, body) = request.into_parts();
+    let app = app.clone();
+    let running = match route.access {
+        Access::Open(run) => run(Call { who: (), input: input(route, &mut parts, body).await?, app }),
+        Access::Role(verb, noun, run) => {
+            let who = app.token.principal(&parts.headers)?;
+            auth::permit(&who, verb, noun)?;
+            run(Call { who, input: input(route, &mut parts, body).await?, app })
+        }
+        Access::Host(run) => {
+            let who = host(&parts.extensions)?;
+            run(Call { who, input: input(route, &mut parts, body).await?, app })
+        }
+    };
+    let late = || {
+        let text = format!("no answer within {} s; a change that was asked for may still be made", REQUEST_TIME_MAX.as_secs());
+        ApiError::new(Code::TimedOut, text)
+    };
+    Ok(tokio::time::timeout(REQUEST_TIME_MAX, running).await.map_err(|_| late())??)
+}
+
+fn host(extensions: &hyper::http::Extensions) -> Result<PeerIdentity, ApiError> {
+    let peer = extensions.get::<Peer>().and_then(|peer| peer.0.clone());
+    peer.ok_or_else(|| ApiError::new(Code::Unauthenticated, "this is for hosts: expected a certificate of the PAN"))
+}
+
+async fn input(route: &Route, parts: &mut Parts, body: Body) -> Result<Input, Refusal> {
+    let bad = |text: String| Refusal::invalid(StatusCode::BAD_REQUEST, text);
+    let path = RawPathParams::from_request_parts(parts, &()).await.map_err(|error| bad(format!("the path cannot be read: {error}")))?;
+    let path = path.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    let query = query(route, parts).map_err(bad)?;
+    let reading = tokio::time::timeout(REQUEST_TIME_MAX, read(&parts.headers, body)).await;
+    let slow = |_| Refusal(StatusCode::REQUEST_TIMEOUT, ApiError::new(Code::TimedOut, "the request body did not arrive in time"));
+    let body = reading.map_err(slow)??;
+    let empty = [&b""[..], b"{}", b"null"].contains(&body.trim_ascii());
+    if route.takes.is_none() && !empty {
+        return Err(bad("expected no request body".into()));
+    }
+    if route.takes.is_some() && !body.is_empty() {
+        check_media(&parts.headers)?;
+    }
+    Ok(Input { path, query, body })
+}
+
+fn query(route: &Route, parts: &Parts) -> Result<BTreeMap<String, String>, String> {
+    let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri).map_err(|error| format!("the query cannot be read: {error}"))?;
+    let mut query = BTreeMap::new();
+    for (name, value) in pairs {
+        if !route.query.iter().any(|param| param.name == name) {
+            let known: Vec<&str> = route.query.iter().map(|param| param.name).collect();
+            let known = if known.is_empty() { "none".into() } else { known.join(", ") };
+            return Err(format!("unknown query parameter {name:?}: expected {known}"));
+        }
+        if query.insert(name.clone(), value).is_some() {
+            return Err(format!("query parameter {name:?} is given twice"));
+        }
+    }
+    Ok(query)
+}
+
+fn check_media(headers: &HeaderMap) -> Result<(), Refusal> {
+    let given = headers.get(CONTENT_TYPE).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()).unwrap_or_default();
+    let essence = given.split(';').next().unwrap_or_default().trim();
+    if essence.eq_ignore_ascii_case(answer::JSON) {
+        return Ok(());
+    }
+    let text = format!("the request body is {essence:?}: expected Content-Type: {}", answer::JSON);
+    Err(Refusal::invalid(StatusCode::UNSUPPORTED_MEDIA_TYPE, text))
+}
+
+async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, Refusal> {
+    let broken = |error: axum::Error| Refusal::invalid(StatusCode::BAD_REQUEST, format!("the request body broke off: {error}"));
+    let declared = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok()).unwrap_or(0);
+    let mut body = body.into_data_stream();
+    let (mut bytes, mut seen) = (BytesMut::new(), 0);
+    while declared <= BODY_DISCARDED_MAX && seen <= BODY_DISCARDED_MAX {
+        let Some(chunk) = body.next().await.transpose().map_err(broken)? else { break };
+        seen += chunk.len();
+        if seen <= BODY_MAX && declared <= BODY_MAX {
+            bytes.extend_from_slice(&chunk);
+        }
+    }
+    if seen.max(declared) > BODY_MAX {
+        let text = format!("the request body is too large: expected at most {BODY_MAX} bytes");
+        return Err(Refusal::invalid(StatusCode::PAYLOAD_TOO_LARGE, text));
+    }
+    Ok(bytes.freeze())
+}
+
+/// Refuses callers that are nobody before telling them which paths there are.
+fn known(app: &App, request: &Request) -> Result<(), ApiError> {
+    let path = request.uri().path();
+    if path.starts_with("/internal/") { host(request.extensions()).map(|_| ()) } else { app.token.principal(request.headers()).map(|_| ()) }
+}
+
+fn unknown(app: &App, request: &Request) -> Refusal {
+    match known(app, request) {
+        Err(error) => error.into(),
+        Ok(()) => {
+            let text = format!("no page {:?}: GET /v1/openapi.json describes all there are", request.uri().path());
+            ApiError::new(Code::NotFound, text).into()
+        }
+    }
+}
+
+fn wrong_method(app: &App, routes: &[Route], request: &Request) -> Response {
+    let open = routes.iter().any(|route| matches!(route.access, Access::Open(_)));
+    if let (false, Err(error)) = (open, known(app, request)) {
+        return answered(Err(error.into()));
+    }
+    let methods: Vec<&str> = routes.iter().map(|route| route.method.as_str()).collect();
+    let methods = methods.join(", ");
+    let text = format!("{} does not work here: expected {methods}", request.method());
+    let mut response = answered(Err(Refusal::invalid(StatusCode::METHOD_NOT_ALLOWED, text)));
+    // RFC 9110 §15.5.6 wants it.
+    response.headers_mut().insert(ALLOW, HeaderValue::from_str(&methods).expect("methods are ASCII"));
+    response
+}

@@ -1,0 +1,35 @@
+//! Routes about the interface itself: health, metrics, version, description.
+
+use super::answer;
+use super::call::Call;
+use super::route::{Access, Answering, Gives, Method, Route, ready, schema};
+use crate::auth::Noun;
+use pan_api::requests::{Health, Version};
+
+/// Media type of metrics (Prometheus text exposition format 0.0.4).
+const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+pub const ROUTES: &[Route] = &[
+    open("/healthz", "Whether the controller answers.", Gives::Json(schema::<Health>), health),
+    open("/metrics", "Metrics, in Prometheus text format.", Gives::Text, metrics),
+    Route::get::<Version>("/v1/version", "Versions of program and interface.", Noun::Interface, |_| ready(Ok(answer::json(&version())))),
+    Route::get::<serde_json::Value>("/v1/openapi.json", "This description.", Noun::Interface, |_| {
+        ready(Ok(answer::json(&super::openapi::openapi())))
+    }),
+];
+
+const fn open(path: &'static str, summary: &'static str, gives: Gives, run: fn(Call<()>) -> Answering) -> Route {
+    Route { method: Method::Get, path, summary, access: Access::Open(run), query: &[], takes: None, gives }
+}
+
+fn health(_: Call<()>) -> Answering {
+    ready(Ok(answer::json(&Health { ok: true })))
+}
+
+fn metrics(call: Call<()>) -> Answering {
+    ready(Ok(answer::text(METRICS, call.handle().metrics())))
+}
+
+fn version() -> Version {
+    Version { software: env!("CARGO_PKG_VERSION").into(), api: "v1".into(), wire: pan_api::WIRE_VERSION }
+}

@@ -1,0 +1,33 @@
+//! The HTTP interface: one table of routes from which the router, its authorisation and its description are made.
+//!
+//! Handlers get a parsed [`call::Call`] with a [`scope::Scope`]: what the caller may see of the newest committed
+//! state. They never see the store, and they change things only by asking the controller's loop.
+
+mod answer;
+mod apply;
+mod call;
+mod cluster;
+mod dispatch;
+mod event;
+mod host;
+mod insight;
+mod interface;
+mod internal;
+mod node;
+mod openapi;
+mod partition;
+mod proxy;
+mod route;
+mod scope;
+mod server;
+mod service;
+mod spec;
+#[cfg(test)]
+mod testing;
+mod timeline;
+mod watch;
+mod why;
+
+pub(crate) use dispatch::{App, Peer, router};
+pub(crate) use scope::DomainKey;
+pub use openapi::openapi;

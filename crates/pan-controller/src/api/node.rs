@@ -1,0 +1,56 @@
+//! Routes of nodes.
+
+use super::call::{Call, not_found};
+use super::route::{Answering, Method, Route, ready};
+use crate::auth::{Noun, Verb};
+use crate::core::request::Request;
+use crate::handle::Principal;
+use pan_api::ApiError;
+use pan_api::node::Node;
+use pan_api::requests::Labels;
+use pan_model::HostName;
+
+const OPERATE: (Verb, Noun) = (Verb::Operate, Noun::Node);
+
+pub const ROUTES: &[Route] = &[
+    Route::watched::<Vec<Node>, Node>("/v1/nodes", "All nodes.", Noun::Node, list),
+    Route::watched::<Node, Node>("/v1/nodes/{node}", "A node.", Noun::Node, one),
+    Route::act(Method::Post, "/v1/nodes/{node}/drain", "Move everything away from a node.", OPERATE, |call| act(call, Request::Drain)),
+    Route::act(Method::Post, "/v1/nodes/{node}/cordon", "Let a node take no new servers.", OPERATE, |call| act(call, Request::Cordon)),
+    Route::act(Method::Post, "/v1/nodes/{node}/uncordon", "End a drain or a cordon.", OPERATE, |call| act(call, Request::Uncordon)),
+    Route::act(Method::Post, "/v1/nodes/{node}/clear", "Forget a node's quarantine.", OPERATE, |call| act(call, Request::Clear)),
+    Route::act(Method::Post, "/v1/nodes/{node}/label", "Change a node's labels; null removes one.", OPERATE, label).taking::<Labels>(),
+];
+
+fn list(call: Call<Principal>) -> Answering {
+    ready(call.list(|scope| scope.nodes()))
+}
+
+fn show(name: &HostName) -> String {
+    format!("node {:?}", name.as_str())
+}
+
+fn one(call: Call<Principal>) -> Answering {
+    ready(call.name::<HostName>("node").and_then(|name| call.one(show(&name), move |scope| scope.node(&name))))
+}
+
+/// The node in the path, which the caller sees.
+fn seen(call: &Call<Principal>) -> Result<HostName, ApiError> {
+    let name: HostName = call.name("node")?;
+    call.scope().node(&name).map(|_| name.clone()).ok_or_else(|| not_found(show(&name)))
+}
+
+fn act(call: Call<Principal>, request: fn(HostName) -> Request) -> Answering {
+    Box::pin(async move {
+        let node = seen(&call)?;
+        call.request(request(node)).await
+    })
+}
+
+fn label(call: Call<Principal>) -> Answering {
+    Box::pin(async move {
+        let node = seen(&call)?;
+        let Labels { labels } = call.body()?;
+        call.request(Request::Label { node, labels }).await
+    })
+}

@@ -1,0 +1,129 @@
+//! The OpenAPI description, made from the table of routes and the schemas of the wire types.
+
+use super::answer;
+use super::route::{Access, Gives, Param, Route, SchemaOf, schema, table};
+use pan_api::ApiError;
+use schemars::SchemaGenerator;
+use schemars::generate::SchemaSettings;
+use serde_json::{Map, Value, json};
+
+/// The description of the public interface (OpenAPI 3.1). The routes for hosts are not part of it.
+///
+/// The same program always gives the same text; the committed copy is `docs/openapi.json`.
+#[must_use]
+pub fn openapi() -> Value {
+    let settings = SchemaSettings::draft2020_12().with(|settings| settings.definitions_path = "/components/schemas".into());
+    let mut generator = settings.into_generator();
+    let mut paths: Map<String, Value> = Map::new();
+    for route in table() {
+        if matches!(route.access, Access::Host(_)) {
+            continue;
+        }
+        let operation = operation(&route, &mut generator);
+        let path = paths.entry(route.path).or_insert_with(|| json!({}));
+        path[route.method.as_str().to_lowercase()] = operation;
+    }
+    let refused = generator.subschema_for::<ApiError>();
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Panloom",
+            "version": "v1",
+            "summary": "The interface of a Processing Area Network.",
+            "license": {"name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0"},
+        },
+        "paths": paths,
+        "components": {
+            "schemas": generator.take_definitions(true),
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+            "responses": {"Refused": {"description": "A refusal or a failure.", "content": {answer::JSON: {"schema": refused}}}},
+        },
+    })
+}
+
+fn operation(route: &Route, generator: &mut SchemaGenerator) -> Value {
+    let mut operation = json!({
+        "operationId": id(route),
+        "summary": route.summary,
+        "parameters": path_parameters(route.path).chain(route.query.iter().map(query_parameter)).collect::<Vec<_>>(),
+        "responses": {"default": {"$ref": "#/components/responses/Refused"}},
+    });
+    let (status, answer) = given(&route.gives, generator);
+    operation["responses"][status] = answer;
+    if let Some(takes) = route.takes {
+        operation["requestBody"] = json!({"content": {answer::JSON: {"schema": takes(generator)}}});
+    }
+    if matches!(route.access, Access::Role(..)) {
+        operation["security"] = json!([{"token": []}]);
+    }
+    operation
+}
+
+/// `getPartitionsClusters`: the method and the fixed words of the path, the variable ones as `By…`.
+fn id(route: &Route) -> String {
+    let capital = |word: &str| word[..1].to_uppercase() + &word[1..];
+    let word = |part: &str| {
+        let name = part.trim_matches(['{', '}']);
+        let name: String = name.split(['.', '-']).map(capital).collect();
+        if part.starts_with('{') { format!("By{name}") } else { name }
+    };
+    let words = route.path.split('/').filter(|part| !matches!(*part, "" | "v1")).map(word);
+    words.fold(route.method.as_str().to_lowercase(), |id, word| id + &word)
+}
+
+fn path_parameters(path: &str) -> impl Iterator<Item = Value> {
+    let names = path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
+    names.map(|name| json!({"name": name, "in": "path", "required": true, "schema": {"type": "string"}}))
+}
+
+fn query_parameter(param: &Param) -> Value {
+    json!({"name": param.name, "in": "query", "description": param.summary, "schema": {"type": param.kind}})
+}
+
+fn given(gives: &Gives, generator: &mut SchemaGenerator) -> (&'static str, Value) {
+    let mut body = |media: &str, of: SchemaOf| json!({media: {"schema": of(generator)}});
+    match gives {
+        Gives::Nothing => ("204", json!({"description": "Done."})),
+        Gives::Json(of) => ("200", json!({"description": "The answer.", "content": body(answer::JSON, *of)})),
+        Gives::Lines(of) => ("200", json!({"description": "One JSON value a line.", "content": body(answer::LINES, *of)})),
+        Gives::Text => ("200", json!({"description": "Text.", "content": body("text/plain", schema::<String>)})),
+        Gives::Watched(whole, line) => {
+            let mut content = body(answer::JSON, *whole);
+            content[answer::LINES] = json!({"schema": line(generator)});
+            ("200", json!({"description": "What there is; with watch=true its changes, one JSON value a line.", "content": content}))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn the_committed_description_is_fresh() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/openapi.json");
+        let made = serde_json::to_string_pretty(&openapi()).unwrap() + "\n";
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            std::fs::write(path, &made).unwrap();
+        }
+        let committed = std::fs::read_to_string(path).unwrap_or_default();
+        assert!(committed == made, "docs/openapi.json is not what the code says: run this test with UPDATE_GOLDEN=1");
+    }
+
+    #[test]
+    fn operations_have_names_of_their_own() {
+        let ids: Vec<String> = table().iter().map(id).collect();
+        assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ids.len(), "{ids:?}");
+    }
+
+    #[test]
+    fn every_reference_leads_somewhere() {
+        let whole = openapi();
+        let text = whole.to_string();
+        for reference in text.split("\"$ref\":\"").skip(1).map(|rest| rest.split('"').next().unwrap()) {
+            let pointer = reference.strip_prefix('#').unwrap();
+            assert!(whole.pointer(pointer).is_some(), "{reference}");
+        }
+    }
+}

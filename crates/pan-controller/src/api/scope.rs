@@ -1,0 +1,206 @@
+//! What a principal may see of the newest committed state. Handlers see nothing else.
+//!
+//! A principal of a partition sees that partition alone: everything outside it is as absent as what does not exist,
+//! and the places of its servers are opaque names of failure domains.
+
+use super::call::not_found;
+use crate::handle::{Principal, View};
+use pan_api::ApiError;
+use pan_api::cluster::Cluster;
+use pan_api::event::Event;
+use pan_api::host::Host;
+use pan_api::insight::Timeline;
+use pan_api::node::Node;
+use pan_api::partition::Partition;
+use pan_api::server::Server;
+use pan_api::service::Service;
+use pan_model::{ClusterName, Code, HostName, PartitionName, ServerKey, ServiceName};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// The secret from which the names of failure domains are made, so that nobody can guess a host's name from one.
+#[derive(Clone, Copy)]
+pub struct DomainKey([u8; 32]);
+
+impl DomainKey {
+    /// The key that belongs to a PAN's own key.
+    #[must_use]
+    pub fn of(pan_key: &[u8]) -> Self {
+        Self(Sha256::new().chain_update(b"pan failure domain names 1").chain_update(pan_key).finalize().into())
+    }
+
+    /// The name by which a partition knows a node: the same for as long as the PAN lives, different in each partition.
+    fn name(&self, partition: &PartitionName, node: &str) -> String {
+        let digest = Sha256::new().chain_update(self.0).chain_update(partition.as_str()).chain_update([0]).chain_update(node).finalize();
+        digest.iter().take(4).fold(String::from("domain-"), |name, byte| format!("{name}{byte:02x}"))
+    }
+}
+
+fn no_partition(name: &PartitionName) -> ApiError {
+    not_found(format_args!("partition {:?}", name.as_str()))
+}
+
+/// The state as one principal may see it.
+pub struct Scope {
+    only: Option<PartitionName>,
+    view: Arc<View>,
+    domains: DomainKey,
+}
+
+impl Scope {
+    /// What `principal` sees of `view`.
+    pub fn new(principal: &Principal, view: Arc<View>, domains: DomainKey) -> Self {
+        Self { only: principal.partition.clone(), view, domains }
+    }
+
+    /// Whether everything of the PAN is visible, hosts included.
+    pub fn is_whole(&self) -> bool {
+        self.only.is_none()
+    }
+
+    fn sees(&self, partition: &PartitionName) -> bool {
+        self.only.as_ref().is_none_or(|only| only == partition)
+    }
+
+    /// The number of the state.
+    pub fn revision(&self) -> u64 {
+        self.view.revision
+    }
+
+    /// A partition.
+    pub fn partition(&self, name: &PartitionName) -> Option<Partition> {
+        self.view.partitions.get(name).filter(|_| self.sees(name)).cloned()
+    }
+
+    /// Refuses when there is no such partition.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn require_partition(&self, name: &PartitionName) -> Result<(), ApiError> {
+        let there = self.sees(name) && self.view.partitions.contains_key(name);
+        if there { Ok(()) } else { Err(no_partition(name)) }
+    }
+
+    /// Refuses a partition that the principal is not of, whether it exists or not.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn require_within(&self, name: &PartitionName) -> Result<(), ApiError> {
+        if self.sees(name) { Ok(()) } else { Err(no_partition(name)) }
+    }
+
+    /// All partitions.
+    pub fn partitions(&self) -> BTreeMap<PartitionName, Partition> {
+        let seen = self.view.partitions.iter().filter(|(name, _)| self.sees(name));
+        seen.map(|(name, partition)| (name.clone(), partition.clone())).collect()
+    }
+
+    fn of<'a, K, T>(&'a self, all: &'a BTreeMap<K, T>, within: Option<&'a PartitionName>, of: fn(&K) -> &PartitionName) -> impl Iterator<Item = (&'a K, &'a T)> {
+        all.iter().filter(move |(key, _)| self.sees(of(key)) && within.is_none_or(|within| within == of(key)))
+    }
+
+    /// The clusters of a partition, or all.
+    pub fn clusters(&self, within: Option<&PartitionName>) -> BTreeMap<(PartitionName, ClusterName), Cluster> {
+        self.of(&self.view.clusters, within, |key| &key.0).map(|(key, cluster)| (key.clone(), cluster.clone())).collect()
+    }
+
+    /// A cluster.
+    pub fn cluster(&self, key: &(PartitionName, ClusterName)) -> Option<Cluster> {
+        self.view.clusters.get(key).filter(|_| self.sees(&key.0)).cloned()
+    }
+
+    fn placed(&self, server: &Server) -> Server {
+        let mut server = server.clone();
+        if !self.is_whole() {
+            server.node = server.node.map(|node| self.domains.name(&server.partition, &node));
+        }
+        server
+    }
+
+    /// The servers of a partition, or all.
+    pub fn servers(&self, within: Option<&PartitionName>) -> BTreeMap<ServerKey, Server> {
+        self.of(&self.view.servers, within, |key| &key.partition).map(|(key, server)| (key.clone(), self.placed(server))).collect()
+    }
+
+    /// A server.
+    pub fn server(&self, key: &ServerKey) -> Option<Server> {
+        self.view.servers.get(key).filter(|_| self.sees(&key.partition)).map(|server| self.placed(server))
+    }
+
+    /// The node a server is bound to, and the address of that node's agent. For the controller's own use: neither is shown.
+    pub fn agent_of(&self, key: &ServerKey) -> Option<(HostName, IpAddr)> {
+        let server = self.view.servers.get(key).filter(|_| self.sees(&key.partition))?;
+        let node = HostName::new(server.node.clone()?).ok()?;
+        let address = *self.view.node_addresses.get(&node)?;
+        Some((node, address))
+    }
+
+    fn served(&self, service: &Service) -> Service {
+        let mut service = service.clone();
+        if !self.is_whole() {
+            service.director = None;
+        }
+        service
+    }
+
+    /// The services of a partition, or all.
+    pub fn services(&self, within: Option<&PartitionName>) -> BTreeMap<(PartitionName, ServiceName), Service> {
+        self.of(&self.view.services, within, |key| &key.0).map(|(key, service)| (key.clone(), self.served(service))).collect()
+    }
+
+    /// A service.
+    pub fn service(&self, key: &(PartitionName, ServiceName)) -> Option<Service> {
+        self.view.services.get(key).filter(|_| self.sees(&key.0)).map(|service| self.served(service))
+    }
+
+    /// All nodes; none for principals of a partition.
+    pub fn nodes(&self) -> BTreeMap<HostName, Node> {
+        if self.is_whole() { self.view.nodes.clone() } else { BTreeMap::new() }
+    }
+
+    /// A node.
+    pub fn node(&self, name: &HostName) -> Option<Node> {
+        self.view.nodes.get(name).filter(|_| self.is_whole()).cloned()
+    }
+
+    /// All hosts; none for principals of a partition.
+    pub fn hosts(&self) -> BTreeMap<HostName, Host> {
+        if self.is_whole() { self.view.hosts.clone() } else { BTreeMap::new() }
+    }
+
+    /// A host.
+    pub fn host(&self, name: &HostName) -> Option<Host> {
+        self.view.hosts.get(name).filter(|_| self.is_whole()).cloned()
+    }
+
+    /// Events by where they belong, ascending numbers: those of a partition, or all that are visible.
+    pub fn events<'a>(&'a self, within: Option<&'a PartitionName>) -> impl Iterator<Item = (&'a Option<PartitionName>, &'a [Arc<Event>])> {
+        let seen = move |place: &Option<PartitionName>| match place {
+            Some(partition) => self.sees(partition) && within.is_none_or(|within| within == partition),
+            None => self.is_whole() && within.is_none(),
+        };
+        self.view.events.iter().filter(move |(place, _)| seen(place)).map(|(place, events)| (place, events.as_slice()))
+    }
+
+    /// The timelines of a server, newest first; none when nothing moved it yet.
+    pub fn server_timelines(&self, key: &ServerKey) -> Option<Arc<Vec<Timeline>>> {
+        self.view.servers.get(key).filter(|_| self.sees(&key.partition))?;
+        Some(self.view.timelines.get(&key.to_string()).cloned().unwrap_or_default())
+    }
+
+    /// The timelines of a host, newest first.
+    pub fn host_timelines(&self, name: &HostName) -> Option<Arc<Vec<Timeline>>> {
+        self.view.hosts.get(name).filter(|_| self.is_whole())?;
+        Some(self.view.timelines.get(name.as_str()).cloned().unwrap_or_default())
+    }
+
+    /// What the planner sees: everything, so only for callers who may see the whole PAN.
+    ///
+    /// # Errors
+    /// `Denied` for principals of a partition.
+    pub fn snapshot(&self) -> Result<Arc<pan_plan::Snapshot>, ApiError> {
+        if self.is_whole() { Ok(self.view.snapshot.clone()) } else { Err(ApiError::new(Code::Denied, "only roles of the PAN may ask this")) }
+    }
+}

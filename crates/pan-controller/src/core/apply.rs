@@ -1,0 +1,271 @@
+//! Applying documents: all of them into a draft of the world, which replaces the world only if nothing is wrong.
+
+use super::ending;
+use super::place;
+use super::record::{ClusterRecord, EndingPhase, Goal, Intent, PartitionRecord, ServerRecord, ServiceRecord};
+use super::validate::{self, Trouble};
+use super::world::{ClusterKey, Dirty, Now, ServiceKey, World};
+use pan_api::requests::{Applied, ApplyResult};
+use pan_api::{ApiError, Problem};
+use pan_model::manifest::{Document, Object};
+use pan_model::network::{FIRST_SERVER_OFFSET, address_at};
+use pan_model::{ClusterSpec, Code, Epoch, Mac, PartitionName, PartitionSpec, ServerKey, ServerName, ServiceSpec};
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+/// Applies documents, or refuses all of them.
+///
+/// # Errors
+/// Every problem found, each with its place.
+pub fn apply(world: &mut World, now: Now, documents: &[Document], dry_run: bool) -> Result<Vec<Applied>, ApiError> {
+    let mut draft = world.clone();
+    let mut applied = Vec::new();
+    let mut problems = Vec::new();
+    for rank in 0..=2 {
+        for document in documents.iter().filter(|document| rank_of(&document.object) == rank) {
+            match one(&mut draft, now, &document.object) {
+                Ok(result) => applied.push(describe(&document.object, result)),
+                Err(trouble) => problems.push(placed(document, trouble)),
+            }
+        }
+    }
+    if problems.is_empty() {
+        problems.extend(validate::references(&draft).into_iter().map(|(object, trouble)| placed_at(documents, &object, trouble)));
+    }
+    if problems.is_empty() {
+        admit(world, &draft).map_err(|(object, trouble)| refusal(vec![placed_at(documents, &object, trouble)]))?;
+    }
+    if !problems.is_empty() {
+        return Err(refusal(problems));
+    }
+    if !dry_run {
+        *world = draft;
+    }
+    Ok(applied)
+}
+
+fn refusal(problems: Vec<Problem>) -> ApiError {
+    let code = problems.first().map_or(Code::Invalid, |problem| problem.code);
+    let message = match problems.as_slice() {
+        [only] => only.message.clone(),
+        many => format!("{} problems; nothing was changed", many.len()),
+    };
+    ApiError { code, message, problems }
+}
+
+const fn rank_of(object: &Object) -> u8 {
+    match object {
+        Object::Partition(..) => 0,
+        Object::Cluster(..) => 1,
+        Object::Service(..) => 2,
+    }
+}
+
+fn placed(document: &Document, trouble: Trouble) -> Problem {
+    let place = document.locate(&trouble.path);
+    Problem { code: trouble.code, source: place.source, line: place.line, column: place.column, message: trouble.message }
+}
+
+fn placed_at(documents: &[Document], object: &validate::Which, trouble: Trouble) -> Problem {
+    match documents.iter().find(|document| validate::Which::of(&document.object) == *object) {
+        Some(document) => placed(document, trouble),
+        None => Problem { code: trouble.code, source: object.to_string(), line: 0, column: 0, message: trouble.message },
+    }
+}
+
+fn describe(object: &Object, result: ApplyResult) -> Applied {
+    let (kind, partition, name) = match object {
+        Object::Partition(name, _) => ("partition", None, name.to_string()),
+        Object::Cluster(partition, name, _) => ("cluster", Some(partition.clone()), name.to_string()),
+        Object::Service(partition, name, _) => ("service", Some(partition.clone()), name.to_string()),
+    };
+    Applied { kind: kind.to_owned(), partition, name, result, error: None }
+}
+
+fn one(draft: &mut World, now: Now, object: &Object) -> Result<ApplyResult, Trouble> {
+    match object {
+        Object::Partition(name, spec) => partition(draft, name, spec),
+        Object::Cluster(partition, name, spec) => cluster(draft, now, &(partition.clone(), name.clone()), spec),
+        Object::Service(partition, name, spec) => service(draft, &(partition.clone(), name.clone()), spec),
+    }
+}
+
+fn partition(draft: &mut World, name: &PartitionName, spec: &PartitionSpec) -> Result<ApplyResult, Trouble> {
+    let networks = pan_model::partition::networks(spec).map_err(|text| Trouble::new(Code::Invalid, "spec.network", text))?;
+    let former = draft.partitions.get(name).cloned();
+    match former {
+        Some(former) if former.deleting => Err(Trouble::new(Code::State, "name", format!("partition {name} is being deleted: apply it again when it is gone"))),
+        Some(former) if former.spec == *spec => Ok(ApplyResult::Unchanged),
+        Some(former) => {
+            if former.networks != networks && draft.in_partition(name).next().is_some() {
+                let text = format!("the networks of partition {name} cannot change while it has servers");
+                return Err(Trouble::new(Code::Conflict, "spec.network", text));
+            }
+            draft.seen.replan = true;
+            if let Some(record) = draft.partition_mut(name) {
+                record.spec = spec.clone();
+                record.networks = networks;
+            }
+            Ok(ApplyResult::Changed)
+        }
+        None => {
+            let record = PartitionRecord {
+                spec: spec.clone(),
+                networks,
+                vni: draft.pan.next_vni,
+                next_event: 1,
+                next_index: 1,
+                deleting: false,
+                owner: None,
+                owner_epoch: Epoch(0),
+            };
+            draft.pan.next_vni += 1;
+            draft.partitions.insert(name.clone(), record);
+            draft.dirty.extend([Dirty::Pan, Dirty::Partition(name.clone())]);
+            Ok(ApplyResult::Created)
+        }
+    }
+}
+
+/// Whether a change concerns what runs, so that servers must be started again for it.
+fn needs_restart(former: &ClusterSpec, spec: &ClusterSpec) -> bool {
+    let what_runs = |spec: &ClusterSpec| (spec.image.clone(), spec.command.clone(), spec.env.clone(), spec.files.clone(), spec.resources.clone());
+    what_runs(former) != what_runs(spec)
+}
+
+fn cluster(draft: &mut World, now: Now, key: &ClusterKey, spec: &ClusterSpec) -> Result<ApplyResult, Trouble> {
+    validate::cluster(draft, key, spec)?;
+    let result = match draft.clusters.get(key).cloned() {
+        Some(former) if former.deleting => {
+            return Err(Trouble::new(Code::State, "name", format!("cluster {} is being deleted: apply it again when it is gone", key.1)));
+        }
+        Some(former) if former.spec == *spec => return Ok(ApplyResult::Unchanged),
+        Some(former) => {
+            let revision = former.revision + u64::from(needs_restart(&former.spec, spec));
+            draft.clusters.insert(key.clone(), ClusterRecord { spec: spec.clone(), revision, deleting: false });
+            ApplyResult::Changed
+        }
+        None => {
+            draft.clusters.insert(key.clone(), ClusterRecord { spec: spec.clone(), revision: 1, deleting: false });
+            ApplyResult::Created
+        }
+    };
+    draft.dirty.insert(Dirty::Cluster(key.clone()));
+    draft.seen.replan = true;
+    resize(draft, now, key, spec.servers)?;
+    Ok(result)
+}
+
+/// Makes or ends servers until a cluster has the number wanted.
+fn resize(draft: &mut World, now: Now, key: &ClusterKey, wanted: u32) -> Result<(), Trouble> {
+    let existing = draft.servers_of(key);
+    let kept = |draft: &World, server: &ServerKey| !matches!(&draft.servers[server].ending, Some(ending) if ending.goal == Goal::Delete);
+    for server in existing.iter().rev() {
+        if draft.servers[server].ordinal > wanted && kept(draft, server) {
+            ending::begin(draft, now, server, Goal::Delete, EndingPhase::Draining);
+        }
+    }
+    for ordinal in 1..=wanted {
+        let name = ServerName::of(&key.1, ordinal);
+        let server = ServerKey { partition: key.0.clone(), name };
+        match draft.servers.get(&server) {
+            None => create(draft, key, &server, ordinal)?,
+            Some(record) if record.ending.as_ref().is_some_and(|ending| ending.goal == Goal::Delete) => {
+                let text = format!("server {} is still being deleted: apply again when it is gone", server.name);
+                return Err(Trouble::new(Code::State, "spec.servers", text));
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(())
+}
+
+fn create(draft: &mut World, key: &ClusterKey, server: &ServerKey, ordinal: u32) -> Result<(), Trouble> {
+    let addresses = addresses(draft, &key.0)?;
+    let revision = draft.clusters.get(key).map_or(1, |cluster| cluster.revision);
+    let Some(partition) = draft.partition_mut(&key.0) else { return Ok(()) };
+    let index = partition.next_index;
+    partition.next_index += 1;
+    let mac = Mac::of(*addresses.first().expect("a partition has a network"));
+    let record = ServerRecord {
+        cluster: key.1.clone(),
+        ordinal,
+        index,
+        mac,
+        addresses,
+        epoch: Epoch(0),
+        node: None,
+        why: String::new(),
+        incarnation: 0,
+        revision,
+        intent: Intent::Run,
+        ending: None,
+        failed_moves: 0,
+        restarts: 0,
+    };
+    draft.servers.insert(server.clone(), record);
+    draft.dirty.insert(Dirty::Server(server.clone()));
+    Ok(())
+}
+
+/// The lowest free address in every network of a partition, the same offset in each.
+fn addresses(draft: &World, partition: &PartitionName) -> Result<Vec<IpAddr>, Trouble> {
+    let networks = &draft.partitions[partition].networks;
+    let used: BTreeSet<IpAddr> = draft.in_partition(partition).flat_map(|(_, server)| server.addresses.iter().copied()).collect();
+    let mut offset = FIRST_SERVER_OFFSET;
+    loop {
+        let found: Option<Vec<IpAddr>> = networks.iter().map(|net| address_at(*net, offset)).collect();
+        let Some(found) = found else {
+            let text = format!("the network of partition {partition} has no free address left");
+            return Err(Trouble::new(Code::NoCapacity, "spec.servers", text));
+        };
+        if found.iter().all(|address| !used.contains(address)) {
+            return Ok(found);
+        }
+        offset += 1;
+    }
+}
+
+fn service(draft: &mut World, key: &ServiceKey, spec: &ServiceSpec) -> Result<ApplyResult, Trouble> {
+    let former = draft.services.get(key).cloned();
+    if former.as_ref().is_some_and(|former| former.spec == *spec) {
+        return Ok(ApplyResult::Unchanged);
+    }
+    let addresses = validate::service(draft, key, spec, former.as_ref())?;
+    let result = if former.is_some() { ApplyResult::Changed } else { ApplyResult::Created };
+    draft.services.insert(key.clone(), ServiceRecord { spec: spec.clone(), addresses });
+    draft.dirty.insert(Dirty::Service(key.clone()));
+    Ok(result)
+}
+
+/// Whether every promise can still be kept after the change.
+fn admit(before: &World, draft: &World) -> Result<(), (validate::Which, Trouble)> {
+    let (from, to) = (place::snapshot(before), place::snapshot(draft));
+    if from == to {
+        return Ok(());
+    }
+    match pan_plan::admit(&from, &to) {
+        Ok(_) => Ok(()),
+        Err(refusal) => {
+            let which = validate::Which::Cluster(refusal.cluster.0.clone(), refusal.cluster.1.clone());
+            Err((which, Trouble::new(validate::code_of(&refusal), "spec.servers", refusal.text)))
+        }
+    }
+}
+
+/// Changes the number of servers of a cluster.
+///
+/// # Errors
+/// As for applying the same change.
+pub fn scale(world: &mut World, now: Now, key: &ClusterKey, servers: u32) -> Result<(), ApiError> {
+    let Some(record) = world.clusters.get(key).filter(|record| !record.deleting) else {
+        return Err(ApiError::new(Code::NotFound, format!("there is no cluster {}", key.1)));
+    };
+    let spec = ClusterSpec { servers, ..record.spec.clone() };
+    let mut draft = world.clone();
+    let fail = |trouble: Trouble| ApiError::new(trouble.code, trouble.message);
+    cluster(&mut draft, now, key, &spec).map_err(fail)?;
+    admit(world, &draft).map_err(|(_, trouble)| fail(trouble))?;
+    *world = draft;
+    Ok(())
+}

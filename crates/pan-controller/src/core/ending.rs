@@ -1,0 +1,132 @@
+//! Orderly ends: connections first, then the process, then what comes after.
+
+use super::place;
+use super::record::{Ending, EndingPhase, Goal, Intent};
+use super::seen::Life;
+use super::world::{Dirty, Now, World};
+use pan_api::report::Phase;
+use pan_model::event::Severity;
+use pan_model::host::Role;
+use pan_model::{ServerKey, ServerName};
+
+/// Connections are counted once a second: a count of zero means something only after one full round.
+const COUNT_ROUND: i64 = 1_200_000;
+
+/// Begins an orderly end. One that runs is replaced when the new goal goes further (a deletion wins over all).
+pub fn begin(world: &mut World, now: Now, key: &ServerKey, goal: Goal, phase: EndingPhase) {
+    let Some(server) = world.servers.get(key) else { return };
+    if matches!(&server.ending, Some(Ending { goal: Goal::Delete, .. })) {
+        return;
+    }
+    let told = match &goal {
+        Goal::Move(Some(to)) => format!("moves to {to}"),
+        Goal::Move(None) => "moves to another node".into(),
+        Goal::Restart => "is started again".into(),
+        Goal::Stop => "is stopped".into(),
+        Goal::Delete => "is deleted".into(),
+    };
+    if matches!(goal, Goal::Move(_)) {
+        world.timelines.begin(&key.to_string(), now.wall, "move-begins", told.clone());
+    }
+    if let Some(server) = world.server_mut(key) {
+        server.ending = Some(Ending { goal, phase, since: now.wall });
+    }
+    world.seen.drained_from.remove(key);
+    world.server_event(now, key, Severity::Info, "Ending", told);
+}
+
+/// Moves every orderly end as far as it can go.
+pub fn advance(world: &mut World, now: Now) {
+    let ending: Vec<ServerKey> = world.servers.iter().filter(|(_, server)| server.ending.is_some()).map(|(key, _)| key.clone()).collect();
+    for key in ending {
+        advance_one(world, now, &key);
+    }
+}
+
+fn advance_one(world: &mut World, now: Now, key: &ServerKey) {
+    let Some(server) = world.servers.get(key) else { return };
+    let Some(ending) = server.ending.clone() else { return };
+    let gone = server.node.as_ref().is_none_or(|node| world.seen.life(node) == Life::Dead);
+    let absent = world.seen.phase(key, server.node.as_ref(), server.epoch) == Some(Phase::Absent);
+    match ending.phase {
+        _ if gone => complete(world, now, key, &ending.goal),
+        EndingPhase::Draining if drained(world, now, key, &ending) => {
+            let object = key.to_string();
+            world.timelines.mark(&object, now.wall, "drained", "its connections have ended, or their time has");
+            if ending.goal == Goal::Restart {
+                complete(world, now, key, &ending.goal);
+            } else if let Some(server) = world.server_mut(key) {
+                server.ending = Some(Ending { phase: EndingPhase::Stopping, ..ending });
+            }
+        }
+        EndingPhase::Draining => {}
+        EndingPhase::Stopping if absent => complete(world, now, key, &ending.goal),
+        EndingPhase::Stopping => {}
+    }
+}
+
+fn connections(world: &World, key: &ServerKey) -> Option<u64> {
+    let owner = world.partitions.get(&key.partition)?.owner.as_ref()?;
+    let seen = world.seen.hosts.get(owner)?;
+    let same = |name: &ServerName| *name == key.name;
+    let count = seen.connections.iter().filter(|count| count.partition == key.partition && same(&count.server)).map(|count| count.connections).sum();
+    Some(count)
+}
+
+fn drained(world: &World, now: Now, key: &ServerKey, ending: &Ending) -> bool {
+    let Some(cluster) = world.cluster_of(key) else { return true };
+    let server = &world.servers[key];
+    let healthy = world.seen.phase(key, server.node.as_ref(), server.epoch) == Some(Phase::Healthy);
+    let served = world.services_of(&key.partition, &server.cluster).next().is_some();
+    let grace = i64::try_from(cluster.spec.stop.grace.0.as_micros()).unwrap_or(i64::MAX);
+    if !healthy || !served || now.wall - ending.since >= grace {
+        return true;
+    }
+    let owner = world.partitions.get(&key.partition).and_then(|partition| partition.owner.as_ref());
+    let Some(seen) = owner.and_then(|owner| world.seen.hosts.get(owner)) else { return true };
+    let Some(from) = world.seen.drained_from.get(key) else { return false };
+    let in_tables = seen.applied.get(&Role::Director).is_some_and(|applied| applied >= from);
+    in_tables && now.wall - ending.since >= COUNT_ROUND && connections(world, key) == Some(0)
+}
+
+fn complete(world: &mut World, now: Now, key: &ServerKey, goal: &Goal) {
+    world.seen.drained_from.remove(key);
+    world.seen.replan = true;
+    match goal {
+        Goal::Move(to) => {
+            if let Some(server) = world.server_mut(key) {
+                server.ending = None;
+                server.node = None;
+            }
+            world.seen.servers.remove(key);
+            world.timelines.mark(&key.to_string(), now.wall, "stopped", "nothing of it is left on its node");
+            if let Some(to) = to.clone().filter(|to| place::fits(world, key, to).is_ok()) {
+                place::bind(world, now, key, &to, "an operator or a drain chose it");
+            }
+        }
+        Goal::Restart => {
+            let revision = world.cluster_of(key).map_or(0, |cluster| cluster.revision);
+            if let Some(server) = world.server_mut(key) {
+                server.ending = None;
+                server.incarnation += 1;
+                server.revision = revision;
+                server.intent = Intent::Run;
+            }
+        }
+        Goal::Stop => {
+            if let Some(server) = world.server_mut(key) {
+                server.ending = None;
+                server.intent = Intent::Stopped;
+            }
+            world.server_event(now, key, Severity::Info, "Stopped", "is stopped");
+        }
+        Goal::Delete => {
+            world.server_event(now, key, Severity::Info, "Deleted", "is deleted");
+            world.servers.remove(key);
+            world.seen.servers.remove(key);
+            world.dirty.insert(Dirty::Server(key.clone()));
+            world.timelines.forget(&key.to_string());
+            world.dirty.insert(Dirty::Timeline(key.to_string()));
+        }
+    }
+}

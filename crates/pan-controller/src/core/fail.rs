@@ -1,0 +1,64 @@
+//! Servers that do not stay up: another node, then again with growing pauses.
+
+use super::place;
+use super::record::Intent;
+use super::world::{Now, World};
+use pan_api::report::Phase;
+use pan_model::ServerKey;
+use pan_model::event::Severity;
+
+/// Longest pause between two attempts; a server that needs longer needs a person.
+const PAUSE_MAX: i64 = 60_000_000;
+/// A server that was healthy this long has proved its place.
+const PROVED: i64 = 60_000_000;
+
+/// Tries again what does not stay up, when its pause is over.
+pub fn advance(world: &mut World, now: Now) {
+    let failed: Vec<ServerKey> = world.servers.keys().filter(|key| is_failed(world, key)).cloned().collect();
+    for key in failed {
+        let tries = world.servers[&key].failed_moves;
+        let pause = if tries == 0 { 0 } else { (1_000_000_i64 << tries.min(6)).min(PAUSE_MAX) };
+        let at = *world.seen.retry_at.entry(key.clone()).or_insert(now.wall + pause);
+        if at <= now.wall {
+            world.seen.retry_at.remove(&key);
+            again(world, now, &key);
+        }
+    }
+    let proved: Vec<ServerKey> = world.servers.iter().filter(|(key, server)| server.failed_moves > 0 && has_proved(world, now, key)).map(|(key, _)| key.clone()).collect();
+    for key in proved {
+        if let Some(server) = world.server_mut(&key) {
+            server.failed_moves = 0;
+        }
+    }
+}
+
+fn is_failed(world: &World, key: &ServerKey) -> bool {
+    let server = &world.servers[key];
+    let current = world.seen.servers.get(key).is_some_and(|seen| seen.report.incarnation == server.incarnation);
+    server.intent == Intent::Run
+        && server.ending.is_none()
+        && current
+        && world.seen.phase(key, server.node.as_ref(), server.epoch) == Some(Phase::Failed)
+}
+
+fn has_proved(world: &World, now: Now, key: &ServerKey) -> bool {
+    world.seen.servers.get(key).is_some_and(|seen| seen.report.phase == Phase::Healthy && now.wall - seen.since >= PROVED)
+}
+
+fn again(world: &mut World, now: Now, key: &ServerKey) {
+    if let Some(server) = world.server_mut(key) {
+        server.failed_moves += 1;
+    }
+    match place::elsewhere(world, key) {
+        Ok(node) => {
+            world.timelines.begin(&key.to_string(), now.wall, "failed", "does not stay up on its node");
+            place::bind(world, now, key, &node, "it did not stay up on its former node");
+        }
+        Err(_) => {
+            world.server_event(now, key, Severity::Info, "Retry", "no other node can take it: tried again on its own");
+            if let Some(server) = world.server_mut(key) {
+                server.incarnation += 1;
+            }
+        }
+    }
+}

@@ -1,0 +1,297 @@
+//! What hosts say and what their heartbeats show: hello, reports, silence, death.
+
+use super::record::{Duty, HostRecord};
+use super::seen::{HostSeen, Life, ServerSeen};
+use super::world::{Dirty, Now, World};
+use pan_api::ApiError;
+use pan_api::report::{Hello, Phase, Report, ServerReport};
+use pan_model::event::Severity;
+use pan_model::host::{Fabric, Link, Role};
+use pan_model::{Code, HostName, ServerKey};
+
+/// What the heartbeat receiver noticed about a host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LifeChange {
+    /// Heard (again).
+    Alive(HostName),
+    /// Silent on one fabric only, or heard again there.
+    Fabric(HostName, Fabric, Link),
+    /// Silent for some periods; since how long, in microseconds.
+    Suspect(HostName, i64),
+    /// Silent for too long; since how long, in microseconds.
+    Dead(HostName, i64),
+    /// Heard with another boot identifier.
+    Rebooted(HostName),
+    /// Its agent runs or not.
+    Agent(HostName, bool),
+    /// Dies too often, or no longer.
+    Quarantined(HostName, bool),
+    /// So many hosts fell silent at once that nothing is moved yet.
+    Brake(Vec<HostName>),
+}
+
+fn wire(version: u16) -> Result<(), ApiError> {
+    let known = pan_api::WIRE_VERSION;
+    if version == known { Ok(()) } else { Err(ApiError::new(Code::Invalid, format!("wire version {version} is not known here; this controller speaks {known}"))) }
+}
+
+/// A host presents itself.
+///
+/// # Errors
+/// `Conflict` when its address belongs to another host, `Invalid` for an unknown wire version.
+pub fn hello(world: &mut World, now: Now, hello: &Hello) -> Result<(), ApiError> {
+    wire(hello.version)?;
+    if let Some((other, _)) = world.hosts.iter().find(|(name, host)| **name != hello.host && host.address == hello.address) {
+        return Err(ApiError::new(Code::Conflict, format!("address {} of host {} belongs to host {other}", hello.address, hello.host)));
+    }
+    let former = world.hosts.get(&hello.host);
+    let record = HostRecord::of(hello, former);
+    if former != Some(&record) {
+        let new = former.is_none();
+        world.hosts.insert(hello.host.clone(), record);
+        world.dirty.insert(Dirty::Host(hello.host.clone()));
+        world.seen.replan = true;
+        if new {
+            let roles: Vec<_> = hello.roles.iter().map(|role| role.as_str()).collect();
+            world.host_event(now, &hello.host, Severity::Info, "HostJoined", format!("host {} joined as {}", hello.host, roles.join(", ")));
+        }
+    }
+    world.seen.hosts.entry(hello.host.clone()).or_default();
+    Ok(())
+}
+
+/// A role of a host reports.
+///
+/// # Errors
+/// `NotFound` for a host that never said hello (it should), `Invalid` for an unknown wire version.
+pub fn report(world: &mut World, now: Now, report: Report) -> Result<(), ApiError> {
+    wire(report.version)?;
+    if !world.hosts.contains_key(&report.host) {
+        return Err(ApiError::new(Code::NotFound, format!("host {} is not known: it should say hello first", report.host)));
+    }
+    let seen = world.seen.hosts.entry(report.host.clone()).or_default();
+    let first = seen.applied.insert(report.role, report.applied).is_none();
+    if first && report.role == Role::Node {
+        world.seen.replan = true;
+    }
+    let news: Vec<String> = report.problems.iter().filter(|problem| !seen.problems.contains(problem)).cloned().collect();
+    seen.boot = Some(report.boot);
+    seen.problems.clone_from(&report.problems);
+    match report.role {
+        Role::Director => seen.connections = report.connections,
+        Role::Node => {
+            servers(world, now, &report.host, report.servers);
+        }
+        Role::Controller | Role::Storage => {}
+    }
+    for problem in news {
+        world.host_event(now, &report.host, Severity::Warning, "HostProblem", problem);
+    }
+    Ok(())
+}
+
+fn servers(world: &mut World, now: Now, host: &HostName, reports: Vec<ServerReport>) {
+    let named: std::collections::BTreeSet<ServerKey> = reports.iter().map(|report| report.key.clone()).collect();
+    world.seen.servers.retain(|key, seen| seen.node != *host || named.contains(key));
+    for report in reports {
+        server(world, now, host, report);
+    }
+}
+
+fn server(world: &mut World, now: Now, host: &HostName, report: ServerReport) {
+    let Some(record) = world.servers.get(&report.key) else { return };
+    if record.node.as_ref() != Some(host) || record.epoch != report.epoch {
+        return;
+    }
+    let (key, incarnation) = (report.key.clone(), record.incarnation);
+    let former = world.seen.servers.get(&key).filter(|seen| seen.report.epoch == report.epoch && seen.node == *host).cloned();
+    let changed = former.as_ref().is_none_or(|seen| seen.report.phase != report.phase || seen.report.instance != report.instance);
+    let since = if changed { now.wall } else { former.as_ref().map_or(now.wall, |seen| seen.since) };
+    let was_healthy = former.as_ref().is_some_and(|seen| seen.was_healthy) || report.phase == Phase::Healthy;
+    let restarted = report.restarts > former.as_ref().map_or(report.restarts, |seen| seen.report.restarts);
+    let current = report.incarnation == incarnation;
+    if restarted {
+        let why = report.message.clone().unwrap_or_else(|| "it ended".into());
+        world.server_event(now, &key, Severity::Warning, "Restarted", format!("started again on its node: {why}"));
+    }
+    if changed {
+        phase_event(world, now, &key, &report, former.is_none());
+        if current && report.phase == Phase::Healthy {
+            finish_timeline(world, now, host, &report);
+        }
+    }
+    world.seen.servers.insert(key, ServerSeen { report, node: host.clone(), since, was_healthy });
+}
+
+fn phase_event(world: &mut World, now: Now, key: &ServerKey, report: &ServerReport, first: bool) {
+    let detail = report.message.clone().map(|text| format!(": {text}")).unwrap_or_default();
+    match report.phase {
+        // A controller that was restarted hears of every healthy server; that is no news.
+        Phase::Healthy if first && !world.timelines.is_open(&key.to_string()) => {}
+        Phase::Healthy => world.server_event(now, key, Severity::Info, "Running", format!("runs and is healthy (epoch {})", report.epoch)),
+        Phase::Unhealthy => world.server_event(now, key, Severity::Warning, "Unhealthy", format!("fails its health check{detail}")),
+        Phase::Failed => world.server_event(now, key, Severity::Alarm, "Failed", format!("does not stay up on its node{detail}")),
+        Phase::Starting | Phase::Stopping | Phase::Restarting | Phase::Absent => {}
+    }
+}
+
+fn finish_timeline(world: &mut World, now: Now, host: &HostName, report: &ServerReport) {
+    let object = report.key.to_string();
+    if !world.timelines.is_open(&object) {
+        return;
+    }
+    for (step, wall) in &report.steps {
+        world.timelines.mark(&object, *wall, step, format!("on {host}"));
+    }
+    if world.services_of(&report.key.partition, &world.servers[&report.key].cluster).next().is_none()
+        && world.timelines.finish(&object, now.wall, "running", "healthy, as its node reported")
+    {
+        world.dirty.insert(Dirty::Timeline(object));
+    } else {
+        world.timelines.mark(&object, now.wall, "running", "healthy, as its node reported");
+    }
+}
+
+/// The heartbeat receiver noticed something.
+pub fn life(world: &mut World, now: Now, change: LifeChange) {
+    match change {
+        LifeChange::Alive(host) => alive(world, now, &host),
+        LifeChange::Fabric(host, fabric, link) => fabric_changed(world, now, &host, fabric, link),
+        LifeChange::Suspect(host, silent) => {
+            enter(world, now, &host, Life::Suspect);
+            for key in bound_to(world, &host) {
+                let text = format!("its node {host} has been silent for {} ms", silent / 1000);
+                world.timelines.begin(&key.to_string(), now.wall - silent, "last-heartbeat", format!("of node {host}"));
+                world.timelines.mark(&key.to_string(), now.wall, "suspect", text);
+            }
+        }
+        LifeChange::Dead(host, silent) => dead(world, now, &host, silent),
+        LifeChange::Rebooted(host) => {
+            world.seen.servers.retain(|_, seen| seen.node != host);
+            world.host_event(now, &host, Severity::Warning, "Rebooted", format!("host {host} was booted again"));
+        }
+        LifeChange::Agent(host, up) => {
+            let seen = world.seen.hosts.entry(host.clone()).or_default();
+            let changed = std::mem::replace(&mut seen.agent, up) != up;
+            if changed && !up {
+                world.host_event(now, &host, Severity::Warning, "AgentDown", format!("the agent of host {host} is silent; its heartbeats go on"));
+            }
+        }
+        LifeChange::Quarantined(host, on) => {
+            if !on {
+                world.seen.quarantine.entry(host.clone()).or_default().clear();
+            }
+            world.seen.hosts.entry(host.clone()).or_default().quarantined = on;
+            world.seen.replan = true;
+            if on {
+                let text = format!("node {host} died too often and is only a spare now; `pan node clear {host}` ends it");
+                world.host_event(now, &host, Severity::Alarm, "Quarantined", text);
+            }
+        }
+        LifeChange::Brake(hosts) => {
+            let names: Vec<_> = hosts.iter().map(HostName::as_str).collect();
+            let text = format!("{} hosts fell silent at once ({}): nothing is moved until this is confirmed", hosts.len(), names.join(", "));
+            for host in &hosts {
+                world.host_event(now, host, Severity::Alarm, "MassBrake", text.clone());
+            }
+        }
+    }
+}
+
+fn bound_to(world: &World, host: &HostName) -> Vec<ServerKey> {
+    world.servers.iter().filter(|(_, server)| server.node.as_ref() == Some(host)).map(|(key, _)| key.clone()).collect()
+}
+
+fn enter(world: &mut World, now: Now, host: &HostName, life: Life) -> Life {
+    let seen = world.seen.hosts.entry(host.clone()).or_default();
+    let former = std::mem::replace(&mut seen.life, life);
+    if former != life {
+        seen.since = now.wall;
+        world.seen.replan = true;
+    }
+    former
+}
+
+/// The core's wall clock as the quarantine counts time: minutes matter there, not drift.
+fn tick(now: Now) -> pan_member::Tick {
+    pan_member::Tick(u64::try_from(now.wall).unwrap_or(0).saturating_mul(1000))
+}
+
+/// Ends quarantines whose time is over.
+pub fn release(world: &mut World, now: Now) {
+    let held = world.seen.hosts.iter().filter(|(_, seen)| seen.quarantined).map(|(name, _)| name);
+    let over = held.filter(|name| world.seen.quarantine.get(*name).is_none_or(|record| record.until(tick(now)).is_none()));
+    for host in over.cloned().collect::<Vec<_>>() {
+        life(world, now, LifeChange::Quarantined(host, false));
+    }
+}
+
+fn alive(world: &mut World, now: Now, host: &HostName) {
+    world.seen.quarantine.entry(host.clone()).or_default().on_alive(tick(now));
+    match enter(world, now, host, Life::Alive) {
+        Life::Alive => {}
+        Life::Joining => world.host_event(now, host, Severity::Info, "HostAlive", format!("host {host} is heard")),
+        Life::Suspect => {
+            for key in bound_to(world, host) {
+                let object = key.to_string();
+                if world.timelines.finish(&object, now.wall, "alive-again", format!("node {host} is heard again; nothing was moved")) {
+                    world.dirty.insert(Dirty::Timeline(object));
+                }
+            }
+        }
+        Life::Dead => world.host_event(now, host, Severity::Info, "HostReturned", format!("host {host} is heard again")),
+    }
+}
+
+fn fabric_changed(world: &mut World, now: Now, host: &HostName, fabric: Fabric, link: Link) {
+    let seen = world.seen.hosts.entry(host.clone()).or_default();
+    let place = match fabric {
+        Fabric::A => &mut seen.fabrics.a,
+        Fabric::B => &mut seen.fabrics.b,
+    };
+    if std::mem::replace(place, link) == link || matches!(seen.life, Life::Joining) {
+        return;
+    }
+    match link {
+        Link::Down => {
+            let text = format!("host {host} is silent on fabric {fabric}; its traffic uses the other one");
+            world.host_event(now, host, Severity::Warning, "LinkDown", text);
+        }
+        Link::Up => world.host_event(now, host, Severity::Info, "LinkUp", format!("host {host} is heard on fabric {fabric}")),
+    }
+}
+
+fn dead(world: &mut World, now: Now, host: &HostName, silent: i64) {
+    let former = enter(world, now, host, Life::Dead);
+    if former == Life::Dead {
+        return;
+    }
+    let keys = bound_to(world, host);
+    let text = format!("host {host} has been silent on both fabrics for {} ms; {} servers were on it", silent / 1000, keys.len());
+    world.host_event(now, host, Severity::Alarm, "HostDead", text.clone());
+    let object = host.to_string();
+    world.timelines.begin(&object, now.wall - silent, "last-heartbeat", "on either fabric");
+    if world.timelines.finish(&object, now.wall, "dead", text) {
+        world.dirty.insert(Dirty::Timeline(object));
+    }
+    for key in keys {
+        world.timelines.begin(&key.to_string(), now.wall - silent, "last-heartbeat", format!("of node {host}"));
+        world.timelines.mark(&key.to_string(), now.wall, "dead", format!("node {host} has been silent for {} ms", silent / 1000));
+    }
+    world.seen.servers.retain(|_, seen| seen.node != *host);
+    let planned = world.hosts.get(host).is_some_and(|record| record.duty == Duty::Draining);
+    let death = if planned { pan_member::quarantine::Death::Planned } else { pan_member::quarantine::Death::Unplanned };
+    if world.seen.quarantine.entry(host.clone()).or_default().on_death(death, tick(now)).is_some() {
+        life(world, now, LifeChange::Quarantined(host.clone(), true));
+    }
+    let seen: &mut HostSeen = world.seen.hosts.entry(host.clone()).or_default();
+    seen.applied.clear();
+    seen.connections.clear();
+    seen.agent = false;
+}
+
+/// Whether an operator lets a host take new servers and its heartbeats allow it.
+#[must_use]
+pub fn takes_servers(world: &World, host: &HostName) -> bool {
+    world.hosts.get(host).is_some_and(|record| record.offer.is_some() && record.duty == Duty::Full) && world.seen.life(host) == Life::Alive
+}

@@ -1,0 +1,22 @@
+//! The controller's decisions: a world of records and observations, changed by events, settled after each.
+//!
+//! Pure: no clock, no store, no sockets, no tasks. `run` feeds it, commits what it wrote, and only then lets
+//! hosts see the outcome.
+
+pub mod apply;
+pub mod ending;
+pub mod fail;
+pub mod hosts;
+pub mod operate;
+pub mod orders;
+pub mod persist;
+pub mod place;
+pub mod published;
+pub mod record;
+pub mod request;
+pub mod seen;
+pub mod services;
+pub mod settle;
+pub mod timeline;
+pub mod validate;
+pub mod world;

@@ -1,0 +1,238 @@
+//! What operators ask for, besides applying documents.
+
+use super::record::{Duty, EndingPhase, Goal, Intent};
+use super::world::{ClusterKey, Dirty, Now, World};
+use super::request::{Kind, Reply, Request};
+use super::{apply, ending, hosts, place};
+use pan_api::ApiError;
+use pan_model::event::Severity;
+use pan_model::{ClusterName, Code, HostName, PartitionName, ServerKey, ServiceName};
+use std::collections::BTreeMap;
+
+/// Carries a request out, or refuses it and leaves the world as it was.
+///
+/// # Errors
+/// The refusal.
+pub fn request(world: &mut World, now: Now, request: Request) -> Result<Reply, ApiError> {
+    match request {
+        Request::Apply { documents, dry_run } => return apply::apply(world, now, &documents, dry_run).map(Reply::Applied),
+        Request::Delete { kind, partition, name, cascade } => delete(world, now, (kind, partition, &name), cascade)?,
+        Request::Scale { partition, cluster, servers } => apply::scale(world, now, &(partition, cluster), servers)?,
+        Request::Restart(key) => restart(world, now, &key)?,
+        Request::Stop(key) => stop(world, now, &key)?,
+        Request::Start(key) => start(world, now, &key)?,
+        Request::Failover { key, to } => relocate(world, now, &key, to, EndingPhase::Stopping)?,
+        Request::Migrate { key, to } => relocate(world, now, &key, to, EndingPhase::Draining)?,
+        Request::Drain(node) => duty(world, now, &node, Duty::Draining)?,
+        Request::Cordon(node) => duty(world, now, &node, Duty::Cordoned)?,
+        Request::Uncordon(node) => duty(world, now, &node, Duty::Full)?,
+        Request::Clear(node) => {
+            known_node(world, &node)?;
+            hosts::life(world, now, hosts::LifeChange::Quarantined(node, false));
+        }
+        Request::Label { node, labels } => label(world, &node, labels)?,
+    }
+    Ok(Reply::Done)
+}
+
+fn not_found(what: &str, name: impl std::fmt::Display) -> ApiError {
+    ApiError::new(Code::NotFound, format!("there is no {what} {name}"))
+}
+
+fn known_node(world: &World, node: &HostName) -> Result<(), ApiError> {
+    let is_node = world.hosts.get(node).is_some_and(|host| host.offer.is_some());
+    if is_node { Ok(()) } else { Err(not_found("node", node)) }
+}
+
+fn known_server(world: &World, key: &ServerKey) -> Result<(), ApiError> {
+    let server = world.servers.get(key).ok_or_else(|| not_found("server", key))?;
+    match &server.ending {
+        Some(ending) if ending.goal == Goal::Delete => Err(ApiError::new(Code::State, format!("server {key} is being deleted"))),
+        _ => Ok(()),
+    }
+}
+
+fn restart(world: &mut World, now: Now, key: &ServerKey) -> Result<(), ApiError> {
+    known_server(world, key)?;
+    if world.servers[key].node.is_none() {
+        return Err(ApiError::new(Code::State, format!("server {key} has no node: there is nothing to restart")));
+    }
+    ending::begin(world, now, key, Goal::Restart, EndingPhase::Draining);
+    Ok(())
+}
+
+fn stop(world: &mut World, now: Now, key: &ServerKey) -> Result<(), ApiError> {
+    known_server(world, key)?;
+    if world.servers[key].intent == Intent::Stopped {
+        return Ok(());
+    }
+    if let Some(server) = world.server_mut(key) {
+        server.intent = Intent::Stopped;
+        server.ending = None;
+    }
+    if world.servers[key].node.is_some() {
+        if let Some(server) = world.server_mut(key) {
+            server.intent = Intent::Run;
+        }
+        ending::begin(world, now, key, Goal::Stop, EndingPhase::Draining);
+    }
+    Ok(())
+}
+
+fn start(world: &mut World, now: Now, key: &ServerKey) -> Result<(), ApiError> {
+    known_server(world, key)?;
+    let stopping = world.servers[key].ending.as_ref().is_some_and(|ending| ending.goal == Goal::Stop);
+    let failed = world.seen.retry_at.remove(key).is_some();
+    if world.servers[key].intent == Intent::Run && !stopping && !failed {
+        return Ok(());
+    }
+    world.server_event(now, key, Severity::Info, "Started", "is started by an operator");
+    world.seen.replan = true;
+    if let Some(server) = world.server_mut(key) {
+        server.intent = Intent::Run;
+        server.ending = None;
+        server.incarnation += 1;
+        server.failed_moves = 0;
+    }
+    Ok(())
+}
+
+fn relocate(world: &mut World, now: Now, key: &ServerKey, to: Option<HostName>, phase: EndingPhase) -> Result<(), ApiError> {
+    known_server(world, key)?;
+    let from = world.servers[key].node.clone();
+    if world.servers[key].intent == Intent::Stopped {
+        return Err(ApiError::new(Code::State, format!("server {key} is stopped: start it first")));
+    }
+    let target = match to {
+        Some(to) => {
+            known_node(world, &to)?;
+            if from.as_ref() == Some(&to) {
+                return Err(ApiError::new(Code::State, format!("server {key} is on {to} already")));
+            }
+            place::fits(world, key, &to).map_err(|reason| ApiError::new(Code::NoCapacity, format!("server {key} cannot go to {to}: {reason}")))?;
+            to
+        }
+        None => place::elsewhere(world, key).map_err(|reason| ApiError::new(Code::NoCapacity, format!("server {key} cannot move: {reason}")))?,
+    };
+    ending::begin(world, now, key, Goal::Move(Some(target)), phase);
+    Ok(())
+}
+
+fn duty(world: &mut World, now: Now, node: &HostName, duty: Duty) -> Result<(), ApiError> {
+    known_node(world, node)?;
+    if world.hosts[node].duty == duty {
+        return Ok(());
+    }
+    if let Some(host) = world.host_mut(node) {
+        host.duty = duty;
+    }
+    world.seen.replan = true;
+    let (reason, text) = match duty {
+        Duty::Full => ("Uncordoned", "takes servers again"),
+        Duty::Cordoned => ("Cordoned", "keeps its servers and takes no new ones"),
+        Duty::Draining => ("Draining", "gives its servers away"),
+    };
+    world.host_event(now, node, Severity::Info, reason, format!("node {node} {text}"));
+    if duty == Duty::Full {
+        keep_servers(world, node);
+    }
+    Ok(())
+}
+
+/// Ends the moves of a drain that was taken back, as far as nothing was stopped yet.
+fn keep_servers(world: &mut World, node: &HostName) {
+    let draining = |key: &&ServerKey| {
+        let server = &world.servers[*key];
+        let moving = server.ending.as_ref().is_some_and(|ending| matches!(ending.goal, Goal::Move(_)) && ending.phase == EndingPhase::Draining);
+        server.node.as_ref() == Some(node) && moving
+    };
+    let keys: Vec<ServerKey> = world.servers.keys().filter(draining).cloned().collect();
+    for key in keys {
+        if let Some(server) = world.server_mut(&key) {
+            server.ending = None;
+        }
+        world.timelines.forget_open(&key.to_string());
+    }
+}
+
+fn label(world: &mut World, node: &HostName, labels: BTreeMap<String, Option<String>>) -> Result<(), ApiError> {
+    known_node(world, node)?;
+    if let Some(host) = world.host_mut(node) {
+        host.labels.extend(labels);
+    }
+    world.seen.replan = true;
+    Ok(())
+}
+
+fn delete(world: &mut World, now: Now, (kind, partition, name): (Kind, Option<PartitionName>, &str), cascade: bool) -> Result<(), ApiError> {
+    let invalid = |error: pan_model::id::NameError| ApiError::new(Code::Invalid, error.to_string());
+    match (kind, partition) {
+        (Kind::Partition, _) => delete_partition(world, now, &PartitionName::new(name).map_err(invalid)?, cascade),
+        (Kind::Cluster, Some(partition)) => delete_cluster(world, now, &(partition, ClusterName::new(name).map_err(invalid)?), cascade),
+        (Kind::Service, Some(partition)) => {
+            let key = (partition, ServiceName::new(name).map_err(invalid)?);
+            world.services.remove(&key).ok_or_else(|| not_found("service", &key.1))?;
+            world.dirty.insert(Dirty::Service(key));
+            Ok(())
+        }
+        (Kind::Cluster | Kind::Service, None) => Err(ApiError::new(Code::Invalid, "a partition is needed")),
+    }
+}
+
+fn delete_partition(world: &mut World, now: Now, name: &PartitionName, cascade: bool) -> Result<(), ApiError> {
+    if !world.partitions.contains_key(name) {
+        return Err(not_found("partition", name));
+    }
+    let clusters: Vec<ClusterKey> = world.clusters.keys().filter(|key| key.0 == *name).cloned().collect();
+    let services: Vec<_> = world.services.keys().filter(|key| key.0 == *name).cloned().collect();
+    if !cascade && (!clusters.is_empty() || !services.is_empty()) {
+        let names: Vec<String> = clusters.iter().map(|key| format!("cluster {}", key.1)).chain(services.iter().map(|key| format!("service {}", key.1))).collect();
+        return Err(ApiError::new(Code::InUse, format!("partition {name} still has {}: delete them first or use --cascade", names.join(", "))));
+    }
+    for key in services {
+        world.services.remove(&key);
+        world.dirty.insert(Dirty::Service(key));
+    }
+    for key in clusters {
+        take_down(world, now, &key);
+    }
+    if let Some(partition) = world.partition_mut(name) {
+        partition.deleting = true;
+    }
+    Ok(())
+}
+
+fn delete_cluster(world: &mut World, now: Now, key: &ClusterKey, cascade: bool) -> Result<(), ApiError> {
+    if !world.clusters.contains_key(key) {
+        return Err(not_found("cluster", &key.1));
+    }
+    let services: Vec<_> = world.services_of(&key.0, &key.1).cloned().collect();
+    let refers = |spec: &pan_model::ClusterSpec| spec.with.contains(&key.1) || spec.after.iter().any(|after| after.cluster == key.1);
+    let dependents = world.clusters.iter().filter(|(other, record)| other.0 == key.0 && !record.deleting && *other != key && refers(&record.spec));
+    let dependents: Vec<String> = dependents.map(|(other, _)| format!("cluster {}", other.1)).collect();
+    if !dependents.is_empty() {
+        return Err(ApiError::new(Code::InUse, format!("{} refers to cluster {}: change it first", dependents.join(", "), key.1)));
+    }
+    if !cascade && !services.is_empty() {
+        let names: Vec<_> = services.iter().map(|service| service.1.as_str()).collect();
+        let text = format!("service {} sends traffic to cluster {}: delete it first or use --cascade", names.join(", "), key.1);
+        return Err(ApiError::new(Code::InUse, text));
+    }
+    for service in services {
+        world.services.remove(&service);
+        world.dirty.insert(Dirty::Service(service));
+    }
+    take_down(world, now, key);
+    Ok(())
+}
+
+fn take_down(world: &mut World, now: Now, key: &ClusterKey) {
+    for server in world.servers_of(key) {
+        ending::begin(world, now, &server, Goal::Delete, EndingPhase::Draining);
+    }
+    if let Some(cluster) = world.cluster_mut(key) {
+        cluster.deleting = true;
+        cluster.spec.protect = None;
+    }
+    world.seen.replan = true;
+}

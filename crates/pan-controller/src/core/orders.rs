@@ -1,0 +1,201 @@
+//! The desired state of every host, computed from the world.
+
+use super::record::{EndingPhase, Goal, Intent, PartitionRecord, ServerRecord};
+use super::seen::Life;
+use super::world::World;
+use pan_api::WIRE_VERSION;
+use pan_api::desired::{BackendOrder, Desired, Network, NetworkEntry, Peer, RunOrder, ServerOrder, ServiceOrder, Unit};
+use pan_api::report::Phase;
+use pan_model::host::{Fabric, Link, Role};
+use pan_model::network::{GATEWAY_OFFSET, address_at};
+use pan_model::service::BackendState;
+use pan_model::{Generation, HostName, Mac, PartitionName, ServerKey};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+/// The desired state of every host, without generations.
+#[must_use]
+pub fn all(world: &World) -> BTreeMap<HostName, Desired> {
+    let networks: BTreeMap<&PartitionName, Network> = world.partitions.iter().map(|(name, record)| (name, network(world, name, record))).collect();
+    let units: Vec<Unit> = world.partitions.iter().filter_map(|(name, record)| unit(world, name, record)).collect();
+    world.hosts.keys().map(|host| (host.clone(), one(world, host, &networks, &units))).collect()
+}
+
+fn one(world: &World, host: &HostName, networks: &BTreeMap<&PartitionName, Network>, units: &[Unit]) -> Desired {
+    let record = &world.hosts[host];
+    let mine: Vec<(&ServerKey, &ServerRecord)> = world.servers.iter().filter(|(_, server)| server.node.as_ref() == Some(host)).collect();
+    let mut partitions: BTreeSet<&PartitionName> = mine.iter().map(|(key, _)| &key.partition).collect();
+    let units: Vec<Unit> = if record.roles.contains(&Role::Director) {
+        let owned = |unit: &Unit| world.partitions[&unit.partition].owner.as_ref() == Some(host);
+        units.iter().map(|unit| Unit { owner: owned(unit), ..unit.clone() }).collect()
+    } else {
+        Vec::new()
+    };
+    partitions.extend(units.iter().filter_map(|unit| world.partitions.get_key_value(&unit.partition)).map(|(name, _)| name));
+    Desired {
+        version: WIRE_VERSION,
+        generation: Generation::default(),
+        host: host.clone(),
+        peers: peers(world, host),
+        networks: partitions.into_iter().map(|name| networks[name].clone()).collect(),
+        servers: mine.into_iter().filter_map(|(key, server)| order(world, key, server)).collect(),
+        units,
+    }
+}
+
+fn reaches(world: &World, host: &HostName, fabric: Fabric) -> bool {
+    world.seen.hosts.get(host).is_none_or(|seen| {
+        let link = match fabric {
+            Fabric::A => seen.fabrics.a,
+            Fabric::B => seen.fabrics.b,
+        };
+        // Of a host that is not heard at all nothing is known: both ways stay open.
+        matches!(seen.life, Life::Joining | Life::Dead) || link == Link::Up
+    })
+}
+
+fn peers(world: &World, host: &HostName) -> Vec<Peer> {
+    let both = |other: &HostName, fabric| reaches(world, host, fabric) && reaches(world, other, fabric);
+    let others = world.hosts.iter().filter(|(name, _)| *name != host);
+    others
+        .map(|(name, record)| Peer {
+            host: name.clone(),
+            address: record.address,
+            a: both(name, Fabric::A).then_some(record.a),
+            b: both(name, Fabric::B).then_some(record.b),
+        })
+        .collect()
+}
+
+fn gateways(record: &PartitionRecord) -> Vec<IpAddr> {
+    record.networks.iter().filter_map(|net| address_at(*net, GATEWAY_OFFSET)).collect()
+}
+
+fn gateway_mac(record: &PartitionRecord) -> Mac {
+    gateways(record).first().map_or(Mac([2, 0x70, 0, 0, 0, 1]), |address| Mac::of(*address))
+}
+
+fn network(world: &World, name: &PartitionName, record: &PartitionRecord) -> Network {
+    let mut entries: Vec<NetworkEntry> = world
+        .in_partition(name)
+        .filter_map(|(_, server)| {
+            let host = server.node.clone()?;
+            let via = world.hosts.get(&host)?.address;
+            Some(NetworkEntry { mac: server.mac, addresses: server.addresses.clone(), host, via, epoch: server.epoch })
+        })
+        .collect();
+    if let Some((host, owner)) = record.owner.as_ref().and_then(|owner| world.hosts.get_key_value(owner)) {
+        entries.push(NetworkEntry {
+            mac: gateway_mac(record),
+            addresses: gateways(record),
+            host: host.clone(),
+            via: owner.address,
+            epoch: record.owner_epoch,
+        });
+    }
+    Network {
+        partition: name.clone(),
+        vni: record.vni,
+        mtu: world.settings.mtu,
+        subnets: record.networks.clone(),
+        gateways: gateways(record),
+        gateway_mac: gateway_mac(record),
+        entries,
+    }
+}
+
+/// Whether everything a server comes after is there.
+#[must_use]
+pub fn may_start(world: &World, key: &ServerKey) -> bool {
+    let Some(cluster) = world.cluster_of(key) else { return false };
+    cluster.spec.after.iter().all(|after| {
+        let servers = world.servers_of(&(key.partition.clone(), after.cluster.clone()));
+        servers.iter().all(|other| {
+            let server = &world.servers[other];
+            server.intent == Intent::Stopped || world.seen.phase(other, server.node.as_ref(), server.epoch) == Some(Phase::Healthy)
+        })
+    })
+}
+
+fn order(world: &World, key: &ServerKey, server: &ServerRecord) -> Option<ServerOrder> {
+    let spec = &world.cluster_of(key)?.spec;
+    let ending = server.ending.as_ref().is_some_and(|ending| ending.phase == EndingPhase::Stopping);
+    let run = if ending || server.intent == Intent::Stopped {
+        RunOrder::Stop
+    } else if may_start(world, key) {
+        RunOrder::Run
+    } else {
+        RunOrder::Hold
+    };
+    Some(ServerOrder {
+        key: key.clone(),
+        cluster: server.cluster.clone(),
+        epoch: server.epoch,
+        incarnation: server.incarnation,
+        run,
+        mac: server.mac,
+        addresses: server.addresses.clone(),
+        image: spec.image.clone(),
+        command: spec.command.clone(),
+        env: spec.env.clone(),
+        files: spec.files.clone(),
+        resources: spec.resources.clone(),
+        stop: spec.stop.clone(),
+        health: spec.health.clone(),
+        restart_attempts: spec.restart.attempts,
+    })
+}
+
+/// What a server is to the services in front of it.
+#[must_use]
+pub fn backend_state(world: &World, key: &ServerKey, server: &ServerRecord) -> BackendState {
+    let Some(node) = &server.node else { return BackendState::Down };
+    let healthy = world.seen.phase(key, Some(node), server.epoch) == Some(Phase::Healthy);
+    match (&server.ending, world.seen.life(node)) {
+        (_, Life::Dead) => BackendState::Down,
+        (Some(ending), _) if healthy || ending.goal == Goal::Delete => BackendState::Draining,
+        _ if !healthy => BackendState::Down,
+        (_, Life::Suspect) => BackendState::Suspect,
+        (_, Life::Alive | Life::Joining) => BackendState::Up,
+    }
+}
+
+fn unit(world: &World, name: &PartitionName, record: &PartitionRecord) -> Option<Unit> {
+    let services: Vec<_> = world.services.iter().filter(|(key, _)| key.0 == *name).collect();
+    if services.is_empty() {
+        return None;
+    }
+    let orders = services.iter().map(|((_, service), spec)| {
+        let servers = world.servers_of(&(name.clone(), spec.spec.cluster.clone()));
+        let backends = servers.iter().map(|key| {
+            let server = &world.servers[key];
+            BackendOrder {
+                index: server.index,
+                server: key.name.clone(),
+                addresses: server.addresses.clone(),
+                state: backend_state(world, key, server),
+                weight: 1,
+                epoch: server.epoch,
+            }
+        });
+        ServiceOrder {
+            name: service.clone(),
+            addresses: spec.addresses.clone(),
+            port: spec.spec.port,
+            target_port: spec.spec.target_port.unwrap_or(spec.spec.port),
+            backends: backends.collect(),
+        }
+    });
+    let public: BTreeSet<IpAddr> = services.iter().flat_map(|(_, service)| service.addresses.iter().copied()).collect();
+    Some(Unit {
+        partition: name.clone(),
+        vni: record.vni,
+        owner: false,
+        epoch: record.owner_epoch,
+        gateways: gateways(record),
+        gateway_mac: gateway_mac(record),
+        subnets: record.networks.clone(),
+        public: public.into_iter().collect(),
+        services: orders.collect(),
+    })
+}

@@ -1,0 +1,153 @@
+//! Records as store entries: keys, JSON values with a format version, and the way back.
+
+use super::record::{PanRecord, RECORD_VERSION};
+use super::world::{Dirty, Settings, World};
+use pan_model::{ClusterName, HostName, PartitionName, ServerKey, ServerName, ServiceName};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// The key of the record that every transaction compares: who holds it may commit.
+pub const TERM_KEY: &str = "pan/term";
+
+#[derive(Serialize, Deserialize)]
+struct Versioned<T> {
+    v: u16,
+    #[serde(flatten)]
+    record: T,
+}
+
+/// Why a stored record cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// Written by another version.
+    #[error("record {key} has format version {found}, this program knows {known}: use the version that wrote it, or one newer")]
+    Version {
+        /// The key.
+        key: String,
+        /// Its version.
+        found: u64,
+        /// Ours.
+        known: u16,
+    },
+    /// Not a record.
+    #[error("record {key} cannot be read")]
+    Unreadable {
+        /// The key.
+        key: String,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// A key that nothing here writes.
+    #[error("the store has a key that this program does not know: {0}")]
+    UnknownKey(String),
+}
+
+/// The key of a record.
+#[must_use]
+pub fn key_of(dirty: &Dirty) -> String {
+    match dirty {
+        Dirty::Pan => TERM_KEY.to_owned(),
+        Dirty::Partition(name) => format!("p/{name}/spec"),
+        Dirty::Cluster((partition, name)) => format!("p/{partition}/cluster/{name}"),
+        Dirty::Server(key) => format!("p/{}/server/{}", key.partition, key.name),
+        Dirty::Service((partition, name)) => format!("p/{partition}/service/{name}"),
+        Dirty::Host(name) => format!("host/{name}"),
+        Dirty::Event(Some(partition), number) => format!("p/{partition}/event/{number:016}"),
+        Dirty::Event(None, number) => format!("pan/event/{number:016}"),
+        Dirty::Timeline(object) => match object.split_once('/') {
+            Some((partition, server)) => format!("p/{partition}/timeline/{server}"),
+            None => format!("pan/timeline/{object}"),
+        },
+    }
+}
+
+fn write<T: Serialize>(record: Option<&T>) -> Option<Vec<u8>> {
+    let record = record?;
+    Some(serde_json::to_vec(&Versioned { v: RECORD_VERSION, record }).expect("records are plain data"))
+}
+
+/// The value to store for a record; `None` when it no longer exists.
+#[must_use]
+pub fn value_of(world: &World, dirty: &Dirty) -> Option<Vec<u8>> {
+    match dirty {
+        Dirty::Pan => write(Some(&world.pan)),
+        Dirty::Partition(name) => write(world.partitions.get(name)),
+        Dirty::Cluster(key) => write(world.clusters.get(key)),
+        Dirty::Server(key) => write(world.servers.get(key)),
+        Dirty::Service(key) => write(world.services.get(key)),
+        Dirty::Host(name) => write(world.hosts.get(name)),
+        Dirty::Event(partition, number) => {
+            let events = world.events.get(partition)?;
+            let place = events.binary_search_by_key(number, |event| event.number).ok()?;
+            write(events.get(place).map(AsRef::as_ref))
+        }
+        Dirty::Timeline(object) => world.timelines.stored(object).and_then(|kept| write(Some(&kept))),
+    }
+}
+
+fn read<T: DeserializeOwned>(key: &str, value: &[u8]) -> Result<T, LoadError> {
+    let unreadable = |source| LoadError::Unreadable { key: key.to_owned(), source };
+    let version = serde_json::from_slice::<serde_json::Value>(value).map_err(unreadable)?["v"].as_u64().unwrap_or(0);
+    if version != u64::from(RECORD_VERSION) {
+        return Err(LoadError::Version { key: key.to_owned(), found: version, known: RECORD_VERSION });
+    }
+    serde_json::from_slice::<Versioned<T>>(value).map(|versioned| versioned.record).map_err(unreadable)
+}
+
+/// Builds the world from the store's entries, in key order.
+///
+/// # Errors
+/// [`LoadError`] naming the first record that cannot be used.
+pub fn load<'a>(settings: Settings, entries: impl Iterator<Item = (&'a str, &'a [u8])>) -> Result<World, LoadError> {
+    let mut world = World::new(settings);
+    for (key, value) in entries {
+        load_one(&mut world, key, value)?;
+    }
+    Ok(world)
+}
+
+fn load_one(world: &mut World, key: &str, value: &[u8]) -> Result<(), LoadError> {
+    let unknown = || LoadError::UnknownKey(key.to_owned());
+    let parts: Vec<&str> = key.split('/').collect();
+    match parts.as_slice() {
+        ["pan", "term"] => world.pan = read::<PanRecord>(key, value)?,
+        ["pan", "event", _] => world.events.entry(None).or_default().push_back(Arc::new(read(key, value)?)),
+        ["pan", "timeline", object] => world.timelines.restore((*object).to_owned(), read(key, value)?),
+        ["host", name] => {
+            world.hosts.insert(HostName::new(*name).map_err(|_| unknown())?, read(key, value)?);
+        }
+        ["p", partition, rest @ ..] => {
+            let partition = PartitionName::new(*partition).map_err(|_| unknown())?;
+            load_in_partition(world, partition, rest, (key, value))?;
+        }
+        _ => return Err(unknown()),
+    }
+    Ok(())
+}
+
+fn load_in_partition(world: &mut World, partition: PartitionName, rest: &[&str], (key, value): (&str, &[u8])) -> Result<(), LoadError> {
+    let unknown = || LoadError::UnknownKey(key.to_owned());
+    match rest {
+        ["spec"] => {
+            world.partitions.insert(partition, read(key, value)?);
+        }
+        ["cluster", name] => {
+            let name = ClusterName::new(*name).map_err(|_| unknown())?;
+            world.clusters.insert((partition, name), read(key, value)?);
+        }
+        ["server", name] => {
+            let name = ServerName::new(*name).map_err(|_| unknown())?;
+            world.servers.insert(ServerKey { partition, name }, read(key, value)?);
+        }
+        ["service", name] => {
+            let name = ServiceName::new(*name).map_err(|_| unknown())?;
+            world.services.insert((partition, name), read(key, value)?);
+        }
+        ["event", _] => world.events.entry(Some(partition)).or_default().push_back(Arc::new(read(key, value)?)),
+        ["timeline", server] => world.timelines.restore(format!("{partition}/{server}"), read(key, value)?),
+        _ => return Err(unknown()),
+    }
+    Ok(())
+}

@@ -1,0 +1,41 @@
+//! What follows from desired states having been published: from which generation on a director's tables show it.
+
+use super::orders::backend_state;
+use super::record::EndingPhase;
+use super::world::{Dirty, Now, World};
+use pan_model::ServerKey;
+use pan_model::host::Role;
+use pan_model::service::BackendState;
+
+/// Notes the generations that drains and finished starts wait for. To be called after each publication.
+pub fn note(world: &mut World, now: Now) {
+    let interesting: Vec<ServerKey> = world
+        .servers
+        .iter()
+        .filter(|(key, server)| server.ending.is_some() || world.timelines.is_open(&key.to_string()))
+        .map(|(key, _)| key.clone())
+        .collect();
+    for key in interesting {
+        let owner = world.partitions.get(&key.partition).and_then(|partition| partition.owner.clone());
+        let Some(generation) = owner.as_ref().and_then(|owner| world.seen.published.get(owner)).copied() else { continue };
+        let draining = world.servers[&key].ending.as_ref().is_some_and(|ending| ending.phase == EndingPhase::Draining);
+        if draining {
+            world.seen.drained_from.entry(key.clone()).or_insert(generation);
+        }
+        if backend_state(world, &key, &world.servers[&key]) == BackendState::Up {
+            world.seen.tables_from.entry(key).or_insert(generation);
+        }
+    }
+    let waiting: Vec<_> = world.seen.tables_from.iter().map(|(key, generation)| (key.clone(), *generation)).collect();
+    for (key, generation) in waiting {
+        let owner = world.partitions.get(&key.partition).and_then(|partition| partition.owner.clone());
+        let applied = owner.as_ref().and_then(|owner| world.seen.hosts.get(owner)).and_then(|seen| seen.applied.get(&Role::Director));
+        if applied.is_some_and(|applied| *applied >= generation) {
+            world.seen.tables_from.remove(&key);
+            let object = key.to_string();
+            if world.timelines.finish(&object, now.wall, "in-tables", "its director sends it new connections") {
+                world.dirty.insert(Dirty::Timeline(object));
+            }
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! What the store keeps: one record per object, each with a format version.
+
+use pan_api::report::{Hello, Offer};
+use pan_model::host::Role;
+use pan_model::network::Cidr;
+use pan_model::{ClusterName, ClusterSpec, Epoch, HostName, Mac, PartitionSpec, ServiceSpec};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+/// Format version of every record.
+pub const RECORD_VERSION: u16 = 1;
+
+/// A partition.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PartitionRecord {
+    /// What was asked for.
+    pub spec: PartitionSpec,
+    /// Its networks, IPv4 first.
+    pub networks: Vec<Cidr>,
+    /// VXLAN network identifier.
+    pub vni: u32,
+    /// The number of the next event.
+    pub next_event: u64,
+    /// The index of the next server.
+    pub next_index: u32,
+    /// Is being taken down.
+    pub deleting: bool,
+    /// Who owns its public addresses and gateway.
+    pub owner: Option<HostName>,
+    /// Grows with each change of owner.
+    pub owner_epoch: Epoch,
+}
+
+/// A cluster.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ClusterRecord {
+    /// What was asked for.
+    pub spec: ClusterSpec,
+    /// Grows when something changes that a running server must be restarted for.
+    pub revision: u64,
+    /// Is being taken down.
+    pub deleting: bool,
+}
+
+/// A server.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ServerRecord {
+    /// Its cluster.
+    pub cluster: ClusterName,
+    /// Its number in the cluster, from 1.
+    pub ordinal: u32,
+    /// Its number in the partition; not reused while the partition lives.
+    pub index: u32,
+    /// Its MAC.
+    pub mac: Mac,
+    /// Its addresses, in the order of the partition's networks.
+    pub addresses: Vec<IpAddr>,
+    /// The epoch of its latest binding.
+    pub epoch: Epoch,
+    /// The node it is bound to.
+    pub node: Option<HostName>,
+    /// Why there.
+    pub why: String,
+    /// Grows with each restart asked for.
+    pub incarnation: u64,
+    /// The cluster revision it runs (or will start) with.
+    pub revision: u64,
+    /// What the operator wants of it.
+    pub intent: Intent,
+    /// An orderly end in progress.
+    pub ending: Option<Ending>,
+    /// Moves in a row because it would not stay up.
+    pub failed_moves: u32,
+    /// Restarts under earlier epochs.
+    pub restarts: u64,
+}
+
+/// What the operator wants of a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Intent {
+    /// It runs.
+    Run,
+    /// It does not.
+    Stopped,
+}
+
+/// An orderly end in progress.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Ending {
+    /// What comes after it.
+    pub goal: Goal,
+    /// How far it is.
+    pub phase: EndingPhase,
+    /// Wall clock at its begin, microseconds since 1970; for its time limit and for people.
+    pub since: i64,
+}
+
+/// What comes after an orderly end.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Goal {
+    /// A new binding, there if given.
+    Move(Option<HostName>),
+    /// A new incarnation on the same node.
+    Restart,
+    /// Nothing; it stays stopped.
+    Stop,
+    /// The server is deleted.
+    Delete,
+}
+
+/// How far an orderly end is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum EndingPhase {
+    /// No new connections; those it has may end.
+    Draining,
+    /// Its node was told to stop it.
+    Stopping,
+}
+
+/// A service.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ServiceRecord {
+    /// What was asked for.
+    pub spec: ServiceSpec,
+    /// Its public addresses.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// A host.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HostRecord {
+    /// Its roles.
+    pub roles: Vec<Role>,
+    /// Its address on `lo`.
+    pub address: IpAddr,
+    /// On fabric A.
+    pub a: IpAddr,
+    /// On fabric B.
+    pub b: IpAddr,
+    /// The program's version.
+    pub software: String,
+    /// What it offers.
+    pub offer: Option<Offer>,
+    /// Labels set by an operator, over those of its configuration.
+    pub labels: BTreeMap<String, Option<String>>,
+    /// Whether it may take servers.
+    pub duty: Duty,
+}
+
+impl HostRecord {
+    /// A host as it presents itself, keeping what an operator decided about it earlier.
+    #[must_use]
+    pub fn of(hello: &Hello, former: Option<&Self>) -> Self {
+        Self {
+            roles: hello.roles.clone(),
+            address: hello.address,
+            a: hello.a,
+            b: hello.b,
+            software: hello.software.clone(),
+            offer: hello.node.clone(),
+            labels: former.map(|host| host.labels.clone()).unwrap_or_default(),
+            duty: former.map_or(Duty::Full, |host| host.duty),
+        }
+    }
+
+    /// Its labels with the operator's changes over those of its configuration.
+    #[must_use]
+    pub fn effective_labels(&self) -> BTreeMap<String, String> {
+        let mut all = self.offer.as_ref().map(|offer| offer.labels.clone()).unwrap_or_default();
+        for (name, value) in &self.labels {
+            match value {
+                Some(value) => all.insert(name.clone(), value.clone()),
+                None => all.remove(name),
+            };
+        }
+        all
+    }
+}
+
+/// What an operator lets a node do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Duty {
+    /// Everything.
+    Full,
+    /// Keep its servers, take no new ones.
+    Cordoned,
+    /// Give its servers away.
+    Draining,
+}
+
+/// The PAN's own counters.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PanRecord {
+    /// Grows each time a controller takes over.
+    pub term: u64,
+    /// The next VXLAN network identifier.
+    pub next_vni: u32,
+    /// The number of the next event of the PAN itself.
+    pub next_event: u64,
+}
+
+impl Default for PanRecord {
+    fn default() -> Self {
+        Self { term: 0, next_vni: 100, next_event: 1 }
+    }
+}

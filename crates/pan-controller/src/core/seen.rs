@@ -1,0 +1,115 @@
+//! What was observed and is not stored: a restarted controller is told all of it again.
+
+use pan_api::report::{ConnectionCount, Phase, ServerReport};
+use pan_model::host::{Fabrics, Link};
+use pan_model::{Generation, HostName, ServerKey};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Everything observed.
+#[derive(Debug, Clone, Default)]
+pub struct Seen {
+    /// By host.
+    pub hosts: BTreeMap<HostName, HostSeen>,
+    /// By server, as its bound node reported it last.
+    pub servers: BTreeMap<ServerKey, ServerSeen>,
+    /// Why servers have no place at present.
+    pub not_placed: BTreeMap<ServerKey, String>,
+    /// Servers whose protection holds at present.
+    pub protected: BTreeSet<ServerKey>,
+    /// Reserved on each node for servers of others.
+    pub reserved: BTreeMap<HostName, pan_model::Resources>,
+    /// What the planner saw last.
+    pub snapshot: std::sync::Arc<pan_plan::Snapshot>,
+    /// Something the planner looks at changed.
+    pub replan: bool,
+    /// The first generation in which a draining server's tables were published, by its director.
+    pub drained_from: BTreeMap<ServerKey, Generation>,
+    /// The first generation in which the tables send connections to a server that was started anew.
+    pub tables_from: BTreeMap<ServerKey, Generation>,
+    /// The record of deaths of each node.
+    pub quarantine: BTreeMap<HostName, pan_member::Quarantine>,
+    /// The generation last published to each host.
+    pub published: BTreeMap<HostName, Generation>,
+    /// Servers not to be tried again before a time (wall, microseconds), because they do not stay up.
+    pub retry_at: BTreeMap<ServerKey, i64>,
+}
+
+/// A host as heard and as reported.
+#[derive(Debug, Clone)]
+pub struct HostSeen {
+    /// Its heartbeats.
+    pub life: Life,
+    /// On which fabrics they arrive.
+    pub fabrics: Fabrics,
+    /// Its agent runs, says its heartbeat.
+    pub agent: bool,
+    /// Since when in this life (wall, microseconds).
+    pub since: i64,
+    /// The newest generation that all its roles have applied.
+    pub applied: BTreeMap<pan_model::host::Role, Generation>,
+    /// Connections of backends, if it owns units.
+    pub connections: Vec<ConnectionCount>,
+    /// Its boot identifier.
+    pub boot: Option<u64>,
+    /// Too many deaths.
+    pub quarantined: bool,
+    /// Problems it reported last.
+    pub problems: Vec<String>,
+}
+
+impl Default for HostSeen {
+    fn default() -> Self {
+        Self {
+            life: Life::Joining,
+            fabrics: Fabrics { a: Link::Down, b: Link::Down },
+            agent: false,
+            since: 0,
+            applied: BTreeMap::new(),
+            connections: Vec::new(),
+            boot: None,
+            quarantined: false,
+            problems: Vec::new(),
+        }
+    }
+}
+
+/// What the heartbeats of a host say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Life {
+    /// Not heard since this controller started.
+    Joining,
+    /// Heard.
+    Alive,
+    /// Silent for some periods.
+    Suspect,
+    /// Silent too long.
+    Dead,
+}
+
+/// A server as its node reported it.
+#[derive(Debug, Clone)]
+pub struct ServerSeen {
+    /// The report.
+    pub report: ServerReport,
+    /// The node that reported.
+    pub node: HostName,
+    /// Since when in this phase (wall, microseconds).
+    pub since: i64,
+    /// It was healthy once under this epoch.
+    pub was_healthy: bool,
+}
+
+impl Seen {
+    /// What a host's heartbeats say.
+    #[must_use]
+    pub fn life(&self, host: &HostName) -> Life {
+        self.hosts.get(host).map_or(Life::Joining, |seen| seen.life)
+    }
+
+    /// The phase of a server, if its report matches the binding given.
+    #[must_use]
+    pub fn phase(&self, key: &ServerKey, node: Option<&HostName>, epoch: pan_model::Epoch) -> Option<Phase> {
+        let seen = self.servers.get(key)?;
+        (Some(&seen.node) == node && seen.report.epoch == epoch).then_some(seen.report.phase)
+    }
+}

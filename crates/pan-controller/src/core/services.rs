@@ -1,0 +1,49 @@
+//! Takeover units: which director owns a partition's public addresses and gateway.
+
+use super::seen::Life;
+use super::world::{About, Now, World};
+use pan_model::event::Severity;
+use pan_model::host::Role;
+use pan_model::{HostName, PartitionName};
+use std::collections::BTreeMap;
+
+/// Gives every unit without a living owner to the director with the fewest units.
+pub fn advance(world: &mut World, now: Now) {
+    let mut load: BTreeMap<HostName, usize> = world
+        .hosts
+        .iter()
+        .filter(|(name, host)| host.roles.contains(&Role::Director) && world.seen.life(name) == Life::Alive)
+        .map(|(name, _)| (name.clone(), 0))
+        .collect();
+    for partition in world.partitions.values() {
+        if let Some(count) = partition.owner.as_ref().and_then(|owner| load.get_mut(owner)) {
+            *count += 1;
+        }
+    }
+    let served: Vec<PartitionName> = world.partitions.keys().filter(|name| world.services.keys().any(|key| key.0 == **name)).cloned().collect();
+    for name in served {
+        let owner = world.partitions[&name].owner.clone();
+        let lost = match &owner {
+            None => true,
+            Some(owner) => world.seen.life(owner) == Life::Dead || !world.hosts.contains_key(owner),
+        };
+        let next = load.iter().min_by_key(|(_, count)| **count).map(|(host, _)| host.clone());
+        if let Some(next) = next.filter(|_| lost) {
+            *load.entry(next.clone()).or_default() += 1;
+            take_over(world, now, &name, owner.as_ref(), next);
+        }
+    }
+}
+
+fn take_over(world: &mut World, now: Now, name: &PartitionName, from: Option<&HostName>, to: HostName) {
+    let text = match from {
+        Some(from) => format!("public addresses of partition {name} move from director {from} to {to}"),
+        None => format!("public addresses of partition {name} belong to director {to}"),
+    };
+    if let Some(partition) = world.partition_mut(name) {
+        partition.owner = Some(to);
+        partition.owner_epoch = partition.owner_epoch.next();
+    }
+    let about = About { partition: None, kind: "partition", object: name.as_str() };
+    world.event(now, &about, Severity::Info, "UnitOwner", text);
+}

@@ -1,0 +1,68 @@
+//! One pass over the world after events: everything that follows from them, in a fixed order.
+
+use super::record::{EndingPhase, Goal, Intent};
+use super::world::{Dirty, Now, World};
+use super::{ending, fail, hosts, place, services};
+use pan_api::report::Phase;
+use pan_model::{PartitionName, ServerKey};
+
+/// Brings the records to where the observations and intents lead. Calling it twice changes nothing more.
+pub fn settle(world: &mut World, now: Now) {
+    hosts::release(world, now);
+    services::advance(world, now);
+    ending::advance(world, now);
+    fail::advance(world, now);
+    roll(world, now);
+    remove(world);
+    place::advance(world, now);
+}
+
+/// Restarts servers of changed clusters, one at a time and only while all others run.
+fn roll(world: &mut World, now: Now) {
+    let mut next = Vec::new();
+    for (key, cluster) in world.clusters.iter().filter(|(_, cluster)| !cluster.deleting) {
+        let servers = world.servers_of(key);
+        let stale = |server: &&ServerKey| {
+            let record = &world.servers[*server];
+            record.revision != cluster.revision && record.node.is_some() && record.intent == Intent::Run
+        };
+        let Some(first) = servers.iter().find(stale) else { continue };
+        let busy = servers.iter().any(|server| world.servers[server].ending.is_some());
+        let others_run = servers.iter().filter(|server| *server != first).all(|server| settled(world, server));
+        if !busy && others_run {
+            next.push(first.clone());
+        }
+    }
+    for key in next {
+        ending::begin(world, now, &key, Goal::Restart, EndingPhase::Draining);
+    }
+}
+
+fn settled(world: &World, key: &ServerKey) -> bool {
+    let server = &world.servers[key];
+    let current = world.seen.servers.get(key).is_some_and(|seen| seen.report.incarnation == server.incarnation);
+    let phase = world.seen.phase(key, server.node.as_ref(), server.epoch);
+    server.intent == Intent::Stopped || server.node.is_none() || phase == Some(Phase::Failed) || (current && phase == Some(Phase::Healthy))
+}
+
+/// Removes clusters and partitions whose last server is gone.
+fn remove(world: &mut World) {
+    let clusters: Vec<_> = world.clusters.iter().filter(|(key, cluster)| cluster.deleting && world.servers_of(key).is_empty()).map(|(key, _)| key.clone()).collect();
+    for key in clusters {
+        world.clusters.remove(&key);
+        world.dirty.insert(Dirty::Cluster(key));
+    }
+    let partitions: Vec<PartitionName> = world
+        .partitions
+        .iter()
+        .filter(|(name, partition)| partition.deleting && !world.clusters.keys().any(|key| key.0 == **name))
+        .map(|(name, _)| name.clone())
+        .collect();
+    for name in partitions {
+        for event in world.events.remove(&Some(name.clone())).unwrap_or_default() {
+            world.dirty.insert(Dirty::Event(Some(name.clone()), event.number));
+        }
+        world.partitions.remove(&name);
+        world.dirty.insert(Dirty::Partition(name));
+    }
+}

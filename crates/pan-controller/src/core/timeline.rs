@@ -1,0 +1,170 @@
+//! Timelines: what happened in a failover or a move, step by step, with the time of each step.
+
+use super::world::wall_text;
+use pan_api::insight::{Step, Timeline};
+use pan_model::Epoch;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, VecDeque};
+
+/// Finished timelines kept per object: enough to compare, bounded because they are stored.
+const KEPT_MAX: usize = 10;
+/// Steps of one timeline: more would be a loop.
+const STEPS_MAX: usize = 64;
+
+/// A step as recorded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    /// Wall clock, microseconds since 1970.
+    pub wall: i64,
+    /// What happened.
+    pub step: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// A timeline as recorded.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Track {
+    /// The epoch reached.
+    pub epoch: Option<Epoch>,
+    /// Its steps.
+    pub marks: Vec<Mark>,
+}
+
+/// What is stored for an object.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kept {
+    /// Finished timelines, newest first.
+    pub tracks: VecDeque<Track>,
+}
+
+/// All timelines, running and finished.
+#[derive(Debug, Clone, Default)]
+pub struct Timelines {
+    open: BTreeMap<String, Track>,
+    kept: BTreeMap<String, Kept>,
+}
+
+impl Timelines {
+    /// Begins a timeline unless one runs.
+    pub fn begin(&mut self, object: &str, wall: i64, step: &str, reason: impl Into<String>) {
+        if !self.open.contains_key(object) {
+            self.open.insert(object.to_owned(), Track::default());
+        }
+        self.mark(object, wall, step, reason);
+    }
+
+    /// Adds a step to a running timeline; without one, nothing. A step of the same name is recorded once.
+    pub fn mark(&mut self, object: &str, wall: i64, step: &str, reason: impl Into<String>) {
+        if let Some(track) = self.open.get_mut(object)
+            && track.marks.len() < STEPS_MAX
+            && !track.marks.iter().any(|mark| mark.step == step && mark.wall == wall)
+        {
+            track.marks.push(Mark { wall, step: step.to_owned(), reason: reason.into() });
+        }
+    }
+
+    /// Notes the epoch that a running timeline leads to.
+    pub fn set_epoch(&mut self, object: &str, epoch: Epoch) {
+        if let Some(track) = self.open.get_mut(object) {
+            track.epoch = Some(epoch);
+        }
+    }
+
+    /// Whether a timeline runs.
+    #[must_use]
+    pub fn is_open(&self, object: &str) -> bool {
+        self.open.contains_key(object)
+    }
+
+    /// Ends a running timeline; true when there was one, which is then to be stored.
+    pub fn finish(&mut self, object: &str, wall: i64, step: &str, reason: impl Into<String>) -> bool {
+        self.mark(object, wall, step, reason);
+        let Some(mut track) = self.open.remove(object) else { return false };
+        track.marks.sort_by_key(|mark| mark.wall);
+        let kept = self.kept.entry(object.to_owned()).or_default();
+        kept.tracks.push_front(track);
+        kept.tracks.truncate(KEPT_MAX);
+        true
+    }
+
+    /// Drops a running timeline that led nowhere.
+    pub fn forget_open(&mut self, object: &str) {
+        self.open.remove(object);
+    }
+
+    /// Forgets an object.
+    pub fn forget(&mut self, object: &str) {
+        self.open.remove(object);
+        self.kept.remove(object);
+    }
+
+    /// What to store for an object.
+    #[must_use]
+    pub fn stored(&self, object: &str) -> Option<Kept> {
+        self.kept.get(object).cloned()
+    }
+
+    /// Takes what was stored.
+    pub fn restore(&mut self, object: String, kept: Kept) {
+        self.kept.insert(object, kept);
+    }
+
+    /// Every object's timelines as the API shows them, newest first.
+    #[must_use]
+    pub fn view(&self) -> BTreeMap<String, Vec<Timeline>> {
+        let mut all: BTreeMap<String, Vec<Timeline>> = BTreeMap::new();
+        for (object, track) in &self.open {
+            all.entry(object.clone()).or_default().push(show(object, track, false));
+        }
+        for (object, kept) in &self.kept {
+            all.entry(object.clone()).or_default().extend(kept.tracks.iter().map(|track| show(object, track, true)));
+        }
+        all
+    }
+}
+
+#[allow(clippy::cast_precision_loss)]
+fn millis(from: i64, to: i64) -> f64 {
+    (to - from) as f64 / 1000.0
+}
+
+fn show(object: &str, track: &Track, finished: bool) -> Timeline {
+    let mut marks = track.marks.clone();
+    marks.sort_by_key(|mark| mark.wall);
+    let before = std::iter::once(marks.first()).chain(marks.iter().map(Some)).flatten();
+    let steps = marks
+        .iter()
+        .zip(before)
+        .map(|(mark, before)| Step {
+            at: wall_text(mark.wall),
+            step: mark.step.clone(),
+            took_ms: millis(before.wall, mark.wall),
+            reason: mark.reason.clone(),
+        })
+        .collect();
+    let total_ms = match (marks.first(), marks.last()) {
+        (Some(first), Some(last)) => millis(first.wall, last.wall),
+        _ => 0.0,
+    };
+    Timeline { object: object.to_owned(), epoch: track.epoch, finished, steps, total_ms }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_come_in_the_order_of_time_with_their_lengths() {
+        let mut all = Timelines::default();
+        all.begin("p/a-1", 1_000, "dead", "silent");
+        all.mark("p/a-1", 5_000, "started", "");
+        all.mark("p/a-1", 3_000, "committed", "");
+        assert!(all.finish("p/a-1", 7_500, "healthy", ""));
+        assert!(!all.finish("p/a-1", 8_000, "healthy", ""), "there is nothing left to finish");
+        let shown = &all.view()["p/a-1"][0];
+        let steps: Vec<_> = shown.steps.iter().map(|step| (step.step.as_str(), step.took_ms)).collect();
+        assert_eq!(steps, [("dead", 0.0), ("committed", 2.0), ("started", 2.0), ("healthy", 2.5)]);
+        assert!((shown.total_ms - 6.5).abs() < f64::EPSILON);
+    }
+}

@@ -1,0 +1,214 @@
+//! Checks of documents that need the rest of the world: references, quotas, addresses.
+
+use super::record::ServiceRecord;
+use super::world::{ClusterKey, ServiceKey, World};
+use pan_model::cluster::Image;
+use pan_model::manifest::Object;
+use pan_model::partition::HostImage;
+use pan_model::{ClusterName, ClusterSpec, Code, PartitionName, ServiceName, ServiceSpec};
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::IpAddr;
+
+/// One thing wrong with a document.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    /// The documented code.
+    pub code: Code,
+    /// The field, such as `spec.after[0].cluster`.
+    pub path: String,
+    /// What is wrong and what was expected.
+    pub message: String,
+}
+
+impl Trouble {
+    /// Something wrong at a field.
+    #[must_use]
+    pub fn new(code: Code, path: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { code, path: path.into(), message: message.into() }
+    }
+}
+
+/// Which object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Which {
+    /// A partition.
+    Partition(PartitionName),
+    /// A cluster.
+    Cluster(PartitionName, ClusterName),
+    /// A service.
+    Service(PartitionName, ServiceName),
+}
+
+impl Which {
+    /// The object that a document defines.
+    #[must_use]
+    pub fn of(object: &Object) -> Self {
+        match object {
+            Object::Partition(name, _) => Self::Partition(name.clone()),
+            Object::Cluster(partition, name, _) => Self::Cluster(partition.clone(), name.clone()),
+            Object::Service(partition, name, _) => Self::Service(partition.clone(), name.clone()),
+        }
+    }
+}
+
+impl fmt::Display for Which {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Partition(name) => write!(f, "partition {name}"),
+            Self::Cluster(partition, name) => write!(f, "cluster {partition}/{name}"),
+            Self::Service(partition, name) => write!(f, "service {partition}/{name}"),
+        }
+    }
+}
+
+/// Checks a cluster against its partition.
+///
+/// # Errors
+/// The first [`Trouble`].
+pub fn cluster(draft: &World, key: &ClusterKey, spec: &ClusterSpec) -> Result<(), Trouble> {
+    let Some(partition) = draft.partitions.get(&key.0).filter(|partition| !partition.deleting) else {
+        return Err(Trouble::new(Code::Dangling, "partition", format!("there is no partition {}", key.0)));
+    };
+    let allowed = partition.spec.host_image.map_or(draft.settings.host_image_allowed, |allow| allow == HostImage::Allow);
+    if spec.image == Image::Host && !allowed {
+        return Err(Trouble::new(Code::Denied, "spec.image", "image host is not allowed in this partition (hostImage)"));
+    }
+    if let Some(most) = partition.spec.quota.as_ref().and_then(|quota| quota.servers) {
+        let others: u32 = draft.clusters.iter().filter(|(other, record)| other.0 == key.0 && *other != key && !record.deleting).map(|(_, record)| record.spec.servers).sum();
+        if others + spec.servers > most {
+            let text = format!("quota of servers: {} asked for, {others} used, {most} allowed", spec.servers);
+            return Err(Trouble::new(Code::Quota, "spec.servers", text));
+        }
+    }
+    Ok(())
+}
+
+fn in_range(address: IpAddr, first: IpAddr, last: IpAddr) -> bool {
+    address.is_ipv4() == first.is_ipv4() && first <= address && address <= last
+}
+
+fn next(address: IpAddr) -> Option<IpAddr> {
+    match address {
+        IpAddr::V4(v4) => u32::from(v4).checked_add(1).map(|bits| IpAddr::V4(bits.into())),
+        IpAddr::V6(v6) => u128::from(v6).checked_add(1).map(|bits| IpAddr::V6(bits.into())),
+    }
+}
+
+fn pick(draft: &World, taken: &BTreeSet<IpAddr>, v4: bool) -> Option<IpAddr> {
+    let pools = draft.settings.pools.iter().filter(|(first, _)| first.is_ipv4() == v4);
+    pools.flat_map(|(first, last)| std::iter::successors(Some(*first), |address| next(*address)).take_while(|address| in_range(*address, *first, *last))).find(|address| !taken.contains(address))
+}
+
+/// Checks a service and finds its addresses.
+///
+/// # Errors
+/// The first [`Trouble`].
+pub fn service(draft: &World, key: &ServiceKey, spec: &ServiceSpec, former: Option<&ServiceRecord>) -> Result<Vec<IpAddr>, Trouble> {
+    let Some(partition) = draft.partitions.get(&key.0).filter(|partition| !partition.deleting) else {
+        return Err(Trouble::new(Code::Dangling, "partition", format!("there is no partition {}", key.0)));
+    };
+    let target = |spec: &ServiceSpec| spec.target_port.unwrap_or(spec.port);
+    let others = || draft.services.iter().filter(|(other, _)| *other != key);
+    if let Some((other, _)) = others().find(|(other, record)| other.0 == key.0 && record.spec.cluster == spec.cluster && target(&record.spec) == target(spec)) {
+        let text = format!("port {} of cluster {} belongs to service {} already: one server port has one service", target(spec), spec.cluster, other.1);
+        return Err(Trouble::new(Code::Conflict, "spec.cluster", text));
+    }
+    let addresses = addresses(draft, key, spec, former)?;
+    if let Some((other, _)) = others().find(|(_, record)| record.spec.port == spec.port && record.addresses.iter().any(|address| addresses.contains(address))) {
+        let text = if other.0 == key.0 { format!("port {} of that address belongs to service {} already", spec.port, other.1) } else { "that address is not available".into() };
+        return Err(Trouble::new(Code::Conflict, "spec.address", text));
+    }
+    if let Some(most) = partition.spec.quota.as_ref().and_then(|quota| quota.addresses) {
+        let mut all: BTreeSet<IpAddr> = others().filter(|(other, _)| other.0 == key.0).flat_map(|(_, record)| record.addresses.iter().copied()).collect();
+        let used = all.len();
+        all.extend(&addresses);
+        if all.len() > most as usize {
+            let text = format!("quota of addresses: {} asked for, {used} used, {most} allowed", all.len() - used);
+            return Err(Trouble::new(Code::Quota, "spec.address", text));
+        }
+    }
+    Ok(addresses)
+}
+
+fn addresses(draft: &World, key: &ServiceKey, spec: &ServiceSpec, former: Option<&ServiceRecord>) -> Result<Vec<IpAddr>, Trouble> {
+    let elsewhere = |address: &IpAddr| draft.services.iter().any(|(other, record)| other.0 != key.0 && record.addresses.contains(address));
+    match (spec.address, former) {
+        (Some(address), _) => {
+            if !draft.settings.outside.iter().any(|net| net.contains(&address)) {
+                let nets: Vec<String> = draft.settings.outside.iter().map(ToString::to_string).collect();
+                return Err(Trouble::new(Code::Conflict, "spec.address", format!("{address} is not a public address of this PAN: expected one in {}", nets.join(" or "))));
+            }
+            if elsewhere(&address) {
+                return Err(Trouble::new(Code::Conflict, "spec.address", "that address is not available"));
+            }
+            Ok(vec![address])
+        }
+        // Addresses that were given stay with the service for its whole life.
+        (None, Some(former)) if former.spec.address.is_none() => Ok(former.addresses.clone()),
+        (None, _) => {
+            let taken: BTreeSet<IpAddr> = draft.services.values().flat_map(|record| record.addresses.iter().copied()).collect();
+            let found: Vec<IpAddr> = [true, false].into_iter().filter_map(|v4| pick(draft, &taken, v4)).collect();
+            if found.is_empty() { Err(Trouble::new(Code::NoCapacity, "spec", "no public address is free: give one with `address`, or delete a service")) } else { Ok(found) }
+        }
+    }
+}
+
+/// Checks what can only be seen when all documents are in: references between clusters, and circles.
+#[must_use]
+pub fn references(draft: &World) -> Vec<(Which, Trouble)> {
+    let mut found = Vec::new();
+    for ((partition, name), record) in draft.clusters.iter().filter(|(_, record)| !record.deleting) {
+        let which = || Which::Cluster(partition.clone(), name.clone());
+        let exists = |other: &ClusterName| draft.clusters.get(&(partition.clone(), other.clone())).is_some_and(|record| !record.deleting);
+        let after = record.spec.after.iter().enumerate().map(|(at, after)| (format!("spec.after[{at}].cluster"), &after.cluster));
+        let with = record.spec.with.iter().enumerate().map(|(at, with)| (format!("spec.with[{at}]"), with));
+        for (path, other) in after.chain(with).filter(|(_, other)| !exists(other)) {
+            found.push((which(), Trouble::new(Code::Dangling, path, format!("there is no cluster {other} in partition {partition}"))));
+        }
+        if let Some(circle) = circle(draft, partition, name) {
+            let names: Vec<_> = circle.iter().map(ClusterName::as_str).collect();
+            found.push((which(), Trouble::new(Code::Cycle, "spec.after", format!("clusters wait for each other: {}", names.join(" after ")))));
+        }
+    }
+    for ((partition, name), record) in &draft.services {
+        let cluster = (partition.clone(), record.spec.cluster.clone());
+        if draft.clusters.get(&cluster).is_none_or(|record| record.deleting) {
+            let text = format!("there is no cluster {} in partition {partition}", record.spec.cluster);
+            found.push((Which::Service(partition.clone(), name.clone()), Trouble::new(Code::Dangling, "spec.cluster", text)));
+        }
+    }
+    found
+}
+
+/// The circle of `after` that leads back to a cluster, if there is one.
+fn circle(draft: &World, partition: &PartitionName, start: &ClusterName) -> Option<Vec<ClusterName>> {
+    let mut paths = vec![vec![start.clone()]];
+    let mut seen = BTreeSet::new();
+    while let Some(path) = paths.pop() {
+        let last = path.last()?.clone();
+        let record = draft.clusters.get(&(partition.clone(), last));
+        for after in record.into_iter().flat_map(|record| &record.spec.after) {
+            let mut longer = path.clone();
+            longer.push(after.cluster.clone());
+            if after.cluster == *start {
+                return Some(longer);
+            }
+            if seen.insert(after.cluster.clone()) {
+                paths.push(longer);
+            }
+        }
+    }
+    None
+}
+
+/// The code of a planner's refusal.
+#[must_use]
+pub const fn code_of(refusal: &pan_plan::Refusal) -> Code {
+    use pan_plan::NotPlaced;
+    match refusal.reason {
+        NotPlaced::ProtectionWouldBreak { .. } | NotPlaced::SpreadExhausted { .. } => Code::Protection,
+        NotPlaced::PartitionMax { .. } => Code::Quota,
+        _ => Code::NoCapacity,
+    }
+}

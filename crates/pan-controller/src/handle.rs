@@ -1,0 +1,143 @@
+//! The handle by which everything else speaks to the controller's loop: read the newest view, ask for a change.
+
+use crate::core::request::{Reply, Request};
+use arc_swap::ArcSwap;
+use pan_api::ApiError;
+use pan_api::desired::Desired;
+use pan_api::event::Event;
+use pan_api::insight::Timeline;
+use pan_api::report::{Hello, Report};
+use pan_model::{ClusterName, Code, HostName, PartitionName, ServerKey, ServiceName};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// Who asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Principal {
+    /// Name, for the record.
+    pub name: String,
+    /// What it may do.
+    pub role: PrincipalRole,
+    /// The only partition it may see; `None` for roles of the PAN.
+    pub partition: Option<PartitionName>,
+}
+
+/// Roles of principals; those of partitions follow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PrincipalRole {
+    /// May do everything.
+    PanAdministrator,
+}
+
+/// The newest committed state, as wire objects; immutable.
+#[derive(Debug, Clone, Default)]
+pub struct View {
+    /// Grows with every view.
+    pub revision: u64,
+    /// Partitions.
+    pub partitions: BTreeMap<PartitionName, pan_api::partition::Partition>,
+    /// Clusters.
+    pub clusters: BTreeMap<(PartitionName, ClusterName), pan_api::cluster::Cluster>,
+    /// Servers.
+    pub servers: BTreeMap<ServerKey, pan_api::server::Server>,
+    /// Services.
+    pub services: BTreeMap<(PartitionName, ServiceName), pan_api::service::Service>,
+    /// Nodes.
+    pub nodes: BTreeMap<HostName, pan_api::node::Node>,
+    /// Hosts.
+    pub hosts: BTreeMap<HostName, pan_api::host::Host>,
+    /// Events by partition (`None`: the PAN's own), ascending numbers, newest last.
+    pub events: BTreeMap<Option<PartitionName>, Vec<Arc<Event>>>,
+    /// Timelines by object (`PARTITION/SERVER` or host), newest first.
+    pub timelines: BTreeMap<String, Arc<Vec<Timeline>>>,
+    /// What the planner sees.
+    pub snapshot: Arc<pan_plan::Snapshot>,
+    /// Addresses of hosts on the fabrics.
+    pub node_addresses: BTreeMap<HostName, IpAddr>,
+}
+
+/// A message to the loop.
+pub(crate) enum Message {
+    /// A change asked for.
+    Request(Principal, Request, oneshot::Sender<Result<Reply, ApiError>>),
+    /// A host presents itself.
+    Hello(Hello, oneshot::Sender<Result<(), ApiError>>),
+    /// A host reports.
+    Report(Report, oneshot::Sender<Result<(), ApiError>>),
+    /// The heartbeat receiver noticed something.
+    Liveness(Vec<crate::core::hosts::LifeChange>),
+}
+
+/// Desired states by host.
+pub(crate) type Desires = Arc<Mutex<BTreeMap<HostName, watch::Sender<Arc<Desired>>>>>;
+
+/// A cheap, cloneable way to the controller.
+#[derive(Clone)]
+pub struct Handle {
+    pub(crate) view: Arc<ArcSwap<View>>,
+    pub(crate) changes: watch::Receiver<u64>,
+    pub(crate) inbox: mpsc::Sender<Message>,
+    pub(crate) desires: Desires,
+    pub(crate) metrics: Arc<crate::metrics::Metrics>,
+}
+
+impl Handle {
+    /// The newest committed state.
+    #[must_use]
+    pub fn view(&self) -> Arc<View> {
+        self.view.load_full()
+    }
+
+    /// A number that grows with each new view.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.clone()
+    }
+
+    async fn ask<T>(&self, make: impl FnOnce(oneshot::Sender<Result<T, ApiError>>) -> Message) -> Result<T, ApiError> {
+        let gone = |_| ApiError::new(Code::Internal, "the controller is stopping");
+        let (answer, answered) = oneshot::channel();
+        self.inbox.send(make(answer)).await.map_err(|_| gone(()))?;
+        answered.await.map_err(|_| gone(()))?
+    }
+
+    /// Asks for a change; answered after it is committed.
+    ///
+    /// # Errors
+    /// The refusal, or `Internal` when the controller stops meanwhile: the outcome is unknown then.
+    pub async fn request(&self, principal: &Principal, request: Request) -> Result<Reply, ApiError> {
+        let principal = principal.clone();
+        self.ask(|answer| Message::Request(principal, request, answer)).await
+    }
+
+    /// A host presents itself.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub async fn hello(&self, hello: Hello) -> Result<(), ApiError> {
+        self.ask(|answer| Message::Hello(hello, answer)).await
+    }
+
+    /// A host reports what it sees.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub async fn report(&self, report: Report) -> Result<(), ApiError> {
+        self.ask(|answer| Message::Report(report, answer)).await
+    }
+
+    /// The desired state of a host; `None` when it never said hello.
+    #[must_use]
+    pub fn desired(&self, host: &HostName) -> Option<watch::Receiver<Arc<Desired>>> {
+        let desires = self.desires.lock().unwrap_or_else(PoisonError::into_inner);
+        desires.get(host).map(watch::Sender::subscribe)
+    }
+
+    /// Metrics in Prometheus text format.
+    #[must_use]
+    pub fn metrics(&self) -> String {
+        self.metrics.render(&self.view())
+    }
+}

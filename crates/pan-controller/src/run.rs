@@ -1,0 +1,334 @@
+//! The controller's loop: one task that owns the world. Events in; settle; commit; only then publish and answer.
+
+use crate::beats::{self, Receive};
+use crate::core::hosts as hosts_core;
+use crate::core::persist::{self, TERM_KEY};
+use crate::core::seen::Life;
+use crate::core::world::{Now, Settings, World};
+use crate::core::{operate, orders, published, settle};
+use crate::handle::{Handle, Message, View};
+use crate::metrics::Metrics;
+use arc_swap::ArcSwap;
+use pan_api::desired::Desired;
+use pan_api::report::Hello;
+use pan_api::{ApiError, WIRE_VERSION};
+use pan_member::{Detector, Tick};
+use pan_model::host::Role;
+use pan_model::host_config::{ControllerConfig, HostConfig};
+use pan_model::{Generation, HostName};
+use pan_store::{AnyStore, Embedded, Revision, Store, Txn, Write};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// Messages taken in one round: enough to absorb a burst, few enough to commit soon.
+const BATCH_MAX: usize = 512;
+/// Messages waiting: hosts and callers are held back beyond it.
+const INBOX_MAX: usize = 4096;
+/// Time limits of the core are of seconds; this is how soon they are noticed.
+const TICK: Duration = Duration::from_millis(100);
+/// A host may take this long to be heard after this controller started, before it counts as silent.
+const GRACE: Duration = Duration::from_secs(3);
+/// MTU of a fabric less the encapsulation (VXLAN over IPv6).
+const MTU: u32 = 1500 - 70;
+
+/// Why a controller cannot start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The configuration lacks something or contradicts itself.
+    #[error("configuration of host {host}: {message}")]
+    Config {
+        /// The host.
+        host: HostName,
+        /// What is wrong.
+        message: String,
+    },
+    /// The store cannot be opened.
+    #[error("the store cannot be opened")]
+    Open(#[from] pan_store::OpenError),
+    /// The store cannot be read.
+    #[error("the store cannot be read")]
+    Read(#[from] pan_store::ReadError),
+    /// A commit failed; the process ends, and a new one reads again what was committed.
+    #[error("a commit failed")]
+    Commit(#[from] pan_store::CommitError),
+    /// A record cannot be used.
+    #[error(transparent)]
+    Load(#[from] persist::LoadError),
+    /// The API cannot be served.
+    #[error("the API cannot be served: {0}")]
+    Serve(String),
+}
+
+fn now() -> Now {
+    Now { wall: jiff::Timestamp::now().as_microsecond() }
+}
+
+fn settings(config: &ControllerConfig) -> Settings {
+    Settings {
+        outside: config.outside.clone(),
+        pools: config.pools.iter().map(|pool| (pool.first, pool.last)).collect(),
+        host_image_allowed: config.host_image_allowed,
+        reach: config.reach.as_ref().map(|reach| (reach.from, reach.to)),
+        mtu: MTU,
+    }
+}
+
+/// Runs the controller until it fails.
+///
+/// # Errors
+/// [`RunError`].
+pub async fn run(config: HostConfig) -> Result<(), RunError> {
+    let wrong = |message: String| RunError::Config { host: config.name.clone(), message };
+    let part = config.controller.clone().ok_or_else(|| wrong("it has the role controller but no part `controller`".into()))?;
+    let pan_key = read_key(&part.pan_key).map_err(&wrong)?;
+    let profile: pan_member::Profile = config.profile.parse().map_err(|error: pan_member::profile::UnknownProfile| wrong(error.to_string()))?;
+    let directory = config.state_dir.join("controller");
+    std::fs::create_dir_all(&directory).map_err(|error| wrong(format!("{}: {error}", directory.display())))?;
+    let store = AnyStore::Embedded(Embedded::open(&directory.join("store.redb"))?);
+    let (mut world, term_revision) = load(&store, settings(&part)).await?;
+    world.pan.term += 1;
+    let (inbox, messages) = mpsc::channel(INBOX_MAX);
+    let (joined, joins) = std::sync::mpsc::channel();
+    let timing = profile.timing(world.hosts.len());
+    timing.check().map_err(|error| wrong(error.to_string()))?;
+    let start = Tick(pan_linux::datagram::boot_clock());
+    let mut detector = Detector::new(pan_member::Settings { timing, grace: GRACE, protected_failures: 1 }, start);
+    for host in world.hosts.keys() {
+        detector.add_host(host.clone(), start);
+    }
+    let (changed, changes) = watch::channel(0);
+    let handle = Handle {
+        view: Arc::new(ArcSwap::from_pointee(View::default())),
+        changes,
+        inbox: inbox.clone(),
+        desires: Arc::default(),
+        metrics: Arc::new(Metrics::default()),
+    };
+    let mut owner = Owner {
+        world,
+        store,
+        term_revision,
+        step: 0,
+        started: Instant::now(),
+        warm: false,
+        latest: BTreeMap::new(),
+        handle: handle.clone(),
+        changed,
+        revision: 0,
+        joined,
+    };
+    owner.introduce_myself(&config).await?;
+    let fabrics = [config.fabrics.a.address.addr(), config.fabrics.b.address.addr()];
+    let receive = Receive { fabrics, pan_key, detector, joined: joins, inbox };
+    let receiver = tokio::task::spawn_blocking(move || beats::run(receive));
+    let listeners = pan_linux::listen::inherited();
+    let (served, front) = (handle.clone(), config.clone());
+    let server = tokio::spawn(async move { crate::server::serve(served, &front, listeners).await });
+    if !config.roles.iter().any(|role| matches!(role, Role::Node | Role::Director)) {
+        tokio::spawn(crate::routes::keep(handle, config.clone()));
+    }
+    tokio::select! {
+        ended = owner.work(messages) => ended,
+        ended = server => Err(RunError::Serve(format!("{ended:?}"))),
+        ended = receiver => Err(RunError::Serve(format!("heartbeats cannot be received: {ended:?}"))),
+    }
+}
+
+fn read_key(path: &std::path::Path) -> Result<[u8; 32], String> {
+    let text = std::fs::read_to_string(path).map_err(|error| format!("key file {}: {error}", path.display()))?;
+    let text = text.trim();
+    let byte = |at: usize| text.get(2 * at..2 * at + 2).and_then(|pair| u8::from_str_radix(pair, 16).ok());
+    let mut key = [0; 32];
+    for (at, place) in key.iter_mut().enumerate() {
+        *place = byte(at).filter(|_| text.len() == 64).ok_or_else(|| format!("key file {}: expected 64 hexadecimal digits", path.display()))?;
+    }
+    Ok(key)
+}
+
+async fn load(store: &AnyStore, settings: Settings) -> Result<(World, Option<Revision>), RunError> {
+    let listing = store.list("").await?;
+    let term_revision = listing.entries.iter().find(|entry| entry.key == TERM_KEY).map(|entry| entry.revision);
+    let world = persist::load(settings, listing.entries.iter().map(|entry| (entry.key.as_str(), entry.value.as_slice())))?;
+    Ok((world, term_revision))
+}
+
+/// The answers to give once the round is committed.
+enum Answer {
+    Request(oneshot::Sender<Result<crate::core::request::Reply, ApiError>>, Result<crate::core::request::Reply, ApiError>),
+    Host(oneshot::Sender<Result<(), ApiError>>, Result<(), ApiError>),
+}
+
+impl Answer {
+    fn give(self) {
+        // A caller that went away meanwhile does not need its answer.
+        match self {
+            Self::Request(to, answer) => drop(to.send(answer)),
+            Self::Host(to, answer) => drop(to.send(answer)),
+        }
+    }
+}
+
+struct Owner {
+    world: World,
+    store: AnyStore,
+    term_revision: Option<Revision>,
+    step: u64,
+    started: Instant,
+    warm: bool,
+    latest: BTreeMap<HostName, Desired>,
+    handle: Handle,
+    changed: watch::Sender<u64>,
+    revision: u64,
+    joined: std::sync::mpsc::Sender<HostName>,
+}
+
+impl Owner {
+    async fn introduce_myself(&mut self, config: &HostConfig) -> Result<(), RunError> {
+        let hello = Hello {
+            version: WIRE_VERSION,
+            host: config.name.clone(),
+            roles: config.roles.clone(),
+            software: env!("CARGO_PKG_VERSION").to_owned(),
+            address: config.address,
+            a: config.fabrics.a.address.addr(),
+            b: config.fabrics.b.address.addr(),
+            node: config.node.as_ref().map(|node| pan_api::report::Offer { cpu: node.cpu, memory: node.memory, labels: node.labels.clone() }),
+        };
+        self.world.dirty.insert(crate::core::world::Dirty::Pan);
+        let answer = self.hello(&hello);
+        answer.map_err(|error| RunError::Config { host: config.name.clone(), message: error.message })?;
+        self.commit().await
+    }
+
+    fn hello(&mut self, hello: &Hello) -> Result<(), ApiError> {
+        let new = !self.world.hosts.contains_key(&hello.host);
+        hosts_core::hello(&mut self.world, now(), hello)?;
+        if new {
+            // The receiver ends only together with this loop.
+            let _ = self.joined.send(hello.host.clone());
+        }
+        Ok(())
+    }
+
+    async fn work(mut self, mut messages: mpsc::Receiver<Message>) -> Result<(), RunError> {
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let first = tokio::select! {
+                message = messages.recv() => match message {
+                    Some(message) => Some(message),
+                    None => return Ok(()),
+                },
+                _ = ticks.tick() => None,
+            };
+            let mut answers: Vec<Answer> = first.map(|message| self.take(message)).into_iter().flatten().collect();
+            for _ in 1..BATCH_MAX {
+                let Ok(message) = messages.try_recv() else { break };
+                answers.extend(self.take(message));
+            }
+            let before = Instant::now();
+            self.settle();
+            self.handle.metrics.settled(before.elapsed());
+            self.commit().await?;
+            self.publish();
+            answers.into_iter().for_each(Answer::give);
+        }
+    }
+
+    fn take(&mut self, message: Message) -> Option<Answer> {
+        let now = now();
+        match message {
+            Message::Request(principal, request, answer) => {
+                tracing::debug!(principal = principal.name, "request");
+                Some(Answer::Request(answer, operate::request(&mut self.world, now, request)))
+            }
+            Message::Hello(hello, answer) => Some(Answer::Host(answer, self.hello(&hello))),
+            Message::Report(report, answer) => Some(Answer::Host(answer, hosts_core::report(&mut self.world, now, report))),
+            Message::Liveness(changes) => {
+                for change in changes {
+                    hosts_core::life(&mut self.world, now, change);
+                }
+                None
+            }
+        }
+    }
+
+    /// Nothing is decided or published before every host has had the time to say what it runs: a restarted
+    /// controller must not take what it has not heard of for gone.
+    fn settle(&mut self) {
+        if !self.warm {
+            let heard = |name: &HostName| {
+                let seen = self.world.seen.hosts.get(name);
+                let roles = self.world.hosts[name].roles.iter().filter(|role| matches!(role, Role::Node | Role::Director));
+                seen.is_some_and(|seen| seen.life == Life::Alive && roles.into_iter().all(|role| seen.applied.contains_key(role)))
+            };
+            let grace = GRACE + Duration::from_secs(1);
+            self.warm = self.world.hosts.keys().all(heard) || self.started.elapsed() >= grace;
+        }
+        if self.warm {
+            settle::settle(&mut self.world, now());
+        }
+    }
+
+    async fn commit(&mut self) -> Result<(), RunError> {
+        let dirty = std::mem::take(&mut self.world.dirty);
+        if dirty.is_empty() {
+            return Ok(());
+        }
+        let before = Instant::now();
+        let dirty: Vec<_> = dirty.into_iter().collect();
+        for chunk in dirty.chunks(pan_store::OPERATIONS_MAX - 1) {
+            let mut writes: Vec<Write> = chunk.iter().map(|dirty| self.write(dirty)).collect();
+            // The term is written with every transaction and compared by the next: only one line of
+            // transactions can ever be committed.
+            if !chunk.contains(&crate::core::world::Dirty::Pan) {
+                writes.push(self.write(&crate::core::world::Dirty::Pan));
+            }
+            let compares = vec![pan_store::Compare { key: TERM_KEY.to_owned(), revision: self.term_revision }];
+            let revision = self.store.commit(&Txn { compares, writes }).await?;
+            self.term_revision = Some(revision);
+        }
+        self.handle.metrics.committed(before.elapsed());
+        Ok(())
+    }
+
+    fn write(&self, dirty: &crate::core::world::Dirty) -> Write {
+        let key = persist::key_of(dirty);
+        match persist::value_of(&self.world, dirty) {
+            Some(value) => Write::Put { key, value },
+            None => Write::Delete { key },
+        }
+    }
+
+    fn publish(&mut self) {
+        if self.warm {
+            self.publish_desired();
+        }
+        self.revision += 1;
+        self.handle.view.store(Arc::new(crate::views::view(&self.world, self.revision)));
+        self.changed.send_replace(self.revision);
+    }
+
+    fn publish_desired(&mut self) {
+        let all = orders::all(&self.world);
+        let mut senders = self.handle.desires.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        self.step += 1;
+        let generation = Generation { term: self.world.pan.term, step: self.step };
+        for (host, desired) in all {
+            if self.latest.get(&host) == Some(&desired) {
+                continue;
+            }
+            let out = Arc::new(Desired { generation, ..desired.clone() });
+            match senders.get(&host) {
+                Some(sender) => drop(sender.send_replace(out)),
+                None => drop(senders.insert(host.clone(), watch::Sender::new(out))),
+            }
+            self.world.seen.published.insert(host.clone(), generation);
+            self.latest.insert(host, desired);
+        }
+        drop(senders);
+        published::note(&mut self.world, now());
+    }
+}

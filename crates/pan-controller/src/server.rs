@@ -1,0 +1,207 @@
+//! The controller's HTTPS front: accepts connections, checks certificates, hands requests to the router.
+//!
+//! It knows sockets, TLS and limits; what a request means is the router's business.
+
+use crate::api::{App, DomainKey, Peer, router};
+use crate::auth::{AdminToken, DigestError};
+use crate::handle::Handle;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use pan_api::tls::{ClientCerts, TlsError, TlsMaterial, peer_identity};
+use pan_model::host_config::{CONTROLLER_PORT, HostConfig};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tower::ServiceExt;
+
+/// Connections at the same time: a thousand hosts with three role processes each, and some people.
+const CONNECTIONS_MAX: usize = 4096;
+/// Connections that have not said who they are yet. Bounds what strangers can occupy.
+const HANDSHAKES_MAX: usize = 256;
+/// How long a TLS handshake may take.
+const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(5);
+/// How long a connection may be idle, or take to send a request's head.
+const HEAD_TIME_MAX: Duration = Duration::from_secs(30);
+/// How long a peer may stay silent at the TCP level before its connection ends.
+const DEAD_AFTER: Duration = Duration::from_secs(3);
+/// Pause after a failure to accept, most likely for want of descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Why the controller cannot be reached by HTTPS.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The configuration has no `controller` part.
+    #[error("the configuration of host {0} has no part `controller`")]
+    NoController(String),
+    /// The digest of the administrator's token is none.
+    #[error(transparent)]
+    Token(#[from] DigestError),
+    /// A key file cannot be read.
+    #[error("cannot read the PAN's key {path}")]
+    PanKey {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Certificates cannot be used.
+    #[error("cannot set up TLS")]
+    Tls(#[from] TlsError),
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// The reason.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A socket that was handed over cannot be used.
+    #[error("cannot use a listening socket")]
+    Socket(#[source] std::io::Error),
+}
+
+/// Listens on [`CONTROLLER_PORT`] of the host's own address and of both fabrics, and on the further addresses of the configuration.
+///
+/// # Errors
+/// [`ServeError::Bind`] naming the address.
+pub fn bind(config: &HostConfig) -> Result<Vec<std::net::TcpListener>, ServeError> {
+    let own = [config.address, config.fabrics.a.address.addr(), config.fabrics.b.address.addr()];
+    let further = config.controller.iter().flat_map(|controller| controller.listen.iter().copied());
+    let mut addresses: Vec<SocketAddr> = own.iter().map(|address| SocketAddr::new(*address, CONTROLLER_PORT)).chain(further).collect();
+    addresses.sort_unstable();
+    addresses.dedup();
+    let bind = |address| std::net::TcpListener::bind(address).map_err(|source| ServeError::Bind { address, source });
+    addresses.into_iter().map(bind).collect()
+}
+
+/// Serves the public and the internal interface on the listeners until it is dropped, which ends every connection.
+///
+/// # Errors
+/// [`ServeError`] when it cannot begin; once it serves it does not return.
+pub async fn serve(handle: Handle, config: &HostConfig, listeners: Vec<std::net::TcpListener>) -> Result<(), ServeError> {
+    let controller = config.controller.as_ref().ok_or_else(|| ServeError::NoController(config.name.to_string()))?;
+    let pan_key = std::fs::read(&controller.pan_key).map_err(|source| ServeError::PanKey { path: controller.pan_key.clone(), source })?;
+    let tls = TlsMaterial::read(&config.tls)?;
+    let acceptor = TlsAcceptor::from(tls.server_config(ClientCerts::Optional)?);
+    let app = Arc::new(App {
+        handle,
+        token: AdminToken::from_digest(&controller.admin_token_sha256)?,
+        domains: DomainKey::of(pan_key.trim_ascii()),
+        agents: tls.client_config()?,
+        questions: Semaphore::new(1),
+    });
+    let front = Front {
+        acceptor,
+        router: router(app),
+        handshakes: Arc::new(Semaphore::new(HANDSHAKES_MAX)),
+        connections: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
+    };
+    front.run(listeners).await
+}
+
+/// What every connection needs.
+#[derive(Clone)]
+struct Front {
+    acceptor: TlsAcceptor,
+    router: Router,
+    handshakes: Arc<Semaphore>,
+    connections: Arc<Semaphore>,
+}
+
+/// A fresh connection and its place among the handshakes.
+type Arrival = (TcpStream, OwnedSemaphorePermit);
+
+impl Front {
+    async fn run(self, listeners: Vec<std::net::TcpListener>) -> Result<(), ServeError> {
+        // Room for one per listener: an arrival waits there only for this loop to turn.
+        let (arrive, mut arrivals) = mpsc::channel(listeners.len().max(1));
+        let mut tasks = JoinSet::new();
+        for listener in listeners {
+            listener.set_nonblocking(true).map_err(ServeError::Socket)?;
+            let listener = TcpListener::from_std(listener).map_err(ServeError::Socket)?;
+            tasks.spawn(accept(listener, self.handshakes.clone(), arrive.clone()));
+        }
+        loop {
+            tokio::select! {
+                Some((stream, place)) = arrivals.recv() => {
+                    let front = self.clone();
+                    tasks.spawn(async move { front.connection(stream, place).await });
+                }
+                Some(ended) = tasks.join_next() => {
+                    if let Err(error) = ended {
+                        tracing::error!(%error, "a connection's task failed");
+                    }
+                }
+            }
+        }
+    }
+
+    async fn connection(self, stream: TcpStream, place: OwnedSemaphorePermit) {
+        // A socket without these options works, only longer than it should.
+        if let Err(error) = pan_linux::listen::end_when_dead(&stream, DEAD_AFTER) {
+            tracing::debug!(%error, "cannot set TCP options");
+        }
+        let _ = stream.set_nodelay(true);
+        let shaken = tokio::time::timeout(HANDSHAKE_TIME_MAX, self.acceptor.accept(stream)).await;
+        drop(place);
+        let Ok(Ok(stream)) = shaken else {
+            tracing::debug!("a TLS handshake failed or took too long");
+            return;
+        };
+        let Ok(_place) = self.connections.clone().try_acquire_owned() else {
+            tracing::warn!(CONNECTIONS_MAX, "too many connections: one more is closed");
+            return;
+        };
+        let peer = match peer(&stream) {
+            Ok(peer) => peer,
+            Err(error) => return tracing::warn!(%error, "a connection is closed"),
+        };
+        let router = self.router;
+        let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+            request.extensions_mut().insert(peer.clone());
+            let request: Request = request.map(Body::new);
+            router.clone().oneshot(request)
+        });
+        let mut http = hyper::server::conn::http1::Builder::new();
+        http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME_MAX);
+        if let Err(error) = http.serve_connection(TokioIo::new(stream), service).await {
+            tracing::debug!(%error, "a connection broke");
+        }
+    }
+}
+
+async fn accept(listener: TcpListener, handshakes: Arc<Semaphore>, arrive: mpsc::Sender<Arrival>) {
+    loop {
+        let Ok(place) = handshakes.clone().acquire_owned().await else { return };
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                if arrive.send((stream, place)).await.is_err() {
+                    return;
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Who the peer is by the certificate that the handshake checked; nobody when it showed none.
+fn peer(stream: &TlsStream<TcpStream>) -> Result<Peer, TlsError> {
+    let (_, connection) = stream.get_ref();
+    let shown = connection.peer_certificates().and_then(|chain| chain.first());
+    shown.map(|certificate| peer_identity(certificate)).transpose().map(Peer)
+}

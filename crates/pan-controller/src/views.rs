@@ -1,0 +1,243 @@
+//! The view: the world as wire objects, made anew after each commit.
+
+use crate::core::orders::{backend_state, may_start};
+use crate::core::record::{Duty, Intent, ServerRecord};
+use crate::core::seen::Life;
+use crate::core::world::{ServiceKey, World, wall_text};
+use crate::handle::View;
+use pan_api::cluster::ClusterState;
+use pan_api::node::Amount;
+use pan_api::partition::PartitionState;
+use pan_api::report::Phase;
+use pan_api::service::{Backend, ServiceState};
+use pan_model::host::{Fabrics, Link, Role};
+use pan_model::node::NodeState;
+use pan_model::server::ServerState;
+use pan_model::service::BackendState;
+use pan_model::{ByteSize, Cpu, HostName, Resources, ServerKey};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// The world as the API shows it.
+#[must_use]
+pub fn view(world: &World, revision: u64) -> View {
+    View {
+        revision,
+        partitions: world.partitions.keys().map(|name| (name.clone(), partition(world, name))).collect(),
+        clusters: world.clusters.keys().map(|key| (key.clone(), cluster(world, key))).collect(),
+        servers: world.servers.iter().map(|(key, record)| (key.clone(), server(world, key, record))).collect(),
+        services: world.services.keys().map(|key| (key.clone(), service(world, key))).collect(),
+        nodes: world.hosts.keys().filter_map(|name| Some((name.clone(), node(world, name)?))).collect(),
+        hosts: world.hosts.keys().map(|name| (name.clone(), host(world, name))).collect(),
+        events: world.events.iter().map(|(partition, events)| (partition.clone(), events.iter().cloned().collect())).collect(),
+        timelines: world.timelines.view().into_iter().map(|(object, all)| (object, Arc::new(all))).collect(),
+        snapshot: world.seen.snapshot.clone(),
+        node_addresses: world.hosts.iter().map(|(name, record)| (name.clone(), record.address)).collect(),
+    }
+}
+
+fn used_by<'a>(world: &'a World, servers: impl Iterator<Item = (&'a ServerKey, &'a ServerRecord)>) -> Resources {
+    servers.filter_map(|(key, _)| world.cluster_of(key)).fold(Resources::default(), |sum, cluster| sum.plus(&cluster.spec.resources))
+}
+
+fn partition(world: &World, name: &pan_model::PartitionName) -> pan_api::partition::Partition {
+    let record = &world.partitions[name];
+    pan_api::partition::Partition {
+        name: name.clone(),
+        networks: record.networks.clone(),
+        capacity: record.spec.capacity.clone().unwrap_or_default(),
+        used: used_by(world, world.in_partition(name)),
+        state: if record.deleting { PartitionState::Deleting } else { PartitionState::Ready },
+        spec: record.spec.clone(),
+    }
+}
+
+fn cluster(world: &World, key: &crate::core::world::ClusterKey) -> pan_api::cluster::Cluster {
+    let record = &world.clusters[key];
+    let servers = world.servers_of(key);
+    let states: Vec<ServerState> = servers.iter().map(|server| state(world, server, &world.servers[server]).0).collect();
+    let count = |wanted: ServerState| states.iter().filter(|state| **state == wanted).count();
+    let running = count(ServerState::Running);
+    let current = servers.iter().all(|server| world.servers[server].revision == record.revision);
+    let cluster_state = if record.deleting {
+        ClusterState::Deleting
+    } else if running == states.len() && current {
+        ClusterState::Ready
+    } else if !states.is_empty() && count(ServerState::Stopped) == states.len() {
+        ClusterState::Stopped
+    } else if count(ServerState::Failed) > 0 || servers.iter().any(|server| world.seen.not_placed.contains_key(server)) {
+        ClusterState::Degraded
+    } else {
+        ClusterState::Progressing
+    };
+    pan_api::cluster::Cluster {
+        partition: key.0.clone(),
+        name: key.1.clone(),
+        desired: record.spec.servers,
+        running: u32::try_from(running).unwrap_or(u32::MAX),
+        protected: record.spec.protect.is_some() && !servers.is_empty() && servers.iter().all(|server| world.seen.protected.contains(server)),
+        state: cluster_state,
+        spec: record.spec.clone(),
+    }
+}
+
+fn state(world: &World, key: &ServerKey, record: &ServerRecord) -> (ServerState, Option<String>) {
+    if record.ending.is_some() {
+        return (ServerState::Stopping, None);
+    }
+    if record.intent == Intent::Stopped {
+        return (ServerState::Stopped, None);
+    }
+    let Some(node) = &record.node else {
+        let why = world.seen.not_placed.contains_key(key).then(|| "no place is available now".to_owned());
+        return (ServerState::Pending, why);
+    };
+    match world.seen.life(node) {
+        Life::Dead => return (ServerState::FailingOver, None),
+        Life::Suspect => return (ServerState::Suspect, None),
+        Life::Alive | Life::Joining => {}
+    }
+    let message = world.seen.servers.get(key).and_then(|seen| seen.report.message.clone());
+    let coming = if world.timelines.is_open(&key.to_string()) { ServerState::FailingOver } else { ServerState::Starting };
+    let current = world.seen.servers.get(key).is_some_and(|seen| seen.report.incarnation == record.incarnation);
+    match world.seen.phase(key, Some(node), record.epoch) {
+        Some(Phase::Healthy) if current => (ServerState::Running, None),
+        Some(Phase::Unhealthy) if current => (ServerState::Failed, message.or_else(|| Some("fails its health check".into()))),
+        Some(Phase::Failed) if current => (ServerState::Failed, message),
+        Some(Phase::Stopping) => (ServerState::Stopping, message),
+        None | Some(Phase::Absent) if !may_start(world, key) => (ServerState::Pending, Some("waits for a cluster that it comes after".into())),
+        None | Some(_) => (coming, message),
+    }
+}
+
+fn server(world: &World, key: &ServerKey, record: &ServerRecord) -> pan_api::server::Server {
+    let (state, message) = state(world, key, record);
+    let seen = world.seen.servers.get(key);
+    pan_api::server::Server {
+        partition: key.partition.clone(),
+        cluster: record.cluster.clone(),
+        name: key.name.clone(),
+        address: *record.addresses.first().expect("a server has an address"),
+        addresses: record.addresses.clone(),
+        mac: record.mac,
+        node: record.node.as_ref().map(ToString::to_string),
+        epoch: record.epoch,
+        state,
+        restarts: record.restarts + seen.map_or(0, |seen| seen.report.restarts),
+        since: wall_text(seen.map_or(0, |seen| seen.since)),
+        protected: world.seen.protected.contains(key),
+        message,
+    }
+}
+
+fn service(world: &World, key: &ServiceKey) -> pan_api::service::Service {
+    let record = &world.services[key];
+    let owner = world.partitions.get(&key.0).and_then(|partition| partition.owner.clone());
+    let counts = owner.as_ref().and_then(|owner| world.seen.hosts.get(owner)).map(|seen| seen.connections.as_slice()).unwrap_or_default();
+    let servers = world.servers_of(&(key.0.clone(), record.spec.cluster.clone()));
+    let backends: Vec<Backend> = servers
+        .iter()
+        .map(|server| Backend {
+            server: server.name.clone(),
+            state: backend_state(world, server, &world.servers[server]),
+            weight: 1,
+            connections: counts.iter().filter(|count| count.partition == key.0 && count.server == server.name).map(|count| count.connections).sum(),
+        })
+        .collect();
+    let state = if backends.iter().all(|backend| backend.state != BackendState::Up) {
+        ServiceState::Down
+    } else if owner.is_some() && tables_current(world) {
+        ServiceState::Ready
+    } else {
+        ServiceState::Progressing
+    };
+    let address = *record.addresses.first().expect("a service has an address");
+    pan_api::service::Service {
+        partition: key.0.clone(),
+        name: key.1.clone(),
+        address,
+        addresses: record.addresses.clone(),
+        port: record.spec.port,
+        director: owner.map(|owner| owner.to_string()),
+        backends,
+        state,
+        reach: reach(world, address),
+        spec: record.spec.clone(),
+    }
+}
+
+/// Whether every living director has applied what was published to it last.
+fn tables_current(world: &World) -> bool {
+    let directors = world.hosts.iter().filter(|(name, host)| host.roles.contains(&Role::Director) && world.seen.life(name) != Life::Dead);
+    directors.into_iter().all(|(name, _)| {
+        let applied = world.seen.hosts.get(name).and_then(|seen| seen.applied.get(&Role::Director));
+        applied.is_some() && applied >= world.seen.published.get(name)
+    })
+}
+
+/// The address by which the machine around a laboratory reaches a public address.
+fn reach(world: &World, address: IpAddr) -> Option<IpAddr> {
+    let (from, to) = world.settings.reach?;
+    match (address, from.network(), to.network()) {
+        (IpAddr::V4(address), IpAddr::V4(from), IpAddr::V4(to)) => Some(IpAddr::V4((u32::from(to) + (u32::from(address) - u32::from(from))).into())),
+        _ => Some(address),
+    }
+}
+
+fn shown_state(world: &World, name: &HostName) -> NodeState {
+    let quarantined = world.seen.hosts.get(name).is_some_and(|seen| seen.quarantined);
+    match (world.seen.life(name), world.hosts[name].duty) {
+        (Life::Joining, _) => NodeState::Joining,
+        (Life::Suspect, _) => NodeState::Suspect,
+        (Life::Dead, _) => NodeState::Dead,
+        (Life::Alive, Duty::Draining) => NodeState::Draining,
+        (Life::Alive, Duty::Cordoned) => NodeState::Cordoned,
+        (Life::Alive, Duty::Full) if quarantined => NodeState::Quarantined,
+        (Life::Alive, Duty::Full) => NodeState::Alive,
+    }
+}
+
+fn fabrics(world: &World, name: &HostName) -> Fabrics {
+    world.seen.hosts.get(name).map_or(Fabrics { a: Link::Down, b: Link::Down }, |seen| match seen.life {
+        Life::Alive | Life::Suspect => seen.fabrics,
+        Life::Dead | Life::Joining => Fabrics { a: Link::Down, b: Link::Down },
+    })
+}
+
+fn node(world: &World, name: &HostName) -> Option<pan_api::node::Node> {
+    let record = &world.hosts[name];
+    let offer = record.offer.as_ref()?;
+    let mine = || world.servers.iter().filter(|(_, server)| server.node.as_ref() == Some(name));
+    let used = used_by(world, mine());
+    let reserved = world.seen.reserved.get(name).cloned().unwrap_or_default();
+    let total = Resources::new(offer.cpu, offer.memory);
+    let free = total.minus(&used).minus(&reserved);
+    Some(pan_api::node::Node {
+        name: name.clone(),
+        state: shown_state(world, name),
+        fabrics: fabrics(world, name),
+        cpu: Amount::<Cpu> { total: total.cpu, free: free.cpu, reserved: reserved.cpu },
+        memory: Amount::<ByteSize> { total: total.memory, free: free.memory, reserved: reserved.memory },
+        servers: mine().count() as u64,
+        labels: record.effective_labels(),
+    })
+}
+
+fn host(world: &World, name: &HostName) -> pan_api::host::Host {
+    let record = &world.hosts[name];
+    let plain = match world.seen.life(name) {
+        Life::Joining => NodeState::Joining,
+        Life::Alive => NodeState::Alive,
+        Life::Suspect => NodeState::Suspect,
+        Life::Dead => NodeState::Dead,
+    };
+    pan_api::host::Host {
+        name: name.clone(),
+        roles: record.roles.clone(),
+        state: plain,
+        fabrics: fabrics(world, name),
+        version: record.software.clone(),
+        address: record.address,
+        agent: world.seen.hosts.get(name).is_some_and(|seen| seen.agent),
+    }
+}

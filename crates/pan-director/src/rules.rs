@@ -1,0 +1,177 @@
+//! The rules of a partition: a pure function from a unit and the generations of its tables to an nftables
+//! table.
+//!
+//! A connection to a public address is hashed by client address and port to a slot; `cur` gives the slot's
+//! server, `alt` another one if that server is in `down`, `addr` the server's address. Only the first packet
+//! of a connection comes here; the kernel's connection tracking pins the rest. A packet that begins nothing
+//! and that no tracked connection owns is of a connection that another director, or an earlier life of this
+//! one, accepted: it follows `prev`, whoever is suspected, because its server is settled. If the server
+//! speaks first after such a change, `rev` says which public address it spoke for.
+
+use crate::ruleset::{Chain, Elements, Map, Ruleset};
+use crate::units::{Kept, gone, spread_of};
+use pan_api::desired::ServiceOrder;
+use pan_balance::{Generation, stable_hash};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+/// Interface towards the clients, inside the partition's namespace.
+pub const OUTSIDE: &str = "out";
+/// Interface towards the servers, inside the partition's namespace.
+pub const INSIDE: &str = "in";
+/// Slots are numbered from here, so that no slot is taken for a server's number.
+const SLOT_BASE: u32 = 0x4000_0000;
+
+/// An address family as nft needs it.
+struct Family {
+    digit: char,
+    ip: &'static str,
+    service: &'static str,
+    address: &'static str,
+    reverse: &'static str,
+}
+
+const FAMILIES: [Family; 2] = [
+    Family {
+        digit: '4',
+        ip: "ip",
+        service: "ipv4_addr . inet_proto . inet_service : verdict",
+        address: "mark : ipv4_addr",
+        reverse: "ipv4_addr . inet_service : ipv4_addr . inet_service",
+    },
+    Family {
+        digit: '6',
+        ip: "ip6",
+        service: "ipv6_addr . inet_proto . inet_service : verdict",
+        address: "mark : ipv6_addr",
+        reverse: "ipv6_addr . inet_service : ipv6_addr . inet_service",
+    },
+];
+
+impl Family {
+    fn has(&self, address: &IpAddr) -> bool {
+        address.is_ipv6() == (self.digit == '6')
+    }
+}
+
+/// The rules of a unit.
+#[must_use]
+pub fn ruleset(kept: &Kept) -> Ruleset {
+    let mut rules = Ruleset { maps: BTreeMap::new(), chains: fixed_chains() };
+    for family in &FAMILIES {
+        add_addresses(&mut rules, family, &kept.unit.services);
+    }
+    for service in &kept.unit.services {
+        let generations = kept.generations.get(&service.name).expect("every service of a unit has generations");
+        let spread = spread_of(service);
+        let former = generations.former_table(service.name.as_str(), &spread, &gone(service, &generations.prev));
+        let mut slots = |suffix: &str, values: Vec<u32>| {
+            let map = Map { types: "mark : mark", elements: Elements::Slots { base: SLOT_BASE, values } };
+            rules.maps.insert(format!("s-{}-{suffix}", service.name), map);
+        };
+        slots("cur", spread.table.slots);
+        slots("prev", former.slots);
+        // Large and only of use while somebody is avoided, but then at once: it is always there.
+        slots("alt", spread.second.slots);
+        let down = Map { types: "mark", elements: Elements::Set(spread.avoided) };
+        rules.maps.insert(format!("s-{}-down", service.name), down);
+        for family in &FAMILIES {
+            add_service_chains(&mut rules, family, service, &generations.cur, &generations.prev);
+        }
+    }
+    rules
+}
+
+fn chain(hook: &'static str, rules: &[&str]) -> Chain {
+    Chain { hook: Some(hook), rules: rules.iter().map(ToString::to_string).collect() }
+}
+
+/// The chains that do not depend on services. A partition is a closed world: only what a service brought in
+/// goes back out.
+fn fixed_chains() -> BTreeMap<String, Chain> {
+    let prerouting = chain(
+        "type nat hook prerouting priority dstnat; policy accept;",
+        &[
+            r#"iifname "out" ip daddr . meta l4proto . th dport vmap @svc4"#,
+            r#"iifname "out" ip6 daddr . meta l4proto . th dport vmap @svc6"#,
+        ],
+    );
+    let postrouting = chain(
+        "type nat hook postrouting priority srcnat; policy accept;",
+        &[
+            r#"iifname "in" meta l4proto tcp snat ip to ip saddr . tcp sport map @rev4"#,
+            r#"iifname "in" meta l4proto tcp snat ip6 to ip6 saddr . tcp sport map @rev6"#,
+            r#"iifname "in" drop"#,
+        ],
+    );
+    let forward = chain(
+        "type filter hook forward priority filter; policy drop;",
+        &[
+            "ct status dnat accept",
+            "ct status snat accept",
+            "ct state related accept",
+            // The server spoke first after a takeover; what is not a service's is dropped in postrouting.
+            r#"iifname "in" oifname "out" ct state new tcp flags & (syn | rst) == 0x0 accept"#,
+        ],
+    );
+    let input = chain(
+        "type filter hook input priority filter; policy drop;",
+        &[
+            r#"iifname "lo" accept"#,
+            "meta l4proto { icmp, ipv6-icmp } accept",
+            r#"iifname "out" meta l4proto tcp reject with tcp reset"#,
+            r#"iifname "out" reject"#,
+        ],
+    );
+    [("prerouting", prerouting), ("postrouting", postrouting), ("forward", forward), ("input", input)]
+        .map(|(name, chain)| (name.to_owned(), chain))
+        .into()
+}
+
+/// The maps of one family that all services share.
+fn add_addresses(rules: &mut Ruleset, family: &Family, services: &[ServiceOrder]) {
+    let mut svc = BTreeMap::new();
+    let mut addr = BTreeMap::new();
+    let mut rev = BTreeMap::new();
+    for service in services {
+        let public: Vec<&IpAddr> = service.addresses.iter().filter(|address| family.has(address)).collect();
+        for address in &public {
+            let verdict = format!("goto s-{}-{}", service.name, family.digit);
+            svc.entry(format!("{address} . tcp . {}", service.port)).or_insert(verdict);
+        }
+        for backend in &service.backends {
+            // Numbers at or above the first slot's cannot be told from slots; none is ever so large.
+            let Some(address) = backend.addresses.iter().find(|address| family.has(address)) else { continue };
+            addr.entry(backend.index.to_string()).or_insert(address.to_string());
+            if let Some(public) = public.first() {
+                rev.entry(format!("{address} . {}", service.target_port)).or_insert(format!("{public} . {}", service.port));
+            }
+        }
+    }
+    let mut add = |name: &str, types, pairs| {
+        rules.maps.insert(format!("{name}{}", family.digit), Map { types, elements: Elements::Pairs(pairs) });
+    };
+    add("svc", family.service, svc);
+    add("addr", family.address, addr);
+    add("rev", family.reverse, rev);
+}
+
+fn add_service_chains(rules: &mut Ruleset, family: &Family, service: &ServiceOrder, cur: &Generation, prev: &Generation) {
+    let (name, ip, digit) = (&service.name, family.ip, family.digit);
+    let seed = stable_hash(&[name.as_str().as_bytes(), b"seed"]) & 0xffff_ffff;
+    let slot =
+        |generation: &Generation| format!("jhash {ip} saddr . tcp sport mod {} seed {seed:#x} offset {SLOT_BASE:#x}", generation.size);
+    let send = format!("meta l4proto tcp dnat {ip} to meta mark map @addr{digit} : {}", service.target_port);
+    let new = vec![
+        format!("tcp flags & (syn | ack) != syn goto s-{name}-{digit}-old"),
+        format!("ct mark set {}", slot(cur)),
+        format!("meta mark set ct mark map @s-{name}-cur"),
+        format!("meta mark @s-{name}-down meta mark set ct mark map @s-{name}-alt"),
+        send.clone(),
+        // No server to send to: the client tries again by itself, and is answered once there is one.
+        "drop".to_owned(),
+    ];
+    let old = vec![format!("ct mark set {}", slot(prev)), format!("meta mark set ct mark map @s-{name}-prev"), send, "drop".to_owned()];
+    rules.chains.insert(format!("s-{name}-{digit}"), Chain { hook: None, rules: new });
+    rules.chains.insert(format!("s-{name}-{digit}-old"), Chain { hook: None, rules: old });
+}

@@ -1,0 +1,41 @@
+//! Units for tests.
+#![allow(clippy::unwrap_used)]
+
+use pan_api::desired::{BackendOrder, ServiceOrder, Unit};
+use pan_model::service::BackendState;
+use pan_model::{Epoch, Mac};
+
+pub(crate) fn backend(index: u32, state: BackendState) -> BackendOrder {
+    BackendOrder {
+        index,
+        server: format!("web-{index}").parse().unwrap(),
+        addresses: vec![format!("10.0.0.{}", 10 + index).parse().unwrap(), format!("fd00:1::{}", 10 + index).parse().unwrap()],
+        state,
+        weight: 1,
+        epoch: Epoch(1),
+    }
+}
+
+pub(crate) fn service(name: &str, backends: Vec<BackendOrder>) -> ServiceOrder {
+    ServiceOrder {
+        name: name.parse().unwrap(),
+        addresses: vec!["198.18.0.10".parse().unwrap(), "fd18::10".parse().unwrap()],
+        port: 80,
+        target_port: 8080,
+        backends,
+    }
+}
+
+pub(crate) fn unit(services: Vec<ServiceOrder>) -> Unit {
+    Unit {
+        partition: "demo".parse().unwrap(),
+        vni: 100,
+        owner: true,
+        epoch: Epoch(1),
+        gateways: vec!["10.0.0.1".parse().unwrap(), "fd00:1::1".parse().unwrap()],
+        gateway_mac: Mac([2, 0x70, 10, 0, 0, 1]),
+        subnets: vec!["10.0.0.0/24".parse().unwrap(), "fd00:1::/64".parse().unwrap()],
+        public: vec!["198.18.0.10".parse().unwrap(), "fd18::10".parse().unwrap()],
+        services,
+    }
+}

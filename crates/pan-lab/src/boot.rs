@@ -1,0 +1,95 @@
+//! Power on and power off of one host.
+
+use std::net::TcpListener;
+use std::os::fd::AsRawFd;
+use std::path::Path;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use pan_linux::cgroup::{CGROUP_ROOT, CgroupTree, Layout};
+use pan_linux::hostns::{self, HostNsSpec};
+use pan_linux::netns::NETNS_DIR;
+use pan_linux::process::PidFd;
+
+use crate::config::{STATE_DIR, disk};
+use crate::error::LabError;
+use crate::name::{HostKind, LabHost, LabName};
+use crate::network;
+use crate::state::InitProcess;
+
+/// A killed host with hundreds of containers is gone in well under a second; on a machine that is
+/// overloaded or has a hanging disk it takes longer.
+pub(crate) const DEATH_WAIT: Duration = Duration::from_secs(30);
+/// Control groups outlive their last process by moments.
+pub(crate) const GROUP_WAIT: Duration = Duration::from_secs(10);
+
+/// The control group of the whole lab.
+pub(crate) fn lab_group(name: &LabName) -> Result<CgroupTree, LabError> {
+    let layout = Layout::detect(Path::new(CGROUP_ROOT)).map_err(LabError::kernel("find control groups"))?;
+    Ok(CgroupTree::new(layout, name.cgroup()))
+}
+
+/// The control group of a host.
+pub(crate) fn host_group(name: &LabName, host: LabHost) -> Result<CgroupTree, LabError> {
+    Ok(lab_group(name)?.child(&host.to_string()))
+}
+
+/// Boots a host whose disk is written. A controller gets the API's socket.
+pub(crate) fn power_on(name: &LabName, data: &Path, host: LabHost, listener: Option<&TcpListener>) -> Result<InitProcess, LabError> {
+    clear(name, host)?;
+    network::plug(name, host)?;
+    let disk = disk(data, host);
+    let at = |path: &str| Path::new(STATE_DIR).join(path).display().to_string();
+    let mut init = vec![at("bin/pan"), "host-init".to_owned()];
+    if host.kind() != HostKind::Outside {
+        init.extend(["--config".to_owned(), at("host.yaml")]);
+    }
+    let handle = hostns::start(&HostNsSpec {
+        hostname: host.to_string(),
+        netns: Path::new(NETNS_DIR).join(name.host_netns(host)),
+        cgroup: name.cgroup().join(host.to_string()),
+        init,
+        env: environment(name),
+        listen_fds: listener.iter().map(|socket| socket.as_raw_fd()).collect(),
+        log: disk.join("log").join("init.log"),
+        binds: vec![(disk, STATE_DIR.into())],
+    });
+    Ok(handle.map_err(LabError::kernel(format!("boot host {host}")))?.into())
+}
+
+/// The environment of everything in a lab: its name, and what makes programs findable and talkative.
+fn environment(name: &LabName) -> Vec<(String, String)> {
+    let mut env = vec![
+        ("PAN_LAB".to_owned(), name.to_string()),
+        ("PATH".to_owned(), "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned()),
+        ("HOME".to_owned(), "/root".to_owned()),
+    ];
+    for key in ["RUST_LOG", "RUST_BACKTRACE", "LANG", "TZ"] {
+        if let Ok(value) = std::env::var(key) {
+            env.push((key.to_owned(), value));
+        }
+    }
+    env
+}
+
+/// Cuts a host's power: silence first, then death, then nothing of it is left but its disk.
+pub(crate) fn power_off(name: &LabName, host: LabHost, init: InitProcess) -> Result<(), LabError> {
+    network::ports_down(name, host)?;
+    if init.is_running()
+        && let Ok(process) = PidFd::open(init.pid)
+    {
+        let step = || format!("kill host {host}");
+        process.kill(Signal::SIGKILL).map_err(LabError::kernel(step()))?;
+        process.wait(DEATH_WAIT).map_err(LabError::kernel(step()))?;
+    }
+    clear(name, host)
+}
+
+/// Removes everything of a host but its disk; nothing there is fine.
+pub(crate) fn clear(name: &LabName, host: LabHost) -> Result<(), LabError> {
+    let step = || format!("clear away host {host}");
+    let group = host_group(name, host)?;
+    group.kill_all(DEATH_WAIT).map_err(LabError::kernel(step()))?;
+    group.remove_recursive(GROUP_WAIT).map_err(LabError::kernel(step()))?;
+    network::unplug(name, host)
+}

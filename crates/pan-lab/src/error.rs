@@ -1,0 +1,196 @@
+//! What can go wrong with a lab.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::name::{BadName, LabHost, LabName};
+
+/// A lab operation that failed.
+#[derive(Debug, thiserror::Error)]
+pub enum LabError {
+    /// A field of the specification cannot be built.
+    #[error("{field}: {problem}")]
+    Spec {
+        /// Which field.
+        field: &'static str,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// More hosts of a kind than addresses.
+    #[error("{asked} hosts of kind {kind} were asked for; a laboratory has room for {most}")]
+    TooMany {
+        /// Which kind.
+        kind: &'static str,
+        /// How many were asked for.
+        asked: u8,
+        /// How many there can be.
+        most: u8,
+    },
+    /// A name is malformed.
+    #[error(transparent)]
+    Name(#[from] BadName),
+    /// Labs need root.
+    #[error("a laboratory makes namespaces, mounts and control groups: run it as root")]
+    NotRoot,
+    /// There is no lab of that name.
+    #[error("there is no laboratory {name}; `pan up --name {name}` makes one")]
+    NoSuchLab {
+        /// The name asked for.
+        name: String,
+    },
+    /// The lab has no such host.
+    #[error("laboratory {lab} has no host {host}; it has {known}")]
+    NoSuchHost {
+        /// Which lab.
+        lab: LabName,
+        /// What was asked for.
+        host: String,
+        /// What there is.
+        known: String,
+    },
+    /// The host is not running.
+    #[error("host {0} is off; `pan lab start {0}` boots it")]
+    PoweredOff(LabHost),
+    /// The host is running already.
+    #[error("host {0} is running already")]
+    PoweredOn(LabHost),
+    /// The host has no such link.
+    #[error("host {0} is not on the fabrics")]
+    NotOnFabric(LabHost),
+    /// The role is not running on that host.
+    #[error("host {host} runs no {role}; it runs {running}")]
+    NoSuchRole {
+        /// Which host.
+        host: LabHost,
+        /// What was asked for.
+        role: String,
+        /// What there is.
+        running: String,
+    },
+    /// A capability that does not exist yet.
+    #[error("not yet: {what} ({why})")]
+    NotYet {
+        /// What was asked for.
+        what: &'static str,
+        /// What is missing.
+        why: &'static str,
+    },
+    /// Another process works on the same lab.
+    #[error("another process has been working on laboratory {name} for {seconds} s; try again when it is done")]
+    Busy {
+        /// Which lab.
+        name: LabName,
+        /// How long was waited.
+        seconds: u64,
+    },
+    /// `lab.json` cannot be understood.
+    #[error("{} is damaged; `pan down --name {name}` still works", path.display())]
+    State {
+        /// Where it is.
+        path: PathBuf,
+        /// Which lab.
+        name: LabName,
+        /// Where it is wrong.
+        source: serde_json::Error,
+    },
+    /// `lab.json` comes from another release.
+    #[error("{} has format version {found}, this program knows {known}", path.display())]
+    StateVersion {
+        /// Where it is.
+        path: PathBuf,
+        /// Its version.
+        found: u64,
+        /// Ours.
+        known: u64,
+    },
+    /// A step on a file failed.
+    #[error("cannot {action} {}", path.display())]
+    File {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A folder that does not look like a lab's data is never removed.
+    #[error("{} does not look like a laboratory's data, so it is left as it is; remove it by hand", .0.display())]
+    NotOurs(PathBuf),
+    /// No port for the API.
+    #[error("cannot listen on 127.0.0.1:{port} for the API")]
+    Listen {
+        /// The (first) port tried.
+        port: u16,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A configuration cannot be written as YAML.
+    #[error("cannot write the configuration of host {host}: {message}")]
+    Config {
+        /// Which host.
+        host: LabHost,
+        /// Why not.
+        message: String,
+    },
+    /// A certificate could not be made.
+    #[error("cannot make the laboratory's keys")]
+    Pki(#[from] pan_api::pki::PkiError),
+    /// The random source failed.
+    #[error("the random source failed: {0}")]
+    Random(String),
+    /// A step in the kernel failed.
+    #[error("cannot {action}")]
+    Kernel {
+        /// What was tried.
+        action: String,
+        /// Why not.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Something did not happen in time.
+    #[error("{what} did not happen within {seconds} s{hint}")]
+    TimedOut {
+        /// What was waited for.
+        what: String,
+        /// The bound.
+        seconds: u64,
+        /// What to look at, or nothing.
+        hint: String,
+    },
+    /// Parts of a lab could not be removed; everything else was.
+    #[error("laboratory {name} is not wholly gone: {}", left.join("; "))]
+    Leftover {
+        /// Which lab.
+        name: LabName,
+        /// What is left and why.
+        left: Vec<String>,
+    },
+}
+
+impl LabError {
+    /// For `map_err` on a file operation.
+    pub(crate) fn file(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_path_buf();
+        move |source| Self::File { action, path, source }
+    }
+
+    /// For `map_err` on anything of pan-linux.
+    pub(crate) fn kernel<E>(action: impl Into<String>) -> impl FnOnce(E) -> Self
+    where
+        E: std::error::Error + Send + Sync + 'static,
+    {
+        let action = action.into();
+        move |source| Self::Kernel { action, source: Box::new(source) }
+    }
+
+    /// The error with all its reasons, on one line.
+    pub fn chain(&self) -> String {
+        let mut text = self.to_string();
+        let mut next = std::error::Error::source(self);
+        while let Some(reason) = next {
+            text = format!("{text}: {reason}");
+            next = reason.source();
+        }
+        text
+    }
+}

@@ -1,0 +1,86 @@
+//! What a lab is asked to be.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use pan_model::{ByteSize, Cpu};
+
+use crate::error::LabError;
+use crate::name::{HostKind, LabHost, LabName};
+
+/// A lab to bring up.
+#[derive(Debug, Clone)]
+pub struct LabSpec {
+    /// Its name.
+    pub name: LabName,
+    /// Where everything of it lies, absolute. Keys, disks of the hosts, logs.
+    pub data: PathBuf,
+    /// How many nodes.
+    pub nodes: u8,
+    /// How many storage hosts.
+    pub storage: u8,
+    /// How many directors.
+    pub directors: u8,
+    /// How many controllers.
+    pub controllers: u8,
+    /// Timing profile: `lan`, `shared` or `wan`.
+    pub profile: String,
+    /// Processor time each node offers, whatever the machine has.
+    pub node_cpu: Cpu,
+    /// Memory each node offers.
+    pub node_memory: ByteSize,
+    /// Labels per node.
+    pub labels: BTreeMap<String, BTreeMap<String, String>>,
+    /// Whether the machine gets a link to the outside network, and the API its well-known port.
+    pub machine_link: bool,
+    /// The `pan` program. The lab keeps a link to it, so a rebuild does not disturb running hosts.
+    pub exe: PathBuf,
+}
+
+impl LabSpec {
+    /// The hosts, in the order in which they start: whoever decides comes first.
+    pub(crate) fn hosts(&self) -> Result<Vec<LabHost>, LabError> {
+        let mut hosts = Vec::new();
+        for (kind, count) in [
+            (HostKind::Controller, self.controllers),
+            (HostKind::Node, self.nodes),
+            (HostKind::Director, self.directors),
+            (HostKind::Outside, 1),
+        ] {
+            for ordinal in 1..=count {
+                hosts.push(LabHost::new(kind, ordinal).ok_or(LabError::TooMany {
+                    kind: kind.as_str(),
+                    asked: count,
+                    most: kind.most(),
+                })?);
+            }
+        }
+        Ok(hosts)
+    }
+
+    /// Refuses what cannot be built, naming the field.
+    pub(crate) fn check(&self) -> Result<(), LabError> {
+        let refuse = |field: &'static str, problem: String| Err(LabError::Spec { field, problem });
+        if self.storage > 0 {
+            return refuse("storage", "storage hosts are not there yet; use 0".into());
+        }
+        if self.controllers != 1 {
+            return refuse("controllers", "exactly one controller for now; use 1".into());
+        }
+        if !["lan", "shared", "wan"].contains(&self.profile.as_str()) {
+            return refuse("profile", format!("{:?} is none of lan, shared, wan", self.profile));
+        }
+        if !self.data.is_absolute() || self.data.components().count() < 3 {
+            let data = self.data.display();
+            return refuse("data", format!("{data}: expected an absolute folder at least two levels deep"));
+        }
+        let hosts = self.hosts()?;
+        for host in self.labels.keys() {
+            let known = host.parse::<LabHost>().is_ok_and(|one| hosts.contains(&one));
+            if !known {
+                return refuse("label", format!("there is no host {host} in this lab"));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,122 @@
+//! Bringing a lab up.
+
+use std::fs;
+use std::net::TcpListener;
+
+use crate::boot;
+use crate::config;
+use crate::down::{remove_data, sweep};
+use crate::error::LabError;
+use crate::lab::{Lab, register};
+use crate::lock::LabLock;
+use crate::machine;
+use crate::name::HostKind;
+use crate::network;
+use crate::pki::{Secrets, private_dir};
+use crate::sockets::{self, Port};
+use crate::spec::LabSpec;
+use crate::state::{LabState, NewState, Phase};
+
+impl Lab {
+    /// Brings a lab up: networks, keys, hosts; telling each step to `progress`. A running lab of that
+    /// name is left as it is. Data of an earlier lab of that name and place is its hosts' disks.
+    ///
+    /// Returns when every host's init runs; roles may still be starting. After a failure nothing of
+    /// it is left in the kernel; its data stays for a look at the logs.
+    pub fn up(spec: LabSpec, progress: &mut dyn FnMut(&str)) -> Result<Self, LabError> {
+        if !nix::unistd::Uid::effective().is_root() {
+            return Err(LabError::NotRoot);
+        }
+        spec.check()?;
+        let _lock = LabLock::of(&spec.name)?;
+        let lab = Self::at(&spec.name, &spec.data);
+        if let Ok(running) = Self::load(&spec.name) {
+            progress(&format!("laboratory {} is running already", spec.name));
+            return Ok(running);
+        }
+        check_data(&spec)?;
+        progress(&format!("preparing laboratory {} in {}", spec.name, spec.data.display()));
+        let left = sweep(&spec.name, &spec.data);
+        if !left.is_empty() {
+            return Err(LabError::Leftover { name: spec.name, left });
+        }
+        let fresh = !spec.data.exists();
+        match build(&spec, progress) {
+            Ok(()) => Ok(lab),
+            Err(error) => {
+                progress("it failed; taking away what was made so far");
+                for left in sweep(&spec.name, &spec.data) {
+                    progress(&format!("left behind: {left}"));
+                }
+                // Without a single log there is nothing to look at.
+                if fresh && !spec.data.join("hosts").exists() {
+                    let _ = remove_data(&spec.data);
+                }
+                Err(error)
+            }
+        }
+    }
+}
+
+/// A folder with somebody else's files in it must not become a lab's.
+fn check_data(spec: &LabSpec) -> Result<(), LabError> {
+    let Ok(mut entries) = fs::read_dir(&spec.data) else {
+        return Ok(());
+    };
+    if entries.next().is_none() || spec.data.join("pki").is_dir() {
+        return Ok(());
+    }
+    Err(LabError::NotOurs(spec.data.clone()))
+}
+
+fn build(spec: &LabSpec, progress: &mut dyn FnMut(&str)) -> Result<(), LabError> {
+    let (name, data) = (&spec.name, &spec.data);
+    private_dir(data)?;
+    register(name, data)?;
+    let secrets = Secrets::ensure(data)?;
+    config::keep_program(data, &spec.exe)?;
+    let (state, listener) = first_state(spec)?;
+    let mut state = state;
+    state.save(data)?;
+
+    progress("building networks: fabrics A and B, management, outside");
+    let group = boot::lab_group(name)?;
+    group.create().map_err(LabError::kernel("make the laboratory's control group"))?;
+    network::build(name)?;
+    if spec.machine_link {
+        let link = machine::connect(name)?;
+        progress(&format!("linking this machine to the outside network as {}", link.network));
+        state.machine_link = Some(link);
+        state.save(data)?;
+    }
+    let hosts: Vec<_> = state.hosts.iter().map(|host| host.name).collect();
+    for host in &hosts {
+        config::write_disk(data, &state, &secrets, *host)?;
+    }
+    for host in hosts {
+        progress(&format!("booting {host} ({})", host.kind().as_str()));
+        let socket = (host.kind() == HostKind::Controller).then_some(&listener);
+        let init = boot::power_on(name, data, host, socket)?;
+        state.host_mut(host)?.init = Some(init);
+        state.save(data)?;
+    }
+    network::apply_cuts(&state)?;
+    state.phase = Phase::Up;
+    state.save(data)
+}
+
+fn first_state(spec: &LabSpec) -> Result<(LabState, TcpListener), LabError> {
+    let port = if spec.machine_link { Port::NearWellKnown } else { Port::Any };
+    let listener = sockets::listen(port)?;
+    let api = listener.local_addr().map_err(|source| LabError::Listen { port: 0, source })?;
+    let state = LabState::new(NewState {
+        name: spec.name.clone(),
+        profile: spec.profile.clone(),
+        node_cpu: spec.node_cpu,
+        node_memory: spec.node_memory,
+        labels: spec.labels.clone(),
+        api,
+        hosts: spec.hosts()?,
+    });
+    Ok((state, listener))
+}

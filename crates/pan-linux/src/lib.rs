@@ -1,0 +1,27 @@
+//! The only crate that touches the kernel: network namespaces, links, routes, rule sets, and
+//! cgroups, mounts and containers.
+//!
+//! An adapter: every function performs one effect or reads one fact and decides nothing. All calls
+//! block; async callers wrap them in `spawn_blocking`. It must not know the model:
+//! it speaks interface names, addresses, paths and numbers, also where it says "partition network".
+
+mod netlink;
+
+pub mod arp;
+pub mod cgroup;
+pub mod conntrack;
+pub mod guard;
+pub mod datagram;
+pub mod hostns;
+pub mod listen;
+pub mod loopdev;
+pub mod mount;
+pub mod netns;
+pub mod nft;
+pub mod oci;
+pub mod overlay;
+pub mod process;
+pub mod realtime;
+pub mod rtnl;
+pub mod sysctl;
+pub mod underlay;

@@ -1,0 +1,107 @@
+//! Listening sockets handed over at start (the LISTEN_FDS protocol, sd_listen_fds(3)), and how fast a
+//! connection to a dead peer ends.
+#![allow(unsafe_code)]
+
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::sys::socket::{setsockopt, sockopt};
+use std::net::TcpListener;
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, RawFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// The first descriptor handed over (sd_listen_fds(3)).
+const FIRST: RawFd = 3;
+/// More than any caller hands over; bounds what a stray variable can claim.
+const COUNT_MAX: RawFd = 64;
+/// Keep-alive probes that may stay unanswered.
+const PROBES: u32 = 3;
+
+static TAKEN: AtomicBool = AtomicBool::new(false);
+
+/// The listening TCP sockets handed over in LISTEN_FDS, closed on exec from now on. Empty when there are none,
+/// when LISTEN_PID names another process, and from the second call on: each socket is given out once.
+///
+/// Must be called before the process opens descriptors of its own, since an unrelated listening socket at a
+/// promised number could not be told from a promised one. Descriptors that are not listening TCP sockets are left alone.
+#[must_use]
+pub fn inherited() -> Vec<TcpListener> {
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<RawFd>().ok());
+    let foreign = std::env::var_os("LISTEN_PID").is_some() && number("LISTEN_PID").and_then(|pid| u32::try_from(pid).ok()) != Some(std::process::id());
+    if foreign || TAKEN.swap(true, Ordering::AcqRel) {
+        return Vec::new();
+    }
+    let count = number("LISTEN_FDS").unwrap_or(0).clamp(0, COUNT_MAX);
+    (FIRST..FIRST + count).filter_map(adopt).collect()
+}
+
+fn adopt(number: RawFd) -> Option<TcpListener> {
+    // SAFETY: the borrow ends with this function's checks; fcntl and getsockopt on a closed number fail with EBADF.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
+    let listening = nix::sys::socket::getsockopt(&borrowed, sockopt::AcceptConn).ok()?;
+    let kind = nix::sys::socket::getsockopt(&borrowed, sockopt::SockType).ok()?;
+    if !listening || kind != nix::sys::socket::SockType::Stream {
+        return None;
+    }
+    fcntl(borrowed, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).ok()?;
+    // SAFETY: the protocol makes this process the owner of the number, and TAKEN lets only one call come here.
+    Some(unsafe { TcpListener::from_raw_fd(number) })
+}
+
+/// Makes a connection end at most about `dead` (whole seconds, at least one) after its peer stopped answering, idle or not
+/// (tcp(7): SO_KEEPALIVE, TCP_USER_TIMEOUT).
+///
+/// # Errors
+/// What setsockopt(2) says; not a TCP socket, for one.
+pub fn end_when_dead(socket: &impl AsFd, dead: Duration) -> nix::Result<()> {
+    let millis = u32::try_from(dead.as_millis()).unwrap_or(u32::MAX);
+    let between = (millis / 1000 / PROBES).max(1);
+    setsockopt(socket, sockopt::KeepAlive, &true)?;
+    setsockopt(socket, sockopt::TcpKeepIdle, &between)?;
+    setsockopt(socket, sockopt::TcpKeepInterval, &between)?;
+    setsockopt(socket, sockopt::TcpKeepCount, &PROBES)?;
+    setsockopt(socket, sockopt::TcpUserTimeout, &millis)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    #[test]
+    fn a_connection_can_be_told_to_end() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        end_when_dead(&stream, Duration::from_secs(3)).unwrap();
+        assert_eq!(nix::sys::socket::getsockopt(&stream, sockopt::TcpUserTimeout).unwrap(), 3000);
+        assert!(end_when_dead(&std::fs::File::open("/dev/null").unwrap(), Duration::from_secs(3)).is_err());
+    }
+
+    /// Child half of the next test: alone in its process, started with a listener at descriptor 3.
+    #[test]
+    #[ignore = "run by sockets_are_taken_over in a process of its own"]
+    fn child_takes_over() {
+        let sockets = inherited();
+        let ports: Vec<u16> = sockets.iter().map(|socket| socket.local_addr().unwrap().port()).collect();
+        println!("ports {ports:?} again {}", inherited().len());
+    }
+
+    #[test]
+    fn sockets_are_taken_over() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        // Descriptor 3 is the listener, 4 is not a socket: only the first may be taken.
+        let script = "exec 3<&0 4</dev/null 0</dev/null; exec \"$@\"";
+        let run = |pid: Option<&str>| {
+            let mut command = Command::new("/bin/sh");
+            command.args(["-c", script, "sh"]).arg(std::env::current_exe().unwrap());
+            command.args(["--exact", "--ignored", "--nocapture", "listen::tests::child_takes_over"]);
+            command.env("LISTEN_FDS", "2").stdin(std::os::fd::OwnedFd::from(listener.try_clone().unwrap()));
+            pid.map(|pid| command.env("LISTEN_PID", pid));
+            String::from_utf8(command.output().unwrap().stdout).unwrap()
+        };
+        let told = run(None);
+        assert!(told.contains(&format!("ports [{port}] again 0")), "{told}");
+        let told = run(Some("1"));
+        assert!(told.contains("ports [] again 0"), "{told}");
+    }
+}

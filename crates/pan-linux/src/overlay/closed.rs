@@ -1,0 +1,44 @@
+//! Keeping partition networks away from the host's own network stack.
+//!
+//! A bridge hands frames to the host that are for its own Ethernet address, for everybody or for a
+//! multicast group. Unless these are dropped, a server reaches any address of the host by aiming at
+//! the bridge, the host answers its ARP questions, and believes its router advertisements. The answers
+//! of neighbour suppression are made before that point and go on.
+
+use std::fmt::Write;
+
+use super::spec::{OverlayError, bridge_name};
+use crate::netns::Netns;
+use crate::nft;
+
+const TABLE: &str = "netdev pan_overlay";
+
+/// Drops what the bridges of these networks hand to the host. The bridges must be there.
+pub(super) fn close(ns: &Netns, networks: impl IntoIterator<Item = u32>) -> Result<(), OverlayError> {
+    let mut script = format!("add table {TABLE}\n");
+    for vni in networks {
+        script.push_str(&add_chain(vni));
+    }
+    load(ns, &script)
+}
+
+/// Removes the rule of a network, before its bridge goes.
+pub(super) fn forget(ns: &Netns, vni: u32) -> Result<(), OverlayError> {
+    let mut script = format!("add table {TABLE}\n");
+    // Deleting what is not there is an error, adding what is there is not.
+    script.push_str(&add_chain(vni));
+    writeln!(script, "delete chain {TABLE} {}", bridge_name(vni)).expect("a string takes all");
+    load(ns, &script)
+}
+
+fn add_chain(vni: u32) -> String {
+    let bridge = bridge_name(vni);
+    format!(
+        "add chain {TABLE} {bridge} {{ \
+         type filter hook ingress device {bridge} priority 0; policy drop; }}\n"
+    )
+}
+
+fn load(ns: &Netns, script: &str) -> Result<(), OverlayError> {
+    nft::load(Some(ns), script).map_err(|source| OverlayError::Closed { source })
+}

@@ -1,0 +1,319 @@
+//! [`Overlay`]: brings the kernel to what is wanted.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use super::adopt::View;
+use super::closed;
+use super::spec::{Applied, LocalPort, NetworkSpec, OverlayError, bridge_name, vxlan_name};
+use super::table::{Place, Step, Table, steps, wanted};
+use crate::rtnl::{self, Batch, BridgeSpec, Mac, PortFlags, Rtnl, VxlanSpec};
+
+/// The registered port of VXLAN (RFC 7348).
+const VXLAN_PORT: u16 = 4789;
+
+/// Towards other hosts nothing is flooded and every question is answered here.
+const VXLAN_FLAGS: PortFlags =
+    PortFlags { learning: Some(false), flood: Some(false), mcast_flood: Some(false), bcast_flood: Some(false), neigh_suppress: Some(true) };
+
+/// Suppression answers only for addresses behind a port that has it, so a question about a server on
+/// this host must reach that server: broadcast and multicast go to local ports, and no further.
+const PORT_FLAGS: PortFlags =
+    PortFlags { learning: Some(false), flood: Some(false), mcast_flood: Some(true), bcast_flood: Some(true), neigh_suppress: Some(false) };
+
+/// The keeper of the partition networks of one host.
+#[derive(Debug)]
+pub struct Overlay {
+    rtnl: Rtnl,
+    here: IpAddr,
+    /// What is known to be in the kernel. A network is taken out while it is worked on and put back
+    /// when that succeeded, so after an error it is read anew.
+    networks: BTreeMap<u32, Network>,
+}
+
+#[derive(Debug)]
+struct Network {
+    bridge: u32,
+    mtu: u32,
+    table: Table,
+    /// Attached ports and their indices; another index means another interface of the same name.
+    ports: BTreeMap<String, u32>,
+    epochs: BTreeMap<Mac, u64>,
+}
+
+impl Overlay {
+    /// Starts keeping the networks of the namespace `rtnl` is bound to. `local_underlay` is this host's
+    /// address, the outer source of all packets. What an earlier process left is taken over by the
+    /// first [`Overlay::apply`].
+    ///
+    /// # Errors
+    /// The rule that separates the networks from the host is refused.
+    pub fn new(rtnl: Rtnl, local_underlay: IpAddr) -> Result<Overlay, OverlayError> {
+        let view = View::read(&rtnl).map_err(|source| OverlayError::Read { source })?;
+        closed::close(rtnl.netns(), view.networks())?;
+        Ok(Overlay { rtnl, here: local_underlay, networks: BTreeMap::new() })
+    }
+
+    /// Makes bridge and VXLAN device of a network unless they are there, and sets their MTU (bytes).
+    ///
+    /// # Errors
+    /// The kernel refuses a step.
+    pub fn ensure_network(&mut self, vni: u32, mtu: u32) -> Result<(), OverlayError> {
+        let mut view = self.view()?;
+        self.ensure(vni, mtu, &mut view)?;
+        Ok(())
+    }
+
+    /// Makes an interface the port of one server, at once. The next [`Overlay::apply`] must list it
+    /// under `local`, else it is detached again. Sets the MTU of this end only.
+    ///
+    /// # Errors
+    /// The host has no such network, or no such interface.
+    pub fn attach_port(&mut self, vni: u32, ifname: &str, mac: Mac, addresses: &[IpAddr]) -> Result<(), OverlayError> {
+        let view = self.view()?;
+        let refused = |source| OverlayError::Network { vni, source };
+        let Some(mut network) = self.networks.remove(&vni) else {
+            return Err(OverlayError::NoNetwork { vni, port: ifname.to_owned() });
+        };
+        let mut table = network.table.clone();
+        let place = Place::Port(ifname.to_owned());
+        network.table.forward.retain(|_, was| *was != place);
+        table.forward.insert(mac, place);
+        for address in addresses {
+            table.neighbours.insert(*address, mac);
+        }
+        let mut batch = self.rtnl.batch();
+        attach(&mut batch, vni, network.mtu, ifname).map_err(refused)?;
+        for step in steps(&network.table, &table) {
+            run(&mut batch, vni, &step).map_err(refused)?;
+        }
+        batch.commit().map_err(refused)?;
+        let index = view.link(ifname).map(|link| (ifname.to_owned(), link.index));
+        network.ports.extend(index);
+        network.table = table;
+        self.networks.insert(vni, network);
+        Ok(())
+    }
+
+    /// Takes a port off its network, at once. One that is not there is fine.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn detach_port(&mut self, vni: u32, ifname: &str) -> Result<(), OverlayError> {
+        let refused = |source| OverlayError::Network { vni, source };
+        let view = self.view()?;
+        let Some(mut network) = self.networks.remove(&vni) else {
+            return Ok(());
+        };
+        let mut table = network.table.clone();
+        let place = Place::Port(ifname.to_owned());
+        table.forward.retain(|_, was| *was != place);
+        let mut batch = self.rtnl.batch();
+        for step in steps(&network.table, &table) {
+            run(&mut batch, vni, &step).map_err(refused)?;
+        }
+        if view.ports(vni).iter().any(|link| link.name == ifname) {
+            batch.set_master(ifname, None).map_err(refused)?;
+        }
+        batch.commit().map_err(refused)?;
+        network.ports.remove(ifname);
+        network.table = table;
+        self.networks.insert(vni, network);
+        Ok(())
+    }
+
+    /// Makes the host's networks those of `specs`. A network no longer listed is removed once it has no
+    /// port left. A local port whose interface is not there is reported and tried again next time.
+    ///
+    /// # Errors
+    /// The first refusal. The other networks were brought up to date all the same, and the next call
+    /// puts right the one that failed.
+    pub fn apply(&mut self, specs: &[NetworkSpec]) -> Result<Applied, OverlayError> {
+        let mut view = self.view()?;
+        let mut applied = Applied::default();
+        let mut failure = None;
+        let listed: BTreeSet<u32> = specs.iter().map(|spec| spec.vni).collect();
+        for vni in view.networks() {
+            if listed.contains(&vni) || !view.ports(vni).is_empty() {
+                continue;
+            }
+            match self.remove(vni) {
+                Ok(changed) => applied.changed += changed,
+                Err(error) => failure = failure.or(Some(error)),
+            }
+        }
+        for spec in specs {
+            if let Err(error) = self.apply_network(spec, &mut view, &mut applied) {
+                failure = failure.or(Some(error));
+            }
+        }
+        applied.networks = self.networks.len();
+        match failure {
+            Some(error) => Err(error),
+            None => Ok(applied),
+        }
+    }
+
+    /// Forgets what is known, so that the next [`Overlay::apply`] compares with the kernel itself.
+    pub fn reread(&mut self) {
+        self.networks.clear();
+    }
+
+    fn view(&self) -> Result<View, OverlayError> {
+        View::read(&self.rtnl).map_err(|source| OverlayError::Read { source })
+    }
+
+    fn apply_network(&mut self, spec: &NetworkSpec, view: &mut View, applied: &mut Applied) -> Result<(), OverlayError> {
+        let vni = spec.vni;
+        let refused = |source| OverlayError::Network { vni, source };
+        applied.changed += self.ensure(vni, spec.mtu, view)?;
+        let mut network = self.networks.remove(&vni).expect("a network that was ensured is known");
+        let mut batch = self.rtnl.batch();
+        for port in &spec.local {
+            let Some(link) = view.link(&port.port) else {
+                applied.missing.push(port.port.clone());
+                continue;
+            };
+            let known = network.ports.get(&port.port) == Some(&link.index);
+            if known && link.master == Some(network.bridge) && link.up {
+                continue;
+            }
+            attach(&mut batch, vni, spec.mtu, &port.port).map_err(refused)?;
+            // Its entry, if it had one, went with the old interface or the old bridge.
+            let place = Place::Port(port.port.clone());
+            network.table.forward.retain(|_, was| *was != place);
+            network.ports.insert(port.port.clone(), link.index);
+        }
+        let wanted = wanted(&spec.remote, &spec.local, self.here, &network.table, &network.epochs, |port| view.link(port).is_some());
+        for step in steps(&network.table, &wanted.table) {
+            run(&mut batch, vni, &step).map_err(refused)?;
+        }
+        detach_unlisted(&mut batch, spec, view, &mut network).map_err(refused)?;
+        applied.changed += batch.len();
+        applied.stale += wanted.stale;
+        batch.commit().map_err(refused)?;
+        network.table = wanted.table;
+        network.epochs = wanted.epochs;
+        self.networks.insert(vni, network);
+        Ok(())
+    }
+
+    /// Brings bridge and VXLAN device into being and up, and learns what entries they have.
+    fn ensure(&mut self, vni: u32, mtu: u32, view: &mut View) -> Result<usize, OverlayError> {
+        let (bridge, vxlan) = (bridge_name(vni), vxlan_name(vni));
+        let index = view.link(&bridge).map(|link| link.index);
+        let master = view.link(&vxlan).and_then(|link| link.master);
+        let known = self.networks.get(&vni);
+        if known.is_some_and(|network| network.mtu == mtu && index == Some(network.bridge) && master == index) {
+            return Ok(0);
+        }
+        self.networks.remove(&vni);
+        let refused = |source| OverlayError::Network { vni, source };
+        let mut changed = self.create(vni, mtu, view).map_err(refused)?;
+        let existed = index.is_some();
+        if !existed {
+            closed::close(self.rtnl.netns(), [vni])?;
+        }
+        changed += self.configure(vni, mtu).map_err(refused)?;
+
+        if changed > 0 {
+            *view = View::read(&self.rtnl).map_err(refused)?;
+        }
+        let table = match existed {
+            true => view.read_table(&self.rtnl, vni).map_err(refused)?,
+            false => Table::default(),
+        };
+        let bridge = view.link(&bridge).map_or(0, |link| link.index);
+        let network = Network { bridge, mtu, table, ports: BTreeMap::new(), epochs: BTreeMap::new() };
+        self.networks.insert(vni, network);
+        Ok(changed)
+    }
+
+    fn create(&self, vni: u32, mtu: u32, view: &View) -> rtnl::Result<usize> {
+        let (bridge, vxlan) = (bridge_name(vni), vxlan_name(vni));
+        let mut batch = self.rtnl.batch();
+        if view.link(&bridge).is_none() {
+            let spec = BridgeSpec { mac: bridge_mac(vni), mcast_snooping: false };
+            batch.add_bridge(&bridge, &spec);
+        }
+        if view.link(&vxlan).is_none() {
+            let spec = VxlanSpec { vni, local: self.here, port: VXLAN_PORT, mtu };
+            batch.add_vxlan(&vxlan, &spec);
+        }
+        let made = batch.len();
+        batch.commit()?;
+        Ok(made)
+    }
+
+    fn configure(&self, vni: u32, mtu: u32) -> rtnl::Result<usize> {
+        let (bridge, vxlan) = (bridge_name(vni), vxlan_name(vni));
+        let mut batch = self.rtnl.batch();
+        batch
+            .set_mtu(&vxlan, mtu)?
+            .set_addrgen_none(&vxlan)?
+            .set_master(&vxlan, Some(&bridge))?
+            .set_bridge_port(&vxlan, &VXLAN_FLAGS)?
+            .set_mtu(&bridge, mtu)?
+            .set_addrgen_none(&bridge)?
+            .set_up(&vxlan)?
+            .set_up(&bridge)?;
+        let made = batch.len();
+        batch.commit()?;
+        Ok(made)
+    }
+
+    fn remove(&mut self, vni: u32) -> Result<usize, OverlayError> {
+        self.networks.remove(&vni);
+        closed::forget(self.rtnl.netns(), vni)?;
+        let delete = || {
+            let mut batch = self.rtnl.batch();
+            batch.delete(&vxlan_name(vni))?.delete(&bridge_name(vni))?;
+            let made = batch.len();
+            batch.commit()?;
+            Ok(made)
+        };
+        delete().map_err(|source| OverlayError::Network { vni, source })
+    }
+}
+
+/// Every host gives the bridge of a network the same, locally administered address. No frame from or
+/// to it ever leaves the host.
+fn bridge_mac(vni: u32) -> Mac {
+    let [_, a, b, c] = vni.to_be_bytes();
+    [0x0e, 0x50, 0x42, a, b, c]
+}
+
+fn attach(batch: &mut Batch<'_>, vni: u32, mtu: u32, port: &str) -> rtnl::Result<()> {
+    batch
+        .set_addrgen_none(port)?
+        .set_mtu(port, mtu)?
+        .set_master(port, Some(&bridge_name(vni)))?
+        .set_bridge_port(port, &PORT_FLAGS)?
+        .set_up(port)?;
+    Ok(())
+}
+
+/// Takes off the bridge every port the spec does not list: its server runs elsewhere or not at all.
+fn detach_unlisted(batch: &mut Batch<'_>, spec: &NetworkSpec, view: &View, network: &mut Network) -> rtnl::Result<()> {
+    let is_listed = |name: &str| spec.local.iter().any(|port: &LocalPort| port.port == name);
+    for link in view.ports(spec.vni) {
+        if !is_listed(&link.name) {
+            batch.set_master(&link.name, None)?;
+        }
+    }
+    network.ports.retain(|name, _| is_listed(name));
+    Ok(())
+}
+
+fn run(batch: &mut Batch<'_>, vni: u32, step: &Step) -> rtnl::Result<()> {
+    let (bridge, vxlan) = (bridge_name(vni), vxlan_name(vni));
+    match step {
+        Step::DropNeighbour(address) => batch.del_neigh(&bridge, *address)?,
+        Step::DropRemote(mac) => batch.fdb_del_self(&vxlan, *mac)?.fdb_del_master(&vxlan, *mac)?,
+        Step::DropLocal { mac, port } => batch.fdb_del_master(port, *mac)?,
+        Step::PointRemote { mac, host } => batch.fdb_replace_self(&vxlan, *mac, *host)?.fdb_replace_master(&vxlan, *mac)?,
+        Step::PointLocal { mac, port } => batch.fdb_replace_master(port, *mac)?,
+        Step::SetNeighbour { address, mac } => batch.replace_neigh(&bridge, *address, *mac)?,
+    };
+    Ok(())
+}

@@ -1,0 +1,32 @@
+//! Links, addresses, routes, neighbours and forwarding entries over a blocking route-netlink socket
+//! (rtnetlink(7)).
+//!
+//! [`Rtnl`] is bound to the network namespace it was opened in. Each operation is a method of
+//! [`Batch`]; [`Rtnl`] offers the same one by one. Operations that establish something replace what is
+//! there; those that remove something are content if it is gone already.
+
+mod address;
+mod batch;
+mod error;
+mod fdb;
+mod link;
+mod neighbour;
+mod route;
+mod socket;
+
+pub use batch::Batch;
+pub use error::{Result, RtnlError};
+pub use fdb::FdbEntry;
+pub use link::{BridgeSpec, Link, PortFlags, VxlanSpec};
+pub use neighbour::Neighbour;
+pub use route::{Hop, Protocol, Route};
+pub use socket::Rtnl;
+
+/// An Ethernet address.
+pub type Mac = [u8; 6];
+
+/// Writes an Ethernet address the usual way, `02:00:00:00:00:01`.
+pub fn format_mac(mac: Mac) -> String {
+    let [a, b, c, d, e, f] = mac;
+    format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}")
+}

@@ -1,0 +1,151 @@
+//! The detector: all hosts, the brake, and the caller's own punctuality.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use pan_model::HostName;
+
+use super::brake::{self, Brake, Presence, Verdict, View};
+use super::change::{Beat, Change, Counters};
+use super::host::Host;
+use crate::profile::Timing;
+use crate::tick::Tick;
+
+/// What a detector is made with.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    pub timing: Timing,
+    /// How long a host may take to be heard for the first time, after [`Detector::add_host`].
+    pub grace: Duration,
+    /// Node failures the PAN is promised to survive; that many at once do not brake.
+    pub protected_failures: usize,
+}
+
+/// Judges hosts by their heartbeats. Owned by one task, which feeds it and acts on what it says:
+///
+/// 1. sleep until [`Detector::next_deadline`] or a datagram;
+/// 2. read *all* waiting datagrams into [`Detector::on_beat`];
+/// 3. [`Detector::tick`] with the time read after that.
+#[derive(Debug)]
+pub struct Detector {
+    settings: Settings,
+    hosts: BTreeMap<HostName, Host>,
+    brake: Brake,
+    last_tick: Tick,
+    counters: Counters,
+}
+
+impl Detector {
+    /// A detector that knows no host yet; `now` is when it starts.
+    #[must_use]
+    pub fn new(settings: Settings, now: Tick) -> Self {
+        let (hosts, brake, counters) = (BTreeMap::new(), Brake::Off, Counters::default());
+        Self { settings, hosts, brake, last_tick: now, counters }
+    }
+
+    /// Expects heartbeats of `host`. Nothing happens if it is expected already.
+    pub fn add_host(&mut self, host: HostName, now: Tick) {
+        let grace = self.settings.grace;
+        self.hosts.entry(host).or_insert_with_key(|name| Host::new(name.clone(), now, grace));
+    }
+
+    /// Forgets `host`; its heartbeats count as unknown from now on.
+    pub fn remove_host(&mut self, host: &HostName) {
+        self.hosts.remove(host);
+    }
+
+    /// Takes over another timing, as when the PAN grew.
+    pub fn set_timing(&mut self, timing: Timing) {
+        self.settings.timing = timing;
+    }
+
+    /// Takes over how many node failures are promised to be survived.
+    pub fn set_protected_failures(&mut self, failures: usize) {
+        self.settings.protected_failures = failures;
+    }
+
+    /// Takes a heartbeat whose authenticity was checked.
+    pub fn on_beat(&mut self, beat: &Beat<'_>) -> Vec<Change> {
+        match self.hosts.get_mut(beat.host) {
+            Some(host) => host.hear(beat, &self.settings.timing, &mut self.counters),
+            None => {
+                self.counters.unknown_hosts += 1;
+                Vec::new()
+            }
+        }
+    }
+
+    /// Judges everybody at `now`. To be called at [`Detector::next_deadline`] at the latest: time by which
+    /// it is late counts for nobody, if that is more than a period.
+    pub fn tick(&mut self, now: Tick) -> Vec<Change> {
+        self.forgive_own_stall(now);
+        self.last_tick = self.last_tick.max(now);
+        let timing = self.settings.timing;
+        let mut changes: Vec<Change> = self.hosts.values_mut().flat_map(|host| host.judge(now, &timing)).collect();
+        changes.extend(self.bury(now));
+        changes
+    }
+
+    fn forgive_own_stall(&mut self, now: Tick) {
+        let expected = self.last_tick.plus(self.settings.timing.period);
+        let late = now.since(expected);
+        if late > self.settings.timing.period {
+            self.hosts.values_mut().for_each(|host| host.freeze(expected, now));
+            self.brake.freeze(late);
+        }
+    }
+
+    /// Says the deaths that are due, unless the brake holds them.
+    fn bury(&mut self, now: Tick) -> Vec<Change> {
+        let timing = self.settings.timing;
+        let overdue = |host: &&Host| host.is_overdue(now, &timing);
+        let hosts = self.hosts.values().filter(|host| !host.is_long_dead(now, brake::WINDOW)).count();
+        let silent: Vec<HostName> = self.silent(now).map(|host| host.name().clone()).collect();
+        let limit = brake::limit(self.settings.protected_failures, hosts);
+        let view = View {
+            now,
+            silent: silent.len(),
+            limit,
+            anyone_overdue: Presence::of(self.hosts.values().filter(overdue)),
+            anyone_heard: Presence::of(self.hosts.values().filter(|host| host.is_alive())),
+        };
+        let (mut changes, may_die) = match self.brake.look(&view, &timing) {
+            Verdict::Free => (Vec::new(), true),
+            Verdict::Held => (Vec::new(), false),
+            Verdict::Engaged => (vec![Change::Brake { hosts: silent, limit }], false),
+            Verdict::Released => (vec![Change::BrakeReleased { still_silent: silent }], false),
+            Verdict::Expired => (vec![Change::BrakeReleased { still_silent: silent }], true),
+        };
+        if may_die {
+            let due = self.hosts.values_mut().filter(|host| host.is_overdue(now, &timing));
+            changes.extend(due.map(|host| host.die(now)));
+        }
+        changes
+    }
+
+    fn silent(&self, now: Tick) -> impl Iterator<Item = &Host> {
+        self.hosts.values().filter(move |host| host.is_silent(now, brake::WINDOW))
+    }
+
+    /// When [`Detector::tick`] is to be called next, at the latest; at most a period after the last.
+    #[must_use]
+    pub fn next_deadline(&self) -> Tick {
+        let timing = &self.settings.timing;
+        let of_hosts = self.hosts.values().filter_map(|host| host.deadline(timing));
+        // A deadline that has passed is held by the brake, and looked at every period.
+        let ahead = of_hosts.chain(self.brake.deadline()).filter(|tick| *tick > self.last_tick);
+        ahead.chain([self.last_tick.plus(timing.period)]).min().expect("there is always the period")
+    }
+
+    /// Whether `host` is known and neither suspect nor dead.
+    #[must_use]
+    pub fn is_alive(&self, host: &HostName) -> bool {
+        self.hosts.get(host).is_some_and(Host::is_alive)
+    }
+
+    /// Heartbeats dropped so far.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+}

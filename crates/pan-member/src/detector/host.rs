@@ -1,0 +1,204 @@
+//! One host: its links, its boots, its agent, and what we believe of it.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use pan_model::HostName;
+use pan_model::host::Fabric;
+
+use super::change::{Beat, Change, Counters};
+use super::link::Link;
+use crate::frame::BootId;
+use crate::profile::Timing;
+use crate::tick::Tick;
+
+/// Silence of the agent that is worth an event; restarting it takes well under a second.
+const AGENT_DOWN_AFTER: Duration = Duration::from_secs(10);
+
+/// Former boots whose heartbeats are recognised as replays. An attacker who recorded older ones can make
+/// a dead host look alive, which costs time, never data: deaths are fenced, not believed.
+const RETIRED_BOOTS_MAX: usize = 16;
+
+#[derive(Debug)]
+pub(super) struct Host {
+    name: HostName,
+    condition: Condition,
+    boot: Option<BootId>,
+    retired: VecDeque<BootId>,
+    links: [Link; 2],
+    last_heard: Option<Tick>,
+    agent: Agent,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Condition {
+    /// Not heard yet; has until then to speak.
+    Expected {
+        until: Tick,
+    },
+    Alive,
+    Suspect,
+    Dead {
+        since: Tick,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Agent {
+    Up,
+    Down,
+}
+
+impl Host {
+    pub(super) fn new(name: HostName, now: Tick, grace: Duration) -> Self {
+        let condition = Condition::Expected { until: now.plus(grace) };
+        let links = [Link::new(now), Link::new(now)];
+        let (boot, retired, last_heard) = (None, VecDeque::new(), None);
+        Self { name, condition, boot, retired, links, last_heard, agent: Agent::Up }
+    }
+
+    pub(super) fn name(&self) -> &HostName {
+        &self.name
+    }
+
+    pub(super) fn is_alive(&self) -> bool {
+        self.condition == Condition::Alive
+    }
+
+    pub(super) fn hear(&mut self, beat: &Beat<'_>, timing: &Timing, counters: &mut Counters) -> Vec<Change> {
+        let mut changes = Vec::new();
+        if self.retired.contains(&beat.boot) {
+            counters.retired_boots += 1;
+            return changes;
+        }
+        changes.extend(self.take_boot(beat.boot));
+        if !self.link(beat.fabric).accepts(beat.sequence) {
+            counters.replayed += 1;
+            return changes;
+        }
+        self.last_heard = self.last_heard.max(Some(beat.received));
+        changes.extend(self.come_alive(beat));
+        if self.link(beat.fabric).hear(beat.received, timing) {
+            changes.push(Change::FabricUp { host: self.name.clone(), fabric: beat.fabric });
+        }
+        changes.extend(self.hear_of_agent(beat.agent_age));
+        changes
+    }
+
+    fn link(&mut self, fabric: Fabric) -> &mut Link {
+        match fabric {
+            Fabric::A => &mut self.links[0],
+            Fabric::B => &mut self.links[1],
+        }
+    }
+
+    fn take_boot(&mut self, boot: BootId) -> Option<Change> {
+        let previous = self.boot.replace(boot)?;
+        if previous == boot {
+            return None;
+        }
+        if self.retired.len() == RETIRED_BOOTS_MAX {
+            self.retired.pop_front();
+        }
+        self.retired.push_back(previous);
+        self.links.iter_mut().for_each(Link::forget_sequence);
+        Some(Change::Rebooted { host: self.name.clone(), boot, previous })
+    }
+
+    fn come_alive(&mut self, beat: &Beat<'_>) -> Option<Change> {
+        if self.condition == Condition::Alive {
+            return None;
+        }
+        self.condition = Condition::Alive;
+        // The other fabric's heartbeat may be a moment behind: its silence counts from now.
+        self.links.iter_mut().for_each(|link| link.expect_from(beat.received));
+        Some(Change::Alive { host: self.name.clone(), boot: beat.boot })
+    }
+
+    fn hear_of_agent(&mut self, age: Duration) -> Option<Change> {
+        let now = if age > AGENT_DOWN_AFTER { Agent::Down } else { Agent::Up };
+        let before = std::mem::replace(&mut self.agent, now);
+        match (before, now) {
+            (Agent::Up, Agent::Down) => Some(Change::AgentDown { host: self.name.clone(), silent_for: age }),
+            (Agent::Down, Agent::Up) => Some(Change::AgentUp { host: self.name.clone() }),
+            (Agent::Up, Agent::Up) | (Agent::Down, Agent::Down) => None,
+        }
+    }
+
+    /// Links and suspicion; death is not said here.
+    pub(super) fn judge(&mut self, now: Tick, timing: &Timing) -> Vec<Change> {
+        if self.condition != Condition::Alive {
+            return Vec::new();
+        }
+        let silent_for = self.silence(now);
+        if silent_for >= timing.suspect_after() {
+            self.condition = Condition::Suspect;
+            return vec![Change::Suspect { host: self.name.clone(), silent_for }];
+        }
+        let mut changes = Vec::new();
+        for fabric in Fabric::BOTH {
+            if let Some(silent_for) = self.link(fabric).judge(now, timing) {
+                changes.push(Change::FabricDown { host: self.name.clone(), fabric, silent_for });
+            }
+        }
+        changes
+    }
+
+    /// Whether its time is up and only its death remains to be said.
+    pub(super) fn is_overdue(&self, now: Tick, timing: &Timing) -> bool {
+        match self.condition {
+            Condition::Expected { until } => now >= until,
+            Condition::Alive | Condition::Suspect => self.silence(now) >= timing.dead_after(),
+            Condition::Dead { .. } => false,
+        }
+    }
+
+    /// Whether it counts as silent for the mass brake, `window` being how long a death counts.
+    pub(super) fn is_silent(&self, now: Tick, window: Duration) -> bool {
+        match self.condition {
+            Condition::Expected { until } => now >= until,
+            Condition::Alive => false,
+            Condition::Suspect => true,
+            Condition::Dead { since } => now.since(since) < window,
+        }
+    }
+
+    /// Whether it has been dead for longer than `window`, so that it no longer counts as one of the PAN.
+    pub(super) fn is_long_dead(&self, now: Tick, window: Duration) -> bool {
+        matches!(self.condition, Condition::Dead { since } if now.since(since) >= window)
+    }
+
+    pub(super) fn die(&mut self, now: Tick) -> Change {
+        self.condition = Condition::Dead { since: now };
+        self.links.iter_mut().for_each(Link::forget_status);
+        Change::Dead { host: self.name.clone(), last_heard: self.last_heard }
+    }
+
+    /// We noticed nothing between `from` and `to`.
+    pub(super) fn freeze(&mut self, from: Tick, to: Tick) {
+        self.links.iter_mut().for_each(|link| link.freeze(from, to));
+        if let Condition::Expected { until } = &mut self.condition {
+            *until = until.plus(to.since(from));
+        }
+    }
+
+    /// When something would change if nothing is heard.
+    pub(super) fn deadline(&self, timing: &Timing) -> Option<Tick> {
+        let [a, b] = &self.links;
+        let both_silent = |duration| a.silent_for_at(duration).max(b.silent_for_at(duration));
+        match self.condition {
+            Condition::Expected { until } => Some(until),
+            Condition::Alive => {
+                let links = [a, b].into_iter().filter_map(|link| link.down_at(timing));
+                links.chain([both_silent(timing.suspect_after())]).min()
+            }
+            Condition::Suspect => Some(both_silent(timing.dead_after())),
+            Condition::Dead { .. } => None,
+        }
+    }
+
+    fn silence(&self, now: Tick) -> Duration {
+        let [a, b] = &self.links;
+        a.silence(now).min(b.silence(now))
+    }
+}

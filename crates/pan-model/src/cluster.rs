@@ -1,0 +1,336 @@
+//! Cluster: a set of like servers with a protection level.
+
+use crate::notyet::NotYet;
+use crate::{ByteSize, ClusterName, Cpu, Resources, Span};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// What a cluster asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct ClusterSpec {
+    /// How many servers; named `CLUSTER-1` and up. Scaling down removes the highest.
+    pub servers: u32,
+    /// The root file system: `host` (the node's own, read-only, under a private writable layer) or `dir:PATH`.
+    pub image: Image,
+    /// Program and arguments.
+    pub command: Vec<String>,
+    /// Environment. PAN_PARTITION, PAN_CLUSTER, PAN_SERVER and PAN_INSTANCE are always there.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
+    /// Files written into the server's private layer before it starts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<FileSpec>,
+    /// What one server needs. Default: 100m cpu, 64MiB memory.
+    #[serde(default = "default_resources")]
+    pub resources: Resources,
+    /// Failures that the cluster is guaranteed to survive with all its servers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protect: Option<ProtectSpec>,
+    /// Keep the servers apart: `node`, `rack`, `zone`, `region`, or softly with `prefer-` before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spread: Option<Spread>,
+    /// Node labels that a server needs.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// Clusters that must be in a state before this one starts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub after: Vec<AfterSpec>,
+    /// Clusters whose server of the same number runs on the same node and moves together with it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub with: Vec<ClusterName>,
+    /// Who goes first when there is not enough, 0 to 999.
+    #[serde(default = "default_priority")]
+    #[schemars(range(max = 999))]
+    pub priority: u16,
+    /// What happens when the node a server failed over from returns.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failback: Option<Failback>,
+    /// How a server is asked to stop.
+    #[serde(default)]
+    pub stop: StopSpec,
+    /// How a server shows that it works. Without it a running process counts as healthy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<HealthSpec>,
+    /// How often a server is started again on its node before it is moved.
+    #[serde(default)]
+    pub restart: RestartSpec,
+    /// Volumes, one set per server.
+    #[serde(default, skip_serializing)]
+    #[schemars(with = "Option<NotYet>")]
+    pub volumes: Option<NotYet>,
+    /// Confirmation before a move.
+    #[serde(default, skip_serializing)]
+    #[schemars(with = "Option<NotYet>")]
+    pub confirm: Option<NotYet>,
+}
+
+fn default_resources() -> Resources {
+    Resources::new(Cpu(100), ByteSize(64 << 20))
+}
+
+const fn default_priority() -> u16 {
+    500
+}
+
+/// Where a server's root file system comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Image {
+    /// The node's own root, read-only.
+    Host,
+    /// A directory on every node, read-only.
+    Dir(String),
+}
+
+impl std::str::FromStr for Image {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once(':') {
+            None if text == "host" => Ok(Self::Host),
+            Some(("dir", path)) if path.starts_with('/') && !path.split('/').any(|part| part == "..") => Ok(Self::Dir(path.to_owned())),
+            Some(("dir", path)) => Err(format!("image dir:{path}: expected an absolute path without '..'")),
+            Some(("oci" | "oci-layout", _)) => Err(format!("image {text:?}: {}", crate::notyet::NOT_YET)),
+            _ => Err(format!("{text:?} is not an image: expected host or dir:/PATH")),
+        }
+    }
+}
+
+impl std::fmt::Display for Image {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Host => f.write_str("host"),
+            Self::Dir(path) => write!(f, "dir:{path}"),
+        }
+    }
+}
+
+impl Serialize for Image {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Image {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        String::deserialize(from)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl JsonSchema for Image {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Image".into()
+    }
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({"type": "string", "description": "host or dir:/PATH"})
+    }
+}
+
+/// A file placed in a server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FileSpec {
+    /// Absolute path inside the server.
+    pub path: String,
+    /// Its content.
+    pub content: String,
+}
+
+/// Failures to survive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ProtectSpec {
+    /// How many nodes or failure domains may be lost at the same time.
+    pub failures: u32,
+    /// What is lost at once.
+    #[serde(default)]
+    pub domain: Domain,
+}
+
+/// A failure domain; all but `node` are read off the nodes' labels of that name.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Domain {
+    /// One machine.
+    #[default]
+    Node,
+    /// Nodes with the same `rack` label.
+    Rack,
+    /// Nodes with the same `zone` label.
+    Zone,
+    /// Nodes with the same `region` label.
+    Region,
+}
+
+/// How the servers of a cluster keep apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Spread {
+    /// At most one per node.
+    Node,
+    /// At most one per rack.
+    Rack,
+    /// At most one per zone.
+    Zone,
+    /// At most one per region.
+    Region,
+    /// Few per node, softly.
+    PreferNode,
+    /// Few per rack, softly.
+    PreferRack,
+    /// Few per zone, softly.
+    PreferZone,
+    /// Few per region, softly.
+    PreferRegion,
+}
+
+/// A cluster to wait for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AfterSpec {
+    /// The cluster.
+    pub cluster: ClusterName,
+    /// The state it must be in.
+    #[serde(default)]
+    pub state: AfterState,
+}
+
+/// The state waited for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum AfterState {
+    /// All its servers run and are healthy.
+    #[default]
+    Running,
+}
+
+/// What happens when the old node returns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Failback {
+    /// The server stays where it is.
+    Stay,
+    /// It goes back; not yet supported.
+    Return,
+    /// The operator is asked; not yet supported.
+    Ask,
+}
+
+/// How a server is asked to stop.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct StopSpec {
+    /// The signal sent first.
+    pub signal: StopSignal,
+    /// Time for its connections to end, and then for it to stop, before it is killed.
+    pub grace: Span,
+}
+
+impl Default for StopSpec {
+    fn default() -> Self {
+        Self { signal: StopSignal::Term, grace: Span::millis(10_000) }
+    }
+}
+
+/// A signal that asks a program to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum StopSignal {
+    /// SIGTERM.
+    Term,
+    /// SIGQUIT.
+    Quit,
+    /// SIGINT.
+    Int,
+    /// SIGHUP.
+    Hup,
+    /// SIGUSR1.
+    Usr1,
+    /// SIGUSR2.
+    Usr2,
+    /// SIGKILL.
+    Kill,
+    /// SIGWINCH (Apache's graceful stop).
+    Winch,
+}
+
+/// A check that is run on the node, inside the server's network. Exactly one of `http`, `tcp`, `exec`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HealthSpec {
+    /// GET; 200 to 399 is healthy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http: Option<HttpCheck>,
+    /// A connection that is accepted is healthy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tcp: Option<TcpCheck>,
+    /// Exit status 0 is healthy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exec: Option<ExecCheck>,
+    /// How often.
+    #[serde(default = "default_every")]
+    pub every: Span,
+    /// How many failures in a row make it unhealthy.
+    #[serde(default = "default_failures")]
+    pub failures: u32,
+    /// How long one check may take.
+    #[serde(default = "default_every_timeout")]
+    pub timeout: Span,
+}
+
+const fn default_every() -> Span {
+    Span::millis(1_000)
+}
+
+const fn default_every_timeout() -> Span {
+    Span::millis(1_000)
+}
+
+const fn default_failures() -> u32 {
+    3
+}
+
+/// GET `path` on `port`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HttpCheck {
+    /// TCP port.
+    pub port: u16,
+    /// Path, beginning with '/'.
+    #[serde(default = "root_path")]
+    pub path: String,
+}
+
+fn root_path() -> String {
+    "/".into()
+}
+
+/// Connect to `port`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TcpCheck {
+    /// TCP port.
+    pub port: u16,
+}
+
+/// Run a command in the server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ExecCheck {
+    /// Program and arguments.
+    pub command: Vec<String>,
+}
+
+/// Restarts on the same node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RestartSpec {
+    /// How many in a row, with back-off, before the server is moved.
+    pub attempts: u32,
+}
+
+impl Default for RestartSpec {
+    fn default() -> Self {
+        Self { attempts: 2 }
+    }
+}

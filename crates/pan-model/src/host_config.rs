@@ -1,0 +1,169 @@
+//! The configuration file of a host: who it is, its fabrics, its roles. One file serves every role on it.
+
+use crate::host::Role;
+use crate::{ByteSize, Cpu, HostName};
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+/// The host's configuration (YAML, `pan ROLE --config FILE`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct HostConfig {
+    /// Format version, 1.
+    pub version: u16,
+    /// The host's name; also in its certificate.
+    pub name: HostName,
+    /// What it does.
+    pub roles: Vec<Role>,
+    /// Its own address, reachable over both fabrics, held on `lo`.
+    pub address: IpAddr,
+    /// Its two fabric interfaces.
+    pub fabrics: FabricsConfig,
+    /// Where the controllers are, this host included if it is one.
+    pub controllers: Vec<ControllerAddress>,
+    /// Certificates: `ca.pem`, `host.pem`, `host.key`.
+    pub tls: TlsFiles,
+    /// The 32-byte key, in hex, that authenticates this host's heartbeats.
+    pub beat_key: PathBuf,
+    /// Timing profile: `lan`, `shared` or `wan`.
+    pub profile: String,
+    /// State that outlives a reboot.
+    pub state_dir: PathBuf,
+    /// State that does not, normally on tmpfs.
+    pub run_dir: PathBuf,
+    /// The node role's part.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<NodeConfig>,
+    /// The director role's part.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub director: Option<DirectorConfig>,
+    /// The controller role's part.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub controller: Option<ControllerConfig>,
+}
+
+/// The two fabrics.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FabricsConfig {
+    /// Fabric A.
+    pub a: FabricConfig,
+    /// Fabric B.
+    pub b: FabricConfig,
+}
+
+/// One fabric interface; the address is already on it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FabricConfig {
+    /// Interface name.
+    pub interface: String,
+    /// Address with prefix length, such as 10.201.0.11/16.
+    pub address: IpNet,
+}
+
+/// A controller as other hosts see it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ControllerAddress {
+    /// Its name.
+    pub name: HostName,
+    /// Its host address.
+    pub address: IpAddr,
+    /// Its address on fabric A.
+    pub a: IpAddr,
+    /// Its address on fabric B.
+    pub b: IpAddr,
+}
+
+/// Where the host's certificate and the PAN's CA are (PEM).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsFiles {
+    /// The PAN's CA certificate.
+    pub ca: PathBuf,
+    /// This host's certificate.
+    pub cert: PathBuf,
+    /// Its key, 0600.
+    pub key: PathBuf,
+}
+
+/// What a node offers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct NodeConfig {
+    /// Processor time offered to servers.
+    pub cpu: Cpu,
+    /// Memory offered to servers.
+    pub memory: ByteSize,
+    /// Labels: failure domains (`rack`, `zone`, `region`) and capabilities.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// Paths of the node's root that no server may see, besides the built-in ones.
+    #[serde(default)]
+    pub hidden: Vec<PathBuf>,
+}
+
+/// The director's outside.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct DirectorConfig {
+    /// The interface towards the clients.
+    pub interface: String,
+}
+
+/// The controller's own settings.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct ControllerConfig {
+    /// Further addresses for the API besides the listening sockets handed over at start (LISTEN_FDS).
+    #[serde(default)]
+    pub listen: Vec<SocketAddr>,
+    /// SHA-256, in hex, of the administrator's token.
+    pub admin_token_sha256: String,
+    /// The key, in hex, from which every host's heartbeat key is derived.
+    pub pan_key: PathBuf,
+    /// Networks on the outside; public addresses are valid only inside them.
+    pub outside: Vec<IpNet>,
+    /// Public addresses that may be given to services that name none (first and last, inclusive).
+    pub pools: Vec<Pool>,
+    /// Whether `hostImage` defaults to allow.
+    #[serde(default)]
+    pub host_image_allowed: bool,
+    /// `None`: public addresses are reached as they are. Otherwise how the laboratory maps them for its machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reach: Option<Reach>,
+    /// Whether this PAN is a laboratory.
+    #[serde(default)]
+    pub laboratory: bool,
+}
+
+/// A range of public addresses, both ends included.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pool {
+    /// First address.
+    pub first: IpAddr,
+    /// Last address.
+    pub last: IpAddr,
+}
+
+/// Prefix translation between the machine's shell and a laboratory's outside network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reach {
+    /// The network inside.
+    pub from: IpNet,
+    /// The network of the same size as seen from the machine.
+    pub to: IpNet,
+}
+
+/// Port of the controllers' HTTPS API on the fabrics.
+pub const CONTROLLER_PORT: u16 = 7443;
+/// Port of the node agents' HTTPS API.
+pub const NODE_PORT: u16 = 7444;
+/// UDP port of heartbeats.
+pub const BEAT_PORT: u16 = 7445;

@@ -1,0 +1,33 @@
+//! The words of a Processing Area Network: identifiers, specifications and observed state, one file per noun.
+//!
+//! Pure data. Nothing here reads a clock, a file or the environment, and nothing here knows the wire
+//! (that is `pan-api`), the store, or the kernel.
+
+pub mod cluster;
+pub mod duration;
+pub mod error;
+pub mod event;
+pub mod explain;
+pub mod host;
+pub mod host_config;
+pub mod id;
+pub mod manifest;
+pub mod network;
+pub mod node;
+pub mod notyet;
+pub mod partition;
+pub mod resources;
+pub mod server;
+pub mod service;
+pub mod size;
+
+pub use cluster::ClusterSpec;
+pub use duration::Span;
+pub use error::Code;
+pub use id::{ClusterName, Epoch, Generation, HostName, Name, PartitionName, ServerName, ServiceName};
+pub use network::Mac;
+pub use partition::PartitionSpec;
+pub use resources::Resources;
+pub use server::ServerKey;
+pub use service::ServiceSpec;
+pub use size::{ByteSize, Cpu};

@@ -1,0 +1,191 @@
+//! What can be said against a spec without knowing anything else.
+
+use super::Object;
+use crate::cluster::{Failback, FileSpec, HealthSpec};
+use crate::notyet::NOT_YET;
+use crate::partition::networks;
+use crate::{ClusterName, ClusterSpec, Code, PartitionSpec, ServiceSpec, Span};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Most servers of a cluster.
+const SERVERS_MAX: u32 = 10_000;
+/// Checks more often than this cost a node more than its servers.
+const EVERY_MIN: Span = Span::millis(50);
+/// A server with less memory cannot even start.
+const MEMORY_MIN: u64 = 1 << 20;
+
+/// Code, path of the field, and what is wrong with it.
+pub(super) type Finding = (Code, String, String);
+
+/// All that is wrong.
+pub(super) fn check(object: &Object) -> Vec<Finding> {
+    let mut found = Findings(Vec::new());
+    match object {
+        Object::Partition(_, spec) => found.partition(spec),
+        Object::Cluster(_, name, spec) => found.cluster(name, spec),
+        Object::Service(_, _, spec) => found.service(spec),
+    }
+    found.0
+}
+
+struct Findings(Vec<Finding>);
+
+impl Findings {
+    fn add(&mut self, path: impl Into<String>, message: impl Into<String>) {
+        self.0.push((Code::Invalid, format!("spec.{}", path.into()), message.into()));
+    }
+
+    fn add_code(&mut self, code: Code, path: impl Into<String>, message: impl Into<String>) {
+        self.0.push((code, format!("spec.{}", path.into()), message.into()));
+    }
+
+    fn partition(&mut self, spec: &PartitionSpec) {
+        if let Err(message) = networks(spec) {
+            self.add(if spec.networks.is_empty() { "network" } else { "networks" }, message);
+        }
+        let Some(capacity) = &spec.capacity else { return };
+        if let (Some(guaranteed), Some(max)) = (&capacity.guaranteed, &capacity.max)
+            && let Some((name, _)) = guaranteed.entries().find(|(name, amount)| max.amount(name) > 0 && *amount > max.amount(name))
+        {
+            self.add(format!("capacity.guaranteed.{name}"), format!("more {name} is guaranteed than `max` allows"));
+        }
+    }
+
+    fn cluster(&mut self, name: &ClusterName, spec: &ClusterSpec) {
+        if spec.servers > SERVERS_MAX {
+            self.add("servers", format!("{} servers: at most {SERVERS_MAX} are possible", spec.servers));
+        }
+        self.command("command", &spec.command);
+        self.env(&spec.env);
+        self.files(&spec.files);
+        if spec.resources.cpu.0 == 0 {
+            self.add("resources.cpu", "cpu is missing or 0: give at least 1m");
+        }
+        if spec.resources.memory.0 < MEMORY_MIN {
+            self.add("resources.memory", "memory is missing or too little: give at least 1MiB");
+        }
+        if spec.protect.is_some_and(|protect| protect.failures == 0) {
+            self.add("protect.failures", "0 failures is no protection: give 1 or more, or remove `protect`");
+        }
+        for key in spec.labels.keys().filter(|key| key.is_empty()) {
+            self.add("labels", format!("{key:?} is not the name of a label"));
+        }
+        self.order(name, spec);
+        if spec.priority > 999 {
+            self.add("priority", format!("{} is not a priority: expected 0 to 999", spec.priority));
+        }
+        match spec.failback {
+            None | Some(Failback::Stay) => {}
+            Some(Failback::Return) => self.add_code(Code::NotYet, "failback", format!("failback return: {NOT_YET}")),
+            Some(Failback::Ask) => self.add_code(Code::NotYet, "failback", format!("failback ask: {NOT_YET}")),
+        }
+        if let Some(health) = &spec.health {
+            self.health(health);
+        }
+    }
+
+    fn order(&mut self, name: &ClusterName, spec: &ClusterSpec) {
+        let mut seen = BTreeSet::new();
+        for (index, after) in spec.after.iter().enumerate() {
+            let path = format!("after[{index}].cluster");
+            if after.cluster == *name {
+                self.add_code(Code::Cycle, path, format!("cluster {name} would wait for itself"));
+            } else if !seen.insert(&after.cluster) {
+                self.add(path, format!("cluster {} is named twice", after.cluster));
+            }
+        }
+        let mut seen = BTreeSet::new();
+        for (index, with) in spec.with.iter().enumerate() {
+            let path = format!("with[{index}]");
+            if with == name {
+                self.add_code(Code::Cycle, path, format!("cluster {name} is always with itself: remove it"));
+            } else if !seen.insert(with) {
+                self.add(path, format!("cluster {with} is named twice"));
+            }
+        }
+    }
+
+    fn command(&mut self, path: &str, command: &[String]) {
+        match command.first() {
+            None => self.add(path, "the command is empty: expected a program and its arguments, like [sleep, infinity]"),
+            Some(program) if program.is_empty() => self.add(format!("{path}[0]"), "the program's name is empty"),
+            Some(_) => {}
+        }
+        if let Some(index) = command.iter().position(|word| word.contains('\0')) {
+            self.add(format!("{path}[{index}]"), "a command cannot have a NUL character in it");
+        }
+    }
+
+    fn env(&mut self, env: &BTreeMap<String, String>) {
+        for (name, value) in env {
+            let path = format!("env.{name}");
+            if name.is_empty() || name.contains(['=', '\0']) {
+                self.add("env", format!("{name:?} is not the name of a variable"));
+            } else if ["PAN_PARTITION", "PAN_CLUSTER", "PAN_SERVER", "PAN_INSTANCE"].contains(&name.as_str()) {
+                self.add(path, format!("{name} is set by the PAN itself"));
+            } else if value.contains('\0') {
+                self.add(path, "a variable cannot have a NUL character in it");
+            }
+        }
+    }
+
+    fn files(&mut self, files: &[FileSpec]) {
+        let mut seen = BTreeSet::new();
+        for (index, file) in files.iter().enumerate() {
+            let at = format!("files[{index}].path");
+            let path = file.path.as_str();
+            let inside = path.starts_with('/') && !path.ends_with('/') && !path.contains('\0');
+            if !inside || path.split('/').any(|part| part == "..") {
+                self.add(at, format!("{path:?} is not a file's path: expected an absolute one without '..'"));
+            } else if !seen.insert(path) {
+                self.add(at, format!("{path} is given twice"));
+            }
+        }
+    }
+
+    fn health(&mut self, health: &HealthSpec) {
+        let given = [health.http.is_some(), health.tcp.is_some(), health.exec.is_some()];
+        if given.into_iter().filter(|given| *given).count() != 1 {
+            self.add("health", "exactly one of http, tcp and exec is expected");
+        }
+        if let Some(http) = &health.http {
+            self.port("health.http.port", http.port);
+            if !http.path.starts_with('/') || http.path.contains(|c: char| c.is_whitespace() || c.is_control()) {
+                self.add("health.http.path", format!("{:?} is not a path: expected one that begins with '/' and has no spaces", http.path));
+            }
+        }
+        if let Some(tcp) = &health.tcp {
+            self.port("health.tcp.port", tcp.port);
+        }
+        if let Some(exec) = &health.exec {
+            self.command("health.exec.command", &exec.command);
+        }
+        if health.every < EVERY_MIN {
+            self.add("health.every", format!("{} is too often: at least {EVERY_MIN}", health.every));
+        }
+        if health.timeout < EVERY_MIN {
+            self.add("health.timeout", format!("{} is too short: at least {EVERY_MIN}", health.timeout));
+        }
+        if health.failures == 0 {
+            self.add("health.failures", "0 failures would make every server unhealthy: give 1 or more");
+        }
+    }
+
+    fn port(&mut self, path: &str, port: u16) {
+        if port == 0 {
+            self.add(path, "0 is not a port: expected 1 to 65535");
+        }
+    }
+
+    fn service(&mut self, spec: &ServiceSpec) {
+        self.port("port", spec.port);
+        if let Some(port) = spec.target_port {
+            self.port("targetPort", port);
+        }
+        if let Some(address) = spec.address
+            && (address.is_unspecified() || address.is_loopback() || address.is_multicast())
+        {
+            self.add("address", format!("{address} cannot be a public address"));
+        }
+    }
+}

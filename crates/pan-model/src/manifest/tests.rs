@@ -1,0 +1,231 @@
+//! Tests of reading manifests: each is a text and the problems it has, or none.
+
+use super::*;
+
+const CLUSTER: &str = "api: pan/v1\nkind: Cluster\npartition: acme\nname: web\nspec:\n  servers: 3\n  image: host\n";
+const COMMAND: &str = "  command: [nginx, -g, daemon off;]\n";
+
+fn read(text: &str) -> Result<Vec<Document>, Vec<String>> {
+    parse(&[("f.yaml".into(), text.into())], None)
+        .map_err(|all| all.iter().map(|one| format!("{}:{} {} {}", one.place.line, one.place.column, one.code, one.message)).collect())
+}
+
+/// Each line of `expected` begins a problem: `LINE:COLUMN CODE` and a part of the message.
+#[track_caller]
+fn refused(text: &str, expected: &[(&str, &str)]) {
+    let found = read(text).expect_err("the text should be refused");
+    assert_eq!(found.len(), expected.len(), "{text}\n{found:#?}");
+    for (found, (begin, part)) in found.iter().zip(expected) {
+        assert!(found.starts_with(begin) && found.contains(part), "{text}\nexpected {begin} … {part}\nfound    {found}");
+    }
+}
+
+/// A cluster with further lines, from line 9 on, indented by two.
+#[track_caller]
+fn cluster_refused(lines: &str, expected: &[(&str, &str)]) {
+    refused(&format!("{CLUSTER}{COMMAND}{lines}\n"), expected);
+}
+
+#[test]
+fn the_documented_manifests_are_read() {
+    let text = r#"# comment
+---
+api: pan/v1
+kind: Partition
+name: acme
+spec:
+  network: 10.0.0.0/24
+  capacity: {guaranteed: {cpu: 4, memory: 8GiB}, max: {cpu: 8, memory: 16GiB}}
+  quota: {storage: 200GiB, servers: 40, addresses: 4}
+  hostImage: allow
+---
+api: pan/v1
+kind: Cluster
+partition: acme
+name: web
+spec:
+  servers: 3
+  image: host
+  command: [nginx, -g, "daemon off;"]
+  env: {MODE: demo}
+  files: [{path: /etc/nginx/nginx.conf, content: "…"}]
+  resources: {cpu: 500m, memory: 128MiB}
+  protect: {failures: 1, domain: node}
+  spread: node
+  after: [{cluster: db, state: running}]
+  priority: 500
+  failback: stay
+  stop: {signal: QUIT, grace: 30s}
+  health: {http: {port: 80, path: /}, every: 500ms, failures: 2}
+  restart: {attempts: 2}
+...
+---
+api: pan/v1
+kind: Service
+partition: acme
+name: www
+spec:
+  address: 198.18.0.10
+  port: 80
+  cluster: web
+  targetPort: 80
+  layer: 4
+  balance: {policy: round-robin}
+---
+"#;
+    let documents = read(text).expect("good");
+    let kinds: Vec<_> = documents.iter().map(|document| (document.object.kind(), document.object.name())).collect();
+    assert_eq!(kinds, [("partition", "acme"), ("cluster", "web"), ("service", "www")]);
+    let at = |index: usize, path: &str| documents[index].locate(path).to_string();
+    assert_eq!(at(0, "spec.network"), "f.yaml:7:12");
+    assert_eq!(at(1, "spec.after[0].cluster"), "f.yaml:25:21");
+    assert_eq!(at(1, "spec.protect"), "f.yaml:23:3");
+    assert_eq!(at(1, "spec.with[0]"), "f.yaml:16:1");
+    assert_eq!(at(2, "spec.port"), "f.yaml:39:9");
+    assert_eq!(at(2, "name"), "f.yaml:36:7");
+}
+
+#[test]
+fn nothing_is_no_document() {
+    for text in ["", "\n# only a comment\n", "---\n", "---\n---\n...\n", "\u{feff}# bom\n"] {
+        assert_eq!(read(text), Ok(Vec::new()), "{text:?}");
+    }
+}
+
+#[test]
+fn directives_and_marks_are_understood() {
+    let text = format!("%YAML 1.2\n---\n{CLUSTER}{COMMAND}  env: {{A: |\n      ---x\n      y}}\n");
+    // A block scalar cannot stand in a flow mapping: the text is refused, but on the right line.
+    assert!(read(&text).is_err_and(|all| all[0].starts_with("11:")), "{:?}", read(&text));
+    let text = format!("--- # first\n{CLUSTER}{COMMAND}  files:\n    - path: /x\n      content: |\n        ---\n        ...\n");
+    assert_eq!(read(&text).expect("good").len(), 1);
+}
+
+#[test]
+fn the_default_partition_is_used() {
+    let text = format!("{CLUSTER}{COMMAND}").replace("partition: acme\n", "");
+    refused(&text, &[("1:1 PAN-100", "missing field `partition`")]);
+    let acme = PartitionName::new("acme").unwrap();
+    let documents = parse(&[("f".into(), text)], Some(&acme)).expect("good");
+    assert_eq!(documents[0].object.partition(), &acme);
+}
+
+#[test]
+fn envelopes_are_checked_whole() {
+    refused("5\n", &[("1:1 PAN-100", "a document is a mapping")]);
+    refused(
+        "api: pan/v2\nkind: Foo\nextra: 1\n",
+        &[
+            ("3:1 PAN-100", "unknown field `extra`"),
+            ("1:6 PAN-100", "expected pan/v1"),
+            ("2:7 PAN-100", "\"Foo\" is not a kind"),
+            ("1:1 PAN-100", "missing field `name`"),
+            ("1:1 PAN-100", "missing field `spec`"),
+        ],
+    );
+    for kind in ["Volume", "Policy"] {
+        refused(&format!("api: pan/v1\nkind: {kind}\npartition: a\nname: x\nspec: {{size: 1}}\n"), &[("2:7 PAN-101", "not yet")]);
+    }
+    refused("api: pan/v1\nkind: Node\nname: n1\nspec: {a: 1}\n", &[("2:7 PAN-100", "cannot be applied")]);
+    refused("api: pan/v1\nkind: Partition\npartition: b\nname: a\nspec: {network: 10.0.0.0/24}\n", &[("3:1 PAN-100", "no other one")]);
+    refused("api: pan/v1\nkind: Partition\nname: A_b\nspec: {network: 10.0.0.0/24}\n", &[("3:7 PAN-100", "is not a name")]);
+    refused("api: pan/v1\nkind: Partition\nname: a\nspec:\n", &[("4:1 PAN-100", "`spec` is empty")]);
+    refused("api: [pan/v1]\nkind: Partition\nname: a\nspec: {network: 10.0.0.0/24}\n", &[("1:1 PAN-100", "`api` is not a text")]);
+}
+
+#[test]
+fn all_documents_are_read_even_after_a_broken_one() {
+    let text = "a: [\n---\napi: pan/v1\nkind: Partition\nname: a\nspec: {network: 10.0.0.0/24, foo: 1}\n---\n\tx\n";
+    refused(text, &[("", ""), ("6:30 PAN-100", "unknown field `foo`"), ("8:", "")]);
+}
+
+#[test]
+fn duplicates_name_the_first_place() {
+    let one = format!("{CLUSTER}{COMMAND}");
+    refused(&format!("{one}---\n{one}"), &[("13:7 PAN-103", "already defined at f.yaml:4:7")]);
+    let other = one.replace("acme", "other");
+    assert_eq!(read(&format!("{one}---\n{other}")).expect("good").len(), 2);
+}
+
+#[test]
+fn wrong_types_and_units_have_their_place() {
+    cluster_refused("  foo: 1", &[("9:3 PAN-100", "unknown field `foo`: expected one of servers, image")]);
+    cluster_refused("  priority: x", &[("9:13 PAN-100", "\"x\" is not a whole number from 0 to 65535")]);
+    cluster_refused("  stop: {grace: 5}", &[("9:17 PAN-100", "\"5\" is not a duration")]);
+    cluster_refused("  stop: {signal: term}", &[("9:18 PAN-100", "\"term\" is not known here: expected one of TERM, QUIT")]);
+    cluster_refused("  resources: {cpu: 5x, memory: 1GiB}", &[("9:20 PAN-100", "\"5x\" is not an amount of cpu")]);
+    cluster_refused("  resources: {cpu: 1, memory: 1G}", &[("9:31 PAN-100", "\"1G\" is not a size")]);
+    cluster_refused("  spread: box", &[("9:11 PAN-100", "\"box\" is not known here: expected one of node, rack")]);
+    cluster_refused("  after: db", &[("9:10 PAN-100", "\"db\" is not a list")]);
+    cluster_refused("  env: db", &[("9:8 PAN-100", "\"db\" is not a mapping")]);
+    cluster_refused("  after: [{cluster: DB}]", &[("9:21 PAN-100", "\"DB\" is not a name")]);
+    cluster_refused("  after: [{}]", &[("9:11 PAN-100", "missing field `cluster`")]);
+    cluster_refused("  servers: 4", &[("9:3 PAN-100", "`servers` is given twice")]);
+    cluster_refused("  protect: {failures: -1}", &[("9:23 PAN-100", "\"-1\" is not a whole number")]);
+    cluster_refused("  env: {A: ~}", &[("9:12 PAN-100", "a text is missing")]);
+    refused(CLUSTER, &[("7:3 PAN-100", "missing field `command`")]);
+    refused(&format!("{CLUSTER}{COMMAND}").replace("image: host", "image: disk"), &[("7:10 PAN-100", "\"disk\" is not an image")]);
+}
+
+#[test]
+fn what_comes_later_is_refused_by_name() {
+    cluster_refused("  volumes: [{name: data}]", &[("9:12 PAN-101", "not yet supported")]);
+    cluster_refused("  confirm: {}", &[("9:12 PAN-101", "not yet supported")]);
+    cluster_refused("  failback: return", &[("9:13 PAN-101", "failback return: not yet supported")]);
+    refused(&format!("{CLUSTER}{COMMAND}").replace("image: host", "image: oci:nginx"), &[("7:10 PAN-101", "not yet supported")]);
+    let service = "api: pan/v1\nkind: Service\npartition: a\nname: s\nspec:\n  port: 443\n  cluster: web\n";
+    refused(&format!("{service}  layer: 7\n"), &[("8:10 PAN-101", "layer 7: not yet supported")]);
+    refused(&format!("{service}  balance: {{policy: tandem}}\n"), &[("8:21 PAN-101", "tandem: not yet supported")]);
+    refused(&format!("{service}  tls: {{cert: x}}\n"), &[("8:8 PAN-101", "not yet supported")]);
+}
+
+#[test]
+fn specs_are_checked() {
+    cluster_refused("  priority: 1000", &[("9:13 PAN-100", "expected 0 to 999")]);
+    cluster_refused("  protect: {failures: 0}", &[("9:23 PAN-100", "no protection")]);
+    cluster_refused("  after: [{cluster: web}]", &[("9:21 PAN-104", "wait for itself")]);
+    cluster_refused("  with: [db, db, web]", &[("9:14 PAN-100", "named twice"), ("9:18 PAN-104", "with itself")]);
+    cluster_refused("  health: {every: 1s}", &[("9:3 PAN-100", "exactly one of http, tcp and exec")]);
+    cluster_refused(
+        "  health: {tcp: {port: 0}, failures: 0, every: 1ms}",
+        &[("9:24 PAN-100", "0 is not a port"), ("9:48 PAN-100", "too often"), ("9:38 PAN-100", "0 failures")],
+    );
+    cluster_refused("  health: {http: {port: 80, path: x}}", &[("9:35 PAN-100", "begins with '/'")]);
+    cluster_refused("  health: {exec: {command: []}}", &[("9:19 PAN-100", "the command is empty")]);
+    cluster_refused(
+        "  files: [{path: etc/x, content: a}, {path: /a/../b, content: a}]",
+        &[("9:18 PAN-100", "not a file's path"), ("9:45 PAN-100", "not a file's path")],
+    );
+    cluster_refused("  env: {PAN_SERVER: x, \"a=b\": y}", &[("9:21 PAN-100", "set by the PAN"), ("9:3 PAN-100", "\"a=b\"")]);
+    cluster_refused("  resources: {cpu: 1}", &[("9:3 PAN-100", "memory is missing")]);
+    refused(&format!("{CLUSTER}  command: []\n"), &[("8:3 PAN-100", "the command is empty")]);
+    refused(&format!("{CLUSTER}{COMMAND}").replace("servers: 3", "servers: 10001"), &[("6:12 PAN-100", "at most 10000")]);
+    let partition = |spec: &str| format!("api: pan/v1\nkind: Partition\nname: a\nspec: {spec}\n");
+    refused(&partition("{network: 10.0.0.0/24, networks: [10.1.0.0/24]}"), &[("4:30 PAN-100", "keep one of them")]);
+    refused(&partition("{quota: {servers: 4}}"), &[("4:1 PAN-100", "needs a network")]);
+    refused(&partition("{network: 10.0.0.1/24}"), &[("4:17 PAN-100", "did you mean 10.0.0.0/24")]);
+    refused(
+        &partition("{network: 10.0.0.0/24, capacity: {guaranteed: {cpu: 4}, max: {cpu: 2}}}"),
+        &[("4:59 PAN-100", "more cpu is guaranteed")],
+    );
+    refused(
+        "api: pan/v1\nkind: Service\npartition: a\nname: s\nspec: {port: 0, cluster: web, targetPort: 0, address: 127.0.0.1}\n",
+        &[("5:14 PAN-100", "0 is not a port"), ("5:43 PAN-100", "0 is not a port"), ("5:55 PAN-100", "cannot be a public address")],
+    );
+}
+
+#[test]
+fn sizes_are_bounded() {
+    refused(&"#".repeat(TEXT_MAX + 1), &[("0:0 PAN-100", "at most")]);
+    let small = "---\n1\n".repeat(DOCUMENTS_MAX + 1);
+    assert!(read(&small).is_err_and(|all| all.last().is_some_and(|last| last.contains("more than 10000 documents"))));
+    let mut bomb = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
+    for level in 1..9 {
+        let last = level - 1;
+        bomb.push_str(&format!("a{level}: &a{level} [{}]\n", vec![format!("*a{last}"); 10].join(", ")));
+    }
+    let found = read(&bomb).expect_err("a bomb");
+    assert!(found.iter().any(|problem| problem.contains("aliases")), "{found:?}");
+    let deep = "[".repeat(5_000);
+    assert!(read(&deep).is_err());
+}

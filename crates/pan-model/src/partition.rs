@@ -1,0 +1,93 @@
+//! Partition: a tenant's closed world.
+
+use crate::network::Cidr;
+use crate::notyet::NotYet;
+use crate::{ByteSize, Resources};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What a partition asks for.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct PartitionSpec {
+    /// The partition's network; shorthand for `networks` with one entry. May overlap any other partition's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<Cidr>,
+    /// The partition's networks: at most one IPv4 and one IPv6. Without an IPv6 one a private one is given.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub networks: Vec<Cidr>,
+    /// What is promised to the partition and what it may use at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capacity: Option<CapacitySpec>,
+    /// Limits on numbers of things.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quota: Option<QuotaSpec>,
+    /// Whether servers may use the node's own root as their image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_image: Option<HostImage>,
+}
+
+/// Promise and limit of a partition's capacity.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CapacitySpec {
+    /// Kept free for the partition, whatever others do, also after one node failure.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guaranteed: Option<Resources>,
+    /// Never exceeded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max: Option<Resources>,
+}
+
+/// Limits on numbers of things in a partition.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct QuotaSpec {
+    /// Most servers of all clusters together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub servers: Option<u32>,
+    /// Most public addresses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub addresses: Option<u32>,
+    /// Most storage; there is nothing to count against it before volumes exist.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage: Option<ByteSize>,
+    /// API request rate.
+    #[serde(default, skip_serializing)]
+    #[schemars(with = "Option<NotYet>")]
+    pub requests: Option<NotYet>,
+}
+
+/// Whether `image: host` is allowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum HostImage {
+    /// Servers may use the node's root, read-only.
+    Allow,
+    /// They may not.
+    Deny,
+}
+
+/// The networks of a spec with shorthand and default resolved: IPv4 first if there is one, then IPv6.
+///
+/// # Errors
+/// A text naming the contradiction: both forms given, two of one family, none at all, or too small.
+pub fn networks(spec: &PartitionSpec) -> Result<Vec<Cidr>, String> {
+    if spec.network.is_some() && !spec.networks.is_empty() {
+        return Err("both `network` and `networks` are given: keep one of them".into());
+    }
+    let given: Vec<Cidr> = spec.network.iter().chain(&spec.networks).copied().collect();
+    let of = |v4: bool| given.iter().filter(move |net| net.0.network().is_ipv4() == v4).copied().collect::<Vec<_>>();
+    let (v4, v6) = (of(true), of(false));
+    if given.is_empty() {
+        return Err("a partition needs a network: give `network: 10.0.0.0/24`, say".into());
+    }
+    if v4.len() > 1 || v6.len() > 1 {
+        return Err("at most one IPv4 and one IPv6 network may be given".into());
+    }
+    if let Some(small) = given.iter().find(|net| crate::network::address_at(**net, crate::network::FIRST_SERVER_OFFSET).is_none()) {
+        return Err(format!("network {} is too small: addresses from the {}th on are for servers", small.0, crate::network::FIRST_SERVER_OFFSET));
+    }
+    let v6 = v6.first().copied().unwrap_or_else(crate::network::default_v6);
+    Ok(v4.first().copied().into_iter().chain([v6]).collect())
+}

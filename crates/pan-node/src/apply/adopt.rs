@@ -1,0 +1,117 @@
+//! Taking over what an earlier agent left: servers that run are not touched, half-made ones are finished
+//! off, and what no record knows is wiped.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use pan_linux::mount::{self, Busy};
+use pan_linux::netns::Netns;
+use pan_linux::process::command_line;
+use pan_model::ServerKey;
+
+use super::release::forget;
+use super::{ApplyError, container};
+use crate::error::{FileError, chain};
+use crate::host::Host;
+use crate::names;
+use crate::paths::Paths;
+use crate::server::record::{Record, Stage};
+
+/// A start takes some 50 ms; a shim that is still at it after this long on an idle start-up hangs.
+const SHIM_WAIT: Duration = Duration::from_secs(10);
+const SHIM_POLL: Duration = Duration::from_millis(5);
+
+/// The records of all servers that may be here, oldest knowledge first. Reads only.
+pub(crate) fn records(paths: &Paths) -> Result<Vec<(ServerKey, Record)>, ApplyError> {
+    let mut found = Vec::new();
+    for id in entries(&paths.records())? {
+        let (Some(key), at) = (names::key_of(&id), paths.server(&id)) else { continue };
+        found.extend(Record::read(&at.record())?.map(|record| (key, record)));
+    }
+    Ok(found)
+}
+
+/// Wipes whatever belongs to none of `known`: what a crash between two boots, or a damaged record, left.
+pub(crate) fn sweep(host: &Host, known: &[ServerKey]) -> Result<(), ApplyError> {
+    let known: BTreeSet<String> = known.iter().map(names::id).collect();
+    let mut strange: BTreeSet<String> = BTreeSet::new();
+    strange.extend(entries(&host.paths.records())?);
+    strange.extend(host.runtime.list()?.into_iter().map(|container| container.id));
+    for name in entries(&host.paths.layers())? {
+        let id = name.strip_suffix(".log").or_else(|| name.strip_suffix(".log.1")).unwrap_or(&name);
+        strange.insert(id.to_owned());
+    }
+    for id in strange.difference(&known) {
+        if let Err(error) = wipe(host, id) {
+            tracing::error!(id, error = chain(&error), "cannot wipe what an unknown server left");
+        }
+    }
+    Ok(())
+}
+
+fn wipe(host: &Host, id: &str) -> Result<(), ApplyError> {
+    tracing::info!(id, "wiping what is left of a server that is not here");
+    host.runtime.delete(id)?;
+    if let Some(key) = names::key_of(id) {
+        host.rtnl.delete(&names::port(&key))?;
+        Netns::remove(&names::netns(&key))?;
+    }
+    let at = host.paths.server(id);
+    mount::unmount(&at.rootfs(), Busy::Detach)?;
+    for folder in [&at.run, &at.layer] {
+        match fs::remove_dir_all(folder) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(FileError::of("wipe", folder)(error))?,
+            _ => {}
+        }
+    }
+    forget(host, id)
+}
+
+/// Where a record that says "in the making" leads: a container that was started after all, or none. Waits
+/// for a shim of the earlier agent that is still at work, because two would fight over the container.
+pub(crate) fn finish(host: &Host, key: &ServerKey, record: &mut Record) -> Result<(), ApplyError> {
+    let Stage::Preparing { instance } = &record.stage else { return Ok(()) };
+    let id = names::id(key);
+    let at = host.paths.server(&id);
+    let deadline = Instant::now() + SHIM_WAIT;
+    while !at.pid().exists() && shim_at_work(host, &id)? && Instant::now() < deadline {
+        std::thread::sleep(SHIM_POLL);
+    }
+    let known = host.runtime.state(&id)?.is_some();
+    record.stage = match container::running(&at, instance)? {
+        Some(container) if known => {
+            let health = crate::health::Health::at_start(record.bound.order.health.as_ref(), crate::clock::now());
+            Stage::Running { container, health }
+        }
+        Some(_) | None => {
+            super::end(host, key)?;
+            Stage::Ended { at: crate::clock::now().0, message: "the agent ended while it was being started".into() }
+        }
+    };
+    Ok(record.write(&at.record())?)
+}
+
+fn shim_at_work(host: &Host, id: &str) -> Result<bool, ApplyError> {
+    let wanted = container::shim_arguments(host, id, &host.paths.server(id)).to_arguments();
+    let wanted: Vec<String> = wanted.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+    let pids = entries(Path::new("/proc"))?.into_iter().filter_map(|name| name.parse().ok());
+    Ok(pids.map(command_line).any(|line| line.get(1..) == Some(wanted.as_slice())))
+}
+
+fn entries(folder: &Path) -> Result<Vec<String>, ApplyError> {
+    let listed = match fs::read_dir(folder) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        listed => listed.map_err(FileError::of("list", folder))?,
+    };
+    let mut names: Vec<String> = Vec::new();
+    for entry in listed {
+        let entry = entry.map_err(FileError::of("list", folder))?;
+        names.extend(OsStr::to_str(&entry.file_name()).map(str::to_owned));
+    }
+    names.sort();
+    Ok(names)
+}

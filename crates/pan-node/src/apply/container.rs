@@ -1,0 +1,99 @@
+//! A server's container: its description, its start through a shim, and its removal once it has ended.
+
+use pan_api::desired::ServerOrder;
+use pan_linux::netns::NETNS_DIR;
+use pan_linux::oci::{ContainerSpec, ShimArgs, spawn_shim};
+use pan_linux::process::{is_running, start_time};
+use pan_model::ServerKey;
+
+use super::ApplyError;
+use super::rootfs::Rootfs;
+use crate::error::FileError;
+use crate::host::Host;
+use crate::names;
+use crate::paths::ServerPaths;
+use crate::server::record::Container;
+
+/// Processes and threads of one server.
+const PIDS_MAX: u64 = 4096;
+/// Shares of one processor, by convention of the OCI runtime specification.
+const SHARES_PER_CPU: u64 = 1024;
+/// The least the kernel takes.
+const SHARES_MIN: u64 = 2;
+
+/// Starts the container on a mounted root file system.
+pub(super) fn start(host: &Host, order: &ServerOrder, root: Rootfs, instance: &str) -> Result<Container, ApplyError> {
+    let id = names::id(&order.key);
+    let at = host.paths.server(&id);
+    describe(host, order, root, instance).write_bundle(&at.bundle())?;
+    spawn_shim(&host.exe, &shim_arguments(host, &id, &at))?;
+    running(&at, instance)?.ok_or_else(|| {
+        let record = pan_linux::oci::ExitRecord::read(&at.exit()).ok().flatten();
+        ApplyError::EndedAtOnce(match record.map(|record| (record.code, record.signal)) {
+            Some((Some(code), _)) => format!("exited with status {code}"),
+            Some((None, Some(signal))) => format!("killed by signal {signal}"),
+            Some((None, None)) | None => "its status is not known".into(),
+        })
+    })
+}
+
+/// The container whose pid file lies at `at`, if its first process lives.
+pub(super) fn running(at: &ServerPaths, instance: &str) -> Result<Option<Container>, ApplyError> {
+    let path = at.pid();
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => Err(FileError::of("read", &path)(error))?,
+    };
+    let Ok(pid) = text.trim().parse() else { return Ok(None) };
+    let start = start_time(pid).filter(|_| is_running(pid) && !at.exit().exists());
+    Ok(start.map(|start| Container { instance: instance.to_owned(), pid, start }))
+}
+
+/// Kills what may still run of a server and makes the runtime forget it. Nothing there is fine.
+pub(crate) fn end(host: &Host, key: &ServerKey) -> Result<(), ApplyError> {
+    Ok(host.runtime.delete(&names::id(key))?)
+}
+
+pub(super) fn shim_arguments(host: &Host, id: &str, at: &ServerPaths) -> ShimArgs {
+    ShimArgs {
+        bundle: at.bundle(),
+        id: id.to_owned(),
+        root: host.runtime.root.clone(),
+        log: at.log.clone(),
+        exit_file: at.exit(),
+        pid_file: at.pid(),
+    }
+}
+
+fn describe(host: &Host, order: &ServerOrder, root: Rootfs, instance: &str) -> ContainerSpec {
+    let key = &order.key;
+    let id = names::id(key);
+    let own = [
+        ("PAN_PARTITION", key.partition.as_str()),
+        ("PAN_CLUSTER", order.cluster.as_str()),
+        ("PAN_SERVER", key.name.as_str()),
+        ("PAN_INSTANCE", instance),
+    ];
+    let given = order.env.iter().filter(|(name, _)| own.iter().all(|(own, _)| own != name));
+    let mut env: Vec<(String, String)> = given.map(|(name, value)| (name.clone(), value.clone())).collect();
+    env.extend(own.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    let memory = order.resources.memory.0;
+    ContainerSpec {
+        rootfs: host.paths.server(&id).rootfs(),
+        hostname: key.name.to_string(),
+        command: order.command.clone(),
+        env,
+        cwd: "/".into(),
+        netns: format!("{NETNS_DIR}/{}", names::netns(key)).into(),
+        cgroups_path: names::cgroup(key),
+        cpu_shares: (order.resources.cpu.0.saturating_mul(SHARES_PER_CPU) / 1000).max(SHARES_MIN),
+        memory_max: (memory > 0).then_some(memory),
+        pids_max: Some(PIDS_MAX),
+        masked: root.masked,
+        tmpfs: Vec::new(),
+        binds: root.binds,
+        terminal: false,
+        id,
+    }
+}

@@ -1,0 +1,38 @@
+//! Removing everything of a server that has ended, or that nobody knows any more.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
+
+use super::{ApplyError, cable, rootfs};
+use crate::error::FileError;
+use crate::host::Host;
+use crate::names;
+use crate::server::record::{Bound, Record, Stage};
+
+/// Removes container, cable, root file system and, last, the record. Kills what still runs. Everything but
+/// the log; that goes with the server's last binding here, see [`forget`].
+pub(crate) fn release(host: &Host, bound: &Bound) -> Result<(), ApplyError> {
+    let key = &bound.order.key;
+    let at = host.paths.server(&names::id(key));
+    Record::new(bound.clone(), Stage::Releasing).write(&at.record())?;
+    super::end(host, key)?;
+    host.network.detach(&names::port(key));
+    cable::remove(host, &bound.order)?;
+    rootfs::remove(&at)?;
+    gone(fs::remove_dir_all(&at.run), "remove", &at.run)
+}
+
+/// Removes a server's log.
+pub(crate) fn forget(host: &Host, id: &str) -> Result<(), ApplyError> {
+    let at = host.paths.server(id);
+    gone(fs::remove_file(&at.log), "remove", &at.log)?;
+    gone(fs::remove_file(at.log_old()), "remove", &at.log_old())
+}
+
+fn gone(done: std::io::Result<()>, action: &'static str, path: &Path) -> Result<(), ApplyError> {
+    match done {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(FileError::of(action, path)(error))?,
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,65 @@
+//! The whole start of a server, step by step, with the time of each.
+
+use pan_api::desired::ServerOrder;
+
+use super::{ApplyError, cable, container, rootfs};
+use crate::clock::wall_micros;
+use crate::error::{FileError, chain};
+use crate::host::Host;
+use crate::names;
+use crate::network::Port;
+use crate::server::record::{Bound, Container, Record, Stage};
+
+/// A start to make.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    /// What to start; its steps begin with those made so far.
+    pub bound: Bound,
+    /// PAN_INSTANCE.
+    pub instance: String,
+}
+
+/// A number for PAN_INSTANCE that no other start has had.
+pub(crate) fn instance() -> Result<String, ApplyError> {
+    Ok(format!("{:016x}", getrandom::u64().map_err(ApplyError::Random)?))
+}
+
+/// Makes cable, root file system and container, and lets the server be reached. On failure the container
+/// is gone and the rest stays for the next attempt or for [`super::release`].
+pub(crate) fn start(host: &Host, plan: Plan) -> (Bound, Result<Container, ApplyError>) {
+    let Plan { mut bound, instance } = plan;
+    let started = steps(host, &mut bound, &instance);
+    if started.is_err()
+        && let Err(error) = super::end(host, &bound.order.key)
+    {
+        tracing::warn!(server = %bound.order.key, error = chain(&error), "a failed start left a container");
+    }
+    (bound, started)
+}
+
+fn steps(host: &Host, bound: &mut Bound, instance: &str) -> Result<Container, ApplyError> {
+    let at = host.paths.server(&names::id(&bound.order.key));
+    Record::new(bound.clone(), Stage::Preparing { instance: instance.to_owned() }).write(&at.record())?;
+    let log_folder = host.paths.layers();
+    std::fs::create_dir_all(&log_folder).map_err(FileError::of("make", &log_folder))?;
+
+    cable::make(host, &bound.order, &bound.cable)?;
+    bound.steps.push(("netns".into(), wall_micros()));
+    let root = rootfs::make(host, &bound.order)?;
+    bound.steps.push(("rootfs".into(), wall_micros()));
+    let container = container::start(host, &bound.order, root, instance)?;
+    bound.steps.push(("runc-started".into(), wall_micros()));
+    host.network.attach(port(&bound.order, bound.cable.vni));
+    Ok(container)
+}
+
+/// The server's cable end as the network keeper knows it.
+pub(crate) fn port(order: &ServerOrder, vni: u32) -> Port {
+    Port {
+        name: names::port(&order.key),
+        vni,
+        mac: order.mac,
+        addresses: order.addresses.clone(),
+        epoch: order.epoch,
+    }
+}

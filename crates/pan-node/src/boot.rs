@@ -1,0 +1,114 @@
+//! The boot identifier and the agent's sign of life: two small files in `run_dir` that the agent and the
+//! beat process share, so that neither needs the other to be running.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
+
+use pan_member::{BootId, Tick};
+
+use crate::error::{Error, FileError};
+use crate::paths::{alive_file, boot_file};
+
+/// The host's boot identifier, drawn by whichever process asks first after a boot.
+///
+/// # Errors
+/// The file cannot be made or holds something else.
+pub fn boot_id(run_dir: &Path) -> Result<BootId, Error> {
+    let path = boot_file(run_dir);
+    fs::create_dir_all(run_dir).map_err(FileError::of("make", run_dir))?;
+    if let Some(boot) = read(&path)? {
+        return Ok(boot);
+    }
+    let fresh = path.with_extension(format!("new-{}", std::process::id()));
+    let drawn = format!("{:016x}\n", getrandom::u64().map_err(|source| Error::Random { source })?);
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o644)
+        .open(&fresh)
+        .map_err(FileError::of("make", &fresh))?;
+    file.write_all(drawn.as_bytes()).map_err(FileError::of("write", &fresh))?;
+    // A link fails where a rename would replace: of two processes the first one's number stays.
+    let linked = fs::hard_link(&fresh, &path);
+    fs::remove_file(&fresh).map_err(FileError::of("remove", &fresh))?;
+    match linked {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(FileError::of("make", &path)(error))?,
+        _ => {}
+    }
+    read(&path)?.ok_or(Error::BootFile { path })
+}
+
+fn read(path: &Path) -> Result<Option<BootId>, Error> {
+    match fs::read_to_string(path) {
+        Ok(text) => {
+            let number = u64::from_str_radix(text.trim(), 16).map_err(|_| Error::BootFile { path: path.to_owned() })?;
+            Ok(Some(BootId(number)))
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(FileError::of("read", path)(error))?,
+    }
+}
+
+/// The agent's end: says "alive now".
+#[derive(Debug)]
+pub(crate) struct AliveMark(File);
+
+impl AliveMark {
+    pub(crate) fn open(run_dir: &Path) -> Result<Self, FileError> {
+        let path = alive_file(run_dir);
+        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o644).open(&path);
+        file.map(Self).map_err(FileError::of("make", &path))
+    }
+
+    /// Eight bytes in place: a reader sees the old number or the new one.
+    pub(crate) fn set(&self, now: Tick) -> io::Result<()> {
+        self.0.write_all_at(&now.0.to_be_bytes(), 0)
+    }
+}
+
+/// The beat's end: when the agent was last alive. The file is kept open.
+#[derive(Debug, Default)]
+pub(crate) struct AliveSeen(Option<File>);
+
+impl AliveSeen {
+    /// `None` if no agent has given a sign of life since the boot.
+    pub(crate) fn get(&mut self, run_dir: &Path) -> Option<Tick> {
+        if self.0.is_none() {
+            self.0 = File::open(alive_file(run_dir)).ok();
+        }
+        let mut bytes = [0; 8];
+        self.0.as_ref()?.read_exact_at(&mut bytes, 0).ok()?;
+        Some(Tick(u64::from_be_bytes(bytes)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everybody_reads_the_same_boot() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path();
+        let all: Vec<BootId> = std::thread::scope(|scope| {
+            let started: Vec<_> = (0..8).map(|_| scope.spawn(|| boot_id(path).unwrap())).collect();
+            started.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        assert!(all.iter().all(|boot| *boot == all[0]), "{all:?}");
+    }
+
+    #[test]
+    fn a_sign_of_life_is_seen() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut seen = AliveSeen::default();
+        assert_eq!(seen.get(dir.path()), None);
+        let mark = AliveMark::open(dir.path()).unwrap();
+        for tick in [Tick(5), Tick(u64::MAX)] {
+            mark.set(tick).unwrap();
+            assert_eq!(seen.get(dir.path()), Some(tick));
+        }
+    }
+}

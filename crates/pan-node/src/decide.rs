@@ -1,0 +1,169 @@
+//! What to do about one server: a function of what is wanted, what is here, and the time.
+//!
+//! Level-triggered: nothing is remembered between calls, so a lost or repeated wake-up changes nothing.
+//! It must not know how anything is done, and reads no clock.
+
+use std::time::Duration;
+
+use pan_api::desired::{RunOrder, ServerOrder};
+use pan_member::Tick;
+use pan_model::Epoch;
+
+/// First pause before a server that ended is started again; doubles with each time in a row.
+pub(crate) const BACK_OFF_MIN: Duration = Duration::from_millis(200);
+/// The longest such pause.
+pub(crate) const BACK_OFF_MAX: Duration = Duration::from_secs(10);
+/// After this long in health, earlier ends no longer count.
+pub(crate) const FORGIVEN_AFTER: Duration = Duration::from_secs(60);
+/// Pause before removal is tried again.
+pub(crate) const RELEASE_AGAIN: Duration = Duration::from_secs(1);
+
+/// What is wanted of a server.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Wish<'a> {
+    /// Nobody has said yet: what runs goes on.
+    Unknown,
+    /// It belongs elsewhere, or nowhere.
+    Gone,
+    /// This.
+    Order(&'a ServerOrder),
+}
+
+/// The order under which something of a server is here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Binding {
+    pub epoch: Epoch,
+    pub incarnation: u64,
+    /// Ends in a row under this binding that nobody asked for.
+    pub ends: u32,
+    /// How many of them are put up with.
+    pub ends_max: u32,
+}
+
+/// What is here of a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Here {
+    /// Nothing.
+    Nothing,
+    /// It runs. `hopeless` is when to give up waiting for its health to come back, if that is gone.
+    Running { binding: Binding, hopeless: Option<Tick> },
+    /// It was asked to stop, and is to be killed at `kill_at`.
+    Stopping { kill_at: Tick },
+    /// It does not run any more since `at`; its network and files are still here.
+    Ended { binding: Binding, at: Tick },
+    /// Local restarts are used up; its network and files are still here.
+    Failed { binding: Binding },
+    /// Removing what is left of it failed at `at`.
+    Leftover { at: Tick },
+}
+
+/// What to do now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Action {
+    /// Nothing, until something happens or, if given, this moment.
+    Rest { until: Option<Tick> },
+    /// Make what is missing and start it.
+    Start,
+    /// Ask it to stop, and say why.
+    Ask(Why),
+    /// Kill it.
+    Kill,
+    /// Remove everything that is here of it.
+    Release,
+    /// Local restarts are used up.
+    GiveUp,
+}
+
+/// Why a server is stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Why {
+    /// It is no longer wanted here under this binding.
+    Unwanted,
+    /// It is to be started again because it does not get healthy.
+    Unhealthy,
+}
+
+/// How an order stands to the binding that is here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stand {
+    /// It should run, or run on.
+    Keep,
+    /// It may run on, and may not be started.
+    Leave,
+    /// It should go: unwanted here, or another binding takes its place.
+    Leaves,
+    /// The order is older than what runs, and is refused.
+    Refused,
+}
+
+/// See [`Stand`].
+pub(crate) fn stand(wish: Wish<'_>, binding: Binding) -> Stand {
+    let order = match wish {
+        Wish::Unknown => return Stand::Keep,
+        Wish::Gone => return Stand::Leaves,
+        Wish::Order(order) => order,
+    };
+    if order.epoch < binding.epoch {
+        return Stand::Refused;
+    }
+    if order.epoch > binding.epoch {
+        return Stand::Leaves;
+    }
+    match order.run {
+        RunOrder::Stop => Stand::Leaves,
+        RunOrder::Run if order.incarnation > binding.incarnation => Stand::Leaves,
+        RunOrder::Run => Stand::Keep,
+        RunOrder::Hold => Stand::Leave,
+    }
+}
+
+/// What to do about a server.
+pub(crate) fn next(wish: Wish<'_>, here: Here, now: Tick) -> Action {
+    const IDLE: Action = Action::Rest { until: None };
+    let at_or = |at: Tick, action: Action| if now >= at { action } else { Action::Rest { until: Some(at) } };
+    match here {
+        Here::Nothing => match wish {
+            Wish::Order(order) if order.run == RunOrder::Run => Action::Start,
+            Wish::Order(_) | Wish::Gone | Wish::Unknown => IDLE,
+        },
+        Here::Running { binding, hopeless } => match (stand(wish, binding), hopeless) {
+            (Stand::Leaves, _) => Action::Ask(Why::Unwanted),
+            (Stand::Keep, Some(at)) => at_or(at, Action::Ask(Why::Unhealthy)),
+            (Stand::Keep, None) | (Stand::Leave | Stand::Refused, _) => IDLE,
+        },
+        Here::Stopping { kill_at } => at_or(kill_at, Action::Kill),
+        Here::Ended { binding, at } => match stand(wish, binding) {
+            Stand::Leaves => Action::Release,
+            Stand::Keep | Stand::Refused if binding.ends > binding.ends_max => Action::GiveUp,
+            Stand::Keep | Stand::Refused => at_or(at.plus(back_off(binding.ends)), Action::Start),
+            Stand::Leave => IDLE,
+        },
+        Here::Failed { binding } => match stand(wish, binding) {
+            Stand::Leaves => Action::Release,
+            Stand::Keep | Stand::Leave | Stand::Refused => IDLE,
+        },
+        Here::Leftover { at } => at_or(at.plus(RELEASE_AGAIN), Action::Release),
+    }
+}
+
+/// The pause before the start that follows `ends` ends in a row.
+pub(crate) fn back_off(ends: u32) -> Duration {
+    match ends.checked_sub(1) {
+        None => Duration::ZERO,
+        // Six doublings reach the longest pause; more would only overflow.
+        Some(doublings) => (BACK_OFF_MIN * (1 << doublings.min(6))).min(BACK_OFF_MAX),
+    }
+}
+
+/// Ends in a row after one more, the server having last been healthy without a break since `healthy_since`.
+pub(crate) fn ends_after(ends: u32, healthy_since: Option<Tick>, now: Tick) -> u32 {
+    match healthy_since {
+        Some(since) if now.since(since) >= FORGIVEN_AFTER => 1,
+        _ => ends.saturating_add(1),
+    }
+}
+
+#[cfg(test)]
+#[path = "decide_tests.rs"]
+mod tests;

@@ -1,0 +1,100 @@
+//! Why the agent or the beat process cannot run at all. What goes wrong with one server is told in its
+//! report instead, see `apply::ApplyError`.
+
+use std::error::Error as StdError;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Why a process of the node role cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The configuration has no `node` part.
+    #[error("the configuration of host {host} has no `node` part: expected cpu and memory offered")]
+    NoNode {
+        /// The host.
+        host: String,
+    },
+    /// The configuration names no known timing profile.
+    #[error("the configuration's profile")]
+    Profile(#[from] pan_member::profile::UnknownProfile),
+    /// The heartbeat key is not a key.
+    #[error("{path} holds no heartbeat key: expected 64 hexadecimal digits", path = path.display())]
+    BeatKey {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file or folder refused.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The boot identifier's file was damaged.
+    #[error("{path} holds no boot identifier: expected 16 hexadecimal digits", path = path.display())]
+    BootFile {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The kernel gives no random numbers.
+    #[error("draw a random number")]
+    Random {
+        /// What the kernel said.
+        source: getrandom::Error,
+    },
+    /// Certificates cannot be used.
+    #[error("certificates of this host")]
+    Tls(#[from] pan_api::tls::TlsError),
+    /// The kernel refuses what every server needs.
+    #[error("prepare the host's network")]
+    Network(#[from] crate::network::NetworkError),
+    /// What an earlier agent left cannot be read.
+    #[error("take over what runs")]
+    Adopt {
+        /// What failed.
+        source: crate::apply::ApplyError,
+    },
+    /// A thread or its result was lost.
+    #[error("a part of the agent ended: {what}")]
+    Lost {
+        /// Which part.
+        what: &'static str,
+    },
+    /// The clock cannot be waited on.
+    #[error("wait for the next heartbeat")]
+    Clock {
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+/// A file or folder refused an operation.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {action} {path}", path = path.display())]
+pub struct FileError {
+    /// What was tried.
+    pub action: &'static str,
+    /// Where.
+    pub path: PathBuf,
+    /// Why not.
+    pub source: io::Error,
+}
+
+impl FileError {
+    /// Makes an error of what the system said.
+    pub(crate) fn of(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self { action, path, source }
+    }
+}
+
+/// An error with all its causes in one line, for reports and events.
+pub(crate) fn chain(error: &(dyn StdError + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let words = error.to_string();
+        // A wrapper that is transparent repeats its cause's words.
+        if !text.ends_with(&words) {
+            text = format!("{text}: {words}");
+        }
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,185 @@
+//! The thread that keeps routes and forwarding entries. One owner for both, because the kernel is told
+//! everything in order; others hold a [`Network`].
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::time::Duration;
+
+use pan_api::desired::Desired;
+use pan_linux::overlay::Overlay;
+use pan_linux::rtnl::Rtnl;
+use pan_linux::underlay::Underlay;
+use pan_model::Generation;
+use pan_model::host_config::HostConfig;
+use tokio::sync::{oneshot, watch};
+
+use super::NetworkError;
+use super::spec::{Port, underlay, wanted};
+use crate::error::chain;
+
+/// Fabric interfaces go down and come back without telling us, and take their routes along; so everything
+/// is compared with the kernel this often.
+const AGAIN: Duration = Duration::from_secs(1);
+/// Two per server that starts or stops at the same time is plenty; who finds it full waits.
+const ORDERS_MAX: usize = 1024;
+
+enum Order {
+    Desired(Arc<Desired>),
+    Attach(Port, oneshot::Sender<()>),
+    Detach(String, oneshot::Sender<()>),
+}
+
+/// How far the kernel has been brought.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Status {
+    /// The newest desired state whose routes and entries are all in force.
+    pub applied: Generation,
+    /// What was refused, for people.
+    pub problems: Vec<String>,
+}
+
+/// A handle on the thread; it ends when the last handle goes. It leaves the kernel as it is.
+#[derive(Debug, Clone)]
+pub(crate) struct Network {
+    orders: SyncSender<Order>,
+    status: watch::Receiver<Status>,
+}
+
+impl Network {
+    /// Starts the thread. `ports` are those of servers that run already.
+    pub(crate) fn start(config: HostConfig, ports: Vec<Port>) -> Result<Self, NetworkError> {
+        let (orders, inbox) = sync_channel(ORDERS_MAX);
+        let (status, seen) = watch::channel(Status::default());
+        let keeper = Keeper {
+            underlay: Underlay::new(Rtnl::open()?)?,
+            overlay: Overlay::new(Rtnl::open()?, config.address)?,
+            rtnl: Rtnl::open()?,
+            config,
+            desired: None,
+            ports: ports.into_iter().map(|port| (port.name.clone(), port)).collect(),
+            closed: BTreeSet::new(),
+            status,
+        };
+        let thread = std::thread::Builder::new().name("network".into());
+        thread.spawn(move || keeper.run(&inbox)).map_err(NetworkError::Thread)?;
+        Ok(Self { orders, status: seen })
+    }
+
+    /// How far the kernel is.
+    pub(crate) fn status(&self) -> watch::Receiver<Status> {
+        self.status.clone()
+    }
+
+    /// Hands over a new desired state. Blocks while a thousand orders wait.
+    pub(crate) fn desire(&self, desired: Arc<Desired>) {
+        self.send(Order::Desired(desired));
+    }
+
+    /// Lets a server be reached, and waits until that was tried. Blocks.
+    pub(crate) fn attach(&self, port: Port) {
+        let (done, wait) = oneshot::channel();
+        self.send(Order::Attach(port, done));
+        let _ended = wait.blocking_recv();
+    }
+
+    /// Cuts a server off, and waits until that was tried. Blocks.
+    pub(crate) fn detach(&self, port: &str) {
+        let (done, wait) = oneshot::channel();
+        self.send(Order::Detach(port.to_owned(), done));
+        let _ended = wait.blocking_recv();
+    }
+
+    fn send(&self, order: Order) {
+        if self.orders.send(order).is_err() {
+            // Who watches the status learns of it too, and ends the agent.
+            tracing::error!("the thread that keeps the network has ended");
+        }
+    }
+}
+
+struct Keeper {
+    underlay: Underlay,
+    overlay: Overlay,
+    rtnl: Rtnl,
+    config: HostConfig,
+    desired: Option<Arc<Desired>>,
+    ports: BTreeMap<String, Port>,
+    closed: BTreeSet<String>,
+    status: watch::Sender<Status>,
+}
+
+impl Keeper {
+    fn run(mut self, inbox: &Receiver<Order>) {
+        loop {
+            let first = match inbox.recv_timeout(AGAIN) {
+                Ok(order) => Some(order),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            // Many servers start together; all that wait are served by one pass.
+            let mut waiting = Vec::new();
+            for order in first.into_iter().chain(inbox.try_iter()) {
+                waiting.extend(self.take(order));
+            }
+            let status = self.apply();
+            self.status.send_if_modified(|old| {
+                let changed = *old != status;
+                *old = status;
+                changed
+            });
+            for done in waiting {
+                // Whoever asked may have been ended meanwhile.
+                let _gone = done.send(());
+            }
+        }
+    }
+
+    fn take(&mut self, order: Order) -> Option<oneshot::Sender<()>> {
+        match order {
+            Order::Desired(desired) => {
+                self.desired = Some(desired);
+                None
+            }
+            Order::Attach(port, done) => {
+                self.ports.insert(port.name.clone(), port);
+                Some(done)
+            }
+            Order::Detach(port, done) => {
+                if self.ports.remove(&port).is_some() {
+                    self.close(&port);
+                    self.closed.remove(&port);
+                }
+                Some(done)
+            }
+        }
+    }
+
+    fn apply(&mut self) -> Status {
+        let Some(desired) = self.desired.clone() else { return Status::default() };
+        let mut problems = Vec::new();
+        let wanted = wanted(&desired, &self.ports);
+        // Before the bridge lets go of it: a free end that is up would talk to the host itself.
+        for port in &wanted.closed {
+            if self.closed.insert(port.clone()) {
+                self.close(port);
+            }
+        }
+        self.closed.retain(|port| wanted.closed.contains(port));
+        if let Err(error) = self.underlay.apply(&underlay(&self.config, &desired)) {
+            problems.push(chain(&error));
+        }
+        match self.overlay.apply(&wanted.networks) {
+            Ok(done) => problems.extend(done.missing.iter().map(|port| format!("interface {port} is not there"))),
+            Err(error) => problems.push(chain(&error)),
+        }
+        let applied = if problems.is_empty() { desired.generation } else { self.status.borrow().applied };
+        Status { applied, problems }
+    }
+
+    fn close(&self, port: &str) {
+        if let Err(error) = self.rtnl.set_down(port) {
+            tracing::debug!(error = chain(&error), port, "a port was gone before it could be closed");
+        }
+    }
+}

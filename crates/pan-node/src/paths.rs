@@ -1,0 +1,107 @@
+//! Where things lie: what must vanish with a boot in `run_dir`, the rest in `state_dir`.
+
+use std::path::{Path, PathBuf};
+
+use pan_model::host_config::HostConfig;
+
+/// The node's folders.
+#[derive(Debug, Clone)]
+pub(crate) struct Paths {
+    run: PathBuf,
+    state: PathBuf,
+}
+
+impl Paths {
+    pub(crate) fn of(config: &HostConfig) -> Self {
+        Self { run: config.run_dir.clone(), state: config.state_dir.clone() }
+    }
+
+    /// Records of what runs; one folder per server.
+    pub(crate) fn records(&self) -> PathBuf {
+        self.run.join("servers")
+    }
+
+    /// Writable layers and logs.
+    pub(crate) fn layers(&self) -> PathBuf {
+        self.state.join("servers")
+    }
+
+    pub(crate) fn server(&self, id: &str) -> ServerPaths {
+        ServerPaths { run: self.records().join(id), layer: self.layers().join(id), log: self.log(id) }
+    }
+
+    pub(crate) fn log(&self, id: &str) -> PathBuf {
+        self.layers().join(format!("{id}.log"))
+    }
+
+    /// The OCI runtime's own state.
+    pub(crate) fn runtime(&self) -> PathBuf {
+        self.run.join("runc")
+    }
+
+    pub(crate) fn boot(&self) -> PathBuf {
+        boot_file(&self.run)
+    }
+
+    pub(crate) fn alive(&self) -> PathBuf {
+        alive_file(&self.run)
+    }
+}
+
+/// The boot identifier, which the agent and the beat process share.
+pub(crate) fn boot_file(run: &Path) -> PathBuf {
+    run.join("boot")
+}
+
+/// The agent's sign of life, which the beat process reads.
+pub(crate) fn alive_file(run: &Path) -> PathBuf {
+    run.join("agent-alive")
+}
+
+/// One server's folders and files.
+#[derive(Debug, Clone)]
+pub(crate) struct ServerPaths {
+    /// Everything that vanishes with the boot.
+    pub run: PathBuf,
+    /// The writable layer's folder.
+    pub layer: PathBuf,
+    /// Standard output and error.
+    pub log: PathBuf,
+}
+
+impl ServerPaths {
+    pub(crate) fn record(&self) -> PathBuf {
+        self.run.join("state.json")
+    }
+    pub(crate) fn rootfs(&self) -> PathBuf {
+        self.run.join("rootfs")
+    }
+    pub(crate) fn bundle(&self) -> PathBuf {
+        self.run.join("bundle")
+    }
+    /// Files shown in the server where its root file system is covered by a tmpfs.
+    pub(crate) fn shown(&self) -> PathBuf {
+        self.run.join("files")
+    }
+    pub(crate) fn pid(&self) -> PathBuf {
+        self.run.join("pid")
+    }
+    pub(crate) fn exit(&self) -> PathBuf {
+        self.run.join("exit.json")
+    }
+    pub(crate) fn upper(&self) -> PathBuf {
+        self.layer.join("upper")
+    }
+    pub(crate) fn work(&self) -> PathBuf {
+        self.layer.join("work")
+    }
+    /// The log before its last rotation.
+    pub(crate) fn log_old(&self) -> PathBuf {
+        old_log(&self.log)
+    }
+}
+
+/// Where rotation puts the older part of a log.
+pub(crate) fn old_log(log: &Path) -> PathBuf {
+    log.with_extension("log.1")
+}

@@ -1,0 +1,133 @@
+//! What is here of a server, as its task knows it.
+
+use pan_linux::oci::Runtime;
+use pan_member::Tick;
+
+use super::exit::Watch;
+use super::record::{Bound, Container, Record, Stage};
+use crate::decide::{Binding, Here, Why};
+use crate::health::{Health, Target};
+use crate::names;
+
+/// What is here of a server.
+#[derive(Debug)]
+pub(crate) enum Life {
+    /// Nothing.
+    Nothing,
+    /// A container that runs.
+    Running(Running),
+    /// A container that was asked to stop.
+    Stopping(Stopping),
+    /// Network and files, no process.
+    Ended(Ended),
+    /// Network and files, no process, and no hope.
+    Failed(Failed),
+    /// What removal left.
+    Leftover(Leftover),
+}
+
+#[derive(Debug)]
+pub(crate) struct Running {
+    pub bound: Bound,
+    pub container: Container,
+    pub watch: Watch,
+    pub health: Health,
+    /// What the last failed check said, while it matters.
+    pub complaint: Option<String>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Stopping {
+    pub bound: Bound,
+    pub container: Container,
+    pub watch: Watch,
+    pub why: Why,
+    pub kill_at: Tick,
+}
+
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub bound: Bound,
+    pub at: Tick,
+    pub message: String,
+}
+
+#[derive(Debug)]
+pub(crate) struct Failed {
+    pub bound: Bound,
+    pub message: String,
+}
+
+#[derive(Debug)]
+pub(crate) struct Leftover {
+    pub bound: Bound,
+    pub at: Tick,
+    pub message: String,
+}
+
+impl Life {
+    /// What decisions need to know of it.
+    pub(crate) fn here(&self) -> Here {
+        match self {
+            Self::Nothing => Here::Nothing,
+            Self::Running(running) => Here::Running {
+                binding: binding(&running.bound),
+                hopeless: running.health.hopeless_at(running.bound.order.health.as_ref()),
+            },
+            Self::Stopping(stopping) => Here::Stopping { kill_at: stopping.kill_at },
+            Self::Ended(ended) => Here::Ended { binding: binding(&ended.bound), at: ended.at },
+            Self::Failed(failed) => Here::Failed { binding: binding(&failed.bound) },
+            Self::Leftover(left) => Here::Leftover { at: left.at },
+        }
+    }
+
+    pub(crate) fn bound(&self) -> Option<&Bound> {
+        match self {
+            Self::Nothing => None,
+            Self::Running(Running { bound, .. })
+            | Self::Stopping(Stopping { bound, .. })
+            | Self::Ended(Ended { bound, .. })
+            | Self::Failed(Failed { bound, .. })
+            | Self::Leftover(Leftover { bound, .. }) => Some(bound),
+        }
+    }
+
+    /// What the disk should say about it; `None` where there should be no record.
+    pub(crate) fn record(&self) -> Option<Record> {
+        let bound = self.bound()?.clone();
+        let stage = match self {
+            Self::Nothing => return None,
+            Self::Running(Running { container, health, .. }) => {
+                Stage::Running { container: container.clone(), health: *health }
+            }
+            Self::Stopping(Stopping { container, why, kill_at, .. }) => {
+                Stage::Stopping { container: container.clone(), why: *why, kill_at: kill_at.0 }
+            }
+            Self::Ended(Ended { at, message, .. }) => Stage::Ended { at: at.0, message: message.clone() },
+            Self::Failed(Failed { message, .. }) => Stage::Failed { message: message.clone() },
+            Self::Leftover(_) => Stage::Releasing,
+        };
+        Some(Record::new(bound, stage))
+    }
+}
+
+pub(crate) fn binding(bound: &Bound) -> Binding {
+    Binding {
+        epoch: bound.order.epoch,
+        incarnation: bound.order.incarnation,
+        ends: bound.ends,
+        ends_max: bound.order.restart_attempts,
+    }
+}
+
+/// What a health check of this server is aimed at.
+pub(crate) fn target(bound: &Bound, runtime: &Runtime) -> Target {
+    let order = &bound.order;
+    let localhost = std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+    Target {
+        netns: names::netns(&order.key),
+        address: order.addresses.first().copied().unwrap_or(localhost),
+        container: names::id(&order.key),
+        runtime: runtime.clone(),
+    }
+}

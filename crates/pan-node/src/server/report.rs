@@ -1,0 +1,87 @@
+//! What a server's task tells the agent, in the words of the wire. Pure.
+
+use pan_api::desired::ServerOrder;
+use pan_api::report::{Phase, ServerReport};
+use pan_model::ServerKey;
+
+use super::life::Life;
+use crate::decide::{Stand, Why, Wish, stand};
+use crate::health::Health;
+
+/// The report about a server; `None` when it is neither wanted nor here.
+pub(crate) fn report(key: &ServerKey, wish: Wish<'_>, life: &Life) -> Option<ServerReport> {
+    let Some(bound) = life.bound() else {
+        return match wish {
+            Wish::Order(order) => Some(absent(order)),
+            Wish::Unknown | Wish::Gone => None,
+        };
+    };
+    let (phase, message) = describe(wish, life);
+    let instance = match life {
+        Life::Running(running) => Some(running.container.instance.clone()),
+        Life::Stopping(stopping) => Some(stopping.container.instance.clone()),
+        Life::Nothing | Life::Ended(_) | Life::Failed(_) | Life::Leftover(_) => None,
+    };
+    Some(ServerReport {
+        key: key.clone(),
+        epoch: bound.order.epoch,
+        incarnation: bound.order.incarnation,
+        phase,
+        instance,
+        restarts: bound.restarts,
+        message: message.or_else(|| refusal(wish, life)),
+        steps: bound.steps.clone(),
+    })
+}
+
+/// The report about a server that is being made.
+pub(crate) fn starting(order: &ServerOrder, restarts: u64, message: Option<String>) -> ServerReport {
+    ServerReport { phase: Phase::Starting, restarts, message, ..absent(order) }
+}
+
+/// Why an order is not followed, if it is older than what is here.
+pub(crate) fn refusal(wish: Wish<'_>, life: &Life) -> Option<String> {
+    let (Wish::Order(order), Some(bound)) = (wish, life.bound()) else { return None };
+    match stand(wish, super::life::binding(bound)) {
+        Stand::Refused => Some(format!("refused an order of epoch {}: epoch {} is here", order.epoch, bound.order.epoch)),
+        Stand::Keep | Stand::Leave | Stand::Leaves => None,
+    }
+}
+
+fn absent(order: &ServerOrder) -> ServerReport {
+    ServerReport {
+        key: order.key.clone(),
+        epoch: order.epoch,
+        incarnation: order.incarnation,
+        phase: Phase::Absent,
+        instance: None,
+        restarts: 0,
+        message: None,
+        steps: Vec::new(),
+    }
+}
+
+fn describe(wish: Wish<'_>, life: &Life) -> (Phase, Option<String>) {
+    let leaves = |bound| matches!(stand(wish, super::life::binding(bound)), Stand::Leaves);
+    match life {
+        Life::Nothing => (Phase::Absent, None),
+        Life::Running(running) => (phase_of(running.health), running.complaint.clone()),
+        Life::Stopping(stopping) => match stopping.why {
+            Why::Unwanted => (Phase::Stopping, None),
+            Why::Unhealthy => (Phase::Restarting, Some("it does not get healthy".into())),
+        },
+        Life::Ended(ended) if leaves(&ended.bound) => (Phase::Stopping, Some(ended.message.clone())),
+        Life::Ended(ended) => (Phase::Restarting, Some(ended.message.clone())),
+        Life::Failed(failed) if leaves(&failed.bound) => (Phase::Stopping, Some(failed.message.clone())),
+        Life::Failed(failed) => (Phase::Failed, Some(failed.message.clone())),
+        Life::Leftover(left) => (Phase::Stopping, Some(left.message.clone())),
+    }
+}
+
+const fn phase_of(health: Health) -> Phase {
+    match health {
+        Health::Starting { .. } => Phase::Starting,
+        Health::Healthy { .. } => Phase::Healthy,
+        Health::Unhealthy { .. } => Phase::Unhealthy,
+    }
+}

@@ -1,0 +1,39 @@
+//! Where servers run, and the proof that they can run again after a failure.
+//!
+//! Everything here is a function of a [`Snapshot`]: no clock, no randomness, no input or output, no
+//! order that depends on hashing. The same snapshot gives the same plan, so a what-if is the
+//! production code run on a copy.
+//!
+//! - [`plan()`] places what has no place, moves what lost its node or must leave it, and touches nothing else.
+//! - [`protect`] turns a promise ("survives the loss of one node") into capacity that stays free.
+//! - [`certify()`] checks the promise without trusting [`protect`]: it loses every node in turn.
+//! - [`admit()`] refuses a change that would make a promise impossible to keep.
+//! - [`whatif`] and [`explain`] answer questions with the code that decides.
+
+mod board;
+mod ledger;
+mod order;
+mod packing;
+mod place;
+mod world;
+
+pub mod admit;
+pub mod certify;
+pub mod guarantee;
+pub mod plan;
+pub mod protect;
+pub mod reason;
+pub mod score;
+pub mod snapshot;
+pub mod whatif;
+pub mod why;
+
+pub use admit::{Refusal, admit};
+pub use certify::{Certificate, Counterexample, certify};
+pub use plan::{Deficit, Displaced, Options, Placement, Plan, Report, plan, plan_with};
+pub use protect::{Broken, Reserves, compute};
+pub use reason::{Cause, NotPlaced, Why};
+pub use score::Strategy;
+pub use snapshot::{Cluster, ClusterKey, Domain, Node, NodeState, Partition, Protect, ServerId, Snapshot, Spread};
+pub use whatif::WhatIf;
+pub use why::{Explanation, explain};

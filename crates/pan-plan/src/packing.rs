@@ -1,0 +1,207 @@
+//! Finding places for the servers of lost nodes among the others: greedy first, then a bounded search.
+
+use crate::board::Board;
+use crate::reason::show_amount;
+use crate::snapshot::{Domain, NodeState};
+use crate::world::{Amounts, ClusterId, NodeId, UnitId, add, fits, sub};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// How often the search asks "does this unit fit on that node". Enough to be exact for some ten units on
+/// a handful of nodes; beyond it, failure means "none found".
+const PROBES_MAX: u32 = 100_000;
+
+/// A loss, and the places found so far for what it took away.
+pub(crate) struct Packing<'b, 'w> {
+    board: &'b Board<'w>,
+    /// What each node has reserved for other losses: a place there costs nothing extra.
+    reserved: &'b [Amounts],
+    level: Domain,
+    failed: &'b [usize],
+    pub(crate) places: BTreeMap<UnitId, NodeId>,
+    load: BTreeMap<NodeId, Amounts>,
+    /// Servers per domain of a hard spread rule: survivors and those placed here.
+    taken: BTreeMap<(ClusterId, usize), u32>,
+    counted: BTreeSet<ClusterId>,
+    probes: u32,
+}
+
+impl<'b, 'w> Packing<'b, 'w> {
+    pub(crate) fn new(board: &'b Board<'w>, reserved: &'b [Amounts], level: Domain, failed: &'b [usize]) -> Self {
+        let (places, load, taken, counted) = Default::default();
+        Self { board, reserved, level, failed, places, load, taken, counted, probes: 0 }
+    }
+
+    fn survives(&self, node: NodeId) -> bool {
+        !self.failed.contains(&self.board.world.domain(node, self.level))
+    }
+
+    fn takes(&self, node: NodeId) -> bool {
+        self.board.world.nodes[node].node.state.backs_up() && self.survives(node)
+    }
+
+    /// Counts the survivors of the unit's clusters that have a hard spread rule.
+    fn count(&mut self, unit: UnitId) {
+        let world = self.board.world;
+        for (cluster, level) in world.required_spread(unit) {
+            if !self.counted.insert(cluster) {
+                continue;
+            }
+            for home in world.clusters[cluster].units.iter().filter_map(|unit| self.board.home(*unit)) {
+                if self.survives(home) {
+                    *self.taken.entry((cluster, world.domain(home, level))).or_default() += 1;
+                }
+            }
+        }
+    }
+
+    fn free(&self, node: NodeId) -> Amounts {
+        let mut free = self.board.free(node);
+        if let Some(load) = self.load.get(&node) {
+            sub(&mut free, load);
+        }
+        free
+    }
+
+    fn spread_allows(&self, unit: UnitId, node: NodeId) -> bool {
+        let world = self.board.world;
+        world.required_spread(unit).all(|(cluster, level)| self.taken.get(&(cluster, world.domain(node, level))).is_none_or(|taken| *taken == 0))
+    }
+
+    /// Whether a surviving node can take a unit on top of what it has.
+    fn fits(&self, unit: UnitId, node: NodeId) -> bool {
+        let world = self.board.world;
+        self.takes(node) && self.spread_allows(unit, node) && fits(&world.units[unit].need, &self.free(node)) && world.labels_met(unit, node)
+    }
+
+    fn assign(&mut self, unit: UnitId, node: NodeId) {
+        let world = self.board.world;
+        self.places.insert(unit, node);
+        add(self.load.entry(node).or_insert_with(|| vec![0; world.resources.len()]), &world.units[unit].need);
+        for (cluster, level) in world.required_spread(unit) {
+            *self.taken.entry((cluster, world.domain(node, level))).or_default() += 1;
+        }
+    }
+
+    fn withdraw(&mut self, unit: UnitId, node: NodeId) {
+        let world = self.board.world;
+        self.places.remove(&unit);
+        sub(self.load.get_mut(&node).expect("an assigned node has a load"), &world.units[unit].need);
+        for (cluster, level) in world.required_spread(unit) {
+            *self.taken.get_mut(&(cluster, world.domain(node, level))).expect("an assigned domain is counted") -= 1;
+        }
+    }
+
+    /// Places a unit on a given node if it fits there.
+    pub(crate) fn keep(&mut self, unit: UnitId, node: NodeId) -> bool {
+        self.count(unit);
+        let fits = self.fits(unit, node);
+        if fits {
+            self.assign(unit, node);
+        }
+        fits
+    }
+
+    /// Places a unit on the node where it adds least to what is reserved already.
+    pub(crate) fn pick(&mut self, unit: UnitId) -> bool {
+        self.count(unit);
+        let need = &self.board.world.units[unit].need;
+        let grows = |node: NodeId| {
+            let mut load = self.load.get(&node).cloned().unwrap_or_else(|| vec![0; need.len()]);
+            add(&mut load, need);
+            !fits(&load, &self.reserved[node])
+        };
+        let nodes = (0..self.board.world.nodes.len()).filter(|node| self.fits(unit, *node));
+        let best = nodes.min_by_key(|node| (grows(*node), self.preference(*node)));
+        if let Some(node) = best {
+            self.assign(unit, node);
+        }
+        best.is_some()
+    }
+
+    /// Backups gather on few nodes, so that the reserve stays near one node's worth in all: spare nodes
+    /// first, then those that reserve most already, then the emptiest.
+    fn preference(&self, node: NodeId) -> impl Ord + use<> {
+        let view = &self.board.world.nodes[node];
+        let free = self.board.free(node);
+        (view.node.state != NodeState::Spare, Reverse(share(&self.reserved[node], &view.capacity)), Reverse(share(&free, &view.capacity)), node)
+    }
+
+    /// Places all units or none, trying other arrangements up to [`PROBES_MAX`].
+    pub(crate) fn search(&mut self, units: &[UnitId]) -> bool {
+        units.iter().for_each(|unit| self.count(*unit));
+        let mut nodes: Vec<NodeId> = (0..self.board.world.nodes.len()).filter(|node| self.takes(*node)).collect();
+        nodes.sort_by_cached_key(|node| self.preference(*node));
+        let mut order = units.to_vec();
+        let world = self.board.world;
+        order.sort_by_key(|unit| {
+            let view = &world.units[*unit];
+            let free = view.class.iter().all(|cluster| world.clusters[*cluster].spec.require_labels.is_empty());
+            (free, Reverse(view.size), &view.class, *unit)
+        });
+        self.room(&order, &nodes) && self.step(&order, &nodes, 0, 0)
+    }
+
+    /// Whether the nodes together have enough; if not, no arrangement works.
+    fn room(&self, units: &[UnitId], nodes: &[NodeId]) -> bool {
+        let world = self.board.world;
+        let (mut need, mut free) = (vec![0; world.resources.len()], vec![0; world.resources.len()]);
+        units.iter().for_each(|unit| add(&mut need, &world.units[*unit].need));
+        nodes.iter().for_each(|node| add(&mut free, &self.free(*node)));
+        fits(&need, &free)
+    }
+
+    fn step(&mut self, order: &[UnitId], nodes: &[NodeId], index: usize, from: usize) -> bool {
+        let Some(unit) = order.get(index).copied() else { return true };
+        for (at, node) in nodes.iter().enumerate().skip(from) {
+            self.probes += 1;
+            if self.probes > PROBES_MAX {
+                return false;
+            }
+            if !self.fits(unit, *node) {
+                continue;
+            }
+            self.assign(unit, *node);
+            // Like units are interchangeable: the next one need not try the nodes that this one passed.
+            let like = order.get(index + 1).is_some_and(|next| self.board.world.units[*next].class == self.board.world.units[unit].class);
+            if self.step(order, nodes, index + 1, if like { at } else { 0 }) {
+                return true;
+            }
+            self.withdraw(unit, *node);
+        }
+        false
+    }
+
+    /// What a unit without a place lacks, on the node that comes closest.
+    pub(crate) fn gap(&mut self, unit: UnitId) -> String {
+        self.count(unit);
+        let world = self.board.world;
+        let nodes: Vec<NodeId> = (0..world.nodes.len()).filter(|node| self.takes(*node)).collect();
+        if nodes.is_empty() {
+            return "no node that takes servers is left".to_owned();
+        }
+        let labelled: Vec<NodeId> = nodes.into_iter().filter(|node| world.labels_met(unit, *node)).collect();
+        if labelled.is_empty() {
+            return "no node with the required labels is left".to_owned();
+        }
+        let apart: Vec<NodeId> = labelled.into_iter().filter(|node| self.spread_allows(unit, *node)).collect();
+        if apart.is_empty() {
+            let (cluster, level) = world.required_spread(unit).next().expect("only a hard spread rule forbids a node");
+            return format!("every {level} left already has a server of cluster {}", world.clusters[cluster].key.1);
+        }
+        let need = &world.units[unit].need;
+        let gaps = apart.iter().filter_map(|node| self.board.short(*node, need, &self.free(*node)));
+        let closest = gaps.min_by_key(|gap| {
+            let id = world.resources.iter().position(|name| *name == gap.resource);
+            (id.map(|id| u128::from(gap.by) * 1_000_000 / u128::from(need[id].max(1))), gap.node.clone())
+        });
+        closest.map_or_else(
+            || "no arrangement of all servers was found".to_owned(),
+            |gap| format!("{} short on {}, which comes closest", show_amount(&gap.resource, gap.by), gap.node),
+        )
+    }
+}
+
+fn share(part: &[u64], of: &[u64]) -> u128 {
+    part.iter().zip(of).map(|(part, of)| u128::from(*part) * 1000 / u128::from((*of).max(1))).max().unwrap_or(0)
+}

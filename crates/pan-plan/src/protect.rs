@@ -1,0 +1,90 @@
+//! Protection as reservation: every protected server has a backup, and the backup keeps room for it.
+//!
+//! What a node keeps free is, per resource, the most that any one loss would bring to it. Losses share
+//! the room because only one of them happens, so in a PAN of like nodes the whole reserve is about one node.
+
+use crate::board::Board;
+use crate::ledger::Ledger;
+use crate::reason::show_broken;
+use crate::snapshot::{ServerId, Snapshot};
+use crate::world::World;
+use pan_model::{ByteSize, Cpu, HostName, Resources};
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// Who goes where after a loss, and what is kept free for it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Reserves {
+    /// The node that each protected server goes to when its own is lost.
+    pub backup: BTreeMap<ServerId, HostName>,
+    /// What each node keeps free; a node that is missing here keeps nothing.
+    pub reserved: BTreeMap<HostName, Resources>,
+}
+
+/// A promise that cannot be kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Broken {
+    /// The nodes whose loss breaks it.
+    pub lost: Vec<HostName>,
+    /// The server that would then have no place.
+    pub server: ServerId,
+    /// What it would lack.
+    pub short: String,
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&show_broken(&self.lost, &self.server, &self.short))
+    }
+}
+
+impl std::error::Error for Broken {}
+
+/// Reserves for the protected servers that run; those that run nowhere have nothing to lose.
+///
+/// # Errors
+/// [`Broken`] names a promise that cannot be kept.
+pub fn compute(snapshot: &Snapshot) -> Result<Reserves, Broken> {
+    let world = World::new(snapshot);
+    let board = Board::new(&world);
+    let ledger = Ledger::new(&board);
+    match ledger.breaches(&board).into_iter().next() {
+        None => Ok(Reserves::of(&board, &ledger)),
+        Some(breach) => {
+            let lost = world.hosts_of(breach.level, &breach.failed);
+            Err(Broken { lost, server: world.unit_id(breach.unit), short: breach.short })
+        }
+    }
+}
+
+impl Reserves {
+    pub(crate) fn of(board: &Board<'_>, ledger: &Ledger) -> Self {
+        let world = board.world;
+        let mut reserves = Self::default();
+        for unit in 0..world.units.len() {
+            let backup = board.home(unit).and_then(|home| ledger.backup(world, unit, home));
+            if let Some(node) = backup {
+                let servers = world.units[unit].servers.iter();
+                reserves.backup.extend(servers.map(|server| (world.server_id(*server), world.nodes[node].name.clone())));
+            }
+        }
+        for (node, amounts) in ledger.reserved().iter().enumerate().filter(|(_, amounts)| amounts.iter().any(|amount| *amount > 0)) {
+            reserves.reserved.insert(world.nodes[node].name.clone(), resources(&world.resources, amounts));
+        }
+        reserves
+    }
+}
+
+fn resources(names: &[&str], amounts: &[u64]) -> Resources {
+    let mut resources = Resources::default();
+    for (name, amount) in names.iter().zip(amounts).filter(|(_, amount)| **amount > 0) {
+        match *name {
+            "cpu" => resources.cpu = Cpu(*amount),
+            "memory" => resources.memory = ByteSize(*amount),
+            other => {
+                resources.other.insert(other.to_owned(), *amount);
+            }
+        }
+    }
+    resources
+}

@@ -1,0 +1,50 @@
+//! The store a controller was configured with, whichever it is.
+
+use crate::embedded::Embedded;
+use crate::error::{CommitError, ReadError};
+use crate::memory::Memory;
+use crate::store::{Listing, Store};
+use crate::txn::{Revision, Txn};
+use crate::watch::Watch;
+
+/// One of the stores, chosen at start.
+#[derive(Debug)]
+pub enum AnyStore {
+    Embedded(Embedded),
+    Memory(Memory),
+}
+
+impl From<Embedded> for AnyStore {
+    fn from(store: Embedded) -> Self {
+        Self::Embedded(store)
+    }
+}
+
+impl From<Memory> for AnyStore {
+    fn from(store: Memory) -> Self {
+        Self::Memory(store)
+    }
+}
+
+impl Store for AnyStore {
+    async fn list(&self, prefix: &str) -> Result<Listing, ReadError> {
+        match self {
+            Self::Embedded(store) => store.list(prefix).await,
+            Self::Memory(store) => store.list(prefix).await,
+        }
+    }
+
+    async fn commit(&self, txn: &Txn) -> Result<Revision, CommitError> {
+        match self {
+            Self::Embedded(store) => store.commit(txn).await,
+            Self::Memory(store) => store.commit(txn).await,
+        }
+    }
+
+    fn watch(&self, prefix: &str, after: Revision) -> Watch {
+        match self {
+            Self::Embedded(store) => store.watch(prefix, after),
+            Self::Memory(store) => store.watch(prefix, after),
+        }
+    }
+}
