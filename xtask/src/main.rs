@@ -3,7 +3,6 @@
 mod ci;
 mod deny;
 mod deps;
-mod generated;
 mod metadata;
 mod soak;
 mod spdx;
@@ -12,8 +11,6 @@ mod tidy;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-
-use crate::generated::Mode;
 
 /// What a check found wrong, one line each; empty means nothing.
 type Problems = Vec<String>;
@@ -24,7 +21,6 @@ usage: cargo xtask COMMAND
   deps       imports between crates against the table in ARCHITECTURE.md
   tidy       lengths, headers, names, leftovers
   deny       licences and banned crates among the dependencies, after deny.toml
-  generate   write the generated files anew; with --check only compare
   soak       long runs of the property tests and of the ignored tests";
 
 fn main() -> ExitCode {
@@ -36,8 +32,6 @@ fn main() -> ExitCode {
         ["deps"] => deps::check(&root),
         ["tidy"] => tidy::check(&root),
         ["deny"] => deny::check(&root),
-        ["generate"] => generated::run(&root, Mode::Write),
-        ["generate", "--check"] => generated::run(&root, Mode::Compare),
         ["soak"] => return soak::run(&root),
         _ => {
             eprintln!("{USAGE}");

@@ -30,7 +30,8 @@ impl Client {
     /// # Errors
     /// As [`Client::new`].
     pub fn with_timeouts(url: &str, token: Option<&str>, ca_pem: &str, timeouts: Timeouts) -> Result<Self, ApiError> {
-        let invalid = |reason: &str| ApiError::new(Code::Invalid, format!("{url:?} is not the URL of a PAN: {reason} (expected https://HOST:PORT)"));
+        let invalid =
+            |reason: &str| ApiError::new(Code::Invalid, format!("{url:?} is not the URL of a PAN: {reason} (expected https://HOST:PORT)"));
         let uri: Uri = url.parse().map_err(|_| invalid("it cannot be read"))?;
         if uri.scheme_str() != Some("https") {
             return Err(invalid("the scheme is not https"));
@@ -41,7 +42,8 @@ impl Client {
         let host = uri.host().filter(|host| !host.is_empty()).ok_or_else(|| invalid("it names no host"))?;
         let bare = host.trim_start_matches('[').trim_end_matches(']');
         let expected = ServerName::try_from(bare.to_owned()).map_err(|_| invalid("the host is neither a name nor an address"))?;
-        let config = tls::client_config(ca_pem, None).map_err(|error| ApiError::new(Code::Invalid, format!("the CA certificate for {url}: {error}")))?;
+        let config = tls::client_config(ca_pem, None)
+            .map_err(|error| ApiError::new(Code::Invalid, format!("the CA certificate for {url}: {error}")))?;
         let target = Target {
             authority: format!("{host}:{}", uri.port_u16().unwrap_or(443)),
             expected,

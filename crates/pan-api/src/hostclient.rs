@@ -1,9 +1,9 @@
 //! The client that hosts use among each other: mutual TLS, JSON, newline-delimited streams.
 
+use crate::ApiError;
 pub use crate::lines::{Chunks, Lines};
 pub use crate::tls::TlsMaterial;
 pub use crate::transport::Timeouts;
-use crate::ApiError;
 use crate::transport::{Target, Transport, json};
 use hyper::Method;
 use pan_model::{Code, HostName};

@@ -4,10 +4,13 @@
 //! Each controller is called on its address of either fabric, from this host's own address there, so the
 //! loss of a fabric costs nothing that has to be noticed first.
 
+mod boot;
 mod intake;
 mod path;
 #[cfg(test)]
 mod tests;
+
+pub use boot::boot_id;
 
 use crate::ApiError;
 use crate::desired::Desired;

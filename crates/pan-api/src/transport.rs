@@ -107,7 +107,12 @@ impl Transport {
         tokio::time::timeout(self.target.timeouts.request, first).await.unwrap_or_else(|_| Err(self.slow(path)))
     }
 
-    pub(crate) async fn open_lines<T: DeserializeOwned>(&self, method: Method, path: &str, body: Option<Bytes>) -> Result<Lines<T>, ApiError> {
+    pub(crate) async fn open_lines<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Bytes>,
+    ) -> Result<Lines<T>, ApiError> {
         Ok(Lines::new(self.open(method, path, body).await?))
     }
 
@@ -142,9 +147,8 @@ impl Transport {
             .body(Full::new(body.unwrap_or_default()))
             .map_err(|error| bad(error.to_string()))?;
         if let Some(token) = &self.target.token {
-            let mut value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| {
-                ApiError::new(Code::Unauthenticated, "the token has characters that no token has: is PAN_TOKEN right?")
-            })?;
+            let mut value = HeaderValue::from_str(&format!("Bearer {token}"))
+                .map_err(|_| ApiError::new(Code::Unauthenticated, "the token has characters that no token has: is PAN_TOKEN right?"))?;
             value.set_sensitive(true);
             request.headers_mut().insert(AUTHORIZATION, value);
         }
@@ -156,7 +160,8 @@ impl Transport {
             let tcp = self.connect_tcp().await.map_err(|error| self.unreachable(&error.to_string()))?;
             let _ = tcp.set_nodelay(true);
             let connector = TlsConnector::from(self.target.tls.clone());
-            let stream = connector.connect(self.target.expected.clone(), tcp).await.map_err(|error| self.unreachable(&format!("TLS: {error}")))?;
+            let stream =
+                connector.connect(self.target.expected.clone(), tcp).await.map_err(|error| self.unreachable(&format!("TLS: {error}")))?;
             let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(|error| self.unreachable(&error.to_string()))?;
             tokio::spawn(async move {
                 // Its failure reaches whoever waits for an answer; there is nobody else to tell.
@@ -191,7 +196,8 @@ impl Transport {
 
     async fn read_all(&self, response: Response<Incoming>) -> Result<Bytes, ApiError> {
         let body = Limited::new(response.into_body(), ANSWER_MAX).collect().await;
-        let body = body.map_err(|error| ApiError::new(self.target.silent, format!("{} broke off its answer: {error}", self.target.label)))?;
+        let body =
+            body.map_err(|error| ApiError::new(self.target.silent, format!("{} broke off its answer: {error}", self.target.label)))?;
         Ok(body.to_bytes())
     }
 
@@ -224,7 +230,10 @@ impl Transport {
     }
 
     fn broken(&self, path: &str, error: &hyper::Error) -> ApiError {
-        ApiError::new(self.target.silent, format!("{} did not answer {path}: {error}; whether it acted on it is not known", self.target.label))
+        ApiError::new(
+            self.target.silent,
+            format!("{} did not answer {path}: {error}; whether it acted on it is not known", self.target.label),
+        )
     }
 
     fn slow(&self, path: &str) -> ApiError {

@@ -1,5 +1,7 @@
 //! Both clients against a real TLS server: certificates, kept connections, streams, refusals.
 
+#![allow(clippy::unwrap_used)]
+
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use http_body_util::{BodyExt, StreamBody, combinators::BoxBody};
@@ -142,7 +144,12 @@ async fn hosts_know_each_other_by_certificate() {
     let tls = fixture.host.client_config().unwrap();
     let c1 = HostName::new("c1").unwrap();
     for peer in [None, Some(&c1)] {
-        let host = HostClient::new(tls.clone(), fixture.address, peer, HostOptions { bind: Some("127.0.0.1".parse().unwrap()), ..HostOptions::default() });
+        let host = HostClient::new(
+            tls.clone(),
+            fixture.address,
+            peer,
+            HostOptions { bind: Some("127.0.0.1".parse().unwrap()), ..HostOptions::default() },
+        );
         assert_eq!(host.get::<serde_json::Value>("/auth").await.unwrap()["peer"], "n1");
     }
     let other = HostName::new("c2").unwrap();

@@ -12,6 +12,9 @@ use std::collections::BTreeSet;
 pub const SLOTS_MIN: u32 = 251;
 /// Slots of the largest table; loading more into the kernel takes over half a second.
 pub const SLOTS_MAX: u32 = 65_537;
+/// Up to so many servers each has a table of its own for second choices, which takes as many times as long as
+/// one table: with 64 about 12 ms, with 655 it would be 2 s, on the path of every failover.
+const EXACT_MAX: usize = 64;
 /// Slots per server, which bounds the difference of two equal servers' shares to 1 % (NSDI 2016, 3.4).
 const SLOTS_PER_SERVER: u32 = 100;
 
@@ -50,53 +53,42 @@ impl Table {
     /// repeats an index, has no part in it. `size` is a prime ([`table_size`]).
     #[must_use]
     pub fn build(service: &str, size: u32, members: &[Member]) -> Self {
-        let mut turns = turns(service, size, members);
-        let Some(heaviest) = turns.iter().map(|turn| turn.weight).max() else {
-            return Self::default();
-        };
-        let mut slots: Vec<Option<u32>> = vec![None; size as usize];
-        let mut free = slots.len();
-        let mut round = 0_u64;
-        while free > 0 {
-            round += 1;
-            for turn in &mut turns {
-                // The heaviest has a turn in each round, one of half its weight in every second. Turns
-                // fall in the middle of their interval, so that shares are rounded, not rounded up; only
-                // the first is at once, so that the lightest has a slot too.
-                if 2 * round * turn.weight < turn.due {
-                    continue;
-                }
-                turn.due = if turn.due == 0 { 3 * heaviest } else { turn.due + 2 * heaviest };
-                let slot = turn.next_free(&slots);
-                slots[slot] = Some(turn.index);
-                free -= 1;
-                if free == 0 {
-                    break;
-                }
-            }
-        }
-        Self { slots: slots.into_iter().map(|slot| slot.expect("no slot is free")).collect() }
+        Self { slots: fill(turns(service, size, members), size, |_, _| true).into_iter().flatten().collect() }
     }
 
-    /// The second choice of each slot: what [`Table::build`] gives it when its first choice is no member.
-    /// So when a server is only suspected its slots go where they will go if it turns out dead. Where the
-    /// first choice is in `avoid`, the others in `avoid` are no members either; elsewhere nobody asks for
-    /// the second choice, and it stays as it is. A slot without a second choice keeps its first.
+    /// The second choice of each slot, for when the first is to be avoided. Servers in `avoid` are nobody's,
+    /// where it matters: in the slots of a server in `avoid`. A slot without a second choice keeps its first.
+    ///
+    /// Where the first is avoided, the second is what [`Table::build`] gives the slot without those in `avoid`:
+    /// when a server is suspected its slots go where they will go if it turns out dead. For up to 64 servers
+    /// that also holds of every other slot should its first be the next to be avoided.
     #[must_use]
     pub fn second_choices(&self, service: &str, members: &[Member], avoid: &BTreeSet<u32>) -> Self {
         let size = u32::try_from(self.slots.len()).expect("a table has at most SLOTS_MAX slots");
-        let mut slots = self.slots.clone();
-        for first in self.slots.iter().copied().collect::<BTreeSet<_>>() {
-            let avoided = |index| index == first || (avoid.contains(&first) && avoid.contains(&index));
-            let others: Vec<Member> = members.iter().filter(|other| !avoided(other.index)).copied().collect();
-            let without = Self::build(service, size, &others);
-            for (slot, second) in without.slots.into_iter().enumerate() {
-                if self.slots[slot] == first {
-                    slots[slot] = second;
-                }
+        let without = |out: &dyn Fn(u32) -> bool| {
+            let others: Vec<Member> = members.iter().filter(|member| !out(member.index)).copied().collect();
+            Self::build(service, size, &others).slots
+        };
+        let mut second = self.slots.clone();
+        let mut take = |seconds: &[u32], of: &dyn Fn(u32) -> bool| {
+            for (slot, choice) in seconds.iter().enumerate().filter(|(slot, _)| of(self.slots[*slot])) {
+                second[slot] = *choice;
             }
+        };
+        let firsts: BTreeSet<u32> = self.slots.iter().copied().filter(|first| !avoid.contains(first)).collect();
+        if members.len() <= EXACT_MAX {
+            for first in firsts {
+                take(&without(&|index| index == first), &|index| index == first);
+            }
+        } else {
+            let others = fill(turns(service, size, members), size, |slot, index| self.slots[slot] != index);
+            let others: Vec<u32> = others.into_iter().flatten().collect();
+            take(&others, &|index| !avoid.contains(&index));
         }
-        Self { slots }
+        if !avoid.is_empty() {
+            take(&without(&|index| avoid.contains(&index)), &|index| avoid.contains(&index));
+        }
+        Self { slots: second }
     }
 
     /// How many slots a server has.
@@ -106,7 +98,7 @@ impl Table {
     }
 }
 
-/// A server's place in the rounds of [`Table::build`].
+/// A server's place in the rounds of [`fill`].
 struct Turn {
     index: u32,
     weight: u64,
@@ -118,17 +110,45 @@ struct Turn {
 }
 
 impl Turn {
-    /// Walks its order of preference to the next free slot. There is one: the size is a prime, so the
-    /// order visits every slot.
-    fn next_free(&mut self, slots: &[Option<u32>]) -> usize {
-        loop {
+    /// Walks its order of preference to the next slot that is free and that it may have. The size is a
+    /// prime, so the order visits every slot.
+    fn next_free(&mut self, slots: &[Option<u32>], may_have: &impl Fn(usize, u32) -> bool) -> Option<usize> {
+        for _ in 0..self.size {
             let slot = usize::try_from(self.at).expect("a slot is below SLOTS_MAX");
             self.at = (self.at + self.skip) % self.size;
-            if slots[slot].is_none() {
-                return slot;
+            if slots[slot].is_none() && may_have(slot, self.index) {
+                return Some(slot);
             }
         }
+        None
     }
+}
+
+/// Lets servers take slots in turn until none is left that anybody may have. Empty without servers.
+fn fill(mut turns: Vec<Turn>, size: u32, may_have: impl Fn(usize, u32) -> bool) -> Vec<Option<u32>> {
+    let Some(heaviest) = turns.iter().map(|turn| turn.weight).max() else {
+        return Vec::new();
+    };
+    let mut slots: Vec<Option<u32>> = vec![None; size as usize];
+    let mut free = slots.len();
+    let mut round = 0_u64;
+    while free > 0 && !turns.is_empty() {
+        round += 1;
+        turns.retain_mut(|turn| {
+            // The heaviest has a turn in each round, one of half its weight in every second. Turns fall in
+            // the middle of their interval, so that shares are rounded, not rounded up; only the first
+            // is at once, so that the lightest has a slot too.
+            if free == 0 || 2 * round * turn.weight < turn.due {
+                return true;
+            }
+            turn.due = if turn.due == 0 { 3 * heaviest } else { turn.due + 2 * heaviest };
+            let Some(slot) = turn.next_free(&slots, &may_have) else { return false };
+            slots[slot] = Some(turn.index);
+            free -= 1;
+            true
+        });
+    }
+    slots
 }
 
 fn turns(service: &str, size: u32, members: &[Member]) -> Vec<Turn> {

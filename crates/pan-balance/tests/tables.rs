@@ -103,6 +103,23 @@ proptest! {
     }
 
     #[test]
+    fn large_tables_have_second_choices_in_equal_shares(servers in 65_u32..150, avoided in 1_u32..65, service in "[a-z]{1,8}") {
+        let members = equal_members(&(1..=servers).collect());
+        let size = table_size(members.len());
+        let table = Table::build(&service, size, &members);
+        let second = table.second_choices(&service, &members, &BTreeSet::new());
+        prop_assert!(table.slots.iter().zip(&second.slots).all(|(first, second)| first != second));
+        let fair = f64::from(size) / f64::from(servers);
+        prop_assert!((1..=servers).all(|index| (second.share(index) as f64 - fair).abs() <= 2.0));
+
+        let second = table.second_choices(&service, &members, &BTreeSet::from([avoided]));
+        let after = Table::build(&service, size, &members.iter().filter(|member| member.index != avoided).copied().collect::<Vec<_>>());
+        for slot in (0..table.slots.len()).filter(|slot| table.slots[*slot] == avoided) {
+            prop_assert_eq!(second.slots[slot], after.slots[slot]);
+        }
+    }
+
+    #[test]
     fn sizes_grow_with_the_servers(servers in 0_usize..2000) {
         let size = table_size(servers);
         prop_assert!((251..=65_537).contains(&size));

@@ -20,11 +20,6 @@ pub enum Verb {
     Enter,
 }
 
-impl Verb {
-    /// All verbs.
-    pub const ALL: [Self; 4] = [Self::Read, Self::Change, Self::Operate, Self::Enter];
-}
-
 /// What a request is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Noun {
@@ -48,27 +43,14 @@ pub enum Noun {
     Interface,
 }
 
-impl Noun {
-    /// All nouns.
-    pub const ALL: [Self; 9] = [
-        Self::Partition,
-        Self::Cluster,
-        Self::Server,
-        Self::Service,
-        Self::Node,
-        Self::Host,
-        Self::Event,
-        Self::Pan,
-        Self::Interface,
-    ];
-}
-
 /// The table of roles: whether `role` may do `verb` to objects of kind `noun`. Which of those objects it sees at all
 /// is the scope's business.
 #[must_use]
 pub const fn allowed(role: PrincipalRole, verb: Verb, noun: Noun) -> bool {
     match (role, noun, verb) {
-        (PrincipalRole::PanAdministrator, Noun::Partition | Noun::Cluster | Noun::Service, verb) => matches!(verb, Verb::Read | Verb::Change),
+        (PrincipalRole::PanAdministrator, Noun::Partition | Noun::Cluster | Noun::Service, verb) => {
+            matches!(verb, Verb::Read | Verb::Change)
+        }
         (PrincipalRole::PanAdministrator, Noun::Server, verb) => matches!(verb, Verb::Read | Verb::Operate | Verb::Enter),
         (PrincipalRole::PanAdministrator, Noun::Node, verb) => matches!(verb, Verb::Read | Verb::Operate),
         (PrincipalRole::PanAdministrator, Noun::Host | Noun::Event | Noun::Pan | Noun::Interface, verb) => matches!(verb, Verb::Read),

@@ -34,6 +34,16 @@ const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(5);
 const HEAD_TIME_MAX: Duration = Duration::from_secs(30);
 /// How long a peer may stay silent at the TCP level before its connection ends.
 const DEAD_AFTER: Duration = Duration::from_secs(3);
+/// Limits of time of one connection.
+#[derive(Clone, Copy)]
+pub(crate) struct Limits {
+    /// For the TLS handshake.
+    pub(crate) handshake: Duration,
+    /// For being idle, and for the head of a request.
+    pub(crate) head: Duration,
+}
+
+const LIMITS: Limits = Limits { handshake: HANDSHAKE_TIME_MAX, head: HEAD_TIME_MAX };
 /// Pause after a failure to accept, most likely for want of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -74,23 +84,37 @@ pub enum ServeError {
 
 /// Listens on [`CONTROLLER_PORT`] of the host's own address and of both fabrics, and on the further addresses of the configuration.
 ///
+/// They may come to the host later.
+///
 /// # Errors
 /// [`ServeError::Bind`] naming the address.
-pub fn bind(config: &HostConfig) -> Result<Vec<std::net::TcpListener>, ServeError> {
+fn bind(config: &HostConfig) -> Result<Vec<std::net::TcpListener>, ServeError> {
     let own = [config.address, config.fabrics.a.address.addr(), config.fabrics.b.address.addr()];
     let further = config.controller.iter().flat_map(|controller| controller.listen.iter().copied());
     let mut addresses: Vec<SocketAddr> = own.iter().map(|address| SocketAddr::new(*address, CONTROLLER_PORT)).chain(further).collect();
     addresses.sort_unstable();
     addresses.dedup();
-    let bind = |address| std::net::TcpListener::bind(address).map_err(|source| ServeError::Bind { address, source });
+    let bind = |address| pan_linux::listen::listen(address).map_err(|error| ServeError::Bind { address, source: error.into() });
     addresses.into_iter().map(bind).collect()
 }
 
-/// Serves the public and the internal interface on the listeners until it is dropped, which ends every connection.
+/// Serves the public and the internal interface until it is dropped, which ends every connection: on the addresses
+/// of the configuration and on `listeners`, which were handed over.
 ///
 /// # Errors
 /// [`ServeError`] when it cannot begin; once it serves it does not return.
-pub async fn serve(handle: Handle, config: &HostConfig, listeners: Vec<std::net::TcpListener>) -> Result<(), ServeError> {
+pub async fn serve(handle: Handle, config: &HostConfig, mut listeners: Vec<std::net::TcpListener>) -> Result<(), ServeError> {
+    listeners.extend(bind(config)?);
+    serve_within(LIMITS, handle, config, listeners).await
+}
+
+/// Serves on the listeners alone.
+pub(crate) async fn serve_within(
+    limits: Limits,
+    handle: Handle,
+    config: &HostConfig,
+    listeners: Vec<std::net::TcpListener>,
+) -> Result<(), ServeError> {
     let controller = config.controller.as_ref().ok_or_else(|| ServeError::NoController(config.name.to_string()))?;
     let pan_key = std::fs::read(&controller.pan_key).map_err(|source| ServeError::PanKey { path: controller.pan_key.clone(), source })?;
     let tls = TlsMaterial::read(&config.tls)?;
@@ -100,9 +124,10 @@ pub async fn serve(handle: Handle, config: &HostConfig, listeners: Vec<std::net:
         token: AdminToken::from_digest(&controller.admin_token_sha256)?,
         domains: DomainKey::of(pan_key.trim_ascii()),
         agents: tls.client_config()?,
-        questions: Semaphore::new(1),
+        questions: Arc::new(Semaphore::new(1)),
     });
     let front = Front {
+        limits,
         acceptor,
         router: router(app),
         handshakes: Arc::new(Semaphore::new(HANDSHAKES_MAX)),
@@ -114,6 +139,7 @@ pub async fn serve(handle: Handle, config: &HostConfig, listeners: Vec<std::net:
 /// What every connection needs.
 #[derive(Clone)]
 struct Front {
+    limits: Limits,
     acceptor: TlsAcceptor,
     router: Router,
     handshakes: Arc<Semaphore>,
@@ -149,12 +175,8 @@ impl Front {
     }
 
     async fn connection(self, stream: TcpStream, place: OwnedSemaphorePermit) {
-        // A socket without these options works, only longer than it should.
-        if let Err(error) = pan_linux::listen::end_when_dead(&stream, DEAD_AFTER) {
-            tracing::debug!(%error, "cannot set TCP options");
-        }
         let _ = stream.set_nodelay(true);
-        let shaken = tokio::time::timeout(HANDSHAKE_TIME_MAX, self.acceptor.accept(stream)).await;
+        let shaken = tokio::time::timeout(self.limits.handshake, self.acceptor.accept(stream)).await;
         drop(place);
         let Ok(Ok(stream)) = shaken else {
             tracing::debug!("a TLS handshake failed or took too long");
@@ -168,6 +190,7 @@ impl Front {
             Ok(peer) => peer,
             Err(error) => return tracing::warn!(%error, "a connection is closed"),
         };
+        end_in_time(&stream, &peer);
         let router = self.router;
         let service = service_fn(move |mut request: hyper::Request<Incoming>| {
             request.extensions_mut().insert(peer.clone());
@@ -175,7 +198,7 @@ impl Front {
             router.clone().oneshot(request)
         });
         let mut http = hyper::server::conn::http1::Builder::new();
-        http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME_MAX);
+        http.timer(TokioTimer::new()).header_read_timeout(self.limits.head);
         if let Err(error) = http.serve_connection(TokioIo::new(stream), service).await {
             tracing::debug!(%error, "a connection broke");
         }
@@ -196,6 +219,19 @@ async fn accept(listener: TcpListener, handshakes: Arc<Semaphore>, arrive: mpsc:
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
+    }
+}
+
+/// Makes the connection end when the peer dies. A host that lets data lie is as good as dead; a person may have paused a pager.
+fn end_in_time(stream: &TlsStream<TcpStream>, peer: &Peer) {
+    let (socket, _) = stream.get_ref();
+    let set = match &peer.0 {
+        Some(_) => pan_linux::listen::end_when_dead(socket, DEAD_AFTER),
+        None => pan_linux::listen::probe_when_idle(socket, DEAD_AFTER),
+    };
+    // A socket without these options works, only longer than it should.
+    if let Err(error) = set {
+        tracing::debug!(%error, "cannot set TCP options");
     }
 }
 

@@ -5,11 +5,22 @@
 //! which servers are well or who owns an address. Agents may stop and start: what they made stays in force
 //! and is taken over.
 
-pub mod rules;
-pub mod ruleset;
-pub mod units;
+mod announce;
+mod director;
+mod error;
+mod memory;
+mod namespace;
+mod rules;
+mod ruleset;
+mod run;
+mod specs;
+mod units;
 
 #[cfg(test)]
 mod rules_tests;
 #[cfg(test)]
 mod testing;
+
+pub use director::Director;
+pub use error::{Error, Trouble};
+pub use run::run;

@@ -1,9 +1,9 @@
 //! Units for tests.
 #![allow(clippy::unwrap_used)]
 
-use pan_api::desired::{BackendOrder, ServiceOrder, Unit};
+use pan_api::desired::{BackendOrder, Desired, Network, NetworkEntry, ServiceOrder, Unit};
 use pan_model::service::BackendState;
-use pan_model::{Epoch, Mac};
+use pan_model::{Epoch, Generation, Mac};
 
 pub(crate) fn backend(index: u32, state: BackendState) -> BackendOrder {
     BackendOrder {
@@ -37,5 +37,36 @@ pub(crate) fn unit(services: Vec<ServiceOrder>) -> Unit {
         subnets: vec!["10.0.0.0/24".parse().unwrap(), "fd00:1::/64".parse().unwrap()],
         public: vec!["198.18.0.10".parse().unwrap(), "fd18::10".parse().unwrap()],
         services,
+    }
+}
+
+pub(crate) fn desired(units: Vec<Unit>) -> Desired {
+    let entry = |mac: Mac, addresses: &[&str], host: &str, via: &str| NetworkEntry {
+        mac,
+        addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
+        host: host.parse().unwrap(),
+        via: via.parse().unwrap(),
+        epoch: Epoch(1),
+    };
+    let network = |unit: &Unit| Network {
+        partition: unit.partition.clone(),
+        vni: unit.vni,
+        mtu: 1430,
+        subnets: unit.subnets.clone(),
+        gateways: unit.gateways.clone(),
+        gateway_mac: unit.gateway_mac,
+        entries: vec![
+            entry(Mac([2, 0x70, 10, 0, 0, 11]), &["10.0.0.11", "fd00:1::11"], "n1", "10.200.0.11"),
+            entry(unit.gateway_mac, &["10.0.0.1", "fd00:1::1"], "d1", "10.200.0.21"),
+        ],
+    };
+    Desired {
+        version: pan_api::WIRE_VERSION,
+        generation: Generation { term: 1, step: 1 },
+        host: "d1".parse().unwrap(),
+        peers: Vec::new(),
+        networks: units.iter().map(network).collect(),
+        servers: Vec::new(),
+        units,
     }
 }

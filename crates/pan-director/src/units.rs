@@ -2,6 +2,7 @@
 //! be forgotten. Pure: the former state goes in, the new one comes out.
 
 use pan_api::desired::{BackendOrder, ServiceOrder, Unit};
+use pan_balance::pipeline::{eligible, score};
 use pan_balance::{Backend, Generation, Generations, Spread, spread, table_size};
 use pan_model::service::BackendState;
 use pan_model::{ServerName, ServiceName};
@@ -38,7 +39,7 @@ pub fn decide(before: Option<&Kept>, unit: &Unit, now: Duration) -> Decision {
     let mut generations = BTreeMap::new();
     let mut changed = BTreeMap::new();
     for service in &unit.services {
-        let next = Generation { size: size_of(service), members: spread_of(service).members };
+        let next = Generation { size: size_of(service), members: score(&eligible(&backends_of(service)).0) };
         let former = before.and_then(|before| Some((before.generations.get(&service.name)?, before)));
         let (entry, since) = match former {
             None => (Generations::first(next), now),
@@ -74,9 +75,12 @@ pub(crate) fn size_of(service: &ServiceOrder) -> u32 {
 }
 
 pub(crate) fn spread_of(service: &ServiceOrder) -> Spread {
+    spread(service.name.as_str(), size_of(service), &backends_of(service))
+}
+
+fn backends_of(service: &ServiceOrder) -> Vec<Backend> {
     let backend = |order: &BackendOrder| Backend { index: order.index, state: order.state, weight: order.weight };
-    let backends: Vec<Backend> = service.backends.iter().map(backend).collect();
-    spread(service.name.as_str(), size_of(service), &backends)
+    service.backends.iter().map(backend).collect()
 }
 
 /// Members of a generation whose connections are lost: their servers are down or no longer exist.

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use pan_model::Code;
+
 use crate::name::{BadName, LabHost, LabName};
 
 /// A lab operation that failed.
@@ -181,6 +183,27 @@ impl LabError {
     {
         let action = action.into();
         move |source| Self::Kernel { action, source: Box::new(source) }
+    }
+
+    /// The documented code of this kind of error.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Spec { .. } | Self::TooMany { .. } | Self::Name(_) | Self::NotOurs(_) => Code::Invalid,
+            Self::NotRoot => Code::Denied,
+            Self::NoSuchLab { .. } | Self::NoSuchHost { .. } | Self::NoSuchRole { .. } => Code::NotFound,
+            Self::PoweredOff(_) | Self::PoweredOn(_) | Self::NotOnFabric(_) => Code::State,
+            Self::NotYet { .. } => Code::NotYet,
+            Self::Busy { .. } | Self::TimedOut { .. } => Code::TimedOut,
+            Self::State { .. }
+            | Self::StateVersion { .. }
+            | Self::File { .. }
+            | Self::Listen { .. }
+            | Self::Config { .. }
+            | Self::Pki(_)
+            | Self::Random(_)
+            | Self::Kernel { .. }
+            | Self::Leftover { .. } => Code::Internal,
+        }
     }
 
     /// The error with all its reasons, on one line.

@@ -96,6 +96,13 @@ impl Lab {
     /// Kills one role of a host (`controller`, `node`, `director`, `beat`) with SIGKILL; the host's
     /// init starts it again. Returns its pid.
     pub fn kill_role(&self, host: LabHost, role: &str) -> Result<i32, LabError> {
+        let pid = self.role_pid(host, role)?;
+        kill(Pid::from_raw(pid), Signal::SIGKILL).map_err(LabError::kernel(format!("kill {role} of {host}")))?;
+        Ok(pid)
+    }
+
+    /// The pid of a role of a host.
+    pub fn role_pid(&self, host: LabHost, role: &str) -> Result<i32, LabError> {
         let init = self.state()?.host(host)?.require_running()?;
         let roles = self.roles(host, init.pid)?;
         let found = roles.iter().find(|(_, name)| name == role);
@@ -107,7 +114,6 @@ impl Lab {
                 running: if running.is_empty() { "none".to_owned() } else { running.join(", ") },
             });
         };
-        kill(Pid::from_raw(*pid), Signal::SIGKILL).map_err(LabError::kernel(format!("kill {role} of {host}")))?;
         Ok(*pid)
     }
 

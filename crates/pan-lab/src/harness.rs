@@ -11,8 +11,9 @@ use pan_model::{ByteSize, Cpu};
 
 use crate::error::LabError;
 use crate::lab::Lab;
-use crate::name::{LabHost, LabName};
+use crate::name::{HostKind, LabHost, LabName};
 use crate::spec::LabSpec;
+use crate::view::Power;
 
 /// The `pan` program to test: `PAN_EXE`, else `pan` beside or above the running test program.
 ///
@@ -120,6 +121,19 @@ impl TestLab {
     pub fn pan(&self, arguments: &[&str]) -> Result<Output, LabError> {
         let mut command = self.pan_command(arguments)?;
         command.output().map_err(LabError::kernel(format!("run pan {arguments:?}")))
+    }
+
+    /// Waits until the controller answers and counts every powered node as alive.
+    pub fn wait_ready(&self, timeout: Duration) -> Result<(), LabError> {
+        let hosts = self.lab.hosts()?;
+        let powered = hosts.iter().filter(|host| host.role == HostKind::Node.as_str() && host.power == Power::On).count();
+        self.wait_for("all nodes alive", timeout, |lab| {
+            let Ok(output) = lab.pan(&["get", "node", "-o", "json"]) else {
+                return false;
+            };
+            let nodes: Vec<serde_json::Value> = serde_json::from_slice(&output.stdout).unwrap_or_default();
+            nodes.iter().filter(|node| node["state"] == "alive").count() == powered
+        })
     }
 
     /// Waits until `done` holds, looking every 10 ms. A failure shows the ends of all logs.

@@ -95,6 +95,8 @@ impl Lab {
             if state.host(host)?.running().is_some() {
                 return Err(LabError::PoweredOn(host));
             }
+            // Whatever is left of its last run may still hold the API's port.
+            boot::clear(&self.name, host)?;
             let listener = match host.kind() {
                 HostKind::Controller => Some(sockets::listen_again(state.api)?),
                 _ => None,

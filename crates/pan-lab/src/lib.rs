@@ -8,8 +8,10 @@
 //!
 //! It must not know what a role does: it starts roles and takes things away from them.
 
+pub mod bench;
 pub mod harness;
 pub mod init;
+pub mod prober;
 
 mod address;
 mod boot;

@@ -62,10 +62,10 @@ impl LabSpec {
     pub(crate) fn check(&self) -> Result<(), LabError> {
         let refuse = |field: &'static str, problem: String| Err(LabError::Spec { field, problem });
         if self.storage > 0 {
-            return refuse("storage", "storage hosts are not there yet; use 0".into());
+            return Err(LabError::NotYet { what: "storage hosts", why: "use --storage 0" });
         }
         if self.controllers != 1 {
-            return refuse("controllers", "exactly one controller for now; use 1".into());
+            return Err(LabError::NotYet { what: "any number of controllers but one", why: "use --controllers 1" });
         }
         if !["lan", "shared", "wan"].contains(&self.profile.as_str()) {
             return refuse("profile", format!("{:?} is none of lan, shared, wan", self.profile));

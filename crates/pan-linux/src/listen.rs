@@ -1,11 +1,11 @@
-//! Listening sockets handed over at start (the LISTEN_FDS protocol, sd_listen_fds(3)), and how fast a
-//! connection to a dead peer ends.
+//! Listening sockets: opened here or handed over at start (the LISTEN_FDS protocol, sd_listen_fds(3)), and how fast
+//! a connection to a dead peer ends.
 #![allow(unsafe_code)]
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
-use nix::sys::socket::{setsockopt, sockopt};
-use std::net::TcpListener;
-use std::os::fd::{AsFd, BorrowedFd, FromRawFd, RawFd};
+use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, getsockopt, setsockopt, socket, sockopt};
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -13,6 +13,8 @@ use std::time::Duration;
 const FIRST: RawFd = 3;
 /// More than any caller hands over; bounds what a stray variable can claim.
 const COUNT_MAX: RawFd = 64;
+/// Connections that wait to be accepted: a PAN's hosts all come back at once when a controller does.
+const BACKLOG: i32 = 1024;
 /// Keep-alive probes that may stay unanswered.
 const PROBES: u32 = 3;
 
@@ -21,12 +23,13 @@ static TAKEN: AtomicBool = AtomicBool::new(false);
 /// The listening TCP sockets handed over in LISTEN_FDS, closed on exec from now on. Empty when there are none,
 /// when LISTEN_PID names another process, and from the second call on: each socket is given out once.
 ///
-/// Must be called before the process opens descriptors of its own, since an unrelated listening socket at a
-/// promised number could not be told from a promised one. Descriptors that are not listening TCP sockets are left alone.
+/// Whoever set the variable must have handed over that many descriptors, since a listening socket that the process
+/// opened itself could not be told from one of them. Descriptors that are not listening TCP sockets are left alone.
 #[must_use]
 pub fn inherited() -> Vec<TcpListener> {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<RawFd>().ok());
-    let foreign = std::env::var_os("LISTEN_PID").is_some() && number("LISTEN_PID").and_then(|pid| u32::try_from(pid).ok()) != Some(std::process::id());
+    let foreign = std::env::var_os("LISTEN_PID").is_some()
+        && number("LISTEN_PID").and_then(|pid| u32::try_from(pid).ok()) != Some(std::process::id());
     if foreign || TAKEN.swap(true, Ordering::AcqRel) {
         return Vec::new();
     }
@@ -37,9 +40,9 @@ pub fn inherited() -> Vec<TcpListener> {
 fn adopt(number: RawFd) -> Option<TcpListener> {
     // SAFETY: the borrow ends with this function's checks; fcntl and getsockopt on a closed number fail with EBADF.
     let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
-    let listening = nix::sys::socket::getsockopt(&borrowed, sockopt::AcceptConn).ok()?;
-    let kind = nix::sys::socket::getsockopt(&borrowed, sockopt::SockType).ok()?;
-    if !listening || kind != nix::sys::socket::SockType::Stream {
+    let listening = getsockopt(&borrowed, sockopt::AcceptConn).ok()?;
+    let kind = getsockopt(&borrowed, sockopt::SockType).ok()?;
+    if !listening || kind != SockType::Stream {
         return None;
     }
     fcntl(borrowed, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).ok()?;
@@ -47,19 +50,42 @@ fn adopt(number: RawFd) -> Option<TcpListener> {
     Some(unsafe { TcpListener::from_raw_fd(number) })
 }
 
-/// Makes a connection end at most about `dead` (whole seconds, at least one) after its peer stopped answering, idle or not
-/// (tcp(7): SO_KEEPALIVE, TCP_USER_TIMEOUT).
+/// Listens on a TCP address, which need not be on an interface yet (ip(7): IP_FREEBIND; the same for IPv6): a host's
+/// own addresses may come after its programs.
+///
+/// # Errors
+/// What socket(2), bind(2) and listen(2) say; the address is in use, for one.
+pub fn listen(address: SocketAddr) -> nix::Result<TcpListener> {
+    let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    let socket = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    setsockopt(&socket, sockopt::ReuseAddr, &true)?;
+    // One flag of the socket stands for both families; the kernel takes it at the level of IPv4 from both.
+    setsockopt(&socket, sockopt::IpFreebind, &true)?;
+    bind(socket.as_raw_fd(), &SockaddrStorage::from(address))?;
+    nix::sys::socket::listen(&socket, Backlog::new(BACKLOG)?)?;
+    Ok(TcpListener::from(socket))
+}
+
+/// Makes an idle connection end about `dead` (whole seconds, at least one a probe) after its peer is gone (tcp(7): SO_KEEPALIVE).
 ///
 /// # Errors
 /// What setsockopt(2) says; not a TCP socket, for one.
-pub fn end_when_dead(socket: &impl AsFd, dead: Duration) -> nix::Result<()> {
-    let millis = u32::try_from(dead.as_millis()).unwrap_or(u32::MAX);
-    let between = (millis / 1000 / PROBES).max(1);
+pub fn probe_when_idle(socket: &impl AsFd, dead: Duration) -> nix::Result<()> {
+    let between = u32::try_from(dead.as_secs() / u64::from(PROBES)).unwrap_or(u32::MAX).max(1);
     setsockopt(socket, sockopt::KeepAlive, &true)?;
     setsockopt(socket, sockopt::TcpKeepIdle, &between)?;
     setsockopt(socket, sockopt::TcpKeepInterval, &between)?;
-    setsockopt(socket, sockopt::TcpKeepCount, &PROBES)?;
-    setsockopt(socket, sockopt::TcpUserTimeout, &millis)
+    setsockopt(socket, sockopt::TcpKeepCount, &PROBES)
+}
+
+/// As [`probe_when_idle`], and ends the connection also when data was not taken for that long (tcp(7): TCP_USER_TIMEOUT):
+/// by a peer that is gone, and just as well by one that is there but does not read.
+///
+/// # Errors
+/// As [`probe_when_idle`].
+pub fn end_when_dead(socket: &impl AsFd, dead: Duration) -> nix::Result<()> {
+    probe_when_idle(socket, dead)?;
+    setsockopt(socket, sockopt::TcpUserTimeout, &u32::try_from(dead.as_millis()).unwrap_or(u32::MAX))
 }
 
 #[cfg(test)]
@@ -72,8 +98,19 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         end_when_dead(&stream, Duration::from_secs(3)).unwrap();
-        assert_eq!(nix::sys::socket::getsockopt(&stream, sockopt::TcpUserTimeout).unwrap(), 3000);
+        assert_eq!(getsockopt(&stream, sockopt::TcpUserTimeout).unwrap(), 3000);
         assert!(end_when_dead(&std::fs::File::open("/dev/null").unwrap(), Duration::from_secs(3)).is_err());
+    }
+
+    #[test]
+    fn an_address_may_come_later() {
+        // TEST-NET-1 and the documentation prefix: on no machine's interfaces.
+        for address in ["192.0.2.1:0", "[2001:db8::1]:0", "127.0.0.1:0"] {
+            let address: SocketAddr = address.parse().unwrap();
+            assert_eq!(listen(address).unwrap().local_addr().unwrap().ip(), address.ip());
+        }
+        let taken = listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        assert_eq!(listen(taken.local_addr().unwrap()).unwrap_err(), nix::Error::EADDRINUSE);
     }
 
     /// Child half of the next test: alone in its process, started with a listener at descriptor 3.

@@ -1,6 +1,6 @@
 //! Dialogues: a script of what happens, then the whole log of what the detector said about it.
 //!
-//! Each file of `tests/scenarios` is a script, a line of dashes, and the expected log. With `BLESS=1` in the
+//! Each file of `tests/scenarios` is a script, a line of dashes, and the expected log. With `UPDATE_GOLDEN=1` in the
 //! environment the logs are written anew, to be read in the diff.
 //!
 //! A script line is `MILLISECOND VERB ARGUMENTS`:
@@ -184,7 +184,7 @@ fn check(file: &Path) -> Result<(), String> {
     let text = std::fs::read_to_string(file).unwrap();
     let (script, expected) = text.split_once(LINE).unwrap_or((&text, ""));
     let log = play(script);
-    if std::env::var_os("BLESS").is_some() {
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
         std::fs::write(file, format!("{}{LINE}{log}", script.trim_end())).unwrap();
         return Ok(());
     }
@@ -198,5 +198,5 @@ fn every_scenario_has_the_log_it_had() {
     files.sort();
     assert!(!files.is_empty(), "no scenarios found");
     let failures: Vec<String> = files.iter().filter_map(|file| check(file).err()).collect();
-    assert!(failures.is_empty(), "{}\nBLESS=1 rewrites them", failures.join("\n"));
+    assert!(failures.is_empty(), "{}\nUPDATE_GOLDEN=1 rewrites them", failures.join("\n"));
 }

@@ -81,6 +81,23 @@ pub fn schema(kind: &str) -> Option<Value> {
     }
 }
 
+/// The JSON Schema (draft 2020-12) of a document of any kind.
+#[must_use]
+pub fn schema_of_all() -> Value {
+    let mut definitions = serde_json::Map::new();
+    let mut kinds = Vec::new();
+    for kind in KINDS {
+        let mut document = schema(kind).expect("every kind has a schema");
+        take(&mut document, "$schema");
+        // A type that several kinds use is the same type in each.
+        if let Some(Value::Object(more)) = take(&mut document, "$defs") {
+            definitions.extend(more);
+        }
+        kinds.push(document);
+    }
+    json!({"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Manifest", "oneOf": kinds, "$defs": definitions})
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Lies {
     ByItself,

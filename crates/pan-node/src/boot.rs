@@ -22,7 +22,7 @@ pub fn boot_id(run_dir: &Path) -> Result<BootId, Error> {
         return Ok(boot);
     }
     let fresh = path.with_extension(format!("new-{}", std::process::id()));
-    let drawn = format!("{:016x}\n", getrandom::u64().map_err(|source| Error::Random { source })?);
+    let drawn = format!("{:016x}\n", random().map_err(|source| Error::Random { source })?);
     let mut file = OpenOptions::new()
         .write(true)
         .create(true)
@@ -39,6 +39,11 @@ pub fn boot_id(run_dir: &Path) -> Result<BootId, Error> {
         _ => {}
     }
     read(&path)?.ok_or(Error::BootFile { path })
+}
+
+/// A number that nobody could have guessed.
+pub(crate) fn random() -> io::Result<u64> {
+    getrandom::u64().map_err(|error| io::Error::other(error.to_string()))
 }
 
 fn read(path: &Path) -> Result<Option<BootId>, Error> {

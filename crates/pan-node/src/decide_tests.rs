@@ -97,7 +97,7 @@ fn a_failed_server_stays_so_until_a_newer_order() {
 
 #[test]
 fn health_forgives() {
-    let healthy_for = |seconds| Some(Tick(NOW.0 - seconds * 1_000_000_000));
+    let healthy_for = |seconds: u64| Some(Tick(NOW.0 - seconds * 1_000_000_000));
     assert_eq!(ends_after(2, healthy_for(59), NOW), 3);
     assert_eq!(ends_after(2, healthy_for(60), NOW), 1);
     assert_eq!(ends_after(2, None, NOW), 3);

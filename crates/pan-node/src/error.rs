@@ -36,7 +36,7 @@ pub enum Error {
     #[error("draw a random number")]
     Random {
         /// What the kernel said.
-        source: getrandom::Error,
+        source: io::Error,
     },
     /// Certificates cannot be used.
     #[error("certificates of this host")]
@@ -44,6 +44,21 @@ pub enum Error {
     /// The kernel refuses what every server needs.
     #[error("prepare the host's network")]
     Network(#[from] crate::network::NetworkError),
+    /// The link to the controllers cannot be set up.
+    #[error(transparent)]
+    Link(#[from] pan_api::hostlink::LinkError),
+    /// The end of servers cannot be waited for.
+    #[error("start the thread that waits for the end of servers")]
+    Watch {
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The program's own file is not known.
+    #[error("find the program that becomes a shim")]
+    Program {
+        /// What the system said.
+        source: io::Error,
+    },
     /// What an earlier agent left cannot be read.
     #[error("take over what runs")]
     Adopt {

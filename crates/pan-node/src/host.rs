@@ -10,6 +10,7 @@ use tokio::sync::Semaphore;
 use crate::apply::hidden::Hidden;
 use crate::network::Network;
 use crate::paths::Paths;
+use crate::server::deaths::Deaths;
 
 /// Starts that may be under way at the same time: more only makes each slower on few processors.
 const STARTS_MAX: usize = 4;
@@ -25,10 +26,11 @@ pub(crate) struct Host {
     pub network: Network,
     pub starts: Semaphore,
     pub hidden: Hidden,
+    pub deaths: Deaths,
 }
 
 impl Host {
-    pub(crate) fn new(config: &HostConfig, exe: PathBuf, rtnl: Rtnl, network: Network) -> Self {
+    pub(crate) fn new(config: &HostConfig, exe: PathBuf, rtnl: Rtnl, network: Network, deaths: Deaths) -> Self {
         let paths = Paths::of(config);
         Self {
             runtime: Runtime { root: paths.runtime(), ..Runtime::default() },
@@ -38,6 +40,7 @@ impl Host {
             network,
             starts: Semaphore::new(STARTS_MAX),
             hidden: Hidden::of(config),
+            deaths,
         }
     }
 }

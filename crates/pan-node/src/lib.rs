@@ -1,1 +1,32 @@
-//! (header to come)
+//! The node role: the agent, which makes the host what the controller wants, and the beat process, which
+//! says that the host is alive even while the agent is not.
+//!
+//! A desired state comes in ([`run`]); routes and forwarding entries follow it in one thread (`network`);
+//! every server has a task (`server`) that asks a pure function what to do (`decide`) and does it
+//! (`apply`), having written down first what it is about to do. So the agent may die at any point: the
+//! next one reads the records and goes on, and no server notices. It must not know other servers, places
+//! or policies: it is told.
+
+mod agent;
+mod api;
+mod apply;
+pub mod beat;
+mod boot;
+mod clock;
+mod decide;
+mod error;
+mod health;
+mod host;
+mod logs;
+pub mod names;
+mod network;
+mod paths;
+mod run;
+mod server;
+#[cfg(test)]
+mod testing;
+
+pub use agent::{Agent, Servers};
+pub use boot::boot_id;
+pub use error::{Error, FileError};
+pub use run::run;

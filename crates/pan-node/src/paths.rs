@@ -38,14 +38,6 @@ impl Paths {
     pub(crate) fn runtime(&self) -> PathBuf {
         self.run.join("runc")
     }
-
-    pub(crate) fn boot(&self) -> PathBuf {
-        boot_file(&self.run)
-    }
-
-    pub(crate) fn alive(&self) -> PathBuf {
-        alive_file(&self.run)
-    }
 }
 
 /// The boot identifier, which the agent and the beat process share.

@@ -2,7 +2,7 @@
 
 use crate::reason::{NotPlaced, Short};
 use crate::snapshot::{NodeState, Spread};
-use crate::world::{ClusterId, NodeId, Task, UnitId, World, add, fits, sub};
+use crate::world::{ClusterId, NodeId, Task, UnitId, World, add, sub};
 use std::collections::BTreeMap;
 
 pub(crate) struct Board<'w> {
@@ -66,6 +66,21 @@ impl<'w> Board<'w> {
         free
     }
 
+    /// Whether a node has room for a need, on top of what is used and of a further load.
+    pub(crate) fn has_room(&self, node: NodeId, need: &[u64], load: Option<&[u64]>) -> bool {
+        let (capacity, used) = (&self.world.nodes[node].capacity, &self.used[node]);
+        need.iter().enumerate().all(|(resource, need)| {
+            let load = load.map_or(0, |load| load[resource]);
+            *need == 0 || need.saturating_add(used[resource]).saturating_add(load) <= capacity[resource]
+        })
+    }
+
+    /// The largest unused share of any resource, in thousandths.
+    pub(crate) fn free_share(&self, node: NodeId) -> u128 {
+        let shares = self.world.nodes[node].capacity.iter().zip(&self.used[node]);
+        shares.map(|(capacity, used)| u128::from(capacity.saturating_sub(*used)) * 1000 / u128::from((*capacity).max(1))).max().unwrap_or(0)
+    }
+
     pub(crate) fn put(&mut self, unit: UnitId, node: NodeId) {
         assert!(self.home[unit].is_none(), "a unit has one home");
         self.home[unit] = Some(node);
@@ -123,9 +138,8 @@ impl<'w> Board<'w> {
         if let Some((cluster, _)) = self.world.required_spread(unit).find(|rule| occupied(*rule)) {
             return Some(Block::Spread(cluster));
         }
-        let free = self.free(node);
         let need = &self.world.units[unit].need;
-        if fits(need, &free) { None } else { self.short(node, need, &free).map(Block::Short) }
+        if self.has_room(node, need, None) { None } else { self.short(node, need, &self.free(node)).map(Block::Short) }
     }
 
     /// The largest relative gap between a need and what is free on a node.

@@ -4,15 +4,19 @@
 //! one entry asks of it, per resource: losses share it, because only one of them happens.
 
 use crate::board::Board;
-use crate::packing::Packing;
+use crate::packing::{PROBES_MAX, Packing};
 use crate::snapshot::{Domain, Protect};
 use crate::world::{Amounts, NodeId, UnitId, World, add, fits, raise};
+use std::cell::Cell;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How many sets of domains are kept in the books. A promise that needs more is not proved, so not given:
 /// with 300 nodes, two at a time; beyond that, protect against the loss of racks.
 const LOSSES_MAX: usize = 50_000;
+
+/// How many probes all searches of one plan may take: about a second. A PAN that is not overfull needs few.
+const PATIENCE: u32 = 4_000_000;
 
 /// The places of the units that a loss takes away; None for those that have none.
 type Places = BTreeMap<UnitId, Option<NodeId>>;
@@ -32,6 +36,8 @@ pub(crate) struct Ledger {
     reserved: Vec<Amounts>,
     /// Per level, the smallest number of simultaneous losses that is too many to prove.
     unproved: BTreeMap<Domain, u32>,
+    /// Probes left for searches; when they are used up, only the first arrangement that comes to mind is tried.
+    patience: Cell<u32>,
 }
 
 /// What a placement does to the books.
@@ -85,7 +91,7 @@ impl Ledger {
             loss.failed.iter().for_each(|domain| of_domain.entry((loss.level, *domain)).or_default().push(id));
         }
         let nodes = world.nodes.len();
-        Self { losses, of_domain, at_node: vec![BTreeSet::new(); nodes], reserved: vec![vec![0; world.resources.len()]; nodes], unproved }
+        Self { losses, of_domain, at_node: vec![BTreeSet::new(); nodes], reserved: vec![vec![0; world.resources.len()]; nodes], unproved, patience: Cell::new(PATIENCE) }
     }
 
     fn fill(&mut self, board: &Board<'_>) {
@@ -186,7 +192,11 @@ impl Ledger {
         rest.sort_by_key(|unit| (Reverse(board.world.units[*unit].size), *unit));
         let Some(stuck) = rest.into_iter().find(|unit| !kept.pick(*unit)) else { return Ok(found(kept.places)) };
         let mut fresh = Packing::new(board, &self.reserved, entry.level, &entry.failed);
-        if fresh.search(units) {
+        fresh.probes = PROBES_MAX.min(self.patience.get());
+        let before = fresh.probes;
+        let all = fresh.search(units);
+        self.patience.set(self.patience.get() - (before - fresh.probes));
+        if all {
             return Ok(found(fresh.places));
         }
         Err(Breach { level: entry.level, failed: entry.failed.clone(), unit: stuck, short: kept.gap(stuck) })

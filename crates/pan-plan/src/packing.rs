@@ -7,9 +7,9 @@ use crate::world::{Amounts, ClusterId, NodeId, UnitId, add, fits, sub};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// How often the search asks "does this unit fit on that node". Enough to be exact for some ten units on
+/// How often one search asks "does this unit fit on that node". Enough to be exact for some ten units on
 /// a handful of nodes; beyond it, failure means "none found".
-const PROBES_MAX: u32 = 100_000;
+pub(crate) const PROBES_MAX: u32 = 100_000;
 
 /// A loss, and the places found so far for what it took away.
 pub(crate) struct Packing<'b, 'w> {
@@ -23,13 +23,14 @@ pub(crate) struct Packing<'b, 'w> {
     /// Servers per domain of a hard spread rule: survivors and those placed here.
     taken: BTreeMap<(ClusterId, usize), u32>,
     counted: BTreeSet<ClusterId>,
-    probes: u32,
+    /// Questions that the search may still ask.
+    pub(crate) probes: u32,
 }
 
 impl<'b, 'w> Packing<'b, 'w> {
     pub(crate) fn new(board: &'b Board<'w>, reserved: &'b [Amounts], level: Domain, failed: &'b [usize]) -> Self {
         let (places, load, taken, counted) = Default::default();
-        Self { board, reserved, level, failed, places, load, taken, counted, probes: 0 }
+        Self { board, reserved, level, failed, places, load, taken, counted, probes: PROBES_MAX }
     }
 
     fn survives(&self, node: NodeId) -> bool {
@@ -71,7 +72,8 @@ impl<'b, 'w> Packing<'b, 'w> {
     /// Whether a surviving node can take a unit on top of what it has.
     fn fits(&self, unit: UnitId, node: NodeId) -> bool {
         let world = self.board.world;
-        self.takes(node) && self.spread_allows(unit, node) && fits(&world.units[unit].need, &self.free(node)) && world.labels_met(unit, node)
+        let load = self.load.get(&node).map(Vec::as_slice);
+        self.takes(node) && self.board.has_room(node, &world.units[unit].need, load) && self.spread_allows(unit, node) && world.labels_met(unit, node)
     }
 
     fn assign(&mut self, unit: UnitId, node: NodeId) {
@@ -107,9 +109,8 @@ impl<'b, 'w> Packing<'b, 'w> {
         self.count(unit);
         let need = &self.board.world.units[unit].need;
         let grows = |node: NodeId| {
-            let mut load = self.load.get(&node).cloned().unwrap_or_else(|| vec![0; need.len()]);
-            add(&mut load, need);
-            !fits(&load, &self.reserved[node])
+            let (load, reserved) = (self.load.get(&node), &self.reserved[node]);
+            need.iter().enumerate().any(|(resource, need)| need + load.map_or(0, |load| load[resource]) > reserved[resource])
         };
         let nodes = (0..self.board.world.nodes.len()).filter(|node| self.fits(unit, *node));
         let best = nodes.min_by_key(|node| (grows(*node), self.preference(*node)));
@@ -123,11 +124,10 @@ impl<'b, 'w> Packing<'b, 'w> {
     /// first, then those that reserve most already, then the emptiest.
     fn preference(&self, node: NodeId) -> impl Ord + use<> {
         let view = &self.board.world.nodes[node];
-        let free = self.board.free(node);
-        (view.node.state != NodeState::Spare, Reverse(share(&self.reserved[node], &view.capacity)), Reverse(share(&free, &view.capacity)), node)
+        (view.node.state != NodeState::Spare, Reverse(share(&self.reserved[node], &view.capacity)), Reverse(self.board.free_share(node)), node)
     }
 
-    /// Places all units or none, trying other arrangements up to [`PROBES_MAX`].
+    /// Places all units or none, trying other arrangements as long as there are probes left.
     pub(crate) fn search(&mut self, units: &[UnitId]) -> bool {
         units.iter().for_each(|unit| self.count(*unit));
         let mut nodes: Vec<NodeId> = (0..self.board.world.nodes.len()).filter(|node| self.takes(*node)).collect();
@@ -154,10 +154,10 @@ impl<'b, 'w> Packing<'b, 'w> {
     fn step(&mut self, order: &[UnitId], nodes: &[NodeId], index: usize, from: usize) -> bool {
         let Some(unit) = order.get(index).copied() else { return true };
         for (at, node) in nodes.iter().enumerate().skip(from) {
-            self.probes += 1;
-            if self.probes > PROBES_MAX {
+            if self.probes == 0 {
                 return false;
             }
+            self.probes -= 1;
             if !self.fits(unit, *node) {
                 continue;
             }

@@ -321,8 +321,9 @@ impl<'w> Desk<'w> {
         for (unit, why) in units {
             let home = self.board.home(*unit).expect("a placed unit has a home");
             let node = world.nodes[home].name;
-            let moved = world.units[*unit].servers.iter().filter(|server| world.servers[**server].bound != Some(node));
-            place.extend(moved.map(|server| Placement {
+            let mut moved: Vec<usize> = world.units[*unit].servers.iter().copied().filter(|server| world.servers[*server].bound != Some(node)).collect();
+            moved.sort_by_key(|server| (world.clusters[world.servers[*server].cluster].depth, *server));
+            place.extend(moved.iter().map(|server| Placement {
                 server: world.server_id(*server),
                 node: node.clone(),
                 from: world.servers[*server].bound.cloned(),

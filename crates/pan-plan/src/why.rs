@@ -5,7 +5,7 @@ use crate::ledger::{Ledger, Tolerance};
 use crate::plan::plan;
 use crate::reason::{show_broken, show_server};
 use crate::score::{Strategy, milli};
-use crate::snapshot::{ServerId, Snapshot};
+use crate::snapshot::{Protect, ServerId, Snapshot};
 use crate::world::{NodeId, Task, UnitId, World};
 
 /// An answer to "why".
@@ -45,7 +45,8 @@ pub fn explain(snapshot: &Snapshot, server: &ServerId) -> Explanation {
     };
     match cluster.protect.filter(|protect| protect.failures > 0) {
         None => reasons.push("its cluster is not protected".to_owned()),
-        Some(protect) => reasons.push(format!("its cluster survives the loss of {} {}s at a time", protect.failures, protect.domain)),
+        Some(Protect { failures: 1, domain }) => reasons.push(format!("its cluster is promised to survive the loss of any {domain}")),
+        Some(Protect { failures, domain }) => reasons.push(format!("its cluster is promised to survive the loss of any {failures} {domain}s at a time")),
     }
     if let Some(host) = plan.reserves.backup.get(server) {
         reasons.push(format!("{host} keeps room for it"));

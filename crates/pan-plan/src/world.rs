@@ -33,6 +33,8 @@ pub(crate) struct ClusterView<'a> {
     pub(crate) key: &'a ClusterKey,
     pub(crate) spec: &'a Cluster,
     pub(crate) need: Amounts,
+    /// The longest chain of clusters that it waits for.
+    pub(crate) depth: usize,
     /// Every unit with a server of this cluster.
     pub(crate) units: Vec<UnitId>,
 }
@@ -84,7 +86,7 @@ impl<'a> World<'a> {
         let mut clusters = Vec::with_capacity(snapshot.clusters.len());
         let mut servers = Vec::new();
         for (id, (key, spec)) in snapshot.clusters.iter().enumerate() {
-            clusters.push(ClusterView { key, spec, need: amounts(&spec.need), units: Vec::new() });
+            clusters.push(ClusterView { key, spec, need: amounts(&spec.need), depth: 0, units: Vec::new() });
             servers.extend(spec.servers.iter().map(|(name, bound)| {
                 let at = bound.as_ref().and_then(|host| index.get(host).copied()).filter(|at| nodes[*at].node.state.runs());
                 ServerView { cluster: id, name, bound: bound.as_ref(), at }
@@ -101,6 +103,7 @@ impl<'a> World<'a> {
     /// Gathers servers into units, groups of `with` included.
     fn gather(&mut self) {
         let order = order::of(self);
+        self.clusters.iter_mut().zip(&order).for_each(|(cluster, rank)| cluster.depth = rank.depth);
         for members in self.groups() {
             let mut kept: BTreeMap<NodeId, Vec<usize>> = BTreeMap::new();
             let mut waiting = Vec::new();
@@ -141,7 +144,7 @@ impl<'a> World<'a> {
         let protect = class.iter().filter_map(|cluster| self.clusters[*cluster].spec.protect).filter(|protect| protect.failures > 0);
         let protect = protect.reduce(|a, b| Protect { failures: a.failures.max(b.failures), domain: a.domain.max(b.domain) });
         let priority = class.iter().map(|cluster| order[*cluster].priority).max().unwrap_or(0);
-        let depth = class.iter().map(|cluster| order[*cluster].depth).min().unwrap_or(0);
+        let depth = class.iter().map(|cluster| self.clusters[*cluster].depth).min().unwrap_or(0);
         let id = self.units.len();
         for cluster in &class {
             self.clusters[*cluster].units.push(id);

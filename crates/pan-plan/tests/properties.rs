@@ -80,7 +80,7 @@ fn protected(world: &Snapshot) -> Vec<ServerId> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1500, max_global_rejects: 20_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn plans_keep_hard_rules_and_are_deterministic(world in world(), lost in 0..5_usize, state in prop_oneof![Just(NodeState::Down), Just(NodeState::Draining)]) {

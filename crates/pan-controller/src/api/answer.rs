@@ -55,14 +55,8 @@ where
     with(StatusCode::OK, media, Body::from_stream(bytes))
 }
 
-/// An error with the status that its code implies.
-pub fn error(error: &ApiError) -> Response {
-    let status = StatusCode::from_u16(error.status()).expect("the statuses of errors are valid");
-    error_as(status, error)
-}
-
-/// An error with a status of HTTP's own.
-pub fn error_as(status: StatusCode, error: &ApiError) -> Response {
+/// An error.
+pub fn error(status: StatusCode, error: &ApiError) -> Response {
     let mut response = with(status, JSON, Body::from(bytes_of(error)));
     if status == StatusCode::UNAUTHORIZED {
         response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::str::FromStr;
 use std::sync::Arc;
-use tokio::sync::{AcquireError, SemaphorePermit};
+use tokio::sync::{AcquireError, OwnedSemaphorePermit};
 
 /// The parts of a request.
 #[derive(Debug, Clone, Default)]
@@ -107,8 +107,8 @@ impl Call<Principal> {
     }
 
     /// Waits for a turn to ask the planner.
-    pub async fn turn(&self) -> Result<SemaphorePermit<'_>, AcquireError> {
-        self.app.questions.acquire().await
+    pub async fn turn(&self) -> Result<OwnedSemaphorePermit, AcquireError> {
+        self.app.questions.clone().acquire_owned().await
     }
 
     /// Checks the table of roles for something that the route alone does not say.

@@ -1,7 +1,7 @@
 //! Routes of clusters.
 
 use super::call::{Call, not_found};
-use super::route::{Answering, Method, Route, ready};
+use super::route::{Answering, CASCADE, Method, Route, ready};
 use crate::auth::{Noun, Verb};
 use crate::core::request::{Kind, Request};
 use crate::handle::Principal;
@@ -17,7 +17,7 @@ pub const ROUTES: &[Route] = &[
     Route::watched::<Vec<Cluster>, Cluster>("/v1/clusters", "The clusters of all partitions.", Noun::Cluster, all),
     Route::watched::<Vec<Cluster>, Cluster>("/v1/partitions/{partition}/clusters", "The clusters of a partition.", Noun::Cluster, list),
     Route::watched::<Cluster, Cluster>(ONE, "A cluster.", Noun::Cluster, one),
-    Route::act(Method::Delete, ONE, "Delete a cluster and its servers.", (Verb::Change, Noun::Cluster), delete),
+    Route::act(Method::Delete, ONE, "Delete a cluster and its servers.", (Verb::Change, Noun::Cluster), delete).with(&[CASCADE]),
     Route::act(Method::Post, SCALE, "Change the number of servers.", (Verb::Change, Noun::Cluster), scale).taking::<Scale>(),
 ];
 
@@ -51,7 +51,7 @@ fn delete(call: Call<Principal>) -> Answering {
     Box::pin(async move {
         let (partition, cluster) = seen(&call)?;
         let name = cluster.to_string();
-        call.request(Request::Delete { kind: Kind::Cluster, partition: Some(partition), name, cascade: false }).await
+        call.request(Request::Delete { kind: Kind::Cluster, partition: Some(partition), name, cascade: call.flag("cascade")? }).await
     })
 }
 

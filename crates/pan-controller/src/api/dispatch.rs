@@ -2,7 +2,7 @@
 
 use super::answer;
 use super::call::{Call, Input};
-use super::route::{Access, Method, Route, table};
+use super::route::{Access, Route, table};
 use super::scope::DomainKey;
 use crate::auth::{self, AdminToken};
 use crate::handle::Handle;
@@ -10,7 +10,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{FromRequestParts, Query, RawPathParams, Request};
 use axum::response::Response;
-use axum::routing::{MethodFilter, MethodRouter};
+use axum::routing::{MethodRouter, any};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use hyper::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
@@ -42,7 +42,7 @@ pub struct App {
     /// How to call the agents of nodes.
     pub agents: Arc<rustls::ClientConfig>,
     /// Questions to the planner that may run at the same time: they take a processor each.
-    pub questions: Semaphore,
+    pub questions: Arc<Semaphore>,
 }
 
 /// Who is at the other end of the connection, if it showed a certificate.
@@ -77,24 +77,20 @@ pub fn router(app: Arc<App>) -> Router {
     router.fallback(move |request: Request| async move { answered(Err(unknown(&app, &request))) })
 }
 
-/// The routes of one path.
+/// The routes of one path. The method is told apart here and not by the router, which would name a path's methods to anybody.
 fn methods(app: &Arc<App>, routes: Vec<Route>) -> MethodRouter {
-    let mut methods = MethodRouter::new();
-    for route in routes.clone() {
-        let app = app.clone();
-        let filter = match route.method {
-            Method::Get => MethodFilter::GET,
-            Method::Post => MethodFilter::POST,
-            Method::Delete => MethodFilter::DELETE,
-        };
-        methods = methods.on(filter, move |request: Request| async move { answered(serve(&app, &route, request).await) });
-    }
-    let app = app.clone();
-    methods.fallback(move |request: Request| async move { wrong_method(&app, &routes, &request) })
+    let (app, routes) = (app.clone(), Arc::new(routes));
+    any(move |request: Request| async move {
+        let wanted = if *request.method() == hyper::Method::HEAD { "GET" } else { request.method().as_str() };
+        match routes.iter().find(|route| route.method.as_str() == wanted) {
+            Some(route) => answered(serve(&app, route, request).await),
+            None => wrong_method(&app, &routes, &request),
+        }
+    })
 }
 
 fn answered(result: Result<Response, Refusal>) -> Response {
-    result.unwrap_or_else(|Refusal(status, error)| answer::error_as(status, &error))
+    result.unwrap_or_else(|Refusal(status, error)| answer::error(status, &error))
 }
 
 async fn serve(app: &Arc<App>, route: &Route, request: Request) -> Result<Response, Refusal> {
@@ -143,7 +139,8 @@ async fn input(route: &Route, parts: &mut Parts, body: Body) -> Result<Input, Re
 }
 
 fn query(route: &Route, parts: &Parts) -> Result<BTreeMap<String, String>, String> {
-    let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri).map_err(|error| format!("the query cannot be read: {error}"))?;
+    let Query(pairs) =
+        Query::<Vec<(String, String)>>::try_from_uri(&parts.uri).map_err(|error| format!("the query cannot be read: {error}"))?;
     let mut query = BTreeMap::new();
     for (name, value) in pairs {
         if !route.query.iter().any(|param| param.name == name) {

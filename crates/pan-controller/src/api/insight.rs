@@ -13,7 +13,8 @@ use pan_model::{Code, HostName};
 use pan_plan::reason::show_server;
 use pan_plan::{Node, Snapshot};
 
-const FAILURES: Param = Param { name: "failures", kind: "integer", summary: "check this many failures instead of each cluster's own promise" };
+const FAILURES: Param =
+    Param { name: "failures", kind: "integer", summary: "check this many failures instead of each cluster's own promise" };
 
 pub const ROUTES: &[Route] = &[
     Route::get::<Certificate>("/v1/certify", "Check every protection promise by losing every node.", Noun::Pan, certify).with(&[FAILURES]),
@@ -26,15 +27,20 @@ pub const ROUTES: &[Route] = &[
         takes: Some(schema::<WhatIfRequest>),
         gives: Gives::Json(schema::<WhatIf>),
     },
-    Route::get::<Why>("/v1/why/{kind}/{name}", "Why a server, cluster, service or node is as it is.", Noun::Pan, reasons).with(&[PARTITION]),
+    Route::get::<Why>("/v1/why/{kind}/{name}", "Why a server, cluster, service or node is as it is.", Noun::Pan, reasons)
+        .with(&[PARTITION]),
 ];
 
-/// Runs a question to the planner where it holds nobody up.
+/// Runs a question to the planner where it holds nobody up. It keeps its turn to its end, even when nobody waits for it any more.
 async fn ask<T: Send + 'static>(call: &Call<Principal>, question: impl FnOnce() -> T + Send + 'static) -> Result<T, ApiError> {
     let stopping = |_| ApiError::new(Code::Internal, "the controller is stopping");
-    let _turn = call.turn().await.map_err(stopping)?;
-    let asked = tokio::task::spawn_blocking(question).await;
-    asked.map_err(|error| ApiError::new(Code::Internal, format!("the planner failed: {error}")))
+    let turn = call.turn().await.map_err(stopping)?;
+    let asked = tokio::task::spawn_blocking(move || {
+        let answer = question();
+        drop(turn);
+        answer
+    });
+    asked.await.map_err(|error| ApiError::new(Code::Internal, format!("the planner failed: {error}")))
 }
 
 fn certify(call: Call<Principal>) -> Answering {
@@ -46,7 +52,8 @@ fn certify(call: Call<Principal>) -> Answering {
             let object = show_server(&case.object);
             Counterexample { hosts: case.hosts, object, short: case.short }
         });
-        let wire = Certificate { ok: proof.ok, failures: Some(proof.failures), checked: proof.checked, counterexample, unproved: proof.unproved };
+        let wire =
+            Certificate { ok: proof.ok, failures: Some(proof.failures), checked: proof.checked, counterexample, unproved: proof.unproved };
         Ok(answer::json(&wire))
     })
 }

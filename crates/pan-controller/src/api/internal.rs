@@ -18,7 +18,12 @@ const LINES: &str = "What the host should be: at once, then each newer state as 
 pub const ROUTES: &[Route] = &[
     route(Method::Post, "/internal/v1/hello", "A host presents itself.", hello),
     route(Method::Post, "/internal/v1/report", "A role process tells what it sees.", report),
-    Route { query: &[HOST], takes: None, gives: Gives::Lines(schema::<Value>), ..route(Method::Get, "/internal/v1/desired", LINES, desired) },
+    Route {
+        query: &[HOST],
+        takes: None,
+        gives: Gives::Lines(schema::<Value>),
+        ..route(Method::Get, "/internal/v1/desired", LINES, desired)
+    },
 ];
 
 const fn route(method: Method, path: &'static str, summary: &'static str, run: fn(Call<PeerIdentity>) -> Answering) -> Route {

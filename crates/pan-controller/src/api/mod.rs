@@ -23,11 +23,11 @@ mod server;
 mod service;
 mod spec;
 #[cfg(test)]
-mod testing;
+mod tests;
 mod timeline;
 mod watch;
 mod why;
 
 pub(crate) use dispatch::{App, Peer, router};
-pub(crate) use scope::DomainKey;
 pub use openapi::openapi;
+pub(crate) use scope::DomainKey;

@@ -1,19 +1,18 @@
 //! Routes of partitions.
 
 use super::call::Call;
-use super::route::{Answering, Method, Param, Route, ready};
+use super::route::{Answering, CASCADE, Method, Route, ready};
 use crate::auth::{Noun, Verb};
 use crate::core::request::{Kind, Request};
 use crate::handle::Principal;
 use pan_api::partition::Partition;
 use pan_model::PartitionName;
 
-const CASCADE: Param = Param { name: "cascade", kind: "boolean", summary: "delete its clusters and services as well" };
-
 pub const ROUTES: &[Route] = &[
     Route::watched::<Vec<Partition>, Partition>("/v1/partitions", "All partitions.", Noun::Partition, list),
     Route::watched::<Partition, Partition>("/v1/partitions/{partition}", "A partition.", Noun::Partition, one),
-    Route::act(Method::Delete, "/v1/partitions/{partition}", "Delete a partition.", (Verb::Change, Noun::Partition), delete).with(&[CASCADE]),
+    Route::act(Method::Delete, "/v1/partitions/{partition}", "Delete a partition.", (Verb::Change, Noun::Partition), delete)
+        .with(&[CASCADE]),
 ];
 
 fn list(call: Call<Principal>) -> Answering {

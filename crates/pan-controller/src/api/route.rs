@@ -85,10 +85,15 @@ pub struct Param {
 }
 
 /// Stream changes.
-pub const WATCH: Param =
-    Param { name: "watch", kind: "boolean", summary: "stream changes as lines, beginning with what is there; a blank line is a keep-alive" };
+pub const WATCH: Param = Param {
+    name: "watch",
+    kind: "boolean",
+    summary: "stream changes as lines, beginning with what is there; a blank line is a keep-alive",
+};
 /// Choose a partition.
 pub const PARTITION: Param = Param { name: "partition", kind: "string", summary: "the partition meant" };
+/// Delete more.
+pub const CASCADE: Param = Param { name: "cascade", kind: "boolean", summary: "delete what depends on it as well" };
 /// Keep reading.
 pub const FOLLOW: Param = Param { name: "follow", kind: "boolean", summary: "keep streaming what is added" };
 
@@ -148,11 +153,6 @@ impl Route {
     /// The same with these query parameters.
     pub const fn with(self, query: &'static [Param]) -> Self {
         Self { query, ..self }
-    }
-
-    /// The same with another answer.
-    pub const fn giving(self, gives: Gives) -> Self {
-        Self { gives, ..self }
     }
 }
 

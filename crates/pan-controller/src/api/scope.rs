@@ -64,11 +64,6 @@ impl Scope {
         self.only.as_ref().is_none_or(|only| only == partition)
     }
 
-    /// The number of the state.
-    pub fn revision(&self) -> u64 {
-        self.view.revision
-    }
-
     /// A partition.
     pub fn partition(&self, name: &PartitionName) -> Option<Partition> {
         self.view.partitions.get(name).filter(|_| self.sees(name)).cloned()
@@ -97,7 +92,12 @@ impl Scope {
         seen.map(|(name, partition)| (name.clone(), partition.clone())).collect()
     }
 
-    fn of<'a, K, T>(&'a self, all: &'a BTreeMap<K, T>, within: Option<&'a PartitionName>, of: fn(&K) -> &PartitionName) -> impl Iterator<Item = (&'a K, &'a T)> {
+    fn of<'a, K, T>(
+        &'a self,
+        all: &'a BTreeMap<K, T>,
+        within: Option<&'a PartitionName>,
+        of: fn(&K) -> &PartitionName,
+    ) -> impl Iterator<Item = (&'a K, &'a T)> {
         all.iter().filter(move |(key, _)| self.sees(of(key)) && within.is_none_or(|within| within == of(key)))
     }
 
@@ -201,6 +201,10 @@ impl Scope {
     /// # Errors
     /// `Denied` for principals of a partition.
     pub fn snapshot(&self) -> Result<Arc<pan_plan::Snapshot>, ApiError> {
-        if self.is_whole() { Ok(self.view.snapshot.clone()) } else { Err(ApiError::new(Code::Denied, "only roles of the PAN may ask this")) }
+        if self.is_whole() {
+            Ok(self.view.snapshot.clone())
+        } else {
+            Err(ApiError::new(Code::Denied, "only roles of the PAN may ask this"))
+        }
     }
 }

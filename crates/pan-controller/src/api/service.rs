@@ -1,7 +1,7 @@
 //! Routes of services.
 
 use super::call::{Call, not_found};
-use super::route::{Answering, Method, Route, ready};
+use super::route::{Answering, CASCADE, Method, Route, ready};
 use crate::auth::{Noun, Verb};
 use crate::core::request::{Kind, Request};
 use crate::handle::Principal;
@@ -15,7 +15,7 @@ pub const ROUTES: &[Route] = &[
     Route::watched::<Vec<Service>, Service>("/v1/services", "The services of all partitions.", Noun::Service, all),
     Route::watched::<Vec<Service>, Service>("/v1/partitions/{partition}/services", "The services of a partition.", Noun::Service, list),
     Route::watched::<Service, Service>(ONE, "A service.", Noun::Service, one),
-    Route::act(Method::Delete, ONE, "Delete a service.", (Verb::Change, Noun::Service), delete),
+    Route::act(Method::Delete, ONE, "Delete a service.", (Verb::Change, Noun::Service), delete).with(&[CASCADE]),
 ];
 
 fn all(call: Call<Principal>) -> Answering {
@@ -44,6 +44,6 @@ fn delete(call: Call<Principal>) -> Answering {
         call.scope().service(&key).ok_or_else(|| not_found(show(&key)))?;
         let (partition, service) = key;
         let name = service.to_string();
-        call.request(Request::Delete { kind: Kind::Service, partition: Some(partition), name, cascade: false }).await
+        call.request(Request::Delete { kind: Kind::Service, partition: Some(partition), name, cascade: call.flag("cascade")? }).await
     })
 }

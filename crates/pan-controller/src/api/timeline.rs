@@ -12,8 +12,7 @@ use std::sync::Arc;
 
 const SUMMARY: &str = "What happened to a server (PARTITION/SERVER, or SERVER with ?partition=) or a host, newest first.";
 
-pub const ROUTES: &[Route] =
-    &[Route::get::<Vec<Timeline>>("/v1/timelines/{object}", SUMMARY, Noun::Event, one).with(&[PARTITION])];
+pub const ROUTES: &[Route] = &[Route::get::<Vec<Timeline>>("/v1/timelines/{object}", SUMMARY, Noun::Event, one).with(&[PARTITION])];
 
 fn one(call: Call<Principal>) -> Answering {
     ready(find(&call).map(|timelines| answer::json(timelines.as_ref())))

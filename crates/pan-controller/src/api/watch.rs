@@ -123,10 +123,6 @@ mod tests {
         check(&[(1, 1)], &[(1, 1)], "");
         check(&[], &[(1, 5)], "{\"type\":\"added\",\"object\":5}\n");
         check(&[(1, 5)], &[(1, 6)], "{\"type\":\"modified\",\"object\":6}\n");
-        check(
-            &[(1, 1), (3, 3)],
-            &[(2, 2), (3, 3)],
-            "{\"type\":\"deleted\",\"object\":1}\n{\"type\":\"added\",\"object\":2}\n",
-        );
+        check(&[(1, 1), (3, 3)], &[(2, 2), (3, 3)], "{\"type\":\"deleted\",\"object\":1}\n{\"type\":\"added\",\"object\":2}\n");
     }
 }

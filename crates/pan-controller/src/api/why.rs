@@ -37,7 +37,8 @@ impl Question {
         let missing = || not_found(format_args!("{kind} {name:?}"));
         let partition = || {
             let given = call.query::<PartitionName>("partition")?;
-            let given = given.ok_or_else(|| ApiError::new(Code::Invalid, format!("a {kind} is in a partition: expected ?partition=NAME")))?;
+            let given =
+                given.ok_or_else(|| ApiError::new(Code::Invalid, format!("a {kind} is in a partition: expected ?partition=NAME")))?;
             call.scope().require_partition(&given).map(|()| given)
         };
         match kind.as_str() {
@@ -153,7 +154,9 @@ const fn word(link: pan_model::host::Link) -> &'static str {
 /// The newest events about an object, newest last.
 fn events(scope: &Scope, place: Option<&PartitionName>, kind: &str, name: &str) -> Vec<String> {
     let here = scope.events(place).filter(|(at, _)| at.as_ref() == place);
-    let about = here.flat_map(|(_, events)| events).filter(|event| event.object == name && (event.kind == kind || kind == "node" && event.kind == "host"));
+    let about = here
+        .flat_map(|(_, events)| events)
+        .filter(|event| event.object == name && (event.kind == kind || kind == "node" && event.kind == "host"));
     let mut all: Vec<String> = about.map(|event| format!("{} {}: {}", event.time, event.reason, event.message)).collect();
     all.split_off(all.len().saturating_sub(EVENTS_MAX))
 }

@@ -186,7 +186,8 @@ impl CgroupTree {
         }
     }
 
-    /// The pids in it and beneath, in any hierarchy, in order.
+    /// The pids in it and beneath, in any hierarchy, in order. Zombies are left out: a group lists a dead
+    /// process until its parent reaps it, and that may be a busy init of the machine.
     pub fn procs(&self) -> Vec<i32> {
         let mut found = BTreeSet::new();
         for dir in self.dirs() {
@@ -194,7 +195,7 @@ impl CgroupTree {
                 found.extend(pids(&dir));
             }
         }
-        found.into_iter().collect()
+        found.into_iter().filter(|pid| is_running(*pid)).collect()
     }
 
     /// Removes it and everything beneath from every hierarchy. Groups whose last process is just

@@ -13,7 +13,7 @@ use pan_linux::netns::Netns;
 use pan_linux::process::command_line;
 use pan_model::ServerKey;
 
-use super::release::forget;
+pub(crate) use super::release::forget;
 use super::{ApplyError, container};
 use crate::error::{FileError, chain};
 use crate::host::Host;

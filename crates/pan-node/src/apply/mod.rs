@@ -41,7 +41,7 @@ pub enum ApplyError {
     File(#[from] FileError),
     /// The kernel gives no random numbers.
     #[error("draw an instance number")]
-    Random(#[source] getrandom::Error),
+    Random(#[source] std::io::Error),
     /// An address that is in none of the partition's networks.
     #[error("address {address} lies in none of the partition's networks")]
     Address {
@@ -65,4 +65,7 @@ pub enum ApplyError {
     /// The container's first process ended before it could be looked at.
     #[error("it ended at once: {0}")]
     EndedAtOnce(String),
+    /// The thread that did it was lost.
+    #[error("a step was lost: {0}")]
+    Lost(String),
 }

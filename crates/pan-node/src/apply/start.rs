@@ -21,7 +21,7 @@ pub(crate) struct Plan {
 
 /// A number for PAN_INSTANCE that no other start has had.
 pub(crate) fn instance() -> Result<String, ApplyError> {
-    Ok(format!("{:016x}", getrandom::u64().map_err(ApplyError::Random)?))
+    Ok(format!("{:016x}", crate::boot::random().map_err(ApplyError::Random)?))
 }
 
 /// Makes cable, root file system and container, and lets the server be reached. On failure the container

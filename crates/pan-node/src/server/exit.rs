@@ -1,13 +1,13 @@
 //! Waiting for the end of a container's first process, and saying how it ended.
 
-use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::path::Path;
 use std::time::Duration;
 
 use pan_linux::oci::ExitRecord;
 use pan_linux::process::{PidFd, start_time};
-use tokio::io::unix::AsyncFd;
+use tokio::sync::watch;
 
+use super::deaths::Deaths;
 use super::record::Container;
 
 /// The shim writes the record right after the end; one that was killed writes none.
@@ -19,38 +19,27 @@ const RECORD_POLL: Duration = Duration::from_millis(2);
 pub(crate) enum Watch {
     /// It is dead.
     Dead,
-    /// It was alive; readable once it is dead.
-    Alive(AsyncFd<Handle>),
-}
-
-/// [`PidFd`] in the form the runtime's poller wants.
-#[derive(Debug)]
-pub(crate) struct Handle(PidFd);
-
-impl AsRawFd for Handle {
-    fn as_raw_fd(&self) -> RawFd {
-        self.0.as_fd().as_raw_fd()
-    }
+    /// It was alive; becomes true once it is dead.
+    Alive(watch::Receiver<bool>),
 }
 
 impl Watch {
-    /// Opens a handle. Must be called within the asynchronous runtime.
-    pub(crate) fn open(container: &Container) -> std::io::Result<Self> {
-        let Ok(handle) = PidFd::open(container.pid) else { return Ok(Self::Dead) };
+    /// Begins to watch a container.
+    pub(crate) fn open(deaths: &Deaths, container: &Container) -> Self {
+        let Ok(handle) = PidFd::open(container.pid) else { return Self::Dead };
         // Looked at after opening: if it is the same process now, the handle is on it.
-        if start_time(container.pid) != Some(container.start) {
-            return Ok(Self::Dead);
+        match start_time(container.pid) {
+            Some(start) if start == container.start => Self::Alive(deaths.watch(handle)),
+            Some(_) | None => Self::Dead,
         }
-        Ok(Self::Alive(AsyncFd::with_interest(Handle(handle), tokio::io::Interest::READABLE)?))
     }
 
     /// Completes when the process is dead. May be called again and again.
     pub(crate) async fn dead(&self) {
-        if let Self::Alive(handle) = self
-            && let Err(error) = handle.readable().await
+        if let Self::Alive(seen) = self
+            && seen.clone().wait_for(|dead| *dead).await.is_err()
         {
-            // Only when the runtime shuts down, and then nobody must take the server for dead.
-            tracing::debug!(%error, "no longer watching a server");
+            // Nobody watches any more, which must not be taken for a death.
             std::future::pending::<()>().await;
         }
     }

@@ -32,6 +32,8 @@ pub(crate) struct Running {
     pub container: Container,
     pub watch: Watch,
     pub health: Health,
+    /// When the next check is due.
+    pub check_at: Tick,
     /// What the last failed check said, while it matters.
     pub complaint: Option<String>,
 }

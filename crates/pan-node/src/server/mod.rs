@@ -1,6 +1,7 @@
 //! One server on this node: what is here of it ([`life`]), its record on disk ([`record`]), the task that
 //! looks after it ([`task`]), and programs run inside it ([`exec`]).
 
+pub(crate) mod deaths;
 pub(crate) mod exec;
 pub(crate) mod exit;
 pub(crate) mod life;

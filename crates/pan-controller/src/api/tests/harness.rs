@@ -1,0 +1,276 @@
+//! A front on a port of its own, a loop that answers everything, and clients for both.
+
+use crate::auth::Verb;
+use crate::core::request::{Reply, Request};
+use crate::handle::{Handle, Message, View};
+use crate::server::{Limits, serve_within};
+use arc_swap::ArcSwap;
+use pan_api::client::Client;
+use pan_api::desired::Desired;
+use pan_api::hostclient::{HostClient, HostOptions};
+use pan_api::pki::{Authority, Issued};
+use pan_api::tls::{TlsMaterial, client_config};
+use pan_model::HostName;
+use pan_model::host::Role;
+use pan_model::host_config::HostConfig;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, watch};
+
+/// The administrator's token.
+pub const TOKEN: &str = "pan_test_5eed";
+/// Long enough for anything on a busy machine.
+pub const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Waits for something that must happen soon.
+pub async fn soon<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(DEADLINE, what).await.expect("it should have happened by now")
+}
+
+/// A name.
+pub fn host(name: &str) -> HostName {
+    HostName::new(name).unwrap()
+}
+
+/// A front under test.
+pub struct Front {
+    pub address: SocketAddr,
+    pub authority: Authority,
+    /// What the loop was asked.
+    pub asked: Arc<Mutex<Vec<Request>>>,
+    pub changes: watch::Sender<u64>,
+    pub desires: crate::handle::Desires,
+    view: Arc<ArcSwap<View>>,
+    serving: tokio::task::JoinHandle<()>,
+    _files: TempDir,
+}
+
+impl Drop for Front {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}
+
+fn config(files: &TempDir, authority: &Authority) -> HostConfig {
+    let issued = authority.issue_host(&host("c1"), &[Role::Controller], &[]).unwrap();
+    let write = |name: &str, text: &str| {
+        let path = files.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let digest: String = Sha256::digest(TOKEN).iter().map(|byte| format!("{byte:02x}")).collect();
+    serde_json::from_value(json!({
+        "version": 1, "name": "c1", "roles": ["controller"], "address": "127.0.0.1",
+        "fabrics": {"a": {"interface": "a", "address": "127.0.0.1/8"}, "b": {"interface": "b", "address": "127.0.0.1/8"}},
+        "controllers": [],
+        "tls": {"ca": write("ca", authority.cert_pem()), "cert": write("cert", &issued.cert_pem), "key": write("key", &issued.key_pem)},
+        "beatKey": "/none", "profile": "lan", "stateDir": "/none", "runDir": "/none",
+        "controller": {"adminTokenSha256": digest, "panKey": write("pan", "00"), "outside": [], "pools": []},
+    }))
+    .unwrap()
+}
+
+async fn answer_everything(mut inbox: mpsc::Receiver<Message>, asked: Arc<Mutex<Vec<Request>>>) {
+    while let Some(message) = inbox.recv().await {
+        match message {
+            Message::Request(_, request, answer) => {
+                let reply = if matches!(request, Request::Apply { .. }) { Reply::Applied(Vec::new()) } else { Reply::Done };
+                asked.lock().unwrap().push(request);
+                let _ = answer.send(Ok(reply));
+            }
+            Message::Hello(_, answer) | Message::Report(_, answer) => {
+                let _ = answer.send(Ok(()));
+            }
+            Message::Liveness(_) => {}
+        }
+    }
+}
+
+impl Front {
+    pub fn start(view: View) -> Self {
+        Self::start_within(Limits { handshake: DEADLINE, head: DEADLINE }, view)
+    }
+
+    pub fn start_within(limits: Limits, view: View) -> Self {
+        let (authority, files) = (Authority::create().unwrap(), TempDir::new().unwrap());
+        let config = config(&files, &authority);
+        let (send, inbox) = mpsc::channel(16);
+        let (changes, seen) = watch::channel(0);
+        let (asked, desires): (Arc<Mutex<Vec<Request>>>, crate::handle::Desires) = Default::default();
+        let view = Arc::new(ArcSwap::from_pointee(view));
+        let handle = Handle { view: view.clone(), changes: seen, inbox: send, desires: desires.clone(), metrics: Arc::default() };
+        tokio::spawn(answer_everything(inbox, asked.clone()));
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let serving = tokio::spawn(async move { serve_within(limits, handle, &config, vec![listener]).await.unwrap() });
+        Self { address, authority, asked, changes, desires, view, serving, _files: files }
+    }
+
+    /// Shows the world something new.
+    pub fn show(&self, view: View) {
+        self.view.store(Arc::new(view));
+        self.changes.send_modify(|number| *number += 1);
+    }
+
+    pub fn desire(&self, desired: Desired) {
+        let mut desires = self.desires.lock().unwrap();
+        match desires.get(&desired.host) {
+            Some(sender) => drop(sender.send_replace(Arc::new(desired))),
+            None => drop(desires.insert(desired.host.clone(), watch::channel(Arc::new(desired)).0)),
+        }
+    }
+
+    /// The administrator.
+    pub fn client(&self) -> Client {
+        Client::new(&format!("https://{}", self.address), Some(TOKEN), self.authority.cert_pem()).unwrap()
+    }
+
+    pub fn issue(&self, name: &str, roles: &[Role]) -> Issued {
+        self.authority.issue_host(&host(name), roles, &[]).unwrap()
+    }
+
+    /// A host.
+    pub fn host_client(&self, name: &str, roles: &[Role]) -> HostClient {
+        let Issued { cert_pem, key_pem } = self.issue(name, roles);
+        let tls = TlsMaterial { ca_pem: self.authority.cert_pem().to_owned(), cert_pem, key_pem };
+        HostClient::new(tls.client_config().unwrap(), self.address, None, HostOptions::default())
+    }
+
+    /// A request word for word, and the whole answer.
+    pub async fn raw(&self, request: &[u8]) -> Answer {
+        let connector = tokio_rustls::TlsConnector::from(client_config(self.authority.cert_pem(), None).unwrap());
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        let name = rustls::pki_types::ServerName::try_from("localhost").unwrap();
+        let mut stream = connector.connect(name, stream).await.unwrap();
+        stream.write_all(request).await.unwrap();
+        let mut bytes = Vec::new();
+        // The server may close without TLS's own goodbye; the answer is there all the same.
+        let _ = soon(stream.read_to_end(&mut bytes)).await;
+        Answer::read(&bytes)
+    }
+
+    /// A request with the administrator's token.
+    pub async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+        let mut all = vec![("Authorization", format!("Bearer {TOKEN}"))];
+        all.extend(headers.iter().map(|(name, value)| (*name, (*value).to_owned())));
+        self.raw(&request(method, path, &all, body)).await
+    }
+
+    /// A request with JSON.
+    pub async fn post(&self, path: &str, body: &Value) -> Answer {
+        self.send("POST", path, &[("Content-Type", "application/json")], body.to_string().as_bytes()).await
+    }
+
+    /// A request without any credentials.
+    pub async fn anonymous(&self, method: &str, path: &str) -> Answer {
+        self.raw(&request(method, path, &[], b"")).await
+    }
+}
+
+/// The bytes of a request.
+pub fn request(method: &str, path: &str, headers: &[(&str, String)], body: &[u8]) -> Vec<u8> {
+    let mut text = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n", body.len());
+    headers.iter().for_each(|(name, value)| text += &format!("{name}: {value}\r\n"));
+    text += "\r\n";
+    [text.as_bytes(), body].concat()
+}
+
+/// An answer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer {
+    pub status: u16,
+    /// Names in lower case.
+    pub headers: BTreeMap<String, String>,
+    pub body: String,
+}
+
+impl Answer {
+    fn read(bytes: &[u8]) -> Self {
+        let text = String::from_utf8_lossy(bytes);
+        let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
+        let mut lines = head.lines();
+        let status = lines.next().and_then(|line| line.split(' ').nth(1)?.parse().ok()).unwrap_or(0);
+        let headers = lines.filter_map(|line| line.split_once(": ")).map(|(name, value)| (name.to_lowercase(), value.to_owned()));
+        Self { status, headers: headers.filter(|(name, _)| name != "date").collect(), body: body.to_owned() }
+    }
+
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("not JSON: {self:?}"))
+    }
+
+    /// Checks that it is a refusal in the one shape of errors.
+    #[track_caller]
+    pub fn refuses(&self, status: u16, code: &str, says: &str) {
+        assert_eq!(self.status, status, "{self:?}");
+        assert_eq!(self.headers["content-type"], "application/json", "{self:?}");
+        let error = self.json();
+        assert_eq!(error["code"], code, "{self:?}");
+        assert!(error["message"].as_str().unwrap().contains(says), "{self:?}");
+    }
+}
+
+/// All verbs.
+pub const VERBS: [Verb; 4] = [Verb::Read, Verb::Change, Verb::Operate, Verb::Enter];
+
+/// A world of two partitions, one server in each, and two nodes.
+pub fn world() -> View {
+    let mut view = View { revision: 1, ..View::default() };
+    for (partition, node) in [("acme", "n1"), ("rival", "n2")] {
+        add_partition(&mut view, partition, node);
+    }
+    for (name, address) in [("n1", "127.0.0.1"), ("n2", "127.0.0.2")] {
+        let amount = |n: u64| json!({"total": n, "free": n, "reserved": 0});
+        let fabrics = json!({"a": "up", "b": "up"});
+        let node = json!({"name": name, "state": "alive", "fabrics": fabrics, "cpu": amount(4), "memory": amount(1 << 30), "servers": 1, "labels": {}});
+        view.nodes.insert(host(name), read(node));
+        let host_json = json!({"name": name, "roles": ["node"], "state": "alive", "fabrics": fabrics, "version": "0", "address": address, "agent": true});
+        view.hosts.insert(host(name), read(host_json));
+        view.node_addresses.insert(host(name), address.parse().unwrap());
+    }
+    view.events.insert(None, vec![Arc::new(event(1, None, "node", "n1", "NodeJoined"))]);
+    view
+}
+
+fn read<T: serde::de::DeserializeOwned>(value: Value) -> T {
+    serde_json::from_value(value).unwrap()
+}
+
+fn add_partition(view: &mut View, partition: &str, node: &str) {
+    let spec = json!({"network": "10.0.0.0/24"});
+    let object = json!({"name": partition, "networks": ["10.0.0.0/24"], "capacity": {}, "used": {}, "state": "ready", "spec": spec});
+    view.partitions.insert(partition.parse().unwrap(), read(object));
+    let spec = json!({"servers": 1, "image": "host", "command": ["sleep", "1"]});
+    let object =
+        json!({"partition": partition, "name": "web", "desired": 1, "running": 1, "protected": false, "state": "ready", "spec": spec});
+    view.clusters.insert((partition.parse().unwrap(), "web".parse().unwrap()), read(object));
+    let key = json!({"partition": partition, "name": "web-1"});
+    view.servers.insert(read(key), read(server(partition, node, "running")));
+    let spec = json!({"port": 80, "cluster": "web"});
+    let backend = json!({"server": "web-1", "state": "up", "weight": 1, "connections": 0});
+    let object = json!({"partition": partition, "name": "www", "address": "198.18.0.10", "addresses": ["198.18.0.10"], "port": 80,
+        "director": "d1", "backends": [backend], "state": "ready", "spec": spec});
+    view.services.insert((partition.parse().unwrap(), "www".parse().unwrap()), read(object));
+    let name = Some(partition.parse().unwrap());
+    view.events.insert(name, vec![Arc::new(event(1, Some(partition), "server", "web-1", "ServerRunning"))]);
+}
+
+/// A server as JSON.
+pub fn server(partition: &str, node: &str, state: &str) -> Value {
+    json!({"partition": partition, "cluster": "web", "name": "web-1", "address": "10.0.0.10", "addresses": ["10.0.0.10"],
+        "mac": "02:70:0a:00:00:0a", "node": node, "epoch": 1, "state": state, "restarts": 0, "since": "2026-01-01T00:00:00Z", "protected": false})
+}
+
+/// An event.
+pub fn event(number: u64, partition: Option<&str>, kind: &str, object: &str, reason: &str) -> pan_api::event::Event {
+    read(
+        json!({"number": number, "time": format!("2026-01-01T00:00:{number:02}.000000Z"), "partition": partition, "kind": kind, "object": object,
+        "reason": reason, "message": "it happened", "severity": "info"}),
+    )
+}

@@ -1,0 +1,10 @@
+//! Tests of the whole front over real TLS connections, with a loop that answers everything.
+
+mod access;
+mod harness;
+mod hosts;
+mod inside;
+mod objects;
+mod requests;
+mod scope;
+mod watching;

@@ -1,0 +1,151 @@
+//! Objects, actions on them, and explanations.
+
+use super::harness::{Front, host, world};
+use crate::core::request::{Kind, Request};
+use crate::handle::View;
+use pan_model::{ByteSize, Cpu, Resources};
+use pan_plan::{Cluster, Node, NodeState, Protect, Snapshot, Spread};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+#[tokio::test]
+async fn lists_and_objects() {
+    let front = Front::start(world());
+    for (path, count) in [
+        ("/v1/partitions", 2),
+        ("/v1/clusters", 2),
+        ("/v1/servers", 2),
+        ("/v1/services", 2),
+        ("/v1/nodes", 2),
+        ("/v1/hosts", 2),
+        ("/v1/events", 3),
+        ("/v1/events?since=2026-01-01T00:00:02Z", 0),
+        ("/v1/events?since=5m", 0),
+        ("/v1/partitions/acme/clusters", 1),
+        ("/v1/partitions/acme/servers", 1),
+        ("/v1/partitions/acme/services", 1),
+        ("/v1/partitions/acme/events", 1),
+    ] {
+        let list = front.send("GET", path, &[], b"").await.json();
+        assert_eq!(list.as_array().unwrap().len(), count, "{path}: {list}");
+    }
+    for (path, name) in [
+        ("/v1/partitions/acme", "acme"),
+        ("/v1/partitions/acme/clusters/web", "web"),
+        ("/v1/partitions/acme/servers/web-1", "web-1"),
+        ("/v1/partitions/acme/services/www", "www"),
+        ("/v1/nodes/n1", "n1"),
+        ("/v1/hosts/n1", "n1"),
+    ] {
+        assert_eq!(front.send("GET", path, &[], b"").await.json()["name"], name, "{path}");
+        for wrong in ["none", "N%20o"] {
+            let path = format!("{}/{wrong}", path.rsplit_once('/').unwrap().0);
+            front.send("GET", &path, &[], b"").await.refuses(404, "PAN-300", "no ");
+        }
+    }
+    front.send("GET", "/v1/partitions/none/servers", &[], b"").await.refuses(404, "PAN-300", "no partition \"none\"");
+}
+
+#[tokio::test]
+async fn actions_reach_the_loop() {
+    let front = Front::start(world());
+    let done = async |method: &str, path: &str, body: Value| {
+        let answer = front.send(method, path, &[("Content-Type", "application/json")], body.to_string().as_bytes()).await;
+        assert_eq!((answer.status, answer.body.as_str()), (204, ""), "{path} {answer:?}");
+        front.asked.lock().unwrap().pop().unwrap()
+    };
+    let asked = done("DELETE", "/v1/partitions/acme?cascade=true", Value::Null).await;
+    assert!(matches!(asked, Request::Delete { kind: Kind::Partition, partition: None, cascade: true, .. }));
+    let asked = done("DELETE", "/v1/partitions/acme/clusters/web?cascade=true", Value::Null).await;
+    assert!(matches!(asked, Request::Delete { kind: Kind::Cluster, partition: Some(_), cascade: true, .. }));
+    let asked = done("DELETE", "/v1/partitions/acme/services/www", Value::Null).await;
+    assert!(matches!(asked, Request::Delete { kind: Kind::Service, partition: Some(_), name, .. } if name == "www"));
+    let asked = done("POST", "/v1/partitions/acme/servers/web-1/migrate", json!({"to": "n2"})).await;
+    assert!(matches!(asked, Request::Migrate { to: Some(to), .. } if to == host("n2")));
+    let asked = done("POST", "/v1/partitions/acme/servers/web-1/failover", json!({})).await;
+    assert!(matches!(asked, Request::Failover { to: None, .. }));
+    let asked = done("POST", "/v1/nodes/n1/label", json!({"labels": {"rack": "r1", "zone": null}})).await;
+    let labels = BTreeMap::from([("rack".to_owned(), Some("r1".to_owned())), ("zone".to_owned(), None)]);
+    assert!(matches!(asked, Request::Label { labels: set, .. } if set == labels));
+    // What is not there never reaches the loop.
+    for path in ["/v1/partitions/acme/servers/web-9/stop", "/v1/partitions/none/servers/web-1/stop", "/v1/nodes/n9/drain"] {
+        front.send("POST", path, &[], b"").await.refuses(404, "PAN-300", "no ");
+    }
+    front.post("/v1/partitions/acme/servers/web-1/migrate", &json!({"to": "n9"})).await.refuses(404, "PAN-300", "no node \"n9\"");
+    assert!(front.asked.lock().unwrap().is_empty());
+}
+
+/// Two nodes; a protected server that only one of them can hold besides the other's.
+fn tight() -> View {
+    let gib = |n: u64| Resources::new(Cpu(1000), ByteSize(n << 30));
+    let node = |memory| Node { capacity: gib(memory), labels: BTreeMap::new(), state: NodeState::Up };
+    let cluster = Cluster {
+        need: gib(3),
+        spread: Spread::None,
+        protect: Some(Protect { failures: 1, domain: pan_plan::Domain::Node }),
+        priority: 500,
+        after: Vec::new(),
+        with: Vec::new(),
+        require_labels: BTreeMap::new(),
+        servers: BTreeMap::from([("web-1".parse().unwrap(), Some(host("n1")))]),
+    };
+    let snapshot = Snapshot {
+        nodes: BTreeMap::from([(host("n1"), node(4)), (host("n2"), node(2))]),
+        partitions: BTreeMap::new(),
+        clusters: BTreeMap::from([(("acme".parse().unwrap(), "web".parse().unwrap()), cluster)]),
+    };
+    View { snapshot: Arc::new(snapshot), ..world() }
+}
+
+#[tokio::test]
+async fn proofs_and_forecasts() {
+    let front = Front::start(tight());
+    let proof = front.send("GET", "/v1/certify", &[], b"").await.json();
+    assert_eq!((&proof["ok"], &proof["failures"]), (&json!(false), &json!(1)));
+    assert_eq!(proof["counterexample"]["hosts"], json!(["n1"]));
+    assert_eq!(proof["counterexample"]["object"], "acme/web-1");
+    let lost = front.post("/v1/whatif", &json!({"fail": ["n1"]})).await.json();
+    assert_eq!(lost["lost"][0]["server"], "acme/web-1");
+    let saved = front.post("/v1/whatif", &json!({"fail": ["n1"], "addNode": "name=n9,cpu=4,memory=4GiB,rack=r1"})).await.json();
+    assert_eq!((&saved["lost"], &saved["moves"][0]["to"]), (&json!([]), &json!("n9")));
+    front.post("/v1/whatif", &json!({"fail": ["n8"]})).await.refuses(404, "PAN-300", "no host \"n8\"");
+    front.post("/v1/whatif", &json!({})).await.refuses(400, "PAN-100", "nothing is asked");
+    front.post("/v1/whatif", &json!({"addNode": "name=n9"})).await.refuses(400, "PAN-100", "cpu is missing");
+}
+
+#[tokio::test]
+async fn reasons() {
+    let front = Front::start(tight());
+    for (path, object) in [
+        ("/v1/why/server/web-1?partition=acme", "server acme/web-1"),
+        ("/v1/why/cluster/web?partition=acme", "cluster acme/web"),
+        ("/v1/why/service/www?partition=acme", "service acme/www"),
+        ("/v1/why/node/n1", "node n1"),
+    ] {
+        let why = front.send("GET", path, &[], b"").await.json();
+        assert_eq!(why["object"], object, "{why}");
+        assert!(!why["decision"].as_str().unwrap().is_empty() && !why["reasons"].as_array().unwrap().is_empty(), "{why}");
+    }
+    front.send("GET", "/v1/why/server/web-1", &[], b"").await.refuses(400, "PAN-100", "?partition=NAME");
+    front.send("GET", "/v1/why/server/web-9?partition=acme", &[], b"").await.refuses(404, "PAN-300", "no server \"web-9\"");
+    front.send("GET", "/v1/why/server/web-1?partition=none", &[], b"").await.refuses(404, "PAN-300", "no partition");
+    front.send("GET", "/v1/why/volume/v", &[], b"").await.refuses(400, "PAN-100", "nothing explains");
+}
+
+#[tokio::test]
+async fn timelines() {
+    let mut view = world();
+    let timeline = serde_json::from_value(json!({"object": "acme/web-1", "finished": true, "steps": [], "totalMs": 1.5})).unwrap();
+    view.timelines.insert("acme/web-1".into(), Arc::new(vec![timeline]));
+    let front = Front::start(view);
+    for path in ["/v1/timelines/web-1?partition=acme", "/v1/timelines/acme%2Fweb-1"] {
+        assert_eq!(front.send("GET", path, &[], b"").await.json()[0]["totalMs"], 1.5, "{path}");
+    }
+    for path in ["/v1/timelines/n1", "/v1/timelines/web-1?partition=rival"] {
+        assert_eq!(front.send("GET", path, &[], b"").await.json(), json!([]), "{path}");
+    }
+    for path in ["/v1/timelines/n9", "/v1/timelines/acme%2Fweb-9", "/v1/timelines/acme%2Fweb-1?partition=acme"] {
+        front.send("GET", path, &[], b"").await.refuses(404, "PAN-300", "no ");
+    }
+}

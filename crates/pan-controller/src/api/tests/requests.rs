@@ -1,0 +1,129 @@
+//! What a request must look like: every refusal is JSON of the one shape.
+
+use super::harness::{DEADLINE, Front, TOKEN, request, soon, world};
+use crate::api::dispatch::BODY_MAX;
+use crate::core::request::Request;
+use crate::server::Limits;
+use serde_json::json;
+use std::time::Duration;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+
+const JSON: (&str, &str) = ("Content-Type", "application/json");
+const SCALE: &str = "/v1/partitions/acme/clusters/web/scale";
+
+#[tokio::test]
+async fn queries_are_exact() {
+    let front = Front::start(world());
+    for (path, says) in [
+        ("/v1/servers?wacht=true", "unknown query parameter \"wacht\": expected watch"),
+        ("/v1/version?x=1", "expected none"),
+        ("/v1/servers?watch=yes", "watch=\"yes\""),
+        ("/v1/servers?watch=true&watch=true", "twice"),
+        ("/v1/certify?failures=-1", "failures=\"-1\""),
+        ("/v1/events?since=yesterday", "RFC 3339"),
+        ("/v1/events?since=5q", "expected a time"),
+    ] {
+        let path = path.replace(' ', "%20");
+        let answer = front.send("GET", &path, &[], b"").await;
+        if says == "RFC 3339" {
+            answer.refuses(400, "PAN-100", "expected a time like");
+        } else {
+            answer.refuses(400, "PAN-100", says);
+        }
+    }
+}
+
+#[tokio::test]
+async fn bodies_are_exact() {
+    let front = Front::start(world());
+    for (body, says) in [
+        ("", "request body"),
+        ("{", "EOF"),
+        ("[]", "invalid"),
+        (r#"{"servers":"3"}"#, "u32"),
+        (r#"{"servers":3,"x":1}"#, "unknown field `x`"),
+    ] {
+        front.send("POST", SCALE, &[JSON], body.as_bytes()).await.refuses(400, "PAN-100", says);
+    }
+    front.send("POST", SCALE, &[JSON], b"\xff\xfe").await.refuses(400, "PAN-100", "request body");
+    front.send("POST", SCALE, &[("Content-Type", "text/yaml")], b"servers: 3").await.refuses(415, "PAN-100", "application/json");
+    front.send("POST", SCALE, &[], br#"{"servers":3}"#).await.refuses(415, "PAN-100", "application/json");
+    front.send("POST", "/v1/nodes/n1/drain", &[JSON], br#"{"force":true}"#).await.refuses(400, "PAN-100", "no request body");
+    assert!(front.asked.lock().unwrap().is_empty());
+    for body in ["", "{}", "null"] {
+        assert_eq!(front.send("POST", "/v1/nodes/n1/drain", &[], body.as_bytes()).await.status, 204);
+    }
+    assert_eq!(front.send("POST", SCALE, &[("Content-Type", "application/json; charset=utf-8")], br#"{"servers":3}"#).await.status, 204);
+    assert!(matches!(front.asked.lock().unwrap().last(), Some(Request::Scale { servers: 3, .. })));
+}
+
+#[tokio::test]
+async fn bodies_are_bounded() {
+    let front = Front::start(world());
+    let fits = format!("{{\"files\":[],\"dryRun\":true{}}}", " ".repeat(BODY_MAX - 26));
+    assert_eq!(fits.len(), BODY_MAX);
+    assert_eq!(front.send("POST", "/v1/apply", &[JSON], fits.as_bytes()).await.status, 200);
+    front.send("POST", "/v1/apply", &[JSON], &vec![b' '; BODY_MAX + 1]).await.refuses(413, "PAN-100", "at most 4194304 bytes");
+    // A length that is only claimed is refused at once.
+    let claimed = format!("POST /v1/apply HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\nContent-Length: 999999999999\r\n\r\n");
+    front.raw(claimed.as_bytes()).await.refuses(413, "PAN-100", "too large");
+    // So is one that is not claimed, once it is too much.
+    let chunk = format!("{:x}\r\n{}\r\n", 1 << 20, "x".repeat(1 << 20));
+    let chunked = format!(
+        "POST /v1/apply HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {TOKEN}\r\nTransfer-Encoding: chunked\r\n\r\n{}0\r\n\r\n",
+        chunk.repeat(5)
+    );
+    front.raw(chunked.as_bytes()).await.refuses(413, "PAN-100", "too large");
+}
+
+#[tokio::test]
+async fn methods_and_paths_are_exact() {
+    let front = Front::start(world());
+    let answer = front.send("PUT", "/v1/partitions/acme", &[], b"").await;
+    answer.refuses(405, "PAN-100", "PUT does not work here: expected GET, DELETE");
+    assert_eq!(answer.headers["allow"], "GET, DELETE");
+    front.raw(&request("POST", "/healthz", &[], b"")).await.refuses(405, "PAN-100", "GET");
+    for path in ["/v1/nothing", "/v1", "/v1/partitions/acme/", "//v1/servers", "/v1/partitions/%ff"] {
+        let answer = front.send("GET", path, &[], b"").await;
+        assert!(matches!(answer.status, 400 | 404), "{path} {answer:?}");
+        assert!(answer.json()["code"].is_string());
+    }
+    assert_eq!(front.raw(b"nonsense\r\n\r\n").await.status, 400);
+}
+
+#[tokio::test]
+async fn who_says_nothing_is_shown_out() {
+    let front = Front::start_within(Limits { handshake: Duration::from_millis(100), head: DEADLINE }, world());
+    let mut silent = TcpStream::connect(front.address).await.unwrap();
+    let read = soon(silent.read(&mut [0; 16])).await;
+    assert!(matches!(read, Ok(0) | Err(_)), "{read:?}");
+    // Others were and are served.
+    assert_eq!(front.anonymous("GET", "/healthz").await.status, 200);
+}
+
+#[tokio::test]
+async fn who_never_finishes_a_request_is_shown_out() {
+    let front = Front::start_within(Limits { handshake: DEADLINE, head: Duration::from_millis(100) }, world());
+    // 408 or nothing: what matters is that the connection ends.
+    let answer = front.raw(b"GET /healthz HTTP/1.1\r\nHost:").await;
+    assert!(matches!(answer.status, 0 | 400 | 408), "{answer:?}");
+}
+
+#[tokio::test]
+async fn applies_are_read_before_they_are_asked_for() {
+    let front = Front::start(world());
+    let file = |text: &str| json!({"files": [{"name": "demo.yaml", "text": text}]});
+    let good = "api: pan/v1\nkind: Partition\nname: new\nspec: {network: 10.0.0.0/24}\n";
+    let answer = front.post("/v1/apply", &file(good)).await;
+    assert_eq!((answer.status, answer.body.as_str()), (200, "[]"));
+    assert!(matches!(front.asked.lock().unwrap().as_slice(), [Request::Apply { documents, dry_run: false }] if documents.len() == 1));
+    let bad = front.post("/v1/apply", &file("api: pan/v1\nkind: Partition\nname: new\nspec: {netwrok: 10.0.0.0/24}\n")).await;
+    bad.refuses(400, "PAN-100", "demo.yaml:4:");
+    assert_eq!((&bad.json()["problems"][0]["source"], &bad.json()["problems"][0]["line"]), (&json!("demo.yaml"), &json!(4)));
+    assert_eq!(front.asked.lock().unwrap().len(), 1);
+    // Documents without a partition take the one of the query.
+    let cluster = "api: pan/v1\nkind: Cluster\nname: c\nspec: {servers: 1, image: host, command: [sleep]}\n";
+    assert_eq!(front.post("/v1/apply?partition=acme", &file(cluster)).await.status, 200);
+    assert_eq!(front.post("/v1/apply", &file(cluster)).await.status, 400);
+}

@@ -1,0 +1,54 @@
+//! What a principal of one partition sees: its own world, as if it were the only one.
+
+use super::harness::{host, world};
+use crate::api::scope::{DomainKey, Scope};
+use crate::handle::{Principal, PrincipalRole, View};
+use pan_model::{PartitionName, ServerKey};
+use std::sync::Arc;
+
+fn scope(partition: Option<&str>, view: View, key: &[u8]) -> Scope {
+    let partition = partition.map(|name| name.parse().unwrap());
+    let principal = Principal { name: "somebody".into(), role: PrincipalRole::PanAdministrator, partition };
+    Scope::new(&principal, Arc::new(view), DomainKey::of(key))
+}
+
+fn key(partition: &str) -> ServerKey {
+    ServerKey { partition: partition.parse().unwrap(), name: "web-1".parse().unwrap() }
+}
+
+#[test]
+fn others_are_absent() {
+    let own = scope(Some("acme"), world(), b"k");
+    assert_eq!(own.partitions().into_keys().map(|name| name.to_string()).collect::<Vec<_>>(), ["acme"]);
+    assert_eq!((own.clusters(None).len(), own.servers(None).len(), own.services(None).len()), (1, 1, 1));
+    assert_eq!((own.nodes().len(), own.hosts().len(), own.events(None).count()), (0, 0, 1));
+    assert!(own.node(&host("n1")).is_none() && own.host(&host("n1")).is_none() && own.host_timelines(&host("n1")).is_none());
+    assert!(own.server(&key("rival")).is_none() && own.server_timelines(&key("rival")).is_none() && own.agent_of(&key("rival")).is_none());
+    assert!(own.snapshot().is_err());
+    let (hidden, absent): (PartitionName, PartitionName) = ("rival".parse().unwrap(), "river".parse().unwrap());
+    assert!(own.servers(Some(&hidden)).is_empty() && own.events(Some(&hidden)).next().is_none());
+    let refusals = [&hidden, &absent].map(|name| own.require_partition(name).unwrap_err().message.replace(name.as_str(), "X"));
+    assert_eq!(refusals[0], refusals[1]);
+}
+
+#[test]
+fn the_administrator_sees_everything() {
+    let all = scope(None, world(), b"k");
+    assert_eq!((all.partitions().len(), all.servers(None).len(), all.nodes().len(), all.events(None).count()), (2, 2, 2, 3));
+    assert_eq!(all.server(&key("acme")).unwrap().node.as_deref(), Some("n1"));
+    assert_eq!(all.services(None).into_values().next().unwrap().director.as_deref(), Some("d1"));
+}
+
+#[test]
+fn places_are_opaque_but_lasting() {
+    let node = |partition: &str, secret: &[u8]| scope(Some(partition), world(), secret).server(&key(partition)).unwrap().node.unwrap();
+    let own = node("acme", b"k");
+    assert!(own.starts_with("domain-") && !own.contains("n1"), "{own}");
+    assert_eq!(own, node("acme", b"k"));
+    assert_ne!(own, node("acme", b"other"));
+    // Two partitions on one node cannot find that out by comparing names.
+    let mut view = world();
+    view.servers.get_mut(&key("rival")).unwrap().node = Some("n1".into());
+    assert_ne!(own, scope(Some("rival"), view, b"k").server(&key("rival")).unwrap().node.unwrap());
+    assert!(scope(Some("acme"), world(), b"k").services(None).into_values().all(|service| service.director.is_none()));
+}

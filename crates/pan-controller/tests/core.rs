@@ -1,0 +1,363 @@
+//! Stories of the controller's core: what it wants of hosts after documents, reports, silence and operators.
+
+use pan_api::report::{ConnectionCount, Hello, Offer, Phase, Report, ServerReport};
+use pan_controller::core::hosts::{self, LifeChange};
+use pan_controller::core::request::{Kind, Reply, Request};
+use pan_controller::core::world::{Now, Settings, World};
+use pan_controller::core::{operate, orders, persist, published, settle};
+use pan_api::desired::{Desired, RunOrder};
+use pan_api::requests::ApplyResult;
+use pan_model::host::{Fabric, Link, Role};
+use pan_model::service::BackendState;
+use pan_model::{ByteSize, Code, Cpu, Generation, HostName, ServerKey};
+use std::collections::BTreeMap;
+
+fn host(name: &str) -> HostName {
+    HostName::new(name).unwrap()
+}
+
+fn server(name: &str) -> ServerKey {
+    ServerKey { partition: "p".parse().unwrap(), name: name.parse().unwrap() }
+}
+
+/// A PAN whose hosts do at once what they are told.
+struct Pan {
+    world: World,
+    now: Now,
+    step: u64,
+    alive: Vec<&'static str>,
+    connections: u64,
+}
+
+const NODES: [&str; 4] = ["n1", "n2", "n3", "n4"];
+
+impl Pan {
+    fn new() -> Self {
+        let settings = Settings {
+            outside: vec!["198.18.0.0/24".parse().unwrap()],
+            pools: vec![("198.18.0.10".parse().unwrap(), "198.18.0.19".parse().unwrap())],
+            host_image_allowed: true,
+            reach: None,
+            mtu: 1430,
+        };
+        let mut pan = Self { world: World::new(settings), now: Now { wall: 1_000_000_000 }, step: 0, alive: vec![], connections: 0 };
+        for (at, name) in NODES.iter().chain(&["d1", "d2"]).enumerate() {
+            pan.join(name, at);
+        }
+        pan
+    }
+
+    fn join(&mut self, name: &'static str, at: usize) {
+        let address = |net: u8| format!("10.{net}.0.{}", at + 1).parse().unwrap();
+        let node = name.starts_with('n');
+        let hello = Hello {
+            version: pan_api::WIRE_VERSION,
+            host: host(name),
+            roles: vec![if node { Role::Node } else { Role::Director }],
+            software: "0".into(),
+            address: address(200),
+            a: address(201),
+            b: address(202),
+            node: node.then(|| Offer { cpu: Cpu(4000), memory: ByteSize(4 << 30), labels: BTreeMap::new() }),
+        };
+        hosts::hello(&mut self.world, self.now, &hello).unwrap();
+        self.life(LifeChange::Alive(host(name)));
+        for fabric in Fabric::BOTH {
+            self.life(LifeChange::Fabric(host(name), fabric, Link::Up));
+        }
+        self.alive.push(name);
+    }
+
+    fn life(&mut self, change: LifeChange) {
+        hosts::life(&mut self.world, self.now, change);
+    }
+
+    fn pass(&mut self, millis: i64) {
+        self.now.wall += millis * 1000;
+    }
+
+    fn ask(&mut self, request: Request) -> Result<Reply, pan_api::ApiError> {
+        operate::request(&mut self.world, self.now, request)
+    }
+
+    fn apply(&mut self, yaml: &str) -> Result<Vec<(String, ApplyResult)>, pan_api::ApiError> {
+        let files = [("test.yaml".to_owned(), yaml.to_owned())];
+        let documents = pan_model::manifest::parse(&files, None).unwrap();
+        match self.ask(Request::Apply { documents, dry_run: false })? {
+            Reply::Applied(all) => Ok(all.into_iter().map(|one| (one.name, one.result)).collect()),
+            Reply::Done => panic!("an apply answers with what became of each document"),
+        }
+    }
+
+    /// One round: settle, publish, and every living host does what it is told and reports.
+    fn round(&mut self) -> BTreeMap<HostName, Desired> {
+        settle::settle(&mut self.world, self.now);
+        self.step += 1;
+        let generation = Generation { term: 1, step: self.step };
+        let desired = orders::all(&self.world);
+        for name in desired.keys() {
+            self.world.seen.published.insert(name.clone(), generation);
+        }
+        published::note(&mut self.world, self.now);
+        for name in self.alive.clone() {
+            self.obey(&desired[&host(name)], generation);
+        }
+        settle::settle(&mut self.world, self.now);
+        published::note(&mut self.world, self.now);
+        self.world.dirty.clear();
+        desired
+    }
+
+    fn obey(&mut self, desired: &Desired, generation: Generation) {
+        let role = if desired.host.as_str().starts_with('n') { Role::Node } else { Role::Director };
+        let running = |key: &ServerKey| self.world.seen.servers.get(key).is_some_and(|seen| seen.report.phase == Phase::Healthy);
+        let servers = desired.servers.iter().map(|order| ServerReport {
+            key: order.key.clone(),
+            epoch: order.epoch,
+            incarnation: order.incarnation,
+            phase: match order.run {
+                RunOrder::Run => Phase::Healthy,
+                RunOrder::Hold if running(&order.key) => Phase::Healthy,
+                RunOrder::Hold | RunOrder::Stop => Phase::Absent,
+            },
+            instance: None,
+            restarts: 0,
+            message: None,
+            steps: vec![],
+        });
+        let report = Report {
+            version: pan_api::WIRE_VERSION,
+            host: desired.host.clone(),
+            role,
+            boot: 1,
+            applied: generation,
+            servers: servers.collect(),
+            connections: vec![ConnectionCount { partition: "p".parse().unwrap(), server: "web-1".parse().unwrap(), connections: self.connections }],
+            problems: vec![],
+        };
+        hosts::report(&mut self.world, self.now, report).unwrap();
+    }
+
+    fn rounds(&mut self, count: usize) {
+        for _ in 0..count {
+            self.pass(700);
+            self.round();
+        }
+    }
+
+    fn cut(&mut self, name: &'static str) {
+        self.alive.retain(|other| *other != name);
+        self.life(LifeChange::Dead(host(name), 700_000));
+    }
+
+    fn node_of(&self, name: &str) -> Option<String> {
+        self.world.servers[&server(name)].node.as_ref().map(ToString::to_string)
+    }
+
+    fn backend(&self, name: &str) -> BackendState {
+        orders::backend_state(&self.world, &server(name), &self.world.servers[&server(name)])
+    }
+}
+
+fn web(servers: u32) -> String {
+    format!(
+        "api: pan/v1\nkind: Partition\nname: p\nspec: {{network: 10.0.0.0/24}}\n---\napi: pan/v1\nkind: Cluster\npartition: p\nname: web\nspec:\n  servers: {servers}\n  image: host\n  command: [sleep, inf]\n  spread: node\n  protect: {{failures: 1}}\n  resources: {{cpu: 500m, memory: 128MiB}}\n---\napi: pan/v1\nkind: Service\npartition: p\nname: www\nspec: {{port: 80, cluster: web}}\n"
+    )
+}
+
+#[test]
+fn an_applied_cluster_runs_on_different_nodes_behind_an_address() {
+    let mut pan = Pan::new();
+    pan.apply(&web(3)).unwrap();
+    pan.rounds(2);
+    let nodes: std::collections::BTreeSet<_> = (1..=3).map(|at| pan.node_of(&format!("web-{at}")).unwrap()).collect();
+    assert_eq!(nodes.len(), 3, "spread: node");
+    assert_eq!(pan.backend("web-1"), BackendState::Up);
+    let owner = pan.world.partitions[&"p".parse().unwrap()].owner.clone();
+    assert!(owner.is_some(), "some director owns the address");
+}
+
+#[test]
+fn applying_twice_changes_nothing() {
+    let mut pan = Pan::new();
+    pan.apply(&web(3)).unwrap();
+    pan.rounds(2);
+    let before = pan.world.servers.clone();
+    let results = pan.apply(&web(3)).unwrap();
+    assert!(results.iter().all(|(_, result)| *result == ApplyResult::Unchanged), "{results:?}");
+    assert!(pan.world.dirty.is_empty(), "nothing is written");
+    pan.rounds(2);
+    assert_eq!(pan.world.servers, before);
+}
+
+#[test]
+fn the_fourth_of_four_spread_servers_is_refused_and_nothing_changes() {
+    let mut pan = Pan::new();
+    pan.apply(&web(3)).unwrap();
+    pan.rounds(2);
+    let error = pan.apply(&web(4)).unwrap_err();
+    assert_eq!(error.code, Code::Protection, "{error:?}");
+    assert!(NODES.iter().any(|node| error.message.contains(node)), "it names the node whose loss breaks it: {}", error.message);
+    assert_eq!(pan.world.servers.len(), 3);
+}
+
+#[test]
+fn a_dead_nodes_servers_start_elsewhere_under_a_greater_epoch_with_the_same_identity() {
+    let mut pan = Pan::new();
+    pan.apply(&web(3)).unwrap();
+    pan.rounds(2);
+    let before = pan.world.servers[&server("web-1")].clone();
+    let lost: &'static str = NODES.into_iter().find(|node| pan.node_of("web-1").as_deref() == Some(node)).unwrap();
+    pan.cut(lost);
+    pan.rounds(2);
+    let after = &pan.world.servers[&server("web-1")];
+    assert_ne!(after.node, before.node);
+    assert!(after.epoch > before.epoch);
+    assert_eq!((after.mac, &after.addresses), (before.mac, &before.addresses));
+    let timeline = &pan.world.timelines.view()["p/web-1"][0];
+    let steps: Vec<_> = timeline.steps.iter().map(|step| step.step.as_str()).collect();
+    assert!(timeline.finished, "{steps:?}");
+    for step in ["last-heartbeat", "dead", "bound", "running", "in-tables"] {
+        assert!(steps.contains(&step), "{step} in {steps:?}");
+    }
+}
+
+#[test]
+fn a_silent_fabric_moves_nothing_and_is_routed_around() {
+    let mut pan = Pan::new();
+    pan.apply(&web(3)).unwrap();
+    pan.rounds(2);
+    let before = pan.world.servers.clone();
+    pan.life(LifeChange::Fabric(host("n1"), Fabric::A, Link::Down));
+    let desired = pan.round();
+    let peer = desired[&host("n2")].peers.iter().find(|peer| peer.host == host("n1")).unwrap();
+    assert_eq!((peer.a.is_some(), peer.b.is_some()), (false, true));
+    assert!(desired[&host("n1")].peers.iter().all(|peer| peer.a.is_none()), "n1 uses fabric b towards everybody");
+    assert_eq!(pan.world.servers, before);
+    let last = pan.world.events[&None].back().unwrap();
+    assert_eq!((last.reason.as_str(), last.object.as_str()), ("LinkDown", "n1"));
+}
+
+#[test]
+fn a_drain_ends_connections_first_then_moves_and_empties_the_node() {
+    let mut pan = Pan::new();
+    pan.apply(&web(3)).unwrap();
+    pan.rounds(2);
+    let from = pan.node_of("web-1").unwrap();
+    pan.connections = 5;
+    pan.ask(Request::Drain(host(&from))).unwrap();
+    pan.rounds(3);
+    assert_eq!(pan.backend("web-1"), BackendState::Draining);
+    assert_eq!(pan.node_of("web-1").unwrap(), from, "it stays while it has connections");
+    pan.connections = 0;
+    pan.rounds(4);
+    assert_ne!(pan.node_of("web-1").unwrap(), from);
+    assert!(pan.world.servers.values().all(|server| server.node.as_ref().map(HostName::as_str) != Some(from.as_str())));
+    assert_eq!(pan.backend("web-1"), BackendState::Up);
+}
+
+#[test]
+fn a_drain_does_not_wait_for_connections_longer_than_the_grace() {
+    let mut pan = Pan::new();
+    pan.apply(&web(2)).unwrap();
+    pan.rounds(2);
+    let from = pan.node_of("web-1").unwrap();
+    pan.connections = 5;
+    pan.ask(Request::Drain(host(&from))).unwrap();
+    pan.rounds(20);
+    assert_ne!(pan.node_of("web-1").unwrap(), from);
+}
+
+#[test]
+fn a_cluster_waits_for_the_one_it_comes_after() {
+    let mut pan = Pan::new();
+    let yaml = "api: pan/v1\nkind: Partition\nname: p\nspec: {network: 10.0.0.0/24}\n---\napi: pan/v1\nkind: Cluster\npartition: p\nname: web\nspec: {servers: 1, image: host, command: [a], after: [{cluster: db}]}\n---\napi: pan/v1\nkind: Cluster\npartition: p\nname: db\nspec: {servers: 1, image: host, command: [a]}\n";
+    pan.apply(yaml).unwrap();
+    let desired = pan.round();
+    let run = |desired: &BTreeMap<HostName, Desired>, name: &str| {
+        desired.values().flat_map(|one| &one.servers).find(|order| order.key == server(name)).map(|order| order.run)
+    };
+    assert_eq!(run(&desired, "web-1"), Some(RunOrder::Hold));
+    assert_eq!(run(&desired, "db-1"), Some(RunOrder::Run));
+    let desired = pan.round();
+    assert_eq!(run(&desired, "web-1"), Some(RunOrder::Run));
+}
+
+#[test]
+fn a_circle_and_a_dangling_reference_are_refused_with_their_places() {
+    let mut pan = Pan::new();
+    let cluster = |name: &str, after: &str| format!("---\napi: pan/v1\nkind: Cluster\npartition: p\nname: {name}\nspec:\n  servers: 1\n  image: host\n  command: [a]\n  after: [{{cluster: {after}}}]\n");
+    let partition = "api: pan/v1\nkind: Partition\nname: p\nspec: {network: 10.0.0.0/24}\n";
+    let error = pan.apply(&format!("{partition}{}{}", cluster("a", "b"), cluster("b", "a"))).unwrap_err();
+    assert_eq!(error.code, Code::Cycle);
+    let error = pan.apply(&format!("{partition}{}", cluster("a", "nobody"))).unwrap_err();
+    assert_eq!((error.code, error.problems[0].line), (Code::Dangling, 14), "{error:?}");
+    assert!(pan.world.partitions.is_empty(), "nothing of a refused apply stays");
+}
+
+#[test]
+fn scaling_down_removes_the_highest_and_deleting_leaves_nothing() {
+    let mut pan = Pan::new();
+    pan.apply(&web(3)).unwrap();
+    pan.rounds(2);
+    pan.ask(Request::Scale { partition: "p".parse().unwrap(), cluster: "web".parse().unwrap(), servers: 2 }).unwrap();
+    pan.rounds(5);
+    assert_eq!(pan.world.servers.keys().map(|key| key.name.as_str()).collect::<Vec<_>>(), ["web-1", "web-2"]);
+    let delete = |cascade| Request::Delete { kind: Kind::Partition, partition: None, name: "p".into(), cascade };
+    assert_eq!(pan.ask(delete(false)).unwrap_err().code, Code::InUse);
+    pan.ask(delete(true)).unwrap();
+    pan.rounds(5);
+    assert!(pan.world.servers.is_empty() && pan.world.clusters.is_empty() && pan.world.partitions.is_empty());
+}
+
+#[test]
+fn a_changed_command_rolls_through_one_server_at_a_time() {
+    let mut pan = Pan::new();
+    pan.apply(&web(3)).unwrap();
+    pan.rounds(2);
+    pan.apply(&web(3).replace("[sleep, inf]", "[sleep, '9']")).unwrap();
+    for _ in 0..20 {
+        pan.pass(700);
+        pan.round();
+        let ending = pan.world.servers.values().filter(|server| server.ending.is_some()).count();
+        assert!(ending <= 1, "one at a time");
+    }
+    let incarnations: Vec<_> = pan.world.servers.values().map(|server| server.incarnation).collect();
+    assert_eq!(incarnations, [2, 2, 2]);
+    assert!(pan.world.servers.values().all(|server| server.epoch.0 == 1), "a restart is no new binding");
+}
+
+#[test]
+fn a_dead_director_gives_its_addresses_to_the_other() {
+    let mut pan = Pan::new();
+    pan.apply(&web(1)).unwrap();
+    pan.rounds(2);
+    let owner = pan.world.partitions[&"p".parse().unwrap()].owner.clone().unwrap();
+    let name: &'static str = ["d1", "d2"].into_iter().find(|name| *name == owner.as_str()).unwrap();
+    pan.cut(name);
+    let desired = pan.round();
+    let other = if name == "d1" { "d2" } else { "d1" };
+    assert!(desired[&host(other)].units[0].owner);
+    let node = host(&pan.node_of("web-1").unwrap());
+    let gateway = "10.0.0.1".parse().unwrap();
+    let entries = &desired[&node].networks[0].entries;
+    let entry = entries.iter().find(|entry| entry.addresses.contains(&gateway)).unwrap();
+    assert_eq!(entry.host, host(other), "answers leave through the new owner");
+}
+
+#[test]
+fn what_is_stored_is_the_whole_world() {
+    let mut pan = Pan::new();
+    pan.apply(&web(3)).unwrap();
+    settle::settle(&mut pan.world, pan.now);
+    let dirty: Vec<_> = pan.world.dirty.iter().cloned().collect();
+    let entries: BTreeMap<String, Vec<u8>> =
+        dirty.iter().filter_map(|one| Some((persist::key_of(one), persist::value_of(&pan.world, one)?))).collect();
+    let settings = (*pan.world.settings).clone();
+    let again = persist::load(settings, entries.iter().map(|(key, value)| (key.as_str(), value.as_slice()))).unwrap();
+    assert_eq!(again.servers, pan.world.servers);
+    assert_eq!(again.clusters, pan.world.clusters);
+    assert_eq!(again.services, pan.world.services);
+    assert_eq!(again.partitions, pan.world.partitions);
+    assert_eq!(again.hosts, pan.world.hosts);
+}

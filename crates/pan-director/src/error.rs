@@ -1,0 +1,125 @@
+//! Why the role cannot run, or a part of the desired state not be applied.
+
+use pan_api::hostlink::LinkError;
+use pan_linux::arp::AnnounceError;
+use pan_linux::conntrack::ConntrackError;
+use pan_linux::netns::NetnsError;
+use pan_linux::nft::NftError;
+use pan_linux::overlay::OverlayError;
+use pan_linux::rtnl::RtnlError;
+use pan_linux::sysctl::SysctlError;
+use pan_linux::underlay::UnderlayError;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+/// Why the director role cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The host's configuration has no part for this role.
+    #[error("the host's configuration has no `director` part: expected one with `interface`, the interface towards the clients")]
+    NoDirector,
+    /// The link to the controllers cannot be set up.
+    #[error("connect to the controllers")]
+    Link(#[from] LinkError),
+    /// The boot identifier cannot be read or made.
+    #[error("read the boot identifier in {}", path.display())]
+    Boot {
+        /// The directory for run-time state.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The kernel refuses what the role needs from the start.
+    #[error("prepare the host's network")]
+    Prepare(#[from] Trouble),
+}
+
+/// Why a part of the desired state is not in force. It is tried again.
+#[derive(Debug, thiserror::Error)]
+pub enum Trouble {
+    /// A socket to the kernel.
+    #[error("talk to the kernel about links and routes")]
+    Rtnl(#[from] RtnlError),
+    /// Routes between hosts.
+    #[error(transparent)]
+    Underlay(#[from] UnderlayError),
+    /// Partition networks.
+    #[error(transparent)]
+    Overlay(#[from] OverlayError),
+    /// The namespace of a partition.
+    #[error(transparent)]
+    Namespace(#[from] NetnsError),
+    /// The rules of a partition.
+    #[error("load the rules of partition network {vni}")]
+    Rules {
+        /// Its network's identifier.
+        vni: u32,
+        /// What was refused.
+        #[source]
+        source: NftError,
+    },
+    /// A kernel setting of a partition's namespace.
+    #[error(transparent)]
+    Setting(#[from] SysctlError),
+    /// The links, addresses and routes of a partition's namespace.
+    #[error("wire the namespace of partition network {vni}")]
+    Wiring {
+        /// Its network's identifier.
+        vni: u32,
+        /// What was refused.
+        #[source]
+        source: RtnlError,
+    },
+    /// A unit whose network is not in the desired state.
+    #[error("the unit of partition network {vni} has no network in the desired state")]
+    NoNetwork {
+        /// The network's identifier.
+        vni: u32,
+    },
+    /// Dead connections.
+    #[error("forget the connections to {address}")]
+    Forget {
+        /// The server's address.
+        address: IpAddr,
+        /// What was refused.
+        #[source]
+        source: ConntrackError,
+    },
+    /// Counting connections.
+    #[error("count the connections of partition network {vni}")]
+    Count {
+        /// The network's identifier.
+        vni: u32,
+        /// What was refused.
+        #[source]
+        source: ConntrackError,
+    },
+    /// Telling the neighbours.
+    #[error(transparent)]
+    Announce(#[from] AnnounceError),
+    /// Keeping what was applied.
+    #[error("keep what was applied in {}", path.display())]
+    Keep {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// An error with all its causes in one line, for people.
+pub(crate) fn line(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.ends_with(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        cause = error.source();
+    }
+    text
+}

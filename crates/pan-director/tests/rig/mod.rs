@@ -1,0 +1,424 @@
+//! Two directors, a node and a client as network namespaces, joined by two fabrics and an outside network, with
+//! servers that say their name. Real routes, VXLAN, rules and addresses; no controller.
+#![allow(clippy::unwrap_used)]
+
+use ipnet::IpNet;
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use pan_api::desired::{BackendOrder, Desired, Network, NetworkEntry, Peer, ServiceOrder, Unit};
+use pan_director::Director;
+use pan_linux::netns::Netns;
+use pan_linux::overlay::{LocalPort, NetworkSpec, Overlay, RemoteEntry};
+use pan_linux::rtnl::{BridgeSpec, Hop, Route, Rtnl};
+use pan_linux::underlay::{self, Underlay, UnderlaySpec};
+use pan_model::host_config::{DirectorConfig, FabricConfig, FabricsConfig, HostConfig, TlsFiles};
+use pan_model::service::BackendState;
+use pan_model::{Epoch, Generation, Mac};
+use std::io::{BufRead, BufReader, Write};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+pub const VNI: u32 = 4242;
+pub const PORT: u16 = 80;
+const TARGET: u16 = 8080;
+const MTU: u32 = 1430;
+/// How long a server thinks when it is asked to.
+const LATER: Duration = Duration::from_millis(500);
+/// How long a condition may take to come true.
+pub const DEADLINE: Duration = Duration::from_secs(10);
+
+static COUNTER: AtomicU32 = AtomicU32::new(0);
+
+pub fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+fn net(text: &str) -> IpNet {
+    text.parse().unwrap()
+}
+
+fn gateway_mac() -> Mac {
+    Mac::of(ip("10.0.0.1"))
+}
+
+/// A named namespace that goes with its value.
+pub struct Space {
+    name: String,
+    pub netns: Netns,
+}
+
+impl Space {
+    fn new(what: &str) -> Self {
+        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("pdt{}-{number}-{what}", std::process::id());
+        let netns = Netns::create(&name).unwrap();
+        let space = Self { name, netns };
+        space.rtnl().set_up("lo").unwrap();
+        space
+    }
+
+    pub fn rtnl(&self) -> Rtnl {
+        Rtnl::open_in(&self.netns).unwrap()
+    }
+}
+
+impl Drop for Space {
+    fn drop(&mut self) {
+        let _ = Netns::remove(&self.name);
+    }
+}
+
+/// Three bridges with a cable to each host.
+struct Wire(Space);
+
+impl Wire {
+    fn new() -> Self {
+        let space = Space::new("wire");
+        let rtnl = space.rtnl();
+        for (name, last) in [("fa", 1), ("fb", 2), ("outside", 3)] {
+            rtnl.add_bridge(name, &BridgeSpec { mac: [2, 0, 0, 0, 0xff, last], mcast_snooping: false }).unwrap();
+            rtnl.set_up(name).unwrap();
+        }
+        Self(space)
+    }
+
+    fn plug(&self, to: &Space, number: u8, bridge: &str, device: &str, addresses: &[String]) {
+        let rtnl = self.0.rtnl();
+        let port = format!("{bridge}{number}");
+        rtnl.add_veth_to(&port, device, &to.netns).unwrap();
+        rtnl.set_master(&port, Some(bridge)).unwrap();
+        rtnl.set_up(&port).unwrap();
+        let there = to.rtnl();
+        there.set_up(device).unwrap();
+        for address in addresses {
+            there.replace_addr(device, net(address)).unwrap();
+        }
+    }
+}
+
+type Job = Box<dyn FnOnce(&mut Option<Director>) + Send>;
+
+/// A director on a host of its own; its thread has a private `/run/netns`, as a host has.
+pub struct DirectorHost {
+    pub number: u8,
+    space: Space,
+    jobs: mpsc::Sender<Job>,
+    _run: tempfile::TempDir,
+}
+
+impl DirectorHost {
+    fn new(wire: &Wire, number: u8) -> Self {
+        let space = Space::new(&format!("d{number}"));
+        wire.plug(&space, number, "fa", "fa", &[format!("10.201.0.{number}/16")]);
+        wire.plug(&space, number, "fb", "fb", &[format!("10.202.0.{number}/16")]);
+        wire.plug(&space, number, "outside", "ext", &[format!("198.18.0.{}/24", 220 + number)]);
+        let run = tempfile::tempdir().unwrap();
+        let config = config(number, run.path());
+        let netns = space.netns.try_clone().unwrap();
+        let (jobs, todo) = mpsc::channel::<Job>();
+        std::thread::spawn(move || {
+            unshare(CloneFlags::CLONE_FS | CloneFlags::CLONE_NEWNS).unwrap();
+            mount(None::<&str>, "/", None::<&str>, MsFlags::MS_SLAVE | MsFlags::MS_REC, None::<&str>).unwrap();
+            mount(Some("t"), "/run/netns", Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
+            let start = || netns.run(|| Director::new(&config, "ext").unwrap()).unwrap();
+            let mut director = Some(start());
+            for job in todo {
+                job(&mut director);
+                // A job that took the director away wants it started again.
+                director.get_or_insert_with(start);
+            }
+        });
+        Self { number, space, jobs, _run: run }
+    }
+
+    fn work<T: Send + 'static>(&self, job: impl FnOnce(&mut Option<Director>) -> T + Send + 'static) -> T {
+        let (done, result) = mpsc::channel();
+        self.jobs.send(Box::new(move |director| done.send(job(director)).unwrap())).unwrap();
+        result.recv().unwrap()
+    }
+
+    pub fn apply(&self, desired: &Desired) {
+        let desired = Desired { host: format!("d{}", self.number).parse().unwrap(), ..desired.clone() };
+        let troubles = self.work(move |director| director.as_mut().unwrap().apply(&desired));
+        assert!(troubles.is_empty(), "{troubles:?}");
+    }
+
+    /// The agent dies; another one starts and knows what files and kernel say.
+    pub fn restart(&self) {
+        self.work(|director| *director = None);
+    }
+
+    pub fn connections(&self) -> Vec<(String, u64)> {
+        let (counts, troubles) = self.work(|director| director.as_ref().unwrap().connections());
+        assert!(troubles.is_empty(), "{troubles:?}");
+        counts.into_iter().map(|count| (count.server.to_string(), count.connections)).collect()
+    }
+
+    /// Cuts all its cables.
+    pub fn cut(&self) {
+        for device in ["fa", "fb", "ext"] {
+            self.space.rtnl().set_down(device).unwrap();
+        }
+    }
+}
+
+fn config(number: u8, run_dir: &Path) -> HostConfig {
+    let fabric = |interface: &str, address: String| FabricConfig { interface: interface.into(), address: net(&address) };
+    HostConfig {
+        version: 1,
+        name: format!("d{number}").parse().unwrap(),
+        roles: vec![pan_model::host::Role::Director],
+        address: ip(&format!("10.200.0.{number}")),
+        fabrics: FabricsConfig { a: fabric("fa", format!("10.201.0.{number}/16")), b: fabric("fb", format!("10.202.0.{number}/16")) },
+        controllers: Vec::new(),
+        tls: TlsFiles { ca: "/none".into(), cert: "/none".into(), key: "/none".into() },
+        beat_key: "/none".into(),
+        profile: "lan".into(),
+        state_dir: run_dir.into(),
+        run_dir: run_dir.into(),
+        node: None,
+        director: Some(DirectorConfig { interface: "ext".into() }),
+        controller: None,
+    }
+}
+
+/// A host with the servers, number 9.
+struct NodeHost {
+    _space: Space,
+    overlay: Overlay,
+    _underlay: Underlay,
+    _servers: Vec<Space>,
+}
+
+fn server_addresses(index: u32) -> [IpAddr; 2] {
+    [ip(&format!("10.0.0.{}", 10 + index)), ip(&format!("fd00:1::{}", 10 + index))]
+}
+
+impl NodeHost {
+    fn new(wire: &Wire, servers: u32) -> Self {
+        let space = Space::new("node");
+        wire.plug(&space, 9, "fa", "fa", &["10.201.0.9/16".into()]);
+        wire.plug(&space, 9, "fb", "fb", &["10.202.0.9/16".into()]);
+        let mut underlay = Underlay::new(space.rtnl()).unwrap();
+        let peers = (1..=2).map(|number| underlay::Peer {
+            address: ip(&format!("10.200.0.{number}")),
+            a: Some(ip(&format!("10.201.0.{number}"))),
+            b: Some(ip(&format!("10.202.0.{number}"))),
+        });
+        let spec = UnderlaySpec { local: ip("10.200.0.9"), dev_a: "fa".into(), dev_b: "fb".into(), peers: peers.collect() };
+        underlay.apply(&spec).unwrap();
+        let overlay = Overlay::new(space.rtnl(), ip("10.200.0.9")).unwrap();
+        let servers = (1..=servers).map(|index| start_server(&space, index)).collect();
+        Self { _space: space, overlay, _underlay: underlay, _servers: servers }
+    }
+
+    /// Points the gateway to a director.
+    fn point(&mut self, director: u8) {
+        let local = (1..=self._servers.len() as u32).map(|index| LocalPort {
+            mac: Mac::of(server_addresses(index)[0]).0,
+            addresses: server_addresses(index).to_vec(),
+            port: format!("srv{index}"),
+        });
+        let gateway = RemoteEntry {
+            mac: gateway_mac().0,
+            addresses: vec![ip("10.0.0.1"), ip("fd00:1::1")],
+            host: ip(&format!("10.200.0.{director}")),
+            epoch: u64::from(director),
+        };
+        let spec = NetworkSpec { vni: VNI, mtu: MTU, remote: vec![gateway], local: local.collect() };
+        let applied = self.overlay.apply(&[spec]).unwrap();
+        assert!(applied.missing.is_empty());
+    }
+}
+
+/// A server that answers each line with its name; the line `later` after [`LATER`].
+fn start_server(node: &Space, index: u32) -> Space {
+    let space = Space::new(&format!("s{index}"));
+    node.rtnl().add_veth_to(&format!("srv{index}"), "eth0", &space.netns).unwrap();
+    let rtnl = space.rtnl();
+    rtnl.set_mac("eth0", Mac::of(server_addresses(index)[0]).0).unwrap();
+    rtnl.set_mtu("eth0", MTU).unwrap();
+    rtnl.set_up("eth0").unwrap();
+    for ((address, prefix), gateway) in server_addresses(index).into_iter().zip([24, 64]).zip(["10.0.0.1", "fd00:1::1"]) {
+        rtnl.replace_addr("eth0", IpNet::new(address, prefix).unwrap()).unwrap();
+        let hops = vec![Hop { via: Some(ip(gateway)), dev: "eth0".into() }];
+        let dst = if address.is_ipv4() { net("0.0.0.0/0") } else { net("::/0") };
+        rtnl.replace_route(&Route { dst, src: None, hops, mtu: None, rto_min: None }).unwrap();
+    }
+    let listener = space.netns.run(|| TcpListener::bind(("::", TARGET)).unwrap()).unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            std::thread::spawn(move || {
+                let mut answers = stream.try_clone().unwrap();
+                for line in BufReader::new(stream).lines().map_while(Result::ok) {
+                    if line == "later" {
+                        std::thread::sleep(LATER);
+                    }
+                    if writeln!(answers, "web-{index}").is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+    });
+    space
+}
+
+/// A connection to the service, and which server it is with.
+pub struct Connection {
+    stream: BufReader<TcpStream>,
+    pub server: String,
+}
+
+impl Connection {
+    /// Asks again; the server must be the same one.
+    pub fn ask(&mut self) -> std::io::Result<String> {
+        self.stream.get_mut().write_all(b"who\n")?;
+        self.hear()
+    }
+
+    /// Asks for an answer that comes later, by itself.
+    pub fn ask_for_later(&mut self) {
+        self.stream.get_mut().write_all(b"later\n").unwrap();
+    }
+
+    pub fn hear(&mut self) -> std::io::Result<String> {
+        let mut answer = String::new();
+        self.stream.read_line(&mut answer)?;
+        if answer.is_empty() { Err(std::io::ErrorKind::ConnectionReset.into()) } else { Ok(answer.trim().to_owned()) }
+    }
+}
+
+pub struct Rig {
+    pub first: DirectorHost,
+    pub second: DirectorHost,
+    node: NodeHost,
+    client: Space,
+    _wire: Wire,
+}
+
+impl Rig {
+    /// With servers web-1 … web-`servers`.
+    pub fn new(servers: u32) -> Self {
+        let wire = Wire::new();
+        let client = Space::new("client");
+        wire.plug(&client, 8, "outside", "eth0", &["198.18.0.250/24".into(), "fd18::250/64".into()]);
+        let node = NodeHost::new(&wire, servers);
+        let (first, second) = (DirectorHost::new(&wire, 1), DirectorHost::new(&wire, 2));
+        Self { first, second, node, client, _wire: wire }
+    }
+
+    /// Both directors and the node learn the servers' states and who owns the unit.
+    pub fn set(&mut self, owner: u8, states: &[BackendState]) {
+        let live: Vec<&DirectorHost> = [&self.first, &self.second].into_iter().filter(|director| director.number >= owner).collect();
+        for director in live {
+            director.apply(&desired(owner, director.number == owner, states));
+        }
+        self.node.point(owner);
+    }
+
+    /// A new connection; the first answer is awaited.
+    pub fn connect(&self, to: &str, limit: Duration) -> std::io::Result<Connection> {
+        let address = SocketAddr::new(ip(to), PORT);
+        let stream = self.client.netns.run(|| TcpStream::connect_timeout(&address, limit)).unwrap()?;
+        stream.set_read_timeout(Some(DEADLINE))?;
+        stream.set_nodelay(true)?;
+        let mut connection = Connection { stream: BufReader::new(stream), server: String::new() };
+        connection.server = connection.ask()?;
+        Ok(connection)
+    }
+
+    /// Whether a server gets an answer from outside, or the client one from a server's own address.
+    pub fn world_is_open(&self, limit: Duration) -> bool {
+        let listener = self.client.netns.run(|| TcpListener::bind(("::", PORT)).unwrap()).unwrap();
+        let server = &self.node._servers[0];
+        let reaches = |from: &Space, to: SocketAddr| from.netns.run(|| TcpStream::connect_timeout(&to, limit).is_ok()).unwrap();
+        let client = self.client.rtnl();
+        let out = ["198.18.0.250", "fd18::250"].map(|to| reaches(server, SocketAddr::new(ip(to), PORT)));
+        drop(listener);
+        // Even a client that knows the way gets nowhere.
+        for (subnet, via) in [("10.0.0.0/24", "198.18.0.10"), ("fd00:1::/64", "fd18::10")] {
+            let hops = vec![Hop { via: Some(ip(via)), dev: "eth0".into() }];
+            client.replace_route(&Route { dst: net(subnet), src: None, hops, mtu: None, rto_min: None }).unwrap();
+        }
+        let within = server_addresses(1).map(|to| reaches(&self.client, SocketAddr::new(to, TARGET)));
+        out.into_iter().chain(within).any(|reached| reached)
+    }
+
+    pub fn connect_port(&self, to: &str, port: u16, limit: Duration) -> std::io::Result<TcpStream> {
+        let address = SocketAddr::new(ip(to), port);
+        self.client.netns.run(|| TcpStream::connect_timeout(&address, limit)).unwrap()
+    }
+}
+
+pub fn desired(owner: u8, own: bool, states: &[BackendState]) -> Desired {
+    let addresses = |index: u32| server_addresses(index).to_vec();
+    let backends = (1..).zip(states).map(|(index, state)| BackendOrder {
+        index,
+        server: format!("web-{index}").parse().unwrap(),
+        addresses: addresses(index),
+        state: *state,
+        weight: 1,
+        epoch: Epoch(1),
+    });
+    let public = vec![ip("198.18.0.10"), ip("fd18::10")];
+    let service = ServiceOrder {
+        name: "www".parse().unwrap(),
+        addresses: public.clone(),
+        port: PORT,
+        target_port: TARGET,
+        backends: backends.collect(),
+    };
+    let entry = |mac, addresses, host: &str, via: &str| NetworkEntry {
+        mac,
+        addresses,
+        host: host.parse().unwrap(),
+        via: ip(via),
+        epoch: Epoch(u64::from(owner)),
+    };
+    let gateways = vec![ip("10.0.0.1"), ip("fd00:1::1")];
+    let mut entries: Vec<NetworkEntry> =
+        (1..=states.len() as u32).map(|index| entry(Mac::of(server_addresses(index)[0]), addresses(index), "n9", "10.200.0.9")).collect();
+    entries.push(entry(gateway_mac(), gateways.clone(), &format!("d{owner}"), &format!("10.200.0.{owner}")));
+    let subnets = vec!["10.0.0.0/24".parse().unwrap(), "fd00:1::/64".parse().unwrap()];
+    let partition: pan_model::PartitionName = "demo".parse().unwrap();
+    Desired {
+        version: pan_api::WIRE_VERSION,
+        generation: Generation { term: 1, step: 1 },
+        host: "d1".parse().unwrap(),
+        peers: vec![Peer { host: "n9".parse().unwrap(), address: ip("10.200.0.9"), a: Some(ip("10.201.0.9")), b: Some(ip("10.202.0.9")) }],
+        networks: vec![Network {
+            partition: partition.clone(),
+            vni: VNI,
+            mtu: MTU,
+            subnets: subnets.clone(),
+            gateways: gateways.clone(),
+            gateway_mac: gateway_mac(),
+            entries,
+        }],
+        servers: Vec::new(),
+        units: vec![Unit {
+            partition,
+            vni: VNI,
+            owner: own,
+            epoch: Epoch(u64::from(owner)),
+            gateways,
+            gateway_mac: gateway_mac(),
+            subnets,
+            public,
+            services: vec![service],
+        }],
+    }
+}
+
+/// Waits for a named condition.
+pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < DEADLINE, "not within {DEADLINE:?}: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}

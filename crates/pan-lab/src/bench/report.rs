@@ -1,0 +1,187 @@
+//! What a benchmark found, for programs and for people. Pure but for the description of the machine.
+
+use pan_api::insight::Timeline;
+use serde::{Deserialize, Serialize};
+
+/// The outcome of one benchmark.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// Which benchmark.
+    pub bench: String,
+    /// The timing profile it ran with.
+    pub profile: String,
+    /// The machine it ran on.
+    pub machine: String,
+    /// Each case and peer.
+    pub cases: Vec<Case>,
+}
+
+/// The outcome of one case.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Case {
+    /// Which case.
+    pub case: String,
+    /// Who was measured.
+    pub peer: String,
+    /// Runs made.
+    pub runs: u32,
+    /// Of everything below.
+    pub unit: String,
+    /// Half of the samples are at most this; absent without samples.
+    pub p50: Option<f64>,
+    /// Nine of ten are.
+    pub p90: Option<f64>,
+    /// 99 of 100 are.
+    pub p99: Option<f64>,
+    /// All are.
+    pub worst: Option<f64>,
+    /// Runs that gave no sample, because the service did not recover.
+    pub failed: u32,
+    /// One per run that did not fail, in the order of runs.
+    pub samples: Vec<f64>,
+    /// What happened in each run.
+    pub details: Vec<RunDetail>,
+}
+
+/// One run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RunDetail {
+    /// The node that was cut.
+    pub node: String,
+    /// The server that ran there.
+    pub server: String,
+    /// Where it went.
+    pub to: Option<String>,
+    /// When the cut was begun, RFC 3339, microseconds.
+    pub cut_at: String,
+    /// How long cutting took: the gap is counted from its beginning, and may be too long by this.
+    pub cut_ms: f64,
+    /// The gap; absent if the service did not recover.
+    pub gap_ms: Option<f64>,
+    /// Probes begun after the cut.
+    pub probes: u64,
+    /// Of these, not answered.
+    pub lost: u64,
+    /// Of these, answered too late.
+    pub slow: u64,
+    /// The most that a probe began later than due.
+    pub late_max_ms: f64,
+    /// What the PAN says of the failover.
+    pub timeline: Option<Timeline>,
+}
+
+impl Case {
+    /// Works the figures out of the details.
+    pub(super) fn of(case: &str, peer: &str, details: Vec<RunDetail>) -> Self {
+        let samples: Vec<f64> = details.iter().filter_map(|run| run.gap_ms).collect();
+        let mut sorted = samples.clone();
+        sorted.sort_by(f64::total_cmp);
+        Self {
+            case: case.to_owned(),
+            peer: peer.to_owned(),
+            runs: count(details.len()),
+            unit: "ms".to_owned(),
+            p50: rank(&sorted, 50),
+            p90: rank(&sorted, 90),
+            p99: rank(&sorted, 99),
+            worst: rank(&sorted, 100),
+            failed: count(details.len() - samples.len()),
+            samples,
+            details,
+        }
+    }
+}
+
+/// The nearest-rank percentile: always one of the samples, never a value nobody saw.
+fn rank(sorted: &[f64], percent: usize) -> Option<f64> {
+    let rank = (sorted.len() * percent).div_ceil(100);
+    sorted.get(rank.checked_sub(1)?).copied()
+}
+
+fn count(length: usize) -> u32 {
+    u32::try_from(length).expect("runs are counted with 32 bits")
+}
+
+impl Report {
+    /// Whether every run of every case gave a sample.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.cases.iter().all(|case| case.failed == 0 && case.runs > 0)
+    }
+
+    /// The names of the columns of [`Report::rows`].
+    pub const HEAD: [&'static str; 9] = ["CASE", "PEER", "RUNS", "UNIT", "P50", "P90", "P99", "WORST", "FAILED"];
+
+    /// The figures as a table, a line per case.
+    #[must_use]
+    pub fn rows(&self) -> Vec<Vec<String>> {
+        let figure = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.1}"));
+        let row = |case: &Case| {
+            vec![
+                case.case.clone(),
+                case.peer.clone(),
+                case.runs.to_string(),
+                case.unit.clone(),
+                figure(case.p50),
+                figure(case.p90),
+                figure(case.p99),
+                figure(case.worst),
+                case.failed.to_string(),
+            ]
+        };
+        self.cases.iter().map(row).collect()
+    }
+}
+
+/// This machine in a line: processors, kernel.
+pub(super) fn machine() -> String {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let model = read("/proc/cpuinfo").lines().find_map(|line| Some(line.strip_prefix("model name")?.split_once(':')?.1.trim().to_owned()));
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let model = model.unwrap_or_else(|| std::env::consts::ARCH.to_owned());
+    format!("{processors} x {model}, Linux {}", read("/proc/sys/kernel/osrelease").trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(gap_ms: Option<f64>) -> RunDetail {
+        RunDetail {
+            node: "n1".into(),
+            server: "web-1".into(),
+            to: None,
+            cut_at: "2026-11-22T00:00:00.000000Z".into(),
+            cut_ms: 1.0,
+            gap_ms,
+            probes: 0,
+            lost: 0,
+            slow: 0,
+            late_max_ms: 0.0,
+            timeline: None,
+        }
+    }
+
+    #[test]
+    fn figures_are_samples() {
+        let details = (1..=20).rev().map(|gap| run(Some(f64::from(gap)))).collect();
+        let case = Case::of("c", "panloom", details);
+        assert_eq!((case.p50, case.p90, case.p99, case.worst), (Some(10.0), Some(18.0), Some(20.0), Some(20.0)));
+        assert_eq!((case.runs, case.failed, case.samples[0]), (20, 0, 20.0));
+    }
+
+    #[test]
+    fn a_run_without_recovery_is_no_sample() {
+        let case = Case::of("c", "panloom", vec![run(Some(5.0)), run(None)]);
+        assert_eq!((case.runs, case.failed, case.worst), (2, 1, Some(5.0)));
+        let empty = Case::of("c", "panloom", vec![run(None)]);
+        assert_eq!((empty.p50, empty.worst), (None, None));
+        let report = Report { bench: "failover".into(), profile: "lan".into(), machine: machine(), cases: vec![case, empty] };
+        assert!(!report.is_whole());
+        assert_eq!(report.rows()[1][4], "-");
+        assert!(report.rows().iter().all(|row| row.len() == Report::HEAD.len()));
+        let json = serde_json::to_value(&report).unwrap();
+        assert_eq!(json["cases"][0]["details"][0]["gapMs"], 5.0);
+    }
+}

@@ -1,0 +1,143 @@
+//! The laboratory of one benchmark: gone when the benchmark ends, or, if that was killed, when the next
+//! one begins.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use pan_linux::process;
+use pan_model::{ByteSize, Cpu};
+
+use crate::error::LabError;
+use crate::lab::Lab;
+use crate::name::LabName;
+use crate::spec::LabSpec;
+use crate::view::labs;
+
+/// Nodes of a benchmark's laboratory: the smallest number that has room for three spread servers and a loss.
+pub(super) const NODES: u8 = 4;
+const PREFIX: &str = "bench";
+/// No benchmark's own name begins like this, so that no later one takes it for a leftover.
+const KEPT_PREFIX: &str = "kept-bench";
+
+/// What becomes of a benchmark's laboratory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Afterwards {
+    /// It is removed.
+    Remove,
+    /// It is left running, for a look.
+    Keep,
+}
+
+/// A laboratory that lives as long as this value.
+#[derive(Debug)]
+pub(super) struct Room {
+    lab: Lab,
+    afterwards: Afterwards,
+}
+
+impl Room {
+    /// Brings one up: four nodes, two directors, a controller; no link to this machine.
+    pub(super) fn up(profile: &str, exe: PathBuf, afterwards: Afterwards, progress: &mut dyn FnMut(&str)) -> Result<Self, LabError> {
+        sweep_stale(progress);
+        let owner = Owner::this();
+        let name: LabName = match afterwards {
+            Afterwards::Remove => owner.lab().parse()?,
+            Afterwards::Keep => format!("{KEPT_PREFIX}{}", owner.pid).parse()?,
+        };
+        let spec = LabSpec {
+            data: PathBuf::from("/var/tmp/pan-bench").join(name.as_str()),
+            name: name.clone(),
+            nodes: NODES,
+            storage: 0,
+            directors: 2,
+            controllers: 1,
+            profile: profile.to_owned(),
+            node_cpu: Cpu(4000),
+            node_memory: ByteSize(4 << 30),
+            labels: BTreeMap::new(),
+            machine_link: false,
+            exe,
+        };
+        match Lab::up(spec, progress) {
+            Ok(lab) => Ok(Self { lab, afterwards }),
+            Err(error) => {
+                let _ = Lab::down(&name);
+                Err(error)
+            }
+        }
+    }
+}
+
+impl std::ops::Deref for Room {
+    type Target = Lab;
+    fn deref(&self) -> &Lab {
+        &self.lab
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        let name = self.lab.name();
+        if self.afterwards == Afterwards::Keep {
+            eprintln!("laboratory {name} was kept; `pan down --name {name}` removes it");
+        } else if let Err(error) = Lab::down(name) {
+            eprintln!("laboratory {name}: {}", error.chain());
+        }
+    }
+}
+
+/// The process a laboratory belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Owner {
+    pid: i32,
+    start: u64,
+}
+
+impl Owner {
+    fn this() -> Self {
+        let pid = i32::try_from(std::process::id()).expect("process ids are positive 32-bit numbers");
+        Self { pid, start: process::start_time(pid).expect("this process runs") }
+    }
+
+    fn lab(self) -> String {
+        format!("{PREFIX}{}x{}", self.pid, self.start)
+    }
+
+    fn of(lab: &LabName) -> Option<Self> {
+        let (pid, start) = lab.as_str().strip_prefix(PREFIX)?.split_once('x')?;
+        Some(Self { pid: pid.parse().ok()?, start: start.parse().ok()? })
+    }
+
+    fn is_running(self) -> bool {
+        process::is_running(self.pid) && process::start_time(self.pid) == Some(self.start)
+    }
+}
+
+/// Removes the laboratories of benchmarks that were killed. One that resists is the next one's, too.
+fn sweep_stale(progress: &mut dyn FnMut(&str)) {
+    for name in labs() {
+        if Owner::of(&name).is_some_and(|owner| !owner.is_running()) {
+            progress(&format!("removing laboratory {name}: its benchmark was killed"));
+            if let Err(error) = Lab::down(&name) {
+                progress(&error.chain());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_laboratory_names_its_owner() {
+        let owner = Owner::this();
+        let name: LabName = owner.lab().parse().unwrap();
+        assert_eq!(Owner::of(&name), Some(owner));
+        assert!(owner.is_running());
+        assert!(!Owner { start: owner.start + 1, ..owner }.is_running());
+        for other in ["local", "bench", "bench1", "kept-bench7", "benchx1", "bench1xy", "t1x1"] {
+            assert_eq!(Owner::of(&other.parse().unwrap()), None, "{other}");
+        }
+    }
+}

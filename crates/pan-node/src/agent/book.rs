@@ -1,0 +1,40 @@
+//! What is wanted of every server, read off a desired state, and the report made of what the tasks tell. Pure.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use pan_api::WIRE_VERSION;
+use pan_api::desired::Desired;
+use pan_api::report::{Report, ServerReport};
+use pan_member::BootId;
+use pan_model::host::Role;
+use pan_model::{HostName, ServerKey};
+
+use crate::network::Status;
+use crate::server::record::Cable;
+use crate::server::task::Wanted;
+
+/// What is wanted of each server of `desired`.
+pub(super) fn wanted(desired: &Desired) -> BTreeMap<ServerKey, Wanted> {
+    let cables: BTreeMap<_, _> =
+        desired.networks.iter().map(|network| (&network.partition, Cable::of(network))).collect();
+    let order = |order: &pan_api::desired::ServerOrder| {
+        let cable = cables.get(&order.key.partition).cloned();
+        (order.key.clone(), Wanted::Order(Arc::new(order.clone()), cable))
+    };
+    desired.servers.iter().map(order).collect()
+}
+
+/// The host's report.
+pub(super) fn report(host: &HostName, boot: BootId, network: &Status, servers: &BTreeMap<ServerKey, ServerReport>) -> Report {
+    Report {
+        version: WIRE_VERSION,
+        host: host.clone(),
+        role: Role::Node,
+        boot: boot.0,
+        applied: network.applied,
+        servers: servers.values().cloned().collect(),
+        connections: Vec::new(),
+        problems: network.problems.clone(),
+    }
+}

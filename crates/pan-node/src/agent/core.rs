@@ -1,0 +1,236 @@
+//! [`Agent`]: one task that owns the table of servers.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pan_api::desired::Desired;
+use pan_api::report::{Report, ServerReport};
+use pan_member::BootId;
+use pan_model::host_config::HostConfig;
+use pan_model::{Generation, HostName, ServerKey};
+use tokio::sync::{mpsc, watch};
+use tokio::task::{Id, JoinError, JoinSet};
+use tokio::time::{Instant, MissedTickBehavior};
+
+use super::book;
+use super::prepare::{Prepared, prepare};
+use crate::apply::adopt;
+use crate::boot::{AliveMark, boot_id};
+use crate::clock;
+use crate::error::{Error, chain};
+use crate::host::Host;
+use crate::names;
+use crate::network::Status;
+use crate::server::record::Record;
+use crate::server::task::{Task, Update, Wanted};
+
+/// Changes this close together go into one report.
+const COALESCE: Duration = Duration::from_millis(5);
+/// A report is due at least this often.
+const REPORT_EVERY: Duration = Duration::from_secs(1);
+/// How often the agent says that it lives.
+const ALIVE_EVERY: Duration = Duration::from_millis(200);
+/// Before every server that was taken over has spoken, a report would say that some are gone.
+const SILENCE_MAX: Duration = Duration::from_secs(2);
+/// News of tasks that wait; a task that finds it full waits for the agent.
+const UPDATES_MAX: usize = 1024;
+
+/// What the agent knows of its servers, for whoever serves questions about them.
+pub type Servers = watch::Receiver<Arc<BTreeMap<ServerKey, ServerReport>>>;
+
+/// The agent's core.
+pub struct Agent {
+    name: HostName,
+    boot: BootId,
+    pub(crate) host: Arc<Host>,
+    alive: AliveMark,
+    network: watch::Receiver<Status>,
+    tasks: JoinSet<ServerKey>,
+    running: BTreeMap<ServerKey, (Id, watch::Sender<Wanted>)>,
+    reports: BTreeMap<ServerKey, ServerReport>,
+    /// Servers that were taken over and have not spoken yet.
+    silent: BTreeSet<ServerKey>,
+    wanted: Option<BTreeMap<ServerKey, Wanted>>,
+    generation: Generation,
+    updates: (mpsc::Sender<Update>, mpsc::Receiver<Update>),
+    servers: watch::Sender<Arc<BTreeMap<ServerKey, ServerReport>>>,
+}
+
+impl Agent {
+    /// Takes over what runs. `exe` is the program that becomes a shim when called with the word `shim`.
+    /// Must be called within a multi-threaded tokio runtime.
+    ///
+    /// # Errors
+    /// The host lacks what every server needs, or an earlier agent's records cannot be read.
+    pub async fn new(config: &HostConfig, exe: PathBuf) -> Result<Self, Error> {
+        let boot = boot_id(&config.run_dir)?;
+        let alive = AliveMark::open(&config.run_dir)?;
+        let own = config.clone();
+        let prepared = tokio::task::spawn_blocking(move || prepare(&own, exe));
+        let Prepared { host, records } = prepared.await.map_err(|_| Error::Lost { what: "the take-over" })??;
+        let mut agent = Self {
+            name: config.name.clone(),
+            boot,
+            network: host.network.status(),
+            host,
+            alive,
+            tasks: JoinSet::new(),
+            running: BTreeMap::new(),
+            reports: BTreeMap::new(),
+            silent: records.iter().map(|(key, _)| key.clone()).collect(),
+            wanted: None,
+            generation: Generation::default(),
+            updates: mpsc::channel(UPDATES_MAX),
+            servers: watch::channel(Arc::default()).0,
+        };
+        for (key, record) in records {
+            tracing::info!(server = %key, "taking over");
+            agent.spawn(key, Wanted::Unknown, Some(record));
+        }
+        Ok(agent)
+    }
+
+    /// What the agent knows of its servers.
+    #[must_use]
+    pub fn servers(&self) -> Servers {
+        self.servers.subscribe()
+    }
+
+    /// Follows `desired` for ever. Reports that find `reports` full are dropped: the next one says more.
+    ///
+    /// # Errors
+    /// A part of the agent is lost; servers run on.
+    pub async fn run(mut self, mut desired: watch::Receiver<Option<Arc<Desired>>>, reports: mpsc::Sender<Report>) -> Result<(), Error> {
+        let mut alive = tokio::time::interval(ALIVE_EVERY);
+        alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let started = Instant::now();
+        let mut due = started;
+        desired.mark_changed();
+        loop {
+            tokio::select! {
+                changed = desired.changed() => {
+                    changed.map_err(|_| Error::Lost { what: "the link to the controllers" })?;
+                    let newest = desired.borrow_and_update().clone();
+                    if let Some(newest) = newest {
+                        self.follow(newest);
+                        due = due.min(Instant::now() + COALESCE);
+                    }
+                }
+                Some(update) = self.updates.1.recv() => {
+                    self.hear(update);
+                    due = due.min(Instant::now() + COALESCE);
+                }
+                changed = self.network.changed() => {
+                    changed.map_err(|_| Error::Lost { what: "the thread that keeps the network" })?;
+                    due = due.min(Instant::now() + COALESCE);
+                }
+                Some(ended) = self.tasks.join_next_with_id() => self.task_ended(ended),
+                _ = alive.tick() => {
+                    if let Err(error) = self.alive.set(clock::now()) {
+                        tracing::error!(%error, "cannot give a sign of life");
+                    }
+                }
+                () = tokio::time::sleep_until(due) => {
+                    due = Instant::now() + REPORT_EVERY;
+                    let may_speak = self.silent.is_empty() || started.elapsed() > SILENCE_MAX;
+                    if may_speak {
+                        self.report(&reports);
+                    } else {
+                        due = Instant::now() + COALESCE;
+                    }
+                }
+            }
+        }
+    }
+
+    fn follow(&mut self, desired: Arc<Desired>) {
+        if desired.generation < self.generation {
+            tracing::error!(offered = %desired.generation, newest = %self.generation, "refused an older desired state");
+            return;
+        }
+        self.generation = desired.generation;
+        let wanted = book::wanted(&desired);
+        self.host.network.desire(desired);
+        for (key, (_, orders)) in &self.running {
+            tell(orders, wanted.get(key).cloned().unwrap_or(Wanted::Gone));
+        }
+        let fresh: Vec<_> = wanted.iter().filter(|(key, _)| !self.running.contains_key(key)).collect();
+        let fresh: Vec<_> = fresh.into_iter().map(|(key, wanted)| (key.clone(), wanted.clone())).collect();
+        for (key, wanted) in fresh {
+            self.spawn(key, wanted, None);
+        }
+        self.wanted = Some(wanted);
+    }
+
+    fn spawn(&mut self, key: ServerKey, wanted: Wanted, record: Option<Record>) {
+        let (orders, inbox) = watch::channel(wanted);
+        let task = Task::new(key.clone(), self.host.clone(), inbox, self.updates.0.clone());
+        let id = self.tasks.spawn(task.run(record)).id();
+        self.running.insert(key, (id, orders));
+    }
+
+    fn hear(&mut self, Update { key, report }: Update) {
+        self.silent.remove(&key);
+        match report {
+            Some(report) => drop(self.reports.insert(key, report)),
+            None => drop(self.reports.remove(&key)),
+        }
+        self.servers.send_replace(Arc::new(self.reports.clone()));
+    }
+
+    fn task_ended(&mut self, ended: Result<(Id, ServerKey), JoinError>) {
+        let id = match &ended {
+            Ok((id, _)) => *id,
+            Err(lost) => lost.id(),
+        };
+        let Some(key) = self.running.iter().find(|(_, (own, _))| *own == id).map(|(key, _)| key.clone()) else { return };
+        self.running.remove(&key);
+        let mut record = None;
+        if let Err(lost) = ended {
+            tracing::error!(server = %key, error = %lost, "its task was lost; a new one takes over");
+            let path = self.host.paths.server(&names::id(&key)).record();
+            record = Record::read(&path).unwrap_or_else(|error| {
+                tracing::error!(server = %key, error = chain(&error), "its record cannot be read");
+                None
+            });
+        }
+        let wanted = match &self.wanted {
+            None => Wanted::Unknown,
+            Some(all) => all.get(&key).cloned().unwrap_or(Wanted::Gone),
+        };
+        // An order may have come in while the task was ending.
+        if record.is_some() || matches!(wanted, Wanted::Order(..)) {
+            self.spawn(key, wanted, record);
+        } else {
+            self.forget(key);
+        }
+    }
+
+    /// A server that is neither here nor wanted takes its log along.
+    fn forget(&self, key: ServerKey) {
+        let host = self.host.clone();
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = adopt::forget(&host, &names::id(&key)) {
+                tracing::warn!(server = %key, error = chain(&error), "its log stays behind");
+            }
+        });
+    }
+
+    fn report(&self, reports: &mpsc::Sender<Report>) {
+        let report = book::report(&self.name, self.boot, &self.network.borrow(), &self.reports);
+        if reports.try_send(report).is_err() {
+            tracing::debug!("a report was dropped: earlier ones still wait to be delivered");
+        }
+    }
+}
+
+/// Wakes the server's task only if something about it changed.
+fn tell(orders: &watch::Sender<Wanted>, wanted: Wanted) {
+    orders.send_if_modified(|old| {
+        let changed = *old != wanted;
+        *old = wanted;
+        changed
+    });
+}

@@ -1,0 +1,8 @@
+//! The agent's core: hands every server's order to its task, collects what the tasks tell, and reports. It
+//! knows no controller: desired states come in by one channel and reports go out by another.
+
+mod book;
+mod core;
+mod prepare;
+
+pub use self::core::{Agent, Servers};

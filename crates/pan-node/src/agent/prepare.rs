@@ -1,0 +1,45 @@
+//! What the agent does before anything else: read what an earlier one left, and wipe what belongs to nobody.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use pan_linux::rtnl::Rtnl;
+use pan_model::ServerKey;
+use pan_model::host_config::HostConfig;
+
+use crate::apply::{adopt, start};
+use crate::error::Error;
+use crate::host::Host;
+use crate::network::{Network, NetworkError};
+use crate::paths::Paths;
+use crate::server::deaths::Deaths;
+use crate::server::record::{Record, Stage};
+
+/// The host, and the servers an earlier agent knew.
+pub(super) struct Prepared {
+    pub host: Arc<Host>,
+    pub records: Vec<(ServerKey, Record)>,
+}
+
+/// Blocks.
+pub(super) fn prepare(config: &HostConfig, exe: PathBuf) -> Result<Prepared, Error> {
+    let adopting = |source| Error::Adopt { source };
+    let records = adopt::records(&Paths::of(config)).map_err(adopting)?;
+    // Their cables are in use; the network's first pass must not cut them off.
+    let attached = records.iter().filter(|(_, record)| is_attached(&record.stage));
+    let ports = attached.map(|(_, record)| start::port(&record.bound.order, record.bound.cable.vni)).collect();
+    let network = Network::start(config.clone(), ports)?;
+    let rtnl = Rtnl::open().map_err(NetworkError::from)?;
+    let deaths = Deaths::start().map_err(|source| Error::Watch { source })?;
+    let host = Host::new(config, exe, rtnl, network, deaths);
+    let known: Vec<ServerKey> = records.iter().map(|(key, _)| key.clone()).collect();
+    adopt::sweep(&host, &known).map_err(adopting)?;
+    Ok(Prepared { host: Arc::new(host), records })
+}
+
+fn is_attached(stage: &Stage) -> bool {
+    match stage {
+        Stage::Running { .. } | Stage::Stopping { .. } | Stage::Ended { .. } | Stage::Failed { .. } => true,
+        Stage::Preparing { .. } | Stage::Releasing => false,
+    }
+}

@@ -1,0 +1,8 @@
+//! The beat process: one authenticated datagram per fabric and period to every controller. A process of its
+//! own, small and with nothing to wait for, so that it goes on while the agent is busy, dead or replaced.
+
+mod load;
+mod run;
+mod sender;
+
+pub use run::run;

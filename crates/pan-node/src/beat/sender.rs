@@ -1,0 +1,93 @@
+//! One fabric's socket: made when the interface is there, made again when it came back, never a reason to stop.
+
+use std::io::ErrorKind;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::time::Duration;
+
+use pan_linux::realtime::udp_on_device;
+use pan_member::Tick;
+use pan_model::host::Fabric;
+
+/// Pause before a socket is made again.
+const OPEN_AGAIN: Duration = Duration::from_millis(100);
+
+/// The way out on one fabric.
+#[derive(Debug)]
+pub(super) struct Sender {
+    pub fabric: Fabric,
+    device: String,
+    local: IpAddr,
+    targets: Vec<SocketAddr>,
+    socket: Option<UdpSocket>,
+    open_at: Tick,
+    failing: bool,
+}
+
+impl Sender {
+    pub(super) fn new(fabric: Fabric, device: String, local: IpAddr, targets: Vec<SocketAddr>) -> Self {
+        Self { fabric, device, local, targets, socket: None, open_at: Tick(0), failing: false }
+    }
+
+    /// Sends to every controller. Whoever cannot be reached now is not reached: the next beat comes soon.
+    pub(super) fn send(&mut self, datagram: &[u8], now: Tick) {
+        if self.socket.is_none() && now >= self.open_at {
+            self.open_at = now.plus(OPEN_AGAIN);
+            match udp_on_device(&self.device, SocketAddr::new(self.local, 0)) {
+                Ok(socket) => self.socket = Some(socket),
+                Err(error) => self.complain("make a socket on", &error),
+            }
+        }
+        let Some(socket) = &self.socket else { return };
+        let mut failure = None;
+        for target in &self.targets {
+            match socket.send_to(datagram, target) {
+                Ok(_) => {}
+                // The queue is full, or a controller is down and its host said so.
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::ConnectionRefused) => {}
+                Err(error) => failure = Some(error),
+            }
+        }
+        match failure {
+            Some(error) => {
+                // An interface that was removed and made anew has another number than the socket is tied to.
+                self.socket = None;
+                self.complain("send on", &error);
+            }
+            None if self.failing => {
+                self.failing = false;
+                tracing::info!(fabric = %self.fabric, device = self.device, "heartbeats go out again");
+            }
+            None => {}
+        }
+    }
+
+    fn complain(&mut self, action: &str, error: &std::io::Error) {
+        if !self.failing {
+            self.failing = true;
+            tracing::warn!(fabric = %self.fabric, device = self.device, %error, "cannot {action} the fabric; trying on");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_interface_is_tried_again_and_stops_nothing() {
+        let receiver = UdpSocket::bind("127.0.0.1:0").unwrap();
+        receiver.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        let targets = vec![receiver.local_addr().unwrap()];
+        let local = "127.0.0.1".parse().unwrap();
+        let mut sender = Sender::new(Fabric::A, "no-such-dev".into(), local, targets);
+        sender.send(b"lost", Tick(0));
+        assert!(sender.socket.is_none());
+        sender.device = "lo".into();
+        sender.send(b"too soon", Tick(1));
+        assert!(sender.socket.is_none());
+        sender.send(b"heard", Tick(100_000_000));
+        let mut buffer = [0; 16];
+        let length = receiver.recv(&mut buffer).unwrap();
+        assert_eq!(&buffer[..length], b"heard");
+    }
+}

@@ -1,0 +1,378 @@
+//! The task that looks after one server. It owns what is known of the server, asks [`crate::decide`] what to
+//! do, does it, writes it down first, and tells the agent. A slow stop here holds up no other server.
+
+use std::future::pending;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use pan_api::desired::ServerOrder;
+use pan_api::report::ServerReport;
+use pan_member::Tick;
+use pan_model::ServerKey;
+use tokio::sync::{mpsc, watch};
+
+use super::life::{Ended, Failed, Leftover, Life, Running, Stopping};
+use super::record::{Bound, Cable, Record, Stage};
+use super::deaths::Deaths;
+use super::exit::Watch;
+use super::report;
+use crate::apply::{self, ApplyError, signal};
+use crate::clock;
+use crate::decide::{self, Action, Why, Wish};
+use crate::error::chain;
+use crate::host::Host;
+use crate::names;
+
+/// What is wanted of a server, as its task is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// Nothing was said yet.
+    Unknown,
+    /// It belongs elsewhere, or nowhere.
+    Gone,
+    /// This; without a cable when the partition's network is missing in the same desired state.
+    Order(Arc<ServerOrder>, Option<Cable>),
+}
+
+impl Wanted {
+    pub(super) fn wish(&self) -> Wish<'_> {
+        match self {
+            Self::Unknown => Wish::Unknown,
+            Self::Gone => Wish::Gone,
+            Self::Order(order, _) => Wish::Order(order),
+        }
+    }
+}
+
+/// News of a server; no report when nothing of it is here and nobody wants it.
+#[derive(Debug)]
+pub(crate) struct Update {
+    pub key: ServerKey,
+    pub report: Option<ServerReport>,
+}
+
+/// One server's task.
+#[derive(Debug)]
+pub(crate) struct Task {
+    pub(super) key: ServerKey,
+    pub(super) host: Arc<Host>,
+    pub(super) wanted: watch::Receiver<Wanted>,
+    pub(super) updates: mpsc::Sender<Update>,
+    pub(super) life: Life,
+    told: Option<ServerReport>,
+}
+
+/// Goes on, or ends the task.
+pub(super) type Flow = ControlFlow<()>;
+
+impl Task {
+    pub(crate) fn new(key: ServerKey, host: Arc<Host>, wanted: watch::Receiver<Wanted>, updates: mpsc::Sender<Update>) -> Self {
+        Self { key, host, wanted, updates, life: Life::Nothing, told: None }
+    }
+
+    /// Looks after the server until nothing of it is here and nobody wants it, or until the agent ends.
+    /// `record` is what an earlier agent knew of it.
+    pub(crate) async fn run(mut self, record: Option<Record>) -> ServerKey {
+        if let Some(record) = record {
+            self.adopt(record).await;
+        }
+        while self.step().await.is_continue() {}
+        self.key
+    }
+
+    async fn step(&mut self) -> Flow {
+        let wanted = self.wanted.borrow_and_update().clone();
+        self.refresh(&wanted);
+        match decide::next(wanted.wish(), self.life.here(), clock::now()) {
+            Action::Rest { until } => {
+                self.tell(&wanted).await;
+                if matches!((&self.life, &wanted), (Life::Nothing, Wanted::Gone | Wanted::Unknown)) {
+                    return Flow::Break(());
+                }
+                self.rest(until).await
+            }
+            Action::Start => self.start(&wanted).await,
+            Action::Ask(why) => self.ask(why),
+            Action::Kill => self.kill(),
+            Action::Release => {
+                self.tell(&wanted).await;
+                self.release().await
+            }
+            Action::GiveUp => self.give_up(),
+        }
+    }
+
+    async fn adopt(&mut self, mut record: Record) {
+        if matches!(record.stage, Stage::Preparing { .. }) {
+            let starting = report::starting(&record.bound.order, record.bound.restarts, None);
+            self.send(Some(starting)).await;
+            let (host, key, before) = (self.host.clone(), self.key.clone(), record.clone());
+            let finished = blocking(move || {
+                apply::adopt::finish(&host, &key, &mut record)?;
+                Ok(record)
+            });
+            record = finished.await.unwrap_or_else(|error| {
+                let at = clock::now().0;
+                Record::new(before.bound, Stage::Ended { at, message: chain(&error) })
+            });
+        }
+        self.life = adopted(&self.host.deaths, record);
+        if let Life::Stopping(stopping) = &self.life {
+            // Written down before it was done, so perhaps never done.
+            self.signalled(signal::ask(&stopping.container, stopping.bound.order.stop.signal));
+        }
+    }
+
+    /// Takes over from a new order what may change while the server runs.
+    fn refresh(&mut self, wanted: &Wanted) {
+        let Wanted::Order(order, _) = wanted else { return };
+        let bound = match &mut self.life {
+            Life::Running(Running { bound, .. }) | Life::Ended(Ended { bound, .. }) | Life::Failed(Failed { bound, .. }) => bound,
+            Life::Nothing | Life::Stopping(_) | Life::Leftover(_) => return,
+        };
+        let own = &mut bound.order;
+        let same = (own.epoch, own.incarnation) == (order.epoch, order.incarnation);
+        let changed = (&own.stop, &own.health, own.restart_attempts) != (&order.stop, &order.health, order.restart_attempts);
+        if !same || !changed {
+            return;
+        }
+        own.stop = order.stop.clone();
+        own.health = order.health.clone();
+        own.restart_attempts = order.restart_attempts;
+        self.checks_changed();
+        self.note();
+    }
+
+    async fn start(&mut self, wanted: &Wanted) -> Flow {
+        let mut bound = match self.plan(wanted) {
+            Some(bound) => bound,
+            None => {
+                let message = Some("its partition's network is not known here".into());
+                if let Wanted::Order(order, _) = wanted {
+                    self.send(Some(report::starting(order, 0, message))).await;
+                }
+                return self.rest(None).await;
+            }
+        };
+        bound.steps = vec![("ordered".into(), clock::wall_micros())];
+        let message = match &self.life {
+            Life::Ended(ended) => Some(ended.message.clone()),
+            _ => None,
+        };
+        self.send(Some(report::starting(&bound.order, bound.restarts, message))).await;
+
+        let host = self.host.clone();
+        let _permit = tokio::select! {
+            permit = host.starts.acquire() => permit.expect("the semaphore is never closed"),
+            changed = self.wanted.changed() => return flow(changed),
+        };
+        if let Life::Ended(ended) = &self.life
+            && ended.bound.ends > 0
+        {
+            bound.restarts += 1;
+        }
+        let (host, before) = (self.host.clone(), bound.clone());
+        let made = blocking(move || {
+            let instance = apply::start::instance()?;
+            let plan = apply::start::Plan { bound, instance };
+            Ok(apply::start::start(&host, plan))
+        });
+        let (bound, started) = match made.await {
+            Ok(made) => made,
+            Err(error) => (before, Err(error)),
+        };
+        match started {
+            Ok(container) => self.started(bound, container),
+            Err(error) => {
+                let message = format!("cannot start: {}", chain(&error));
+                tracing::warn!(server = %self.key, message);
+                let ends = decide::ends_after(bound.ends, None, clock::now());
+                self.ended(Bound { ends, ..bound }, message);
+            }
+        }
+        Flow::Continue(())
+    }
+
+    /// What a start would bind the server to; `None` if it cannot be connected.
+    fn plan(&self, wanted: &Wanted) -> Option<Bound> {
+        let fresh = |order: &ServerOrder, cable: &Cable| {
+            let (restarts, ends, steps) = (0, 0, Vec::new());
+            Bound { order: order.clone(), cable: cable.clone(), restarts, ends, steps }
+        };
+        match (self.life.bound(), wanted) {
+            // A local restart follows the newest order of the same binding in everything, if there is one.
+            (Some(bound), Wanted::Order(order, Some(cable))) if order.epoch == bound.order.epoch => {
+                Some(Bound { restarts: bound.restarts, ends: bound.ends, ..fresh(order, cable) })
+            }
+            (Some(bound), _) => Some(bound.clone()),
+            (None, Wanted::Order(order, Some(cable))) => Some(fresh(order, cable)),
+            (None, _) => None,
+        }
+    }
+
+    fn ask(&mut self, why: Why) -> Flow {
+        if let Life::Running(Running { bound, container, watch, .. }) = self.take() {
+            let stop = bound.order.stop.clone();
+            let kill_at = clock::now().plus(stop.grace.0);
+            tracing::info!(server = %self.key, ?why, signal = ?stop.signal, grace = %stop.grace, "stopping");
+            self.life = Life::Stopping(Stopping { bound, container: container.clone(), watch, why, kill_at });
+            self.note();
+            self.signalled(signal::ask(&container, stop.signal));
+        }
+        Flow::Continue(())
+    }
+
+    fn kill(&mut self) -> Flow {
+        if let Life::Stopping(stopping) = &mut self.life {
+            tracing::warn!(server = %self.key, "did not stop in time: killing it");
+            // If the kill does not work, once a second is often enough to try.
+            stopping.kill_at = clock::now().plus(decide::RELEASE_AGAIN);
+            let killed = signal::kill(&stopping.container);
+            self.signalled(killed);
+        }
+        Flow::Continue(())
+    }
+
+    fn signalled(&self, done: std::io::Result<()>) {
+        if let Err(error) = done {
+            tracing::warn!(server = %self.key, %error, "cannot signal it");
+        }
+    }
+
+    async fn release(&mut self) -> Flow {
+        let (Life::Ended(Ended { bound, .. }) | Life::Failed(Failed { bound, .. }) | Life::Leftover(Leftover { bound, .. })) = self.take() else {
+            return Flow::Continue(());
+        };
+        let (host, gone) = (self.host.clone(), bound.clone());
+        if let Err(error) = blocking(move || apply::release(&host, &gone)).await {
+            let message = format!("cannot be removed, trying again: {}", chain(&error));
+            tracing::warn!(server = %self.key, message);
+            self.life = Life::Leftover(Leftover { bound, at: clock::now(), message });
+        }
+        Flow::Continue(())
+    }
+
+    fn give_up(&mut self) -> Flow {
+        if let Life::Ended(Ended { bound, message, .. }) = self.take() {
+            let message = format!("{message}; {} restarts are used up", bound.order.restart_attempts);
+            tracing::warn!(server = %self.key, message, "giving up");
+            self.life = Life::Failed(Failed { bound, message });
+            self.note();
+        }
+        Flow::Continue(())
+    }
+
+    pub(super) fn ended(&mut self, bound: Bound, message: String) {
+        self.life = Life::Ended(Ended { bound, at: clock::now(), message });
+        self.note();
+    }
+
+    /// Takes the life out; whoever calls puts the next one in, or means that nothing is left.
+    pub(super) fn take(&mut self) -> Life {
+        std::mem::replace(&mut self.life, Life::Nothing)
+    }
+
+    /// Writes down what is here.
+    pub(super) fn note(&self) {
+        let path = self.host.paths.server(&names::id(&self.key)).record();
+        if let Some(Err(error)) = self.life.record().map(|record| record.write(&path)) {
+            tracing::error!(server = %self.key, error = chain(&error), "cannot write its record");
+        }
+    }
+
+    async fn tell(&mut self, wanted: &Wanted) {
+        let report = report::report(&self.key, wanted.wish(), &self.life);
+        self.send(report).await;
+    }
+
+    async fn send(&mut self, report: Option<ServerReport>) {
+        if report.is_some() && self.told == report {
+            return;
+        }
+        self.told.clone_from(&report);
+        let update = Update { key: self.key.clone(), report };
+        if self.updates.send(update).await.is_err() {
+            tracing::debug!(server = %self.key, "the agent has ended");
+        }
+    }
+
+    /// Sleeps until `until`, something happens to the server, or something else is wanted.
+    async fn rest(&mut self, until: Option<Tick>) -> Flow {
+        let timer = async {
+            match until {
+                Some(at) => clock::reach(at).await,
+                None => pending().await,
+            }
+        };
+        match &mut self.life {
+            Life::Running(_) => self.rest_running(until).await,
+            Life::Stopping(stopping) => {
+                tokio::select! {
+                    () = stopping.watch.dead() => self.stopped().await,
+                    () = timer => Flow::Continue(()),
+                    changed = self.wanted.changed() => flow(changed),
+                }
+            }
+            Life::Nothing | Life::Ended(_) | Life::Failed(_) | Life::Leftover(_) => {
+                tokio::select! {
+                    () = timer => Flow::Continue(()),
+                    changed = self.wanted.changed() => flow(changed),
+                }
+            }
+        }
+    }
+
+    async fn stopped(&mut self) -> Flow {
+        let Life::Stopping(Stopping { bound, why, .. }) = self.take() else { return Flow::Continue(()) };
+        let (message, ends) = match why {
+            Why::Unwanted => ("stopped".into(), bound.ends),
+            Why::Unhealthy => ("stopped because it did not get healthy".into(), decide::ends_after(bound.ends, None, clock::now())),
+        };
+        self.ended(Bound { ends, ..bound }, message);
+        self.bury().await;
+        Flow::Continue(())
+    }
+
+    /// Lets the runtime forget a container that has ended.
+    pub(super) async fn bury(&self) {
+        let (host, key) = (self.host.clone(), self.key.clone());
+        if let Err(error) = blocking(move || apply::end(&host, &key)).await {
+            tracing::warn!(server = %self.key, error = chain(&error), "its ended container stays behind");
+        }
+    }
+}
+
+fn adopted(deaths: &Deaths, record: Record) -> Life {
+    let bound = record.bound;
+    match record.stage {
+        Stage::Running { container, health } => {
+            let watch = Watch::open(deaths, &container);
+            Life::Running(Running { bound, container, watch, health, check_at: clock::now(), complaint: None })
+        }
+        Stage::Stopping { container, why, kill_at } => {
+            let watch = Watch::open(deaths, &container);
+            Life::Stopping(Stopping { bound, container, watch, why, kill_at: Tick(kill_at) })
+        }
+        Stage::Ended { at, message } => Life::Ended(Ended { bound, at: Tick(at), message }),
+        Stage::Failed { message } => Life::Failed(Failed { bound, message }),
+        Stage::Preparing { .. } | Stage::Releasing => {
+            Life::Leftover(Leftover { bound, at: Tick(0), message: "half removed".into() })
+        }
+    }
+}
+
+/// The agent's end of the channel goes when the agent ends; then the task ends and the server goes on.
+pub(super) fn flow(changed: Result<(), watch::error::RecvError>) -> Flow {
+    match changed {
+        Ok(()) => Flow::Continue(()),
+        Err(_) => Flow::Break(()),
+    }
+}
+
+/// Runs something that blocks off the asynchronous threads.
+async fn blocking<T: Send + 'static>(body: impl FnOnce() -> Result<T, ApplyError> + Send + 'static) -> Result<T, ApplyError> {
+    match tokio::task::spawn_blocking(body).await {
+        Ok(done) => done,
+        Err(lost) => Err(ApplyError::Lost(lost.to_string())),
+    }
+}

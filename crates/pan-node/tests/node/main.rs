@@ -1,0 +1,37 @@
+//! The agent on the real kernel, without a controller: desired states come from a file and reports go to
+//! one. Needs root, runc and nginx.
+//!
+//! The test program starts itself again in the roles it needs: `init` (pid 1 of a host), `agent`, `full`
+//! (the agent with its HTTPS), `ask` (a controller's client) and `shim`.
+#![allow(clippy::unwrap_used)]
+
+mod bench;
+mod roles;
+mod scenes;
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+fn main() -> ExitCode {
+    let mut words = std::env::args_os().skip(1);
+    let role = words.next().unwrap_or_default();
+    match role.to_str() {
+        Some("shim") => return roles::shim(words),
+        Some("init") => return roles::init(),
+        Some("agent") => return roles::agent(),
+        Some("full") => return roles::full(),
+        Some("ask") => return roles::ask(words.map(|word| word.into_string().unwrap()).collect()),
+        Some("--list") => return ExitCode::SUCCESS,
+        _ => {}
+    }
+    if !nix::unistd::Uid::effective().is_root() {
+        eprintln!("SKIP: the node's tests need root");
+        return ExitCode::SUCCESS;
+    }
+    for (name, scene) in scenes::ALL {
+        let start = Instant::now();
+        scene();
+        println!("test {name} ... ok ({} ms)", start.elapsed().as_millis());
+    }
+    ExitCode::SUCCESS
+}

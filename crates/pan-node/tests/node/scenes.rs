@@ -1,0 +1,190 @@
+//! The scenes.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use pan_api::desired::{RunOrder, ServerOrder};
+use pan_api::report::Phase;
+use pan_model::cluster::{ExecCheck, HealthSpec};
+use pan_model::{Epoch, Span};
+
+use crate::bench::{Bench, nginx, order};
+
+pub const ALL: [(&str, fn()); 4] = [
+    ("a_server_lives_and_dies", a_server_lives_and_dies),
+    ("servers_that_end_are_restarted_and_given_up", servers_that_end_are_restarted_and_given_up),
+    ("an_agent_may_die_at_any_point", an_agent_may_die_at_any_point),
+    ("controllers_and_nobody_else_are_answered", controllers_and_nobody_else_are_answered),
+];
+
+fn a_server_lives_and_dies() {
+    let mut bench = Bench::start("live");
+    bench.start_agent("agent");
+    let sleeper = || order("cron-1", 11, 1, &["sleep", "600"]);
+    bench.desire(vec![nginx("web-1", 10, 1), sleeper()]);
+    let web = bench.wait_healthy("web-1", 1);
+    let cron = bench.wait_healthy("cron-1", 1);
+    let names: Vec<&str> = web.steps.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["ordered", "netns", "rootfs", "runc-started", "first-healthy"]);
+    assert!(web.steps.is_sorted_by_key(|(_, at)| *at));
+    println!("  web-1 healthy {} ms after the order", (web.steps[4].1 - web.steps[0].1) / 1000);
+    bench.wait_for("everything applied", || (bench.report()?.applied.step == 1).then_some(()));
+
+    assert_world(&bench, &web.instance.unwrap());
+
+    // The agent dies and comes back: nothing of the servers changes, and its first report says so.
+    let pids = bench.output(&["pgrep", "-x", "nginx|sleep"]);
+    bench.kill_agent();
+    assert_eq!(bench.output(&["pgrep", "-x", "nginx|sleep"]), pids);
+    bench.start_agent("agent");
+    let first = bench.wait_for("a report", || bench.report());
+    let phases: Vec<_> = first.servers.iter().map(|server| (server.phase, server.epoch, server.restarts)).collect();
+    assert_eq!(phases, [(Phase::Healthy, Epoch(1), 0); 2]);
+    assert_eq!(first.servers[0].instance, cron.instance);
+    assert_eq!(bench.output(&["pgrep", "-x", "nginx|sleep"]), pids);
+
+    // A newer epoch is a new binding; the other server is not touched; an older order is refused.
+    bench.desire(vec![nginx("web-1", 10, 2), sleeper()]);
+    let newer = bench.wait_healthy("web-1", 2);
+    bench.desire(vec![nginx("web-1", 10, 1), sleeper()]);
+    let refused = bench.wait_server("web-1", "refused", |server| server.message.is_some());
+    assert_eq!(refused.message.unwrap(), "refused an order of epoch 1: epoch 2 is here");
+    assert_eq!((refused.instance, refused.phase), (newer.instance, Phase::Healthy));
+    assert_eq!(bench.server("cron-1").unwrap().instance, cron.instance);
+
+    // A restart that an operator asks for.
+    let again = ServerOrder { incarnation: 2, ..nginx("web-1", 10, 2) };
+    bench.desire(vec![again.clone(), sleeper()]);
+    bench.wait_server("web-1", "of incarnation 2", |server| server.incarnation == 2 && server.phase == Phase::Healthy);
+
+    // Its address moves to another node: it is cut off here at once.
+    let fetch = ["ip", "netns", "exec", "pan-acme.cron-1", "curl", "-s", "-m", "1", "http://10.0.0.10/"];
+    assert_eq!(bench.output(&fetch), "web-1");
+    bench.desire_on("n2", vec![again.clone(), sleeper()]);
+    bench.wait_for("its port to be closed", || (bench.outcome(&fetch).0 != 0).then_some(()));
+    bench.desire(vec![again.clone(), sleeper()]);
+    bench.wait_for("its port to be open", || (bench.outcome(&fetch).0 == 0).then_some(()));
+
+    // Stop is orderly, and then nothing of it is left; held, it is not started.
+    let stopped = ServerOrder { run: RunOrder::Stop, ..again.clone() };
+    let start = Instant::now();
+    bench.desire(vec![stopped, sleeper()]);
+    bench.wait_server("web-1", "absent", |server| server.phase == Phase::Absent);
+    assert!(start.elapsed() < Duration::from_secs(4), "nginx ends on QUIT, long before its grace is over");
+    assert!(bench.output(&["cat", "/srv/state/servers/acme.web-1.log"]).contains("GET / HTTP/1"));
+    assert_eq!(bench.output(&["ls", "/run/netns"]), "pan-acme.cron-1");
+    let held = ServerOrder { run: RunOrder::Hold, ..again };
+    bench.desire(vec![held, sleeper()]);
+
+    bench.desire(vec![]);
+    bench.wait_for("no servers in the report", || bench.report()?.servers.is_empty().then_some(()));
+    bench.assert_empty();
+}
+
+/// What a server sees, and what its network looks like.
+fn assert_world(bench: &Bench, instance: &str) {
+    let sh = |script: &str| bench.inside("web-1", &["sh", "-c", script]);
+    assert_eq!(sh("hostname; cat /etc/hostname"), "web-1\nweb-1");
+    assert_eq!(sh("cat /run/given"), "under a tmpfs");
+    assert!(sh("cat /etc/hosts").contains("10.0.0.10 web-1\nfd00:1::a web-1"));
+    assert_eq!(sh("echo $MODE $PAN_PARTITION $PAN_CLUSTER $PAN_SERVER $PAN_INSTANCE"), format!("demo acme web web-1 {instance}"));
+    assert_eq!(sh("cat /etc/shadow /etc/gshadow; ls -A /root /home /usr/share/doc /etc/ssh; ls /run /tmp").matches("ssh_host").count(), 0);
+    assert_eq!(sh("cat /etc/shadow; ls -A /root; ls -A /usr/share/doc; ls -A /tmp"), "");
+    assert_eq!(sh("cat /sys/class/net/eth0/address /sys/class/net/eth0/mtu"), "02:70:0a:00:00:0a\n1430");
+    let ip = |words: &[&str]| bench.output(&[&["ip", "-n", "pan-acme.web-1"], words].concat());
+    let v4 = ip(&["-4", "route"]);
+    assert!(v4.contains("default via 10.0.0.1 dev eth0") && v4.contains("rto_min") && v4.contains("20ms"), "{v4}");
+    let v6 = ip(&["-6", "route", "show", "dev", "eth0"]);
+    assert!(v6.contains("default via fd00:1::1") && v6.contains("fd00:1::/64"), "{v6}");
+    let subnet: Vec<&str> = v6.lines().filter(|line| line.starts_with("fd00:1::/64")).collect();
+    assert!(subnet.len() == 1 && subnet[0].contains("rto_min") && subnet[0].contains("20ms"), "{v6}");
+    let addresses = ip(&["-6", "addr", "show", "dev", "eth0"]);
+    assert!(!addresses.contains("fe80") && !addresses.contains("tentative"), "{addresses}");
+    for address in ["10.0.0.10", "[fd00:1::a]"] {
+        let url = format!("http://{address}/");
+        assert_eq!(bench.output(&["ip", "netns", "exec", "pan-acme.cron-1", "curl", "-s", "-m", "2", &url]), "web-1");
+    }
+    assert!(bench.output(&["ip", "route"]).contains("10.200.0.12"));
+}
+
+fn servers_that_end_are_restarted_and_given_up() {
+    let mut bench = Bench::start("ends");
+    bench.start_agent("agent");
+    let broken = order("bad-1", 12, 1, &["sh", "-c", "exit 7"]);
+    let absent = ServerOrder { restart_attempts: 0, ..order("none-1", 13, 1, &["/no/such/program"]) };
+    let sick = ServerOrder {
+        health: Some(HealthSpec {
+            http: None,
+            tcp: None,
+            exec: Some(ExecCheck { command: vec!["test".into(), "!".into(), "-e".into(), "/tmp/sick".into()] }),
+            every: Span::millis(50),
+            failures: 2,
+            timeout: Span::millis(2_000),
+        }),
+        ..order("sick-1", 15, 1, &["sleep", "600"])
+    };
+    bench.desire(vec![broken, absent, order("cron-1", 14, 1, &["sleep", "600"]), sick]);
+
+    let failed = bench.wait_server("bad-1", "failed", |server| server.phase == Phase::Failed);
+    let message = failed.message.unwrap();
+    assert!(message.contains("status 7") && message.ends_with("2 restarts are used up"), "{message}");
+    assert_eq!(failed.restarts, 2);
+    let failed = bench.wait_server("none-1", "failed", |server| server.phase == Phase::Failed);
+    let message = failed.message.unwrap();
+    assert!(message.contains("/no/such/program"), "{message}");
+
+    let before = bench.wait_healthy("cron-1", 1);
+    let state = bench.output(&["runc", "--root", "/run/pan/runc", "state", "acme.cron-1"]);
+    let pid = serde_json::from_str::<serde_json::Value>(&state).unwrap()["pid"].to_string();
+    bench.output(&["kill", "-9", &pid]);
+    let after = bench.wait_server("cron-1", "restarted", |server| server.restarts == 1 && server.phase == Phase::Healthy);
+    assert_ne!(after.instance, before.instance);
+
+    bench.wait_healthy("sick-1", 1);
+    bench.inside("sick-1", &["touch", "/tmp/sick"]);
+    bench.wait_server("sick-1", "unhealthy", |server| server.phase == Phase::Unhealthy);
+    bench.wait_server("sick-1", "cured by a restart", |server| server.phase == Phase::Healthy && server.restarts == 1);
+
+    bench.desire(vec![]);
+    bench.wait_for("no servers in the report", || bench.report()?.servers.is_empty().then_some(()));
+    bench.assert_empty();
+}
+
+/// Kills the agent at many points of stops and starts; the next one always gets to the same end.
+fn an_agent_may_die_at_any_point() {
+    let mut bench = Bench::start("die");
+    bench.start_agent("agent");
+    let orders = |epoch| vec![nginx("web-1", 10, epoch), order("cron-1", 11, epoch, &["sleep", "600"])];
+    for round in 1..=16_u64 {
+        bench.desire(orders(round));
+        std::thread::sleep(Duration::from_millis(round * 8));
+        bench.kill_agent();
+        bench.start_agent("agent");
+    }
+    bench.desire(orders(17));
+    bench.wait_healthy("web-1", 17);
+    bench.wait_healthy("cron-1", 17);
+    assert_eq!(bench.output(&["pgrep", "-c", "-x", "sleep"]), "1");
+    bench.desire(vec![]);
+    bench.wait_for("no servers in the report", || bench.report()?.servers.is_empty().then_some(()));
+    bench.assert_empty();
+}
+
+fn controllers_and_nobody_else_are_answered() {
+    let mut bench = Bench::start("https");
+    bench.desire(vec![nginx("web-1", 10, 1)]);
+    bench.output(&["sh", "-c", "mkdir -p /run/pan && cp /srv/desired.json /run/pan/desired-node.json"]);
+    bench.start_agent("full");
+    let exe = std::env::current_exe().unwrap();
+    let ask = |who: &str, words: &[&str]| bench.outcome(&[&[exe.to_str().unwrap(), "ask", who], words].concat());
+    bench.wait_for("the server's answer", || (ask("/srv/controller", &["exec", "true"]).0 == 0).then_some(()));
+    let script = "read line; echo got $line; echo oops >&2; exit 5";
+    let (code, said) = ask("/srv/controller", &["exec", "sh", "-c", script]);
+    assert_eq!(code, 5);
+    assert!(said.contains("got given") && said.contains("oops"), "{said}");
+    bench.wait_for("a line of the log", || ask("/srv/controller", &["logs"]).1.contains("GET / HTTP/1.0").then_some(()));
+    let (code, said) = ask("/srv/own", &["logs"]);
+    assert_eq!(code, 99);
+    assert!(said.starts_with("PAN-401"), "{said}");
+    assert!(fs::exists(bench.data.path().join("state/servers/acme.web-1.log")).unwrap());
+}

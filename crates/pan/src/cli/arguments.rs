@@ -1,0 +1,208 @@
+//! What can be typed.
+
+use super::apply::ApplyArgs;
+use super::bench::{BenchArgs, ProberArgs};
+use super::contexts::ContextArgs;
+use super::delete::DeleteArgs;
+use super::describe::DescribeArgs;
+use super::edit::EditArgs;
+use super::get::{EventsArgs, GetArgs};
+use super::help::{CompletionArgs, ErrorArgs, ExplainArgs};
+use super::inside::{ExecArgs, LogsArgs};
+use super::insight::{CertifyArgs, TimelineArgs, WhatIfArgs, WhyArgs};
+use super::lab::{DownArgs, HostInitArgs, LabArgs, UpArgs};
+use super::node::NodeArgs;
+use super::server::{MoveArgs, ScaleArgs, ServerArgs};
+use super::session::Globals;
+use super::wait::WaitArgs;
+use crate::roles::{GenerateArgs, RoleArgs, ShimCommandArgs};
+use clap::{Args, Parser, Subcommand};
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// A Processing Area Network: servers that exist apart from the machines they run on.
+#[derive(Debug, Parser)]
+#[command(name = "pan", version, propagate_version = false, max_term_width = 100, arg_required_else_help = true)]
+#[command(after_help = "Exit codes: 0 done, 1 failed or refused, 2 usage, 3 not found, 4 denied, 5 timed out.\n\
+    `pan explain KIND` lists the fields of manifests, `pan error CODE` explains an error.")]
+pub struct Cli {
+    #[command(flatten)]
+    pub globals: Globals,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// A command of which this version has only the name.
+#[derive(Debug, Clone, Args)]
+#[command(disable_help_flag = true)]
+pub struct Later {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
+    _rest: Vec<OsString>,
+}
+
+/// `pan host …`.
+#[derive(Debug, Clone, Subcommand)]
+pub enum HostCommand {
+    /// Show all hosts.
+    List,
+    /// Remove a host for good (not yet).
+    Remove(Later),
+}
+
+/// Run the director role on this host (--config), or act on a director.
+#[derive(Debug, Clone, Args)]
+pub struct DirectorArgs {
+    /// The host's configuration: run the role.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Option<DirectorCommand>,
+}
+
+/// What can be done to a director.
+#[derive(Debug, Clone, Subcommand)]
+pub enum DirectorCommand {
+    /// Move all addresses away (not yet).
+    Drain(Later),
+}
+
+/// Every command.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    Up(UpArgs),
+    Down(DownArgs),
+    Lab(LabArgs),
+    Bench(BenchArgs),
+
+    Apply(ApplyArgs),
+    Get(GetArgs),
+    Wait(WaitArgs),
+    Describe(DescribeArgs),
+    Delete(DeleteArgs),
+    Edit(EditArgs),
+    Explain(ExplainArgs),
+    Error(ErrorArgs),
+
+    Events(EventsArgs),
+    Logs(LogsArgs),
+    Exec(ExecArgs),
+
+    Scale(ScaleArgs),
+    /// Stop a server and start it on its node.
+    Restart(ServerArgs),
+    /// Stop a server until it is started again.
+    Stop(ServerArgs),
+    /// Start a server that was stopped or failed.
+    Start(ServerArgs),
+    /// Move a server after its connections ended.
+    Migrate(MoveArgs),
+    /// Move a server at once.
+    Failover(MoveArgs),
+
+    Node(NodeArgs),
+    Director(DirectorArgs),
+    /// Show hosts.
+    #[command(subcommand)]
+    Host(HostCommand),
+
+    Why(WhyArgs),
+    Certify(CertifyArgs),
+    Whatif(WhatIfArgs),
+    Timeline(TimelineArgs),
+
+    Context(ContextArgs),
+    Completion(CompletionArgs),
+    /// Show the versions of this program and of the PAN.
+    Version,
+
+    /// Run the controller role on this host.
+    Controller(RoleArgs),
+    /// Send this host's heartbeats.
+    Beat(RoleArgs),
+
+    /// Print what is generated from the code.
+    #[command(hide = true)]
+    Generate(GenerateArgs),
+    #[command(hide = true)]
+    HostInit(HostInitArgs),
+    #[command(hide = true)]
+    Prober(ProberArgs),
+    #[command(hide = true)]
+    Shim(ShimCommandArgs),
+
+    #[command(flatten)]
+    Later(LaterCommand),
+}
+
+/// Commands of the documented interface that this version does not have.
+#[derive(Debug, Subcommand)]
+pub enum LaterCommand {
+    /// Run the storage role (not yet).
+    Storage(Later),
+    /// Serve one volume to one server (not yet).
+    Head(Later),
+    /// Make this machine a host (not yet).
+    Join(Later),
+    /// Show what uses most (not yet).
+    Top(Later),
+    /// Answer a question of a cluster's confirmation (not yet).
+    Confirm(Later),
+    /// Empty a whole failure domain (not yet).
+    Drain(Later),
+    /// Show a request's way through the balancing pipeline (not yet).
+    Trace(Later),
+    /// Volumes (not yet).
+    Volume(Later),
+    /// Policies (not yet).
+    Policy(Later),
+    /// Service levels (not yet).
+    Slo(Later),
+    /// What partitions used (not yet).
+    Usage(Later),
+    /// Log in (not yet).
+    Login(Later),
+    /// Credentials (not yet).
+    Token(Later),
+    /// Who did what (not yet).
+    Audit(Later),
+    /// Save the PAN's state (not yet).
+    Backup(Later),
+    /// Bring a saved state back (not yet).
+    Restore(Later),
+}
+
+impl LaterCommand {
+    /// The command as typed.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Storage(_) => "pan storage",
+            Self::Head(_) => "pan head",
+            Self::Join(_) => "pan join",
+            Self::Top(_) => "pan top",
+            Self::Confirm(_) => "pan confirm",
+            Self::Drain(_) => "pan drain",
+            Self::Trace(_) => "pan trace",
+            Self::Volume(_) => "pan volume",
+            Self::Policy(_) => "pan policy",
+            Self::Slo(_) => "pan slo",
+            Self::Usage(_) => "pan usage",
+            Self::Login(_) => "pan login",
+            Self::Token(_) => "pan token",
+            Self::Audit(_) => "pan audit",
+            Self::Backup(_) => "pan backup",
+            Self::Restore(_) => "pan restore",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definitions_agree_with_each_other() {
+        Cli::command().debug_assert();
+    }
+}

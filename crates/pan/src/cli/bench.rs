@@ -1,0 +1,194 @@
+//! `pan bench …` and the hidden `pan prober`: measuring a PAN from outside.
+
+use super::arguments::Later;
+use super::failure::Failure;
+use super::lab::Profile;
+use super::output::Table;
+use super::session::Session;
+use clap::{Args, Subcommand, ValueEnum};
+use pan_lab::bench::{BenchError, FailoverCase, FailoverOptions, Report, failover};
+use pan_lab::prober::{ProbeError, ProbePlan, probe};
+use pan_model::{Code, Span};
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// What a shell reports of a program that was interrupted.
+const INTERRUPTED: u8 = 130;
+
+/// Measure, in a laboratory made and removed for it.
+#[derive(Debug, Clone, Args)]
+pub struct BenchArgs {
+    #[command(subcommand)]
+    pub command: BenchCommand,
+}
+
+/// What can be measured.
+#[derive(Debug, Clone, Subcommand)]
+pub enum BenchCommand {
+    /// How long users notice that a node lost its power.
+    Failover(FailoverArgs),
+    /// What a director can take (not yet).
+    Director(Later),
+    /// What a volume can take (not yet).
+    Volume(Later),
+    /// How long placing takes (not yet).
+    Placement(Later),
+}
+
+/// How to measure failovers.
+#[derive(Debug, Clone, Args)]
+pub struct FailoverArgs {
+    /// Only this case (node-cut-many, node-cut-single); may be repeated.
+    #[arg(long, value_name = "CASE")]
+    case: Vec<FailoverCase>,
+    /// Runs of each case.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    runs: u32,
+    /// How fast failures are noticed, and how much noise is borne.
+    #[arg(long, value_enum, default_value_t = Profile::Lan)]
+    profile: Profile,
+    /// Measure others beside it (not yet).
+    #[arg(long, value_name = "PEER", value_delimiter = ',')]
+    against: Vec<String>,
+    /// Write everything measured here, as JSON.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Leave the laboratory running.
+    #[arg(long)]
+    keep: bool,
+}
+
+/// Open a connection at a fixed rate, whatever becomes of earlier ones, and tell what became of each.
+#[derive(Debug, Clone, Args)]
+pub struct ProberArgs {
+    /// Address and port.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    target: SocketAddr,
+    /// Between the beginnings of two probes.
+    #[arg(long, default_value = "5ms")]
+    every: Span,
+    /// How long.
+    #[arg(long = "for", default_value = "10s", value_name = "TIME")]
+    length: Span,
+    /// How long one probe may take.
+    #[arg(long, default_value = "1s")]
+    timeout: Span,
+    /// Print only the figures of all probes together.
+    #[arg(long)]
+    summary: bool,
+}
+
+/// `pan bench …`.
+pub fn run(args: BenchArgs, session: &Session) -> Result<ExitCode, Failure> {
+    match args.command {
+        BenchCommand::Failover(args) => run_failover(&args, session),
+        BenchCommand::Director(_) => Err(Failure::not_yet("pan bench director")),
+        BenchCommand::Volume(_) => Err(Failure::not_yet("pan bench volume")),
+        BenchCommand::Placement(_) => Err(Failure::not_yet("pan bench placement")),
+    }
+}
+
+fn run_failover(args: &FailoverArgs, session: &Session) -> Result<ExitCode, Failure> {
+    if let [peer, ..] = args.against.as_slice() {
+        return Err(Failure::not_yet(&format!("measuring against {peer}")));
+    }
+    let profile = args.profile.to_possible_value().map(|value| value.get_name().to_owned());
+    let options = FailoverOptions {
+        cases: if args.case.is_empty() { FailoverCase::ALL.to_vec() } else { args.case.clone() },
+        runs: args.runs,
+        profile: profile.expect("every profile can be typed"),
+        keep: args.keep,
+        exe: std::env::current_exe().map_err(Failure::local("find this program"))?,
+    };
+    let stop = stop_on_signals()?;
+    let report = match failover(&options, &stop, &mut |line| session.out.progress(line)) {
+        Ok(report) => report,
+        Err(BenchError::Stopped) => return Ok(ExitCode::from(INTERRUPTED)),
+        Err(error) => return Err(failed(error)),
+    };
+    if let Some(path) = &args.out {
+        let text = serde_json::to_string_pretty(&report).map_err(|error| Failure::new(Code::Internal, error.to_string()))?;
+        std::fs::write(path, text + "\n").map_err(Failure::local(format!("write {}", path.display())))?;
+    }
+    print(&report, session)?;
+    Ok(if report.is_whole() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn failed(error: BenchError) -> Failure {
+    let code = error.code();
+    match error {
+        BenchError::System { action, source } => Failure::Local { action: action.to_owned(), source },
+        other => Failure::new(code, other.to_string()),
+    }
+}
+
+fn print(report: &Report, session: &Session) -> Result<(), Failure> {
+    if session.out.is_data() {
+        return session.out.data(report);
+    }
+    session.out.say(&format!("{} with profile {} on {}", report.bench, report.profile, report.machine))?;
+    let mut table = Table::new(Report::HEAD.to_vec());
+    for row in report.rows() {
+        table.push(row.into_iter().map(Into::into).collect());
+    }
+    session.out.table(&table)
+}
+
+/// A flag that becomes true with the first SIGINT or SIGTERM. The second one ends the program where it
+/// stands; what it leaves is removed by the next benchmark.
+fn stop_on_signals() -> Result<Arc<AtomicBool>, Failure> {
+    let flag = Arc::new(AtomicBool::new(false));
+    let raised = Arc::clone(&flag);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(Failure::local("start a runtime"))?;
+    let (mut interrupt, mut terminate) = {
+        let _inside = runtime.enter();
+        let listen = |kind| signal(kind).map_err(Failure::local("listen for signals"));
+        (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?)
+    };
+    std::thread::spawn(move || {
+        runtime.block_on(async {
+            loop {
+                tokio::select! {
+                    _ = interrupt.recv() => {}
+                    _ = terminate.recv() => {}
+                }
+                if raised.swap(true, Ordering::Relaxed) {
+                    std::process::exit(i32::from(INTERRUPTED));
+                }
+            }
+        });
+    });
+    Ok(flag)
+}
+
+/// `pan prober …`: a line of JSON for each probe as it ends, or the figures at the end.
+pub async fn run_prober(args: ProberArgs, session: &Session) -> Result<(), Failure> {
+    let plan = ProbePlan { target: args.target, every: args.every.0, length: args.length.0, timeout: args.timeout.0 };
+    let line = |sample: &pan_lab::prober::Sample| {
+        if args.summary {
+            return Ok(());
+        }
+        let text = serde_json::to_string(sample)?;
+        session.out.line(&text).map_err(|failure| match failure {
+            Failure::Closed => io::ErrorKind::BrokenPipe.into(),
+            other => io::Error::other(other.to_string()),
+        })
+    };
+    let summary = probe(plan, line).await.map_err(|error| match error {
+        ProbeError::Plan(text) => Failure::Usage(text),
+        ProbeError::Output(source) if source.kind() == io::ErrorKind::BrokenPipe => Failure::Closed,
+        ProbeError::Socket(source) => Failure::local("open a socket for a probe")(source),
+        ProbeError::Output(source) => Failure::local("write a sample")(source),
+    })?;
+    if !args.summary {
+        return Ok(());
+    }
+    let text = serde_json::to_string(&summary).map_err(|error| Failure::new(Code::Internal, error.to_string()))?;
+    session.out.line(&text)
+}

@@ -1,0 +1,123 @@
+//! How a command fails: the exit code for scripts, the text for people.
+
+use crate::context::ContextError;
+use pan_api::ApiError;
+use pan_model::Code;
+use std::io;
+
+/// The exit code of wrong usage.
+pub const USAGE: u8 = 2;
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// Refused or failed, with a documented code.
+    #[error("{0}")]
+    Api(#[from] ApiError),
+    /// The command line asks for what makes no sense.
+    #[error("{0}")]
+    Usage(String),
+    /// The contexts cannot be used.
+    #[error(transparent)]
+    Context(#[from] ContextError),
+    /// A file or a program on this side failed.
+    #[error("cannot {action}: {source}")]
+    Local {
+        /// What was tried.
+        action: String,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// Whoever reads the output has seen enough.
+    #[error("the output was closed")]
+    Closed,
+}
+
+impl Failure {
+    /// A refusal or failure with a code.
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
+        Self::Api(ApiError::new(code, message))
+    }
+
+    /// Something of the documented interface that this version cannot do.
+    pub fn not_yet(what: &str) -> Self {
+        Self::new(Code::NotYet, format!("{what} is not yet supported by this version"))
+    }
+
+    /// A failure on this side.
+    pub fn local(action: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        let action = action.into();
+        move |source| Self::Local { action, source }
+    }
+
+    /// The documented code, where there is one.
+    pub const fn code(&self) -> Option<Code> {
+        match self {
+            Self::Api(error) => Some(error.code),
+            Self::Context(ContextError::Unknown { .. }) => Some(Code::NotFound),
+            Self::Context(_) => Some(Code::Invalid),
+            Self::Local { .. } => Some(Code::Internal),
+            Self::Usage(_) | Self::Closed => None,
+        }
+    }
+
+    /// 1 failed or refused, 2 usage, 3 not found, 4 denied, 5 timed out.
+    pub const fn exit(&self) -> u8 {
+        match self {
+            Self::Closed => 0,
+            Self::Usage(_) => USAGE,
+            Self::Api(_) | Self::Context(_) | Self::Local { .. } => match self.code() {
+                Some(code) => exit_of(code),
+                None => 1,
+            },
+        }
+    }
+
+    /// What is said on stderr: the code, what is wrong, every place, what to do.
+    pub fn text(&self) -> String {
+        let mut text = match self.code() {
+            Some(code) => format!("error {code}: {self}"),
+            None => format!("error: {self}"),
+        };
+        if let Self::Api(error) = self
+            && !matches!(error.problems.as_slice(), [only] if error.message.contains(&only.message))
+        {
+            for problem in &error.problems {
+                let place = if problem.line == 0 {
+                    problem.source.clone()
+                } else {
+                    format!("{}:{}:{}", problem.source, problem.line, problem.column)
+                };
+                text.push_str(&format!("\n  {place}: {}: {}", problem.code, problem.message));
+            }
+        }
+        if let Some(todo) = self.code().and_then(|code| code.page().lines().find_map(|line| line.strip_prefix("Do: "))) {
+            text.push_str(&format!("\n  do: {todo}"));
+        }
+        text
+    }
+}
+
+/// The exit code that a documented code stands for.
+pub const fn exit_of(code: Code) -> u8 {
+    match code {
+        Code::NotFound => 3,
+        Code::Unauthenticated | Code::Denied => 4,
+        Code::TimedOut => 5,
+        Code::Invalid
+        | Code::NotYet
+        | Code::Dangling
+        | Code::Duplicate
+        | Code::Cycle
+        | Code::Conflict
+        | Code::Protection
+        | Code::NoCapacity
+        | Code::Quota
+        | Code::State
+        | Code::InUse
+        | Code::Unreachable
+        | Code::HostUnreachable
+        | Code::Internal => 1,
+    }
+}

@@ -1,0 +1,182 @@
+//! `pan why`, `certify`, `whatif` and `timeline`: reasons, proofs, forecasts and what happened.
+
+use super::failure::Failure;
+use super::kind::Kind;
+use super::output::{Cell, Table, Tone};
+use super::rows::read;
+use super::session::Session;
+use clap::Args;
+use pan_api::client::escape;
+use pan_api::insight::{Certificate, Timeline, WhatIf, Why};
+use pan_api::requests::WhatIfRequest;
+use pan_model::{Code, HostName};
+use serde_json::Value;
+
+/// Say why an object is as it is.
+#[derive(Debug, Clone, Args)]
+pub struct WhyArgs {
+    /// What kind.
+    #[arg(value_enum)]
+    pub kind: Kind,
+    /// Which one.
+    pub name: String,
+}
+
+/// Prove every protection promise by losing every node in turn.
+#[derive(Debug, Clone, Args)]
+pub struct CertifyArgs {
+    /// Lose this many at once instead of as many as each cluster was promised.
+    #[arg(long, value_name = "K")]
+    pub failures: Option<u32>,
+}
+
+/// Say what a failure or a new node would do; nothing is changed.
+#[derive(Debug, Clone, Args)]
+#[group(required = true, multiple = true)]
+pub struct WhatIfArgs {
+    /// Hosts that fail together.
+    #[arg(long, value_name = "HOST[,HOST]", value_delimiter = ',')]
+    pub fail: Vec<HostName>,
+    /// A node that joins, such as name=n9,cpu=4,memory=8GiB,rack=r2.
+    #[arg(long, value_name = "SPEC")]
+    pub add_node: Option<String>,
+}
+
+/// Show a failover or a move, step by step.
+#[derive(Debug, Clone, Args)]
+pub struct TimelineArgs {
+    /// A server, PARTITION/SERVER, or a host.
+    #[arg(value_name = "SERVER|HOST")]
+    pub object: String,
+    /// All that are kept, newest first.
+    #[arg(long)]
+    pub all: bool,
+}
+
+/// `pan why`.
+pub async fn why(args: WhyArgs, session: &Session) -> Result<(), Failure> {
+    let kind = args.kind.there()?;
+    let (partition, name) = session.place(kind, &args.name)?;
+    let query = partition.map(|partition| format!("?partition={partition}")).unwrap_or_default();
+    let answer: Value = session.client()?.get(&format!("/v1/why/{kind}/{}{query}", escape(name))).await?;
+    if session.out.is_data() {
+        return session.out.data(&answer);
+    }
+    let why: Why = read(&answer)?;
+    session.out.line(&format!("{}: {}", why.object, why.decision))?;
+    why.reasons.iter().try_for_each(|reason| session.out.line(&format!("  because {reason}")))?;
+    if !why.alternatives.is_empty() {
+        session.out.line("alternatives:")?;
+    }
+    why.alternatives.iter().try_for_each(|other| session.out.line(&format!("  {other}")))
+}
+
+/// `pan certify`; the exit code.
+pub async fn certify(args: CertifyArgs, session: &Session) -> Result<u8, Failure> {
+    let query = args.failures.map(|failures| format!("?failures={failures}")).unwrap_or_default();
+    let answer: Value = session.client()?.get(&format!("/v1/certify{query}")).await?;
+    let proof: Certificate = read(&answer)?;
+    let exit = u8::from(!proof.ok);
+    if session.out.is_data() {
+        session.out.data(&answer)?;
+        return Ok(exit);
+    }
+    let failures = proof.failures.map(|failures| format!(" for {failures} failures")).unwrap_or_default();
+    if proof.ok {
+        session.out.line(&format!("every promise holds{failures}: {} cases were tried", proof.checked))?;
+    } else if let Some(case) = proof.counterexample {
+        let hosts: Vec<&str> = case.hosts.iter().map(HostName::as_str).collect();
+        session.out.line(&format!(
+            "a promise is broken{failures}: without {}, {} has no place: {}",
+            hosts.join(" and "),
+            case.object,
+            case.short
+        ))?;
+    } else {
+        session.out.line(&format!("not proved{failures}: {}", proof.unproved.as_deref().unwrap_or("no reason was given")))?;
+    }
+    Ok(exit)
+}
+
+/// `pan whatif`.
+pub async fn whatif(args: WhatIfArgs, session: &Session) -> Result<(), Failure> {
+    let request = WhatIfRequest { fail: args.fail, add_node: args.add_node };
+    let answer: Value = session.client()?.post("/v1/whatif", &request).await?;
+    if session.out.is_data() {
+        return session.out.data(&answer);
+    }
+    let forecast: WhatIf = read(&answer)?;
+    if forecast.moves.is_empty() && forecast.lost.is_empty() {
+        return session.out.say("nothing would move");
+    }
+    let mut table = Table::new(vec!["SERVER", "FROM", "TO", "REASON"]);
+    for one in forecast.moves {
+        table.push(vec![
+            one.server.into(),
+            one.from.map_or_else(|| "-".to_owned(), |host| host.to_string()).into(),
+            one.to.to_string().into(),
+            one.reason.into(),
+        ]);
+    }
+    for one in forecast.lost {
+        table.push(vec![one.server.into(), "".into(), Cell::toned("no place", Tone::Bad), one.reason.into()]);
+    }
+    session.out.table(&table)
+}
+
+/// `pan timeline`.
+pub async fn timeline(args: TimelineArgs, session: &Session) -> Result<(), Failure> {
+    let all = timelines(&args.object, session).await?;
+    if args.all && session.out.is_data() {
+        return session.out.data(&all);
+    }
+    let Some(newest) = all.first() else {
+        return Err(Failure::new(Code::NotFound, format!("nothing has happened to {} yet: there is no timeline", args.object)));
+    };
+    if session.out.is_data() {
+        return session.out.data(newest);
+    }
+    let shown = if args.all { all.as_slice() } else { std::slice::from_ref(newest) };
+    shown.iter().try_for_each(|one| print(&read(one)?, session))
+}
+
+/// A name alone may be a server of the partition or a host: the server comes first.
+async fn timelines(object: &str, session: &Session) -> Result<Vec<Value>, Failure> {
+    let client = session.client()?;
+    let of_host = format!("/v1/timelines/{}", escape(object));
+    let partition = match object.split_once('/') {
+        Some(_) => Some(session.place(Kind::Server, object)?),
+        None => session.partition_if_any()?.map(|partition| (Some(partition), object)),
+    };
+    let Some((Some(partition), name)) = partition else {
+        let found = client.get(&of_host).await;
+        return found.map_err(|error| match error.code {
+            Code::NotFound => Failure::Usage(format!("there is no host {object}; if it is a server, give -p PARTITION")),
+            _ => error.into(),
+        });
+    };
+    match client.get(&format!("/v1/timelines/{}?partition={partition}", escape(name))).await {
+        Err(error) if error.code == Code::NotFound && !object.contains('/') => {
+            let found = client.get(&of_host).await;
+            let neither = format!("there is neither a server {partition}/{name} nor a host {name}");
+            found.map_err(|error| if error.code == Code::NotFound { Failure::new(Code::NotFound, neither) } else { error.into() })
+        }
+        found => Ok(found?),
+    }
+}
+
+fn print(timeline: &Timeline, session: &Session) -> Result<(), Failure> {
+    let epoch = timeline.epoch.map(|epoch| format!(", epoch {epoch}")).unwrap_or_default();
+    let state = if timeline.finished { "" } else { ", still going on" };
+    session.out.line(&format!("{}{epoch}: {:.1} ms{state}", timeline.object, timeline.total_ms))?;
+    let mut table = Table::new(vec!["AT", "AFTER MS", "STEP", "REASON"]);
+    for step in &timeline.steps {
+        table.push(vec![
+            step.at.as_str().into(),
+            format!("{:8.1}", step.took_ms).into(),
+            step.step.as_str().into(),
+            step.reason.as_str().into(),
+        ]);
+    }
+    session.out.table(&table)
+}

@@ -1,0 +1,95 @@
+//! Kinds of objects as the command line names them, and where the API has them.
+
+use super::failure::Failure;
+use clap::ValueEnum;
+use pan_api::client::escape;
+use pan_model::PartitionName;
+use std::fmt;
+
+/// A kind of object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub enum Kind {
+    /// A tenant's closed world.
+    #[value(aliases = ["partitions", "Partition"])]
+    Partition,
+    /// A set of like servers.
+    #[value(aliases = ["clusters", "Cluster"])]
+    Cluster,
+    /// A logical machine.
+    #[value(aliases = ["servers", "Server"])]
+    Server,
+    /// A public address and port.
+    #[value(aliases = ["services", "Service"])]
+    Service,
+    /// Block storage.
+    #[value(aliases = ["volumes", "Volume"])]
+    Volume,
+    /// A host that runs servers.
+    #[value(aliases = ["nodes", "Node"])]
+    Node,
+    /// A Linux machine of the PAN.
+    #[value(aliases = ["hosts", "Host"])]
+    Host,
+    /// A schedule or a rule.
+    #[value(aliases = ["policies", "Policy"])]
+    Policy,
+    /// What happened and why.
+    #[value(aliases = ["events", "Event"])]
+    Event,
+    /// A credential.
+    #[value(aliases = ["tokens", "Token"])]
+    Token,
+}
+
+impl Kind {
+    /// The kind, unless this version does not have it.
+    pub fn there(self) -> Result<Self, Failure> {
+        match self {
+            Self::Volume | Self::Policy | Self::Token => Err(Failure::not_yet(&format!("kind {self}"))),
+            Self::Partition | Self::Cluster | Self::Server | Self::Service | Self::Node | Self::Host | Self::Event => Ok(self),
+        }
+    }
+
+    /// Whether objects of the kind lie in a partition.
+    pub const fn is_in_partition(self) -> bool {
+        match self {
+            Self::Cluster | Self::Server | Self::Service | Self::Volume | Self::Policy | Self::Event => true,
+            Self::Partition | Self::Node | Self::Host | Self::Token => false,
+        }
+    }
+
+    const fn plural(self) -> &'static str {
+        match self {
+            Self::Partition => "partitions",
+            Self::Cluster => "clusters",
+            Self::Server => "servers",
+            Self::Service => "services",
+            Self::Volume => "volumes",
+            Self::Node => "nodes",
+            Self::Host => "hosts",
+            Self::Policy => "policies",
+            Self::Event => "events",
+            Self::Token => "tokens",
+        }
+    }
+
+    /// The path of all objects of the kind: of a partition, or of everything.
+    pub fn list_path(self, partition: Option<&PartitionName>) -> String {
+        match partition {
+            Some(partition) if self.is_in_partition() => format!("/v1/partitions/{partition}/{}", self.plural()),
+            _ => format!("/v1/{}", self.plural()),
+        }
+    }
+
+    /// The path of one object.
+    pub fn path(self, partition: Option<&PartitionName>, name: &str) -> String {
+        format!("{}/{}", self.list_path(partition), escape(name))
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let value = self.to_possible_value().expect("no kind is hidden");
+        f.pad(value.get_name())
+    }
+}

@@ -1,0 +1,257 @@
+//! `pan up` and `pan down`.
+
+use std::collections::BTreeMap;
+use std::io::{IsTerminal, Write};
+use std::net::{IpAddr, Ipv4Addr};
+use std::process::{Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+use pan_api::client::Client;
+use pan_api::node::Node;
+use pan_api::requests::Health;
+use pan_lab::{Credentials, Lab, LabSpec};
+use pan_model::node::NodeState;
+use serde_json::json;
+
+use super::commands::{parse, print_line};
+use super::{DEFAULT_NAME, DownArgs, LabCommandError, Profile, Surroundings, UpArgs};
+use crate::context::{Context, Contexts};
+
+/// Roles take a second to start; on a machine busy with a build, many times that.
+const READY_WAIT: Duration = Duration::from_secs(60);
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// What `pan up` starts with unless it is told not to.
+const DEMO: &str = include_str!("../../../../../examples/demo.yaml");
+/// The last byte of the demo's public address.
+const DEMO_HOST: u8 = 10;
+
+/// `pan up`.
+///
+/// # Errors
+/// It could not be brought up (then nothing is left of it but its logs), or is up but not ready.
+pub fn run_up(args: UpArgs, around: &Surroundings) -> Result<ExitCode, LabCommandError> {
+    let spec = spec_of(&args)?;
+    let running = Lab::load(&spec.name).ok();
+    let nodes = usize::from(spec.nodes);
+    let lab = match running {
+        Some(lab) => lab,
+        None => {
+            let start = Instant::now();
+            let mut progress = |line: &str| tell(around, &format!("[{:6.2} s] {line}", start.elapsed().as_secs_f64()));
+            let lab = Lab::up(spec, &mut progress)?;
+            remember(&lab, &args)?;
+            progress("waiting for the controller and the nodes");
+            wait_ready(&lab, nodes)?;
+            if !args.empty {
+                progress("applying the demo: partition demo, cluster web, service www");
+                apply_demo(&lab)?;
+            }
+            progress("ready");
+            lab
+        }
+    };
+    remember(&lab, &args)?;
+    print_lab(&lab, around)?;
+    if args.foreground {
+        tell(around, "running until Ctrl-C");
+        wait_for_signal()?;
+        tell(around, "taking it down");
+        take_down(&lab.name().to_string())?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `pan down`.
+///
+/// # Errors
+/// Something could not be removed; everything else was.
+pub fn run_down(args: &DownArgs, around: &Surroundings) -> Result<ExitCode, LabCommandError> {
+    let found = take_down(&args.name)?;
+    if !around.quiet && !around.json {
+        let name = &args.name;
+        let line = if found { format!("laboratory {name} is gone") } else { format!("there was no laboratory {name}") };
+        print_line(&line);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn take_down(name: &str) -> Result<bool, LabCommandError> {
+    let found = Lab::down(&parse(name)?)?;
+    let mut contexts = Contexts::load()?;
+    let before = contexts.clone();
+    contexts.remove(name);
+    if contexts != before {
+        contexts.save()?;
+    }
+    Ok(found)
+}
+
+fn spec_of(args: &UpArgs) -> Result<LabSpec, LabCommandError> {
+    let name = parse(args.name.as_deref().unwrap_or(DEFAULT_NAME))?;
+    let mut labels: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
+    for label in &args.label {
+        labels.entry(label.host.clone()).or_default().insert(label.key.clone(), label.value.clone());
+    }
+    let failed = |action| move |source| LabCommandError::System { action, source };
+    let data = match &args.data {
+        Some(path) => std::path::absolute(path).map_err(failed("make --data absolute"))?,
+        None => Lab::default_data(&name),
+    };
+    let profile = match args.profile {
+        Profile::Lan => "lan",
+        Profile::Shared => "shared",
+        Profile::Wan => "wan",
+    };
+    Ok(LabSpec {
+        name,
+        data,
+        nodes: args.nodes,
+        storage: args.storage,
+        directors: args.directors,
+        controllers: args.controllers,
+        profile: profile.to_owned(),
+        node_cpu: args.node_cpu,
+        node_memory: args.node_memory,
+        labels,
+        machine_link: true,
+        exe: std::env::current_exe().map_err(failed("find this program"))?,
+    })
+}
+
+/// Writes the laboratory's context, and makes it current unless it was named.
+fn remember(lab: &Lab, args: &UpArgs) -> Result<(), LabCommandError> {
+    let Credentials { url, token, ca_pem, .. } = lab.credentials()?;
+    let name = lab.name().to_string();
+    let mut contexts = Contexts::load()?;
+    let before = contexts.clone();
+    let partition = contexts.contexts.iter().find(|one| one.name == name).and_then(|one| one.partition.clone());
+    contexts.put(Context { name: name.clone(), url, token, ca: ca_pem, partition });
+    if args.name.is_none() {
+        contexts.current = Some(name);
+    }
+    if contexts != before {
+        contexts.save()?;
+    }
+    Ok(())
+}
+
+/// Waits until the controller answers and every node is alive.
+fn wait_ready(lab: &Lab, nodes: usize) -> Result<(), LabCommandError> {
+    let given = lab.credentials()?;
+    let not_ready = |message: String| LabCommandError::NotReady {
+        what: format!("laboratory {} was not ready within {} s", lab.name(), READY_WAIT.as_secs()),
+        message,
+        hint: format!("; its logs are {}/hosts/*/log/*.log", lab.data().display()),
+    };
+    let client = Client::new(&given.url, Some(&given.token), &given.ca_pem).map_err(|error| not_ready(error.to_string()))?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|source| LabCommandError::System { action: "start a runtime", source })?;
+    runtime.block_on(async {
+        let deadline = Instant::now() + READY_WAIT;
+        loop {
+            let missing = match missing(&client, nodes).await {
+                Ok(None) => return Ok(()),
+                Ok(Some(missing)) => missing,
+                Err(error) => error.to_string(),
+            };
+            if Instant::now() >= deadline {
+                return Err(not_ready(missing));
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    })
+}
+
+async fn missing(client: &Client, nodes: usize) -> Result<Option<String>, pan_api::ApiError> {
+    let _: Health = client.get("/healthz").await?;
+    let known: Vec<Node> = client.get("/v1/nodes").await?;
+    let alive = known.iter().filter(|node| node.state == NodeState::Alive).count();
+    Ok((alive < nodes).then(|| format!("{alive} of {nodes} nodes are alive")))
+}
+
+/// Applies the demo as a user would, by the same program.
+fn apply_demo(lab: &Lab) -> Result<(), LabCommandError> {
+    let given = lab.credentials()?;
+    let failed = |source| LabCommandError::Run { program: "pan apply".to_owned(), source };
+    let exe = std::env::current_exe().map_err(failed)?;
+    let mut child = Command::new(exe)
+        .args(["apply", "-f", "-", "--wait=60s", "-q"])
+        .env("PAN_URL", given.url)
+        .env("PAN_TOKEN", given.token)
+        .env("PAN_CA", given.ca_file)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .map_err(failed)?;
+    let mut stdin = child.stdin.take().expect("stdin is piped");
+    let written = stdin.write_all(DEMO.as_bytes());
+    drop(stdin);
+    let status = child.wait().map_err(failed)?;
+    if !status.success() {
+        return Err(LabCommandError::Demo { status });
+    }
+    written.map_err(failed)
+}
+
+fn print_lab(lab: &Lab, around: &Surroundings) -> Result<(), LabCommandError> {
+    let url = lab.credentials()?.url;
+    let hosts = lab.hosts()?;
+    let reach = lab.reach()?;
+    if around.json {
+        let object = json!({"name": lab.name(), "url": url, "data": lab.data(), "reach": reach, "hosts": hosts});
+        print_line(&format!("{object:#}"));
+        return Ok(());
+    }
+    let names: Vec<String> = hosts.iter().map(|host| host.name.to_string()).collect();
+    print_line(&format!("laboratory {} is up: {}", lab.name(), names.join(" ")));
+    print_line(&format!("API        {url}"));
+    print_line(&format!("data       {}", lab.data().display()));
+    let demo = reach.map(|network| {
+        let [a, b, c, _] = network.network().octets();
+        print_line(&format!("outside    {network} from this machine"));
+        IpAddr::from(Ipv4Addr::new(a, b, c, DEMO_HOST))
+    });
+    if !around.quiet {
+        print_hints(demo);
+    }
+    Ok(())
+}
+
+fn print_hints(demo: Option<IpAddr>) {
+    print_line("try next:");
+    if let Some(address) = demo {
+        print_line(&format!("  curl http://{address}/                 the demo's service, if it was applied"));
+    }
+    print_line("  pan get server -A                       what runs where");
+    print_line("  pan lab hosts                           the hosts behind it");
+    print_line("  pan lab kill n1                         cut a node's power; `pan lab start n1` boots it");
+    print_line("  pan events -A -f                        what the PAN does about it");
+    print_line("  pan down                                take everything away");
+}
+
+fn tell(around: &Surroundings, line: &str) {
+    if !around.quiet {
+        let mut out = std::io::stderr();
+        let _ = writeln!(out, "{line}");
+        if out.is_terminal() {
+            let _ = out.flush();
+        }
+    }
+}
+
+fn wait_for_signal() -> Result<(), LabCommandError> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let failed = |source| LabCommandError::System { action: "wait for Ctrl-C", source };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    runtime
+        .block_on(async {
+            let mut interrupt = signal(SignalKind::interrupt())?;
+            let mut terminate = signal(SignalKind::terminate())?;
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            Ok(())
+        })
+        .map_err(failed)
+}

@@ -1,0 +1,27 @@
+//! The command line: a file per noun or verb; `arguments` says what there is, `dispatch` runs it.
+
+mod apply;
+mod arguments;
+mod bench;
+mod contexts;
+mod delete;
+mod describe;
+mod dispatch;
+mod edit;
+mod failure;
+mod get;
+mod help;
+mod inside;
+mod insight;
+mod kind;
+mod lab;
+mod node;
+mod output;
+mod ready;
+mod rows;
+mod server;
+mod session;
+mod wait;
+
+pub use dispatch::main;
+pub use failure::Failure;

@@ -1,0 +1,238 @@
+//! `pan node …`: take a node out of use and back, and label it.
+
+use super::failure::Failure;
+use super::kind::Kind;
+use super::ready::timed_out;
+use super::session::Session;
+use clap::{Args, Subcommand};
+use pan_api::client::{Client, escape};
+use pan_api::insight::Timeline;
+use pan_api::requests::Labels;
+use pan_api::server::Server;
+use pan_model::{Code, HostName, Span};
+use serde::Serialize;
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// How often is looked at a node that is being emptied.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// Take a node out of use and back, and label it; with --config run the node role on this host.
+#[derive(Debug, Clone, Args)]
+pub struct NodeArgs {
+    /// The host's configuration: run the role.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Option<NodeCommand>,
+}
+
+/// What can be done to a node.
+#[derive(Debug, Clone, Subcommand)]
+pub enum NodeCommand {
+    /// Move all servers away and take no new ones; returns when the node is empty.
+    Drain {
+        /// Which node.
+        node: HostName,
+        /// How long that may take; the draining goes on after it.
+        #[arg(long, value_name = "TIME", default_value = "10m")]
+        timeout: Span,
+    },
+    /// Keep the servers, take no new ones.
+    Cordon {
+        /// Which node.
+        node: HostName,
+    },
+    /// Take servers again, after drain or cordon.
+    Uncordon {
+        /// Which node.
+        node: HostName,
+    },
+    /// Trust a quarantined node again.
+    Clear {
+        /// Which node.
+        node: HostName,
+    },
+    /// Set and remove labels.
+    Label {
+        /// Which node.
+        node: HostName,
+        /// KEY=VALUE sets a label, KEY- removes it.
+        #[arg(required = true, value_name = "KEY=VALUE|KEY-", value_parser = change)]
+        changes: Vec<(String, Option<String>)>,
+    },
+}
+
+fn change(text: &str) -> Result<(String, Option<String>), String> {
+    let change = match text.split_once('=') {
+        Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
+        None => (text.strip_suffix('-').ok_or("expected KEY=VALUE to set or KEY- to remove a label")?.to_owned(), None),
+    };
+    if change.0.is_empty() { Err("the label has no name".into()) } else { Ok(change) }
+}
+
+/// `pan node …`.
+pub async fn run(command: NodeCommand, session: &Session) -> Result<(), Failure> {
+    let client = session.client()?;
+    let path = |node: &HostName, verb: &str| format!("/v1/nodes/{node}/{verb}");
+    let act = async |node: &HostName, verb: &str, result: &str| -> Result<(), Failure> {
+        let (): () = client.post(&path(node, verb), &json!({})).await?;
+        report(session, node, result)
+    };
+    match command {
+        NodeCommand::Drain { node, timeout } => drain(&node, timeout, session).await,
+        NodeCommand::Cordon { node } => act(&node, "cordon", "cordoned").await,
+        NodeCommand::Uncordon { node } => act(&node, "uncordon", "uncordoned").await,
+        NodeCommand::Clear { node } => act(&node, "clear", "cleared").await,
+        NodeCommand::Label { node, changes } => {
+            let labels: BTreeMap<String, Option<String>> = changes.into_iter().collect();
+            let (): () = client.post(&path(&node, "label"), &Labels { labels }).await?;
+            report(session, &node, "labelled")
+        }
+    }
+}
+
+fn report(session: &Session, node: &HostName, result: &str) -> Result<(), Failure> {
+    if session.out.is_data() {
+        return session.out.data(&json!({"kind": "node", "name": node, "result": result}));
+    }
+    session.out.say(&format!("node {node} {result}"))
+}
+
+/// A server that a drain moved.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Moved {
+    server: String,
+    to: Option<String>,
+    /// From its last moment there to its first here; absent when no timeline tells.
+    gap_ms: Option<f64>,
+}
+
+async fn drain(node: &HostName, limit: Span, session: &Session) -> Result<(), Failure> {
+    let client = session.client()?;
+    let begin = jiff::Timestamp::now();
+    let deadline = Instant::now() + limit.0;
+    let mut before = servers_on(client, node).await?;
+    let (): () = client.post(&format!("/v1/nodes/{node}/drain"), &json!({})).await?;
+    let total = before.len();
+    session.out.progress(&format!("node {node} has {total} servers to move"));
+    let mut moved = Vec::new();
+    loop {
+        // A controller that does not answer for a while does not stop a drain.
+        let now = match servers(client).await {
+            Ok(now) => Some(now),
+            Err(error) if error.code == Code::Unreachable => None,
+            Err(error) => return Err(error.into()),
+        };
+        if let Some(now) = &now {
+            let gone: Vec<Server> =
+                before.extract_if(.., |server| !now.iter().any(|other| is_same(server, other) && is_on(other, node))).collect();
+            for server in gone {
+                let after = now.iter().find(|other| is_same(&server, other));
+                let moved_to = Moved {
+                    to: after.and_then(|server| server.node.clone()),
+                    gap_ms: gap(client, &server, begin).await,
+                    server: label(&server),
+                };
+                tell(session, &moved_to)?;
+                moved.push(moved_to);
+            }
+            if before.is_empty() && !now.iter().any(|server| is_on(server, node)) {
+                break;
+            }
+        }
+        if Instant::now() >= deadline {
+            let missing: Vec<String> = before.iter().map(|server| format!("server {} is still on {node}", label(server))).collect();
+            return Err(timed_out(limit, &missing));
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+    if session.out.is_data() {
+        return session.out.data(&json!({"kind": "node", "name": node, "result": "drained", "moved": moved}));
+    }
+    session.out.say(&format!("node {node} is empty; {total} servers were moved"))
+}
+
+async fn servers(client: &Client) -> Result<Vec<Server>, pan_api::ApiError> {
+    client.get(&Kind::Server.list_path(None)).await
+}
+
+async fn servers_on(client: &Client, node: &HostName) -> Result<Vec<Server>, Failure> {
+    let all = servers(client).await?;
+    Ok(all.into_iter().filter(|server| is_on(server, node)).collect())
+}
+
+fn is_on(server: &Server, node: &HostName) -> bool {
+    server.node.as_deref() == Some(node.as_str())
+}
+
+fn is_same(one: &Server, other: &Server) -> bool {
+    one.partition == other.partition && one.name == other.name
+}
+
+fn label(server: &Server) -> String {
+    format!("{}/{}", server.partition, server.name)
+}
+
+fn tell(session: &Session, moved: &Moved) -> Result<(), Failure> {
+    let whither = moved.to.as_deref().map_or_else(|| "waits for a place".to_owned(), |node| format!("moved to {node}"));
+    let gap = moved.gap_ms.map(|gap| format!(", gap {gap:.0} ms")).unwrap_or_default();
+    session.out.say(&format!("server {} {whither}{gap}", moved.server))
+}
+
+/// How long the server answered nobody: from when its old instance was stopped to when the new one ran.
+async fn gap(client: &Client, server: &Server, begin: jiff::Timestamp) -> Option<f64> {
+    let path = format!("/v1/timelines/{}?partition={}", escape(server.name.as_str()), server.partition);
+    // That there is no timeline yet is no failure of the drain.
+    let timelines: Vec<Timeline> = client.get(&path).await.ok()?;
+    gap_of(timelines.first()?, begin)
+}
+
+fn gap_of(timeline: &Timeline, begin: jiff::Timestamp) -> Option<f64> {
+    let at = |name: &str| {
+        let step = timeline.steps.iter().rfind(|step| step.step == name)?;
+        step.at.parse::<jiff::Timestamp>().ok()
+    };
+    let (stopped, running) = (at("drained")?, at("running")?);
+    (stopped >= begin && running >= stopped).then(|| running.duration_since(stopped).as_secs_f64() * 1000.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pan_api::insight::Step;
+
+    #[test]
+    fn labels_are_set_and_removed() {
+        assert_eq!(change("rack=r1"), Ok(("rack".into(), Some("r1".into()))));
+        assert_eq!(change("rack="), Ok(("rack".into(), Some(String::new()))));
+        assert_eq!(change("rack-"), Ok(("rack".into(), None)));
+        for bad in ["rack", "=r1", "-"] {
+            assert!(change(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_gap_begins_when_the_old_instance_is_drained() {
+        let step = |at: &str, step: &str| Step { at: at.into(), step: step.into(), took_ms: 0.0, reason: String::new() };
+        let timeline = Timeline {
+            object: "acme/db-1".into(),
+            epoch: None,
+            finished: true,
+            steps: vec![
+                step("2026-01-01T00:00:00Z", "move-begins"),
+                step("2026-01-01T00:00:01Z", "drained"),
+                step("2026-01-01T00:00:01.2Z", "stopped"),
+                step("2026-01-01T00:00:01.75Z", "running"),
+            ],
+            total_ms: 1750.0,
+        };
+        let at = |text: &str| text.parse().unwrap();
+        assert_eq!(gap_of(&timeline, at("2026-01-01T00:00:00Z")), Some(750.0));
+        assert_eq!(gap_of(&timeline, at("2026-01-01T00:01:00Z")), None, "of an earlier move");
+    }
+}

@@ -1,0 +1,274 @@
+//! Tables of objects, by kind: which columns, and what stands in them.
+
+use super::failure::Failure;
+use super::kind::Kind;
+use super::output::{Cell, Table, Tone};
+use jiff::{SignedDuration, Timestamp};
+use pan_api::cluster::{Cluster, ClusterState};
+use pan_api::event::{Event, Severity};
+use pan_api::host::Host;
+use pan_api::node::Node;
+use pan_api::partition::{Partition, PartitionState};
+use pan_api::server::Server;
+use pan_api::service::{Service, ServiceState};
+use pan_model::Code;
+use pan_model::host::Link;
+use pan_model::node::NodeState;
+use pan_model::server::ServerState;
+use pan_model::service::BackendState;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// What a table shows.
+#[derive(Debug, Clone, Copy)]
+pub struct Shape {
+    pub kind: Kind,
+    /// Whether rows name their partition.
+    pub partition: bool,
+    pub wide: bool,
+}
+
+impl Shape {
+    /// A table without rows.
+    pub fn table(self) -> Table {
+        let (narrow, wide): (&[&str], &[&str]) = match self.kind {
+            Kind::Partition => (&["NAME", "STATE", "NETWORKS", "USED"], &["GUARANTEED", "MAX"]),
+            Kind::Cluster => (&["NAME", "STATE", "RUNNING", "PROTECTED"], &["PROMISE", "PRIORITY", "IMAGE", "COMMAND"]),
+            Kind::Server => (
+                &["NAME", "STATE", "NODE", "ADDRESS", "EPOCH", "RESTARTS", "SINCE"],
+                &["CLUSTER", "MAC", "PROTECTED", "ADDRESSES", "MESSAGE"],
+            ),
+            Kind::Service => (&["NAME", "STATE", "ADDRESS", "PORT", "CLUSTER", "BACKENDS"], &["DIRECTOR", "REACH", "ADDRESSES"]),
+            Kind::Node => {
+                (&["NAME", "STATE", "A", "B", "SERVERS", "CPU FREE", "MEMORY FREE"], &["CPU RESERVED", "MEMORY RESERVED", "LABELS"])
+            }
+            Kind::Host => (&["NAME", "ROLES", "STATE", "A", "B", "ADDRESS"], &["VERSION", "AGENT"]),
+            Kind::Event => (&["TIME", "KIND", "OBJECT", "REASON", "MESSAGE"], &["NUMBER", "SEVERITY"]),
+            Kind::Volume | Kind::Policy | Kind::Token => (&[], &[]),
+        };
+        let partition = self.partition.then_some("PARTITION");
+        let wide = if self.wide { wide } else { &[] };
+        Table::new(partition.into_iter().chain(narrow.iter().copied()).chain(wide.iter().copied()).collect())
+    }
+
+    /// The row of an object.
+    pub fn row(self, object: &Value) -> Result<Vec<Cell>, Failure> {
+        let (narrow, wide) = match self.kind {
+            Kind::Partition => partition(&read(object)?),
+            Kind::Cluster => cluster(&read(object)?),
+            Kind::Server => server(&read(object)?),
+            Kind::Service => service(&read(object)?),
+            Kind::Node => node(&read(object)?),
+            Kind::Host => host(&read(object)?),
+            Kind::Event => event(&read(object)?),
+            Kind::Volume | Kind::Policy | Kind::Token => (Vec::new(), Vec::new()),
+        };
+        let of = self.partition.then(|| Cell::from(object["partition"].as_str().unwrap_or("-")));
+        Ok(of.into_iter().chain(narrow).chain(if self.wide { wide } else { Vec::new() }).collect())
+    }
+}
+
+/// An object of the API as its type.
+pub fn read<T: DeserializeOwned>(object: &Value) -> Result<T, Failure> {
+    T::deserialize(object).map_err(|error| Failure::new(Code::Internal, format!("the PAN answered something else than expected: {error}")))
+}
+
+type Halves = (Vec<Cell>, Vec<Cell>);
+
+fn partition(it: &Partition) -> Halves {
+    let networks: Vec<String> = it.networks.iter().map(|net| net.0.to_string()).collect();
+    let state = match it.state {
+        PartitionState::Ready => Cell::toned("ready", Tone::Good),
+        PartitionState::Deleting => Cell::toned("deleting", Tone::Doubtful),
+    };
+    let amount = |amount: &Option<pan_model::Resources>| Cell::from(amount.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string));
+    let narrow = vec![it.name.as_str().into(), state, networks.join(",").into(), it.used.to_string().into()];
+    (narrow, vec![amount(&it.capacity.guaranteed), amount(&it.capacity.max)])
+}
+
+fn cluster(it: &Cluster) -> Halves {
+    let (state, tone) = cluster_state(it.state);
+    let promise =
+        it.spec.protect.map_or_else(|| "-".to_owned(), |protect| format!("{} {:?}", protect.failures, protect.domain).to_lowercase());
+    let protected = match (it.spec.protect.is_some(), it.protected) {
+        (false, _) => Cell::from("-"),
+        (true, true) => Cell::toned("yes", Tone::Good),
+        (true, false) => Cell::toned("no", Tone::Bad),
+    };
+    let narrow = vec![it.name.as_str().into(), Cell::toned(state, tone), format!("{}/{}", it.running, it.desired).into(), protected];
+    (narrow, vec![promise.into(), it.spec.priority.to_string().into(), it.spec.image.to_string().into(), it.spec.command.join(" ").into()])
+}
+
+pub fn cluster_state(state: ClusterState) -> (&'static str, Tone) {
+    match state {
+        ClusterState::Ready => ("ready", Tone::Good),
+        ClusterState::Progressing => ("progressing", Tone::Doubtful),
+        ClusterState::Degraded => ("degraded", Tone::Bad),
+        ClusterState::Stopped => ("stopped", Tone::Plain),
+        ClusterState::Deleting => ("deleting", Tone::Doubtful),
+    }
+}
+
+fn server(it: &Server) -> Halves {
+    let tone = match it.state {
+        ServerState::Running => Tone::Good,
+        ServerState::Pending | ServerState::Starting | ServerState::Suspect | ServerState::FailingOver | ServerState::Stopping => {
+            Tone::Doubtful
+        }
+        ServerState::Stopped => Tone::Plain,
+        ServerState::Failed => Tone::Bad,
+    };
+    let addresses: Vec<String> = it.addresses.iter().map(ToString::to_string).collect();
+    let narrow = vec![
+        it.name.as_str().into(),
+        Cell::toned(it.state.to_string(), tone),
+        it.node.as_deref().unwrap_or("-").into(),
+        it.address.to_string().into(),
+        it.epoch.to_string().into(),
+        it.restarts.to_string().into(),
+        age(&it.since).into(),
+    ];
+    let wide = vec![
+        it.cluster.as_str().into(),
+        it.mac.to_string().into(),
+        if it.protected { "yes" } else { "no" }.into(),
+        addresses.join(",").into(),
+        it.message.as_deref().unwrap_or("").into(),
+    ];
+    (narrow, wide)
+}
+
+fn service(it: &Service) -> Halves {
+    let state = match it.state {
+        ServiceState::Ready => Cell::toned("ready", Tone::Good),
+        ServiceState::Progressing => Cell::toned("progressing", Tone::Doubtful),
+        ServiceState::Down => Cell::toned("down", Tone::Bad),
+    };
+    let up = it.backends.iter().filter(|backend| backend.state == BackendState::Up).count();
+    let addresses: Vec<String> = it.addresses.iter().map(ToString::to_string).collect();
+    let narrow = vec![
+        it.name.as_str().into(),
+        state,
+        it.address.to_string().into(),
+        it.port.to_string().into(),
+        it.spec.cluster.as_str().into(),
+        format!("{up}/{} up", it.backends.len()).into(),
+    ];
+    let reach = it.reach.map_or_else(|| "-".to_owned(), |address| address.to_string());
+    (narrow, vec![it.director.as_deref().unwrap_or("-").into(), reach.into(), addresses.join(",").into()])
+}
+
+fn node(it: &Node) -> Halves {
+    let narrow = vec![
+        it.name.as_str().into(),
+        node_state(it.state),
+        link(it.fabrics.a),
+        link(it.fabrics.b),
+        it.servers.to_string().into(),
+        format!("{} of {}", it.cpu.free, it.cpu.total).into(),
+        format!("{} of {}", it.memory.free, it.memory.total).into(),
+    ];
+    (narrow, vec![it.cpu.reserved.to_string().into(), it.memory.reserved.to_string().into(), labels(&it.labels).into()])
+}
+
+fn host(it: &Host) -> Halves {
+    let roles: Vec<&str> = it.roles.iter().map(|role| role.as_str()).collect();
+    let narrow = vec![
+        it.name.as_str().into(),
+        roles.join(",").into(),
+        node_state(it.state),
+        link(it.fabrics.a),
+        link(it.fabrics.b),
+        it.address.to_string().into(),
+    ];
+    let agent = if it.agent { Cell::from("reports") } else { Cell::toned("silent", Tone::Doubtful) };
+    (narrow, vec![it.version.as_str().into(), agent])
+}
+
+fn event(it: &Event) -> Halves {
+    let tone = match it.severity {
+        Severity::Info => Tone::Plain,
+        Severity::Warning => Tone::Doubtful,
+        Severity::Alarm => Tone::Bad,
+    };
+    let severity = match it.severity {
+        Severity::Info => "info",
+        Severity::Warning => "warning",
+        Severity::Alarm => "alarm",
+    };
+    let narrow = vec![
+        it.time.as_str().into(),
+        it.kind.as_str().into(),
+        it.object.as_str().into(),
+        Cell::toned(it.reason.as_str(), tone),
+        it.message.as_str().into(),
+    ];
+    (narrow, vec![it.number.to_string().into(), Cell::toned(severity, tone)])
+}
+
+fn node_state(state: NodeState) -> Cell {
+    let tone = match state {
+        NodeState::Alive => Tone::Good,
+        NodeState::Joining | NodeState::Suspect | NodeState::Draining | NodeState::Cordoned => Tone::Doubtful,
+        NodeState::Dead | NodeState::Quarantined => Tone::Bad,
+    };
+    Cell::toned(state.to_string(), tone)
+}
+
+fn link(link: Link) -> Cell {
+    match link {
+        Link::Up => Cell::toned("up", Tone::Good),
+        Link::Down => Cell::toned("down", Tone::Bad),
+    }
+}
+
+/// Labels as `a=b,c=d`.
+pub fn labels(labels: &BTreeMap<String, String>) -> String {
+    labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")
+}
+
+/// How long ago a time was, in its two largest units; the text itself when it is no time.
+pub fn age(since: &str) -> String {
+    since.parse::<Timestamp>().map_or_else(|_| since.to_owned(), |then| span(Timestamp::now().duration_since(then)))
+}
+
+fn span(length: SignedDuration) -> String {
+    let seconds = length.as_secs().max(0);
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3_600 => format!("{}m{}s", seconds / 60, seconds % 60),
+        3_600..86_400 => format!("{}h{}m", seconds / 3_600, seconds % 3_600 / 60),
+        _ => format!("{}d{}h", seconds / 86_400, seconds % 86_400 / 3_600),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_have_two_units() {
+        for (seconds, text) in [(-5, "0s"), (59, "59s"), (61, "1m1s"), (7_320, "2h2m"), (90_000, "1d1h")] {
+            assert_eq!(span(SignedDuration::from_secs(seconds)), text);
+        }
+        assert_eq!(age("not a time"), "not a time");
+    }
+
+    #[test]
+    fn rows_have_as_many_cells_as_the_table_columns() {
+        let server = serde_json::json!({"partition": "acme", "cluster": "web", "name": "web-1", "address": "10.0.0.10", "addresses": ["10.0.0.10"],
+            "mac": "02:70:0a:00:00:0a", "node": "n1", "epoch": 3, "state": "running", "restarts": 0, "since": "2026-01-01T00:00:00Z", "protected": true});
+        let host = serde_json::json!({"name": "n1", "roles": ["node"], "state": "alive", "fabrics": {"a": "up", "b": "down"}, "version": "0.1.0",
+            "address": "10.200.0.1", "agent": true});
+        for (kind, object) in [(Kind::Server, &server), (Kind::Host, &host)] {
+            for (wide, partition) in [(false, false), (true, true)] {
+                let shape = Shape { kind, partition, wide };
+                let mut table = shape.table();
+                table.push(shape.row(object).unwrap());
+                assert_eq!(table.columns(), table.cells());
+            }
+        }
+        assert!(Shape { kind: Kind::Node, partition: false, wide: false }.row(&server).is_err());
+    }
+}

@@ -1,0 +1,173 @@
+//! `pan controller`, `node`, `director`, `beat` and what belongs to them: each runs the crate of its role.
+
+use crate::cli::Failure;
+use crate::config;
+use clap::{Args, ValueEnum};
+use pan_linux::oci::{ShimArgs, shim_main};
+use pan_model::host::Role;
+use pan_model::host_config::HostConfig;
+use std::error::Error;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+use tracing_subscriber::EnvFilter;
+
+/// How long a role's last calls of the kernel or the disk are waited for when it ends.
+const ENDING_MAX: Duration = Duration::from_secs(2);
+
+/// The role's configuration.
+#[derive(Debug, Clone, Args)]
+pub struct RoleArgs {
+    /// The host's configuration.
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+}
+
+/// What to generate.
+#[derive(Debug, Clone, Args)]
+pub struct GenerateArgs {
+    /// What.
+    #[arg(value_enum)]
+    pub what: Generated,
+    /// Of which kind; a schema only.
+    pub kind: Option<String>,
+}
+
+/// What is generated from the code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Generated {
+    /// The description of the HTTP interface.
+    Openapi,
+    /// The JSON Schema of manifests.
+    Schema,
+}
+
+/// Run one container and keep its exit status.
+#[derive(Debug, Clone, Args)]
+pub struct ShimCommandArgs {
+    /// Folder with config.json.
+    #[arg(long)]
+    bundle: PathBuf,
+    /// The container's id.
+    #[arg(long)]
+    id: String,
+    /// The runtime's state folder.
+    #[arg(long)]
+    root: PathBuf,
+    /// Takes the container's output.
+    #[arg(long)]
+    log: PathBuf,
+    /// Gets the exit status.
+    #[arg(long)]
+    exit_file: PathBuf,
+    /// Gets the pid.
+    #[arg(long)]
+    pid_file: PathBuf,
+}
+
+/// Log lines on stderr; PAN_LOG chooses which, `default` without it.
+pub fn init_logging(default: &str) {
+    let filter = EnvFilter::try_from_env("PAN_LOG").unwrap_or_else(|_| EnvFilter::new(default));
+    let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    // A second call is a call too many, but no reason to stop.
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colour).try_init();
+}
+
+/// Runs a role until it is told to stop or cannot go on.
+pub fn run(role: Role, path: &Path) -> ExitCode {
+    init_logging("info");
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(role.as_str(), &error),
+    };
+    let config = match config::load(path, Some(role)) {
+        Ok(config) => config,
+        Err(error) => return failed(role.as_str(), &error),
+    };
+    tracing::info!(host = %config.name, %role, version = env!("CARGO_PKG_VERSION"), "starting");
+    let exit = match role {
+        Role::Controller => ended(role, runtime.block_on(until_told(pan_controller::run(config)))),
+        Role::Node => ended(role, runtime.block_on(until_told(pan_node::run(config)))),
+        Role::Director => ended(role, runtime.block_on(until_told(pan_director::run(config)))),
+        Role::Storage => failed(role.as_str(), &Failure::not_yet("the storage role")),
+    };
+    runtime.shutdown_timeout(ENDING_MAX);
+    exit
+}
+
+/// Everything that matters is committed or written before it is acted on, so being told to stop needs no goodbye.
+async fn until_told<E: Error>(work: impl Future<Output = Result<(), E>>) -> Result<(), E> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let told = async {
+        let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+            // Then the signals end the process by themselves.
+            return std::future::pending().await;
+        };
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    tokio::select! {
+        result = work => result,
+        () = told => {
+            tracing::info!("told to stop");
+            Ok(())
+        }
+    }
+}
+
+/// Sends heartbeats. One thread, so that nothing else of this process can delay them.
+pub fn beat(path: &Path) -> ExitCode {
+    init_logging("info");
+    let config: HostConfig = match config::load(path, None) {
+        Ok(config) => config,
+        Err(error) => return failed("beat", &error),
+    };
+    match pan_node::beat::run(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed("beat", &error),
+    }
+}
+
+/// Keeps a container's exit status. Called before anything starts a thread.
+pub fn shim(args: ShimCommandArgs) -> ExitCode {
+    let ShimCommandArgs { bundle, id, root, log, exit_file, pid_file } = args;
+    shim_main(ShimArgs { bundle, id, root, log, exit_file, pid_file })
+}
+
+/// The text that is generated from the code, as it is committed.
+pub fn generate(args: GenerateArgs) -> Result<String, Failure> {
+    let value = match (args.what, args.kind) {
+        (Generated::Openapi, None) => pan_controller::api::openapi(),
+        (Generated::Openapi, Some(_)) => {
+            return Err(Failure::Usage("`pan generate openapi` describes everything: leave out the kind".into()));
+        }
+        (Generated::Schema, Some(kind)) => {
+            let unknown = || Failure::Usage(format!("{kind:?} has no schema: expected one of {}", pan_model::explain::KINDS.join(", ")));
+            pan_model::explain::schema(&kind.to_ascii_lowercase()).ok_or_else(unknown)?
+        }
+        (Generated::Schema, None) => pan_model::explain::schema_of_all(),
+    };
+    Ok(format!("{value:#}\n"))
+}
+
+fn ended<E: Error>(role: Role, result: Result<(), E>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(role.as_str(), &error),
+    }
+}
+
+/// The error with all its causes.
+fn failed(role: &str, error: &dyn Error) -> ExitCode {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(source) = cause {
+        text.push_str(&format!(": {source}"));
+        cause = source.source();
+    }
+    tracing::error!("{role} ends: {text}");
+    ExitCode::FAILURE
+}

@@ -1,0 +1,40 @@
+//! Agents and controllers come and go; servers and connections do not notice.
+
+mod story;
+
+use pan_lab::LabHost;
+use story::{SOON, ask, example, has, json, lab, pan, requests, wrk};
+
+#[test]
+fn killing_agents_and_the_controller_fails_no_request_and_restarts_nothing() {
+    let Some(lab) = lab() else { return };
+    if !has("wrk") || !has("nginx") {
+        return;
+    }
+    story::apply(&lab, "demo.yaml", &example("demo.yaml"));
+    assert!(ask(&lab).is_some());
+    let before = json(&lab, &["get", "server", "-p", "demo"]);
+    let identity = |servers: &serde_json::Value| -> Vec<(String, u64, u64)> {
+        let all = servers.as_array().unwrap().iter();
+        all.map(|server| (server["node"].to_string(), server["epoch"].as_u64().unwrap(), server["restarts"].as_u64().unwrap())).collect()
+    };
+    let load = wrk(&lab, 20, true);
+    let nodes: Vec<LabHost> = ["n1", "n2", "n3", "n4"].iter().map(|name| lab.host(name).unwrap()).collect();
+    for round in 0..20 {
+        let host = nodes[round % nodes.len()];
+        let old = lab.kill_role(host, "node").unwrap();
+        lab.wait_for("a new agent", SOON, |lab| lab.role_pid(host, "node").is_ok_and(|pid| pid != old)).unwrap();
+    }
+    let controller = lab.host("c1").unwrap();
+    let old = lab.kill_role(controller, "controller").unwrap();
+    lab.wait_for("a new controller", SOON, |lab| lab.role_pid(controller, "controller").is_ok_and(|pid| pid != old)).unwrap();
+    lab.wait_ready(SOON).unwrap();
+    for name in ["web-1", "web-2", "web-3"] {
+        story::wait_state(&lab, "demo", name, "running");
+    }
+    let after = json(&lab, &["get", "server", "-p", "demo"]);
+    assert_eq!(identity(&after), identity(&before), "nothing moved, nothing was restarted");
+    let report = load.output();
+    let (answered, failed) = requests(&report);
+    assert!(answered > 1000 && failed == 0, "{report}\n{}", pan(&lab, &["events", "-A"]));
+}

@@ -1,0 +1,27 @@
+//! A node is drained under load, and nobody who asks the service notices.
+
+mod story;
+
+use story::{ask, example, has, json, lab, pan, requests, server, str_of, wrk};
+
+#[test]
+fn draining_a_node_fails_no_request() {
+    let Some(lab) = lab() else { return };
+    if !has("wrk") || !has("nginx") {
+        return;
+    }
+    story::apply(&lab, "demo.yaml", &example("demo.yaml"));
+    assert!(ask(&lab).is_some());
+    for keep_alive in [true, false] {
+        let node = str_of(&server(&lab, "demo", "web-1"), "node").to_owned();
+        let load = wrk(&lab, 12, keep_alive);
+        pan(&lab, &["node", "drain", &node, "--timeout", "60s"]);
+        let shown = json(&lab, &["get", "node", &node]);
+        assert_eq!(shown["servers"], 0, "{shown}");
+        let report = load.output();
+        let (answered, failed) = requests(&report);
+        assert!(answered > 1000 && failed == 0, "keep-alive {keep_alive}:\n{report}");
+        pan(&lab, &["node", "uncordon", &node]);
+        story::wait_state(&lab, "demo", "web-1", "running");
+    }
+}
