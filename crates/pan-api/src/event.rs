@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// One line of a watch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "{T}Change")]
 pub struct Change<T> {
     /// What happened to the object.
     #[serde(rename = "type")]

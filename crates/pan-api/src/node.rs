@@ -29,6 +29,7 @@ pub struct Node {
 
 /// How much of a resource there is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "{T}Amount")]
 pub struct Amount<T> {
     /// Offered by the node.
     pub total: T,

@@ -115,6 +115,8 @@ fn connections_outlive_their_director() {
     // For half of them the server speaks first after the takeover.
     let (waiting, speaking) = connections.split_at_mut(30);
     waiting.iter_mut().for_each(Connection::ask_for_later);
+    // Past the servers' delayed acknowledgements: a client that misses one would speak first.
+    std::thread::sleep(Duration::from_millis(150));
     rig.first.cut();
     rig.set(2, &[Up, Draining, Up]);
     all_answer(speaking);

@@ -1,12 +1,13 @@
 //! Hosts, containers and the shim on the real kernel. Needs root and runc.
 //!
 //! The test program starts itself again in the roles it needs: `init` (pid 1 of a host), `agent`
-//! (starts a container, then waits to be killed) and `shim`.
+//! (starts a container, then is killed) and `shim`.
 #![allow(clippy::unwrap_used)]
 
 use std::ffi::OsString;
 use std::net::TcpListener;
 use std::os::fd::AsRawFd;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
@@ -54,7 +55,7 @@ fn init() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Runs inside the host: mounts a root, starts a container through the shim, waits to be killed.
+/// Runs inside the host: mounts a root, starts a container through the shim, dies without a goodbye.
 fn agent(words: Vec<OsString>) -> ExitCode {
     let mut words = words.into_iter().map(|word| word.into_string().unwrap());
     let id = words.next().unwrap();
@@ -90,8 +91,8 @@ fn agent(words: Vec<OsString>) -> ExitCode {
         Ok(()) => println!("started"),
         Err(error) => println!("{error}"),
     }
-    std::thread::sleep(Duration::from_secs(600));
-    ExitCode::SUCCESS
+    nix::sys::signal::raise(Signal::SIGKILL).unwrap();
+    unreachable!("it was killed");
 }
 
 fn shim_args(id: &str) -> ShimArgs {
@@ -148,18 +149,14 @@ impl TestHost {
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
 
-    /// Starts a container by an agent, kills the agent, and returns what the agent had said.
+    /// Starts a container by an agent that is killed right after, and returns what the agent had said.
     fn container(&self, id: &str, command: &[&str]) -> String {
         let exe = std::env::current_exe().unwrap();
         let mut argv = vec![exe.to_str().unwrap(), "agent", id];
         argv.extend(command);
-        let mut agent = self.enter(&argv).stdout(Stdio::piped()).spawn().unwrap();
-        let mut said = String::new();
-        let out = agent.stdout.take().unwrap();
-        std::io::BufRead::read_line(&mut std::io::BufReader::new(out), &mut said).unwrap();
-        agent.kill().unwrap();
-        agent.wait().unwrap();
-        said.trim().to_owned()
+        let agent = self.enter(&argv).stderr(Stdio::inherit()).output().unwrap();
+        assert_eq!(agent.status.signal(), Some(9), "{agent:?}");
+        String::from_utf8(agent.stdout).unwrap().trim().to_owned()
     }
 }
 

@@ -98,9 +98,11 @@ fn for_partition(after: &Snapshot, cluster: &ClusterKey, reason: &NotPlaced) -> 
         NotPlaced::LabelsUnmet { .. } => format!("nothing has the labels that cluster {} requires", cluster.1),
         NotPlaced::PartitionMax { .. } => reason.to_string(),
         NotPlaced::GroupUnplaceable { because, .. } => for_partition(after, cluster, because),
-        NotPlaced::ProtectionWouldBreak { .. } | NotPlaced::NoNodeHas { .. } | NotPlaced::NoNodes | NotPlaced::NodeClosed { .. } | NotPlaced::NotAvailableNow { .. } => {
-            NOT_AVAILABLE_NOW.to_owned()
-        }
+        NotPlaced::ProtectionWouldBreak { .. }
+        | NotPlaced::NoNodeHas { .. }
+        | NotPlaced::NoNodes
+        | NotPlaced::NodeClosed { .. }
+        | NotPlaced::NotAvailableNow { .. } => NOT_AVAILABLE_NOW.to_owned(),
     }
 }
 
@@ -140,7 +142,9 @@ fn more(before: &Cluster, after: &Cluster) -> bool {
 
 fn partition_key(snapshot: &Snapshot, partition: &PartitionName) -> ClusterKey {
     let first = snapshot.clusters.keys().find(|key| key.0 == *partition);
-    first.cloned().unwrap_or_else(|| (partition.clone(), ClusterName::new(partition.as_str()).expect("a partition's name is short enough for a cluster")))
+    first.cloned().unwrap_or_else(|| {
+        (partition.clone(), ClusterName::new(partition.as_str()).expect("a partition's name is short enough for a cluster"))
+    })
 }
 
 /// The first cluster of a partition that the change makes larger, else its first.
@@ -159,7 +163,8 @@ fn within_maxima(before: &Snapshot, after: &Snapshot) -> Result<(), Box<Refusal>
         let grew = |resource: &str, wanted: u64| !same_max || wanted > former.get(name).map_or(0, |former| former.amount(resource));
         let over = wanted.entries().find(|(resource, wanted)| *wanted > max.amount(resource) && grew(resource, *wanted));
         if let Some((resource, wanted)) = over {
-            let reason = NotPlaced::PartitionMax { partition: name.clone(), resource: resource.to_owned(), wanted, max: max.amount(resource) };
+            let reason =
+                NotPlaced::PartitionMax { partition: name.clone(), resource: resource.to_owned(), wanted, max: max.amount(resource) };
             let (text, cluster) = (reason.to_string(), grown(before, after, name));
             return Err(Box::new(Refusal { cluster, server: None, reason, partition_text: text.clone(), text }));
         }

@@ -91,7 +91,14 @@ impl Ledger {
             loss.failed.iter().for_each(|domain| of_domain.entry((loss.level, *domain)).or_default().push(id));
         }
         let nodes = world.nodes.len();
-        Self { losses, of_domain, at_node: vec![BTreeSet::new(); nodes], reserved: vec![vec![0; world.resources.len()]; nodes], unproved, patience: Cell::new(PATIENCE) }
+        Self {
+            losses,
+            of_domain,
+            at_node: vec![BTreeSet::new(); nodes],
+            reserved: vec![vec![0; world.resources.len()]; nodes],
+            unproved,
+            patience: Cell::new(PATIENCE),
+        }
     }
 
     fn fill(&mut self, board: &Board<'_>) {
@@ -119,7 +126,11 @@ impl Ledger {
     pub(crate) fn unproved(&self, protect: Option<Protect>) -> Option<String> {
         let protect = protect?;
         let limit = self.unproved.iter().find(|(level, size)| **level <= protect.domain && **size <= protect.failures);
-        limit.map(|(level, size)| format!("{size} losses at once have too many combinations to prove; protect against the loss of something larger than a {level}"))
+        limit.map(|(level, size)| {
+            format!(
+                "{size} losses at once have too many combinations to prove; protect against the loss of something larger than a {level}"
+            )
+        })
     }
 
     /// What a node keeps free.

@@ -66,14 +66,19 @@ impl<'b, 'w> Packing<'b, 'w> {
 
     fn spread_allows(&self, unit: UnitId, node: NodeId) -> bool {
         let world = self.board.world;
-        world.required_spread(unit).all(|(cluster, level)| self.taken.get(&(cluster, world.domain(node, level))).is_none_or(|taken| *taken == 0))
+        world
+            .required_spread(unit)
+            .all(|(cluster, level)| self.taken.get(&(cluster, world.domain(node, level))).is_none_or(|taken| *taken == 0))
     }
 
     /// Whether a surviving node can take a unit on top of what it has.
     fn fits(&self, unit: UnitId, node: NodeId) -> bool {
         let world = self.board.world;
         let load = self.load.get(&node).map(Vec::as_slice);
-        self.takes(node) && self.board.has_room(node, &world.units[unit].need, load) && self.spread_allows(unit, node) && world.labels_met(unit, node)
+        self.takes(node)
+            && self.board.has_room(node, &world.units[unit].need, load)
+            && self.spread_allows(unit, node)
+            && world.labels_met(unit, node)
     }
 
     fn assign(&mut self, unit: UnitId, node: NodeId) {
@@ -124,7 +129,12 @@ impl<'b, 'w> Packing<'b, 'w> {
     /// first, then those that reserve most already, then the emptiest.
     fn preference(&self, node: NodeId) -> impl Ord + use<> {
         let view = &self.board.world.nodes[node];
-        (view.node.state != NodeState::Spare, Reverse(share(&self.reserved[node], &view.capacity)), Reverse(self.board.free_share(node)), node)
+        (
+            view.node.state != NodeState::Spare,
+            Reverse(share(&self.reserved[node], &view.capacity)),
+            Reverse(self.board.free_share(node)),
+            node,
+        )
     }
 
     /// Places all units or none, trying other arrangements as long as there are probes left.

@@ -148,6 +148,13 @@ impl fmt::Display for Plan {
         self.displaced.iter().try_for_each(|displaced| writeln!(f, "displace {displaced}"))?;
         self.not_placed.iter().try_for_each(|(server, reason)| writeln!(f, "no place for {}: {reason}", show_server(server)))?;
         self.report.deficits.iter().try_for_each(|deficit| writeln!(f, "unprotected: {deficit}"))?;
-        write!(f, "{} kept, {} placed, {} without a place, {} protected", self.report.kept, self.place.len(), self.not_placed.len(), self.report.protected)
+        write!(
+            f,
+            "{} kept, {} placed, {} without a place, {} protected",
+            self.report.kept,
+            self.place.len(),
+            self.not_placed.len(),
+            self.report.protected
+        )
     }
 }

@@ -55,7 +55,8 @@ impl Strategy {
                 loads.map(|((capacity, used), need)| growth((*capacity, *used), *need)).sum()
             }
             Self::Pack | Self::Spread => {
-                let fullest = loads.map(|((capacity, used), need)| as_float(used.saturating_add(*need)) / as_float(*capacity)).fold(0.0, f64::max);
+                let fullest =
+                    loads.map(|((capacity, used), need)| as_float(used.saturating_add(*need)) / as_float(*capacity)).fold(0.0, f64::max);
                 if self == Self::Pack { -fullest } else { fullest }
             }
         }

@@ -32,11 +32,16 @@ pub fn explain(snapshot: &Snapshot, server: &ServerId) -> Explanation {
     let mut reasons = Vec::new();
     let decision = if let Some(placed) = plan.place.iter().find(|placed| placed.server == *server) {
         reasons.push(placed.why.to_string());
-        placed.from.as_ref().map_or_else(|| format!("{name} goes to {}", placed.node), |from| format!("{name} moves from {from} to {}", placed.node))
+        placed
+            .from
+            .as_ref()
+            .map_or_else(|| format!("{name} goes to {}", placed.node), |from| format!("{name} moves from {from} to {}", placed.node))
     } else if let Some((_, reason)) = plan.not_placed.iter().find(|(other, _)| other == server) {
         reasons.push(reason.to_string());
         match bound.filter(|_| state.is_some_and(|state| state.runs())) {
-            Some(host) if !plan.displaced.iter().any(|displaced| displaced.server == *server) => format!("{name} stays on {host} for want of another place"),
+            Some(host) if !plan.displaced.iter().any(|displaced| displaced.server == *server) => {
+                format!("{name} stays on {host} for want of another place")
+            }
             _ => format!("{name} has no place"),
         }
     } else {
@@ -46,7 +51,9 @@ pub fn explain(snapshot: &Snapshot, server: &ServerId) -> Explanation {
     match cluster.protect.filter(|protect| protect.failures > 0) {
         None => reasons.push("its cluster is not protected".to_owned()),
         Some(Protect { failures: 1, domain }) => reasons.push(format!("its cluster is promised to survive the loss of any {domain}")),
-        Some(Protect { failures, domain }) => reasons.push(format!("its cluster is promised to survive the loss of any {failures} {domain}s at a time")),
+        Some(Protect { failures, domain }) => {
+            reasons.push(format!("its cluster is promised to survive the loss of any {failures} {domain}s at a time"))
+        }
     }
     if let Some(host) = plan.reserves.backup.get(server) {
         reasons.push(format!("{host} keeps room for it"));

@@ -189,8 +189,12 @@ impl<'a> World<'a> {
 
     /// Servers by group: those of the same number of clusters joined by `with`.
     fn groups(&self) -> Vec<Vec<usize>> {
-        let index: BTreeMap<(&pan_model::PartitionName, &str), usize> =
-            self.servers.iter().enumerate().map(|(id, server)| ((&self.clusters[server.cluster].key.0, server.name.as_str()), id)).collect();
+        let index: BTreeMap<(&pan_model::PartitionName, &str), usize> = self
+            .servers
+            .iter()
+            .enumerate()
+            .map(|(id, server)| ((&self.clusters[server.cluster].key.0, server.name.as_str()), id))
+            .collect();
         let mut root: Vec<usize> = (0..self.servers.len()).collect();
         fn find(root: &[usize], mut id: usize) -> usize {
             while root[id] != id {
@@ -241,7 +245,8 @@ impl<'a> World<'a> {
     /// The server to name a unit by: the first that is protected, else the first.
     pub(crate) fn unit_id(&self, unit: UnitId) -> ServerId {
         let servers = &self.units[unit].servers;
-        let protected = |server: &&usize| self.clusters[self.servers[**server].cluster].spec.protect.is_some_and(|protect| protect.failures > 0);
+        let protected =
+            |server: &&usize| self.clusters[self.servers[**server].cluster].spec.protect.is_some_and(|protect| protect.failures > 0);
         self.server_id(*servers.iter().find(protected).unwrap_or(&servers[0]))
     }
 

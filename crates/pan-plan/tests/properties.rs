@@ -1,9 +1,13 @@
 //! Properties of plans and proofs in small worlds, against the slow reference.
 
+#![allow(clippy::unwrap_used)]
+
 mod reference;
 
 use pan_model::{ByteSize, ClusterName, Cpu, HostName, PartitionName, Resources, ServerName};
-use pan_plan::{Cluster, Domain, Node, NodeState, Options, Protect, ServerId, Snapshot, Spread, Strategy, admit, certify, compute, plan, plan_with};
+use pan_plan::{
+    Cluster, Domain, Node, NodeState, Options, Protect, ServerId, Snapshot, Spread, Strategy, admit, certify, compute, plan, plan_with,
+};
 use proptest::prelude::{Just, ProptestConfig, Strategy as Generator, any, prop_assert, prop_assert_eq, prop_assume, prop_oneof, proptest};
 use proptest::{collection, option};
 use std::collections::BTreeMap;
@@ -30,7 +34,8 @@ fn node() -> impl Generator<Value = Node> {
 }
 
 fn cluster(most: u32) -> impl Generator<Value = Cluster> {
-    let protect = option::of((prop_oneof![3 => Just(1_u32), 1 => Just(2)], level()).prop_map(|(failures, domain)| Protect { failures, domain }));
+    let protect =
+        option::of((prop_oneof![3 => Just(1_u32), 1 => Just(2)], level()).prop_map(|(failures, domain)| Protect { failures, domain }));
     (1..=most, amounts(3), spread(), protect, 0..3_u16, any::<u8>()).prop_map(|(servers, need, spread, protect, priority, chance)| {
         let disk = (chance < 25).then(|| ("disk".to_owned(), "ssd".to_owned()));
         let servers = (0..servers).map(|number| (ServerName::new(format!("x-{}", number + 1)).unwrap(), None)).collect();
@@ -47,7 +52,8 @@ fn world() -> impl Generator<Value = Snapshot> {
         let name = |index: usize| ClusterName::new(["a", "b", "c"][index]).unwrap();
         let mut clusters = BTreeMap::new();
         for (index, mut cluster) in two.into_iter().chain(third).enumerate() {
-            cluster.servers = (1..=cluster.servers.len()).map(|number| (ServerName::of(&name(index), u32::try_from(number).unwrap()), None)).collect();
+            cluster.servers =
+                (1..=cluster.servers.len()).map(|number| (ServerName::of(&name(index), u32::try_from(number).unwrap()), None)).collect();
             if index > 0 && chance < 64 {
                 cluster.with.push(name(index - 1));
             }

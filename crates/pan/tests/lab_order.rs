@@ -13,8 +13,8 @@ fn a_cold_start_brings_the_database_before_the_web() {
     let words = refused(&lab, 1, &["apply", "-f", &write(&lab, "circle.yaml", &circle)]);
     assert!(words.contains("PAN-104") && words.contains("circle.yaml:"), "{words}");
 
-    let hosts: Vec<LabHost> =
-        lab.hosts().unwrap().iter().filter(|host| host.name != "outside").map(|host| lab.host(&host.name).unwrap()).collect();
+    let all = lab.hosts().unwrap();
+    let hosts: Vec<LabHost> = all.iter().map(|host| host.name).filter(|host| *host != LabHost::OUTSIDE).collect();
     for host in &hosts {
         lab.kill(*host).unwrap();
     }

@@ -45,9 +45,9 @@ pub fn hello(world: &mut World, now: Now, hello: &Hello) -> Result<(), ApiError>
         return Err(ApiError::new(Code::Conflict, format!("address {} of host {} belongs to host {other}", hello.address, hello.host)));
     }
     let former = world.hosts.get(&hello.host);
+    let new = former.is_none();
     let record = HostRecord::of(hello, former);
     if former != Some(&record) {
-        let new = former.is_none();
         world.hosts.insert(hello.host.clone(), record);
         world.dirty.insert(Dirty::Host(hello.host.clone()));
         world.seen.replan = true;
@@ -56,7 +56,8 @@ pub fn hello(world: &mut World, now: Now, hello: &Hello) -> Result<(), ApiError>
             world.host_event(now, &hello.host, Severity::Info, "HostJoined", format!("host {} joined as {}", hello.host, roles.join(", ")));
         }
     }
-    world.seen.hosts.entry(hello.host.clone()).or_default();
+    let seen = world.seen.hosts.entry(hello.host.clone()).or_default();
+    seen.introduced |= new;
     Ok(())
 }
 
@@ -106,7 +107,12 @@ fn server(world: &mut World, now: Now, host: &HostName, report: ServerReport) {
     let (key, incarnation) = (report.key.clone(), record.incarnation);
     let former = world.seen.servers.get(&key).filter(|seen| seen.report.epoch == report.epoch && seen.node == *host).cloned();
     let changed = former.as_ref().is_none_or(|seen| seen.report.phase != report.phase || seen.report.instance != report.instance);
-    let since = if changed { now.wall } else { former.as_ref().map_or(now.wall, |seen| seen.since) };
+    let since = match &former {
+        Some(seen) if !changed => seen.since,
+        // Heard of for the first time: the node knows better than we since when it is healthy.
+        None if report.phase == Phase::Healthy => report.steps.last().map_or(now.wall, |(_, wall)| *wall),
+        _ => now.wall,
+    };
     let was_healthy = former.as_ref().is_some_and(|seen| seen.was_healthy) || report.phase == Phase::Healthy;
     let restarted = report.restarts > former.as_ref().map_or(report.restarts, |seen| seen.report.restarts);
     let current = report.incarnation == incarnation;
@@ -230,6 +236,8 @@ fn alive(world: &mut World, now: Now, host: &HostName) {
     world.seen.quarantine.entry(host.clone()).or_default().on_alive(tick(now));
     match enter(world, now, host, Life::Alive) {
         Life::Alive => {}
+        // A restarted controller hears all its hosts for the first time; only new ones are news.
+        Life::Joining if !world.seen.hosts.get(host).is_some_and(|seen| seen.introduced) => {}
         Life::Joining => world.host_event(now, host, Severity::Info, "HostAlive", format!("host {host} is heard")),
         Life::Suspect => {
             for key in bound_to(world, host) {
@@ -252,7 +260,12 @@ fn fabric_changed(world: &mut World, now: Now, host: &HostName, fabric: Fabric, 
     if std::mem::replace(place, link) == link || matches!(seen.life, Life::Joining) {
         return;
     }
+    let told = match link {
+        Link::Down => seen.links_lost.insert(fabric),
+        Link::Up => seen.links_lost.remove(&fabric),
+    };
     match link {
+        _ if !told => {}
         Link::Down => {
             let text = format!("host {host} is silent on fabric {fabric}; its traffic uses the other one");
             world.host_event(now, host, Severity::Warning, "LinkDown", text);

@@ -48,6 +48,18 @@ fn node_state(world: &World, name: &HostName) -> plan::NodeState {
     }
 }
 
+/// The world as promises are judged: a node that is silent for the moment is not lost yet.
+fn patient(world: &World) -> Snapshot {
+    let mut copy = snapshot(world);
+    for (name, node) in &mut copy.nodes {
+        let full = world.hosts.get(name).is_some_and(|host| host.duty == Duty::Full);
+        if full && matches!(world.seen.life(name), Life::Suspect | Life::Joining) {
+            node.state = plan::NodeState::Up;
+        }
+    }
+    copy
+}
+
 /// The world as the planner sees it. Servers being deleted are not wanted any more.
 #[must_use]
 pub fn snapshot(world: &World) -> Snapshot {
@@ -131,7 +143,7 @@ pub fn advance(world: &mut World, now: Now) {
     }
     note_unplaced(world, now, &outcome);
     let after = snapshot(world);
-    note_protection(world, now, &after);
+    note_protection(world, now, &patient(world));
     world.seen.snapshot = Arc::new(after);
     world.seen.replan = false;
 }

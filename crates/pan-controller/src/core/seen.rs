@@ -55,6 +55,10 @@ pub struct HostSeen {
     pub quarantined: bool,
     /// Problems it reported last.
     pub problems: Vec<String>,
+    /// It joined under this controller and was not heard yet.
+    pub introduced: bool,
+    /// Fabrics whose loss was told and not yet taken back.
+    pub links_lost: BTreeSet<pan_model::host::Fabric>,
 }
 
 impl Default for HostSeen {
@@ -69,6 +73,8 @@ impl Default for HostSeen {
             boot: None,
             quarantined: false,
             problems: Vec::new(),
+            introduced: false,
+            links_lost: BTreeSet::new(),
         }
     }
 }

@@ -46,12 +46,12 @@ pub struct Timelines {
 }
 
 impl Timelines {
-    /// Begins a timeline unless one runs.
+    /// Begins a timeline; one that runs goes on as it is.
     pub fn begin(&mut self, object: &str, wall: i64, step: &str, reason: impl Into<String>) {
         if !self.open.contains_key(object) {
             self.open.insert(object.to_owned(), Track::default());
+            self.mark(object, wall, step, reason);
         }
-        self.mark(object, wall, step, reason);
     }
 
     /// Adds a step to a running timeline; without one, nothing. A step of the same name is recorded once.

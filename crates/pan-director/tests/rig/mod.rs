@@ -26,7 +26,7 @@ pub const PORT: u16 = 80;
 const TARGET: u16 = 8080;
 const MTU: u32 = 1430;
 /// How long a server thinks when it is asked to.
-const LATER: Duration = Duration::from_millis(500);
+const LATER: Duration = Duration::from_millis(800);
 /// How long a condition may take to come true.
 pub const DEADLINE: Duration = Duration::from_secs(10);
 

@@ -17,7 +17,7 @@ use crate::process::{PidFd, clear_signal_mask, is_running, set_pdeathsig};
 /// Prepares a command that runs `argv` inside the host whose init is `init_pid`; the program is
 /// looked up there. The caller wires its streams and spawns it.
 ///
-/// The spawned child stays outside the PID namespace, waits for the real one and ends as it did;
+/// The spawned child stays outside the host, waits for the real one and ends as it did;
 /// killing it kills the real one. Refused for a frozen host, where the spawn would never return.
 pub fn enter<S: AsRef<OsStr>>(init_pid: i32, argv: &[S]) -> Result<Command, HostNsError> {
     let (program, arguments) = argv.split_first().ok_or(HostNsError::NoProgram)?;
@@ -52,9 +52,6 @@ fn is_frozen(pid: i32, layout: &Layout) -> bool {
 }
 
 fn cross_over(process: &PidFd, groups: &[File]) -> io::Result<()> {
-    for group in groups {
-        nix::unistd::write(group, b"0")?;
-    }
     let all = CloneFlags::CLONE_NEWCGROUP
         | CloneFlags::CLONE_NEWIPC
         | CloneFlags::CLONE_NEWUTS
@@ -67,7 +64,14 @@ fn cross_over(process: &PidFd, groups: &[File]) -> io::Result<()> {
     // SAFETY: the process has one thread; both sides make only plain system calls.
     match unsafe { libc::fork() } {
         -1 => Err(io::Error::last_os_error()),
-        0 => set_pdeathsig(Signal::SIGKILL),
+        0 => {
+            // Only the real one joins. Whatever kills the host's groups leaves the stand-in to reap it, and
+            // a host's init cannot end before everything in its PID namespace has been reaped.
+            for group in groups {
+                nix::unistd::write(group, b"0")?;
+            }
+            set_pdeathsig(Signal::SIGKILL)
+        }
         child => stand_in(child),
     }
 }

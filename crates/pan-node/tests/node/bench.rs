@@ -209,7 +209,8 @@ fn write_config(data: &Path) {
             "a": {"interface": "fa", "address": "10.201.0.11/16"},
             "b": {"interface": "fb", "address": "10.202.0.11/16"},
         },
-        "controllers": [],
+        // Nobody answers there.
+        "controllers": [{"name": "c1", "address": "10.200.0.1", "a": "10.201.0.1", "b": "10.202.0.1"}],
         "tls": {"ca": "/srv/ca.pem", "cert": "/srv/own/cert.pem", "key": "/srv/own/key.pem"},
         "beatKey": "/srv/beat.key", "profile": "lan", "stateDir": "/srv/state", "runDir": "/run/pan",
         "node": {"cpu": "2", "memory": "1GiB", "hidden": ["/usr/share/doc"]},

@@ -1,6 +1,6 @@
 //! Packing for the checker: best fit, largest first, then every arrangement up to a bound.
 
-use super::Checker;
+use super::check::Checker;
 use crate::reason::show_amount;
 use crate::snapshot::{Domain, ServerId};
 use pan_model::Resources;
@@ -30,7 +30,13 @@ pub(super) struct Case<'c, 'a> {
 
 impl<'c, 'a> Case<'c, 'a> {
     pub(super) fn new(checker: &'c Checker<'a>, dead: &'c [bool]) -> Self {
-        let mut case = Self { checker, dead, free: checker.machines.iter().map(|machine| machine.free.clone()).collect(), apart: BTreeMap::new(), probes: 0 };
+        let mut case = Self {
+            checker,
+            dead,
+            free: checker.machines.iter().map(|machine| machine.free.clone()).collect(),
+            apart: BTreeMap::new(),
+            probes: 0,
+        };
         for (index, member) in checker.members.iter().enumerate() {
             if let Some(home) = member.home.filter(|home| !dead[*home]) {
                 case.count(index, home, 1);
@@ -50,7 +56,9 @@ impl<'c, 'a> Case<'c, 'a> {
     /// None if everything has a place, else a server that has none and what it lacks.
     pub(super) fn pack(mut self, mut items: Vec<Item>) -> Option<(ServerId, String)> {
         let size = |item: &Item| self.checker.machines.iter().filter(|machine| !item.need.fits(&machine.free)).count();
-        items.sort_by_cached_key(|item| (item.pin.is_none(), Reverse(size(item)), Reverse((item.need.memory, item.need.cpu)), self.class(item), item.members.clone()));
+        items.sort_by_cached_key(|item| {
+            (item.pin.is_none(), Reverse(size(item)), Reverse((item.need.memory, item.need.cpu)), self.class(item), item.members.clone())
+        });
         let (free, apart) = (self.free.clone(), self.apart.clone());
         let stuck = items.iter().find(|item| !self.best_fit(item))?;
         let lacking = (self.checker.members[self.named(stuck)].id.clone(), self.lack(stuck));
@@ -86,7 +94,10 @@ impl<'c, 'a> Case<'c, 'a> {
     }
 
     fn fits(&self, item: &Item, machine: usize) -> bool {
-        self.open(item, machine) && item.need.fits(&self.free[machine]) && self.crowded(item, machine).is_none() && self.labelled(item, machine)
+        self.open(item, machine)
+            && item.need.fits(&self.free[machine])
+            && self.crowded(item, machine).is_none()
+            && self.labelled(item, machine)
     }
 
     fn put(&mut self, item: &Item, machine: usize) {
@@ -143,12 +154,15 @@ impl<'c, 'a> Case<'c, 'a> {
         }
         let gaps = apart.iter().filter_map(|machine| {
             let gap = item.need.minus(&self.free[*machine]);
-            let relative = |(name, by): (&str, u64)| (u128::from(by) * 1_000_000 / u128::from(item.need.amount(name).max(1)), name.to_owned(), by);
+            let relative =
+                |(name, by): (&str, u64)| (u128::from(by) * 1_000_000 / u128::from(item.need.amount(name).max(1)), name.to_owned(), by);
             gap.entries().filter(|(_, by)| *by > 0).map(relative).max().map(|worst| (worst, *machine))
         });
         gaps.min().map_or_else(
             || "no arrangement of all servers was found".to_owned(),
-            |((_, name, by), machine)| format!("{} short on {}, which comes closest", show_amount(&name, by), self.checker.machines[machine].name),
+            |((_, name, by), machine)| {
+                format!("{} short on {}, which comes closest", show_amount(&name, by), self.checker.machines[machine].name)
+            },
         )
     }
 }

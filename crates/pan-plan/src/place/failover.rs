@@ -1,6 +1,6 @@
 //! The protected servers of dead nodes: first, and by every means.
 
-use super::Desk;
+use super::desk::Desk;
 use crate::board::{Block, Reach};
 use crate::ledger::Tolerance;
 use crate::packing::Packing;
@@ -19,7 +19,7 @@ impl Desk<'_> {
             let view = &self.world.units[*unit];
             (Reverse(view.priority), Reverse(view.size), *unit)
         });
-        units.retain(|unit| !self.to_reserved(*unit));
+        units.retain(|unit| !self.reserved_place(*unit));
         if self.one_by_one(&units) || self.together(&units) {
             return;
         }
@@ -32,7 +32,7 @@ impl Desk<'_> {
         }
     }
 
-    fn to_reserved(&mut self, unit: UnitId) -> bool {
+    fn reserved_place(&mut self, unit: UnitId) -> bool {
         let Some(reserves) = self.options.reserves else { return false };
         let Some(host) = reserves.backup.get(&self.world.unit_id(unit)) else { return false };
         let Some(node) = self.world.nodes.iter().position(|node| node.name == host) else { return false };
@@ -103,7 +103,8 @@ impl Desk<'_> {
             let other = &self.world.units[*other];
             other.protect.is_none() && other.priority < view.priority
         };
-        let mut there: Vec<UnitId> = (0..self.world.units.len()).filter(|other| self.board.home(*other) == Some(node)).filter(lower).collect();
+        let mut there: Vec<UnitId> =
+            (0..self.world.units.len()).filter(|other| self.board.home(*other) == Some(node)).filter(lower).collect();
         there.sort_by_key(|other| (self.world.units[*other].priority, Reverse(self.world.units[*other].size), *other));
         let mut free = self.board.free(node);
         let mut victims = Vec::new();

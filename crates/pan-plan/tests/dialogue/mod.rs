@@ -2,8 +2,8 @@
 
 use pan_model::{ByteSize, ClusterName, HostName, PartitionName, Resources, ServerName};
 use pan_plan::{
-    Cluster, ClusterKey, Domain, Node, NodeState, Options, Partition, Plan, Protect, Reserves, ServerId, Snapshot, Spread, Strategy, admit, certify, compute, explain,
-    plan_with, whatif,
+    Cluster, ClusterKey, Domain, Node, NodeState, Options, Partition, Plan, Protect, Reserves, ServerId, Snapshot, Spread, Strategy, admit,
+    certify, compute, explain, plan_with, whatif,
 };
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -66,7 +66,8 @@ impl Dialogue {
             }
             "why" => {
                 let answer = explain(&self.snapshot, &server(args[0]));
-                writeln!(self.out, "{}\n- {}\n* {}", answer.decision, answer.reasons.join("\n- "), answer.alternatives.join("\n* ")).unwrap();
+                writeln!(self.out, "{}\n- {}\n* {}", answer.decision, answer.reasons.join("\n- "), answer.alternatives.join("\n* "))
+                    .unwrap();
             }
             other => panic!("unknown verb {other}"),
         }
@@ -102,7 +103,10 @@ impl Dialogue {
             let (name, value) = arg.split_once('=').unwrap();
             match name {
                 "need" => cluster.need = resources(value),
-                "spread" => cluster.spread = value.strip_prefix("prefer-").map_or_else(|| Spread::Require(domain(value)), |level| Spread::Prefer(domain(level))),
+                "spread" => {
+                    cluster.spread =
+                        value.strip_prefix("prefer-").map_or_else(|| Spread::Require(domain(value)), |level| Spread::Prefer(domain(level)))
+                }
                 "protect" => {
                     let (failures, level) = value.split_once(':').unwrap_or((value, "node"));
                     cluster.protect = Some(Protect { failures: failures.parse().unwrap(), domain: domain(level) });
@@ -132,7 +136,9 @@ impl Dialogue {
         let mut on: BTreeMap<String, Vec<String>> = self.snapshot.nodes.keys().map(|name| (name.to_string(), Vec::new())).collect();
         for ((partition, _), cluster) in &self.snapshot.clusters {
             for (name, node) in &cluster.servers {
-                on.entry(node.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string)).or_default().push(format!("{partition}/{name}"));
+                on.entry(node.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string))
+                    .or_default()
+                    .push(format!("{partition}/{name}"));
             }
         }
         on.iter().for_each(|(node, servers)| writeln!(self.out, "{node}: {}", servers.join(" ")).unwrap());
@@ -203,7 +209,9 @@ pub fn resources(text: &str) -> Resources {
 }
 
 fn state(text: &str) -> Option<NodeState> {
-    [NodeState::Up, NodeState::Cordoned, NodeState::Draining, NodeState::Spare, NodeState::Down].into_iter().find(|state| state.word() == text)
+    [NodeState::Up, NodeState::Cordoned, NodeState::Draining, NodeState::Spare, NodeState::Down]
+        .into_iter()
+        .find(|state| state.word() == text)
 }
 
 fn domain(text: &str) -> Domain {

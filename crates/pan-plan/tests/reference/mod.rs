@@ -9,7 +9,10 @@ pub type Places = BTreeMap<ServerId, usize>;
 /// Where every bound server is, by the index of its node.
 pub fn places(world: &Snapshot) -> Places {
     let index = |host| world.nodes.keys().position(|name| name == host);
-    let servers = world.clusters.iter().flat_map(|((partition, _), cluster)| cluster.servers.iter().map(move |(name, host)| ((partition.clone(), name.clone()), host)));
+    let servers = world
+        .clusters
+        .iter()
+        .flat_map(|((partition, _), cluster)| cluster.servers.iter().map(move |(name, host)| ((partition.clone(), name.clone()), host)));
     servers.filter_map(|(id, host)| Some((id, index(host.as_ref()?)?))).collect()
 }
 
@@ -80,7 +83,8 @@ pub fn holds(world: &Snapshot) -> bool {
         domains.sort();
         domains.dedup();
         (1_u32..1 << domains.len()).all(|set| {
-            let lost: Vec<&String> = domains.iter().enumerate().filter(|(index, _)| set & (1 << index) != 0).map(|(_, name)| name).collect();
+            let lost: Vec<&String> =
+                domains.iter().enumerate().filter(|(index, _)| set & (1 << index) != 0).map(|(_, name)| name).collect();
             survives(world, level, &lost)
         })
     })
@@ -88,7 +92,8 @@ pub fn holds(world: &Snapshot) -> bool {
 
 fn survives(world: &Snapshot, level: Domain, lost: &[&String]) -> bool {
     let dead = |at: usize| lost.contains(&&domain(world, at, level));
-    let covered = |id: &ServerId| promise(world, id).is_some_and(|protect| protect.failures as usize >= lost.len() && protect.domain >= level);
+    let covered =
+        |id: &ServerId| promise(world, id).is_some_and(|protect| protect.failures as usize >= lost.len() && protect.domain >= level);
     let before = places(world);
     let staying: Places = before.iter().filter(|(_, at)| !dead(**at)).map(|(id, at)| (id.clone(), *at)).collect();
     let mut homeless: Vec<Vec<ServerId>> = Vec::new();

@@ -52,18 +52,22 @@ impl Failure {
     }
 
     /// The documented code, where there is one.
-    pub const fn code(&self) -> Option<Code> {
+    pub fn code(&self) -> Option<Code> {
         match self {
             Self::Api(error) => Some(error.code),
             Self::Context(ContextError::Unknown { .. }) => Some(Code::NotFound),
             Self::Context(_) => Some(Code::Invalid),
-            Self::Local { .. } => Some(Code::Internal),
+            // A file that was named and is not there is a mistake of the caller, not of the program.
+            Self::Local { source, .. } => Some(match source.kind() {
+                io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidData => Code::Invalid,
+                _ => Code::Internal,
+            }),
             Self::Usage(_) | Self::Closed => None,
         }
     }
 
     /// 1 failed or refused, 2 usage, 3 not found, 4 denied, 5 timed out.
-    pub const fn exit(&self) -> u8 {
+    pub fn exit(&self) -> u8 {
         match self {
             Self::Closed => 0,
             Self::Usage(_) => USAGE,
@@ -92,10 +96,19 @@ impl Failure {
                 text.push_str(&format!("\n  {place}: {}: {}", problem.code, problem.message));
             }
         }
-        if let Some(todo) = self.code().and_then(|code| code.page().lines().find_map(|line| line.strip_prefix("Do: "))) {
+        if let Some(todo) = self.todo() {
             text.push_str(&format!("\n  do: {todo}"));
         }
         text
+    }
+
+    /// What the code's page advises, unless the message itself says what to do. A page on documents does not fit a command.
+    fn todo(&self) -> Option<&'static str> {
+        let Self::Api(error) = self else { return None };
+        if error.message.contains("`pan ") || (error.code == Code::NotYet && error.problems.is_empty()) {
+            return None;
+        }
+        error.code.page().lines().find_map(|line| line.strip_prefix("Do: "))
     }
 }
 

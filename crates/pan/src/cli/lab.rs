@@ -41,7 +41,7 @@ pub struct UpArgs {
     #[arg(long, default_value_t = 1)]
     pub controllers: u8,
     /// How fast failures are noticed, and how much noise is borne.
-    #[arg(long, value_enum, default_value_t = Profile::Lan)]
+    #[arg(long, value_enum, default_value_t = Profile::Shared)]
     pub profile: Profile,
     /// Processor time each node offers, whatever the machine has.
     #[arg(long, default_value = "4")]
