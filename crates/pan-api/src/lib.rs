@@ -23,8 +23,7 @@ pub mod server;
 pub mod service;
 pub mod tls;
 mod transport;
+pub mod version;
 
 pub use error::{ApiError, Problem};
-
-/// Format version of every internal message; an unknown one is refused with both numbers.
-pub const WIRE_VERSION: u16 = 1;
+pub use version::WIRE_VERSION;

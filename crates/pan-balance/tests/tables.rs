@@ -1,4 +1,5 @@
 //! Slot tables against what they promise, and against the algorithm as the paper writes it.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use pan_balance::{Member, Table, stable_hash, table_size};
 use proptest::prelude::*;

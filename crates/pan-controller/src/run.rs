@@ -83,7 +83,8 @@ pub async fn run(config: HostConfig) -> Result<(), RunError> {
     let wrong = |message: String| RunError::Config { host: config.name.clone(), message };
     let part = config.controller.clone().ok_or_else(|| wrong("it has the role controller but no part `controller`".into()))?;
     let pan_key = read_key(&part.pan_key).map_err(&wrong)?;
-    let profile: pan_member::Profile = config.profile.parse().map_err(|error: pan_member::profile::UnknownProfile| wrong(error.to_string()))?;
+    let profile: pan_member::Profile =
+        config.profile.parse().map_err(|error: pan_member::profile::UnknownProfile| wrong(error.to_string()))?;
     let directory = config.state_dir.join("controller");
     std::fs::create_dir_all(&directory).map_err(|error| wrong(format!("{}: {error}", directory.display())))?;
     let store = AnyStore::Embedded(Embedded::open(&directory.join("store.redb"))?);
@@ -142,7 +143,8 @@ fn read_key(path: &std::path::Path) -> Result<[u8; 32], String> {
     let byte = |at: usize| text.get(2 * at..2 * at + 2).and_then(|pair| u8::from_str_radix(pair, 16).ok());
     let mut key = [0; 32];
     for (at, place) in key.iter_mut().enumerate() {
-        *place = byte(at).filter(|_| text.len() == 64).ok_or_else(|| format!("key file {}: expected 64 hexadecimal digits", path.display()))?;
+        *place =
+            byte(at).filter(|_| text.len() == 64).ok_or_else(|| format!("key file {}: expected 64 hexadecimal digits", path.display()))?;
     }
     Ok(key)
 }
@@ -194,7 +196,11 @@ impl Owner {
             address: config.address,
             a: config.fabrics.a.address.addr(),
             b: config.fabrics.b.address.addr(),
-            node: config.node.as_ref().map(|node| pan_api::report::Offer { cpu: node.cpu, memory: node.memory, labels: node.labels.clone() }),
+            node: config.node.as_ref().map(|node| pan_api::report::Offer {
+                cpu: node.cpu,
+                memory: node.memory,
+                labels: node.labels.clone(),
+            }),
         };
         self.world.dirty.insert(crate::core::world::Dirty::Pan);
         let answer = self.hello(&hello);

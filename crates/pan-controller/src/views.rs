@@ -75,7 +75,9 @@ fn cluster(world: &World, key: &crate::core::world::ClusterKey) -> pan_api::clus
         name: key.1.clone(),
         desired: record.spec.servers,
         running: u32::try_from(running).unwrap_or(u32::MAX),
-        protected: record.spec.protect.is_some() && !servers.is_empty() && servers.iter().all(|server| world.seen.protected.contains(server)),
+        protected: record.spec.protect.is_some()
+            && !servers.is_empty()
+            && servers.iter().all(|server| world.seen.protected.contains(server)),
         state: cluster_state,
         spec: record.spec.clone(),
     }
@@ -105,7 +107,9 @@ fn state(world: &World, key: &ServerKey, record: &ServerRecord) -> (ServerState,
         Some(Phase::Unhealthy) if current => (ServerState::Failed, message.or_else(|| Some("fails its health check".into()))),
         Some(Phase::Failed) if current => (ServerState::Failed, message),
         Some(Phase::Stopping) => (ServerState::Stopping, message),
-        None | Some(Phase::Absent) if !may_start(world, key) => (ServerState::Pending, Some("waits for a cluster that it comes after".into())),
+        None | Some(Phase::Absent) if !may_start(world, key) => {
+            (ServerState::Pending, Some("waits for a cluster that it comes after".into()))
+        }
         None | Some(_) => (coming, message),
     }
 }
@@ -141,7 +145,11 @@ fn service(world: &World, key: &ServiceKey) -> pan_api::service::Service {
             server: server.name.clone(),
             state: backend_state(world, server, &world.servers[server]),
             weight: 1,
-            connections: counts.iter().filter(|count| count.partition == key.0 && count.server == server.name).map(|count| count.connections).sum(),
+            connections: counts
+                .iter()
+                .filter(|count| count.partition == key.0 && count.server == server.name)
+                .map(|count| count.connections)
+                .sum(),
         })
         .collect();
     let state = if backends.iter().all(|backend| backend.state != BackendState::Up) {
@@ -179,7 +187,9 @@ fn tables_current(world: &World) -> bool {
 fn reach(world: &World, address: IpAddr) -> Option<IpAddr> {
     let (from, to) = world.settings.reach?;
     match (address, from.network(), to.network()) {
-        (IpAddr::V4(address), IpAddr::V4(from), IpAddr::V4(to)) => Some(IpAddr::V4((u32::from(to) + (u32::from(address) - u32::from(from))).into())),
+        (IpAddr::V4(address), IpAddr::V4(from), IpAddr::V4(to)) => {
+            Some(IpAddr::V4((u32::from(to) + (u32::from(address) - u32::from(from))).into()))
+        }
         _ => Some(address),
     }
 }
@@ -209,7 +219,7 @@ fn node(world: &World, name: &HostName) -> Option<pan_api::node::Node> {
     let offer = record.offer.as_ref()?;
     let mine = || world.servers.iter().filter(|(_, server)| server.node.as_ref() == Some(name));
     let used = used_by(world, mine());
-    let reserved = world.seen.reserved.get(name).cloned().unwrap_or_default();
+    let reserved = world.seen.reserves.as_ref().and_then(|reserves| reserves.reserved.get(name)).cloned().unwrap_or_default();
     let total = Resources::new(offer.cpu, offer.memory);
     let free = total.minus(&used).minus(&reserved);
     Some(pan_api::node::Node {

@@ -1,12 +1,13 @@
 //! Stories of the controller's core: what it wants of hosts after documents, reports, silence and operators.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+use pan_api::desired::{Desired, RunOrder};
 use pan_api::report::{ConnectionCount, Hello, Offer, Phase, Report, ServerReport};
+use pan_api::requests::ApplyResult;
 use pan_controller::core::hosts::{self, LifeChange};
 use pan_controller::core::request::{Kind, Reply, Request};
 use pan_controller::core::world::{Now, Settings, World};
 use pan_controller::core::{operate, orders, persist, published, settle};
-use pan_api::desired::{Desired, RunOrder};
-use pan_api::requests::ApplyResult;
 use pan_model::host::{Fabric, Link, Role};
 use pan_model::service::BackendState;
 use pan_model::{ByteSize, Code, Cpu, Generation, HostName, ServerKey};
@@ -132,7 +133,11 @@ impl Pan {
             boot: 1,
             applied: generation,
             servers: servers.collect(),
-            connections: vec![ConnectionCount { partition: "p".parse().unwrap(), server: "web-1".parse().unwrap(), connections: self.connections }],
+            connections: vec![ConnectionCount {
+                partition: "p".parse().unwrap(),
+                server: "web-1".parse().unwrap(),
+                connections: self.connections,
+            }],
             problems: vec![],
         };
         hosts::report(&mut self.world, self.now, report).unwrap();
@@ -286,7 +291,11 @@ fn a_cluster_waits_for_the_one_it_comes_after() {
 #[test]
 fn a_circle_and_a_dangling_reference_are_refused_with_their_places() {
     let mut pan = Pan::new();
-    let cluster = |name: &str, after: &str| format!("---\napi: pan/v1\nkind: Cluster\npartition: p\nname: {name}\nspec:\n  servers: 1\n  image: host\n  command: [a]\n  after: [{{cluster: {after}}}]\n");
+    let cluster = |name: &str, after: &str| {
+        format!(
+            "---\napi: pan/v1\nkind: Cluster\npartition: p\nname: {name}\nspec:\n  servers: 1\n  image: host\n  command: [a]\n  after: [{{cluster: {after}}}]\n"
+        )
+    };
     let partition = "api: pan/v1\nkind: Partition\nname: p\nspec: {network: 10.0.0.0/24}\n";
     let error = pan.apply(&format!("{partition}{}{}", cluster("a", "b"), cluster("b", "a"))).unwrap_err();
     assert_eq!(error.code, Code::Cycle);

@@ -19,7 +19,8 @@ use std::net::IpAddr;
 pub const OUTSIDE: &str = "out";
 /// Interface towards the servers, inside the partition's namespace.
 pub const INSIDE: &str = "in";
-/// Slots are numbered from here, so that no slot is taken for a server's number.
+/// Slots are numbered from here, so that no slot is taken for a server's number: those start at 1 and count the
+/// servers a partition ever had.
 const SLOT_BASE: u32 = 0x4000_0000;
 
 /// An address family as nft needs it.
@@ -140,7 +141,6 @@ fn add_addresses(rules: &mut Ruleset, family: &Family, services: &[ServiceOrder]
             svc.entry(format!("{address} . tcp . {}", service.port)).or_insert(verdict);
         }
         for backend in &service.backends {
-            // Numbers at or above the first slot's cannot be told from slots; none is ever so large.
             let Some(address) = backend.addresses.iter().find(|address| family.has(address)) else { continue };
             addr.entry(backend.index.to_string()).or_insert(address.to_string());
             if let Some(public) = public.first() {

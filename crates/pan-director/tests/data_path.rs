@@ -19,10 +19,9 @@ fn may_run() -> bool {
     root
 }
 
-/// Opens `number` connections to each public address.
+/// Opens `number` connections to each public address, in turn.
 fn open(rig: &Rig, number: usize) -> Vec<Connection> {
-    let each = |public: &&str| (0..number).map(|_| rig.connect(public, DEADLINE).unwrap()).collect::<Vec<_>>();
-    PUBLIC.iter().flat_map(each).collect()
+    PUBLIC.iter().cycle().take(2 * number).map(|public| rig.connect(public, DEADLINE).unwrap()).collect()
 }
 
 fn by_server(connections: &[Connection]) -> BTreeMap<String, usize> {

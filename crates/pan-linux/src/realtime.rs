@@ -9,9 +9,7 @@ use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use nix::sys::mman::{MlockAllFlags, mlockall};
-use nix::sys::socket::{
-    AddressFamily, SockFlag, SockType, SockaddrStorage, bind, setsockopt, socket, sockopt,
-};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, bind, setsockopt, socket, sockopt};
 use nix::sys::time::TimeSpec;
 use nix::time::{ClockId, ClockNanosleepFlags, clock_gettime, clock_nanosleep};
 
@@ -47,9 +45,7 @@ pub fn sleep_until(until: Duration) -> io::Result<()> {
 /// # Errors
 /// Not permitted, or no such priority.
 pub fn schedule_fifo(priority: i32) -> io::Result<()> {
-    let parameter = libc::sched_param {
-        sched_priority: priority,
-    };
+    let parameter = libc::sched_param { sched_priority: priority };
     // SAFETY: the parameter outlives the call; 0 is the calling thread.
     match unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const parameter) } {
         0 => Ok(()),

@@ -40,11 +40,8 @@ impl FromStr for Span {
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let millis = self.0.as_millis();
-        let (unit, factor) = UNITS
-            .iter()
-            .rev()
-            .find(|(_, factor)| millis > 0 && millis.is_multiple_of(u128::from(*factor)))
-            .unwrap_or(&UNITS[0]);
+        let (unit, factor) =
+            UNITS.iter().rev().find(|(_, factor)| millis > 0 && millis.is_multiple_of(u128::from(*factor))).unwrap_or(&UNITS[0]);
         f.pad(&format!("{}{unit}", millis / u128::from(*factor)))
     }
 }

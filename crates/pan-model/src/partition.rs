@@ -86,7 +86,11 @@ pub fn networks(spec: &PartitionSpec) -> Result<Vec<Cidr>, String> {
         return Err("at most one IPv4 and one IPv6 network may be given".into());
     }
     if let Some(small) = given.iter().find(|net| crate::network::address_at(**net, crate::network::FIRST_SERVER_OFFSET).is_none()) {
-        return Err(format!("network {} is too small: addresses from the {}th on are for servers", small.0, crate::network::FIRST_SERVER_OFFSET));
+        return Err(format!(
+            "network {} is too small: addresses from the {}th on are for servers",
+            small.0,
+            crate::network::FIRST_SERVER_OFFSET
+        ));
     }
     let v6 = v6.first().copied().unwrap_or_else(crate::network::default_v6);
     Ok(v4.first().copied().into_iter().chain([v6]).collect())

@@ -1,7 +1,7 @@
 //! Service: a public address and port, and how its traffic is spread over a cluster.
 
-use crate::notyet::NotYet;
 use crate::ClusterName;
+use crate::notyet::NotYet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;

@@ -44,10 +44,8 @@ fn size_error(text: &str) -> AmountError {
 impl FromStr for ByteSize {
     type Err = AmountError;
     fn from_str(text: &str) -> Result<Self, AmountError> {
-        let (digits, factor) = UNITS
-            .iter()
-            .find_map(|(unit, factor)| text.strip_suffix(unit).map(|rest| (rest.trim_end(), *factor)))
-            .unwrap_or((text, 1));
+        let (digits, factor) =
+            UNITS.iter().find_map(|(unit, factor)| text.strip_suffix(unit).map(|rest| (rest.trim_end(), *factor))).unwrap_or((text, 1));
         let count: u64 = digits.parse().map_err(|_| size_error(text))?;
         count.checked_mul(factor).map(ByteSize).ok_or_else(|| size_error(text))
     }
@@ -68,11 +66,7 @@ impl fmt::Display for ByteSize {
 pub struct Cpu(pub u64);
 
 fn cpu_error(text: &str) -> AmountError {
-    AmountError {
-        found: text.to_owned(),
-        what: "an amount of cpu",
-        expected: "thousandths of a core like 500m, or cores like 2 or 0.5",
-    }
+    AmountError { found: text.to_owned(), what: "an amount of cpu", expected: "thousandths of a core like 500m, or cores like 2 or 0.5" }
 }
 
 impl FromStr for Cpu {
@@ -166,7 +160,8 @@ mod tests {
 
     #[test]
     fn sizes_read_and_print() {
-        for (text, bytes, print) in [("128MiB", 128 << 20, "128MiB"), ("512", 512, "512"), ("1kB", 1000, "1000"), ("2GiB", 2 << 30, "2GiB")] {
+        for (text, bytes, print) in [("128MiB", 128 << 20, "128MiB"), ("512", 512, "512"), ("1kB", 1000, "1000"), ("2GiB", 2 << 30, "2GiB")]
+        {
             let size: ByteSize = text.parse().unwrap();
             assert_eq!((size.0, size.to_string().as_str()), (bytes, print));
         }

@@ -23,13 +23,8 @@ pub fn boot_id(run_dir: &Path) -> Result<BootId, Error> {
     }
     let fresh = path.with_extension(format!("new-{}", std::process::id()));
     let drawn = format!("{:016x}\n", random().map_err(|source| Error::Random { source })?);
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o644)
-        .open(&fresh)
-        .map_err(FileError::of("make", &fresh))?;
+    let mut file =
+        OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).open(&fresh).map_err(FileError::of("make", &fresh))?;
     file.write_all(drawn.as_bytes()).map_err(FileError::of("write", &fresh))?;
     // A link fails where a rename would replace: of two processes the first one's number stays.
     let linked = fs::hard_link(&fresh, &path);

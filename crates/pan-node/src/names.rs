@@ -13,10 +13,7 @@ pub fn id(key: &ServerKey) -> String {
 #[must_use]
 pub fn key_of(id: &str) -> Option<ServerKey> {
     let (partition, name) = id.split_once('.')?;
-    Some(ServerKey {
-        partition: PartitionName::new(partition).ok()?,
-        name: ServerName::new(name).ok()?,
-    })
+    Some(ServerKey { partition: PartitionName::new(partition).ok()?, name: ServerName::new(name).ok()? })
 }
 
 /// The server's network namespace, as `ip netns` shows it.

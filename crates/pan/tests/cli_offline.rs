@@ -230,7 +230,8 @@ fn output_is_plain_where_nobody_looks_and_a_closed_pipe_is_no_failure() {
     let user = User::new("pipe");
     let output = user.command("error").env("NO_COLOR", "1").output().unwrap();
     assert!(!stdout(&output).contains('\x1b'));
-    let mut child = user.command("completion bash").stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let mut child =
+        user.command("completion bash").stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
     drop(child.stdout.take());
     let ended = child.wait_with_output().unwrap();
     assert_eq!((ended.status.code(), ended.stderr.as_slice()), (Some(0), &b""[..]), "{}", String::from_utf8_lossy(&ended.stderr));

@@ -1,4 +1,5 @@
 //! Agents and controllers come and go; servers and connections do not notice.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod story;
 

@@ -1,4 +1,5 @@
 //! A node is drained under load, and nobody who asks the service notices.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod story;
 

@@ -1,4 +1,5 @@
 //! A node's power is cut under load: its servers run elsewhere as the same servers, and traffic goes on.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod story;
 

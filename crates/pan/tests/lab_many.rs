@@ -1,4 +1,5 @@
 //! Two hundred servers on four nodes, and a controller that stays small.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod story;
 

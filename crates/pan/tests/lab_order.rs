@@ -1,4 +1,5 @@
 //! Order: after every host lost its power and was started again, db runs before web starts.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod story;
 

@@ -1,4 +1,5 @@
 //! Protection is proved before anything is admitted, and the proof agrees with cutting every node in turn.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod story;
 

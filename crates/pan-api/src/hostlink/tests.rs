@@ -95,7 +95,12 @@ fn config(dir: &std::path::Path, authority: &Authority) -> HostConfig {
         address: ip("127.0.0.1"),
         fabrics: FabricsConfig { a: fabric("127.0.0.1/8"), b: fabric("127.0.0.2/8") },
         // Nobody listens on fabric a.
-        controllers: vec![ControllerAddress { name: "c1".parse().unwrap(), address: ip("127.0.0.9"), a: ip("127.0.0.8"), b: ip("127.0.0.9") }],
+        controllers: vec![ControllerAddress {
+            name: "c1".parse().unwrap(),
+            address: ip("127.0.0.9"),
+            a: ip("127.0.0.8"),
+            b: ip("127.0.0.9"),
+        }],
         tls: TlsFiles {
             ca: write("ca.pem", authority.cert_pem()),
             cert: write("host.pem", &issued.cert_pem),
@@ -138,7 +143,11 @@ impl Controller {
     }
 }
 
-async fn answer(request: Request<Incoming>, book: Arc<Mutex<Book>>, newest: watch::Receiver<Desired>) -> Result<Response<Body>, Infallible> {
+async fn answer(
+    request: Request<Incoming>,
+    book: Arc<Mutex<Book>>,
+    newest: watch::Receiver<Desired>,
+) -> Result<Response<Body>, Infallible> {
     let path = request.uri().path().to_owned();
     let body = request.into_body().collect().await.unwrap().to_bytes();
     let whole = |status: u16, text: String| Response::builder().status(status).body(Full::new(Bytes::from(text)).boxed()).unwrap();

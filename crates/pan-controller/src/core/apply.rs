@@ -94,7 +94,9 @@ fn partition(draft: &mut World, name: &PartitionName, spec: &PartitionSpec) -> R
     let networks = pan_model::partition::networks(spec).map_err(|text| Trouble::new(Code::Invalid, "spec.network", text))?;
     let former = draft.partitions.get(name).cloned();
     match former {
-        Some(former) if former.deleting => Err(Trouble::new(Code::State, "name", format!("partition {name} is being deleted: apply it again when it is gone"))),
+        Some(former) if former.deleting => {
+            Err(Trouble::new(Code::State, "name", format!("partition {name} is being deleted: apply it again when it is gone")))
+        }
         Some(former) if former.spec == *spec => Ok(ApplyResult::Unchanged),
         Some(former) => {
             if former.networks != networks && draft.in_partition(name).next().is_some() {
@@ -129,7 +131,8 @@ fn partition(draft: &mut World, name: &PartitionName, spec: &PartitionSpec) -> R
 
 /// Whether a change concerns what runs, so that servers must be started again for it.
 fn needs_restart(former: &ClusterSpec, spec: &ClusterSpec) -> bool {
-    let what_runs = |spec: &ClusterSpec| (spec.image.clone(), spec.command.clone(), spec.env.clone(), spec.files.clone(), spec.resources.clone());
+    let what_runs =
+        |spec: &ClusterSpec| (spec.image.clone(), spec.command.clone(), spec.env.clone(), spec.files.clone(), spec.resources.clone());
     what_runs(former) != what_runs(spec)
 }
 
@@ -240,7 +243,7 @@ fn service(draft: &mut World, key: &ServiceKey, spec: &ServiceSpec) -> Result<Ap
 
 /// Whether every promise can still be kept after the change.
 fn admit(before: &World, draft: &World) -> Result<(), (validate::Which, Trouble)> {
-    let (from, to) = (place::snapshot(before), place::snapshot(draft));
+    let (from, to) = (place::patient(before), place::patient(draft));
     if from == to {
         return Ok(());
     }

@@ -69,7 +69,12 @@ fn connections(world: &World, key: &ServerKey) -> Option<u64> {
     let owner = world.partitions.get(&key.partition)?.owner.as_ref()?;
     let seen = world.seen.hosts.get(owner)?;
     let same = |name: &ServerName| *name == key.name;
-    let count = seen.connections.iter().filter(|count| count.partition == key.partition && same(&count.server)).map(|count| count.connections).sum();
+    let count = seen
+        .connections
+        .iter()
+        .filter(|count| count.partition == key.partition && same(&count.server))
+        .map(|count| count.connections)
+        .sum();
     Some(count)
 }
 

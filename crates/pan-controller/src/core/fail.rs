@@ -24,7 +24,12 @@ pub fn advance(world: &mut World, now: Now) {
             again(world, now, &key);
         }
     }
-    let proved: Vec<ServerKey> = world.servers.iter().filter(|(key, server)| server.failed_moves > 0 && has_proved(world, now, key)).map(|(key, _)| key.clone()).collect();
+    let proved: Vec<ServerKey> = world
+        .servers
+        .iter()
+        .filter(|(key, server)| server.failed_moves > 0 && has_proved(world, now, key))
+        .map(|(key, _)| key.clone())
+        .collect();
     for key in proved {
         if let Some(server) = world.server_mut(&key) {
             server.failed_moves = 0;

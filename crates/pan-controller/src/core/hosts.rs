@@ -32,7 +32,11 @@ pub enum LifeChange {
 
 fn wire(version: u16) -> Result<(), ApiError> {
     let known = pan_api::WIRE_VERSION;
-    if version == known { Ok(()) } else { Err(ApiError::new(Code::Invalid, format!("wire version {version} is not known here; this controller speaks {known}"))) }
+    if version == known {
+        Ok(())
+    } else {
+        Err(ApiError::new(Code::Invalid, format!("wire version {version} is not known here; this controller speaks {known}")))
+    }
 }
 
 /// A host presents itself.
@@ -41,6 +45,10 @@ fn wire(version: u16) -> Result<(), ApiError> {
 /// `Conflict` when its address belongs to another host, `Invalid` for an unknown wire version.
 pub fn hello(world: &mut World, now: Now, hello: &Hello) -> Result<(), ApiError> {
     wire(hello.version)?;
+    if hello.roles.contains(&Role::Node) && hello.roles.contains(&Role::Director) {
+        let text = format!("host {} is both node and director: {}", hello.host, pan_model::notyet::NOT_YET);
+        return Err(ApiError::new(Code::NotYet, text));
+    }
     if let Some((other, _)) = world.hosts.iter().find(|(name, host)| **name != hello.host && host.address == hello.address) {
         return Err(ApiError::new(Code::Conflict, format!("address {} of host {} belongs to host {other}", hello.address, hello.host)));
     }
@@ -180,7 +188,13 @@ pub fn life(world: &mut World, now: Now, change: LifeChange) {
             let seen = world.seen.hosts.entry(host.clone()).or_default();
             let changed = std::mem::replace(&mut seen.agent, up) != up;
             if changed && !up {
-                world.host_event(now, &host, Severity::Warning, "AgentDown", format!("the agent of host {host} is silent; its heartbeats go on"));
+                world.host_event(
+                    now,
+                    &host,
+                    Severity::Warning,
+                    "AgentDown",
+                    format!("the agent of host {host} is silent; its heartbeats go on"),
+                );
             }
         }
         LifeChange::Quarantined(host, on) => {
@@ -196,7 +210,8 @@ pub fn life(world: &mut World, now: Now, change: LifeChange) {
         }
         LifeChange::Brake(hosts) => {
             let names: Vec<_> = hosts.iter().map(HostName::as_str).collect();
-            let text = format!("{} hosts fell silent at once ({}): nothing is moved until this is confirmed", hosts.len(), names.join(", "));
+            let text =
+                format!("{} hosts fell silent at once ({}): nothing is moved until this is confirmed", hosts.len(), names.join(", "));
             for host in &hosts {
                 world.host_event(now, host, Severity::Alarm, "MassBrake", text.clone());
             }

@@ -1,8 +1,8 @@
 //! What operators ask for, besides applying documents.
 
 use super::record::{Duty, EndingPhase, Goal, Intent};
-use super::world::{ClusterKey, Dirty, Now, World};
 use super::request::{Kind, Reply, Request};
+use super::world::{ClusterKey, Dirty, Now, World};
 use super::{apply, ending, hosts, place};
 use pan_api::ApiError;
 use pan_model::event::Severity;
@@ -109,10 +109,13 @@ fn relocate(world: &mut World, now: Now, key: &ServerKey, to: Option<HostName>, 
             if from.as_ref() == Some(&to) {
                 return Err(ApiError::new(Code::State, format!("server {key} is on {to} already")));
             }
-            place::fits(world, key, &to).map_err(|reason| ApiError::new(Code::NoCapacity, format!("server {key} cannot go to {to}: {reason}")))?;
+            place::fits(world, key, &to)
+                .map_err(|reason| ApiError::new(Code::NoCapacity, format!("server {key} cannot go to {to}: {reason}")))?;
             to
         }
-        None => place::elsewhere(world, key).map_err(|reason| ApiError::new(Code::NoCapacity, format!("server {key} cannot move: {reason}")))?,
+        None => {
+            place::elsewhere(world, key).map_err(|reason| ApiError::new(Code::NoCapacity, format!("server {key} cannot move: {reason}")))?
+        }
     };
     ending::begin(world, now, key, Goal::Move(Some(target)), phase);
     Ok(())
@@ -143,7 +146,8 @@ fn duty(world: &mut World, now: Now, node: &HostName, duty: Duty) -> Result<(), 
 fn keep_servers(world: &mut World, node: &HostName) {
     let draining = |key: &&ServerKey| {
         let server = &world.servers[*key];
-        let moving = server.ending.as_ref().is_some_and(|ending| matches!(ending.goal, Goal::Move(_)) && ending.phase == EndingPhase::Draining);
+        let moving =
+            server.ending.as_ref().is_some_and(|ending| matches!(ending.goal, Goal::Move(_)) && ending.phase == EndingPhase::Draining);
         server.node.as_ref() == Some(node) && moving
     };
     let keys: Vec<ServerKey> = world.servers.keys().filter(draining).cloned().collect();
@@ -164,7 +168,12 @@ fn label(world: &mut World, node: &HostName, labels: BTreeMap<String, Option<Str
     Ok(())
 }
 
-fn delete(world: &mut World, now: Now, (kind, partition, name): (Kind, Option<PartitionName>, &str), cascade: bool) -> Result<(), ApiError> {
+fn delete(
+    world: &mut World,
+    now: Now,
+    (kind, partition, name): (Kind, Option<PartitionName>, &str),
+    cascade: bool,
+) -> Result<(), ApiError> {
     let invalid = |error: pan_model::id::NameError| ApiError::new(Code::Invalid, error.to_string());
     match (kind, partition) {
         (Kind::Partition, _) => delete_partition(world, now, &PartitionName::new(name).map_err(invalid)?, cascade),
@@ -186,8 +195,15 @@ fn delete_partition(world: &mut World, now: Now, name: &PartitionName, cascade: 
     let clusters: Vec<ClusterKey> = world.clusters.keys().filter(|key| key.0 == *name).cloned().collect();
     let services: Vec<_> = world.services.keys().filter(|key| key.0 == *name).cloned().collect();
     if !cascade && (!clusters.is_empty() || !services.is_empty()) {
-        let names: Vec<String> = clusters.iter().map(|key| format!("cluster {}", key.1)).chain(services.iter().map(|key| format!("service {}", key.1))).collect();
-        return Err(ApiError::new(Code::InUse, format!("partition {name} still has {}: delete them first or use --cascade", names.join(", "))));
+        let names: Vec<String> = clusters
+            .iter()
+            .map(|key| format!("cluster {}", key.1))
+            .chain(services.iter().map(|key| format!("service {}", key.1)))
+            .collect();
+        return Err(ApiError::new(
+            Code::InUse,
+            format!("partition {name} still has {}: delete them first or use --cascade", names.join(", ")),
+        ));
     }
     for key in services {
         world.services.remove(&key);
@@ -208,7 +224,8 @@ fn delete_cluster(world: &mut World, now: Now, key: &ClusterKey, cascade: bool) 
     }
     let services: Vec<_> = world.services_of(&key.0, &key.1).cloned().collect();
     let refers = |spec: &pan_model::ClusterSpec| spec.with.contains(&key.1) || spec.after.iter().any(|after| after.cluster == key.1);
-    let dependents = world.clusters.iter().filter(|(other, record)| other.0 == key.0 && !record.deleting && *other != key && refers(&record.spec));
+    let dependents =
+        world.clusters.iter().filter(|(other, record)| other.0 == key.0 && !record.deleting && *other != key && refers(&record.spec));
     let dependents: Vec<String> = dependents.map(|(other, _)| format!("cluster {}", other.1)).collect();
     if !dependents.is_empty() {
         return Err(ApiError::new(Code::InUse, format!("{} refers to cluster {}: change it first", dependents.join(", "), key.1)));

@@ -16,7 +16,8 @@ use std::net::IpAddr;
 /// The desired state of every host, without generations.
 #[must_use]
 pub fn all(world: &World) -> BTreeMap<HostName, Desired> {
-    let networks: BTreeMap<&PartitionName, Network> = world.partitions.iter().map(|(name, record)| (name, network(world, name, record))).collect();
+    let networks: BTreeMap<&PartitionName, Network> =
+        world.partitions.iter().map(|(name, record)| (name, network(world, name, record))).collect();
     let units: Vec<Unit> = world.partitions.iter().filter_map(|(name, record)| unit(world, name, record)).collect();
     world.hosts.keys().map(|host| (host.clone(), one(world, host, &networks, &units))).collect()
 }

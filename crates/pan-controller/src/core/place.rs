@@ -49,7 +49,8 @@ fn node_state(world: &World, name: &HostName) -> plan::NodeState {
 }
 
 /// The world as promises are judged: a node that is silent for the moment is not lost yet.
-fn patient(world: &World) -> Snapshot {
+#[must_use]
+pub fn patient(world: &World) -> Snapshot {
     let mut copy = snapshot(world);
     for (name, node) in &mut copy.nodes {
         let full = world.hosts.get(name).is_some_and(|host| host.duty == Duty::Full);
@@ -129,7 +130,8 @@ pub fn advance(world: &mut World, now: Now) {
         return;
     }
     let before = snapshot(world);
-    let outcome = pan_plan::plan(&before);
+    let reserves = world.seen.reserves.clone();
+    let outcome = pan_plan::plan_with(&before, pan_plan::Options { reserves: reserves.as_deref(), strategy: pan_plan::Strategy::Cost });
     let mut moving: BTreeSet<_> = moving_clusters(world);
     for placement in &outcome.place {
         let key = ServerKey { partition: placement.server.0.clone(), name: placement.server.1.clone() };
@@ -164,7 +166,11 @@ fn note_unplaced(world: &mut World, now: Now, outcome: &pan_plan::Plan) {
         let key = ServerKey { partition: partition.clone(), name: name.clone() };
         unplaced.insert(key, reason.to_string());
     }
-    let news: Vec<_> = unplaced.iter().filter(|(key, text)| world.seen.not_placed.get(*key) != Some(*text)).map(|(key, text)| (key.clone(), text.clone())).collect();
+    let news: Vec<_> = unplaced
+        .iter()
+        .filter(|(key, text)| world.seen.not_placed.get(*key) != Some(*text))
+        .map(|(key, text)| (key.clone(), text.clone()))
+        .collect();
     world.seen.not_placed = unplaced;
     for (key, text) in news {
         let object = key.to_string();
@@ -177,8 +183,9 @@ fn note_unplaced(world: &mut World, now: Now, outcome: &pan_plan::Plan) {
 fn note_protection(world: &mut World, now: Now, after: &Snapshot) {
     let former = std::mem::take(&mut world.seen.protected);
     let (protected, reserves) = protection(after);
-    world.seen.reserved = reserves.map(|reserves| reserves.reserved).unwrap_or_default();
-    let lost: BTreeSet<_> = former.difference(&protected).filter(|key| world.servers.contains_key(*key)).map(|key| cluster_name(world, key)).collect();
+    world.seen.reserves = reserves.map(Arc::new);
+    let lost: BTreeSet<_> =
+        former.difference(&protected).filter(|key| world.servers.contains_key(*key)).map(|key| cluster_name(world, key)).collect();
     let gained: BTreeSet<_> = protected.difference(&former).map(|key| cluster_name(world, key)).collect();
     for (partition, cluster) in &lost {
         let about = About { partition: Some(partition), kind: "cluster", object: cluster.as_str() };
@@ -207,7 +214,8 @@ fn protection(snapshot: &Snapshot) -> (BTreeSet<ServerKey>, Option<Reserves>) {
             }
             Err(broken) => {
                 let has = |cluster: &plan::Cluster| cluster.servers.contains_key(&broken.server.1);
-                let found = rest.clusters.iter_mut().find(|(key, cluster)| key.0 == broken.server.0 && cluster.protect.is_some() && has(cluster));
+                let found =
+                    rest.clusters.iter_mut().find(|(key, cluster)| key.0 == broken.server.0 && cluster.protect.is_some() && has(cluster));
                 match found {
                     Some((_, cluster)) => cluster.protect = None,
                     None => return (BTreeSet::new(), None),

@@ -16,8 +16,8 @@ pub struct Seen {
     pub not_placed: BTreeMap<ServerKey, String>,
     /// Servers whose protection holds at present.
     pub protected: BTreeSet<ServerKey>,
-    /// Reserved on each node for servers of others.
-    pub reserved: BTreeMap<HostName, pan_model::Resources>,
+    /// The places kept for protected servers, and what they reserve on each node.
+    pub reserves: Option<std::sync::Arc<pan_plan::Reserves>>,
     /// What the planner saw last.
     pub snapshot: std::sync::Arc<pan_plan::Snapshot>,
     /// Something the planner looks at changed.

@@ -20,7 +20,8 @@ pub fn advance(world: &mut World, now: Now) {
             *count += 1;
         }
     }
-    let served: Vec<PartitionName> = world.partitions.keys().filter(|name| world.services.keys().any(|key| key.0 == **name)).cloned().collect();
+    let served: Vec<PartitionName> =
+        world.partitions.keys().filter(|name| world.services.keys().any(|key| key.0 == **name)).cloned().collect();
     for name in served {
         let owner = world.partitions[&name].owner.clone();
         let lost = match &owner {

@@ -47,7 +47,12 @@ fn settled(world: &World, key: &ServerKey) -> bool {
 
 /// Removes clusters and partitions whose last server is gone.
 fn remove(world: &mut World) {
-    let clusters: Vec<_> = world.clusters.iter().filter(|(key, cluster)| cluster.deleting && world.servers_of(key).is_empty()).map(|(key, _)| key.clone()).collect();
+    let clusters: Vec<_> = world
+        .clusters
+        .iter()
+        .filter(|(key, cluster)| cluster.deleting && world.servers_of(key).is_empty())
+        .map(|(key, _)| key.clone())
+        .collect();
     for key in clusters {
         world.clusters.remove(&key);
         world.dirty.insert(Dirty::Cluster(key));

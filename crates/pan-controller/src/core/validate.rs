@@ -75,7 +75,12 @@ pub fn cluster(draft: &World, key: &ClusterKey, spec: &ClusterSpec) -> Result<()
         return Err(Trouble::new(Code::Denied, "spec.image", "image host is not allowed in this partition (hostImage)"));
     }
     if let Some(most) = partition.spec.quota.as_ref().and_then(|quota| quota.servers) {
-        let others: u32 = draft.clusters.iter().filter(|(other, record)| other.0 == key.0 && *other != key && !record.deleting).map(|(_, record)| record.spec.servers).sum();
+        let others: u32 = draft
+            .clusters
+            .iter()
+            .filter(|(other, record)| other.0 == key.0 && *other != key && !record.deleting)
+            .map(|(_, record)| record.spec.servers)
+            .sum();
         if others + spec.servers > most {
             let text = format!("quota of servers: {} asked for, {others} used, {most} allowed", spec.servers);
             return Err(Trouble::new(Code::Quota, "spec.servers", text));
@@ -97,7 +102,11 @@ fn next(address: IpAddr) -> Option<IpAddr> {
 
 fn pick(draft: &World, taken: &BTreeSet<IpAddr>, v4: bool) -> Option<IpAddr> {
     let pools = draft.settings.pools.iter().filter(|(first, _)| first.is_ipv4() == v4);
-    pools.flat_map(|(first, last)| std::iter::successors(Some(*first), |address| next(*address)).take_while(|address| in_range(*address, *first, *last))).find(|address| !taken.contains(address))
+    pools
+        .flat_map(|(first, last)| {
+            std::iter::successors(Some(*first), |address| next(*address)).take_while(|address| in_range(*address, *first, *last))
+        })
+        .find(|address| !taken.contains(address))
 }
 
 /// Checks a service and finds its addresses.
@@ -110,17 +119,31 @@ pub fn service(draft: &World, key: &ServiceKey, spec: &ServiceSpec, former: Opti
     };
     let target = |spec: &ServiceSpec| spec.target_port.unwrap_or(spec.port);
     let others = || draft.services.iter().filter(|(other, _)| *other != key);
-    if let Some((other, _)) = others().find(|(other, record)| other.0 == key.0 && record.spec.cluster == spec.cluster && target(&record.spec) == target(spec)) {
-        let text = format!("port {} of cluster {} belongs to service {} already: one server port has one service", target(spec), spec.cluster, other.1);
+    if let Some((other, _)) =
+        others().find(|(other, record)| other.0 == key.0 && record.spec.cluster == spec.cluster && target(&record.spec) == target(spec))
+    {
+        let text = format!(
+            "port {} of cluster {} belongs to service {} already: one server port has one service",
+            target(spec),
+            spec.cluster,
+            other.1
+        );
         return Err(Trouble::new(Code::Conflict, "spec.cluster", text));
     }
     let addresses = addresses(draft, key, spec, former)?;
-    if let Some((other, _)) = others().find(|(_, record)| record.spec.port == spec.port && record.addresses.iter().any(|address| addresses.contains(address))) {
-        let text = if other.0 == key.0 { format!("port {} of that address belongs to service {} already", spec.port, other.1) } else { "that address is not available".into() };
+    if let Some((other, _)) =
+        others().find(|(_, record)| record.spec.port == spec.port && record.addresses.iter().any(|address| addresses.contains(address)))
+    {
+        let text = if other.0 == key.0 {
+            format!("port {} of that address belongs to service {} already", spec.port, other.1)
+        } else {
+            "that address is not available".into()
+        };
         return Err(Trouble::new(Code::Conflict, "spec.address", text));
     }
     if let Some(most) = partition.spec.quota.as_ref().and_then(|quota| quota.addresses) {
-        let mut all: BTreeSet<IpAddr> = others().filter(|(other, _)| other.0 == key.0).flat_map(|(_, record)| record.addresses.iter().copied()).collect();
+        let mut all: BTreeSet<IpAddr> =
+            others().filter(|(other, _)| other.0 == key.0).flat_map(|(_, record)| record.addresses.iter().copied()).collect();
         let used = all.len();
         all.extend(&addresses);
         if all.len() > most as usize {
@@ -137,7 +160,11 @@ fn addresses(draft: &World, key: &ServiceKey, spec: &ServiceSpec, former: Option
         (Some(address), _) => {
             if !draft.settings.outside.iter().any(|net| net.contains(&address)) {
                 let nets: Vec<String> = draft.settings.outside.iter().map(ToString::to_string).collect();
-                return Err(Trouble::new(Code::Conflict, "spec.address", format!("{address} is not a public address of this PAN: expected one in {}", nets.join(" or "))));
+                return Err(Trouble::new(
+                    Code::Conflict,
+                    "spec.address",
+                    format!("{address} is not a public address of this PAN: expected one in {}", nets.join(" or ")),
+                ));
             }
             if elsewhere(&address) {
                 return Err(Trouble::new(Code::Conflict, "spec.address", "that address is not available"));
@@ -149,7 +176,11 @@ fn addresses(draft: &World, key: &ServiceKey, spec: &ServiceSpec, former: Option
         (None, _) => {
             let taken: BTreeSet<IpAddr> = draft.services.values().flat_map(|record| record.addresses.iter().copied()).collect();
             let found: Vec<IpAddr> = [true, false].into_iter().filter_map(|v4| pick(draft, &taken, v4)).collect();
-            if found.is_empty() { Err(Trouble::new(Code::NoCapacity, "spec", "no public address is free: give one with `address`, or delete a service")) } else { Ok(found) }
+            if found.is_empty() {
+                Err(Trouble::new(Code::NoCapacity, "spec", "no public address is free: give one with `address`, or delete a service"))
+            } else {
+                Ok(found)
+            }
         }
     }
 }
@@ -168,7 +199,10 @@ pub fn references(draft: &World) -> Vec<(Which, Trouble)> {
         }
         if let Some(circle) = circle(draft, partition, name) {
             let names: Vec<_> = circle.iter().map(ClusterName::as_str).collect();
-            found.push((which(), Trouble::new(Code::Cycle, "spec.after", format!("clusters wait for each other: {}", names.join(" after ")))));
+            found.push((
+                which(),
+                Trouble::new(Code::Cycle, "spec.after", format!("clusters wait for each other: {}", names.join(" after "))),
+            ));
         }
     }
     for ((partition, name), record) in &draft.services {

@@ -168,14 +168,14 @@ impl Failover<'_> {
         let cut = self.cut(&node)?;
         let recovered = self.recover(&mut probing, &server, &cut, case.servers());
         let recovered = match recovered {
-            Ok(node) => node,
+            Ok(now) => Some(now),
             Err(BenchError::TimedOut { .. }) => None,
             Err(error) => return Err(error),
         };
         let samples: Vec<Sample> = probing.seen()?.samples().iter().filter(|sample| sample.boot_us >= cut.boot_us).cloned().collect();
         drop(probing);
-        let timelines: Vec<Timeline> = self.pan.get(&format!("/v1/timelines/{}?partition=demo", server.name)).unwrap_or_default();
-        let detail = detail(&server.name, &node, recovered, &cut, &samples, timelines.into_iter().next());
+        let to = recovered.and_then(|server| server.node);
+        let detail = detail(&server.name, &node, to, &cut, &samples, self.timeline(&server));
         self.restore(&node, case)?;
         Ok(detail)
     }
@@ -220,21 +220,29 @@ impl Failover<'_> {
     }
 
     /// Waits until the server runs elsewhere, the service is whole, and everybody is served since. Returns
-    /// where the server went.
-    fn recover(&self, probing: &mut Probing, before: &Server, cut: &CutTime, servers: u32) -> Result<Option<String>, BenchError> {
+    /// the server as it is then.
+    fn recover(&self, probing: &mut Probing, before: &Server, cut: &CutTime, servers: u32) -> Result<Server, BenchError> {
         let path = format!("{SERVERS}/{}", before.name);
-        let node = self.pan.wait("the failover", RECOVERY_MAX, || {
+        let server = self.pan.wait("the failover", RECOVERY_MAX, || {
             let now: Server = self.pan.look(&path).map_err(|error| error.message)?;
             if now.epoch <= before.epoch || now.state != ServerState::Running {
                 return Err(format!("server {} is {} at epoch {}", now.name, now.state, now.epoch));
             }
             ready(&self.pan, servers)?;
-            Ok(now.node)
+            Ok(now)
         })?;
         let settled_us = micros(since_boot());
         let spent = Duration::from_micros(settled_us - cut.boot_us);
         self.wait_served(probing, settled_us, RECOVERY_MAX.saturating_sub(spent))?;
-        Ok(node)
+        Ok(server)
+    }
+
+    /// What the PAN says of the failover: of the timelines that lead to a newer epoch, the oldest; a node
+    /// that was busy with the cut may have been suspected after it.
+    fn timeline(&self, before: &Server) -> Option<Timeline> {
+        let path = format!("/v1/timelines/{}?partition=demo", before.name);
+        let newest_first: Vec<Timeline> = self.pan.look(&path).unwrap_or_default();
+        newest_first.into_iter().rev().find(|timeline| timeline.epoch.is_some_and(|epoch| epoch > before.epoch))
     }
 
     /// Puts the node back, and waits until all is as it was before. Deaths that a benchmark brings about

@@ -2,18 +2,18 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::thread;
 use std::time::Duration;
 
+use pan_linux::netns::Netns;
+
 use super::error::BenchError;
+use crate::error::LabError;
 use crate::lab::Lab;
 use crate::name::LabHost;
 use crate::prober::Sample;
-
-/// The program as every host of a laboratory finds it.
-const PROGRAM: &str = "/var/lib/pan/bin/pan";
 
 /// A running prober with what it has reported so far. Dropping it ends it.
 #[derive(Debug)]
@@ -25,12 +25,22 @@ pub(super) struct Probing {
 
 impl Probing {
     /// Starts one: a probe every 5 ms, a second for each, for at most `length`.
+    ///
+    /// It is in the client's network but not in its control groups: in those, a kernel that rations
+    /// real-time scheduling grants none, and the prober would be late whenever the machine is busy. It
+    /// ends with whoever reads its output.
     pub(super) fn start(lab: &Lab, target: SocketAddr, length: Duration) -> Result<Self, BenchError> {
         let (target, length) = (target.to_string(), format!("{}ms", length.as_millis()));
-        let argv = [PROGRAM, "prober", "--target", &target, "--every", "5ms", "--timeout", "1s", "--for", &length];
-        let mut command = lab.exec(LabHost::OUTSIDE, &argv)?;
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().map_err(|source| BenchError::System { action: "start the prober", source })?;
+        let mut command = Command::new(lab.data().join("bin").join("pan"));
+        command
+            .args(["prober", "--target", &target, "--every", "5ms", "--timeout", "1s", "--for", &length])
+            .env("PAN_LAB", lab.name().as_str())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let outside = Netns::open(&lab.name().host_netns(LabHost::OUTSIDE)).map_err(LabError::kernel("enter the client's network"))?;
+        let spawned = outside.run(move || command.spawn()).map_err(LabError::kernel("enter the client's network"))?;
+        let mut child = spawned.map_err(|source| BenchError::System { action: "start the prober", source })?;
         let output = child.stdout.take().expect("it was piped");
         // Unbounded, but fed by 200 lines a second for less than two minutes.
         let (send, lines) = channel();

@@ -10,6 +10,7 @@ mod batch;
 mod error;
 mod fdb;
 mod link;
+mod mac;
 mod neighbour;
 mod route;
 mod socket;
@@ -18,15 +19,7 @@ pub use batch::Batch;
 pub use error::{Result, RtnlError};
 pub use fdb::FdbEntry;
 pub use link::{BridgeSpec, Link, PortFlags, VxlanSpec};
+pub use mac::{Mac, format_mac};
 pub use neighbour::Neighbour;
 pub use route::{Hop, Protocol, Route};
 pub use socket::Rtnl;
-
-/// An Ethernet address.
-pub type Mac = [u8; 6];
-
-/// Writes an Ethernet address the usual way, `02:00:00:00:00:01`.
-pub fn format_mac(mac: Mac) -> String {
-    let [a, b, c, d, e, f] = mac;
-    format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}")
-}

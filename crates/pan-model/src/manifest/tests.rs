@@ -1,6 +1,7 @@
 //! Tests of reading manifests: each is a text and the problems it has, or none.
 
-use super::*;
+use super::{DOCUMENTS_MAX, Document, TEXT_MAX, parse};
+use crate::PartitionName;
 
 const CLUSTER: &str = "api: pan/v1\nkind: Cluster\npartition: acme\nname: web\nspec:\n  servers: 3\n  image: host\n";
 const COMMAND: &str = "  command: [nginx, -g, daemon off;]\n";

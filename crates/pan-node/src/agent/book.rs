@@ -16,8 +16,7 @@ use crate::server::task::Wanted;
 
 /// What is wanted of each server of `desired`.
 pub(super) fn wanted(desired: &Desired) -> BTreeMap<ServerKey, Wanted> {
-    let cables: BTreeMap<_, _> =
-        desired.networks.iter().map(|network| (&network.partition, Cable::of(network))).collect();
+    let cables: BTreeMap<_, _> = desired.networks.iter().map(|network| (&network.partition, Cable::of(network))).collect();
     let order = |order: &pan_api::desired::ServerOrder| {
         let cable = cables.get(&order.key.partition).cloned();
         (order.key.clone(), Wanted::Order(Arc::new(order.clone()), cable))

@@ -19,7 +19,7 @@ use pan_model::{Code, PartitionName, ServerKey, ServerName};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 
-use super::{Inside, Refusal};
+use super::routes::{Inside, Refusal};
 use crate::names;
 use crate::server::exec::Inside as Program;
 

@@ -14,7 +14,7 @@ use pan_api::ApiError;
 use pan_model::{Code, PartitionName, ServerKey, ServerName};
 use serde::Deserialize;
 
-use super::{Inside, Refusal};
+use super::routes::{Inside, Refusal};
 use crate::logs;
 use crate::names;
 
@@ -43,9 +43,8 @@ pub(super) async fn logs(
     let first = log.clone();
     let read = tokio::task::spawn_blocking(move || logs::tail(&first, wish.tail)).await;
     let read = read.map_err(io::Error::other).and_then(|read| read);
-    let (text, end) = read.map_err(|error| {
-        Refusal(ApiError::new(Code::Internal, format!("the log of server {key} cannot be read: {error}")))
-    })?;
+    let (text, end) =
+        read.map_err(|error| Refusal(ApiError::new(Code::Internal, format!("the log of server {key} cannot be read: {error}"))))?;
     let text = Bytes::from(text);
     let body = if wish.follow { follow(log, text, end) } else { Body::from(text) };
     Ok(([(CONTENT_TYPE, "text/plain; charset=utf-8")], body).into_response())

@@ -16,7 +16,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
-use super::{Inside, denial, router};
+use super::routes::{Inside, denial, router};
 
 /// Connections at the same time: people who look at logs, through a handful of controllers.
 const CONNECTIONS_MAX: usize = 256;
@@ -39,12 +39,8 @@ struct Front {
 
 /// Serves for ever, on the host's own address and its addresses on both fabrics.
 pub(crate) async fn serve(config: &HostConfig, tls: Arc<ServerConfig>, inside: Arc<Inside>) {
-    let front = Front {
-        tls: TlsAcceptor::from(tls),
-        allowed: router(inside),
-        denied: denial(),
-        places: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
-    };
+    let front =
+        Front { tls: TlsAcceptor::from(tls), allowed: router(inside), denied: denial(), places: Arc::new(Semaphore::new(CONNECTIONS_MAX)) };
     let mut addresses = vec![config.address, config.fabrics.a.address.addr(), config.fabrics.b.address.addr()];
     addresses.sort();
     addresses.dedup();
@@ -104,9 +100,7 @@ impl Front {
         };
         let (_, connection) = stream.get_ref();
         let shown = connection.peer_certificates().and_then(|chain| chain.first());
-        let is_controller = shown
-            .and_then(|certificate| peer_identity(certificate).ok())
-            .is_some_and(|peer| peer.has(Role::Controller));
+        let is_controller = shown.and_then(|certificate| peer_identity(certificate).ok()).is_some_and(|peer| peer.has(Role::Controller));
         let router = if is_controller { self.allowed } else { self.denied };
         let mut http = hyper::server::conn::http1::Builder::new();
         http.timer(TokioTimer::new()).header_read_timeout(HEAD_MAX);

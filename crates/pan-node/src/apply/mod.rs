@@ -4,6 +4,7 @@
 pub(crate) mod adopt;
 mod cable;
 mod container;
+mod error;
 mod files;
 pub(crate) mod hidden;
 mod release;
@@ -11,61 +12,6 @@ mod rootfs;
 pub(crate) mod signal;
 pub(crate) mod start;
 
-use std::path::PathBuf;
-
-use crate::error::FileError;
-
 pub(crate) use container::end;
+pub use error::ApplyError;
 pub(crate) use release::release;
-
-/// Why an effect on one server failed.
-#[derive(Debug, thiserror::Error)]
-pub enum ApplyError {
-    /// Its network namespace.
-    #[error(transparent)]
-    Netns(#[from] pan_linux::netns::NetnsError),
-    /// Its cable, addresses or routes.
-    #[error(transparent)]
-    Rtnl(#[from] pan_linux::rtnl::RtnlError),
-    /// Kernel settings of its network.
-    #[error(transparent)]
-    Sysctl(#[from] pan_linux::sysctl::SysctlError),
-    /// Its root file system.
-    #[error(transparent)]
-    Mount(#[from] pan_linux::mount::MountError),
-    /// Its container.
-    #[error(transparent)]
-    Oci(#[from] pan_linux::oci::OciError),
-    /// A file or folder of its.
-    #[error(transparent)]
-    File(#[from] FileError),
-    /// The kernel gives no random numbers.
-    #[error("draw an instance number")]
-    Random(#[source] std::io::Error),
-    /// An address that is in none of the partition's networks.
-    #[error("address {address} lies in none of the partition's networks")]
-    Address {
-        /// The address.
-        address: std::net::IpAddr,
-    },
-    /// A file to be placed where none can be.
-    #[error("file {path}: {reason}")]
-    Place {
-        /// The path asked for.
-        path: String,
-        /// Why not there.
-        reason: &'static str,
-    },
-    /// An image that is part of what no server may see.
-    #[error("image dir:{}: that folder is hidden from servers", path.display())]
-    HiddenImage {
-        /// The folder.
-        path: PathBuf,
-    },
-    /// The container's first process ended before it could be looked at.
-    #[error("it ended at once: {0}")]
-    EndedAtOnce(String),
-    /// The thread that did it was lost.
-    #[error("a step was lost: {0}")]
-    Lost(String),
-}

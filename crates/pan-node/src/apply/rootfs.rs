@@ -86,9 +86,5 @@ fn own_files(order: &ServerOrder) -> [(&'static str, String); 3] {
     for address in &order.addresses {
         hosts += &format!("{address} {name}\n");
     }
-    [
-        ("/etc/hostname", format!("{name}\n")),
-        ("/etc/hosts", hosts),
-        ("/etc/resolv.conf", "# This network has no resolver.\n".into()),
-    ]
+    [("/etc/hostname", format!("{name}\n")), ("/etc/hosts", hosts), ("/etc/resolv.conf", "# This network has no resolver.\n".into())]
 }

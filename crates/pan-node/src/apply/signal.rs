@@ -12,7 +12,8 @@ use crate::server::record::Container;
 /// for, pid_namespaces(7); one that would have died of the signal anywhere else is killed by it here too.
 pub(crate) fn ask(container: &Container, signal: StopSignal) -> std::io::Result<()> {
     let signal = number(signal);
-    let deaf = is_deadly(signal) && fs::read_to_string(format!("/proc/{}/status", container.pid)).is_ok_and(|status| is_deaf(&status, signal));
+    let deaf =
+        is_deadly(signal) && fs::read_to_string(format!("/proc/{}/status", container.pid)).is_ok_and(|status| is_deaf(&status, signal));
     send(container, if deaf { Signal::SIGKILL } else { signal })
 }
 
@@ -60,9 +61,8 @@ mod tests {
 
     #[test]
     fn deafness_is_read_off_the_masks() {
-        let status = |blocked: &str, ignored: &str, caught: &str| {
-            format!("Name:\tx\nSigBlk:\t{blocked}\nSigIgn:\t{ignored}\nSigCgt:\t{caught}\n")
-        };
+        let status =
+            |blocked: &str, ignored: &str, caught: &str| format!("Name:\tx\nSigBlk:\t{blocked}\nSigIgn:\t{ignored}\nSigCgt:\t{caught}\n");
         let (none, term) = ("0000000000000000", "0000000000004000");
         assert!(is_deaf(&status(none, none, none), Signal::SIGTERM));
         assert!(!is_deaf(&status(term, none, none), Signal::SIGTERM));

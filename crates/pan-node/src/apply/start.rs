@@ -55,11 +55,5 @@ fn steps(host: &Host, bound: &mut Bound, instance: &str) -> Result<Container, Ap
 
 /// The server's cable end as the network keeper knows it.
 pub(crate) fn port(order: &ServerOrder, vni: u32) -> Port {
-    Port {
-        name: names::port(&order.key),
-        vni,
-        mac: order.mac,
-        addresses: order.addresses.clone(),
-        epoch: order.epoch,
-    }
+    Port { name: names::port(&order.key), vni, mac: order.mac, addresses: order.addresses.clone(), epoch: order.epoch }
 }

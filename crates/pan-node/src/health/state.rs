@@ -64,9 +64,7 @@ impl Health {
     /// When an unhealthy server is started again: three times as long as it took to call it unhealthy.
     pub(crate) fn hopeless_at(self, spec: Option<&HealthSpec>) -> Option<Tick> {
         match (self, spec) {
-            (Self::Unhealthy { since }, Some(spec)) => {
-                Some(Tick(since).plus(spec.every.0.saturating_mul(spec.failures.saturating_mul(3))))
-            }
+            (Self::Unhealthy { since }, Some(spec)) => Some(Tick(since).plus(spec.every.0.saturating_mul(spec.failures.saturating_mul(3)))),
             (Self::Unhealthy { .. }, None) | (Self::Starting { .. } | Self::Healthy { .. }, _) => None,
         }
     }
@@ -113,8 +111,7 @@ mod tests {
 
     #[test]
     fn first_checks_are_eager() {
-        let pauses: Vec<u128> =
-            (0..9).map(|checks| pause(Health::Starting { checks }, Duration::from_millis(500)).as_millis()).collect();
+        let pauses: Vec<u128> = (0..9).map(|checks| pause(Health::Starting { checks }, Duration::from_millis(500)).as_millis()).collect();
         assert_eq!(pauses, [0, 50, 75, 112, 168, 253, 379, 500, 500]);
         assert_eq!(pause(Health::Starting { checks: u32::MAX }, Duration::from_secs(1)), Duration::from_secs(1));
     }

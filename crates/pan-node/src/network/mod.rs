@@ -1,25 +1,10 @@
 //! The host's part in the fabrics and in partition networks: what it should be ([`spec`], pure) and the
 //! thread that makes it so ([`keeper`]).
 
+mod error;
 mod keeper;
 mod spec;
 
+pub use error::NetworkError;
 pub(crate) use keeper::{Network, Status};
 pub(crate) use spec::Port;
-
-/// Why the host's network cannot be kept.
-#[derive(Debug, thiserror::Error)]
-pub enum NetworkError {
-    /// The kernel gives no socket to talk about links and routes.
-    #[error("talk to the kernel about links and routes")]
-    Rtnl(#[from] pan_linux::rtnl::RtnlError),
-    /// Routes between hosts.
-    #[error(transparent)]
-    Underlay(#[from] pan_linux::underlay::UnderlayError),
-    /// Partition networks.
-    #[error(transparent)]
-    Overlay(#[from] pan_linux::overlay::OverlayError),
-    /// No thread for it.
-    #[error("start the thread that keeps the network")]
-    Thread(#[source] std::io::Error),
-}

@@ -36,17 +36,11 @@ pub(crate) fn wanted(desired: &Desired, ports: &BTreeMap<String, Port>) -> Wante
         let mut spec = NetworkSpec { vni: network.vni, mtu: network.mtu, remote: vec![], local: vec![] };
         for entry in &network.entries {
             let here = entry.host == desired.host;
-            let port = ports.values().find(|port| {
-                here && port.vni == network.vni && port.mac == entry.mac && port.epoch >= entry.epoch
-            });
+            let port = ports.values().find(|port| here && port.vni == network.vni && port.mac == entry.mac && port.epoch >= entry.epoch);
             match port {
                 Some(port) => {
                     open.push(&port.name);
-                    spec.local.push(LocalPort {
-                        mac: port.mac.0,
-                        addresses: port.addresses.clone(),
-                        port: port.name.clone(),
-                    });
+                    spec.local.push(LocalPort { mac: port.mac.0, addresses: port.addresses.clone(), port: port.name.clone() });
                 }
                 // Also an entry for this host whose server is not up yet: it is known, and leads nowhere.
                 None => spec.remote.push(RemoteEntry {

@@ -27,12 +27,7 @@ pub(crate) struct Inside {
 
 impl Inside {
     /// Starts `program`; the streams are set up by `wire`.
-    pub(crate) fn start(
-        runtime: &Runtime,
-        container: &str,
-        program: &[String],
-        wire: impl FnOnce(&mut Command),
-    ) -> io::Result<Self> {
+    pub(crate) fn start(runtime: &Runtime, container: &str, program: &[String], wire: impl FnOnce(&mut Command)) -> io::Result<Self> {
         let mut command = Command::from(runtime.exec(container, program, &[]));
         wire(&mut command);
         command.kill_on_drop(true);
@@ -72,12 +67,7 @@ fn children(pid: i32) -> Vec<i32> {
 }
 
 /// Runs a program without input or output for at most `limit`.
-pub(crate) async fn run_quietly(
-    runtime: &Runtime,
-    container: &str,
-    program: &[String],
-    limit: Duration,
-) -> io::Result<Outcome> {
+pub(crate) async fn run_quietly(runtime: &Runtime, container: &str, program: &[String], limit: Duration) -> io::Result<Outcome> {
     let mut inside = Inside::start(runtime, container, program, |command| {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     })?;

@@ -99,9 +99,7 @@ impl Life {
         let bound = self.bound()?.clone();
         let stage = match self {
             Self::Nothing => return None,
-            Self::Running(Running { container, health, .. }) => {
-                Stage::Running { container: container.clone(), health: *health }
-            }
+            Self::Running(Running { container, health, .. }) => Stage::Running { container: container.clone(), health: *health },
             Self::Stopping(Stopping { container, why, kill_at, .. }) => {
                 Stage::Stopping { container: container.clone(), why: *why, kill_at: kill_at.0 }
             }
@@ -114,12 +112,7 @@ impl Life {
 }
 
 pub(crate) fn binding(bound: &Bound) -> Binding {
-    Binding {
-        epoch: bound.order.epoch,
-        incarnation: bound.order.incarnation,
-        ends: bound.ends,
-        ends_max: bound.order.restart_attempts,
-    }
+    Binding { epoch: bound.order.epoch, incarnation: bound.order.incarnation, ends: bound.ends, ends_max: bound.order.restart_attempts }
 }
 
 /// What a health check of this server is aimed at.

@@ -30,12 +30,7 @@ pub(crate) struct Cable {
 
 impl Cable {
     pub(crate) fn of(network: &Network) -> Self {
-        Self {
-            vni: network.vni,
-            mtu: network.mtu,
-            subnets: network.subnets.clone(),
-            gateways: network.gateways.clone(),
-        }
+        Self { vni: network.vni, mtu: network.mtu, subnets: network.subnets.clone(), gateways: network.gateways.clone() }
     }
 }
 
@@ -147,12 +142,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x/state.json");
         assert_eq!(Record::read(&path).unwrap(), None);
-        let cable = Cable {
-            vni: 100,
-            mtu: 1430,
-            subnets: vec!["10.0.0.0/24".parse().unwrap()],
-            gateways: vec!["10.0.0.1".parse().unwrap()],
-        };
+        let cable =
+            Cable { vni: 100, mtu: 1430, subnets: vec!["10.0.0.0/24".parse().unwrap()], gateways: vec!["10.0.0.1".parse().unwrap()] };
         let bound = Bound { order: order("acme", "web-1"), cable, restarts: 1, ends: 2, steps: vec![("netns".into(), 5)] };
         for stage in [Stage::Preparing { instance: "ab".into() }, Stage::Releasing, Stage::Failed { message: "x".into() }] {
             let record = Record::new(bound.clone(), stage);

@@ -11,10 +11,10 @@ use pan_member::Tick;
 use pan_model::ServerKey;
 use tokio::sync::{mpsc, watch};
 
-use super::life::{Ended, Failed, Leftover, Life, Running, Stopping};
-use super::record::{Bound, Cable, Record, Stage};
 use super::deaths::Deaths;
 use super::exit::Watch;
+use super::life::{Ended, Failed, Leftover, Life, Running, Stopping};
+use super::record::{Bound, Cable, Record, Stage};
 use super::report;
 use crate::apply::{self, ApplyError, signal};
 use crate::clock;
@@ -240,7 +240,8 @@ impl Task {
     }
 
     async fn release(&mut self) -> Flow {
-        let (Life::Ended(Ended { bound, .. }) | Life::Failed(Failed { bound, .. }) | Life::Leftover(Leftover { bound, .. })) = self.take() else {
+        let (Life::Ended(Ended { bound, .. }) | Life::Failed(Failed { bound, .. }) | Life::Leftover(Leftover { bound, .. })) = self.take()
+        else {
             return Flow::Continue(());
         };
         let (host, gone) = (self.host.clone(), bound.clone());
@@ -355,9 +356,7 @@ fn adopted(deaths: &Deaths, record: Record) -> Life {
         }
         Stage::Ended { at, message } => Life::Ended(Ended { bound, at: Tick(at), message }),
         Stage::Failed { message } => Life::Failed(Failed { bound, message }),
-        Stage::Preparing { .. } | Stage::Releasing => {
-            Life::Leftover(Leftover { bound, at: Tick(0), message: "half removed".into() })
-        }
+        Stage::Preparing { .. } | Stage::Releasing => Life::Leftover(Leftover { bound, at: Tick(0), message: "half removed".into() }),
     }
 }
 

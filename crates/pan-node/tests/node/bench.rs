@@ -280,11 +280,7 @@ pub fn nginx(name: &str, host: u8, epoch: u64) -> ServerOrder {
                 http { access_log /dev/stdout; server { listen 80; listen [::]:80; location / { root /var/www/pan; } } }\n";
     let file = |path: &str, content: &str| FileSpec { path: path.into(), content: content.into() };
     ServerOrder {
-        files: vec![
-            file("/etc/nginx/nginx.conf", conf),
-            file("/var/www/pan/index.html", name),
-            file("/run/given", "under a tmpfs"),
-        ],
+        files: vec![file("/etc/nginx/nginx.conf", conf), file("/var/www/pan/index.html", name), file("/run/given", "under a tmpfs")],
         stop: StopSpec { signal: StopSignal::Quit, grace: Span::millis(5_000) },
         health: Some(HealthSpec {
             http: Some(HttpCheck { port: 80, path: "/".into() }),

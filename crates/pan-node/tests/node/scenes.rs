@@ -10,8 +10,9 @@ use pan_model::{Epoch, Span};
 
 use crate::bench::{Bench, nginx, order};
 
-pub const ALL: [(&str, fn()); 4] = [
+pub const ALL: [(&str, fn()); 5] = [
     ("a_server_lives_and_dies", a_server_lives_and_dies),
+    ("a_slow_stop_holds_up_nobody", a_slow_stop_holds_up_nobody),
     ("servers_that_end_are_restarted_and_given_up", servers_that_end_are_restarted_and_given_up),
     ("an_agent_may_die_at_any_point", an_agent_may_die_at_any_point),
     ("controllers_and_nobody_else_are_answered", controllers_and_nobody_else_are_answered),
@@ -147,6 +148,31 @@ fn servers_that_end_are_restarted_and_given_up() {
 
     bench.desire(vec![]);
     bench.wait_for("no servers in the report", || bench.report()?.servers.is_empty().then_some(()));
+    bench.assert_empty();
+}
+
+fn a_slow_stop_holds_up_nobody() {
+    let mut bench = Bench::start("many");
+    bench.start_agent("agent");
+    let stubborn = order("slow-1", 10, 1, &["sh", "-c", "trap '' TERM; while :; do sleep 0.1; done"]);
+    let others: Vec<ServerOrder> = (1..=40).map(|number| order(&format!("cron-{number}"), 10 + number, 1, &["sleep", "600"])).collect();
+    let start = Instant::now();
+    bench.desire(others.iter().cloned().chain([stubborn]).collect());
+    let healthy = |count| {
+        let report = bench.report()?;
+        (report.servers.iter().filter(|server| server.phase == Phase::Healthy).count() == count).then_some(())
+    };
+    bench.wait_for("41 healthy servers", || healthy(41));
+    println!("  41 servers run {} ms after the order", start.elapsed().as_millis());
+
+    let start = Instant::now();
+    bench.desire(vec![]);
+    let left = || bench.report().map(|report| report.servers);
+    bench.wait_for("all but one to go", || left().filter(|servers| servers.len() == 1));
+    println!("  40 of them are gone {} ms after that order", start.elapsed().as_millis());
+    assert_eq!(left().unwrap()[0].phase, Phase::Stopping);
+    bench.wait_for("the last one to be killed", || left().filter(Vec::is_empty));
+    assert!(start.elapsed() >= Duration::from_secs(5), "its grace was not kept");
     bench.assert_empty();
 }
 

@@ -81,15 +81,15 @@ impl Draft {
     fn edit(&self) -> Result<(), Failure> {
         let set = |name: &str| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
         let editor = set("VISUAL").or_else(|| set("EDITOR")).unwrap_or_else(|| "vi".into());
-        let mut words = editor.split_whitespace();
-        let program = words.next().unwrap_or("vi");
-        let status =
-            Command::new(program).args(words).arg(&self.path).status().map_err(Failure::local(format!("run the editor {program}")))?;
+        // As a shell reads it, so that it may have arguments and quotes.
+        let mut shell = Command::new("sh");
+        shell.arg("-c").arg(format!("{editor} \"$0\"")).arg(&self.path);
+        let status = shell.status().map_err(Failure::local(format!("run the editor {editor}")))?;
         if status.success() {
             return Ok(());
         }
         self.discard();
-        Err(Failure::new(Code::State, format!("the editor {program} ended with {status}; nothing was changed")))
+        Err(Failure::new(Code::State, format!("the editor {editor} ended with {status}; nothing was changed")))
     }
 
     fn read(&self) -> Result<String, Failure> {

@@ -81,7 +81,10 @@ pub async fn certify(args: CertifyArgs, session: &Session) -> Result<u8, Failure
         session.out.data(&answer)?;
         return Ok(exit);
     }
-    let failures = proof.failures.map(|failures| format!(" for {failures} failures")).unwrap_or_default();
+    let failures = proof
+        .failures
+        .map(|failures| format!(" for {failures} {}", if failures == 1 { "failure" } else { "failures" }))
+        .unwrap_or_default();
     if proof.ok {
         session.out.line(&format!("every promise holds{failures}: {} cases were tried", proof.checked))?;
     } else if let Some(case) = proof.counterexample {

@@ -9,6 +9,7 @@ use pan_api::client::{Client, escape};
 use pan_api::insight::Timeline;
 use pan_api::requests::Labels;
 use pan_api::server::Server;
+use pan_model::server::ServerState;
 use pan_model::{Code, HostName, Span};
 use serde::Serialize;
 use serde_json::json;
@@ -18,6 +19,8 @@ use std::time::{Duration, Instant};
 
 /// How often is looked at a node that is being emptied.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// How long an empty node is waited at for its servers to run elsewhere, only to tell of it.
+const RUNNING_AGAIN_MAX: Duration = Duration::from_secs(10);
 
 /// Take a node out of use and back, and label it; with --config run the node role on this host.
 #[derive(Debug, Clone, Args)]
@@ -114,47 +117,86 @@ struct Moved {
 
 async fn drain(node: &HostName, limit: Span, session: &Session) -> Result<(), Failure> {
     let client = session.client()?;
-    let begin = jiff::Timestamp::now();
+    let mut drain =
+        Drain { node, begin: jiff::Timestamp::now(), staying: servers_on(client, node).await?, moving: Vec::new(), moved: Vec::new() };
     let deadline = Instant::now() + limit.0;
-    let mut before = servers_on(client, node).await?;
     let (): () = client.post(&format!("/v1/nodes/{node}/drain"), &json!({})).await?;
-    let total = before.len();
+    let total = drain.staying.len();
     session.out.progress(&format!("node {node} has {total} servers to move"));
-    let mut moved = Vec::new();
+    let mut empty_since = None;
     loop {
         // A controller that does not answer for a while does not stop a drain.
-        let now = match servers(client).await {
-            Ok(now) => Some(now),
-            Err(error) if error.code == Code::Unreachable => None,
+        let is_empty = match servers(client).await {
+            Ok(now) => drain.look(&now, session).await?,
+            Err(error) if error.code == Code::Unreachable => false,
             Err(error) => return Err(error.into()),
         };
-        if let Some(now) = &now {
-            let gone: Vec<Server> =
-                before.extract_if(.., |server| !now.iter().any(|other| is_same(server, other) && is_on(other, node))).collect();
-            for server in gone {
-                let after = now.iter().find(|other| is_same(&server, other));
-                let moved_to = Moved {
-                    to: after.and_then(|server| server.node.clone()),
-                    gap_ms: gap(client, &server, begin).await,
-                    server: label(&server),
-                };
-                tell(session, &moved_to)?;
-                moved.push(moved_to);
-            }
-            if before.is_empty() && !now.iter().any(|server| is_on(server, node)) {
+        if is_empty {
+            let since = *empty_since.get_or_insert_with(Instant::now);
+            if drain.moving.is_empty() || since.elapsed() >= RUNNING_AGAIN_MAX {
                 break;
             }
         }
         if Instant::now() >= deadline {
-            let missing: Vec<String> = before.iter().map(|server| format!("server {} is still on {node}", label(server))).collect();
-            return Err(timed_out(limit, &missing));
+            let missing: Vec<String> = drain.staying.iter().map(|server| format!("server {} is still on {node}", label(server))).collect();
+            return if is_empty { Ok(()) } else { Err(timed_out(limit, &missing)) };
         }
         tokio::time::sleep(LOOK_AGAIN).await;
     }
+    drain.give_up_on_moving(session)?;
     if session.out.is_data() {
-        return session.out.data(&json!({"kind": "node", "name": node, "result": "drained", "moved": moved}));
+        return session.out.data(&json!({"kind": "node", "name": node, "result": "drained", "moved": drain.moved}));
     }
     session.out.say(&format!("node {node} is empty; {total} servers were moved"))
+}
+
+/// A drain as seen from outside.
+struct Drain<'a> {
+    node: &'a HostName,
+    begin: jiff::Timestamp,
+    /// Still on the node.
+    staying: Vec<Server>,
+    /// Off the node, not yet running elsewhere.
+    moving: Vec<Server>,
+    moved: Vec<Moved>,
+}
+
+impl Drain<'_> {
+    /// Takes note of where servers are, and tells of those that run again. Whether the node is empty.
+    async fn look(&mut self, now: &[Server], session: &Session) -> Result<bool, Failure> {
+        let node = self.node;
+        let left = self.staying.extract_if(.., |server| !now.iter().any(|other| is_same(server, other) && is_on(other, node)));
+        self.moving.extend(left);
+        let mut still = Vec::new();
+        for server in std::mem::take(&mut self.moving) {
+            let after = now.iter().find(|other| is_same(&server, other));
+            match after {
+                Some(after) if after.state != ServerState::Running && after.state != ServerState::Stopped => still.push(server),
+                Some(_) | None => {
+                    let gap_ms = gap(session.client()?, &server, self.begin).await;
+                    self.tell(session, Moved { to: after.and_then(|server| server.node.clone()), gap_ms, server: label(&server) })?;
+                }
+            }
+        }
+        self.moving = still;
+        Ok(self.staying.is_empty() && !now.iter().any(|server| is_on(server, node)))
+    }
+
+    /// The node is empty; what does not run elsewhere by now has its own reasons (`pan why server`).
+    fn give_up_on_moving(&mut self, session: &Session) -> Result<(), Failure> {
+        for server in std::mem::take(&mut self.moving) {
+            self.tell(session, Moved { server: label(&server), to: None, gap_ms: None })?;
+        }
+        Ok(())
+    }
+
+    fn tell(&mut self, session: &Session, moved: Moved) -> Result<(), Failure> {
+        let whither = moved.to.as_deref().map_or_else(|| "left, and does not run yet".to_owned(), |node| format!("moved to {node}"));
+        let gap = moved.gap_ms.map(|gap| format!(", gap {gap:.0} ms")).unwrap_or_default();
+        session.out.say(&format!("server {} {whither}{gap}", moved.server))?;
+        self.moved.push(moved);
+        Ok(())
+    }
 }
 
 async fn servers(client: &Client) -> Result<Vec<Server>, pan_api::ApiError> {
@@ -176,12 +218,6 @@ fn is_same(one: &Server, other: &Server) -> bool {
 
 fn label(server: &Server) -> String {
     format!("{}/{}", server.partition, server.name)
-}
-
-fn tell(session: &Session, moved: &Moved) -> Result<(), Failure> {
-    let whither = moved.to.as_deref().map_or_else(|| "waits for a place".to_owned(), |node| format!("moved to {node}"));
-    let gap = moved.gap_ms.map(|gap| format!(", gap {gap:.0} ms")).unwrap_or_default();
-    session.out.say(&format!("server {} {whither}{gap}", moved.server))
 }
 
 /// How long the server answered nobody: from when its old instance was stopped to when the new one ran.
