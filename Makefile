@@ -12,12 +12,7 @@ up: setup
 	@echo "up: building"
 	cargo build --release --locked --package pan
 	$(PAN) up
-	$(PAN) apply -f examples/demo.yaml --wait
-	@echo
-	@echo "The demo answers:    curl http://198.18.0.10/"
-	@echo "Look around:         $(PAN) get server -A    $(PAN) get node    $(PAN) events -A"
-	@echo "Cut a node's power:  $(PAN) lab kill n1, then $(PAN) timeline n1"
-	@echo "Take it down:        make down"
+	@echo "(pan is $(PAN); 'make down' takes the laboratory away)"
 
 down:
 	$(PAN) down

@@ -23,6 +23,14 @@ pub(crate) const DEATH_WAIT: Duration = Duration::from_secs(30);
 /// Control groups outlive their last process by moments.
 pub(crate) const GROUP_WAIT: Duration = Duration::from_secs(10);
 
+/// Processors' time that real-time processes may have, per period: a heartbeat takes microseconds, and the period is
+/// short so that one that used up its share waits for less than a suspicion.
+pub(crate) const REALTIME_PERIOD: Duration = Duration::from_millis(100);
+/// For each host.
+const HOST_REALTIME: Duration = Duration::from_millis(3);
+/// For all hosts of a laboratory: the kernel checks that the shares add up, and two laboratories fit a machine.
+pub(crate) const LAB_REALTIME: Duration = Duration::from_millis(40);
+
 /// The control group of the whole lab.
 pub(crate) fn lab_group(name: &LabName) -> Result<CgroupTree, LabError> {
     let layout = Layout::detect(Path::new(CGROUP_ROOT)).map_err(LabError::kernel("find control groups"))?;
@@ -44,6 +52,10 @@ pub(crate) fn power_on(name: &LabName, data: &Path, host: LabHost, listener: Opt
     if host.kind() != HostKind::Outside {
         init.extend(["--config".to_owned(), at("host.yaml")]);
     }
+    let group = host_group(name, host)?;
+    group.create().map_err(LabError::kernel(format!("make the control group of host {host}")))?;
+    // Best effort: without it heartbeats are late on a busy machine, and the beat process says so in its log.
+    let _ = group.allow_realtime(HOST_REALTIME, REALTIME_PERIOD);
     let handle = hostns::start(&HostNsSpec {
         hostname: host.to_string(),
         netns: Path::new(NETNS_DIR).join(name.host_netns(host)),

@@ -82,6 +82,7 @@ fn build(spec: &LabSpec, progress: &mut dyn FnMut(&str)) -> Result<(), LabError>
     progress("building networks: fabrics A and B, management, outside");
     let group = boot::lab_group(name)?;
     group.create().map_err(LabError::kernel("make the laboratory's control group"))?;
+    let _ = group.allow_realtime(boot::LAB_REALTIME, boot::REALTIME_PERIOD);
     network::build(name)?;
     if spec.machine_link {
         let link = machine::connect(name)?;

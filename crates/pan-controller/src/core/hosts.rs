@@ -257,7 +257,11 @@ fn alive(world: &mut World, now: Now, host: &HostName) {
         Life::Suspect => {
             for key in bound_to(world, host) {
                 let object = key.to_string();
-                if world.timelines.finish(&object, now.wall, "alive-again", format!("node {host} is heard again; nothing was moved")) {
+                let moving = world.timelines.has(&object, "bound") || world.timelines.has(&object, "move-begins");
+                if moving {
+                    world.timelines.mark(&object, now.wall, "alive-again", format!("node {host} is heard again"));
+                } else if world.timelines.finish(&object, now.wall, "alive-again", format!("node {host} is heard again; nothing was moved"))
+                {
                     world.dirty.insert(Dirty::Timeline(object));
                 }
             }

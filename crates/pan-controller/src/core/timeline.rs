@@ -77,6 +77,12 @@ impl Timelines {
         self.open.contains_key(object)
     }
 
+    /// Whether a running timeline has a step.
+    #[must_use]
+    pub fn has(&self, object: &str, step: &str) -> bool {
+        self.open.get(object).is_some_and(|track| track.marks.iter().any(|mark| mark.step == step))
+    }
+
     /// Ends a running timeline; true when there was one, which is then to be stored.
     pub fn finish(&mut self, object: &str, wall: i64, step: &str, reason: impl Into<String>) -> bool {
         self.mark(object, wall, step, reason);

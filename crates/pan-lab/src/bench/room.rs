@@ -15,6 +15,8 @@ use crate::view::labs;
 
 /// Nodes of a benchmark's laboratory: the smallest number that has room for three spread servers and a loss.
 pub(super) const NODES: u8 = 4;
+/// Where its data lies, in a folder of its own.
+const DATA: &str = "/var/tmp/pan-bench";
 const PREFIX: &str = "bench";
 /// No benchmark's own name begins like this, so that no later one takes it for a leftover.
 const KEPT_PREFIX: &str = "kept-bench";
@@ -45,7 +47,7 @@ impl Room {
             Afterwards::Keep => format!("{KEPT_PREFIX}{}", owner.pid).parse()?,
         };
         let spec = LabSpec {
-            data: PathBuf::from("/var/tmp/pan-bench").join(name.as_str()),
+            data: PathBuf::from(DATA).join(name.as_str()),
             name: name.clone(),
             nodes: NODES,
             storage: 0,
@@ -82,6 +84,9 @@ impl Drop for Room {
             eprintln!("laboratory {name} was kept; `pan down --name {name}` removes it");
         } else if let Err(error) = Lab::down(name) {
             eprintln!("laboratory {name}: {}", error.chain());
+        } else {
+            // Refused while another benchmark has its data there.
+            let _ = std::fs::remove_dir(DATA);
         }
     }
 }

@@ -72,6 +72,16 @@ impl CgroupTree {
         }
     }
 
+    /// Lets the group's processes use real-time scheduling for `runtime` in every `period`, where the kernel rations
+    /// it per group (v1 with `CONFIG_RT_GROUP_SCHED`, where a new group has none). Returns whether it may be used;
+    /// the parent must have been allowed at least the sum of its children.
+    pub fn allow_realtime(&self, runtime: Duration, period: Duration) -> bool {
+        let cpu = self.layout.hierarchies().into_iter().find(|hierarchy| hierarchy.v1_options.is_some() && hierarchy.has("cpu"));
+        let Some(dir) = cpu.map(|hierarchy| hierarchy.dir.join(&self.path)) else { return true };
+        let set = |file: &str, span: Duration| write(&dir.join(file), &span.as_micros().to_string()).is_ok();
+        !dir.join("cpu.rt_period_us").exists() || (set("cpu.rt_period_us", period) && set("cpu.rt_runtime_us", runtime))
+    }
+
     /// The group beneath this one.
     pub fn child(&self, name: &str) -> Self {
         Self { layout: self.layout.clone(), path: self.path.join(name) }

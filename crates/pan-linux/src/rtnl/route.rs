@@ -174,9 +174,14 @@ fn push_destination(attributes: &mut Vec<RouteAttribute>, dst: IpNet) {
     }
 }
 
+/// The metric's number in `linux/rtnetlink.h`, which is its bit in the lock metric.
+const RTAX_RTO_MIN: u32 = 13;
+
 fn metrics(route: &Route) -> Vec<RouteMetric> {
     let rto_min = route.rto_min.map(|least| u32::try_from(least.as_millis()).unwrap_or(u32::MAX));
-    [route.mtu.map(RouteMetric::Mtu), rto_min.map(RouteMetric::RtoMin)].into_iter().flatten().collect()
+    // TCP heeds a route's minimum only when the route locks it (tcp_rto_min in net/ipv4/tcp.c).
+    let lock = rto_min.map(|_| RouteMetric::Lock(1 << RTAX_RTO_MIN));
+    [lock, route.mtu.map(RouteMetric::Mtu), rto_min.map(RouteMetric::RtoMin)].into_iter().flatten().collect()
 }
 
 fn read_route(message: RouteMessage, name: impl Fn(u32) -> Option<String>) -> Option<Route> {

@@ -8,6 +8,7 @@ use crate::{ClusterName, ClusterSpec, Code, PartitionName, PartitionSpec, Servic
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_saphyr::Error;
+use serde_saphyr::budget::BudgetBreach;
 use std::collections::BTreeMap;
 
 /// Longest text that is read, in bytes.
@@ -18,6 +19,8 @@ pub const DOCUMENTS_MAX: usize = 10_000;
 const VALUES_MAX: usize = 2_000_000;
 /// Most values that the aliases of one document may stand for.
 const ALIASED_MAX: usize = 100_000;
+/// Deepest nesting that is read: the deepest manifest has 8 levels. The reader recurses, on a thread's 2 MiB of stack.
+const DEPTH_MAX: usize = 24;
 
 /// Reads texts, each given with the name that errors call it by. `default_partition` is for documents that name none.
 ///
@@ -144,6 +147,9 @@ impl Reading<'_> {
 fn options() -> serde_saphyr::Options {
     serde_saphyr::options! {
         with_snippet: false,
+        // YAML 1.2: a partition `n` is not the partition `false`.
+        strict_booleans: true,
+        budget: serde_saphyr::budget! { max_depth: DEPTH_MAX },
         alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: ALIASED_MAX },
     }
 }
@@ -314,6 +320,9 @@ fn message(error: &Error, value: Option<&str>) -> String {
         Error::NullIntoString { .. } => "a text is missing here (write \"\" for an empty one)".into(),
         Error::AliasError { error, .. } => message(error, value),
         Error::AliasReplayLimitExceeded { .. } => format!("the aliases stand for more than {ALIASED_MAX} values: write less of them"),
+        Error::Budget { breach: BudgetBreach::Depth { .. }, .. } => {
+            format!("values lie in one another more than {DEPTH_MAX} deep: no manifest needs that")
+        }
         other => strip_place(&other.to_string()),
     }
 }

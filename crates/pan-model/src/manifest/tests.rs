@@ -112,6 +112,14 @@ fn the_default_partition_is_used() {
 }
 
 #[test]
+fn names_are_never_booleans() {
+    for name in ["n", "y", "no", "yes", "on", "off"] {
+        let text = format!("api: pan/v1\nkind: Partition\nname: {name}\nspec: {{network: 10.0.0.0/24}}\n");
+        assert_eq!(read(&text).unwrap()[0].object.name(), name);
+    }
+}
+
+#[test]
 fn envelopes_are_checked_whole() {
     refused("5\n", &[("1:1 PAN-100", "a document is a mapping")]);
     refused(
@@ -229,4 +237,11 @@ fn sizes_are_bounded() {
     assert!(found.iter().any(|problem| problem.contains("aliases")), "{found:?}");
     let deep = "[".repeat(5_000);
     assert!(read(&deep).is_err());
+    // Half of a thread's usual stack is enough for whatever is nested.
+    for depth in [25, 60, 5_000] {
+        let nested = format!("api: pan/v1\nkind: Partition\nname: a\nspec: {}1{}\n", "{a: ".repeat(depth), "}".repeat(depth));
+        let small = std::thread::Builder::new().stack_size(1 << 20).spawn(move || read(&nested)).unwrap();
+        let found = small.join().unwrap().expect_err("nested");
+        assert!(found.iter().any(|problem| problem.contains("24 deep") || problem.contains("recursion")), "{found:?}");
+    }
 }

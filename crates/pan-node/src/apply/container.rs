@@ -1,8 +1,11 @@
 //! A server's container: its description, its start through a shim, and its removal once it has ended.
 
+use std::path::Path;
+use std::time::Instant;
+
 use pan_api::desired::ServerOrder;
 use pan_linux::netns::NETNS_DIR;
-use pan_linux::oci::{ContainerSpec, ShimArgs, spawn_shim};
+use pan_linux::oci::{ContainerSpec, ExitRecord, ShimArgs, spawn_shim};
 use pan_linux::process::{is_running, start_time};
 use pan_model::ServerKey;
 
@@ -12,6 +15,7 @@ use crate::error::FileError;
 use crate::host::Host;
 use crate::names;
 use crate::paths::ServerPaths;
+use crate::server::exit::{RECORD_POLL, RECORD_WAIT};
 use crate::server::record::Container;
 
 /// Processes and threads of one server.
@@ -28,13 +32,25 @@ pub(super) fn start(host: &Host, order: &ServerOrder, root: Rootfs, instance: &s
     describe(host, order, root, instance).write_bundle(&at.bundle())?;
     spawn_shim(&host.exe, &shim_arguments(host, &id, &at))?;
     running(&at, instance)?.ok_or_else(|| {
-        let record = pan_linux::oci::ExitRecord::read(&at.exit()).ok().flatten();
+        let record = exit_record(&at.exit());
         ApplyError::EndedAtOnce(match record.map(|record| (record.code, record.signal)) {
             Some((Some(code), _)) => format!("exited with status {code}"),
             Some((None, Some(signal))) => format!("killed by signal {signal}"),
             Some((None, None)) | None => "its status is not known".into(),
         })
     })
+}
+
+/// How it ended, as its shim writes down right after the end; `None` when there is no word of it in time.
+fn exit_record(file: &Path) -> Option<ExitRecord> {
+    let deadline = Instant::now() + RECORD_WAIT;
+    loop {
+        match ExitRecord::read(file) {
+            Ok(None) if Instant::now() < deadline => std::thread::sleep(RECORD_POLL),
+            Ok(record) => return record,
+            Err(_) => return None,
+        }
+    }
 }
 
 /// The container whose pid file lies at `at`, if its first process lives.

@@ -11,8 +11,8 @@ use super::deaths::Deaths;
 use super::record::Container;
 
 /// The shim writes the record right after the end; one that was killed writes none.
-const RECORD_WAIT: Duration = Duration::from_secs(1);
-const RECORD_POLL: Duration = Duration::from_millis(2);
+pub(crate) const RECORD_WAIT: Duration = Duration::from_secs(1);
+pub(crate) const RECORD_POLL: Duration = Duration::from_millis(2);
 
 /// A handle on a container's first process.
 #[derive(Debug)]

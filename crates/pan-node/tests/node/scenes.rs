@@ -94,11 +94,11 @@ fn assert_world(bench: &Bench, instance: &str) {
     assert_eq!(sh("cat /sys/class/net/eth0/address /sys/class/net/eth0/mtu"), "02:70:0a:00:00:0a\n1430");
     let ip = |words: &[&str]| bench.output(&[&["ip", "-n", "pan-acme.web-1"], words].concat());
     let v4 = ip(&["-4", "route"]);
-    assert!(v4.contains("default via 10.0.0.1 dev eth0") && v4.contains("rto_min") && v4.contains("20ms"), "{v4}");
+    assert!(v4.contains("default via 10.0.0.1 dev eth0") && v4.contains("rto_min lock 20ms"), "{v4}");
     let v6 = ip(&["-6", "route", "show", "dev", "eth0"]);
     assert!(v6.contains("default via fd00:1::1") && v6.contains("fd00:1::/64"), "{v6}");
     let subnet: Vec<&str> = v6.lines().filter(|line| line.starts_with("fd00:1::/64")).collect();
-    assert!(subnet.len() == 1 && subnet[0].contains("rto_min") && subnet[0].contains("20ms"), "{v6}");
+    assert!(subnet.len() == 1 && subnet[0].contains("rto_min lock 20ms"), "{v6}");
     let addresses = ip(&["-6", "addr", "show", "dev", "eth0"]);
     assert!(!addresses.contains("fe80") && !addresses.contains("tentative"), "{addresses}");
     for address in ["10.0.0.10", "[fd00:1::a]"] {

@@ -22,6 +22,8 @@ const READY_WAIT: Duration = Duration::from_secs(60);
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// What `pan up` starts with unless it is told not to.
 const DEMO: &str = include_str!("../../../../../examples/demo.yaml");
+/// Nodes that the demo needs: three servers on different ones, and a place to go for each.
+const DEMO_NODES: usize = 4;
 /// The last byte of the demo's public address.
 const DEMO_HOST: u8 = 10;
 
@@ -42,7 +44,9 @@ pub fn run_up(args: UpArgs, around: &Surroundings) -> Result<ExitCode, LabComman
             remember(&lab, &args)?;
             progress("waiting for the controller and the nodes");
             wait_ready(&lab, nodes)?;
-            if !args.empty {
+            if !args.empty && nodes < DEMO_NODES {
+                progress(&format!("leaving out the demo: its protection needs {DEMO_NODES} nodes, there are {nodes}"));
+            } else if !args.empty {
                 progress("applying the demo: partition demo, cluster web, service www");
                 apply_demo(&lab)?;
             }
