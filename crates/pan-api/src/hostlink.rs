@@ -10,7 +10,7 @@ mod path;
 #[cfg(test)]
 mod tests;
 
-pub use boot::boot_id;
+pub use boot::{boot_id, make_run_dir};
 
 use crate::ApiError;
 use crate::desired::Desired;
@@ -70,7 +70,7 @@ impl HostLink {
 
     async fn start_at(config: &HostConfig, role: Role, hello: Hello, port: u16) -> Result<Self, LinkError> {
         let refused = |source| LinkError::RunDir { path: config.run_dir.clone(), source };
-        tokio::fs::create_dir_all(&config.run_dir).await.map_err(refused)?;
+        make_run_dir(&config.run_dir).map_err(refused)?;
         let tls = TlsMaterial::read(&config.tls)?.client_config()?;
         let paths = Arc::new(path::all(config, &tls, port));
         let hello = Arc::new(hello);

@@ -77,7 +77,7 @@ pub struct Why {
 }
 
 /// A failover or another move, step by step.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Timeline {
     /// What it is about: `PARTITION/SERVER` or a host.
@@ -89,20 +89,20 @@ pub struct Timeline {
     pub finished: bool,
     /// The steps.
     pub steps: Vec<Step>,
-    /// From the first to the last step.
-    pub total_ms: f64,
+    /// From the first to the last step, milliseconds.
+    pub total_ms: u64,
 }
 
 /// One step of a timeline.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Step {
     /// RFC 3339, microseconds.
     pub at: String,
     /// What happened.
     pub step: String,
-    /// Since the step before.
-    pub took_ms: f64,
+    /// Since the step before, milliseconds. All steps' together are `totalMs`.
+    pub took_ms: u64,
     /// Why.
     pub reason: String,
 }

@@ -13,6 +13,7 @@ pub mod host;
 pub mod hostclient;
 pub mod hostlink;
 pub mod insight;
+pub mod keyfile;
 mod lines;
 pub mod node;
 pub mod partition;

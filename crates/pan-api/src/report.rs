@@ -49,6 +49,9 @@ pub struct Report {
     pub role: Role,
     /// The host's boot identifier (random at boot, kept in run_dir).
     pub boot: u64,
+    /// Nanoseconds of the host's boot clock when this was written: of two reports of one role and boot the
+    /// higher one is the newer, whichever way and whenever they arrive.
+    pub sequence: u64,
     /// The newest desired state that is fully applied.
     pub applied: Generation,
     /// All servers on the host (node role).

@@ -4,6 +4,7 @@ use crate::handle::{Principal, PrincipalRole};
 use hyper::HeaderMap;
 use hyper::header::AUTHORIZATION;
 use pan_api::ApiError;
+use pan_api::keyfile::parse_key;
 use pan_model::Code;
 use sha2::{Digest, Sha256};
 
@@ -86,16 +87,7 @@ impl AdminToken {
     /// # Errors
     /// [`DigestError`] when `hex` is not 64 hexadecimal digits.
     pub fn from_digest(hex: &str) -> Result<Self, DigestError> {
-        let hex = hex.trim();
-        let bad = DigestError { found: hex.len() };
-        if hex.len() != 64 || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return Err(bad);
-        }
-        let mut digest = [0; 32];
-        for (at, byte) in digest.iter_mut().enumerate() {
-            *byte = u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).map_err(|_| bad.clone())?;
-        }
-        Ok(Self(digest))
+        parse_key(hex).map(Self).ok_or_else(|| DigestError { found: hex.trim().len() })
     }
 
     /// The principal of a request by its bearer token (RFC 6750 §2.1).

@@ -15,6 +15,9 @@ use std::time::Duration;
 /// Longest sleep: hosts added meanwhile are noticed within it.
 const SLEEP_MAX: Duration = Duration::from_millis(20);
 
+/// Datagrams read of one socket before hosts are judged: far more than a round of a large PAN, so that only a flood is cut.
+const ROUND_MAX: usize = 20_000;
+
 /// What the receiver needs.
 pub struct Receive {
     /// This host's addresses on the fabrics.
@@ -23,6 +26,10 @@ pub struct Receive {
     pub pan_key: [u8; 32],
     /// The detector, knowing every host that the store knows.
     pub detector: Detector,
+    /// The hosts that the detector knows.
+    pub known: Vec<HostName>,
+    /// The most failures that any cluster is protected against; so many at once are no stampede.
+    pub protected_failures: std::sync::Arc<std::sync::atomic::AtomicUsize>,
     /// Hosts that joined later.
     pub joined: Receiver<HostName>,
     /// The loop.
@@ -39,7 +46,7 @@ pub fn run(mut receive: Receive) -> std::io::Result<()> {
         .iter()
         .map(|address| BeatSocket::bind(SocketAddr::new(*address, host_config::BEAT_PORT)))
         .collect::<std::io::Result<Vec<_>>>()?;
-    let mut keys = BTreeMap::new();
+    let mut keys: BTreeMap<HostName, [u8; 32]> = receive.known.iter().map(|host| (host.clone(), host_key(&receive.pan_key, host))).collect();
     let mut dropped = 0_u64;
     loop {
         let now = Tick(datagram::boot_clock());
@@ -47,7 +54,10 @@ pub fn run(mut receive: Receive) -> std::io::Result<()> {
         datagram::wait(&sockets, sleep)?;
         loop {
             match receive.joined.try_recv() {
-                Ok(host) => receive.detector.add_host(host, Tick(datagram::boot_clock())),
+                Ok(host) => {
+                    keys.insert(host.clone(), host_key(&receive.pan_key, &host));
+                    receive.detector.add_host(host, Tick(datagram::boot_clock()));
+                }
                 Err(TryRecvError::Empty) => break,
                 Err(TryRecvError::Disconnected) => return Ok(()),
             }
@@ -55,8 +65,9 @@ pub fn run(mut receive: Receive) -> std::io::Result<()> {
         let mut changes = Vec::new();
         for socket in &sockets {
             let mut buffer = [0; FRAME_BYTES_MAX + 1];
-            while let Some((length, received)) = socket.receive(&mut buffer)? {
-                match decode(&buffer[..length], &receive.pan_key, &mut keys) {
+            for _ in 0..ROUND_MAX {
+                let Some((length, received)) = socket.receive(&mut buffer)? else { break };
+                match decode(&buffer[..length], &receive.pan_key, &keys) {
                     Ok(frame) => changes.extend(receive.detector.on_beat(&Beat::of(&frame, Tick(received)))),
                     Err(error) => {
                         dropped += 1;
@@ -67,6 +78,7 @@ pub fn run(mut receive: Receive) -> std::io::Result<()> {
                 }
             }
         }
+        receive.detector.set_protected_failures(receive.protected_failures.load(std::sync::atomic::Ordering::Relaxed));
         let now = Tick(datagram::boot_clock());
         changes.extend(receive.detector.tick(now));
         let changes: Vec<LifeChange> = changes.into_iter().filter_map(|change| translate(change, now)).collect();
@@ -76,10 +88,11 @@ pub fn run(mut receive: Receive) -> std::io::Result<()> {
     }
 }
 
-fn decode(bytes: &[u8], pan_key: &[u8; 32], keys: &mut BTreeMap<HostName, [u8; 32]>) -> Result<Frame, pan_member::FrameError> {
+fn decode(bytes: &[u8], pan_key: &[u8; 32], keys: &BTreeMap<HostName, [u8; 32]>) -> Result<Frame, pan_member::FrameError> {
     Frame::decode(bytes, |name| {
         let name = HostName::new(name).ok()?;
-        Some(*keys.entry(name).or_insert_with_key(|name| host_key(pan_key, name)))
+        // Only hosts that joined have a key kept: a forged name costs a derivation, not memory.
+        Some(keys.get(&name).copied().unwrap_or_else(|| host_key(pan_key, &name)))
     })
 }
 

@@ -9,6 +9,10 @@ use std::time::Duration;
 /// Pause before a failed change is tried again.
 const AGAIN: Duration = Duration::from_millis(200);
 
+/// Fabric interfaces go down and come back untold, and take their routes along; so the routes are compared
+/// with the kernel this often.
+const EVERY: Duration = Duration::from_secs(1);
+
 /// Follows this host's own desired state and turns its peers into routes, for ever.
 pub async fn keep(handle: Handle, config: HostConfig) {
     let mut underlay = None;
@@ -37,7 +41,7 @@ pub async fn keep(handle: Handle, config: HostConfig) {
                 }
                 Err(_) => return,
             }
-            if desired.changed().await.is_err() {
+            if let Ok(Err(_)) = tokio::time::timeout(EVERY, desired.changed()).await {
                 break;
             }
         }

@@ -13,12 +13,14 @@ use pan_api::desired::Desired;
 use pan_api::report::Hello;
 use pan_api::{ApiError, WIRE_VERSION};
 use pan_member::{Detector, Tick};
+use pan_api::keyfile::read_key;
 use pan_model::host::Role;
 use pan_model::host_config::{ControllerConfig, HostConfig};
 use pan_model::{Generation, HostName};
 use pan_store::{AnyStore, Embedded, Revision, Store, Txn, Write};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -30,6 +32,8 @@ const INBOX_MAX: usize = 4096;
 const TICK: Duration = Duration::from_millis(100);
 /// A host may take this long to be heard after this controller started, before it counts as silent.
 const GRACE: Duration = Duration::from_secs(3);
+/// Room for the term record in each transaction.
+const TERM_BYTES: usize = 4096;
 /// MTU of a fabric less the encapsulation (VXLAN over IPv6).
 const MTU: u32 = 1500 - 70;
 
@@ -44,6 +48,9 @@ pub enum RunError {
         /// What is wrong.
         message: String,
     },
+    /// The key of heartbeats cannot be used.
+    #[error("the PAN's key")]
+    Key(#[from] pan_api::keyfile::KeyFileError),
     /// The store cannot be opened.
     #[error("the store cannot be opened")]
     Open(#[from] pan_store::OpenError),
@@ -82,7 +89,7 @@ fn settings(config: &ControllerConfig) -> Settings {
 pub async fn run(config: HostConfig) -> Result<(), RunError> {
     let wrong = |message: String| RunError::Config { host: config.name.clone(), message };
     let part = config.controller.clone().ok_or_else(|| wrong("it has the role controller but no part `controller`".into()))?;
-    let pan_key = read_key(&part.pan_key).map_err(&wrong)?;
+    let pan_key = read_key(&part.pan_key)?;
     let profile: pan_member::Profile =
         config.profile.parse().map_err(|error: pan_member::profile::UnknownProfile| wrong(error.to_string()))?;
     let directory = config.state_dir.join("controller");
@@ -119,10 +126,13 @@ pub async fn run(config: HostConfig) -> Result<(), RunError> {
         changed,
         revision: 0,
         joined,
+        protected_failures: Arc::new(AtomicUsize::new(1)),
     };
     owner.introduce_myself(&config).await?;
     let fabrics = [config.fabrics.a.address.addr(), config.fabrics.b.address.addr()];
-    let receive = Receive { fabrics, pan_key, detector, joined: joins, inbox };
+    let known = owner.world.hosts.keys().cloned().collect();
+    let protected_failures = owner.protected_failures.clone();
+    let receive = Receive { fabrics, pan_key, detector, known, protected_failures, joined: joins, inbox };
     let receiver = tokio::task::spawn_blocking(move || beats::run(receive));
     let listeners = pan_linux::listen::inherited();
     let (served, front) = (handle.clone(), config.clone());
@@ -135,18 +145,6 @@ pub async fn run(config: HostConfig) -> Result<(), RunError> {
         ended = server => Err(RunError::Serve(format!("{ended:?}"))),
         ended = receiver => Err(RunError::Serve(format!("heartbeats cannot be received: {ended:?}"))),
     }
-}
-
-fn read_key(path: &std::path::Path) -> Result<[u8; 32], String> {
-    let text = std::fs::read_to_string(path).map_err(|error| format!("key file {}: {error}", path.display()))?;
-    let text = text.trim();
-    let byte = |at: usize| text.get(2 * at..2 * at + 2).and_then(|pair| u8::from_str_radix(pair, 16).ok());
-    let mut key = [0; 32];
-    for (at, place) in key.iter_mut().enumerate() {
-        *place =
-            byte(at).filter(|_| text.len() == 64).ok_or_else(|| format!("key file {}: expected 64 hexadecimal digits", path.display()))?;
-    }
-    Ok(key)
 }
 
 async fn load(store: &AnyStore, settings: Settings) -> Result<(World, Option<Revision>), RunError> {
@@ -184,6 +182,7 @@ struct Owner {
     changed: watch::Sender<u64>,
     revision: u64,
     joined: std::sync::mpsc::Sender<HostName>,
+    protected_failures: Arc<AtomicUsize>,
 }
 
 impl Owner {
@@ -275,6 +274,8 @@ impl Owner {
         }
         if self.warm {
             settle::settle(&mut self.world, now());
+            let promises = self.world.clusters.values().filter_map(|cluster| cluster.spec.protect).map(|protect| protect.failures as usize);
+            self.protected_failures.store(promises.max().unwrap_or(1).max(1), Ordering::Relaxed);
         }
     }
 
@@ -285,19 +286,49 @@ impl Owner {
         }
         let before = Instant::now();
         let dirty: Vec<_> = dirty.into_iter().collect();
-        for chunk in dirty.chunks(pan_store::OPERATIONS_MAX - 1) {
-            let mut writes: Vec<Write> = chunk.iter().map(|dirty| self.write(dirty)).collect();
-            // The term is written with every transaction and compared by the next: only one line of
-            // transactions can ever be committed.
-            if !chunk.contains(&crate::core::world::Dirty::Pan) {
-                writes.push(self.write(&crate::core::world::Dirty::Pan));
-            }
+        for writes in self.transactions(&dirty) {
             let compares = vec![pan_store::Compare { key: TERM_KEY.to_owned(), revision: self.term_revision }];
             let revision = self.store.commit(&Txn { compares, writes }).await?;
             self.term_revision = Some(revision);
         }
         self.handle.metrics.committed(before.elapsed());
+        self.log_events(&dirty);
         Ok(())
+    }
+
+    /// Only what is committed happened: events of a refused or dry apply are never told.
+    fn log_events(&self, dirty: &[crate::core::world::Dirty]) {
+        for one in dirty {
+            let crate::core::world::Dirty::Event(partition, number) = one else { continue };
+            let event = self.world.events.get(partition).and_then(|events| events.iter().rev().find(|event| event.number == *number));
+            if let Some(event) = event {
+                let partition = partition.as_ref().map_or("-", |name| name.as_str());
+                tracing::info!(partition, kind = event.kind, object = event.object, reason = event.reason, "{}", event.message);
+            }
+        }
+    }
+
+    /// The writes of a round, cut where a transaction would be too large for the store. One request always fits one
+    /// transaction; several in one round may take more. The term is written by each and compared by the next: only
+    /// one line of transactions can ever be committed.
+    fn transactions(&self, dirty: &[crate::core::world::Dirty]) -> Vec<Vec<Write>> {
+        let term = || self.write(&crate::core::world::Dirty::Pan);
+        let size = |write: &Write| match write {
+            Write::Put { key, value } => key.len() + value.len(),
+            Write::Delete { key } => key.len(),
+        };
+        let mut all = vec![vec![term()]];
+        let mut bytes = 0;
+        for write in dirty.iter().filter(|dirty| **dirty != crate::core::world::Dirty::Pan).map(|dirty| self.write(dirty)) {
+            let last = all.last().expect("there is always one");
+            if last.len() >= pan_store::OPERATIONS_MAX - 1 || bytes + size(&write) > pan_store::BYTES_MAX - TERM_BYTES {
+                all.push(vec![term()]);
+                bytes = 0;
+            }
+            bytes += size(&write);
+            all.last_mut().expect("there is always one").push(write);
+        }
+        all
     }
 
     fn write(&self, dirty: &crate::core::world::Dirty) -> Write {

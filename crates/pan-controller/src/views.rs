@@ -128,7 +128,7 @@ fn server(world: &World, key: &ServerKey, record: &ServerRecord) -> pan_api::ser
         epoch: record.epoch,
         state,
         restarts: record.restarts + seen.map_or(0, |seen| seen.report.restarts),
-        since: wall_text(seen.map_or(0, |seen| seen.since)),
+        since: wall_text(seen.map_or(record.bound_at, |seen| seen.since)),
         protected: world.seen.protected.contains(key),
         message,
     }

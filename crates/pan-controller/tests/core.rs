@@ -131,6 +131,7 @@ impl Pan {
             host: desired.host.clone(),
             role,
             boot: 1,
+            sequence: self.step,
             applied: generation,
             servers: servers.collect(),
             connections: vec![ConnectionCount {
@@ -324,6 +325,7 @@ fn a_changed_command_rolls_through_one_server_at_a_time() {
     let mut pan = Pan::new();
     pan.apply(&web(3)).unwrap();
     pan.rounds(2);
+    let before: Vec<_> = pan.world.servers.values().map(|server| server.epoch).collect();
     pan.apply(&web(3).replace("[sleep, inf]", "[sleep, '9']")).unwrap();
     for _ in 0..20 {
         pan.pass(700);
@@ -333,7 +335,8 @@ fn a_changed_command_rolls_through_one_server_at_a_time() {
     }
     let incarnations: Vec<_> = pan.world.servers.values().map(|server| server.incarnation).collect();
     assert_eq!(incarnations, [2, 2, 2]);
-    assert!(pan.world.servers.values().all(|server| server.epoch.0 == 1), "a restart is no new binding");
+    let epochs: Vec<_> = pan.world.servers.values().map(|server| server.epoch).collect();
+    assert_eq!(epochs, before, "a restart is no new binding");
 }
 
 #[test]
@@ -369,4 +372,104 @@ fn what_is_stored_is_the_whole_world() {
     assert_eq!(again.services, pan.world.services);
     assert_eq!(again.partitions, pan.world.partitions);
     assert_eq!(again.hosts, pan.world.hosts);
+}
+
+#[test]
+fn a_drain_moves_every_server_of_a_cluster_one_after_the_other() {
+    let mut pan = Pan::new();
+    let crowd = web(3).replace("servers: 3", "servers: 12").replace("  spread: node\n", "");
+    pan.apply(&crowd).unwrap();
+    pan.rounds(2);
+    let on = |pan: &Pan, node: &str| pan.world.servers.values().filter(|server| server.node.as_ref().map(HostName::as_str) == Some(node)).count();
+    let full = NODES.into_iter().max_by_key(|node| on(&pan, node)).unwrap();
+    assert!(on(&pan, full) > 1, "the story needs a node with several servers");
+    pan.ask(Request::Drain(host(full))).unwrap();
+    for _ in 0..60 {
+        pan.pass(700);
+        pan.round();
+        let moving = pan.world.servers.values().filter(|server| server.ending.is_some()).count();
+        assert!(moving <= 1, "one at a time");
+    }
+    assert_eq!(on(&pan, full), 0);
+}
+
+#[test]
+fn a_restarting_server_gets_no_connections_until_it_runs_again() {
+    let mut pan = Pan::new();
+    pan.apply(&web(3)).unwrap();
+    pan.rounds(2);
+    pan.ask(Request::Restart(server("web-1"))).unwrap();
+    for _ in 0..200 {
+        pan.pass(10);
+        settle::settle(&mut pan.world, pan.now);
+        let record = &pan.world.servers[&server("web-1")];
+        let stale = pan.world.seen.servers[&server("web-1")].report.incarnation != record.incarnation;
+        if stale || record.ending.is_some() {
+            assert_ne!(pan.backend("web-1"), BackendState::Up);
+        }
+        if stale {
+            return;
+        }
+        pan.round();
+        pan.pass(700);
+    }
+    panic!("it was never told to start again");
+}
+
+#[test]
+fn an_epoch_never_comes_again_not_even_for_a_server_made_anew() {
+    let mut pan = Pan::new();
+    pan.apply(&web(3)).unwrap();
+    pan.rounds(2);
+    let before = pan.world.servers[&server("web-3")].epoch;
+    let scale = |servers| Request::Scale { partition: "p".parse().unwrap(), cluster: "web".parse().unwrap(), servers };
+    pan.ask(scale(2)).unwrap();
+    pan.rounds(5);
+    pan.ask(scale(3)).unwrap();
+    pan.rounds(2);
+    let anew = pan.world.servers[&server("web-3")].epoch;
+    assert!(anew > before, "{anew} after {before}");
+    pan.ask(Request::Delete { kind: Kind::Partition, partition: None, name: "p".into(), cascade: true }).unwrap();
+    pan.rounds(5);
+    pan.apply(&web(3)).unwrap();
+    pan.rounds(2);
+    assert!(pan.world.servers.values().all(|server| server.epoch > anew));
+}
+
+#[test]
+fn an_apply_that_would_not_fit_the_store_is_refused() {
+    let mut pan = Pan::new();
+    let big = web(3).replace("[sleep, inf]", &format!("[sleep, inf, '{}']", "x".repeat(3_300_000)));
+    let error = pan.apply(&big).unwrap_err();
+    assert_eq!(error.code, Code::Invalid);
+    assert!(error.message.contains("split it"), "{}", error.message);
+    assert!(pan.world.clusters.is_empty());
+}
+
+#[test]
+fn a_report_that_a_newer_one_overtook_changes_nothing() {
+    let mut pan = Pan::new();
+    pan.apply(&web(1)).unwrap();
+    pan.rounds(2);
+    let node = host(&pan.node_of("web-1").unwrap());
+    let empty = |boot, sequence| Report {
+        version: pan_api::WIRE_VERSION,
+        host: node.clone(),
+        role: Role::Node,
+        boot,
+        sequence,
+        applied: Generation::default(),
+        servers: vec![],
+        connections: vec![],
+        problems: vec!["no such bridge".into()],
+    };
+    let before = format!("{:?} {:?}", pan.world.seen, pan.world.events);
+    for sequence in [0, pan.step - 1, pan.step] {
+        hosts::report(&mut pan.world, pan.now, empty(1, sequence)).unwrap();
+    }
+    assert_eq!(format!("{:?} {:?}", pan.world.seen, pan.world.events), before);
+    // After a boot the clock begins anew.
+    hosts::report(&mut pan.world, pan.now, empty(2, 0)).unwrap();
+    assert!(!pan.world.seen.servers.contains_key(&server("web-1")));
+    assert_eq!(pan.world.seen.hosts[&node].problems, ["no such bridge"]);
 }

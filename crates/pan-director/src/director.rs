@@ -77,6 +77,14 @@ impl Director {
         troubles
     }
 
+    /// Compares routes and partition networks with the kernel again. Fabric interfaces go down and come back
+    /// untold, and take their routes along. `desired` is what was applied last.
+    pub fn refresh(&mut self, desired: &Desired) -> Vec<Trouble> {
+        let underlay = self.underlay.apply(&specs::underlay(&self.config, desired)).err().map(Trouble::from);
+        let overlay = self.overlay.apply(&specs::networks(desired)).err().map(Trouble::from);
+        underlay.into_iter().chain(overlay).collect()
+    }
+
     /// What time brings about: former tables that nobody needs any more go.
     pub fn tick(&mut self) -> Vec<Trouble> {
         let now = self.now();

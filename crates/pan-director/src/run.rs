@@ -6,6 +6,7 @@ use pan_api::WIRE_VERSION;
 use pan_api::desired::Desired;
 use pan_api::hostlink::{HostLink, boot_id};
 use pan_api::report::{Hello, Report};
+use pan_linux::datagram::boot_clock;
 use pan_model::Generation;
 use pan_model::host::Role;
 use pan_model::host_config::HostConfig;
@@ -13,7 +14,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
-/// How often connections are counted, reports sent and failed parts tried again.
+/// How often connections are counted, reports sent, routes compared with the kernel and failed parts tried again.
 const EVERY: Duration = Duration::from_secs(1);
 
 /// Runs the director role of this host until the future is dropped. What it put in the kernel stays.
@@ -46,10 +47,11 @@ pub async fn run(config: HostConfig) -> Result<(), Error> {
                 changed.expect("the link lives in a task of this function");
                 desired.borrow_and_update().clone()
             }
-            _ = every.tick() => if problems.is_empty() { None } else { desired.borrow().clone() },
+            _ = every.tick() => desired.borrow().clone(),
         };
+        let whole = !problems.is_empty() || wanted.as_ref().is_some_and(|wanted| wanted.generation != applied);
         let round = blocking(move || {
-            let outcome = round(&mut director, wanted.as_deref());
+            let outcome = round(&mut director, wanted.as_deref(), whole);
             (director, outcome)
         });
         let (back, outcome) = round.await;
@@ -68,6 +70,7 @@ pub async fn run(config: HostConfig) -> Result<(), Error> {
             host: config.name.clone(),
             role: Role::Director,
             boot,
+            sequence: boot_clock(),
             applied,
             servers: Vec::new(),
             connections: outcome.connections,
@@ -91,14 +94,16 @@ fn hello(config: &HostConfig) -> Hello {
 
 /// What one round of the loop found.
 struct Outcome {
-    /// The generation that was applied, as far as there are no problems.
+    /// The generation that was applied or kept in force, as far as there are no problems.
     tried: Option<Generation>,
     problems: Vec<String>,
     connections: Vec<pan_api::report::ConnectionCount>,
 }
 
-fn round(director: &mut Director, wanted: Option<&Desired>) -> Outcome {
-    let mut troubles = wanted.map_or_else(Vec::new, |wanted| director.apply(wanted));
+/// Applies the `whole` of what is wanted, or only looks after what may drift untold.
+fn round(director: &mut Director, wanted: Option<&Desired>, whole: bool) -> Outcome {
+    let look_after = |wanted| if whole { director.apply(wanted) } else { director.refresh(wanted) };
+    let mut troubles = wanted.map_or_else(Vec::new, look_after);
     troubles.extend(director.tick());
     let (connections, uncounted) = director.connections();
     troubles.extend(uncounted);

@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use pan_api::keyfile::parse_key;
 use pan_api::pki::Authority;
 use sha2::{Digest, Sha256};
 
@@ -50,7 +51,7 @@ impl Secrets {
         let admin_token = kept(&dir.join("admin.token"), || random().map(|secret| format!("pan_admin_{}", hex(&secret))))?;
         Ok(Self {
             authority,
-            pan_key: unhex(&pan_key).ok_or_else(|| {
+            pan_key: parse_key(&pan_key).ok_or_else(|| {
                 let wrong = std::io::Error::new(std::io::ErrorKind::InvalidData, "expected 64 hex digits");
                 LabError::file("read", &dir.join("pan.key"))(wrong)
             })?,
@@ -83,18 +84,6 @@ pub(crate) fn private_dir(dir: &Path) -> Result<(), LabError> {
 /// Lower-case hex.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn unhex(text: &str) -> Option<[u8; 32]> {
-    let text = text.trim();
-    let mut key = [0; 32];
-    if text.len() != 64 || !text.is_ascii() {
-        return None;
-    }
-    for (index, byte) in key.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(&text[2 * index..2 * index + 2], 16).ok()?;
-    }
-    Some(key)
 }
 
 fn random() -> Result<[u8; 32], LabError> {
@@ -138,6 +127,6 @@ mod tests {
         }
         let given = credentials(data.path(), "https://x".into()).unwrap();
         assert_eq!(given.token, first.admin_token);
-        assert_eq!(unhex("00"), None);
+        assert_eq!(parse_key("00"), None);
     }
 }

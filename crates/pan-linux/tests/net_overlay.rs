@@ -157,11 +157,7 @@ fn servers_of_one_host_talk_and_the_host_stays_out_of_reach() {
     host.underlay.apply(&spec).unwrap();
     let s1 = host.server("v1", S1, &["10.0.0.1/24", "fd00::1/64"], MTU);
     let s2 = host.server("v2", S2, &["10.0.0.2/24", "fd00::2/64"], MTU);
-    host.overlay.ensure_network(100, MTU).unwrap();
-    for (mac, port) in [(S1, "v1"), (S2, "v2")] {
-        host.overlay.attach_port(100, port, mac, &addresses(mac)).unwrap();
-    }
-    assert!(host.overlay.attach_port(101, "v1", S1, &[]).is_err());
+    host.overlay.apply(&network(vec![], vec![local(S1, "v1"), local(S2, "v2")])).unwrap();
     s1.reaches("10.0.0.2");
     s1.reaches("fd00::2");
 
@@ -180,8 +176,7 @@ fn servers_of_one_host_talk_and_the_host_stays_out_of_reach() {
         s1.does_not_reach(address);
     }
 
-    host.overlay.detach_port(100, "v2").unwrap();
-    host.overlay.detach_port(100, "v2").unwrap();
+    host.overlay.apply(&network(vec![], vec![local(S1, "v1")])).unwrap();
     s1.does_not_reach("10.0.0.2");
     drop(s2);
 }
@@ -317,7 +312,7 @@ fn two_hundred_servers_are_set_up_at_once() {
             })
             .collect()
     };
-    h1.overlay.ensure_network(100, MTU).unwrap();
+    h1.overlay.apply(&network(vec![], vec![])).unwrap();
     let first = network(entries(h2.address(), 1), vec![]);
     let start = std::time::Instant::now();
     assert_eq!(h1.overlay.apply(&first).unwrap().changed, 800);

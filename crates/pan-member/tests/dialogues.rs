@@ -7,7 +7,7 @@
 //! `profile P`, `protect N`, `expect HOST…` (known to the detector), `on HOST…` and `off HOST…` (power; a new
 //! boot each time), `cut HOST FABRIC…` and `heal HOST…` (links), `agent HOST down|up`, `replay HOST [BOOT]`
 //! (heartbeats of two periods ago come again, or one of an earlier boot), `stall MS` (the detector is not run; datagrams wait), `deaf MS`
-//! (as stall, but they are lost), `remove HOST`, `end`.
+//! (as stall, but they are lost), `end`.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 #![allow(clippy::disallowed_methods, reason = "a test reads its scenarios; the crate reads nothing")]
@@ -115,7 +115,6 @@ impl World {
         match verb {
             "protect" => self.detector.set_protected_failures(arguments[0].parse().unwrap()),
             "expect" => hosts().for_each(|host| self.detector.add_host(host, at(self.now))),
-            "remove" => hosts().for_each(|host| self.detector.remove_host(&host)),
             "on" => hosts().for_each(|host| self.power_on(host)),
             "off" => hosts().for_each(|host| self.machine(&host).powered = false),
             "heal" => hosts().for_each(|host| self.machine(&host).cut.clear()),

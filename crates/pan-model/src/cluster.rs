@@ -22,8 +22,8 @@ pub struct ClusterSpec {
     /// Files written into the server's private layer before it starts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<FileSpec>,
-    /// What one server needs. Default: 100m cpu, 64MiB memory.
-    #[serde(default = "default_resources")]
+    /// What one server needs. Default of each that is not given: 100m cpu, 64MiB memory.
+    #[serde(default = "default_resources", deserialize_with = "resources_of_a_server")]
     pub resources: Resources,
     /// Failures that the cluster is guaranteed to survive with all its servers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -66,8 +66,25 @@ pub struct ClusterSpec {
     pub confirm: Option<NotYet>,
 }
 
-fn default_resources() -> Resources {
-    Resources::new(Cpu(100), ByteSize(64 << 20))
+const CPU_DEFAULT: Cpu = Cpu(100);
+const MEMORY_DEFAULT: ByteSize = ByteSize(64 << 20);
+
+const fn default_resources() -> Resources {
+    Resources::new(CPU_DEFAULT, MEMORY_DEFAULT)
+}
+
+/// Where capacities lack an entry they have none of it; a server needs some of each.
+fn resources_of_a_server<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Resources, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields, rename_all = "camelCase")]
+    struct Given {
+        cpu: Option<Cpu>,
+        memory: Option<ByteSize>,
+        #[serde(default)]
+        other: BTreeMap<String, u64>,
+    }
+    let Given { cpu, memory, other } = Given::deserialize(from)?;
+    Ok(Resources { cpu: cpu.unwrap_or(CPU_DEFAULT), memory: memory.unwrap_or(MEMORY_DEFAULT), other })
 }
 
 const fn default_priority() -> u16 {

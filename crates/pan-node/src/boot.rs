@@ -1,55 +1,29 @@
 //! The boot identifier and the agent's sign of life: two small files in `run_dir` that the agent and the
 //! beat process share, so that neither needs the other to be running.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Write};
+use std::fs::{File, OpenOptions};
+use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
+use pan_api::hostlink;
 use pan_member::{BootId, Tick};
 
 use crate::error::{Error, FileError};
-use crate::paths::{alive_file, boot_file};
+use crate::paths::alive_file;
 
 /// The host's boot identifier, drawn by whichever process asks first after a boot.
 ///
 /// # Errors
 /// The file cannot be made or holds something else.
-pub fn boot_id(run_dir: &Path) -> Result<BootId, Error> {
-    let path = boot_file(run_dir);
-    fs::create_dir_all(run_dir).map_err(FileError::of("make", run_dir))?;
-    if let Some(boot) = read(&path)? {
-        return Ok(boot);
-    }
-    let fresh = path.with_extension(format!("new-{}", std::process::id()));
-    let drawn = format!("{:016x}\n", random().map_err(|source| Error::Random { source })?);
-    let mut file =
-        OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).open(&fresh).map_err(FileError::of("make", &fresh))?;
-    file.write_all(drawn.as_bytes()).map_err(FileError::of("write", &fresh))?;
-    // A link fails where a rename would replace: of two processes the first one's number stays.
-    let linked = fs::hard_link(&fresh, &path);
-    fs::remove_file(&fresh).map_err(FileError::of("remove", &fresh))?;
-    match linked {
-        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(FileError::of("make", &path)(error))?,
-        _ => {}
-    }
-    read(&path)?.ok_or(Error::BootFile { path })
+pub(crate) fn boot_id(run_dir: &Path) -> Result<BootId, Error> {
+    let boot = hostlink::make_run_dir(run_dir).and_then(|()| hostlink::boot_id(run_dir));
+    boot.map(BootId).map_err(|source| Error::Boot { path: run_dir.to_owned(), source })
 }
 
 /// A number that nobody could have guessed.
 pub(crate) fn random() -> io::Result<u64> {
     getrandom::u64().map_err(|error| io::Error::other(error.to_string()))
-}
-
-fn read(path: &Path) -> Result<Option<BootId>, Error> {
-    match fs::read_to_string(path) {
-        Ok(text) => {
-            let number = u64::from_str_radix(text.trim(), 16).map_err(|_| Error::BootFile { path: path.to_owned() })?;
-            Ok(Some(BootId(number)))
-        }
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(FileError::of("read", path)(error))?,
-    }
 }
 
 /// The agent's end: says "alive now".
@@ -88,17 +62,6 @@ impl AliveSeen {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn everybody_reads_the_same_boot() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path();
-        let all: Vec<BootId> = std::thread::scope(|scope| {
-            let started: Vec<_> = (0..8).map(|_| scope.spawn(|| boot_id(path).unwrap())).collect();
-            started.into_iter().map(|thread| thread.join().unwrap()).collect()
-        });
-        assert!(all.iter().all(|boot| *boot == all[0]), "{all:?}");
-    }
 
     #[test]
     fn a_sign_of_life_is_seen() {

@@ -17,25 +17,18 @@ pub enum Error {
     /// The configuration names no known timing profile.
     #[error("the configuration's profile")]
     Profile(#[from] pan_member::profile::UnknownProfile),
-    /// The heartbeat key is not a key.
-    #[error("{path} holds no heartbeat key: expected 64 hexadecimal digits", path = path.display())]
-    BeatKey {
-        /// The file.
-        path: PathBuf,
-    },
+    /// The heartbeat key cannot be used.
+    #[error("the heartbeat key")]
+    BeatKey(#[from] pan_api::keyfile::KeyFileError),
     /// A file or folder refused.
     #[error(transparent)]
     File(#[from] FileError),
-    /// The boot identifier's file was damaged.
-    #[error("{path} holds no boot identifier: expected 16 hexadecimal digits", path = path.display())]
-    BootFile {
-        /// The file.
+    /// The boot identifier cannot be read or drawn.
+    #[error("get the boot identifier in {}", path.display())]
+    Boot {
+        /// The folder.
         path: PathBuf,
-    },
-    /// The kernel gives no random numbers.
-    #[error("draw a random number")]
-    Random {
-        /// What the kernel said.
+        /// What the system said, or what is there instead.
         source: io::Error,
     },
     /// Certificates cannot be used.

@@ -27,6 +27,5 @@ mod server;
 mod testing;
 
 pub use agent::{Agent, Servers};
-pub use boot::boot_id;
 pub use error::{Error, FileError};
 pub use run::run;

@@ -40,11 +40,6 @@ impl Paths {
     }
 }
 
-/// The boot identifier, which the agent and the beat process share.
-pub(crate) fn boot_file(run: &Path) -> PathBuf {
-    run.join("boot")
-}
-
 /// The agent's sign of life, which the beat process reads.
 pub(crate) fn alive_file(run: &Path) -> PathBuf {
     run.join("agent-alive")

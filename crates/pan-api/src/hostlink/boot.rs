@@ -1,8 +1,19 @@
-//! The host's boot identifier: a random number in `run_dir`, which a boot empties. All roles share it.
+//! The directory that a boot empties, `run_dir`, and the host's boot identifier: a random number in it. All
+//! roles share both.
 
-use std::fs;
+use std::fs::{self, DirBuilder};
 use std::io::{self, ErrorKind, Read};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
+
+/// Makes `run_dir` for root only, as servers' environment and files lie in it. One that is there keeps its mode:
+/// it may be shared on purpose.
+///
+/// # Errors
+/// Those of mkdir(2) but for "exists".
+pub fn make_run_dir(run_dir: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(run_dir)
+}
 
 /// The identifier of this boot, drawn by whichever role asks first.
 ///

@@ -5,9 +5,13 @@ use crate::desired::Desired;
 use pan_model::host::Role;
 use pan_model::host_config::HostConfig;
 use pan_model::{Generation, HostName};
+use std::fs::Permissions;
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use tokio::fs::OpenOptions;
+use tokio::io::AsyncWriteExt;
 use tokio::sync::{mpsc, watch};
 
 /// Owns the newest desired state of a role.
@@ -96,9 +100,15 @@ async fn read(file: &Path) -> io::Result<Option<Desired>> {
     }
 }
 
+/// Readable by root only: servers' environment and files may hold secrets.
 async fn write(file: &Path, desired: &Desired) -> io::Result<()> {
     let fresh = file.with_extension("json.new");
-    tokio::fs::write(&fresh, serde_json::to_vec(desired)?).await?;
+    let mut open = OpenOptions::new();
+    let mut opened = open.write(true).create(true).truncate(true).mode(0o600).open(&fresh).await?;
+    // One that a crash left keeps the mode it has.
+    opened.set_permissions(Permissions::from_mode(0o600)).await?;
+    opened.write_all(&serde_json::to_vec(desired)?).await?;
+    opened.flush().await?;
     tokio::fs::rename(&fresh, file).await
 }
 

@@ -21,6 +21,7 @@ use pan_model::host_config::{ControllerAddress, FabricConfig, FabricsConfig, Hos
 use pan_model::{Generation, HostName};
 use std::convert::Infallible;
 use std::net::IpAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -72,6 +73,7 @@ fn report() -> Report {
         host: host(),
         role: Role::Node,
         boot: 1,
+        sequence: 1,
         applied: Generation { term: 1, step: 1 },
         servers: Vec::new(),
         connections: Vec::new(),
@@ -216,4 +218,7 @@ async fn desired_states_arrive_over_the_fabric_that_works_and_outlive_the_contro
     let link = HostLink::start_at(&config, Role::Node, hello(), port).await.unwrap();
     let kept = link.desired.borrow().clone().expect("the kept desired state is there before any controller answers");
     assert_eq!(*kept, desired(4));
+    let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&config.run_dir), 0o700);
+    assert_eq!(mode(&config.run_dir.join("desired-node.json")), 0o600, "it holds servers' secrets");
 }

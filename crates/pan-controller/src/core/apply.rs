@@ -13,6 +13,11 @@ use pan_model::{ClusterSpec, Code, Epoch, Mac, PartitionName, PartitionSpec, Ser
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+/// Bytes of records that one apply may write: with its keys it fits one transaction of the store.
+const BYTES_MAX: usize = 3 << 20;
+/// Records that one apply may write, likewise.
+const RECORDS_MAX: usize = 3000;
+
 /// Applies documents, or refuses all of them.
 ///
 /// # Errors
@@ -31,6 +36,11 @@ pub fn apply(world: &mut World, now: Now, documents: &[Document], dry_run: bool)
     }
     if problems.is_empty() {
         problems.extend(validate::references(&draft).into_iter().map(|(object, trouble)| placed_at(documents, &object, trouble)));
+    }
+    let bytes = draft.dirty.iter().filter_map(|dirty| super::persist::value_of(&draft, dirty)).map(|value| value.len()).sum::<usize>();
+    if problems.is_empty() && (bytes > BYTES_MAX || draft.dirty.len() > RECORDS_MAX) {
+        let text = format!("one apply may write {RECORDS_MAX} records and {BYTES_MAX} bytes; this one would write {} and {bytes}: split it", draft.dirty.len());
+        return Err(ApiError::new(Code::Invalid, text));
     }
     if problems.is_empty() {
         admit(world, &draft).map_err(|(object, trouble)| refusal(vec![placed_at(documents, &object, trouble)]))?;
@@ -117,6 +127,7 @@ fn partition(draft: &mut World, name: &PartitionName, spec: &PartitionSpec) -> R
                 vni: draft.pan.next_vni,
                 next_event: 1,
                 next_index: 1,
+                last_epoch: draft.pan.last_epoch,
                 deleting: false,
                 owner: None,
                 owner_epoch: Epoch(0),
@@ -172,7 +183,7 @@ fn resize(draft: &mut World, now: Now, key: &ClusterKey, wanted: u32) -> Result<
         let name = ServerName::of(&key.1, ordinal);
         let server = ServerKey { partition: key.0.clone(), name };
         match draft.servers.get(&server) {
-            None => create(draft, key, &server, ordinal)?,
+            None => create(draft, now, key, (&server, ordinal))?,
             Some(record) if record.ending.as_ref().is_some_and(|ending| ending.goal == Goal::Delete) => {
                 let text = format!("server {} is still being deleted: apply again when it is gone", server.name);
                 return Err(Trouble::new(Code::State, "spec.servers", text));
@@ -183,7 +194,7 @@ fn resize(draft: &mut World, now: Now, key: &ClusterKey, wanted: u32) -> Result<
     Ok(())
 }
 
-fn create(draft: &mut World, key: &ClusterKey, server: &ServerKey, ordinal: u32) -> Result<(), Trouble> {
+fn create(draft: &mut World, now: Now, key: &ClusterKey, (server, ordinal): (&ServerKey, u32)) -> Result<(), Trouble> {
     let addresses = addresses(draft, &key.0)?;
     let revision = draft.clusters.get(key).map_or(1, |cluster| cluster.revision);
     let Some(partition) = draft.partition_mut(&key.0) else { return Ok(()) };
@@ -199,6 +210,7 @@ fn create(draft: &mut World, key: &ClusterKey, server: &ServerKey, ordinal: u32)
         epoch: Epoch(0),
         node: None,
         why: String::new(),
+        bound_at: now.wall,
         incarnation: 0,
         revision,
         intent: Intent::Run,

@@ -12,10 +12,19 @@ use pan_model::{ServerKey, ServerName};
 /// Connections are counted once a second: a count of zero means something only after one full round.
 const COUNT_ROUND: i64 = 1_200_000;
 
-/// Begins an orderly end. One that runs is replaced when the new goal goes further (a deletion wins over all).
+const fn reach(goal: &Goal) -> u8 {
+    match goal {
+        Goal::Restart => 0,
+        Goal::Move(_) => 1,
+        Goal::Stop => 2,
+        Goal::Delete => 3,
+    }
+}
+
+/// Begins an orderly end. One that runs is replaced only by a goal that goes further.
 pub fn begin(world: &mut World, now: Now, key: &ServerKey, goal: Goal, phase: EndingPhase) {
     let Some(server) = world.servers.get(key) else { return };
-    if matches!(&server.ending, Some(Ending { goal: Goal::Delete, .. })) {
+    if server.ending.as_ref().is_some_and(|running| reach(&running.goal) >= reach(&goal)) {
         return;
     }
     let told = match &goal {
@@ -32,6 +41,7 @@ pub fn begin(world: &mut World, now: Now, key: &ServerKey, goal: Goal, phase: En
         server.ending = Some(Ending { goal, phase, since: now.wall });
     }
     world.seen.drained_from.remove(key);
+    world.seen.stopped_from.remove(key);
     world.server_event(now, key, Severity::Info, "Ending", told);
 }
 
@@ -47,7 +57,7 @@ fn advance_one(world: &mut World, now: Now, key: &ServerKey) {
     let Some(server) = world.servers.get(key) else { return };
     let Some(ending) = server.ending.clone() else { return };
     let gone = server.node.as_ref().is_none_or(|node| world.seen.life(node) == Life::Dead);
-    let absent = world.seen.phase(key, server.node.as_ref(), server.epoch) == Some(Phase::Absent);
+    let absent = world.seen.phase(key, server.node.as_ref(), server.epoch) == Some(Phase::Absent) && told_to_stop(world, key);
     match ending.phase {
         _ if gone => complete(world, now, key, &ending.goal),
         EndingPhase::Draining if drained(world, now, key, &ending) => {
@@ -63,6 +73,14 @@ fn advance_one(world: &mut World, now: Now, key: &ServerKey) {
         EndingPhase::Stopping if absent => complete(world, now, key, &ending.goal),
         EndingPhase::Stopping => {}
     }
+}
+
+/// Whether the node of a server has applied a state that says stop: an absence from before says nothing, it may be
+/// starting at this moment.
+fn told_to_stop(world: &World, key: &ServerKey) -> bool {
+    let seen = world.servers[key].node.as_ref().and_then(|node| world.seen.hosts.get(node));
+    let applied = seen.and_then(|seen| seen.applied.get(&Role::Node));
+    world.seen.stopped_from.get(key).is_some_and(|from| applied.is_some_and(|applied| applied >= from))
 }
 
 fn connections(world: &World, key: &ServerKey) -> Option<u64> {
@@ -96,6 +114,7 @@ fn drained(world: &World, now: Now, key: &ServerKey, ending: &Ending) -> bool {
 
 fn complete(world: &mut World, now: Now, key: &ServerKey, goal: &Goal) {
     world.seen.drained_from.remove(key);
+    world.seen.stopped_from.remove(key);
     world.seen.replan = true;
     match goal {
         Goal::Move(to) => {

@@ -69,7 +69,7 @@ pub fn hello(world: &mut World, now: Now, hello: &Hello) -> Result<(), ApiError>
     Ok(())
 }
 
-/// A role of a host reports.
+/// A role of a host reports. A report that was overtaken by a newer one, on another way, changes nothing.
 ///
 /// # Errors
 /// `NotFound` for a host that never said hello (it should), `Invalid` for an unknown wire version.
@@ -79,6 +79,10 @@ pub fn report(world: &mut World, now: Now, report: Report) -> Result<(), ApiErro
         return Err(ApiError::new(Code::NotFound, format!("host {} is not known: it should say hello first", report.host)));
     }
     let seen = world.seen.hosts.entry(report.host.clone()).or_default();
+    if seen.reported.get(&report.role).is_some_and(|(boot, last)| *boot == report.boot && report.sequence <= *last) {
+        return Ok(());
+    }
+    seen.reported.insert(report.role, (report.boot, report.sequence));
     let first = seen.applied.insert(report.role, report.applied).is_none();
     if first && report.role == Role::Node {
         world.seen.replan = true;

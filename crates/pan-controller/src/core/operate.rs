@@ -66,15 +66,10 @@ fn stop(world: &mut World, now: Now, key: &ServerKey) -> Result<(), ApiError> {
     if world.servers[key].intent == Intent::Stopped {
         return Ok(());
     }
-    if let Some(server) = world.server_mut(key) {
-        server.intent = Intent::Stopped;
-        server.ending = None;
-    }
     if world.servers[key].node.is_some() {
-        if let Some(server) = world.server_mut(key) {
-            server.intent = Intent::Run;
-        }
         ending::begin(world, now, key, Goal::Stop, EndingPhase::Draining);
+    } else if let Some(server) = world.server_mut(key) {
+        server.intent = Intent::Stopped;
     }
     Ok(())
 }
@@ -100,8 +95,12 @@ fn start(world: &mut World, now: Now, key: &ServerKey) -> Result<(), ApiError> {
 fn relocate(world: &mut World, now: Now, key: &ServerKey, to: Option<HostName>, phase: EndingPhase) -> Result<(), ApiError> {
     known_server(world, key)?;
     let from = world.servers[key].node.clone();
-    if world.servers[key].intent == Intent::Stopped {
+    let stopping = world.servers[key].ending.as_ref().is_some_and(|ending| ending.goal == Goal::Stop);
+    if stopping || world.servers[key].intent == Intent::Stopped {
         return Err(ApiError::new(Code::State, format!("server {key} is stopped: start it first")));
+    }
+    if world.servers[key].ending.is_some() {
+        return Err(ApiError::new(Code::State, format!("server {key} is on its way already: wait until it runs")));
     }
     let target = match to {
         Some(to) => {

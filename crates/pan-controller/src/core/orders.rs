@@ -38,7 +38,7 @@ fn one(world: &World, host: &HostName, networks: &BTreeMap<&PartitionName, Netwo
         generation: Generation::default(),
         host: host.clone(),
         peers: peers(world, host),
-        networks: partitions.into_iter().map(|name| networks[name].clone()).collect(),
+        networks: partitions.into_iter().filter_map(|name| networks.get(name).cloned()).collect(),
         servers: mine.into_iter().filter_map(|(key, server)| order(world, key, server)).collect(),
         units,
     }
@@ -151,7 +151,7 @@ fn order(world: &World, key: &ServerKey, server: &ServerRecord) -> Option<Server
 #[must_use]
 pub fn backend_state(world: &World, key: &ServerKey, server: &ServerRecord) -> BackendState {
     let Some(node) = &server.node else { return BackendState::Down };
-    let healthy = world.seen.phase(key, Some(node), server.epoch) == Some(Phase::Healthy);
+    let healthy = world.seen.current_phase(key, server) == Some(Phase::Healthy);
     match (&server.ending, world.seen.life(node)) {
         (_, Life::Dead) => BackendState::Down,
         (Some(ending), _) if healthy || ending.goal == Goal::Delete => BackendState::Draining,

@@ -2,12 +2,13 @@
 
 use super::ending;
 use super::hosts::takes_servers;
-use super::record::{Duty, EndingPhase, Goal};
+use super::record::{Duty, EndingPhase, Goal, Intent, ServerRecord};
 use super::seen::Life;
 use super::world::{About, Now, World};
+use pan_api::report::Phase;
 use pan_model::cluster::{Domain, Spread};
 use pan_model::event::Severity;
-use pan_model::{HostName, Resources, ServerKey};
+use pan_model::{Epoch, HostName, Resources, ServerKey};
 use pan_plan::snapshot as plan;
 use pan_plan::{Reserves, Snapshot};
 use std::collections::{BTreeMap, BTreeSet};
@@ -98,19 +99,31 @@ pub fn snapshot(world: &World) -> Snapshot {
     snapshot
 }
 
+/// The next epoch of a partition. It never comes again, also for a server that is deleted and made anew under its old
+/// name while a node that still runs the old one is away.
+fn next_epoch(world: &mut World, key: &ServerKey) -> Option<Epoch> {
+    if !world.servers.contains_key(key) {
+        return None;
+    }
+    let partition = world.partition_mut(&key.partition)?;
+    partition.last_epoch = partition.last_epoch.next();
+    Some(partition.last_epoch)
+}
+
 /// Binds a server to a node under a new epoch.
 pub fn bind(world: &mut World, now: Now, key: &ServerKey, node: &HostName, why: &str) {
     let revision = world.cluster_of(key).map_or(0, |cluster| cluster.revision);
     let restarts = world.seen.servers.get(key).map_or(0, |seen| seen.report.restarts);
+    let Some(epoch) = next_epoch(world, key) else { return };
     let Some(server) = world.server_mut(key) else { return };
     let from = server.node.replace(node.clone());
-    server.epoch = server.epoch.next();
+    server.epoch = epoch;
     server.incarnation += 1;
     server.revision = revision;
     server.restarts += restarts;
     server.ending = None;
     server.why = why.to_owned();
-    let epoch = server.epoch;
+    server.bound_at = now.wall;
     world.seen.servers.remove(key);
     world.seen.not_placed.remove(key);
     world.seen.replan = true;
@@ -126,21 +139,32 @@ pub fn bind(world: &mut World, now: Now, key: &ServerKey, node: &HostName, why: 
 
 /// Plans anew if something changed, and begins what the plan says.
 pub fn advance(world: &mut World, now: Now) {
+    let moving = moving_clusters(world);
+    // A move that had to wait for another one of its cluster is looked at again when that one is over.
+    if world.seen.deferred.iter().any(|cluster| !moving.contains(cluster)) {
+        world.seen.replan = true;
+    }
     if !std::mem::take(&mut world.seen.replan) {
         return;
     }
+    world.seen.deferred.clear();
     let before = snapshot(world);
     let reserves = world.seen.reserves.clone();
     let outcome = pan_plan::plan_with(&before, pan_plan::Options { reserves: reserves.as_deref(), strategy: pan_plan::Strategy::Cost });
-    let mut moving: BTreeSet<_> = moving_clusters(world);
+    let mut moving = moving;
     for placement in &outcome.place {
         let key = ServerKey { partition: placement.server.0.clone(), name: placement.server.1.clone() };
         let Some(server) = world.servers.get(&key) else { continue };
         let alive_source = server.node.as_ref().is_some_and(|node| world.seen.life(node) != Life::Dead);
         if !alive_source {
             bind(world, now, &key, &placement.node, &placement.why.to_string());
-        } else if server.ending.is_none() && moving.insert((key.partition.clone(), server.cluster.clone())) {
-            ending::begin(world, now, &key, Goal::Move(Some(placement.node.clone())), EndingPhase::Draining);
+        } else if server.ending.is_none() {
+            let cluster = (key.partition.clone(), server.cluster.clone());
+            if moving.insert(cluster.clone()) {
+                ending::begin(world, now, &key, Goal::Move(Some(placement.node.clone())), EndingPhase::Draining);
+            } else {
+                world.seen.deferred.insert(cluster);
+            }
         }
     }
     note_unplaced(world, now, &outcome);
@@ -150,13 +174,16 @@ pub fn advance(world: &mut World, now: Now) {
     world.seen.replan = false;
 }
 
-/// Clusters of which a server is on its way: one at a time, so that the others can take its connections.
+/// Clusters of which a server is on its way: one at a time, so that the others can take its connections. What does
+/// not stay up is not on its way, or it would hold up the others for ever.
 fn moving_clusters(world: &World) -> BTreeSet<super::world::ClusterKey> {
-    let on_the_way = |key: &ServerKey| {
-        let server = &world.servers[key];
-        server.ending.is_some() || world.timelines.is_open(&key.to_string())
+    let on_the_way = |key: &ServerKey, server: &ServerRecord| {
+        let starting = matches!(world.seen.current_phase(key, server), None | Some(Phase::Starting));
+        let alive = server.node.as_ref().is_some_and(|node| world.seen.life(node) != Life::Dead);
+        let wanted = server.intent == Intent::Run && alive && super::orders::may_start(world, key);
+        server.ending.is_some() || (wanted && starting)
     };
-    let all = world.servers.iter().filter(|(key, _)| on_the_way(key));
+    let all = world.servers.iter().filter(|(key, server)| on_the_way(key, server));
     all.map(|(key, server)| (key.partition.clone(), server.cluster.clone())).collect()
 }
 

@@ -7,6 +7,16 @@ use pan_model::ServerKey;
 use pan_model::host::Role;
 use pan_model::service::BackendState;
 
+/// From which generation on a server's node knows that it is to stop.
+fn note_stop(world: &mut World, key: &ServerKey) {
+    let server = &world.servers[key];
+    let stopping = server.ending.as_ref().is_some_and(|ending| ending.phase == EndingPhase::Stopping);
+    let generation = server.node.as_ref().and_then(|node| world.seen.published.get(node)).copied();
+    if let Some(generation) = generation.filter(|_| stopping) {
+        world.seen.stopped_from.entry(key.clone()).or_insert(generation);
+    }
+}
+
 /// Notes the generations that drains and finished starts wait for. To be called after each publication.
 pub fn note(world: &mut World, now: Now) {
     let interesting: Vec<ServerKey> = world
@@ -16,6 +26,7 @@ pub fn note(world: &mut World, now: Now) {
         .map(|(key, _)| key.clone())
         .collect();
     for key in interesting {
+        note_stop(world, &key);
         let owner = world.partitions.get(&key.partition).and_then(|partition| partition.owner.clone());
         let Some(generation) = owner.as_ref().and_then(|owner| world.seen.published.get(owner)).copied() else { continue };
         let draining = world.servers[&key].ending.as_ref().is_some_and(|ending| ending.phase == EndingPhase::Draining);

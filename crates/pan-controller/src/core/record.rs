@@ -24,6 +24,8 @@ pub struct PartitionRecord {
     pub next_event: u64,
     /// The index of the next server.
     pub next_index: u32,
+    /// The epoch given last to any binding of its servers.
+    pub last_epoch: Epoch,
     /// Is being taken down.
     pub deleting: bool,
     /// Who owns its public addresses and gateway.
@@ -62,6 +64,8 @@ pub struct ServerRecord {
     pub node: Option<HostName>,
     /// Why there.
     pub why: String,
+    /// When it was bound, or made (wall clock, microseconds since 1970).
+    pub bound_at: i64,
     /// Grows with each restart asked for.
     pub incarnation: u64,
     /// The cluster revision it runs (or will start) with.
@@ -198,10 +202,12 @@ pub struct PanRecord {
     pub next_vni: u32,
     /// The number of the next event of the PAN itself.
     pub next_event: u64,
+    /// No epoch of a deleted partition is above this: where the next one of its name begins.
+    pub last_epoch: Epoch,
 }
 
 impl Default for PanRecord {
     fn default() -> Self {
-        Self { term: 0, next_vni: 100, next_event: 1 }
+        Self { term: 0, next_vni: 100, next_event: 1, last_epoch: Epoch(0) }
     }
 }

@@ -22,12 +22,16 @@ pub struct Seen {
     pub snapshot: std::sync::Arc<pan_plan::Snapshot>,
     /// Something the planner looks at changed.
     pub replan: bool,
+    /// Clusters of which a server should move and could not, because another one was on its way.
+    pub deferred: BTreeSet<super::world::ClusterKey>,
     /// The first generation in which a draining server's tables were published, by its director.
     pub drained_from: BTreeMap<ServerKey, Generation>,
     /// The first generation in which the tables send connections to a server that was started anew.
     pub tables_from: BTreeMap<ServerKey, Generation>,
     /// The record of deaths of each node.
     pub quarantine: BTreeMap<HostName, pan_member::Quarantine>,
+    /// The first generation in which a server's node was told to stop it.
+    pub stopped_from: BTreeMap<ServerKey, Generation>,
     /// The generation last published to each host.
     pub published: BTreeMap<HostName, Generation>,
     /// Servers not to be tried again before a time (wall, microseconds), because they do not stay up.
@@ -51,6 +55,8 @@ pub struct HostSeen {
     pub connections: Vec<ConnectionCount>,
     /// Its boot identifier.
     pub boot: Option<u64>,
+    /// Boot and sequence of the newest report of each role: what is older says nothing any more.
+    pub reported: BTreeMap<pan_model::host::Role, (u64, u64)>,
     /// Too many deaths.
     pub quarantined: bool,
     /// Problems it reported last.
@@ -71,6 +77,7 @@ impl Default for HostSeen {
             applied: BTreeMap::new(),
             connections: Vec::new(),
             boot: None,
+            reported: BTreeMap::new(),
             quarantined: false,
             problems: Vec::new(),
             introduced: false,
@@ -110,6 +117,13 @@ impl Seen {
     #[must_use]
     pub fn life(&self, host: &HostName) -> Life {
         self.hosts.get(host).map_or(Life::Joining, |seen| seen.life)
+    }
+
+    /// The phase of a server, if its report is of its present binding and incarnation.
+    #[must_use]
+    pub fn current_phase(&self, key: &ServerKey, server: &super::record::ServerRecord) -> Option<Phase> {
+        let seen = self.servers.get(key).filter(|seen| seen.report.incarnation == server.incarnation)?;
+        (Some(&seen.node) == server.node.as_ref() && seen.report.epoch == server.epoch).then_some(seen.report.phase)
     }
 
     /// The phase of a server, if its report matches the binding given.

@@ -40,9 +40,10 @@ fn roll(world: &mut World, now: Now) {
 
 fn settled(world: &World, key: &ServerKey) -> bool {
     let server = &world.servers[key];
-    let current = world.seen.servers.get(key).is_some_and(|seen| seen.report.incarnation == server.incarnation);
-    let phase = world.seen.phase(key, server.node.as_ref(), server.epoch);
-    server.intent == Intent::Stopped || server.node.is_none() || phase == Some(Phase::Failed) || (current && phase == Some(Phase::Healthy))
+    let phase = world.seen.current_phase(key, server);
+    // One that fails with the old content must not hold up its own repair; one that fails with the new must stop the rest.
+    let hopeless = phase == Some(Phase::Failed) && world.cluster_of(key).is_some_and(|cluster| cluster.revision != server.revision);
+    server.intent == Intent::Stopped || server.node.is_none() || hopeless || phase == Some(Phase::Healthy)
 }
 
 /// Removes clusters and partitions whose last server is gone.
@@ -67,7 +68,9 @@ fn remove(world: &mut World) {
         for event in world.events.remove(&Some(name.clone())).unwrap_or_default() {
             world.dirty.insert(Dirty::Event(Some(name.clone()), event.number));
         }
-        world.partitions.remove(&name);
-        world.dirty.insert(Dirty::Partition(name));
+        if let Some(partition) = world.partitions.remove(&name) {
+            world.pan.last_epoch = world.pan.last_epoch.max(partition.last_epoch);
+        }
+        world.dirty.extend([Dirty::Pan, Dirty::Partition(name)]);
     }
 }

@@ -210,7 +210,6 @@ impl World {
             message: message.into(),
             severity,
         };
-        tracing::info!(partition = ?partition.as_ref().map(PartitionName::as_str), kind = event.kind, object = event.object, reason, "{}", event.message);
         let events = self.events.entry(partition.clone()).or_default();
         events.push_back(Arc::new(event));
         self.dirty.insert(Dirty::Event(partition.clone(), number));

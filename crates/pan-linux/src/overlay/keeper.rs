@@ -54,74 +54,6 @@ impl Overlay {
         Ok(Overlay { rtnl, here: local_underlay, networks: BTreeMap::new() })
     }
 
-    /// Makes bridge and VXLAN device of a network unless they are there, and sets their MTU (bytes).
-    ///
-    /// # Errors
-    /// The kernel refuses a step.
-    pub fn ensure_network(&mut self, vni: u32, mtu: u32) -> Result<(), OverlayError> {
-        let mut view = self.view()?;
-        self.ensure(vni, mtu, &mut view)?;
-        Ok(())
-    }
-
-    /// Makes an interface the port of one server, at once. The next [`Overlay::apply`] must list it
-    /// under `local`, else it is detached again. Sets the MTU of this end only.
-    ///
-    /// # Errors
-    /// The host has no such network, or no such interface.
-    pub fn attach_port(&mut self, vni: u32, ifname: &str, mac: Mac, addresses: &[IpAddr]) -> Result<(), OverlayError> {
-        let view = self.view()?;
-        let refused = |source| OverlayError::Network { vni, source };
-        let Some(mut network) = self.networks.remove(&vni) else {
-            return Err(OverlayError::NoNetwork { vni, port: ifname.to_owned() });
-        };
-        let mut table = network.table.clone();
-        let place = Place::Port(ifname.to_owned());
-        network.table.forward.retain(|_, was| *was != place);
-        table.forward.insert(mac, place);
-        for address in addresses {
-            table.neighbours.insert(*address, mac);
-        }
-        let mut batch = self.rtnl.batch();
-        attach(&mut batch, vni, network.mtu, ifname).map_err(refused)?;
-        for step in steps(&network.table, &table) {
-            run(&mut batch, vni, &step).map_err(refused)?;
-        }
-        batch.commit().map_err(refused)?;
-        let index = view.link(ifname).map(|link| (ifname.to_owned(), link.index));
-        network.ports.extend(index);
-        network.table = table;
-        self.networks.insert(vni, network);
-        Ok(())
-    }
-
-    /// Takes a port off its network, at once. One that is not there is fine.
-    ///
-    /// # Errors
-    /// The kernel refuses.
-    pub fn detach_port(&mut self, vni: u32, ifname: &str) -> Result<(), OverlayError> {
-        let refused = |source| OverlayError::Network { vni, source };
-        let view = self.view()?;
-        let Some(mut network) = self.networks.remove(&vni) else {
-            return Ok(());
-        };
-        let mut table = network.table.clone();
-        let place = Place::Port(ifname.to_owned());
-        table.forward.retain(|_, was| *was != place);
-        let mut batch = self.rtnl.batch();
-        for step in steps(&network.table, &table) {
-            run(&mut batch, vni, &step).map_err(refused)?;
-        }
-        if view.ports(vni).iter().any(|link| link.name == ifname) {
-            batch.set_master(ifname, None).map_err(refused)?;
-        }
-        batch.commit().map_err(refused)?;
-        network.ports.remove(ifname);
-        network.table = table;
-        self.networks.insert(vni, network);
-        Ok(())
-    }
-
     /// Makes the host's networks those of `specs`. A network no longer listed is removed once it has no
     /// port left. A local port whose interface is not there is reported and tried again next time.
     ///
@@ -152,11 +84,6 @@ impl Overlay {
             Some(error) => Err(error),
             None => Ok(applied),
         }
-    }
-
-    /// Forgets what is known, so that the next [`Overlay::apply`] compares with the kernel itself.
-    pub fn reread(&mut self) {
-        self.networks.clear();
     }
 
     fn view(&self) -> Result<View, OverlayError> {

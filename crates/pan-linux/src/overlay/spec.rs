@@ -76,14 +76,6 @@ pub enum OverlayError {
         #[source]
         source: RtnlError,
     },
-    /// A port was to be attached to a network this host does not have.
-    #[error("attach {port} to partition network {vni}: this host has no such network")]
-    NoNetwork {
-        /// The network.
-        vni: u32,
-        /// The interface.
-        port: String,
-    },
     /// The rule that keeps frames from the host's own stack was refused.
     #[error("keep partition networks from the host's own network stack")]
     Closed {

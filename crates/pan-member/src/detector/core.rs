@@ -49,16 +49,6 @@ impl Detector {
         self.hosts.entry(host).or_insert_with_key(|name| Host::new(name.clone(), now, grace));
     }
 
-    /// Forgets `host`; its heartbeats count as unknown from now on.
-    pub fn remove_host(&mut self, host: &HostName) {
-        self.hosts.remove(host);
-    }
-
-    /// Takes over another timing, as when the PAN grew.
-    pub fn set_timing(&mut self, timing: Timing) {
-        self.settings.timing = timing;
-    }
-
     /// Takes over how many node failures are promised to be survived.
     pub fn set_protected_failures(&mut self, failures: usize) {
         self.settings.protected_failures = failures;
@@ -135,12 +125,6 @@ impl Detector {
         // A deadline that has passed is held by the brake, and looked at every period.
         let ahead = of_hosts.chain(self.brake.deadline()).filter(|tick| *tick > self.last_tick);
         ahead.chain([self.last_tick.plus(timing.period)]).min().expect("there is always the period")
-    }
-
-    /// Whether `host` is known and neither suspect nor dead.
-    #[must_use]
-    pub fn is_alive(&self, host: &HostName) -> bool {
-        self.hosts.get(host).is_some_and(Host::is_alive)
     }
 
     /// Heartbeats dropped so far.

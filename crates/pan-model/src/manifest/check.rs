@@ -59,10 +59,10 @@ impl Findings {
         self.env(&spec.env);
         self.files(&spec.files);
         if spec.resources.cpu.0 == 0 {
-            self.add("resources.cpu", "cpu is missing or 0: give at least 1m");
+            self.add("resources.cpu", "0 cpu: give at least 1m");
         }
         if spec.resources.memory.0 < MEMORY_MIN {
-            self.add("resources.memory", "memory is missing or too little: give at least 1MiB");
+            self.add("resources.memory", "too little memory: give at least 1MiB");
         }
         if spec.protect.is_some_and(|protect| protect.failures == 0) {
             self.add("protect.failures", "0 failures is no protection: give 1 or more, or remove `protect`");

@@ -5,10 +5,12 @@
 
 mod check;
 mod document;
+mod head;
 mod parse;
 #[cfg(test)]
 mod tests;
 mod tree;
 
 pub use document::{API, Document, Object, Place, Problem};
+pub use head::{Head, head_at};
 pub use parse::{DOCUMENTS_MAX, TEXT_MAX, parse};

@@ -44,7 +44,7 @@ pub fn parse(files: &[(String, String)], default_partition: Option<&PartitionNam
 
 /// The documents of a text with the number of lines before each. A line that begins with `---` or `...` and ends there or
 /// goes on with a space is a boundary wherever it stands (YAML 1.2.2 §9.1.2, §9.1.4).
-fn split(text: &str) -> Vec<(u64, &str)> {
+pub(super) fn split(text: &str) -> Vec<(u64, &str)> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut parts = Vec::new();
     let (mut begin, mut begin_line, mut at) = (0, 0, 0);
@@ -144,7 +144,7 @@ impl Reading<'_> {
     }
 }
 
-fn options() -> serde_saphyr::Options {
+pub(super) fn options() -> serde_saphyr::Options {
     serde_saphyr::options! {
         with_snippet: false,
         // YAML 1.2: a partition `n` is not the partition `false`.

@@ -1,7 +1,7 @@
 //! Tests of reading manifests: each is a text and the problems it has, or none.
 
-use super::{DOCUMENTS_MAX, Document, TEXT_MAX, parse};
-use crate::PartitionName;
+use super::{DOCUMENTS_MAX, Document, Object, TEXT_MAX, head_at, parse};
+use crate::{ByteSize, Cpu, PartitionName, Resources};
 
 const CLUSTER: &str = "api: pan/v1\nkind: Cluster\npartition: acme\nname: web\nspec:\n  servers: 3\n  image: host\n";
 const COMMAND: &str = "  command: [nginx, -g, daemon off;]\n";
@@ -25,6 +25,32 @@ fn refused(text: &str, expected: &[(&str, &str)]) {
 #[track_caller]
 fn cluster_refused(lines: &str, expected: &[(&str, &str)]) {
     refused(&format!("{CLUSTER}{COMMAND}{lines}\n"), expected);
+}
+
+#[test]
+fn a_server_takes_the_default_of_each_resource_not_given() {
+    let resources = |lines: &str| {
+        let documents = read(&format!("{CLUSTER}{COMMAND}{lines}\n")).unwrap();
+        let Object::Cluster(_, _, spec) = &documents[0].object else { panic!("a cluster") };
+        spec.resources.clone()
+    };
+    let (cpu, memory) = (Cpu(100), ByteSize(64 << 20));
+    assert_eq!(resources(""), Resources::new(cpu, memory));
+    assert_eq!(resources("  resources: {}"), Resources::new(cpu, memory));
+    assert_eq!(resources("  resources: {cpu: 1}"), Resources::new(Cpu(1000), memory));
+    assert_eq!(resources("  resources: {memory: 1GiB}"), Resources::new(cpu, ByteSize(1 << 30)));
+}
+
+#[test]
+fn a_wrong_document_still_says_what_it_is_about() {
+    let text = "kind: Partition\nname: acme\nspec: 5\n---\nname: web\nkind: Cluster\npartition: rival\n---\n]\n---\nname: x\n";
+    let head = |line| head_at(text, line).map(|head| (head.kind, head.partition, head.name));
+    assert_eq!(head(3), Some(("partition".into(), None, "acme".into())));
+    assert_eq!(head(4), head(7));
+    assert_eq!(head(7), Some(("cluster".into(), Some("rival".into()), "web".into())));
+    for line in [0, 9, 11] {
+        assert_eq!(head(line), None, "line {line}");
+    }
 }
 
 #[test]
@@ -206,7 +232,7 @@ fn specs_are_checked() {
         &[("9:18 PAN-100", "not a file's path"), ("9:45 PAN-100", "not a file's path")],
     );
     cluster_refused("  env: {PAN_SERVER: x, \"a=b\": y}", &[("9:21 PAN-100", "set by the PAN"), ("9:3 PAN-100", "\"a=b\"")]);
-    cluster_refused("  resources: {cpu: 1}", &[("9:3 PAN-100", "memory is missing")]);
+    cluster_refused("  resources: {cpu: 0, memory: 1}", &[("9:20 PAN-100", "0 cpu"), ("9:31 PAN-100", "too little memory")]);
     refused(&format!("{CLUSTER}  command: []\n"), &[("8:3 PAN-100", "the command is empty")]);
     refused(&format!("{CLUSTER}{COMMAND}").replace("servers: 3", "servers: 10001"), &[("6:12 PAN-100", "at most 10000")]);
     let partition = |spec: &str| format!("api: pan/v1\nkind: Partition\nname: a\nspec: {spec}\n");

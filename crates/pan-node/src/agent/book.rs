@@ -6,7 +6,7 @@ use std::sync::Arc;
 use pan_api::WIRE_VERSION;
 use pan_api::desired::Desired;
 use pan_api::report::{Report, ServerReport};
-use pan_member::BootId;
+use pan_member::{BootId, Tick};
 use pan_model::host::Role;
 use pan_model::{HostName, ServerKey};
 
@@ -24,13 +24,14 @@ pub(super) fn wanted(desired: &Desired) -> BTreeMap<ServerKey, Wanted> {
     desired.servers.iter().map(order).collect()
 }
 
-/// The host's report.
-pub(super) fn report(host: &HostName, boot: BootId, network: &Status, servers: &BTreeMap<ServerKey, ServerReport>) -> Report {
+/// The host's report, written at `now`.
+pub(super) fn report(host: &HostName, boot: BootId, now: Tick, network: &Status, servers: &BTreeMap<ServerKey, ServerReport>) -> Report {
     Report {
         version: WIRE_VERSION,
         host: host.clone(),
         role: Role::Node,
         boot: boot.0,
+        sequence: now.0,
         applied: network.applied,
         servers: servers.values().cloned().collect(),
         connections: Vec::new(),

@@ -72,7 +72,8 @@ fn wipe(host: &Host, id: &str) -> Result<(), ApplyError> {
 }
 
 /// Where a record that says "in the making" leads: a container that was started after all, or none. Waits
-/// for a shim of the earlier agent that is still at work, because two would fight over the container.
+/// for a shim of the earlier agent that is still at work, because two would fight over the container. A
+/// container that runs can be reached afterwards.
 pub(crate) fn finish(host: &Host, key: &ServerKey, record: &mut Record) -> Result<(), ApplyError> {
     let Stage::Preparing { instance } = &record.stage else { return Ok(()) };
     let id = names::id(key);
@@ -84,6 +85,8 @@ pub(crate) fn finish(host: &Host, key: &ServerKey, record: &mut Record) -> Resul
     let known = host.runtime.state(&id)?.is_some();
     record.stage = match container::running(&at, instance)? {
         Some(container) if known => {
+            // The earlier agent may have died before it did, and an unwritten start is not among the ports this one began with.
+            host.network.attach(super::start::port(&record.bound.order, record.bound.cable.vni));
             let health = crate::health::Health::at_start(record.bound.order.health.as_ref(), crate::clock::now());
             Stage::Running { container, health }
         }

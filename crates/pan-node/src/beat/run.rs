@@ -1,10 +1,9 @@
 //! The loop of the beat process.
 
-use std::fs;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::time::Duration;
 
+use pan_api::keyfile::read_key;
 use pan_linux::realtime::{lock_memory, schedule_fifo, since_boot, sleep_until};
 use pan_member::frame::{FRAME_BYTES_MAX, Key};
 use pan_member::{Frame, Profile, Tick};
@@ -15,7 +14,7 @@ use super::load;
 use super::sender::Sender;
 use crate::boot::{AliveSeen, boot_id};
 use crate::clock;
-use crate::error::{Error, FileError};
+use crate::error::Error;
 
 /// Before every ordinary process, after the kernel's own real-time threads (50).
 const PRIORITY: i32 = 20;
@@ -128,27 +127,14 @@ fn sender(config: &HostConfig, fabric: Fabric, port: u16) -> Sender {
     Sender::new(fabric, own.interface.clone(), own.address.addr(), targets.collect())
 }
 
-fn read_key(path: &Path) -> Result<Key, Error> {
-    let text = fs::read_to_string(path).map_err(FileError::of("read", path))?;
-    let damaged = || Error::BeatKey { path: path.to_owned() };
-    let digits = text.trim().as_bytes();
-    let mut key = Key::default();
-    if digits.len() != key.len() * 2 {
-        return Err(damaged());
-    }
-    for (byte, pair) in key.iter_mut().zip(digits.chunks(2)) {
-        let pair = std::str::from_utf8(pair).map_err(|_| damaged())?;
-        *byte = u8::from_str_radix(pair, 16).map_err(|_| damaged())?;
-    }
-    Ok(key)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::boot::AliveMark;
     use pan_member::host_key;
+    use std::fs;
     use std::net::UdpSocket;
+    use std::path::Path;
 
     #[test]
     fn the_grid_holds_and_missed_beats_are_skipped() {
@@ -202,15 +188,5 @@ mod tests {
         assert_eq!(heard[0].1.agent_age, Duration::from_millis(250));
         assert_eq!(heard[2].1.agent_age, Duration::from_millis(270));
         assert!(heard[0].1.roles.has(Role::Node));
-    }
-
-    #[test]
-    fn a_damaged_key_is_refused() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("key");
-        for bad in ["", "00", &"0g".repeat(32), &"00".repeat(33)] {
-            fs::write(&path, bad).unwrap();
-            assert!(matches!(read_key(&path), Err(Error::BeatKey { .. })), "{bad}");
-        }
     }
 }

@@ -1,13 +1,14 @@
 //! `pan apply`: create or change objects, all of them or none.
 
-use super::failure::{Failure, exit_of};
+use super::failure::Failure;
 use super::kind::Kind;
-use super::output::note;
 use super::ready::{Awaited, wait};
+use super::refused::refused;
 use super::session::Session;
 use clap::{Args, ValueEnum};
+use pan_api::ApiError;
 use pan_api::requests::{Applied, Apply, ApplyResult, File};
-use pan_model::{Code, Span};
+use pan_model::Span;
 use std::io::Read;
 use std::path::Path;
 
@@ -38,12 +39,18 @@ pub async fn apply(files: Vec<File>, dry_run: bool, limit: Option<Span>, session
         Some(partition) => format!("/v1/apply?partition={partition}"),
         None => "/v1/apply".to_owned(),
     };
-    let applied: Vec<Applied> = client.post(&path, &Apply { files, dry_run }).await?;
+    let request = Apply { files, dry_run };
+    let answer: Result<Vec<Applied>, ApiError> = client.post(&path, &request).await;
+    let applied = match answer {
+        Ok(applied) => applied,
+        Err(error) => {
+            if session.out.is_data() && !error.problems.is_empty() {
+                session.out.data(&refused(&error.problems, &request.files, session.partition_if_any()?.as_ref()))?;
+            }
+            return Err(error.into());
+        }
+    };
     print(&applied, dry_run, session)?;
-    let mut refused = applied.iter().filter(|one| one.result == ApplyResult::Refused);
-    if let Some(first) = refused.next() {
-        return Ok(exit_of(first.error.as_ref().map_or(Code::Invalid, |error| error.code)));
-    }
     if let (Some(limit), false) = (limit, dry_run) {
         wait_for(&applied, limit, session).await?;
     }
@@ -51,9 +58,6 @@ pub async fn apply(files: Vec<File>, dry_run: bool, limit: Option<Span>, session
 }
 
 fn print(applied: &[Applied], dry_run: bool, session: &Session) -> Result<(), Failure> {
-    for error in applied.iter().filter_map(|one| one.error.as_ref()) {
-        note(&Failure::Api(error.clone()).text());
-    }
     if session.out.is_data() {
         return session.out.data(applied);
     }

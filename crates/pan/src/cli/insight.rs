@@ -171,12 +171,12 @@ async fn timelines(object: &str, session: &Session) -> Result<Vec<Value>, Failur
 fn print(timeline: &Timeline, session: &Session) -> Result<(), Failure> {
     let epoch = timeline.epoch.map(|epoch| format!(", epoch {epoch}")).unwrap_or_default();
     let state = if timeline.finished { "" } else { ", still going on" };
-    session.out.line(&format!("{}{epoch}: {:.1} ms{state}", timeline.object, timeline.total_ms))?;
+    session.out.line(&format!("{}{epoch}: {} ms{state}", timeline.object, timeline.total_ms))?;
     let mut table = Table::new(vec!["AT", "AFTER MS", "STEP", "REASON"]);
     for step in &timeline.steps {
         table.push(vec![
             step.at.as_str().into(),
-            format!("{:8.1}", step.took_ms).into(),
+            format!("{:8}", step.took_ms).into(),
             step.step.as_str().into(),
             step.reason.as_str().into(),
         ]);

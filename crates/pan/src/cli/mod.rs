@@ -18,6 +18,7 @@ mod lab;
 mod node;
 mod output;
 mod ready;
+mod refused;
 mod rows;
 mod server;
 mod session;

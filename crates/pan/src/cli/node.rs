@@ -112,7 +112,7 @@ struct Moved {
     server: String,
     to: Option<String>,
     /// From its last moment there to its first here; absent when no timeline tells.
-    gap_ms: Option<f64>,
+    gap_ms: Option<u64>,
 }
 
 async fn drain(node: &HostName, limit: Span, session: &Session) -> Result<(), Failure> {
@@ -192,7 +192,7 @@ impl Drain<'_> {
 
     fn tell(&mut self, session: &Session, moved: Moved) -> Result<(), Failure> {
         let whither = moved.to.as_deref().map_or_else(|| "left, and does not run yet".to_owned(), |node| format!("moved to {node}"));
-        let gap = moved.gap_ms.map(|gap| format!(", gap {gap:.0} ms")).unwrap_or_default();
+        let gap = moved.gap_ms.map(|gap| format!(", gap {gap} ms")).unwrap_or_default();
         session.out.say(&format!("server {} {whither}{gap}", moved.server))?;
         self.moved.push(moved);
         Ok(())
@@ -221,20 +221,21 @@ fn label(server: &Server) -> String {
 }
 
 /// How long the server answered nobody: from when its old instance was stopped to when the new one ran.
-async fn gap(client: &Client, server: &Server, begin: jiff::Timestamp) -> Option<f64> {
+async fn gap(client: &Client, server: &Server, begin: jiff::Timestamp) -> Option<u64> {
     let path = format!("/v1/timelines/{}?partition={}", escape(server.name.as_str()), server.partition);
     // That there is no timeline yet is no failure of the drain.
     let timelines: Vec<Timeline> = client.get(&path).await.ok()?;
     gap_of(timelines.first()?, begin)
 }
 
-fn gap_of(timeline: &Timeline, begin: jiff::Timestamp) -> Option<f64> {
+fn gap_of(timeline: &Timeline, begin: jiff::Timestamp) -> Option<u64> {
     let at = |name: &str| {
         let step = timeline.steps.iter().rfind(|step| step.step == name)?;
         step.at.parse::<jiff::Timestamp>().ok()
     };
     let (stopped, running) = (at("drained")?, at("running")?);
-    (stopped >= begin && running >= stopped).then(|| running.duration_since(stopped).as_secs_f64() * 1000.0)
+    let gap = u64::try_from(running.duration_since(stopped).as_micros()).ok()?;
+    (stopped >= begin).then_some(gap.saturating_add(500) / 1000)
 }
 
 #[cfg(test)]
@@ -254,7 +255,7 @@ mod tests {
 
     #[test]
     fn a_gap_begins_when_the_old_instance_is_drained() {
-        let step = |at: &str, step: &str| Step { at: at.into(), step: step.into(), took_ms: 0.0, reason: String::new() };
+        let step = |at: &str, step: &str| Step { at: at.into(), step: step.into(), took_ms: 0, reason: String::new() };
         let timeline = Timeline {
             object: "acme/db-1".into(),
             epoch: None,
@@ -265,10 +266,10 @@ mod tests {
                 step("2026-01-01T00:00:01.2Z", "stopped"),
                 step("2026-01-01T00:00:01.75Z", "running"),
             ],
-            total_ms: 1750.0,
+            total_ms: 1750,
         };
         let at = |text: &str| text.parse().unwrap();
-        assert_eq!(gap_of(&timeline, at("2026-01-01T00:00:00Z")), Some(750.0));
+        assert_eq!(gap_of(&timeline, at("2026-01-01T00:00:00Z")), Some(750));
         assert_eq!(gap_of(&timeline, at("2026-01-01T00:01:00Z")), None, "of an earlier move");
     }
 }

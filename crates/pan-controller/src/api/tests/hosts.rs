@@ -13,7 +13,7 @@ fn hello(name: &str, roles: &[&str], version: u16) -> Value {
 }
 
 fn report(name: &str, role: &str) -> Value {
-    json!({"version": WIRE_VERSION, "host": name, "role": role, "boot": 1, "applied": {"term": 0, "step": 0}})
+    json!({"version": WIRE_VERSION, "host": name, "role": role, "boot": 1, "sequence": 1, "applied": {"term": 0, "step": 0}})
 }
 
 async fn refused(client: &HostClient, path: &str, body: &Value, code: Code, says: &str) {
