@@ -46,7 +46,8 @@ pub fn run(mut receive: Receive) -> std::io::Result<()> {
         .iter()
         .map(|address| BeatSocket::bind(SocketAddr::new(*address, host_config::BEAT_PORT)))
         .collect::<std::io::Result<Vec<_>>>()?;
-    let mut keys: BTreeMap<HostName, [u8; 32]> = receive.known.iter().map(|host| (host.clone(), host_key(&receive.pan_key, host))).collect();
+    let mut keys: BTreeMap<HostName, [u8; 32]> =
+        receive.known.iter().map(|host| (host.clone(), host_key(&receive.pan_key, host))).collect();
     let mut dropped = 0_u64;
     loop {
         let now = Tick(datagram::boot_clock());

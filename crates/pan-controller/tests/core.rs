@@ -380,7 +380,9 @@ fn a_drain_moves_every_server_of_a_cluster_one_after_the_other() {
     let crowd = web(3).replace("servers: 3", "servers: 12").replace("  spread: node\n", "");
     pan.apply(&crowd).unwrap();
     pan.rounds(2);
-    let on = |pan: &Pan, node: &str| pan.world.servers.values().filter(|server| server.node.as_ref().map(HostName::as_str) == Some(node)).count();
+    let on = |pan: &Pan, node: &str| {
+        pan.world.servers.values().filter(|server| server.node.as_ref().map(HostName::as_str) == Some(node)).count()
+    };
     let full = NODES.into_iter().max_by_key(|node| on(&pan, node)).unwrap();
     assert!(on(&pan, full) > 1, "the story needs a node with several servers");
     pan.ask(Request::Drain(host(full))).unwrap();

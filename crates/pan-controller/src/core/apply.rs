@@ -39,7 +39,10 @@ pub fn apply(world: &mut World, now: Now, documents: &[Document], dry_run: bool)
     }
     let bytes = draft.dirty.iter().filter_map(|dirty| super::persist::value_of(&draft, dirty)).map(|value| value.len()).sum::<usize>();
     if problems.is_empty() && (bytes > BYTES_MAX || draft.dirty.len() > RECORDS_MAX) {
-        let text = format!("one apply may write {RECORDS_MAX} records and {BYTES_MAX} bytes; this one would write {} and {bytes}: split it", draft.dirty.len());
+        let text = format!(
+            "one apply may write {RECORDS_MAX} records and {BYTES_MAX} bytes; this one would write {} and {bytes}: split it",
+            draft.dirty.len()
+        );
         return Err(ApiError::new(Code::Invalid, text));
     }
     if problems.is_empty() {
