@@ -152,9 +152,10 @@ fn service(world: &World, key: &ServiceKey) -> pan_api::service::Service {
                 .sum(),
         })
         .collect();
-    let state = if backends.iter().all(|backend| backend.state != BackendState::Up) {
+    let answered = owner.as_ref().is_some_and(|owner| world.seen.life(owner) != Life::Dead);
+    let state = if !answered || backends.iter().all(|backend| backend.state != BackendState::Up) {
         ServiceState::Down
-    } else if owner.is_some() && tables_current(world) {
+    } else if tables_current(world) {
         ServiceState::Ready
     } else {
         ServiceState::Progressing

@@ -439,6 +439,16 @@ fn an_epoch_never_comes_again_not_even_for_a_server_made_anew() {
 }
 
 #[test]
+fn a_scale_beyond_all_measure_is_refused_at_once() {
+    let mut pan = Pan::new();
+    pan.apply(&web(1)).unwrap();
+    let scale = |servers| Request::Scale { partition: "p".parse().unwrap(), cluster: "web".parse().unwrap(), servers };
+    assert!(pan.ask(scale(u32::MAX)).unwrap_err().message.contains("at most 10000"));
+    assert!(pan.ask(scale(10_000)).is_err());
+    assert_eq!(pan.world.servers.len(), 1);
+}
+
+#[test]
 fn an_apply_that_would_not_fit_the_store_is_refused() {
     let mut pan = Pan::new();
     let big = web(3).replace("[sleep, inf]", &format!("[sleep, inf, '{}']", "x".repeat(3_300_000)));

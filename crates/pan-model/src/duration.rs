@@ -12,6 +12,9 @@ pub struct Span(pub Duration);
 
 const UNITS: [(&str, u64); 5] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 
+/// Longer is a slip of the pen: a year.
+const MILLIS_MAX: u64 = 366 * 86_400_000;
+
 impl Span {
     /// A span of whole milliseconds.
     #[must_use]
@@ -22,7 +25,7 @@ impl Span {
 
 /// Why a text is not a duration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a duration: expected a whole number with a unit ms, s, m, h or d, like 500ms or 30s")]
+#[error("{0:?} is not a duration: expected a whole number with a unit ms, s, m, h or d, like 500ms or 30s, at most 366d")]
 pub struct SpanError(pub String);
 
 impl FromStr for Span {
@@ -33,7 +36,7 @@ impl FromStr for Span {
         let (digits, unit) = text.split_at(split);
         let (_, factor) = UNITS.iter().find(|(name, _)| *name == unit).ok_or_else(bad)?;
         let count: u64 = digits.parse().map_err(|_| bad())?;
-        count.checked_mul(*factor).map(Self::millis).ok_or_else(bad)
+        count.checked_mul(*factor).filter(|millis| *millis <= MILLIS_MAX).map(Self::millis).ok_or_else(bad)
     }
 }
 
@@ -76,7 +79,7 @@ mod tests {
         for text in ["500ms", "30s", "10m", "2h", "1d", "0ms"] {
             assert_eq!(text.parse::<Span>().unwrap().to_string(), text);
         }
-        for bad in ["", "5", "s", "1.5s", "-1s", "5 s", "99999999999999999999d"] {
+        for bad in ["", "5", "s", "1.5s", "-1s", "5 s", "99999999999999999999d", "367d"] {
             assert!(bad.parse::<Span>().is_err(), "{bad}");
         }
     }

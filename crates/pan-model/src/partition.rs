@@ -68,6 +68,23 @@ pub enum HostImage {
     Deny,
 }
 
+/// Networks that no server can have an address in (RFC 6890, RFC 5735).
+const SPECIAL: [(&str, &str); 7] = [
+    ("0.0.0.0/8", "hosts that do not know their address"),
+    ("127.0.0.0/8", "loopback"),
+    ("169.254.0.0/16", "link-local addresses"),
+    ("224.0.0.0/3", "multicast and reserved"),
+    ("::/16", "loopback and special addresses"),
+    ("fe80::/10", "link-local addresses"),
+    ("ff00::/8", "multicast"),
+];
+
+fn overlaps(net: Cidr, special: &str) -> bool {
+    let special: Cidr = special.parse().expect("the table is valid");
+    let same_family = net.0.network().is_ipv4() == special.0.network().is_ipv4();
+    same_family && (net.0.contains(&special.0.network()) || special.0.contains(&net.0.network()))
+}
+
 /// The networks of a spec with shorthand and default resolved: IPv4 first if there is one, then IPv6.
 ///
 /// # Errors
@@ -82,6 +99,14 @@ pub fn networks(spec: &PartitionSpec) -> Result<Vec<Cidr>, String> {
     if given.is_empty() {
         return Err("a partition needs a network: give `network: 10.0.0.0/24`, say".into());
     }
+    if let Some(special) = given.iter().find_map(|net| {
+        SPECIAL
+            .iter()
+            .find(|(text, _)| overlaps(*net, text))
+            .map(|(text, what)| format!("network {} overlaps {text}, which is for {what}", net.0))
+    }) {
+        return Err(special);
+    }
     if v4.len() > 1 || v6.len() > 1 {
         return Err("at most one IPv4 and one IPv6 network may be given".into());
     }
@@ -94,4 +119,22 @@ pub fn networks(spec: &PartitionSpec) -> Result<Vec<Cidr>, String> {
     }
     let v6 = v6.first().copied().unwrap_or_else(crate::network::default_v6);
     Ok(v4.first().copied().into_iter().chain([v6]).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_must_be_one_that_servers_can_live_in() {
+        let spec = |text: &str| PartitionSpec { network: Some(text.parse().unwrap()), ..PartitionSpec::default() };
+        for good in ["10.0.0.0/24", "192.168.0.0/16", "fd00:1::/64"] {
+            assert!(networks(&spec(good)).is_ok(), "{good}");
+        }
+        for bad in
+            ["0.0.0.0/0", "127.0.0.0/8", "224.0.0.0/4", "240.0.0.0/4", "169.254.0.0/16", "ff00::/8", "fe80::/64", "::/0", "10.0.0.0/29"]
+        {
+            assert!(networks(&spec(bad)).is_err(), "{bad}");
+        }
+    }
 }

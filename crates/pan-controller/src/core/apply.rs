@@ -7,8 +7,8 @@ use super::validate::{self, Trouble};
 use super::world::{ClusterKey, Dirty, Now, ServiceKey, World};
 use pan_api::requests::{Applied, ApplyResult};
 use pan_api::{ApiError, Problem};
-use pan_model::manifest::{Document, Object};
-use pan_model::network::{FIRST_SERVER_OFFSET, address_at};
+use pan_model::manifest::{Document, Object, SERVERS_MAX};
+use pan_model::network::{Cidr, FIRST_SERVER_OFFSET, address_at};
 use pan_model::{ClusterSpec, Code, Epoch, Mac, PartitionName, PartitionSpec, ServerKey, ServerName, ServiceSpec};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -37,13 +37,8 @@ pub fn apply(world: &mut World, now: Now, documents: &[Document], dry_run: bool)
     if problems.is_empty() {
         problems.extend(validate::references(&draft).into_iter().map(|(object, trouble)| placed_at(documents, &object, trouble)));
     }
-    let bytes = draft.dirty.iter().filter_map(|dirty| super::persist::value_of(&draft, dirty)).map(|value| value.len()).sum::<usize>();
-    if problems.is_empty() && (bytes > BYTES_MAX || draft.dirty.len() > RECORDS_MAX) {
-        let text = format!(
-            "one apply may write {RECORDS_MAX} records and {BYTES_MAX} bytes; this one would write {} and {bytes}: split it",
-            draft.dirty.len()
-        );
-        return Err(ApiError::new(Code::Invalid, text));
+    if problems.is_empty() {
+        fits_one_transaction(&draft)?;
     }
     if problems.is_empty() {
         admit(world, &draft).map_err(|(object, trouble)| refusal(vec![placed_at(documents, &object, trouble)]))?;
@@ -55,6 +50,18 @@ pub fn apply(world: &mut World, now: Now, documents: &[Document], dry_run: bool)
         *world = draft;
     }
     Ok(applied)
+}
+
+/// Whether what was changed can be written at once.
+fn fits_one_transaction(draft: &World) -> Result<(), ApiError> {
+    let records = draft.dirty.len();
+    let bytes = draft.dirty.iter().filter_map(|dirty| super::persist::value_of(draft, dirty)).map(|value| value.len()).sum::<usize>();
+    if bytes <= BYTES_MAX && records <= RECORDS_MAX {
+        return Ok(());
+    }
+    let text =
+        format!("one change may write {RECORDS_MAX} records and {BYTES_MAX} bytes; this one would write {records} and {bytes}: split it");
+    Err(ApiError::new(Code::Invalid, text))
 }
 
 fn refusal(problems: Vec<Problem>) -> ApiError {
@@ -133,7 +140,7 @@ fn partition(draft: &mut World, name: &PartitionName, spec: &PartitionSpec) -> R
                 last_epoch: draft.pan.last_epoch,
                 deleting: false,
                 owner: None,
-                owner_epoch: Epoch(0),
+                owner_epoch: draft.pan.last_epoch,
             };
             draft.pan.next_vni += 1;
             draft.partitions.insert(name.clone(), record);
@@ -182,11 +189,12 @@ fn resize(draft: &mut World, now: Now, key: &ClusterKey, wanted: u32) -> Result<
             ending::begin(draft, now, server, Goal::Delete, EndingPhase::Draining);
         }
     }
+    let mut free = FreeAddresses::of(draft, &key.0);
     for ordinal in 1..=wanted {
         let name = ServerName::of(&key.1, ordinal);
         let server = ServerKey { partition: key.0.clone(), name };
         match draft.servers.get(&server) {
-            None => create(draft, now, key, (&server, ordinal))?,
+            None => create(draft, now, key, (&server, ordinal, free.take()?)),
             Some(record) if record.ending.as_ref().is_some_and(|ending| ending.goal == Goal::Delete) => {
                 let text = format!("server {} is still being deleted: apply again when it is gone", server.name);
                 return Err(Trouble::new(Code::State, "spec.servers", text));
@@ -197,10 +205,9 @@ fn resize(draft: &mut World, now: Now, key: &ClusterKey, wanted: u32) -> Result<
     Ok(())
 }
 
-fn create(draft: &mut World, now: Now, key: &ClusterKey, (server, ordinal): (&ServerKey, u32)) -> Result<(), Trouble> {
-    let addresses = addresses(draft, &key.0)?;
+fn create(draft: &mut World, now: Now, key: &ClusterKey, (server, ordinal, addresses): (&ServerKey, u32, Vec<IpAddr>)) {
     let revision = draft.clusters.get(key).map_or(1, |cluster| cluster.revision);
-    let Some(partition) = draft.partition_mut(&key.0) else { return Ok(()) };
+    let Some(partition) = draft.partition_mut(&key.0) else { return };
     let index = partition.next_index;
     partition.next_index += 1;
     let mac = Mac::of(*addresses.first().expect("a partition has a network"));
@@ -223,24 +230,35 @@ fn create(draft: &mut World, now: Now, key: &ClusterKey, (server, ordinal): (&Se
     };
     draft.servers.insert(server.clone(), record);
     draft.dirty.insert(Dirty::Server(server.clone()));
-    Ok(())
 }
 
-/// The lowest free address in every network of a partition, the same offset in each.
-fn addresses(draft: &World, partition: &PartitionName) -> Result<Vec<IpAddr>, Trouble> {
-    let networks = &draft.partitions[partition].networks;
-    let used: BTreeSet<IpAddr> = draft.in_partition(partition).flat_map(|(_, server)| server.addresses.iter().copied()).collect();
-    let mut offset = FIRST_SERVER_OFFSET;
-    loop {
-        let found: Option<Vec<IpAddr>> = networks.iter().map(|net| address_at(*net, offset)).collect();
-        let Some(found) = found else {
-            let text = format!("the network of partition {partition} has no free address left");
-            return Err(Trouble::new(Code::NoCapacity, "spec.servers", text));
-        };
-        if found.iter().all(|address| !used.contains(address)) {
-            return Ok(found);
+/// The free addresses of a partition, from the lowest on, the same offset in each of its networks.
+struct FreeAddresses {
+    partition: PartitionName,
+    networks: Vec<Cidr>,
+    used: BTreeSet<IpAddr>,
+    next: u128,
+}
+
+impl FreeAddresses {
+    fn of(draft: &World, partition: &PartitionName) -> Self {
+        let used = draft.in_partition(partition).flat_map(|(_, server)| server.addresses.iter().copied()).collect();
+        let networks = draft.partitions[partition].networks.clone();
+        Self { partition: partition.clone(), networks, used, next: FIRST_SERVER_OFFSET }
+    }
+
+    fn take(&mut self) -> Result<Vec<IpAddr>, Trouble> {
+        loop {
+            let found: Option<Vec<IpAddr>> = self.networks.iter().map(|net| address_at(*net, self.next)).collect();
+            let Some(found) = found else {
+                let text = format!("the network of partition {} has no free address left", self.partition);
+                return Err(Trouble::new(Code::NoCapacity, "spec.servers", text));
+            };
+            self.next += 1;
+            if found.iter().all(|address| !self.used.contains(address)) {
+                return Ok(found);
+            }
         }
-        offset += 1;
     }
 }
 
@@ -279,10 +297,14 @@ pub fn scale(world: &mut World, now: Now, key: &ClusterKey, servers: u32) -> Res
     let Some(record) = world.clusters.get(key).filter(|record| !record.deleting) else {
         return Err(ApiError::new(Code::NotFound, format!("there is no cluster {}", key.1)));
     };
+    if servers > SERVERS_MAX {
+        return Err(ApiError::new(Code::Invalid, format!("{servers} servers: at most {SERVERS_MAX} are possible")));
+    }
     let spec = ClusterSpec { servers, ..record.spec.clone() };
     let mut draft = world.clone();
     let fail = |trouble: Trouble| ApiError::new(trouble.code, trouble.message);
     cluster(&mut draft, now, key, &spec).map_err(fail)?;
+    fits_one_transaction(&draft)?;
     admit(world, &draft).map_err(|(_, trouble)| fail(trouble))?;
     *world = draft;
     Ok(())

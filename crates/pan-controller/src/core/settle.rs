@@ -69,7 +69,7 @@ fn remove(world: &mut World) {
             world.dirty.insert(Dirty::Event(Some(name.clone()), event.number));
         }
         if let Some(partition) = world.partitions.remove(&name) {
-            world.pan.last_epoch = world.pan.last_epoch.max(partition.last_epoch);
+            world.pan.last_epoch = world.pan.last_epoch.max(partition.last_epoch).max(partition.owner_epoch);
         }
         world.dirty.extend([Dirty::Pan, Dirty::Partition(name)]);
     }

@@ -8,7 +8,7 @@ use crate::{ClusterName, ClusterSpec, Code, PartitionSpec, ServiceSpec, Span};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Most servers of a cluster.
-const SERVERS_MAX: u32 = 10_000;
+pub const SERVERS_MAX: u32 = 10_000;
 /// Checks more often than this cost a node more than its servers.
 const EVERY_MIN: Span = Span::millis(50);
 /// A server with less memory cannot even start.

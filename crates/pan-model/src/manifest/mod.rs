@@ -11,6 +11,7 @@ mod parse;
 mod tests;
 mod tree;
 
+pub use check::SERVERS_MAX;
 pub use document::{API, Document, Object, Place, Problem};
 pub use head::{Head, head_at};
 pub use parse::{DOCUMENTS_MAX, TEXT_MAX, parse};

@@ -31,11 +31,15 @@ impl Inside {
     }
 }
 
+/// As large as the controller takes it: standard input, in base64, with its command.
+const BODY_MAX: usize = 4 << 20;
+
 pub(super) fn router(inside: Arc<Inside>) -> Router {
     Router::new()
         .route("/internal/v1/servers/{partition}/{name}/logs", get(logs::logs))
         .route("/internal/v1/servers/{partition}/{name}/exec", post(exec::exec))
         .fallback(async || Refusal(ApiError::new(Code::NotFound, "the node's agent has no such path")))
+        .layer(axum::extract::DefaultBodyLimit::max(BODY_MAX))
         .with_state(inside)
 }
 

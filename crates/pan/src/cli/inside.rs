@@ -10,8 +10,8 @@ use pan_api::requests::{Exec, ExecFrame};
 use pan_model::Code;
 use std::io::{IsTerminal, Read, Write};
 
-/// More standard input than this is not for a request.
-const STDIN_MAX: u64 = 16 << 20;
+/// More standard input than this does not fit a request once it is base64.
+const STDIN_MAX: u64 = 2 << 20;
 
 /// Show what a server wrote.
 #[derive(Debug, Clone, Args)]
