@@ -1,6 +1,7 @@
 //! What a host tells the controller: who it is, and what it sees.
 
 use pan_model::host::Role;
+use pan_model::host_config::HostConfig;
 use pan_model::{ByteSize, Cpu, Epoch, Generation, HostName, PartitionName, ServerKey, ServerName};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -25,6 +26,24 @@ pub struct Hello {
     pub b: IpAddr,
     /// What it offers, if it is a node.
     pub node: Option<Offer>,
+}
+
+impl Hello {
+    /// How a host presents itself by its configuration; only one in the node role offers anything.
+    #[must_use]
+    pub fn of(config: &HostConfig) -> Self {
+        let node = config.node.as_ref().filter(|_| config.roles.contains(&Role::Node));
+        Self {
+            version: crate::WIRE_VERSION,
+            host: config.name.clone(),
+            roles: config.roles.clone(),
+            software: env!("CARGO_PKG_VERSION").to_owned(),
+            address: config.address,
+            a: config.fabrics.a.address.addr(),
+            b: config.fabrics.b.address.addr(),
+            node: node.map(|node| Offer { cpu: node.cpu, memory: node.memory, labels: node.labels.clone() }),
+        }
+    }
 }
 
 /// What a node offers.

@@ -9,10 +9,10 @@ use crate::core::{operate, orders, published, settle};
 use crate::handle::{Handle, Message, View};
 use crate::metrics::Metrics;
 use arc_swap::ArcSwap;
+use pan_api::ApiError;
 use pan_api::desired::Desired;
 use pan_api::keyfile::read_key;
 use pan_api::report::Hello;
-use pan_api::{ApiError, WIRE_VERSION};
 use pan_member::{Detector, Tick};
 use pan_model::host::Role;
 use pan_model::host_config::{ControllerConfig, HostConfig};
@@ -187,22 +187,8 @@ struct Owner {
 
 impl Owner {
     async fn introduce_myself(&mut self, config: &HostConfig) -> Result<(), RunError> {
-        let hello = Hello {
-            version: WIRE_VERSION,
-            host: config.name.clone(),
-            roles: config.roles.clone(),
-            software: env!("CARGO_PKG_VERSION").to_owned(),
-            address: config.address,
-            a: config.fabrics.a.address.addr(),
-            b: config.fabrics.b.address.addr(),
-            node: config.node.as_ref().map(|node| pan_api::report::Offer {
-                cpu: node.cpu,
-                memory: node.memory,
-                labels: node.labels.clone(),
-            }),
-        };
         self.world.dirty.insert(crate::core::world::Dirty::Pan);
-        let answer = self.hello(&hello);
+        let answer = self.hello(&Hello::of(config));
         answer.map_err(|error| RunError::Config { host: config.name.clone(), message: error.message })?;
         self.commit().await
     }

@@ -137,7 +137,7 @@ fn server(world: &World, key: &ServerKey, record: &ServerRecord) -> pan_api::ser
 fn service(world: &World, key: &ServiceKey) -> pan_api::service::Service {
     let record = &world.services[key];
     let owner = world.partitions.get(&key.0).and_then(|partition| partition.owner.clone());
-    let counts = owner.as_ref().and_then(|owner| world.seen.hosts.get(owner)).map(|seen| seen.connections.as_slice()).unwrap_or_default();
+    let counted = owner.as_ref().and_then(|owner| world.seen.hosts.get(owner));
     let servers = world.servers_of(&(key.0.clone(), record.spec.cluster.clone()));
     let backends: Vec<Backend> = servers
         .iter()
@@ -145,11 +145,7 @@ fn service(world: &World, key: &ServiceKey) -> pan_api::service::Service {
             server: server.name.clone(),
             state: backend_state(world, server, &world.servers[server]),
             weight: 1,
-            connections: counts
-                .iter()
-                .filter(|count| count.partition == key.0 && count.server == server.name)
-                .map(|count| count.connections)
-                .sum(),
+            connections: counted.map_or(0, |seen| seen.connections_of(server)),
         })
         .collect();
     let answered = owner.as_ref().is_some_and(|owner| world.seen.life(owner) != Life::Dead);

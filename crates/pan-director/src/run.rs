@@ -23,7 +23,7 @@ const EVERY: Duration = Duration::from_secs(1);
 /// [`Error`]: the role cannot start. Later troubles are reported and tried again.
 pub async fn run(config: HostConfig) -> Result<(), Error> {
     let interface = config.director.as_ref().ok_or(Error::NoDirector)?.interface.clone();
-    let link = HostLink::start(&config, Role::Director, hello(&config)).await?;
+    let link = HostLink::start(&config, Role::Director, Hello::of(&config)).await?;
     let boot = boot_id(&config.run_dir).map_err(|source| Error::Boot { path: config.run_dir.clone(), source })?;
     let mut desired = link.desired.clone();
     let made = blocking({
@@ -76,19 +76,6 @@ pub async fn run(config: HostConfig) -> Result<(), Error> {
             connections: outcome.connections,
             problems: problems.clone(),
         }));
-    }
-}
-
-fn hello(config: &HostConfig) -> Hello {
-    Hello {
-        version: WIRE_VERSION,
-        host: config.name.clone(),
-        roles: config.roles.clone(),
-        software: env!("CARGO_PKG_VERSION").to_owned(),
-        address: config.address,
-        a: config.fabrics.a.address.addr(),
-        b: config.fabrics.b.address.addr(),
-        node: None,
     }
 }
 

@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use pan_api::WIRE_VERSION;
 use pan_api::hostlink::HostLink;
-use pan_api::report::{Hello, Offer, Report};
+use pan_api::report::{Hello, Report};
 use pan_api::tls::{ClientCerts, TlsMaterial};
 use pan_model::host::Role;
 use pan_model::host_config::HostConfig;
@@ -43,17 +42,10 @@ pub async fn run(config: HostConfig) -> Result<(), Error> {
 }
 
 fn hello(config: &HostConfig) -> Result<Hello, Error> {
-    let node = config.node.as_ref().ok_or_else(|| Error::NoNode { host: config.name.to_string() })?;
-    Ok(Hello {
-        version: WIRE_VERSION,
-        host: config.name.clone(),
-        roles: config.roles.clone(),
-        software: env!("CARGO_PKG_VERSION").into(),
-        address: config.address,
-        a: config.fabrics.a.address.addr(),
-        b: config.fabrics.b.address.addr(),
-        node: Some(Offer { cpu: node.cpu, memory: node.memory, labels: node.labels.clone() }),
-    })
+    match config.node {
+        Some(_) => Ok(Hello::of(config)),
+        None => Err(Error::NoNode { host: config.name.to_string() }),
+    }
 }
 
 /// Delivers the newest report, then the newest of those that came in meanwhile.

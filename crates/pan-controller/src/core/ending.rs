@@ -5,9 +5,9 @@ use super::record::{Ending, EndingPhase, Goal, Intent};
 use super::seen::Life;
 use super::world::{Dirty, Now, World};
 use pan_api::report::Phase;
+use pan_model::ServerKey;
 use pan_model::event::Severity;
 use pan_model::host::Role;
-use pan_model::{ServerKey, ServerName};
 
 /// Connections are counted once a second: a count of zero means something only after one full round.
 const COUNT_ROUND: i64 = 1_200_000;
@@ -86,14 +86,7 @@ fn told_to_stop(world: &World, key: &ServerKey) -> bool {
 fn connections(world: &World, key: &ServerKey) -> Option<u64> {
     let owner = world.partitions.get(&key.partition)?.owner.as_ref()?;
     let seen = world.seen.hosts.get(owner)?;
-    let same = |name: &ServerName| *name == key.name;
-    let count = seen
-        .connections
-        .iter()
-        .filter(|count| count.partition == key.partition && same(&count.server))
-        .map(|count| count.connections)
-        .sum();
-    Some(count)
+    Some(seen.connections_of(key))
 }
 
 fn drained(world: &World, now: Now, key: &ServerKey, ending: &Ending) -> bool {

@@ -39,11 +39,7 @@ pub fn advance(world: &mut World, now: Now) {
 
 fn is_failed(world: &World, key: &ServerKey) -> bool {
     let server = &world.servers[key];
-    let current = world.seen.servers.get(key).is_some_and(|seen| seen.report.incarnation == server.incarnation);
-    server.intent == Intent::Run
-        && server.ending.is_none()
-        && current
-        && world.seen.phase(key, server.node.as_ref(), server.epoch) == Some(Phase::Failed)
+    server.intent == Intent::Run && server.ending.is_none() && world.seen.current_phase(key, server) == Some(Phase::Failed)
 }
 
 fn has_proved(world: &World, now: Now, key: &ServerKey) -> bool {

@@ -67,6 +67,15 @@ pub struct HostSeen {
     pub links_lost: BTreeSet<pan_model::host::Fabric>,
 }
 
+impl HostSeen {
+    /// Connections of a server, as this host counted them last.
+    #[must_use]
+    pub fn connections_of(&self, key: &ServerKey) -> u64 {
+        let of_it = self.connections.iter().filter(|count| count.partition == key.partition && count.server == key.name);
+        of_it.map(|count| count.connections).sum()
+    }
+}
+
 impl Default for HostSeen {
     fn default() -> Self {
         Self {
