@@ -5,7 +5,7 @@
 use pan_model::cluster::{FileSpec, HealthSpec, Image, StopSpec};
 use pan_model::network::Cidr;
 use pan_model::service::BackendState;
-use pan_model::{ClusterName, Epoch, Generation, HostName, Mac, PartitionName, Resources, ServerKey, ServerName, ServiceName};
+use pan_model::{Admission, ClusterName, Epoch, Generation, HostName, Mac, PartitionName, Resources, ServerKey, ServerName, ServiceName};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -19,6 +19,10 @@ pub struct Desired {
     pub generation: Generation,
     /// The host meant.
     pub host: HostName,
+    /// The number under which it may take part. A node may use it only once nothing runs on it that is not in this
+    /// desired state or a newer one.
+    #[serde(default)]
+    pub admission: Admission,
     /// All other hosts and the fabrics that reach them.
     pub peers: Vec<Peer>,
     /// Partition networks this host takes part in.

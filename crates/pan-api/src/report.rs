@@ -2,7 +2,7 @@
 
 use pan_model::host::Role;
 use pan_model::host_config::HostConfig;
-use pan_model::{ByteSize, Cpu, Epoch, Generation, HostName, PartitionName, ServerKey, ServerName};
+use pan_model::{Admission, ByteSize, Cpu, Epoch, Generation, HostName, PartitionName, ServerKey, ServerName};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -73,6 +73,12 @@ pub struct Report {
     pub sequence: u64,
     /// The newest desired state that is fully applied.
     pub applied: Generation,
+    /// The number it takes part under (node role).
+    #[serde(default)]
+    pub admission: Admission,
+    /// Lessors no longer acknowledge that number: it asks for the next one (node role).
+    #[serde(default)]
+    pub wants_admission: bool,
     /// All servers on the host (node role).
     #[serde(default)]
     pub servers: Vec<ServerReport>,

@@ -69,7 +69,7 @@ pub enum RunError {
 }
 
 fn now() -> Now {
-    Now { wall: jiff::Timestamp::now().as_microsecond() }
+    Now { wall: jiff::Timestamp::now().as_microsecond(), boot: Tick(pan_linux::datagram::boot_clock()) }
 }
 
 fn settings(config: &ControllerConfig) -> Settings {
@@ -260,6 +260,13 @@ impl Owner {
         }
         if self.warm {
             settle::settle(&mut self.world, now());
+            // Nobody holds a lease yet: a silent node is fenced by its silence.
+            for effect in std::mem::take(&mut self.world.effects) {
+                if let crate::core::world::Effect::Fence(host, through) = effect {
+                    hosts_core::life(&mut self.world, now(), hosts_core::LifeChange::Fenced(host, through));
+                    settle::settle(&mut self.world, now());
+                }
+            }
             let promises = self.world.clusters.values().filter_map(|cluster| cluster.spec.protect).map(|protect| protect.failures as usize);
             self.protected_failures.store(promises.max().unwrap_or(1).max(1), Ordering::Relaxed);
         }

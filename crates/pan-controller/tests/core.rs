@@ -6,12 +6,14 @@ use pan_api::report::{ConnectionCount, Hello, Offer, Phase, Report, ServerReport
 use pan_api::requests::ApplyResult;
 use pan_controller::core::hosts::{self, LifeChange};
 use pan_controller::core::request::{Kind, Reply, Request};
-use pan_controller::core::world::{Now, Settings, World};
+use pan_controller::core::world::{Effect, Now, Settings, World};
 use pan_controller::core::{operate, orders, persist, published, settle};
+use pan_member::Tick;
 use pan_model::host::{Fabric, Link, Role};
 use pan_model::service::BackendState;
-use pan_model::{ByteSize, Code, Cpu, Generation, HostName, ServerKey};
+use pan_model::{Admission, ByteSize, Code, Cpu, Generation, HostName, ServerKey};
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 fn host(name: &str) -> HostName {
     HostName::new(name).unwrap()
@@ -41,7 +43,7 @@ impl Pan {
             reach: None,
             mtu: 1430,
         };
-        let mut pan = Self { world: World::new(settings), now: Now { wall: 1_000_000_000 }, step: 0, alive: vec![], connections: 0 };
+        let mut pan = Self { world: World::new(settings), now: Now { wall: 1_000_000_000, boot: Tick(0) }, step: 0, alive: vec![], connections: 0 };
         for (at, name) in NODES.iter().chain(&["d1", "d2"]).enumerate() {
             pan.join(name, at);
         }
@@ -75,6 +77,7 @@ impl Pan {
 
     fn pass(&mut self, millis: i64) {
         self.now.wall += millis * 1000;
+        self.now.boot = self.now.boot.plus(Duration::from_millis(millis.unsigned_abs()));
     }
 
     fn ask(&mut self, request: Request) -> Result<Reply, pan_api::ApiError> {
@@ -92,7 +95,7 @@ impl Pan {
 
     /// One round: settle, publish, and every living host does what it is told and reports.
     fn round(&mut self) -> BTreeMap<HostName, Desired> {
-        settle::settle(&mut self.world, self.now);
+        self.settle();
         self.step += 1;
         let generation = Generation { term: 1, step: self.step };
         let desired = orders::all(&self.world);
@@ -103,10 +106,21 @@ impl Pan {
         for name in self.alive.clone() {
             self.obey(&desired[&host(name)], generation);
         }
-        settle::settle(&mut self.world, self.now);
+        self.settle();
         published::note(&mut self.world, self.now);
         self.world.dirty.clear();
         desired
+    }
+
+    /// Lessors answer at once.
+    fn settle(&mut self) {
+        settle::settle(&mut self.world, self.now);
+        for effect in std::mem::take(&mut self.world.effects) {
+            if let Effect::Fence(host, through) = effect {
+                self.life(LifeChange::Fenced(host, through));
+                settle::settle(&mut self.world, self.now);
+            }
+        }
     }
 
     fn obey(&mut self, desired: &Desired, generation: Generation) {
@@ -133,6 +147,8 @@ impl Pan {
             boot: 1,
             sequence: self.step,
             applied: generation,
+            admission: desired.admission,
+            wants_admission: false,
             servers: servers.collect(),
             connections: vec![ConnectionCount {
                 partition: "p".parse().unwrap(),
@@ -471,6 +487,8 @@ fn a_report_that_a_newer_one_overtook_changes_nothing() {
         boot,
         sequence,
         applied: Generation::default(),
+        admission: Admission::FIRST,
+        wants_admission: false,
         servers: vec![],
         connections: vec![],
         problems: vec!["no such bridge".into()],
@@ -484,4 +502,63 @@ fn a_report_that_a_newer_one_overtook_changes_nothing() {
     hosts::report(&mut pan.world, pan.now, empty(2, 0)).unwrap();
     assert!(!pan.world.seen.servers.contains_key(&server("web-1")));
     assert_eq!(pan.world.seen.hosts[&node].problems, ["no such bridge"]);
+}
+
+#[test]
+fn a_silent_node_is_dead_only_when_it_is_fenced() {
+    let mut pan = Pan::new();
+    pan.apply(&web(3)).unwrap();
+    pan.rounds(3);
+    let node = host(&pan.node_of("web-1").unwrap());
+    let bound = pan.world.servers[&server("web-1")].clone();
+    pan.life(LifeChange::Dead(node.clone(), 270_000));
+    settle::settle(&mut pan.world, pan.now);
+    assert_eq!(std::mem::take(&mut pan.world.effects), [Effect::Fence(node.clone(), Admission(1))]);
+    assert_eq!(pan.world.servers[&server("web-1")].node, bound.node, "nothing moves before the fence");
+    settle::settle(&mut pan.world, pan.now);
+    assert_eq!(pan.world.effects, [], "asked once");
+
+    pan.life(LifeChange::Fenced(node.clone(), Admission(1)));
+    settle::settle(&mut pan.world, pan.now);
+    assert_ne!(pan.world.servers[&server("web-1")].node, bound.node);
+    assert_eq!(pan.world.hosts[&node].admission, Admission(2), "it may come back under the next number");
+    pan.life(LifeChange::Fenced(node.clone(), Admission(1)));
+    assert_eq!(pan.world.hosts[&node].admission, Admission(2), "an answer that comes twice changes nothing");
+}
+
+#[test]
+fn a_node_that_is_heard_again_in_time_keeps_its_servers_and_asks_for_a_new_number() {
+    let mut pan = Pan::new();
+    pan.apply(&web(3)).unwrap();
+    pan.rounds(3);
+    let node = host(&pan.node_of("web-1").unwrap());
+    pan.life(LifeChange::Dead(node.clone(), 270_000));
+    settle::settle(&mut pan.world, pan.now);
+    pan.world.effects.clear();
+    pan.life(LifeChange::Alive(node.clone()));
+    assert_eq!(std::mem::take(&mut pan.world.effects), [Effect::Unfence(node.clone())]);
+    pan.life(LifeChange::Fenced(node.clone(), Admission(1)));
+    settle::settle(&mut pan.world, pan.now);
+    assert_eq!(pan.world.servers[&server("web-1")].node, Some(node.clone()));
+
+    // Some lessors have forgotten it: its node says so, once or more often, and gets the next number once.
+    for _ in 0..3 {
+        pan.world.seen.hosts.get_mut(&node).unwrap().worn = Some(Admission(1));
+        settle::settle(&mut pan.world, pan.now);
+        assert_eq!(pan.world.hosts[&node].admission, Admission(2));
+    }
+    assert_eq!(orders::all(&pan.world)[&node].admission, Admission(2));
+}
+
+#[test]
+fn who_follows_observes_and_records_nothing() {
+    let mut pan = Pan::new();
+    pan.apply(&web(3)).unwrap();
+    pan.rounds(3);
+    pan.world.leading = false;
+    let (events, records) = (pan.world.events.clone(), pan.world.hosts.clone());
+    pan.life(LifeChange::Suspect(host("n1"), 60_000));
+    pan.life(LifeChange::Dead(host("n1"), 270_000));
+    assert!(pan.world.seen.hosts[&host("n1")].lost.is_some());
+    assert_eq!((pan.world.events.clone(), pan.world.hosts.clone()), (events, records));
 }

@@ -72,6 +72,8 @@ pub async fn run(config: HostConfig) -> Result<(), Error> {
             boot,
             sequence: boot_clock(),
             applied,
+            admission: pan_model::Admission::NONE,
+            wants_admission: false,
             servers: Vec::new(),
             connections: outcome.connections,
             problems: problems.clone(),

@@ -136,6 +136,31 @@ impl fmt::Display for Generation {
     }
 }
 
+/// Number under which a host takes part. Its death ends one and grants the next: lessors never again acknowledge
+/// a heartbeat that carries a revoked one. Zero is none yet.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct Admission(pub u64);
+
+impl Admission {
+    /// Not admitted.
+    pub const NONE: Self = Self(0);
+    /// What a host gets when it joins.
+    pub const FIRST: Self = Self(1);
+
+    /// The one after.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+impl fmt::Display for Admission {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

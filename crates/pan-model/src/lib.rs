@@ -24,7 +24,7 @@ pub mod size;
 pub use cluster::ClusterSpec;
 pub use duration::Span;
 pub use error::Code;
-pub use id::{ClusterName, Epoch, Generation, HostName, Name, PartitionName, ServerName, ServiceName};
+pub use id::{Admission, ClusterName, Epoch, Generation, HostName, Name, PartitionName, ServerName, ServiceName};
 pub use network::Mac;
 pub use partition::PartitionSpec;
 pub use resources::Resources;

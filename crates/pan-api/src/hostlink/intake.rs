@@ -122,6 +122,7 @@ mod tests {
         let at = |term, step| Generation { term, step };
         let offer = |generation| Desired {
             version: WIRE_VERSION,
+            admission: pan_model::Admission::FIRST,
             generation,
             host: here.clone(),
             peers: Vec::new(),

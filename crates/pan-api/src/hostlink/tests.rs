@@ -53,6 +53,7 @@ fn host() -> HostName {
 fn desired(step: u64) -> Desired {
     Desired {
         version: WIRE_VERSION,
+        admission: pan_model::Admission::FIRST,
         generation: Generation { term: 1, step },
         host: host(),
         peers: Vec::new(),
@@ -75,6 +76,8 @@ fn report() -> Report {
         boot: 1,
         sequence: 1,
         applied: Generation { term: 1, step: 1 },
+        admission: pan_model::Admission::NONE,
+        wants_admission: false,
         servers: Vec::new(),
         connections: Vec::new(),
         problems: Vec::new(),

@@ -8,9 +8,10 @@ use pan_api::report::Phase;
 use pan_model::ServerKey;
 use pan_model::event::Severity;
 use pan_model::host::Role;
+use std::time::Duration;
 
 /// Connections are counted once a second: a count of zero means something only after one full round.
-const COUNT_ROUND: i64 = 1_200_000;
+const COUNT_ROUND: Duration = Duration::from_millis(1200);
 
 const fn reach(goal: &Goal) -> u8 {
     match goal {
@@ -40,6 +41,7 @@ pub fn begin(world: &mut World, now: Now, key: &ServerKey, goal: Goal, phase: En
     if let Some(server) = world.server_mut(key) {
         server.ending = Some(Ending { goal, phase, since: now.wall });
     }
+    world.seen.ending_from.insert(key.clone(), now.boot);
     world.seen.drained_from.remove(key);
     world.seen.stopped_from.remove(key);
     world.server_event(now, key, Severity::Info, "Ending", told);
@@ -56,11 +58,12 @@ pub fn advance(world: &mut World, now: Now) {
 fn advance_one(world: &mut World, now: Now, key: &ServerKey) {
     let Some(server) = world.servers.get(key) else { return };
     let Some(ending) = server.ending.clone() else { return };
+    world.seen.ending_from.entry(key.clone()).or_insert(now.boot);
     let gone = server.node.as_ref().is_none_or(|node| world.seen.life(node) == Life::Dead);
     let absent = world.seen.phase(key, server.node.as_ref(), server.epoch) == Some(Phase::Absent) && told_to_stop(world, key);
     match ending.phase {
         _ if gone => complete(world, now, key, &ending.goal),
-        EndingPhase::Draining if drained(world, now, key, &ending) => {
+        EndingPhase::Draining if drained(world, now, key) => {
             let object = key.to_string();
             world.timelines.mark(&object, now.wall, "drained", "its connections have ended, or their time has");
             if ending.goal == Goal::Restart {
@@ -89,23 +92,24 @@ fn connections(world: &World, key: &ServerKey) -> Option<u64> {
     Some(seen.connections_of(key))
 }
 
-fn drained(world: &World, now: Now, key: &ServerKey, ending: &Ending) -> bool {
+fn drained(world: &World, now: Now, key: &ServerKey) -> bool {
     let Some(cluster) = world.cluster_of(key) else { return true };
     let server = &world.servers[key];
     let healthy = world.seen.phase(key, server.node.as_ref(), server.epoch) == Some(Phase::Healthy);
     let served = world.services_of(&key.partition, &server.cluster).next().is_some();
-    let grace = i64::try_from(cluster.spec.stop.grace.0.as_micros()).unwrap_or(i64::MAX);
-    if !healthy || !served || now.wall - ending.since >= grace {
+    let lasts = world.seen.ending_from.get(key).map_or(Duration::ZERO, |from| now.boot.since(*from));
+    if !healthy || !served || lasts >= cluster.spec.stop.grace.0 {
         return true;
     }
     let owner = world.partitions.get(&key.partition).and_then(|partition| partition.owner.as_ref());
     let Some(seen) = owner.and_then(|owner| world.seen.hosts.get(owner)) else { return true };
     let Some(from) = world.seen.drained_from.get(key) else { return false };
     let in_tables = seen.applied.get(&Role::Director).is_some_and(|applied| applied >= from);
-    in_tables && now.wall - ending.since >= COUNT_ROUND && connections(world, key) == Some(0)
+    in_tables && lasts >= COUNT_ROUND && connections(world, key) == Some(0)
 }
 
 fn complete(world: &mut World, now: Now, key: &ServerKey, goal: &Goal) {
+    world.seen.ending_from.remove(key);
     world.seen.drained_from.remove(key);
     world.seen.stopped_from.remove(key);
     world.seen.replan = true;

@@ -6,20 +6,21 @@ use super::world::{Now, World};
 use pan_api::report::Phase;
 use pan_model::ServerKey;
 use pan_model::event::Severity;
+use std::time::Duration;
 
 /// Longest pause between two attempts; a server that needs longer needs a person.
-const PAUSE_MAX: i64 = 60_000_000;
+const PAUSE_MAX: Duration = Duration::from_secs(60);
 /// A server that was healthy this long has proved its place.
-const PROVED: i64 = 60_000_000;
+const PROVED: Duration = Duration::from_secs(60);
 
 /// Tries again what does not stay up, when its pause is over.
 pub fn advance(world: &mut World, now: Now) {
     let failed: Vec<ServerKey> = world.servers.keys().filter(|key| is_failed(world, key)).cloned().collect();
     for key in failed {
         let tries = world.servers[&key].failed_moves;
-        let pause = if tries == 0 { 0 } else { (1_000_000_i64 << tries.min(6)).min(PAUSE_MAX) };
-        let at = *world.seen.retry_at.entry(key.clone()).or_insert(now.wall + pause);
-        if at <= now.wall {
+        let pause = if tries == 0 { Duration::ZERO } else { Duration::from_secs(1 << tries.min(6)).min(PAUSE_MAX) };
+        let at = *world.seen.retry_at.entry(key.clone()).or_insert(now.boot.plus(pause));
+        if at <= now.boot {
             world.seen.retry_at.remove(&key);
             again(world, now, &key);
         }
@@ -43,7 +44,7 @@ fn is_failed(world: &World, key: &ServerKey) -> bool {
 }
 
 fn has_proved(world: &World, now: Now, key: &ServerKey) -> bool {
-    world.seen.servers.get(key).is_some_and(|seen| seen.report.phase == Phase::Healthy && now.wall - seen.since >= PROVED)
+    world.seen.servers.get(key).is_some_and(|seen| seen.report.phase == Phase::Healthy && now.boot.since(seen.phase_from) >= PROVED)
 }
 
 fn again(world: &mut World, now: Now, key: &ServerKey) {

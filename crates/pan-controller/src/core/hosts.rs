@@ -2,12 +2,12 @@
 
 use super::record::{Duty, HostRecord};
 use super::seen::{HostSeen, Life, ServerSeen};
-use super::world::{Dirty, Now, World};
+use super::world::{Dirty, Effect, Now, World};
 use pan_api::ApiError;
 use pan_api::report::{Hello, Phase, Report, ServerReport};
 use pan_model::event::Severity;
 use pan_model::host::{Fabric, Link, Role};
-use pan_model::{Code, HostName, ServerKey};
+use pan_model::{Admission, Code, HostName, ServerKey};
 
 /// What the heartbeat receiver noticed about a host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +20,8 @@ pub enum LifeChange {
     Suspect(HostName, i64),
     /// Silent for too long; since how long, in microseconds.
     Dead(HostName, i64),
+    /// A majority of lessors acknowledges it no more up to this number, and its lease has ended.
+    Fenced(HostName, Admission),
     /// Heard with another boot identifier.
     Rebooted(HostName),
     /// Its agent runs or not.
@@ -90,6 +92,7 @@ pub fn report(world: &mut World, now: Now, report: Report) -> Result<(), ApiErro
     let news: Vec<String> = report.problems.iter().filter(|problem| !seen.problems.contains(problem)).cloned().collect();
     seen.boot = Some(report.boot);
     seen.problems.clone_from(&report.problems);
+    seen.worn = report.wants_admission.then_some(report.admission);
     match report.role {
         Role::Director => seen.connections = report.connections,
         Role::Node => {
@@ -125,6 +128,7 @@ fn server(world: &mut World, now: Now, host: &HostName, report: ServerReport) {
         None if report.phase == Phase::Healthy => report.steps.last().map_or(now.wall, |(_, wall)| *wall),
         _ => now.wall,
     };
+    let phase_from = former.as_ref().filter(|_| !changed).map_or(now.boot, |seen| seen.phase_from);
     let was_healthy = former.as_ref().is_some_and(|seen| seen.was_healthy) || report.phase == Phase::Healthy;
     let restarted = report.restarts > former.as_ref().map_or(report.restarts, |seen| seen.report.restarts);
     let current = report.incarnation == incarnation;
@@ -138,7 +142,7 @@ fn server(world: &mut World, now: Now, host: &HostName, report: ServerReport) {
             finish_timeline(world, now, host, &report);
         }
     }
-    world.seen.servers.insert(key, ServerSeen { report, node: host.clone(), since, was_healthy });
+    world.seen.servers.insert(key, ServerSeen { report, node: host.clone(), since, phase_from, was_healthy });
 }
 
 fn phase_event(world: &mut World, now: Now, key: &ServerKey, report: &ServerReport, first: bool) {
@@ -183,7 +187,8 @@ pub fn life(world: &mut World, now: Now, change: LifeChange) {
                 world.timelines.mark(&key.to_string(), now.wall, "suspect", text);
             }
         }
-        LifeChange::Dead(host, silent) => dead(world, now, &host, silent),
+        LifeChange::Dead(host, silent) => lost(world, now, &host, silent),
+        LifeChange::Fenced(host, through) => fenced(world, now, &host, through),
         LifeChange::Rebooted(host) => {
             world.seen.servers.retain(|_, seen| seen.node != host);
             world.host_event(now, &host, Severity::Warning, "Rebooted", format!("host {host} was booted again"));
@@ -237,22 +242,22 @@ fn enter(world: &mut World, now: Now, host: &HostName, life: Life) -> Life {
     former
 }
 
-/// The core's wall clock as the quarantine counts time: minutes matter there, not drift.
-fn tick(now: Now) -> pan_member::Tick {
-    pan_member::Tick(u64::try_from(now.wall).unwrap_or(0).saturating_mul(1000))
-}
-
 /// Ends quarantines whose time is over.
 pub fn release(world: &mut World, now: Now) {
     let held = world.seen.hosts.iter().filter(|(_, seen)| seen.quarantined).map(|(name, _)| name);
-    let over = held.filter(|name| world.seen.quarantine.get(*name).is_none_or(|record| record.until(tick(now)).is_none()));
+    let over = held.filter(|name| world.seen.quarantine.get(*name).is_none_or(|record| record.until(now.boot).is_none()));
     for host in over.cloned().collect::<Vec<_>>() {
         life(world, now, LifeChange::Quarantined(host, false));
     }
 }
 
 fn alive(world: &mut World, now: Now, host: &HostName) {
-    world.seen.quarantine.entry(host.clone()).or_default().on_alive(tick(now));
+    let seen = world.seen.hosts.entry(host.clone()).or_default();
+    seen.lost = None;
+    if seen.revoking.take().is_some() {
+        world.effects.push(Effect::Unfence(host.clone()));
+    }
+    world.seen.quarantine.entry(host.clone()).or_default().on_alive(now.boot);
     match enter(world, now, host, Life::Alive) {
         Life::Alive => {}
         // A restarted controller hears all its hosts for the first time; only new ones are news.
@@ -297,6 +302,54 @@ fn fabric_changed(world: &mut World, now: Now, host: &HostName, fabric: Fabric, 
     }
 }
 
+/// Silent for too long: dead as soon as it is fenced.
+fn lost(world: &mut World, now: Now, host: &HostName, silent: i64) {
+    if world.seen.life(host) == Life::Dead {
+        return;
+    }
+    enter(world, now, host, Life::Suspect);
+    world.seen.hosts.entry(host.clone()).or_default().lost = Some(silent);
+}
+
+/// Begins to fence what was silent for too long, and gives a new number to a node that lessors acknowledge no more
+/// although it lives: an earlier attempt to fence it ended half-way.
+pub fn advance(world: &mut World, now: Now) {
+    let all: Vec<_> = world.seen.hosts.iter().map(|(name, seen)| (name.clone(), seen.life, seen.lost, seen.revoking, seen.worn)).collect();
+    for (host, life, lost, revoking, worn) in all {
+        let Some(record) = world.hosts.get(&host) else { continue };
+        let admission = record.admission;
+        match lost {
+            // Only a node has servers that could go on; whatever else is silent is believed at once.
+            Some(silent) if !record.roles.contains(&Role::Node) => dead(world, now, &host, silent),
+            Some(_) if revoking != Some(admission) => {
+                world.seen.hosts.entry(host.clone()).or_default().revoking = Some(admission);
+                world.effects.push(Effect::Fence(host, admission));
+            }
+            Some(_) => {}
+            None if worn == Some(admission) && matches!(life, Life::Alive | Life::Joining) => {
+                if let Some(record) = world.host_mut(&host) {
+                    record.admission = admission.next();
+                }
+                world.host_event(now, &host, Severity::Info, "Readmitted", format!("host {host} takes part as number {}", admission.next()));
+            }
+            None => {}
+        }
+    }
+}
+
+fn fenced(world: &mut World, now: Now, host: &HostName, through: Admission) {
+    let Some(seen) = world.seen.hosts.get_mut(host).filter(|seen| seen.revoking == Some(through)) else { return };
+    seen.revoking = None;
+    let Some(silent) = seen.lost else { return };
+    for key in bound_to(world, host) {
+        world.timelines.mark(&key.to_string(), now.wall, "fenced", format!("a majority of lessors lets node {host} send no more"));
+    }
+    if let Some(record) = world.host_mut(host) {
+        record.admission = through.next();
+    }
+    dead(world, now, host, silent);
+}
+
 fn dead(world: &mut World, now: Now, host: &HostName, silent: i64) {
     let former = enter(world, now, host, Life::Dead);
     if former == Life::Dead {
@@ -317,10 +370,11 @@ fn dead(world: &mut World, now: Now, host: &HostName, silent: i64) {
     world.seen.servers.retain(|_, seen| seen.node != *host);
     let planned = world.hosts.get(host).is_some_and(|record| record.duty == Duty::Draining);
     let death = if planned { pan_member::quarantine::Death::Planned } else { pan_member::quarantine::Death::Unplanned };
-    if world.seen.quarantine.entry(host.clone()).or_default().on_death(death, tick(now)).is_some() {
+    if world.seen.quarantine.entry(host.clone()).or_default().on_death(death, now.boot).is_some() {
         life(world, now, LifeChange::Quarantined(host.clone(), true));
     }
     let seen: &mut HostSeen = world.seen.hosts.entry(host.clone()).or_default();
+    seen.lost = None;
     seen.applied.clear();
     seen.connections.clear();
     seen.agent = false;

@@ -37,6 +37,7 @@ fn one(world: &World, host: &HostName, networks: &BTreeMap<&PartitionName, Netwo
         version: WIRE_VERSION,
         generation: Generation::default(),
         host: host.clone(),
+        admission: record.admission,
         peers: peers(world, host),
         networks: partitions.into_iter().filter_map(|name| networks.get(name).cloned()).collect(),
         servers: mine.into_iter().filter_map(|(key, server)| order(world, key, server)).collect(),

@@ -3,7 +3,7 @@
 use pan_api::report::{Hello, Offer};
 use pan_model::host::Role;
 use pan_model::network::Cidr;
-use pan_model::{ClusterName, ClusterSpec, Epoch, HostName, Mac, PartitionSpec, ServiceSpec};
+use pan_model::{Admission, ClusterName, ClusterSpec, Epoch, HostName, Mac, PartitionSpec, ServiceSpec};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -96,7 +96,7 @@ pub struct Ending {
     pub goal: Goal,
     /// How far it is.
     pub phase: EndingPhase,
-    /// Wall clock at its begin, microseconds since 1970; for its time limit and for people.
+    /// Wall clock at its begin, microseconds since 1970; for people.
     pub since: i64,
 }
 
@@ -150,6 +150,13 @@ pub struct HostRecord {
     pub labels: BTreeMap<String, Option<String>>,
     /// Whether it may take servers.
     pub duty: Duty,
+    /// The number it takes part under; grows when its death is decided.
+    #[serde(default = "first_admission")]
+    pub admission: Admission,
+}
+
+const fn first_admission() -> Admission {
+    Admission::FIRST
 }
 
 impl HostRecord {
@@ -165,6 +172,7 @@ impl HostRecord {
             offer: hello.node.clone(),
             labels: former.map(|host| host.labels.clone()).unwrap_or_default(),
             duty: former.map_or(Duty::Full, |host| host.duty),
+            admission: former.map_or(Admission::FIRST, |host| host.admission),
         }
     }
 

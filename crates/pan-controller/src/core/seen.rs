@@ -1,8 +1,9 @@
 //! What was observed and is not stored: a restarted controller is told all of it again.
 
 use pan_api::report::{ConnectionCount, Phase, ServerReport};
+use pan_member::Tick;
 use pan_model::host::{Fabrics, Link};
-use pan_model::{Generation, HostName, ServerKey};
+use pan_model::{Admission, Generation, HostName, ServerKey};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Everything observed.
@@ -34,8 +35,10 @@ pub struct Seen {
     pub stopped_from: BTreeMap<ServerKey, Generation>,
     /// The generation last published to each host.
     pub published: BTreeMap<HostName, Generation>,
-    /// Servers not to be tried again before a time (wall, microseconds), because they do not stay up.
-    pub retry_at: BTreeMap<ServerKey, i64>,
+    /// Servers not to be tried again before a time, because they do not stay up.
+    pub retry_at: BTreeMap<ServerKey, Tick>,
+    /// Since when this controller sees an orderly end in progress: a new one grants the time anew.
+    pub ending_from: BTreeMap<ServerKey, Tick>,
 }
 
 /// A host as heard and as reported.
@@ -59,6 +62,12 @@ pub struct HostSeen {
     pub reported: BTreeMap<pan_model::host::Role, (u64, u64)>,
     /// Too many deaths.
     pub quarantined: bool,
+    /// Silent for so long, in microseconds, that it is to be taken for dead once it is fenced.
+    pub lost: Option<i64>,
+    /// Its fencing is under way, for this number.
+    pub revoking: Option<Admission>,
+    /// It asked for another number than this one.
+    pub worn: Option<Admission>,
     /// Problems it reported last.
     pub problems: Vec<String>,
     /// It joined under this controller and was not heard yet.
@@ -88,6 +97,9 @@ impl Default for HostSeen {
             boot: None,
             reported: BTreeMap::new(),
             quarantined: false,
+            lost: None,
+            revoking: None,
+            worn: None,
             problems: Vec::new(),
             introduced: false,
             links_lost: BTreeSet::new(),
@@ -115,8 +127,10 @@ pub struct ServerSeen {
     pub report: ServerReport,
     /// The node that reported.
     pub node: HostName,
-    /// Since when in this phase (wall, microseconds).
+    /// Since when in this phase (wall, microseconds), for people.
     pub since: i64,
+    /// Since when this controller sees it in this phase.
+    pub phase_from: Tick,
     /// It was healthy once under this epoch.
     pub was_healthy: bool,
 }

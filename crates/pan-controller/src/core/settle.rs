@@ -9,6 +9,7 @@ use pan_model::{PartitionName, ServerKey};
 /// Brings the records to where the observations and intents lead. Calling it twice changes nothing more.
 pub fn settle(world: &mut World, now: Now) {
     hosts::release(world, now);
+    hosts::advance(world, now);
     services::advance(world, now);
     ending::advance(world, now);
     fail::advance(world, now);

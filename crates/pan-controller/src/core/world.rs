@@ -3,8 +3,9 @@
 use super::record::{ClusterRecord, HostRecord, PanRecord, PartitionRecord, ServerRecord, ServiceRecord};
 use super::seen::Seen;
 use super::timeline::Timelines;
+use pan_member::Tick;
 use pan_model::event::{Event, Severity};
-use pan_model::{ClusterName, HostName, PartitionName, ServerKey, ServiceName};
+use pan_model::{Admission, ClusterName, HostName, PartitionName, ServerKey, ServiceName};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -15,8 +16,10 @@ const EVENTS_MAX: usize = 1000;
 /// The time as the core is told it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Now {
-    /// Wall clock, microseconds since 1970: for people, and for limits of seconds.
+    /// Wall clock, microseconds since 1970: for people only, it may jump.
     pub wall: i64,
+    /// Boot clock of this machine: for every limit.
+    pub boot: Tick,
 }
 
 impl Now {
@@ -99,6 +102,19 @@ pub struct World {
     pub timelines: Timelines,
     /// Records to write with the next commit.
     pub dirty: BTreeSet<Dirty>,
+    /// What to do besides publishing, once the round is committed.
+    pub effects: Vec<Effect>,
+    /// Whether this controller decides. One that follows only observes: it tells no events.
+    pub leading: bool,
+}
+
+/// Something to do once the round is committed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Let a majority of lessors forget a host, up to this number, and say so with [`super::hosts::LifeChange::Fenced`].
+    Fence(HostName, Admission),
+    /// It is heard again: stop asking.
+    Unfence(HostName),
 }
 
 /// Whom an event is about.
@@ -127,6 +143,8 @@ impl World {
             seen: Seen::default(),
             timelines: Timelines::default(),
             dirty: BTreeSet::new(),
+            effects: Vec::new(),
+            leading: true,
         }
     }
 
@@ -185,6 +203,9 @@ impl World {
 
     /// Records that something happened.
     pub fn event(&mut self, now: Now, about: &About<'_>, severity: Severity, reason: &str, message: impl Into<String>) {
+        if !self.leading {
+            return;
+        }
         let partition = about.partition.cloned();
         let number = match &partition {
             None => {

@@ -387,6 +387,7 @@ pub fn desired(owner: u8, own: bool, states: &[BackendState]) -> Desired {
     let partition: pan_model::PartitionName = "demo".parse().unwrap();
     Desired {
         version: pan_api::WIRE_VERSION,
+        admission: pan_model::Admission::FIRST,
         generation: Generation { term: 1, step: 1 },
         host: "d1".parse().unwrap(),
         peers: vec![Peer { host: "n9".parse().unwrap(), address: ip("10.200.0.9"), a: Some(ip("10.201.0.9")), b: Some(ip("10.202.0.9")) }],

@@ -82,6 +82,7 @@ mod tests {
         };
         Desired {
             version: 1,
+            admission: pan_model::Admission::FIRST,
             generation: Default::default(),
             host: "n1".parse().unwrap(),
             peers: vec![],
