@@ -2,13 +2,14 @@
 
 pub use crate::lines::{Chunks, Lines};
 pub use crate::transport::Timeouts;
-use crate::transport::{Target, Transport, json};
+use crate::transport::{Target, Transport, Way, json};
 use crate::{ApiError, tls};
 use hyper::{Method, Uri};
 use pan_model::Code;
 use rustls_pki_types::ServerName;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::time::{Duration, Instant};
 
 /// A client of one PAN. Cheap to make; connects when first asked.
 pub struct Client {
@@ -17,7 +18,8 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client for `https://HOST[:PORT]`, with the administrator's token and the PAN's CA certificate.
+    /// A client for `https://HOST[:PORT]`, or several of them separated by commas (the controllers of one PAN: any of
+    /// them will do), with the administrator's token and the PAN's CA certificate.
     ///
     /// # Errors
     /// `Code::Invalid` when the URL is not one or the certificate is not PEM.
@@ -30,23 +32,11 @@ impl Client {
     /// # Errors
     /// As [`Client::new`].
     pub fn with_timeouts(url: &str, token: Option<&str>, ca_pem: &str, timeouts: Timeouts) -> Result<Self, ApiError> {
-        let invalid =
-            |reason: &str| ApiError::new(Code::Invalid, format!("{url:?} is not the URL of a PAN: {reason} (expected https://HOST:PORT)"));
-        let uri: Uri = url.parse().map_err(|_| invalid("it cannot be read"))?;
-        if uri.scheme_str() != Some("https") {
-            return Err(invalid("the scheme is not https"));
-        }
-        if !matches!(uri.path(), "" | "/") {
-            return Err(invalid("it has a path"));
-        }
-        let host = uri.host().filter(|host| !host.is_empty()).ok_or_else(|| invalid("it names no host"))?;
-        let bare = host.trim_start_matches('[').trim_end_matches(']');
-        let expected = ServerName::try_from(bare.to_owned()).map_err(|_| invalid("the host is neither a name nor an address"))?;
+        let ways = url.split(',').map(|one| way(one.trim())).collect::<Result<Vec<_>, _>>()?;
         let config = tls::client_config(ca_pem, None)
             .map_err(|error| ApiError::new(Code::Invalid, format!("the CA certificate for {url}: {error}")))?;
         let target = Target {
-            authority: format!("{host}:{}", uri.port_u16().unwrap_or(443)),
-            expected,
+            ways,
             tls: config,
             bind: None,
             token: token.map(str::to_owned),
@@ -85,7 +75,8 @@ impl Client {
     /// # Errors
     /// As [`Client::get`]; when the connection broke the request may have been acted on.
     pub async fn post<B: Serialize + ?Sized + Sync, T: DeserializeOwned>(&self, path: &str, body: &B) -> Result<T, ApiError> {
-        self.transport.call(Method::POST, path, Some(json(body)?)).await
+        let body = json(body)?;
+        patiently(|| self.transport.call(Method::POST, path, Some(body.clone()))).await
     }
 
     /// DELETE; an empty answer reads as `()`.
@@ -93,7 +84,7 @@ impl Client {
     /// # Errors
     /// As [`Client::post`].
     pub async fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T, ApiError> {
-        self.transport.call(Method::DELETE, path, None).await
+        patiently(|| self.transport.call(Method::DELETE, path, None)).await
     }
 
     /// GET of newline-delimited JSON.
@@ -121,6 +112,40 @@ impl Client {
     }
 }
 
+fn way(url: &str) -> Result<Way, ApiError> {
+    let invalid =
+        |reason: &str| ApiError::new(Code::Invalid, format!("{url:?} is not the URL of a PAN: {reason} (expected https://HOST:PORT)"));
+    let uri: Uri = url.parse().map_err(|_| invalid("it cannot be read"))?;
+    if uri.scheme_str() != Some("https") {
+        return Err(invalid("the scheme is not https"));
+    }
+    if !matches!(uri.path(), "" | "/") {
+        return Err(invalid("it has a path"));
+    }
+    let host = uri.host().filter(|host| !host.is_empty()).ok_or_else(|| invalid("it names no host"))?;
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let expected = ServerName::try_from(bare.to_owned()).map_err(|_| invalid("the host is neither a name nor an address"))?;
+    Ok(Way { authority: format!("{host}:{}", uri.port_u16().unwrap_or(443)), expected })
+}
+
+/// How long nobody may lead before a caller is told: longer than the choice of a leader takes.
+const LEADERLESS_MAX: Duration = Duration::from_secs(5);
+/// Pause before a request that nobody could decide is made again.
+const LEADERLESS_PAUSE: Duration = Duration::from_millis(100);
+
+/// Makes a request again for as long as no controller leads: it changed nothing then.
+async fn patiently<T, F: Future<Output = Result<T, ApiError>>>(call: impl Fn() -> F) -> Result<T, ApiError> {
+    let started = Instant::now();
+    loop {
+        match call().await {
+            Err(error) if error.code == Code::NotLeading && started.elapsed() < LEADERLESS_MAX => {
+                tokio::time::sleep(LEADERLESS_PAUSE).await;
+            }
+            other => return other,
+        }
+    }
+}
+
 /// Writes a name so that it stands for itself within a path or a query (RFC 3986 §2.3: all but unreserved characters escaped).
 #[must_use]
 pub fn escape(text: &str) -> String {
@@ -142,10 +167,10 @@ mod tests {
     #[test]
     fn only_an_https_origin_is_a_url() {
         let ca = crate::pki::Authority::create().unwrap();
-        for good in ["https://127.0.0.1:7070", "https://[::1]:7070/", "https://pan.example"] {
+        for good in ["https://127.0.0.1:7070", "https://127.0.0.1:7070,https://127.0.0.1:7071", "https://[::1]:7070/", "https://pan.example"] {
             assert!(Client::new(good, None, ca.cert_pem()).is_ok(), "{good}");
         }
-        for bad in ["", "http://127.0.0.1", "https://", "127.0.0.1:7070", "https://x/y"] {
+        for bad in ["", "http://127.0.0.1", "https://", "127.0.0.1:7070", "https://x/y", "https://x,", "https://x,http://y"] {
             assert_eq!(Client::new(bad, None, ca.cert_pem()).err().map(|error| error.code), Some(Code::Invalid), "{bad}");
         }
         assert!(Client::new("https://x", None, "nonsense").is_err());

@@ -4,7 +4,8 @@ use crate::ApiError;
 pub use crate::lines::{Chunks, Lines};
 pub use crate::tls::TlsMaterial;
 pub use crate::transport::Timeouts;
-use crate::transport::{Target, Transport, json};
+use crate::transport::{Target, Transport, Way, json};
+use bytes::Bytes;
 use hyper::Method;
 use pan_model::{Code, HostName};
 use rustls::ClientConfig;
@@ -46,8 +47,7 @@ impl HostClient {
         };
         let label = peer.map_or_else(|| format!("the host at {address}"), |name| format!("host {name} at {address}"));
         let target = Target {
-            authority: address.to_string(),
-            expected,
+            ways: vec![Way { authority: address.to_string(), expected }],
             tls,
             bind: options.bind,
             token: None,
@@ -72,6 +72,14 @@ impl HostClient {
     /// As [`HostClient::get`]; when the connection broke the request may have been acted on.
     pub async fn post<B: Serialize + ?Sized + Sync, T: DeserializeOwned>(&self, path: &str, body: &B) -> Result<T, ApiError> {
         self.transport.call(Method::POST, path, Some(json(body)?)).await
+    }
+
+    /// Passes on somebody's request, with the token that came with it, and gives back the answer as it is.
+    ///
+    /// # Errors
+    /// As [`HostClient::post`].
+    pub async fn pass_on(&self, method: Method, path: &str, token: &str, body: Bytes) -> Result<Bytes, ApiError> {
+        self.transport.call_bytes_as(method, path, Some(token), Some(body)).await
     }
 
     /// GET of newline-delimited JSON.

@@ -2,7 +2,8 @@
 //! the newest desired state, keeps it for the day no controller answers, and delivers reports.
 //!
 //! Each controller is called on its address of either fabric, from this host's own address there, so the
-//! loss of a fabric costs nothing that has to be noticed first.
+//! loss of a fabric costs nothing that has to be noticed first. All controllers hear the reports; only the one
+//! that leads has a desired state to give.
 
 mod boot;
 mod intake;
@@ -12,19 +13,15 @@ mod tests;
 
 pub use boot::{boot_id, make_run_dir};
 
-use crate::ApiError;
 use crate::desired::Desired;
 use crate::hostclient::TlsMaterial;
 use crate::report::{Hello, Report};
 use crate::tls::TlsError;
 use intake::Intake;
-use pan_model::Code;
 use pan_model::host::Role;
 use pan_model::host_config::{CONTROLLER_PORT, HostConfig};
-use path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
@@ -52,10 +49,7 @@ pub enum LinkError {
 pub struct HostLink {
     /// The newest desired state; at first the one kept in `run_dir` by an earlier life of this role, if any.
     pub desired: watch::Receiver<Option<Arc<Desired>>>,
-    paths: Arc<Vec<Path>>,
-    hello: Arc<Hello>,
-    /// The path that took the latest report.
-    preferred: AtomicUsize,
+    reports: watch::Sender<Option<Report>>,
     _tasks: JoinSet<()>,
 }
 
@@ -72,34 +66,25 @@ impl HostLink {
         let refused = |source| LinkError::RunDir { path: config.run_dir.clone(), source };
         make_run_dir(&config.run_dir).map_err(refused)?;
         let tls = TlsMaterial::read(&config.tls)?.client_config()?;
-        let paths = Arc::new(path::all(config, &tls, port));
         let hello = Arc::new(hello);
         let (intake, desired) = Intake::open(config, role).await;
         let (offers, offered) = mpsc::channel(OFFERS_MAX);
+        let (reports, newest) = watch::channel(None);
         let mut tasks = JoinSet::new();
         tasks.spawn(intake.run(offered));
-        for at in 0..paths.len() {
-            tasks.spawn(path::follow(paths.clone(), at, hello.clone(), offers.clone()));
+        for controller in path::all(config, &tls, port) {
+            let controller = Arc::new(controller);
+            for at in 0..controller.paths.len() {
+                tasks.spawn(path::follow(controller.clone(), at, hello.clone(), offers.clone()));
+            }
+            tasks.spawn(path::deliver(controller, hello.clone(), newest.clone()));
         }
-        Ok(Self { desired, paths, hello, preferred: AtomicUsize::new(0), _tasks: tasks })
+        Ok(Self { desired, reports, _tasks: tasks })
     }
 
-    /// Delivers a report to one controller, over the way that worked last, else over the next.
-    ///
-    /// # Errors
-    /// What the last way said when none took it. The report is then lost; the next one replaces it.
-    pub async fn report(&self, report: Report) -> Result<(), ApiError> {
-        let first = self.preferred.load(Ordering::Relaxed);
-        let mut failure = ApiError::new(Code::HostUnreachable, "this host's configuration names no controller");
-        for at in (0..self.paths.len()).map(|step| (first + step) % self.paths.len()) {
-            match self.paths[at].report(&self.hello, &report).await {
-                Ok(()) => {
-                    self.preferred.store(at, Ordering::Relaxed);
-                    return Ok(());
-                }
-                Err(error) => failure = error,
-            }
-        }
-        Err(failure)
+    /// Delivers a report to every controller, the one that leads and those that follow, so that each knows what runs
+    /// the moment it takes over. Does not wait: a controller that is slow or away gets the newest when it can.
+    pub fn report(&self, report: Report) {
+        self.reports.send_replace(Some(report));
     }
 }

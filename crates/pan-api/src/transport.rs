@@ -14,6 +14,7 @@ use rustls_pki_types::ServerName;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::net::{TcpSocket, TcpStream};
@@ -40,10 +41,8 @@ impl Default for Timeouts {
 /// Whom to call and how.
 #[derive(Clone)]
 pub(crate) struct Target {
-    /// `HOST:PORT`, resolved at each connection.
-    pub(crate) authority: String,
-    /// The name or address that the certificate must carry.
-    pub(crate) expected: ServerName<'static>,
+    /// Where it is to be found; the first that answers is asked, and asked first the next time.
+    pub(crate) ways: Vec<Way>,
     pub(crate) tls: Arc<rustls::ClientConfig>,
     /// The local address to call from.
     pub(crate) bind: Option<IpAddr>,
@@ -55,11 +54,22 @@ pub(crate) struct Target {
     pub(crate) silent: Code,
 }
 
+/// One place where a target is to be found.
+#[derive(Clone)]
+pub(crate) struct Way {
+    /// `HOST:PORT`, resolved at each connection.
+    pub(crate) authority: String,
+    /// The name or address that the certificate must carry.
+    pub(crate) expected: ServerName<'static>,
+}
+
 type Sender = SendRequest<Full<Bytes>>;
 
 pub(crate) struct Transport {
     target: Target,
     idle: Mutex<Option<Sender>>,
+    /// The way that answered last.
+    preferred: AtomicUsize,
 }
 
 /// An answer whose body has not been read.
@@ -70,7 +80,7 @@ struct Answer {
 
 impl Transport {
     pub(crate) const fn new(target: Target) -> Self {
-        Self { target, idle: Mutex::new(None) }
+        Self { target, idle: Mutex::new(None), preferred: AtomicUsize::new(0) }
     }
 
     /// A request and its whole answer; an empty answer reads as JSON `null`.
@@ -83,8 +93,18 @@ impl Transport {
     }
 
     pub(crate) async fn call_bytes(&self, method: Method, path: &str, body: Option<Bytes>) -> Result<Bytes, ApiError> {
+        self.call_bytes_as(method, path, self.target.token.as_deref(), body).await
+    }
+
+    pub(crate) async fn call_bytes_as(
+        &self,
+        method: Method,
+        path: &str,
+        token: Option<&str>,
+        body: Option<Bytes>,
+    ) -> Result<Bytes, ApiError> {
         let whole = async {
-            let Answer { response, sender } = self.send(method, path, body).await?;
+            let Answer { response, sender } = self.send(method, path, token, body).await?;
             let status = response.status();
             let bytes = self.read_all(response).await?;
             self.keep(sender);
@@ -96,7 +116,7 @@ impl Transport {
     /// A request whose answer is a stream, on a connection of its own.
     pub(crate) async fn open(&self, method: Method, path: &str, body: Option<Bytes>) -> Result<Chunks, ApiError> {
         let first = async {
-            let Answer { response, sender } = self.send(method, path, body).await?;
+            let Answer { response, sender } = self.send(method, path, self.target.token.as_deref(), body).await?;
             let status = response.status();
             if status.is_success() {
                 return Ok(Chunks::new(response.into_body(), sender, self.target.label.clone(), self.target.silent));
@@ -118,12 +138,12 @@ impl Transport {
 
     /// Sends on the idle connection if there is one, else on a new one. A request that fails on a kept
     /// connection is repeated once when it was not sent, or when repeating cannot matter.
-    async fn send(&self, method: Method, path: &str, body: Option<Bytes>) -> Result<Answer, ApiError> {
+    async fn send(&self, method: Method, path: &str, token: Option<&str>, body: Option<Bytes>) -> Result<Answer, ApiError> {
         let kept = self.idle.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(mut sender) = kept.filter(|sender| !sender.is_closed())
             && sender.ready().await.is_ok()
         {
-            let request = self.request(&method, path, body.clone())?;
+            let request = self.request(&method, path, token, body.clone())?;
             match sender.try_send_request(request).await {
                 Ok(response) => return Ok(Answer { response, sender }),
                 Err(failed) if failed.message().is_none() && method != Method::GET => return Err(self.broken(path, failed.error())),
@@ -131,22 +151,22 @@ impl Transport {
             }
         }
         let mut sender = self.connect().await?;
-        let request = self.request(&method, path, body)?;
+        let request = self.request(&method, path, token, body)?;
         let response = sender.send_request(request).await.map_err(|error| self.broken(path, &error))?;
         Ok(Answer { response, sender })
     }
 
-    fn request(&self, method: &Method, path: &str, body: Option<Bytes>) -> Result<Request<Full<Bytes>>, ApiError> {
+    fn request(&self, method: &Method, path: &str, token: Option<&str>, body: Option<Bytes>) -> Result<Request<Full<Bytes>>, ApiError> {
         let bad = |error: String| ApiError::new(Code::Invalid, format!("cannot ask for {path}: {error}"));
         let mut request = Request::builder()
             .method(method)
             .uri(path)
-            .header(HOST, &self.target.authority)
+            .header(HOST, &self.target.ways[self.preferred.load(Ordering::Relaxed)].authority)
             .header(ACCEPT, "application/json")
             .header(CONTENT_TYPE, "application/json")
             .body(Full::new(body.unwrap_or_default()))
             .map_err(|error| bad(error.to_string()))?;
-        if let Some(token) = &self.target.token {
+        if let Some(token) = token {
             let mut value = HeaderValue::from_str(&format!("Bearer {token}"))
                 .map_err(|_| ApiError::new(Code::Unauthenticated, "the token has characters that no token has: is PAN_TOKEN right?"))?;
             value.set_sensitive(true);
@@ -156,12 +176,27 @@ impl Transport {
     }
 
     async fn connect(&self) -> Result<Sender, ApiError> {
+        let (first, count) = (self.preferred.load(Ordering::Relaxed), self.target.ways.len());
+        let mut failure = None;
+        for at in (0..count).map(|step| (first + step) % count) {
+            match self.connect_way(&self.target.ways[at]).await {
+                Ok(sender) => {
+                    self.preferred.store(at, Ordering::Relaxed);
+                    return Ok(sender);
+                }
+                Err(error) => failure = Some(error),
+            }
+        }
+        Err(failure.expect("a target has at least one way"))
+    }
+
+    async fn connect_way(&self, way: &Way) -> Result<Sender, ApiError> {
         let connecting = async {
-            let tcp = self.connect_tcp().await.map_err(|error| self.unreachable(&error.to_string()))?;
+            let tcp = self.connect_tcp(&way.authority).await.map_err(|error| self.unreachable(&error.to_string()))?;
             let _ = tcp.set_nodelay(true);
             let connector = TlsConnector::from(self.target.tls.clone());
             let stream =
-                connector.connect(self.target.expected.clone(), tcp).await.map_err(|error| self.unreachable(&format!("TLS: {error}")))?;
+                connector.connect(way.expected.clone(), tcp).await.map_err(|error| self.unreachable(&format!("TLS: {error}")))?;
             let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(|error| self.unreachable(&error.to_string()))?;
             tokio::spawn(async move {
                 // Its failure reaches whoever waits for an answer; there is nobody else to tell.
@@ -175,9 +210,9 @@ impl Transport {
             .unwrap_or_else(|_| Err(self.unreachable(&format!("no connection within {} ms", limit.as_millis()))))
     }
 
-    async fn connect_tcp(&self) -> std::io::Result<TcpStream> {
+    async fn connect_tcp(&self, authority: &str) -> std::io::Result<TcpStream> {
         let mut last = std::io::Error::new(std::io::ErrorKind::NotFound, "the name has no address");
-        for address in tokio::net::lookup_host(&self.target.authority).await? {
+        for address in tokio::net::lookup_host(authority).await? {
             match self.connect_address(address).await {
                 Ok(stream) => return Ok(stream),
                 Err(error) => last = error,

@@ -117,7 +117,8 @@ fn administrator() -> Principal {
     Principal { name: "administrator".into(), role: PrincipalRole::PanAdministrator, partition: None }
 }
 
-fn bearer(headers: &HeaderMap) -> Option<&str> {
+/// The token of a request, if it carries one.
+pub fn bearer(headers: &HeaderMap) -> Option<&str> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let only = values.next().filter(|_| values.next().is_none())?;
     let (scheme, token) = only.to_str().ok()?.split_once(' ')?;

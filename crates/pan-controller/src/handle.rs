@@ -54,6 +54,8 @@ pub struct View {
     pub timelines: BTreeMap<String, Arc<Vec<Timeline>>>,
     /// What the planner sees.
     pub snapshot: Arc<pan_plan::Snapshot>,
+    /// Another controller leads: its name and address.
+    pub leader: Option<(HostName, IpAddr)>,
     /// Addresses of hosts on the fabrics.
     pub node_addresses: BTreeMap<HostName, IpAddr>,
 }
@@ -66,12 +68,26 @@ pub(crate) enum Message {
     Hello(Hello, oneshot::Sender<Result<(), ApiError>>),
     /// A host reports.
     Report(Report, oneshot::Sender<Result<(), ApiError>>),
-    /// The heartbeat receiver noticed something.
+    /// The ear noticed something.
     Liveness(Vec<crate::core::hosts::LifeChange>),
+    /// Time to take over, if the leader's record is still of this term.
+    Take {
+        /// The term it has; zero: there never was one.
+        expected: u64,
+        /// The term to give it.
+        term: u64,
+    },
+    /// Read the leader's record and tell the ear.
+    ReadRecord,
+    /// Somebody else leads or should.
+    StepDown {
+        /// Why.
+        reason: String,
+    },
 }
 
 /// Desired states by host.
-pub(crate) type Desires = Arc<Mutex<BTreeMap<HostName, watch::Sender<Arc<Desired>>>>>;
+pub(crate) type Desires = Arc<Mutex<BTreeMap<HostName, watch::Sender<Option<Arc<Desired>>>>>>;
 
 /// A cheap, cloneable way to the controller.
 #[derive(Clone)]
@@ -128,9 +144,9 @@ impl Handle {
         self.ask(|answer| Message::Report(report, answer)).await
     }
 
-    /// The desired state of a host; `None` when it never said hello.
+    /// The desired state of a host; `None` when it never said hello. Empty while this controller does not lead.
     #[must_use]
-    pub fn desired(&self, host: &HostName) -> Option<watch::Receiver<Arc<Desired>>> {
+    pub fn desired(&self, host: &HostName) -> Option<watch::Receiver<Option<Arc<Desired>>>> {
         let desires = self.desires.lock().unwrap_or_else(PoisonError::into_inner);
         desires.get(host).map(watch::Sender::subscribe)
     }

@@ -1,13 +1,15 @@
 //! The controller role: one task that owns the world, decides through a pure core, commits, and only then acts.
 //!
-//! `core` decides, `run` commits and publishes, `api` and `server` speak HTTPS, `beats` listens to heartbeats.
+//! `core` decides, `owner` commits and publishes, `ear` hears heartbeats, `api` and `server` speak HTTPS; `run` puts
+//! them together.
 
 pub mod api;
 pub mod auth;
-mod beats;
 pub mod core;
+mod ear;
 pub mod handle;
 mod metrics;
+mod owner;
 mod routes;
 mod run;
 pub mod server;

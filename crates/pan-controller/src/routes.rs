@@ -1,10 +1,12 @@
 //! Routes to the other hosts, kept by the controller itself on a host that has no agent to do it.
 
-use crate::handle::Handle;
+use pan_api::desired::Desired;
 use pan_linux::rtnl::Rtnl;
 use pan_linux::underlay::{Peer, Underlay, UnderlaySpec};
 use pan_model::host_config::HostConfig;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// Pause before a failed change is tried again.
 const AGAIN: Duration = Duration::from_millis(200);
@@ -14,15 +16,11 @@ const AGAIN: Duration = Duration::from_millis(200);
 const EVERY: Duration = Duration::from_secs(1);
 
 /// Follows this host's own desired state and turns its peers into routes, for ever.
-pub async fn keep(handle: Handle, config: HostConfig) {
+pub async fn keep(mut desired: watch::Receiver<Option<Arc<Desired>>>, config: HostConfig) {
     let mut underlay = None;
     loop {
-        let Some(mut desired) = handle.desired(&config.name) else {
-            tokio::time::sleep(AGAIN).await;
-            continue;
-        };
-        loop {
-            let current = desired.borrow_and_update().clone();
+        let current = desired.borrow_and_update().clone();
+        if let Some(current) = current {
             let peers = current.peers.iter().map(|peer| Peer { address: peer.address, a: peer.a, b: peer.b }).collect();
             let spec = UnderlaySpec {
                 local: config.address,
@@ -31,8 +29,7 @@ pub async fn keep(handle: Handle, config: HostConfig) {
                 peers,
             };
             let before = underlay.take();
-            let done = tokio::task::spawn_blocking(move || apply(before, &spec)).await;
-            match done {
+            match tokio::task::spawn_blocking(move || apply(before, &spec)).await {
                 Ok(Ok(kept)) => underlay = Some(kept),
                 Ok(Err(error)) => {
                     tracing::warn!(error, "routes to other hosts could not be set; trying again");
@@ -41,9 +38,9 @@ pub async fn keep(handle: Handle, config: HostConfig) {
                 }
                 Err(_) => return,
             }
-            if let Ok(Err(_)) = tokio::time::timeout(EVERY, desired.changed()).await {
-                break;
-            }
+        }
+        if let Ok(Err(_)) = tokio::time::timeout(EVERY, desired.changed()).await {
+            return;
         }
     }
 }

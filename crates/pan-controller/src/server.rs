@@ -50,8 +50,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Why the controller cannot be reached by HTTPS.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// The configuration has no `controller` part.
-    #[error("the configuration of host {0} has no part `controller`")]
+    /// The configuration has no `controller` part, or no key of the PAN.
+    #[error("the configuration of host {0} has no part `controller` or no `panKey`")]
     NoController(String),
     /// The digest of the administrator's token is none.
     #[error(transparent)]
@@ -116,7 +116,8 @@ pub(crate) async fn serve_within(
     listeners: Vec<std::net::TcpListener>,
 ) -> Result<(), ServeError> {
     let controller = config.controller.as_ref().ok_or_else(|| ServeError::NoController(config.name.to_string()))?;
-    let pan_key = std::fs::read(&controller.pan_key).map_err(|source| ServeError::PanKey { path: controller.pan_key.clone(), source })?;
+    let path = config.pan_key.clone().ok_or_else(|| ServeError::NoController(config.name.to_string()))?;
+    let pan_key = std::fs::read(&path).map_err(|source| ServeError::PanKey { path, source })?;
     let tls = TlsMaterial::read(&config.tls)?;
     let acceptor = TlsAcceptor::from(tls.server_config(ClientCerts::Optional)?);
     let app = Arc::new(App {

@@ -32,8 +32,14 @@ pub fn view(world: &World, revision: u64) -> View {
         events: world.events.iter().map(|(partition, events)| (partition.clone(), events.iter().cloned().collect())).collect(),
         timelines: world.timelines.view().into_iter().map(|(object, all)| (object, Arc::new(all))).collect(),
         snapshot: world.seen.snapshot.clone(),
+        leader: elsewhere(world),
         node_addresses: world.hosts.iter().map(|(name, record)| (name.clone(), record.address)).collect(),
     }
+}
+
+fn elsewhere(world: &World) -> Option<(HostName, IpAddr)> {
+    let name = world.pan.leader.as_ref().filter(|_| !world.leading)?;
+    Some((name.clone(), world.hosts.get(name)?.address))
 }
 
 fn used_by<'a>(world: &'a World, servers: impl Iterator<Item = (&'a ServerKey, &'a ServerRecord)>) -> Resources {

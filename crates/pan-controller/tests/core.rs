@@ -7,7 +7,7 @@ use pan_api::requests::ApplyResult;
 use pan_controller::core::hosts::{self, LifeChange};
 use pan_controller::core::request::{Kind, Reply, Request};
 use pan_controller::core::world::{Effect, Now, Settings, World};
-use pan_controller::core::{operate, orders, persist, published, settle};
+use pan_controller::core::{operate, orders, persist, published, settle, standing};
 use pan_member::Tick;
 use pan_model::host::{Fabric, Link, Role};
 use pan_model::service::BackendState;
@@ -43,7 +43,8 @@ impl Pan {
             reach: None,
             mtu: 1430,
         };
-        let mut pan = Self { world: World::new(settings), now: Now { wall: 1_000_000_000, boot: Tick(0) }, step: 0, alive: vec![], connections: 0 };
+        let mut pan =
+            Self { world: World::new(settings), now: Now { wall: 1_000_000_000, boot: Tick(0) }, step: 0, alive: vec![], connections: 0 };
         for (at, name) in NODES.iter().chain(&["d1", "d2"]).enumerate() {
             pan.join(name, at);
         }
@@ -95,6 +96,16 @@ impl Pan {
 
     /// One round: settle, publish, and every living host does what it is told and reports.
     fn round(&mut self) -> BTreeMap<HostName, Desired> {
+        let desired = self.round_keeping_dirty();
+        self.world.dirty.clear();
+        desired
+    }
+
+    fn rounds_keeping_dirty(&mut self, count: usize) {
+        (0..count).for_each(|_| drop(self.round_keeping_dirty()));
+    }
+
+    fn round_keeping_dirty(&mut self) -> BTreeMap<HostName, Desired> {
         self.settle();
         self.step += 1;
         let generation = Generation { term: 1, step: self.step };
@@ -108,7 +119,6 @@ impl Pan {
         }
         self.settle();
         published::note(&mut self.world, self.now);
-        self.world.dirty.clear();
         desired
     }
 
@@ -501,7 +511,7 @@ fn a_report_that_a_newer_one_overtook_changes_nothing() {
     // After a boot the clock begins anew.
     hosts::report(&mut pan.world, pan.now, empty(2, 0)).unwrap();
     assert!(!pan.world.seen.servers.contains_key(&server("web-1")));
-    assert_eq!(pan.world.seen.hosts[&node].problems, ["no such bridge"]);
+    assert_eq!(pan.world.seen.hosts[&node].problems[&Role::Node], ["no such bridge"]);
 }
 
 #[test]
@@ -561,4 +571,163 @@ fn who_follows_observes_and_records_nothing() {
     pan.life(LifeChange::Dead(host("n1"), 270_000));
     assert!(pan.world.seen.hosts[&host("n1")].lost.is_some());
     assert_eq!((pan.world.events.clone(), pan.world.hosts.clone()), (events, records));
+}
+
+/// The store's entries after what is dirty was written to them, and those that changed.
+fn commit(pan: &mut Pan, entries: &mut BTreeMap<String, Vec<u8>>) -> Vec<(String, Option<Vec<u8>>)> {
+    let dirty = std::mem::take(&mut pan.world.dirty);
+    let changed: Vec<_> = dirty.iter().map(|one| (persist::key_of(one), persist::value_of(&pan.world, one))).collect();
+    for (key, value) in &changed {
+        match value {
+            Some(value) => drop(entries.insert(key.clone(), value.clone())),
+            None => drop(entries.remove(key)),
+        }
+    }
+    changed
+}
+
+fn listed(entries: &BTreeMap<String, Vec<u8>>) -> impl Iterator<Item = (&str, &[u8])> {
+    entries.iter().map(|(key, value)| (key.as_str(), value.as_slice()))
+}
+
+#[test]
+fn who_follows_knows_all_that_was_committed_and_leads_without_reading() {
+    let mut leader = Pan::new();
+    let mut entries = BTreeMap::new();
+    commit(&mut leader, &mut entries);
+    let mut follower = World::new((*leader.world.settings).clone());
+    standing::follow(&mut follower, listed(&entries)).unwrap();
+    let mut requests =
+        vec![Request::Delete { kind: Kind::Cluster, partition: Some("p".parse().unwrap()), name: "web".into(), cascade: true }];
+    requests.push(Request::Scale { partition: "p".parse().unwrap(), cluster: "web".parse().unwrap(), servers: 2 });
+    leader.apply(&web(3)).unwrap();
+    for _ in 0..20 {
+        leader.pass(700);
+        leader.settle();
+        leader.round_keeping_dirty();
+        for (key, value) in commit(&mut leader, &mut entries) {
+            standing::followed(&mut follower, &key, value.as_deref()).unwrap();
+        }
+        let same = |a: &World, b: &World| {
+            assert_eq!((&a.servers, &a.clusters, &a.services), (&b.servers, &b.clusters, &b.services));
+            assert_eq!((&a.partitions, &a.hosts, &a.events, &a.pan), (&b.partitions, &b.hosts, &b.events, &b.pan));
+        };
+        same(&leader.world, &follower);
+        if leader.world.servers.values().all(|server| server.ending.is_none())
+            && let Some(request) = requests.pop()
+        {
+            leader.ask(request).unwrap();
+        }
+    }
+    assert!(leader.world.clusters.is_empty(), "the dialogue went all the way");
+
+    let me = host("c2");
+    standing::candidate(&mut follower, &me, 7, leader.world.pan.term + 1);
+    standing::lead(&mut follower);
+    assert!(follower.leading);
+    assert_eq!((follower.pan.term, follower.pan.leader.clone()), (leader.world.pan.term + 1, Some(me)));
+}
+
+#[test]
+fn who_steps_down_forgets_what_was_not_committed_and_keeps_what_was_observed() {
+    let mut pan = Pan::new();
+    let mut entries = BTreeMap::new();
+    pan.apply(&web(3)).unwrap();
+    pan.rounds_keeping_dirty(3);
+    commit(&mut pan, &mut entries);
+    let before = (pan.world.servers.clone(), pan.world.events.clone());
+    pan.ask(Request::Scale { partition: "p".parse().unwrap(), cluster: "web".parse().unwrap(), servers: 1 }).unwrap();
+    assert_ne!((pan.world.servers.clone(), pan.world.events.clone()), before);
+    standing::follow(&mut pan.world, listed(&entries)).unwrap();
+    assert!(!pan.world.leading);
+    assert_eq!((pan.world.servers.clone(), pan.world.events.clone()), before);
+    assert!(pan.world.dirty.is_empty());
+    assert_eq!(pan.world.seen.servers.len(), 3);
+}
+
+#[test]
+fn a_server_scaled_away_and_wanted_again_is_made_anew_when_it_is_gone() {
+    let mut pan = Pan::new();
+    pan.apply(&web(3)).unwrap();
+    pan.rounds(2);
+    let before = pan.world.servers[&server("web-3")].clone();
+    let scale = |servers| Request::Scale { partition: "p".parse().unwrap(), cluster: "web".parse().unwrap(), servers };
+    pan.ask(scale(2)).unwrap();
+    pan.ask(scale(3)).unwrap();
+    assert!(pan.world.servers[&server("web-3")].ending.is_some(), "the old one ends all the same");
+    let refused = pan.ask(scale(4)).unwrap_err();
+    assert_eq!(refused.code, Code::Protection, "what is wanted again counts: {}", refused.message);
+    pan.rounds(6);
+    let after = &pan.world.servers[&server("web-3")];
+    assert_eq!((after.ending.clone(), pan.backend("web-3")), (None, BackendState::Up));
+    assert!(after.epoch > before.epoch && after.index != before.index, "another server under the old name");
+    assert_eq!((&after.addresses, after.mac), (&before.addresses, before.mac), "the same identity");
+
+    pan.ask(scale(2)).unwrap();
+    pan.ask(scale(3)).unwrap();
+    pan.ask(scale(2)).unwrap();
+    pan.rounds(6);
+    assert!(!pan.world.servers.contains_key(&server("web-3")), "the last word counts");
+}
+
+#[test]
+fn a_cluster_and_a_partition_deleted_and_applied_again_are_there_again() {
+    let mut pan = Pan::new();
+    pan.apply(&web(3)).unwrap();
+    pan.rounds(2);
+    let epoch = pan.world.servers[&server("web-1")].epoch;
+    let delete = |kind, name: &str| Request::Delete { kind, partition: Some("p".parse().unwrap()), name: name.into(), cascade: true };
+    pan.ask(delete(Kind::Cluster, "web")).unwrap();
+    let results = pan.apply(&web(2)).unwrap();
+    assert_eq!(results[1..], [("web".into(), ApplyResult::Created), ("www".into(), ApplyResult::Created)]);
+    pan.rounds(6);
+    assert!(pan.world.servers[&server("web-1")].epoch > epoch);
+    assert_eq!((pan.world.servers.len(), pan.backend("web-2")), (2, BackendState::Up), "only as many as are wanted now");
+
+    let epoch = pan.world.servers[&server("web-1")].epoch;
+    pan.ask(delete(Kind::Partition, "p")).unwrap();
+    let partition = "api: pan/v1\nkind: Partition\nname: p\nspec:\n  network: 10.9.0.0/24\n";
+    let refused = pan.apply(partition).unwrap_err();
+    assert_eq!((refused.code, refused.problems[0].line), (Code::Leaving, 5), "{refused:?}");
+    let alone = web(1).split("---\n").nth(1).unwrap().to_owned();
+    assert_eq!(pan.apply(&alone).unwrap_err().code, Code::Leaving);
+    pan.apply(&web(3)).unwrap();
+    pan.rounds(6);
+    assert!(pan.world.servers[&server("web-1")].epoch > epoch);
+    assert_eq!((pan.world.servers.len(), pan.backend("web-3")), (3, BackendState::Up));
+    let stored: Vec<_> = pan.world.events[&Some("p".parse().unwrap())].iter().filter(|event| event.reason == "Ending").collect();
+    assert!(stored.is_empty(), "nothing of the former partition is told: {stored:?}");
+
+    pan.ask(delete(Kind::Partition, "p")).unwrap();
+    pan.rounds(6);
+    assert!(pan.world.partitions.is_empty() && pan.world.servers.is_empty());
+    pan.apply(partition).unwrap();
+}
+
+#[test]
+fn every_refusal_of_an_apply_has_a_place_in_what_was_applied() {
+    let place = |pan: &mut Pan, yaml: &str| {
+        let error = pan.apply(yaml).unwrap_err();
+        assert!(error.problems.iter().all(|problem| problem.source == "test.yaml" && problem.line > 0), "{error:?}");
+        assert!(error.problems.len() > 1 || error.message.starts_with("test.yaml:"), "{}", error.message);
+        (error.code, error.problems[0].line)
+    };
+    let mut pan = Pan::new();
+    assert_eq!(place(&mut pan, &web(5)), (Code::Protection, 11));
+    let vast = web(9000).replace("10.0.0.0/24", "10.0.0.0/16");
+    assert_eq!(place(&mut pan, &vast), (Code::Invalid, 10));
+    pan.apply(&web(3)).unwrap();
+    pan.rounds(2);
+    // Room that the protection of another cluster needs: that one is in no document.
+    let greedy = "api: pan/v1\nkind: Cluster\npartition: p\nname: greedy\nspec:\n  servers: 4\n  image: host\n  command: [a]\n  spread: node\n  priority: 900\n  resources: {cpu: 3800m, memory: 64MiB}\n";
+    let (code, line) = place(&mut pan, greedy);
+    assert!(code != Code::Internal && line >= 5, "{code} at {line}");
+    let nowhere = "api: pan/v1\nkind: Cluster\npartition: q\nname: x\nspec:\n  servers: 1\n  image: host\n  command: [a]\n";
+    assert_eq!(place(&mut pan, nowhere), (Code::Dangling, 3));
+    let twice = "api: pan/v1\nkind: Service\npartition: p\nname: two\nspec:\n  port: 80\n  cluster: web\n";
+    assert_eq!(place(&mut pan, twice), (Code::Conflict, 7));
+    let late = format!("{nowhere}---\n{twice}---\n{}", nowhere.replace("name: x", "name: y"));
+    let error = pan.apply(&late).unwrap_err();
+    let lines: Vec<u64> = error.problems.iter().map(|problem| problem.line).collect();
+    assert_eq!(lines, [3, 16, 20], "in the order of the text");
 }

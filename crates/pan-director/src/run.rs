@@ -1,27 +1,41 @@
-//! The role's loop: follow the desired state, look after it once a second, report.
+//! The role's loop: follow the desired state and the director's own suspicions, look after both once a second,
+//! count, report.
 
+use crate::census::Census;
 use crate::director::Director;
 use crate::error::{Error, Trouble, line};
+use crate::suspicion::Suspicions;
 use pan_api::WIRE_VERSION;
 use pan_api::desired::Desired;
 use pan_api::hostlink::{HostLink, boot_id};
-use pan_api::report::{Hello, Report};
+use pan_api::report::{ConnectionCount, Hello, Report};
 use pan_linux::datagram::boot_clock;
-use pan_model::Generation;
 use pan_model::host::Role;
 use pan_model::host_config::HostConfig;
+use pan_model::{Admission, Generation, HostName};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
 /// How often connections are counted, reports sent, routes compared with the kernel and failed parts tried again.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// Runs the director role of this host until the future is dropped. What it put in the kernel stays.
+/// Runs the director role of this host until the future is dropped, without suspicions of its own. What it put in
+/// the kernel stays.
 ///
 /// # Errors
 /// [`Error`]: the role cannot start. Later troubles are reported and tried again.
 pub async fn run(config: HostConfig) -> Result<(), Error> {
+    run_with(config, Suspicions::default()).await
+}
+
+/// The same, avoiding the servers of hosts that are in `suspicions` as soon as they are.
+///
+/// # Errors
+/// [`Error`]: the role cannot start. Later troubles are reported and tried again.
+pub async fn run_with(config: HostConfig, suspicions: Suspicions) -> Result<(), Error> {
     let interface = config.director.as_ref().ok_or(Error::NoDirector)?.interface.clone();
     let link = HostLink::start(&config, Role::Director, Hello::of(&config)).await?;
     let boot = boot_id(&config.run_dir).map_err(|source| Error::Boot { path: config.run_dir.clone(), source })?;
@@ -30,54 +44,143 @@ pub async fn run(config: HostConfig) -> Result<(), Error> {
         let config = config.clone();
         move || Director::new(&config, &interface)
     });
-    let mut director = made.await?;
-    let (reports, latest) = watch::channel(None);
-    let mut tasks = tokio::task::JoinSet::new();
-    tasks.spawn(deliver(link, latest));
-
-    // The kept state of an earlier life counts as news.
+    let mut work = Work::new(made.await?);
+    // The kept state of an earlier life counts as news, and so do suspicions from before.
     desired.mark_changed();
+    let mut silent = suspicions.watch();
+    silent.mark_changed();
     let mut every = tokio::time::interval(EVERY);
     every.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut applied = Generation::default();
-    let mut problems = Vec::new();
     loop {
-        let wanted = tokio::select! {
+        // Suspicion first: it is urgent, and quickly done.
+        let report = tokio::select! {
+            biased;
+            changed = silent.changed() => {
+                changed.expect("this function holds a sender");
+                let hosts = silent.borrow_and_update().clone();
+                work.suspect(hosts).await;
+                false
+            }
             changed = desired.changed() => {
-                changed.expect("the link lives in a task of this function");
-                desired.borrow_and_update().clone()
+                changed.expect("this function holds the link");
+                let wanted = desired.borrow_and_update().clone();
+                work.follow(wanted).await;
+                work.count();
+                false
             }
-            _ = every.tick() => desired.borrow().clone(),
+            Some(counted) = work.counting.join_next() => {
+                work.counted(unwrapped(counted));
+                true
+            }
+            _ = every.tick() => {
+                let wanted = desired.borrow().clone();
+                work.follow(wanted).await;
+                // A count that takes long keeps nobody waiting for a sign of life.
+                !work.count()
+            }
         };
-        let whole = !problems.is_empty() || wanted.as_ref().is_some_and(|wanted| wanted.generation != applied);
-        let round = blocking(move || {
-            let outcome = round(&mut director, wanted.as_deref(), whole);
+        if report {
+            link.report(Report {
+                version: WIRE_VERSION,
+                host: config.name.clone(),
+                role: Role::Director,
+                boot,
+                sequence: boot_clock(),
+                applied: work.known.0,
+                admission: Admission::NONE,
+                wants_admission: false,
+                servers: Vec::new(),
+                connections: work.known.1.clone(),
+                problems: work.problems.clone(),
+            });
+        }
+    }
+}
+
+/// What the loop works with.
+struct Work {
+    /// Away only while a step is under way.
+    director: Option<Director>,
+    applied: Generation,
+    problems: Vec<String>,
+    /// The connections last counted, and what was applied before that count began: a report that a server is out
+    /// of the tables must not come with connections from when it was in.
+    known: (Generation, Vec<ConnectionCount>),
+    counting: JoinSet<(Generation, Vec<ConnectionCount>, Vec<Trouble>)>,
+    count_again: bool,
+}
+
+impl Work {
+    fn new(director: Director) -> Self {
+        let director = Some(director);
+        let (applied, known) = (Generation::default(), (Generation::default(), Vec::new()));
+        Self { director, applied, problems: Vec::new(), known, counting: JoinSet::new(), count_again: false }
+    }
+
+    async fn with<T: Send + 'static>(&mut self, step: impl FnOnce(&mut Director) -> T + Send + 'static) -> T {
+        let mut director = self.director.take().expect("steps follow one another");
+        let (director, outcome) = blocking(move || {
+            let outcome = step(&mut director);
             (director, outcome)
-        });
-        let (back, outcome) = round.await;
-        director = back;
+        })
+        .await;
+        self.director = Some(director);
+        outcome
+    }
+
+    async fn suspect(&mut self, hosts: BTreeSet<HostName>) {
+        let troubles = self.with(move |director| director.suspect(&hosts)).await;
+        // What did not work is made good by applying the whole at the next look.
+        let problems = troubles.iter().map(|trouble| line(trouble)).filter(|problem| !self.problems.contains(problem));
+        let mut all = self.problems.clone();
+        all.extend(problems.collect::<Vec<_>>());
+        self.tell(all);
+    }
+
+    async fn follow(&mut self, wanted: Option<Arc<Desired>>) {
+        let whole = !self.problems.is_empty() || wanted.as_ref().is_some_and(|wanted| wanted.generation != self.applied);
+        let outcome = self.with(move |director| round(director, wanted.as_deref(), whole)).await;
         if let Some(generation) = outcome.tried.filter(|_| outcome.problems.is_empty()) {
-            applied = generation;
+            self.applied = generation;
         }
-        if outcome.problems != problems {
-            for problem in &outcome.problems {
-                tracing::warn!("{problem}");
-            }
-            problems = outcome.problems;
+        self.tell(outcome.problems);
+    }
+
+    fn tell(&mut self, problems: Vec<String>) {
+        for problem in problems.iter().filter(|problem| !self.problems.contains(problem)) {
+            tracing::warn!("{problem}");
         }
-        reports.send_replace(Some(Report {
-            version: WIRE_VERSION,
-            host: config.name.clone(),
-            role: Role::Director,
-            boot,
-            sequence: boot_clock(),
-            applied,
-            admission: pan_model::Admission::NONE,
-            wants_admission: false,
-            servers: Vec::new(),
-            connections: outcome.connections,
-            problems: problems.clone(),
-        }));
+        self.problems = problems;
+    }
+
+    /// Begins to count, now or after the count that is under way. Says whether it is now.
+    fn count(&mut self) -> bool {
+        if !self.counting.is_empty() {
+            self.count_again = true;
+            return false;
+        }
+        self.count_again = false;
+        let (census, mut troubles): (Census, _) = self.director.as_ref().expect("no step is under way").census();
+        let applied = self.applied;
+        self.counting.spawn_blocking(move || {
+            let (counts, uncounted) = census.count();
+            troubles.extend(uncounted);
+            (applied, counts, troubles)
+        });
+        true
+    }
+
+    fn counted(&mut self, (applied, counts, troubles): (Generation, Vec<ConnectionCount>, Vec<Trouble>)) {
+        for trouble in &troubles {
+            tracing::warn!("{}", line(trouble));
+        }
+        // Better the last count than none: none reads as nobody is connected.
+        if troubles.is_empty() {
+            self.known = (applied, counts);
+        }
+        if self.count_again {
+            self.count();
+        }
     }
 }
 
@@ -86,7 +189,6 @@ struct Outcome {
     /// The generation that was applied or kept in force, as far as there are no problems.
     tried: Option<Generation>,
     problems: Vec<String>,
-    connections: Vec<pan_api::report::ConnectionCount>,
 }
 
 /// Applies the `whole` of what is wanted, or only looks after what may drift untold.
@@ -94,30 +196,23 @@ fn round(director: &mut Director, wanted: Option<&Desired>, whole: bool) -> Outc
     let look_after = |wanted| if whole { director.apply(wanted) } else { director.refresh(wanted) };
     let mut troubles = wanted.map_or_else(Vec::new, look_after);
     troubles.extend(director.tick());
-    let (connections, uncounted) = director.connections();
-    troubles.extend(uncounted);
     let problems = troubles.iter().map(|trouble: &Trouble| line(trouble)).collect();
-    Outcome { tried: wanted.map(|wanted| wanted.generation), problems, connections }
-}
-
-/// Sends the newest report whenever there is one; those that came while one was under way are skipped.
-async fn deliver(link: HostLink, mut latest: watch::Receiver<Option<Report>>) {
-    while latest.changed().await.is_ok() {
-        let report = latest.borrow_and_update().clone();
-        if let Some(report) = report
-            && let Err(error) = link.report(report).await
-        {
-            tracing::debug!("no controller took the report: {error}");
-        }
-    }
+    Outcome { tried: wanted.map(|wanted| wanted.generation), problems }
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(value) => value,
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            Err(_) => std::future::pending().await,
-        },
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        // The runtime is being shut down, and this future with it.
+        Err(_) => std::future::pending().await,
+    }
+}
+
+/// The value of a blocking task of ours, which nobody aborts.
+fn unwrapped<T>(outcome: Result<T, tokio::task::JoinError>) -> T {
+    match outcome {
+        Ok(value) => value,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
     }
 }

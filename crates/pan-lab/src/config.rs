@@ -1,6 +1,7 @@
 //! What a host finds on its disk at first boot: configuration, certificate, keys, the program.
 //!
-//! A host's disk is `DATA/hosts/HOST`; inside the host it is [`STATE_DIR`].
+//! A host has its home in `DATA/hosts/HOST`: the file its disk lies in, and the folders [`OF_THE_LAB`], which it sees
+//! beneath [`STATE_DIR`], where its disk is mounted.
 
 use std::fs;
 use std::net::IpAddr;
@@ -10,20 +11,25 @@ use ipnet::IpNet;
 use pan_model::HostName;
 use pan_model::host::Role;
 use pan_model::host_config::{
-    ControllerAddress, ControllerConfig, DirectorConfig, FabricConfig, FabricsConfig, HostConfig, NodeConfig, Pool, Reach, TlsFiles,
+    ControllerConfig, DirectorConfig, FabricConfig, FabricsConfig, HostConfig, NodeConfig, PeerAddress, Pool, Reach, StoreConfig, TlsFiles,
 };
 
 use crate::address::{Net, OUTSIDE_V4, OUTSIDE_V6, POOL, outside};
+use crate::disk;
 use crate::error::LabError;
 use crate::name::{HostKind, LabHost};
 use crate::pki::{Secrets, hex, private_dir};
 use crate::state::{LabState, write_private};
 
-/// A host's disk as the host itself sees it.
+/// Where a host keeps its state: its disk, as the host itself sees it.
 pub(crate) const STATE_DIR: &str = "/var/lib/pan";
 
-/// A host's disk as the machine sees it.
-pub(crate) fn disk(data: &Path, host: LabHost) -> PathBuf {
+/// Folders of a host that are the lab's and not on its disk: the program, its configuration and keys, and its logs, which
+/// must tell of a disk that fails.
+pub(crate) const OF_THE_LAB: [&str; 3] = ["bin", "etc", "log"];
+
+/// A host's home as the machine sees it.
+pub(crate) fn home(data: &Path, host: LabHost) -> PathBuf {
     data.join("hosts").join(host.to_string())
 }
 
@@ -43,17 +49,19 @@ fn link_or_copy(from: &Path, to: &Path) -> Result<(), LabError> {
     }
 }
 
-/// Writes a host's disk, or brings it up to date: state the host itself wrote is left alone.
-pub(crate) fn write_disk(data: &Path, state: &LabState, secrets: &Secrets, host: LabHost) -> Result<(), LabError> {
-    let disk = disk(data, host);
-    for dir in [disk.clone(), disk.join("log"), disk.join("bin"), disk.join("tls")] {
+/// Writes what a host boots from, or brings it up to date: its disk and whatever it wrote itself are left alone.
+pub(crate) fn write_home(data: &Path, state: &LabState, secrets: &Secrets, host: LabHost) -> Result<(), LabError> {
+    let home = home(data, host);
+    let etc = home.join("etc");
+    for dir in [home.clone(), home.join("log"), home.join("bin"), etc.clone(), etc.join("tls")] {
         private_dir(&dir)?;
     }
-    link_or_copy(&data.join("bin").join("pan"), &disk.join("bin").join("pan"))?;
+    link_or_copy(&data.join("bin").join("pan"), &home.join("bin").join("pan"))?;
+    disk::ensure(data, host)?;
     let Some(member) = Member::of(host) else {
         return Ok(());
     };
-    let tls = disk.join("tls");
+    let tls = etc.join("tls");
     if !tls.join("host.pem").exists() {
         let addresses = [member.address, member.a.addr(), member.b.addr()];
         let issued = secrets.authority.issue_host(&member.name, &member.roles, &addresses)?;
@@ -62,13 +70,13 @@ pub(crate) fn write_disk(data: &Path, state: &LabState, secrets: &Secrets, host:
     }
     write_private(&tls.join("ca.pem"), secrets.authority.cert_pem().as_bytes())?;
     let beat = pan_member::frame::host_key(&secrets.pan_key, &member.name);
-    write_private(&disk.join("beat.key"), hex(&beat).as_bytes())?;
-    if host.kind() == HostKind::Controller {
-        write_private(&disk.join("pan.key"), hex(&secrets.pan_key).as_bytes())?;
+    write_private(&etc.join("beat.key"), hex(&beat).as_bytes())?;
+    if holds_pan_key(host.kind()) {
+        write_private(&etc.join("pan.key"), hex(&secrets.pan_key).as_bytes())?;
     }
     let config = host_config(data, state, secrets, host, &member);
     let text = serde_saphyr::to_string(&config).map_err(|error| LabError::Config { host, message: error.to_string() })?;
-    write_private(&disk.join("host.yaml"), text.as_bytes())
+    write_private(&etc.join("host.yaml"), text.as_bytes())
 }
 
 /// A host that belongs to the PAN, with its addresses.
@@ -104,23 +112,45 @@ fn members(state: &LabState) -> Vec<Member> {
     state.hosts.iter().filter_map(|host| Member::of(host.name)).collect()
 }
 
+/// Whoever judges others' heartbeats: no host that runs servers.
+fn holds_pan_key(kind: HostKind) -> bool {
+    match kind {
+        HostKind::Controller | HostKind::Storage | HostKind::Director => true,
+        HostKind::Node | HostKind::Outside => false,
+    }
+}
+
+fn of_role(state: &LabState, role: Role) -> Vec<PeerAddress> {
+    let those = members(state).into_iter().filter(|one| one.roles.contains(&role));
+    those.map(|one| PeerAddress { name: one.name, address: one.address, a: one.a.addr(), b: one.b.addr() }).collect()
+}
+
+/// At most three controllers, two storage hosts and two directors, and an odd number of them: an even set bears no
+/// more losses than the next smaller one.
+fn lessors(state: &LabState) -> Vec<PeerAddress> {
+    let of = |role, most| of_role(state, role).into_iter().take(most);
+    let mut all: Vec<_> = of(Role::Controller, 3).chain(of(Role::Storage, 2)).chain(of(Role::Director, 2)).collect();
+    if all.len() % 2 == 0 {
+        all.pop();
+    }
+    all
+}
+
 fn host_config(data: &Path, state: &LabState, secrets: &Secrets, host: LabHost, member: &Member) -> HostConfig {
-    let at = |path: &str| Path::new(STATE_DIR).join(path);
+    let at = |path: &str| Path::new(STATE_DIR).join("etc").join(path);
     let fabric = |net: Net, address: IpNet| FabricConfig { interface: net.name().to_owned(), address };
-    let controllers = members(state)
-        .into_iter()
-        .filter(|one| one.roles.contains(&Role::Controller))
-        .map(|one| ControllerAddress { name: one.name, address: one.address, a: one.a.addr(), b: one.b.addr() })
-        .collect();
     HostConfig {
         version: 1,
         name: member.name.clone(),
         roles: member.roles.clone(),
         address: member.address,
         fabrics: FabricsConfig { a: fabric(Net::FabricA, member.a), b: fabric(Net::FabricB, member.b) },
-        controllers,
+        controllers: of_role(state, Role::Controller),
+        lessors: lessors(state),
+        directors: of_role(state, Role::Director),
         tls: TlsFiles { ca: at("tls/ca.pem"), cert: at("tls/host.pem"), key: at("tls/host.key") },
         beat_key: at("beat.key"),
+        pan_key: holds_pan_key(host.kind()).then(|| at("pan.key")),
         profile: state.profile.clone(),
         state_dir: STATE_DIR.into(),
         run_dir: "/run/pan".into(),
@@ -132,18 +162,18 @@ fn host_config(data: &Path, state: &LabState, secrets: &Secrets, host: LabHost, 
             hidden: vec![data.to_path_buf()],
         }),
         director: (host.kind() == HostKind::Director).then(|| DirectorConfig { interface: Net::Outside.name().to_owned() }),
-        controller: (host.kind() == HostKind::Controller).then(|| controller_config(state, secrets, at("pan.key"))),
+        controller: (host.kind() == HostKind::Controller).then(|| controller_config(state, secrets)),
     }
 }
 
-fn controller_config(state: &LabState, secrets: &Secrets, pan_key: PathBuf) -> ControllerConfig {
+fn controller_config(state: &LabState, secrets: &Secrets) -> ControllerConfig {
     let (first, last) = (outside(POOL.0), outside(POOL.1));
     let pools = first.iter().zip(&last).map(|(first, last)| Pool { first: first.addr(), last: last.addr() });
     let mapped = state.machine_link.as_ref().filter(|link| link.network != OUTSIDE_V4);
     ControllerConfig {
         listen: Vec::new(),
         admin_token_sha256: secrets.admin_token_sha256(),
-        pan_key,
+        store: StoreConfig::Embedded,
         outside: vec![OUTSIDE_V4.into(), OUTSIDE_V6.into()],
         pools: pools.collect(),
         host_image_allowed: true,

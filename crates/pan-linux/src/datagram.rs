@@ -1,11 +1,14 @@
 //! UDP sockets with kernel receive timestamps (`SO_TIMESTAMPNS`, socket(7)), and the boot clock.
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt, sockopt};
+use crate::realtime::udp_on_device;
+use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, setsockopt, sockopt};
 use nix::time::{ClockId, clock_gettime};
 use std::io::{self, IoSliceMut};
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Kernel receive buffer: room for every host of a large PAN at once, so that a stall of ours drops nothing.
@@ -36,20 +39,32 @@ impl BeatSocket {
     pub fn bind(address: SocketAddr) -> io::Result<Self> {
         let socket = UdpSocket::bind(address)?;
         socket.set_nonblocking(true)?;
+        Self::equip(socket)
+    }
+
+    /// Binds a socket to one interface as well (`SO_BINDTODEVICE`).
+    ///
+    /// # Errors
+    /// There is no such interface now, it does not have the address, or the port is taken.
+    pub fn on_device(device: &str, local: SocketAddr) -> io::Result<Self> {
+        Self::equip(udp_on_device(device, local)?)
+    }
+
+    fn equip(socket: UdpSocket) -> io::Result<Self> {
         setsockopt(&socket, sockopt::ReceiveTimestampns, &true)?;
         // Without the right to exceed the limit the ordinary one has to do.
         let _ = setsockopt(&socket, sockopt::RcvBufForce, &BUFFER_BYTES);
         Ok(Self { socket })
     }
 
-    /// The next waiting datagram: its length, and when it arrived as nanoseconds of the boot clock. `None`: none waits.
+    /// The next waiting datagram. `None`: none waits.
     ///
     /// # Errors
     /// Those of recvmsg(2) but for "none waits".
-    pub fn receive(&self, buffer: &mut [u8]) -> io::Result<Option<(usize, u64)>> {
+    pub fn receive(&self, buffer: &mut [u8]) -> io::Result<Option<Arrived>> {
         let mut space = nix::cmsg_space!(nix::sys::time::TimeSpec);
         let mut slices = [IoSliceMut::new(buffer)];
-        let message = match recvmsg::<()>(self.socket.as_raw_fd(), &mut slices, Some(&mut space), MsgFlags::MSG_DONTWAIT) {
+        let message = match recvmsg::<SockaddrStorage>(self.socket.as_raw_fd(), &mut slices, Some(&mut space), MsgFlags::MSG_DONTWAIT) {
             Ok(message) => message,
             Err(nix::Error::EAGAIN | nix::Error::EINTR) => return Ok(None),
             Err(error) => return Err(error.into()),
@@ -60,20 +75,74 @@ impl BeatSocket {
         });
         // The stamp is wall-clock time: what matters is how old it is, measured on the same clock.
         let age = stamp.map_or(0, |stamp| nanos(ClockId::CLOCK_REALTIME).saturating_sub(stamp));
-        Ok(Some((message.bytes, boot_clock().saturating_sub(age))))
+        let from = message.address.and_then(|address| {
+            address
+                .as_sockaddr_in()
+                .map(|v4| SocketAddr::V4((*v4).into()))
+                .or_else(|| address.as_sockaddr_in6().map(|v6| SocketAddr::V6((*v6).into())))
+        });
+        Ok(Some(Arrived { bytes: message.bytes, at: boot_clock().saturating_sub(age), from }))
+    }
+
+    /// Sends a datagram, or drops it when the queue is full or nobody is there: whoever sends these sends again.
+    ///
+    /// # Errors
+    /// Those of sendto(2) but for these.
+    pub fn send(&self, datagram: &[u8], to: SocketAddr) -> io::Result<()> {
+        match self.socket.send_to(datagram, to) {
+            Ok(_) => Ok(()),
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::ConnectionRefused) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 }
 
-/// Waits until a datagram is there or the time is up.
+/// A datagram that was received.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Arrived {
+    /// How many bytes of the buffer it fills.
+    pub bytes: usize,
+    /// When the kernel received it, in nanoseconds of the boot clock.
+    pub at: u64,
+    /// Who sent it.
+    pub from: Option<SocketAddr>,
+}
+
+/// Ends a [`wait`] from another thread (eventfd(2)).
+#[derive(Debug, Clone)]
+pub struct Waker(Arc<EventFd>);
+
+impl Waker {
+    /// Makes one.
+    ///
+    /// # Errors
+    /// Those of eventfd(2).
+    pub fn new() -> io::Result<Self> {
+        let made = EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
+        Ok(Self(Arc::new(made)))
+    }
+
+    /// Ends the present wait, or the next one.
+    pub fn wake(&self) {
+        // It fails only when it was called 2^64 times unheard.
+        let _ = self.0.write(1);
+    }
+}
+
+/// Waits until a datagram is there, `waker` was called, or the time is up.
 ///
 /// # Errors
 /// Those of poll(2).
-pub fn wait(sockets: &[BeatSocket], at_most: Duration) -> io::Result<()> {
-    let mut set: Vec<PollFd<'_>> = sockets.iter().map(|socket| PollFd::new(socket.socket.as_fd(), PollFlags::POLLIN)).collect();
-    // Rounded up: waking before the deadline would only mean waking twice.
-    let millis = u16::try_from(at_most.as_micros().div_ceil(1000)).unwrap_or(u16::MAX);
-    match poll(&mut set, PollTimeout::from(millis)) {
-        Ok(_) | Err(nix::Error::EINTR) => Ok(()),
+pub fn wait<'a>(sockets: impl IntoIterator<Item = &'a BeatSocket>, waker: &Waker, at_most: Duration) -> io::Result<()> {
+    let mut set: Vec<PollFd<'_>> = sockets.into_iter().map(|socket| PollFd::new(socket.socket.as_fd(), PollFlags::POLLIN)).collect();
+    set.push(PollFd::new(waker.0.as_fd(), PollFlags::POLLIN));
+    let at_most = nix::sys::time::TimeSpec::from_duration(at_most);
+    match ppoll(&mut set, Some(at_most), None) {
+        Ok(_) | Err(nix::Error::EINTR) => {
+            // Empty already, unless somebody called.
+            let _ = waker.0.read();
+            Ok(())
+        }
         Err(error) => Err(error.into()),
     }
 }

@@ -6,11 +6,15 @@
 //! it speaks interface names, addresses, paths and numbers, also where it says "partition network".
 
 mod netlink;
+mod nfnetlink;
 
 pub mod arp;
+pub mod bpf;
 pub mod cgroup;
 pub mod conntrack;
 pub mod datagram;
+pub mod ext4;
+pub mod gate;
 pub mod guard;
 pub mod hostns;
 pub mod listen;
@@ -24,4 +28,5 @@ pub mod process;
 pub mod realtime;
 pub mod rtnl;
 pub mod sysctl;
+pub mod tap;
 pub mod underlay;

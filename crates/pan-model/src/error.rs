@@ -60,12 +60,18 @@ codes! {
     State "PAN-500" "The object is in a state in which this cannot be done; the message names the state and what would have to happen first.",
     /// Something referred to is still in use.
     InUse "PAN-501" "Other objects depend on this one.\nDo: delete them first, or use `--cascade`.",
+    /// Something of that name is still being deleted.
+    Leaving "PAN-502" "Something of that name is still being deleted, and what is asked for cannot take its place before it is gone.\nMostly it can: a server, cluster or partition that is wanted again is made anew by itself once the old one is gone.\nDo: ask again when it is gone: `pan wait KIND NAME --for deleted`. `pan apply --wait` does so by itself.",
     /// The wait ended before the condition held.
     TimedOut "PAN-600" "The condition waited for did not hold within the time given. What is missing is listed. The change itself stands.",
     /// The controller cannot be reached.
     Unreachable "PAN-601" "No controller answered at the address of the context.\nDo: `pan context show`; is the PAN up (`pan lab hosts`)?",
     /// A host did not answer.
     HostUnreachable "PAN-602" "The host that runs the server did not answer.\nDo: `pan get node`; the server moves by itself if the node is dead.",
+    /// No controller leads at present.
+    NotLeading "PAN-603" "No controller can decide at present: one is being chosen, or the store cannot be written. Servers run on.\nNothing was changed.\nDo: try again in a second; if it stays, the message and the controllers' logs name the reason (a full disk, too few members of the store).",
+    /// A change may or may not have been made.
+    InDoubt "PAN-604" "The store did not answer whether a change was written; it may have been made, as a whole or in part.\nDo: look (`pan get`, `pan events`) before asking again; what was declared with `pan apply` can be applied again without harm.",
     /// A bug or an environment failure.
     Internal "PAN-900" "Something failed that should not. The message has the details; the controller's log has more.",
 }

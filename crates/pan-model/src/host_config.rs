@@ -23,11 +23,21 @@ pub struct HostConfig {
     /// Its two fabric interfaces.
     pub fabrics: FabricsConfig,
     /// Where the controllers are, this host included if it is one.
-    pub controllers: Vec<ControllerAddress>,
+    pub controllers: Vec<PeerAddress>,
+    /// The hosts that grant leases: one, or three to seven, the same list on every host. Empty: there are no leases,
+    /// and a node that is cut off goes on until it hears otherwise.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lessors: Vec<PeerAddress>,
+    /// The directors, which hear the heartbeats of nodes themselves.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub directors: Vec<PeerAddress>,
     /// Certificates: `ca.pem`, `host.pem`, `host.key`.
     pub tls: TlsFiles,
     /// The 32-byte key, in hex, that authenticates this host's heartbeats.
     pub beat_key: PathBuf,
+    /// The key, in hex, from which every host's heartbeat key is derived: for controllers, directors and lessors only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pan_key: Option<PathBuf>,
     /// Timing profile: `lan`, `shared` or `wan`.
     pub profile: String,
     /// State that outlives a reboot.
@@ -65,10 +75,10 @@ pub struct FabricConfig {
     pub address: IpNet,
 }
 
-/// A controller as other hosts see it.
+/// A host as other hosts see it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct ControllerAddress {
+pub struct PeerAddress {
     /// Its name.
     pub name: HostName,
     /// Its host address.
@@ -124,8 +134,9 @@ pub struct ControllerConfig {
     pub listen: Vec<SocketAddr>,
     /// SHA-256, in hex, of the administrator's token.
     pub admin_token_sha256: String,
-    /// The key, in hex, from which every host's heartbeat key is derived.
-    pub pan_key: PathBuf,
+    /// Where the PAN's state is kept.
+    #[serde(default)]
+    pub store: StoreConfig,
     /// Networks on the outside; public addresses are valid only inside them.
     pub outside: Vec<IpNet>,
     /// Public addresses that may be given to services that name none (first and last, inclusive).
@@ -139,6 +150,20 @@ pub struct ControllerConfig {
     /// Whether this PAN is a laboratory.
     #[serde(default)]
     pub laboratory: bool,
+}
+
+/// Where the PAN's state is kept.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum StoreConfig {
+    /// In a file in `state_dir`: for a PAN with one controller.
+    #[default]
+    Embedded,
+    /// In etcd, reached at these URLs with the host's certificate.
+    Etcd {
+        /// `https://ADDRESS:PORT` of every member.
+        endpoints: Vec<String>,
+    },
 }
 
 /// A range of public addresses, both ends included.
@@ -165,5 +190,9 @@ pub struct Reach {
 pub const CONTROLLER_PORT: u16 = 7443;
 /// Port of the node agents' HTTPS API.
 pub const NODE_PORT: u16 = 7444;
-/// UDP port of heartbeats.
+/// UDP port of controllers for heartbeats and for the datagrams of membership.
 pub const BEAT_PORT: u16 = 7445;
+/// UDP port of lessors for heartbeats and for questions of the leader.
+pub const LESSOR_PORT: u16 = 7446;
+/// UDP port of directors for heartbeats.
+pub const DIRECTOR_PORT: u16 = 7447;

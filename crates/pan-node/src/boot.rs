@@ -1,16 +1,16 @@
-//! The boot identifier and the agent's sign of life: two small files in `run_dir` that the agent and the
-//! beat process share, so that neither needs the other to be running.
+//! The boot identifier and the marks in `run_dir` by which the agent and the beat process know of each other, so
+//! that neither needs the other to be running.
 
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use pan_api::hostlink;
-use pan_member::{BootId, Tick};
+use pan_member::BootId;
+use pan_model::Admission;
 
 use crate::error::{Error, FileError};
-use crate::paths::alive_file;
 
 /// The host's boot identifier, drawn by whichever process asks first after a boot.
 ///
@@ -26,36 +26,62 @@ pub(crate) fn random() -> io::Result<u64> {
     getrandom::u64().map_err(|error| io::Error::other(error.to_string()))
 }
 
-/// The agent's end: says "alive now".
+/// A number in a file of eight bytes, written in place: a reader sees the old one or the new one.
 #[derive(Debug)]
-pub(crate) struct AliveMark(File);
+pub(crate) struct Mark(File);
 
-impl AliveMark {
-    pub(crate) fn open(run_dir: &Path) -> Result<Self, FileError> {
-        let path = alive_file(run_dir);
-        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o644).open(&path);
-        file.map(Self).map_err(FileError::of("make", &path))
+impl Mark {
+    pub(crate) fn open(path: &Path) -> Result<Self, FileError> {
+        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o644).open(path);
+        file.map(Self).map_err(FileError::of("make", path))
     }
 
-    /// Eight bytes in place: a reader sees the old number or the new one.
-    pub(crate) fn set(&self, now: Tick) -> io::Result<()> {
-        self.0.write_all_at(&now.0.to_be_bytes(), 0)
+    pub(crate) fn set(&self, number: u64) -> io::Result<()> {
+        self.0.write_all_at(&number.to_be_bytes(), 0)
     }
 }
 
-/// The beat's end: when the agent was last alive. The file is kept open.
-#[derive(Debug, Default)]
-pub(crate) struct AliveSeen(Option<File>);
+/// The other end of a [`Mark`]. The file is kept open.
+#[derive(Debug)]
+pub(crate) struct MarkSeen {
+    path: PathBuf,
+    file: Option<File>,
+}
 
-impl AliveSeen {
-    /// `None` if no agent has given a sign of life since the boot.
-    pub(crate) fn get(&mut self, run_dir: &Path) -> Option<Tick> {
-        if self.0.is_none() {
-            self.0 = File::open(alive_file(run_dir)).ok();
+impl MarkSeen {
+    pub(crate) fn new(path: PathBuf) -> Self {
+        Self { path, file: None }
+    }
+
+    /// `None` if nothing was written since the boot.
+    pub(crate) fn get(&mut self) -> Option<u64> {
+        if self.file.is_none() {
+            self.file = File::open(&self.path).ok();
         }
         let mut bytes = [0; 8];
-        self.0.as_ref()?.read_exact_at(&mut bytes, 0).ok()?;
-        Some(Tick(u64::from_be_bytes(bytes)))
+        self.file.as_ref()?.read_exact_at(&mut bytes, 0).ok()?;
+        Some(u64::from_be_bytes(bytes))
+    }
+}
+
+/// What the beat process tells the agent of its lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct LeaseNote {
+    /// The number it takes part under.
+    pub admission: Admission,
+    /// That number is worn out: some lessor no longer acknowledges it.
+    pub wants: bool,
+}
+
+impl LeaseNote {
+    /// In a mark.
+    pub(crate) fn number(self) -> u64 {
+        self.admission.0 << 1 | u64::from(self.wants)
+    }
+
+    /// Out of a mark.
+    pub(crate) fn of(number: u64) -> Self {
+        Self { admission: Admission(number >> 1), wants: number & 1 == 1 }
     }
 }
 
@@ -64,14 +90,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_sign_of_life_is_seen() {
+    fn a_mark_is_seen() {
         let dir = tempfile::tempdir().unwrap();
-        let mut seen = AliveSeen::default();
-        assert_eq!(seen.get(dir.path()), None);
-        let mark = AliveMark::open(dir.path()).unwrap();
-        for tick in [Tick(5), Tick(u64::MAX)] {
-            mark.set(tick).unwrap();
-            assert_eq!(seen.get(dir.path()), Some(tick));
+        let path = dir.path().join("mark");
+        let mut seen = MarkSeen::new(path.clone());
+        assert_eq!(seen.get(), None);
+        let mark = Mark::open(&path).unwrap();
+        for number in [5, u64::MAX] {
+            mark.set(number).unwrap();
+            assert_eq!(seen.get(), Some(number));
+        }
+    }
+
+    #[test]
+    fn a_note_of_the_lease_goes_through_a_mark() {
+        for note in [LeaseNote::default(), LeaseNote { admission: Admission(7), wants: true }] {
+            assert_eq!(LeaseNote::of(note.number()), note);
         }
     }
 }

@@ -80,6 +80,8 @@ pub(crate) enum Action {
 pub(crate) enum Why {
     /// It is no longer wanted here under this binding.
     Unwanted,
+    /// It belongs elsewhere by now, or nowhere: another one of it may be running. Killed at once.
+    Orphan,
     /// It is to be started again because it does not get healthy.
     Unhealthy,
 }
@@ -118,6 +120,15 @@ pub(crate) fn stand(wish: Wish<'_>, binding: Binding) -> Stand {
     }
 }
 
+/// Whether what is here was replaced by another binding, so that it must not be given any time.
+pub(crate) fn orphan(wish: Wish<'_>, here: Epoch) -> bool {
+    match wish {
+        Wish::Unknown => false,
+        Wish::Gone => true,
+        Wish::Order(order) => order.epoch > here,
+    }
+}
+
 /// What to do about a server.
 pub(crate) fn next(wish: Wish<'_>, here: Here, now: Tick) -> Action {
     const IDLE: Action = Action::Rest { until: None };
@@ -128,6 +139,7 @@ pub(crate) fn next(wish: Wish<'_>, here: Here, now: Tick) -> Action {
             Wish::Order(_) | Wish::Gone | Wish::Unknown => IDLE,
         },
         Here::Running { binding, hopeless } => match (stand(wish, binding), hopeless) {
+            (Stand::Leaves, _) if orphan(wish, binding.epoch) => Action::Ask(Why::Orphan),
             (Stand::Leaves, _) => Action::Ask(Why::Unwanted),
             (Stand::Keep, Some(at)) => at_or(at, Action::Ask(Why::Unhealthy)),
             (Stand::Keep, None) | (Stand::Leave | Stand::Refused, _) => IDLE,

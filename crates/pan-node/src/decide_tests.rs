@@ -41,12 +41,12 @@ fn what_runs_goes_on_until_something_newer_is_said() {
     check(Some(&ordered(5, 3, RunOrder::Hold)), running, IDLE);
     check(Some(&ordered(5, 4, RunOrder::Hold)), running, IDLE);
     for run in [RunOrder::Run, RunOrder::Hold, RunOrder::Stop] {
-        check(Some(&ordered(6, 3, run)), running, Action::Ask(Why::Unwanted));
+        check(Some(&ordered(6, 3, run)), running, Action::Ask(Why::Orphan));
         check(Some(&ordered(4, 9, run)), running, IDLE);
     }
     check(Some(&ordered(5, 4, RunOrder::Run)), running, Action::Ask(Why::Unwanted));
     check(Some(&ordered(5, 3, RunOrder::Stop)), running, Action::Ask(Why::Unwanted));
-    check(None, running, Action::Ask(Why::Unwanted));
+    check(None, running, Action::Ask(Why::Orphan));
 }
 
 #[test]
@@ -56,7 +56,7 @@ fn a_server_without_hope_is_started_again_unless_held() {
     check(Some(&ordered(5, 3, RunOrder::Run)), sick(NOW), Action::Ask(Why::Unhealthy));
     check(Some(&ordered(5, 3, RunOrder::Run)), sick(later), Action::Rest { until: Some(later) });
     check(Some(&ordered(5, 3, RunOrder::Hold)), sick(NOW), IDLE);
-    check(None, sick(later), Action::Ask(Why::Unwanted));
+    check(None, sick(later), Action::Ask(Why::Orphan));
 }
 
 #[test]

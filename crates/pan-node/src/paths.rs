@@ -45,6 +45,21 @@ pub(crate) fn alive_file(run: &Path) -> PathBuf {
     run.join("agent-alive")
 }
 
+/// What the beat process tells of its lease.
+pub(crate) fn lease_file(run: &Path) -> PathBuf {
+    run.join("lease")
+}
+
+/// The number that the agent lets the beat process use.
+pub(crate) fn admission_file(run: &Path) -> PathBuf {
+    run.join("admission")
+}
+
+/// Where the gate lives, for the agent and the beat process alike.
+pub(crate) fn gate_dir(run: &Path) -> PathBuf {
+    run.join("gate")
+}
+
 /// One server's folders and files.
 #[derive(Debug, Clone)]
 pub(crate) struct ServerPaths {

@@ -48,25 +48,9 @@ fn hello(config: &HostConfig) -> Result<Hello, Error> {
     }
 }
 
-/// Delivers the newest report, then the newest of those that came in meanwhile.
+/// Hands every report to the link, which delivers the newest.
 async fn deliver(link: &HostLink, mut inbox: mpsc::Receiver<Report>) {
-    let mut failing = false;
-    while let Some(mut report) = inbox.recv().await {
-        while let Ok(newer) = inbox.try_recv() {
-            report = newer;
-        }
-        match link.report(report).await {
-            Ok(()) if failing => {
-                failing = false;
-                tracing::info!("a controller takes reports again");
-            }
-            Ok(()) => {}
-            Err(error) => {
-                if !failing {
-                    tracing::warn!(%error, "no controller takes the report; trying again with the next");
-                }
-                failing = true;
-            }
-        }
+    while let Some(report) = inbox.recv().await {
+        link.report(report);
     }
 }

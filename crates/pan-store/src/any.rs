@@ -2,6 +2,7 @@
 
 use crate::embedded::Embedded;
 use crate::error::{CommitError, ReadError};
+use crate::etcd::Etcd;
 use crate::memory::Memory;
 use crate::store::{Listing, Store};
 use crate::txn::{Revision, Txn};
@@ -11,12 +12,19 @@ use crate::watch::Watch;
 #[derive(Debug)]
 pub enum AnyStore {
     Embedded(Embedded),
+    Etcd(Etcd),
     Memory(Memory),
 }
 
 impl From<Embedded> for AnyStore {
     fn from(store: Embedded) -> Self {
         Self::Embedded(store)
+    }
+}
+
+impl From<Etcd> for AnyStore {
+    fn from(store: Etcd) -> Self {
+        Self::Etcd(store)
     }
 }
 
@@ -30,6 +38,7 @@ impl Store for AnyStore {
     async fn list(&self, prefix: &str) -> Result<Listing, ReadError> {
         match self {
             Self::Embedded(store) => store.list(prefix).await,
+            Self::Etcd(store) => store.list(prefix).await,
             Self::Memory(store) => store.list(prefix).await,
         }
     }
@@ -37,6 +46,7 @@ impl Store for AnyStore {
     async fn commit(&self, txn: &Txn) -> Result<Revision, CommitError> {
         match self {
             Self::Embedded(store) => store.commit(txn).await,
+            Self::Etcd(store) => store.commit(txn).await,
             Self::Memory(store) => store.commit(txn).await,
         }
     }
@@ -44,6 +54,7 @@ impl Store for AnyStore {
     fn watch(&self, prefix: &str, after: Revision) -> Watch {
         match self {
             Self::Embedded(store) => store.watch(prefix, after),
+            Self::Etcd(store) => store.watch(prefix, after),
             Self::Memory(store) => store.watch(prefix, after),
         }
     }

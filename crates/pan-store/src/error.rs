@@ -46,6 +46,9 @@ pub enum WatchError {
     /// The changes asked for are no longer kept.
     #[error("changes after revision {after} are no longer kept; the oldest known point is {oldest}")]
     Compacted { after: Revision, oldest: Revision },
+    /// The store cannot tell of changes, and trying again would not help.
+    #[error("the store cannot be followed")]
+    Failed { source: BoxError },
     /// The store was closed.
     #[error("the store was closed")]
     Closed,

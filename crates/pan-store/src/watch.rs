@@ -6,7 +6,8 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 
 use crate::error::WatchError;
 use crate::txn::{Entry, Revision};
@@ -82,6 +83,19 @@ impl History {
         self.latest.send_replace(revision);
     }
 
+    /// Forgets everything up to `revision` if that is news: something was committed that was never published. Who follows
+    /// from before it is told to list again.
+    pub(crate) fn restart_at(&self, revision: Revision) {
+        if revision <= *self.latest.borrow() {
+            return;
+        }
+        let mut ring = lock(&self.ring);
+        ring.batches.clear();
+        (ring.oldest, ring.bytes) = (revision, 0);
+        drop(ring);
+        self.latest.send_replace(revision);
+    }
+
     pub(crate) fn follow(&self, prefix: &str, after: Revision) -> Watch {
         let (ring, latest) = (Arc::clone(&self.ring), self.latest.subscribe());
         Watch { prefix: prefix.to_owned(), after, feed: Feed::Local { ring, latest } }
@@ -100,15 +114,39 @@ pub struct Watch {
 enum Feed {
     /// A store in this process.
     Local { ring: Arc<Mutex<Ring>>, latest: watch::Receiver<Revision> },
+    /// A task that asks a store elsewhere.
+    Remote { batches: mpsc::Receiver<Result<Batch, WatchError>>, _task: Task },
+}
+
+/// Ends with its handle.
+#[derive(Debug)]
+struct Task(JoinHandle<()>);
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 impl Watch {
+    /// A watch whose batches come from `task`, which ends with it. They are under `prefix` already.
+    pub(crate) fn remote(prefix: &str, after: Revision, batches: mpsc::Receiver<Result<Batch, WatchError>>, task: JoinHandle<()>) -> Self {
+        Self { prefix: prefix.to_owned(), after, feed: Feed::Remote { batches, _task: Task(task) } }
+    }
+
     /// Waits for the next transaction that touched the prefix. Safe to drop and call again.
     ///
     /// # Errors
     /// [`WatchError`]: the watch is over; list again.
     pub async fn next(&mut self) -> Result<Batch, WatchError> {
-        let Feed::Local { ring, latest } = &mut self.feed;
+        let (ring, latest) = match &mut self.feed {
+            Feed::Local { ring, latest } => (ring, latest),
+            Feed::Remote { batches, .. } => {
+                let batch = batches.recv().await.ok_or(WatchError::Closed)??;
+                self.after = batch.revision;
+                return Ok(batch);
+            }
+        };
         loop {
             latest.borrow_and_update();
             let (reached, found) = lock(ring).after(self.after, &self.prefix)?;

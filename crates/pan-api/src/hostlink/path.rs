@@ -4,13 +4,13 @@ use crate::ApiError;
 use crate::desired::Desired;
 use crate::hostclient::{HostClient, HostOptions, Timeouts};
 use crate::report::{Hello, Report};
-use pan_model::Code;
-use pan_model::host_config::HostConfig;
+use pan_model::{Code, HostName};
+use pan_model::host_config::{HostConfig, PeerAddress};
 use rustls::ClientConfig;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 /// A controller sends at least a blank line a second; three missed are a dead stream.
 const SILENCE_MAX: Duration = Duration::from_secs(3);
@@ -22,6 +22,12 @@ const PAUSE_MAX: Duration = Duration::from_secs(2);
 const REPORT: Timeouts = Timeouts { connect: Duration::from_millis(500), request: Duration::from_secs(1) };
 const STREAM: Timeouts = Timeouts { connect: Duration::from_secs(1), request: SILENCE_MAX };
 
+/// Every way to one controller.
+pub(super) struct Controller {
+    name: HostName,
+    pub(super) paths: Vec<Path>,
+}
+
 pub(super) struct Path {
     label: String,
     /// Streams and reports have different patience, and a report must not wait behind a stream's start.
@@ -30,24 +36,24 @@ pub(super) struct Path {
 }
 
 /// Every controller over either fabric.
-pub(super) fn all(config: &HostConfig, tls: &Arc<ClientConfig>, port: u16) -> Vec<Path> {
-    let mut paths = Vec::new();
-    for controller in &config.controllers {
+pub(super) fn all(config: &HostConfig, tls: &Arc<ClientConfig>, port: u16) -> Vec<Controller> {
+    let of = |controller: &PeerAddress| {
         let fabrics = [("a", controller.a, &config.fabrics.a), ("b", controller.b, &config.fabrics.b)];
-        for (fabric, address, own) in fabrics {
+        let paths = fabrics.map(|(fabric, address, own)| {
             let client = |timeouts| {
                 let options = HostOptions { bind: Some(own.address.addr()), timeouts };
                 HostClient::new(tls.clone(), SocketAddr::new(address, port), Some(&controller.name), options)
             };
             let label = format!("{} over fabric {fabric}", controller.name);
-            paths.push(Path { label, streams: client(STREAM), reports: client(REPORT) });
-        }
-    }
-    paths
+            Path { label, streams: client(STREAM), reports: client(REPORT) }
+        });
+        Controller { name: controller.name.clone(), paths: paths.into() }
+    };
+    config.controllers.iter().map(of).collect()
 }
 
 impl Path {
-    pub(super) async fn report(&self, hello: &Hello, report: &Report) -> Result<(), ApiError> {
+    async fn report(&self, hello: &Hello, report: &Report) -> Result<(), ApiError> {
         match self.reports.post("/internal/v1/report", report).await {
             // A controller that was just started may know the PAN and not yet this host.
             Err(error) if error.code == Code::NotFound => {
@@ -75,8 +81,8 @@ impl Path {
 }
 
 /// Follows one path for ever.
-pub(super) async fn follow(paths: Arc<Vec<Path>>, at: usize, hello: Arc<Hello>, offers: mpsc::Sender<Desired>) {
-    let path = &paths[at];
+pub(super) async fn follow(controller: Arc<Controller>, at: usize, hello: Arc<Hello>, offers: mpsc::Sender<Desired>) {
+    let path = &controller.paths[at];
     let mut pause = PAUSE_FIRST;
     loop {
         match path.stream(&hello, &offers, &mut pause).await {
@@ -85,5 +91,34 @@ pub(super) async fn follow(paths: Arc<Vec<Path>>, at: usize, hello: Arc<Hello>, 
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(PAUSE_MAX);
+    }
+}
+
+/// Delivers the newest report to one controller, over the way that worked last, else over the next. What a newer
+/// one overtook is not delivered.
+pub(super) async fn deliver(controller: Arc<Controller>, hello: Arc<Hello>, mut reports: watch::Receiver<Option<Report>>) {
+    let mut preferred = 0;
+    let mut failing = false;
+    while reports.changed().await.is_ok() {
+        let Some(report) = reports.borrow_and_update().clone() else { continue };
+        let mut delivered = false;
+        for at in (0..controller.paths.len()).map(|step| (preferred + step) % controller.paths.len()) {
+            let path = &controller.paths[at];
+            match path.report(&hello, &report).await {
+                Ok(()) => {
+                    preferred = at;
+                    delivered = true;
+                    break;
+                }
+                Err(error) => tracing::debug!("a report was not delivered to {}: {error}", path.label),
+            }
+        }
+        if failing == delivered {
+            failing = !delivered;
+            match delivered {
+                true => tracing::info!("controller {} takes reports again", controller.name),
+                false => tracing::warn!("controller {} takes no reports; trying again with the next", controller.name),
+            }
+        }
     }
 }

@@ -30,6 +30,11 @@ pub fn json<T: Serialize + ?Sized>(object: &T) -> Response {
     with(StatusCode::OK, JSON, Body::from(bytes_of(object)))
 }
 
+/// JSON as it came from elsewhere.
+pub fn raw(bytes: Bytes) -> Response {
+    with(StatusCode::OK, JSON, Body::from(bytes))
+}
+
 /// The JSON of a wire object.
 pub fn bytes_of<T: Serialize + ?Sized>(object: &T) -> Vec<u8> {
     serde_json::to_vec(object).expect("wire types have only text keys and no failing serialisers")

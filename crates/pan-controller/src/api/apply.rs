@@ -7,7 +7,7 @@ use crate::core::request::Request;
 use crate::handle::Principal;
 use pan_api::requests::{Applied, Apply};
 use pan_api::{ApiError, Problem};
-use pan_model::manifest::{self, Document, Object};
+use pan_model::manifest::{self, Document, Object, PROBLEMS_MAX};
 use pan_model::{Code, PartitionName};
 
 const SUMMARY: &str = "Create or change the objects of YAML documents: all of them, or none. ?partition= is for documents that name none.";
@@ -32,7 +32,7 @@ fn apply(call: Call<Principal>) -> Answering {
         let parsed = parsed.map_err(|error| ApiError::new(Code::Internal, format!("reading the documents failed: {error}")))?;
         let documents = parsed.map_err(refusal)?;
         for document in &documents {
-            permit(&call, document)?;
+            permit(&call, document).map_err(|error| placed(error, document))?;
         }
         call.request(Request::Apply { documents, dry_run }).await
     })
@@ -48,11 +48,20 @@ fn permit(call: &Call<Principal>, document: &Document) -> Result<(), ApiError> {
     call.scope().require_within(document.object.partition())
 }
 
+/// What may not be done, and where it is asked for.
+fn placed(error: ApiError, document: &Document) -> ApiError {
+    let place = document.locate("name");
+    let message = format!("{place}: {}", error.message);
+    let problem = manifest::Problem { code: error.code, place, message: error.message };
+    ApiError { code: error.code, message, problems: vec![wire(problem)] }
+}
+
 /// The refusal of a whole apply, with every place.
 fn refusal(problems: Vec<manifest::Problem>) -> ApiError {
     let code = problems.first().map_or(Code::Invalid, |problem| problem.code);
     let message = match problems.as_slice() {
         [only] => only.to_string(),
+        more if more.len() > PROBLEMS_MAX => format!("more than {PROBLEMS_MAX} things are wrong in the documents; nothing was changed"),
         more => format!("{} things are wrong in the documents; nothing was changed", more.len()),
     };
     ApiError { code, message, problems: problems.into_iter().map(wire).collect() }

@@ -4,7 +4,7 @@ use super::answer;
 use super::call::{Call, Input};
 use super::route::{Access, Route, table};
 use super::scope::DomainKey;
-use crate::auth::{self, AdminToken};
+use crate::auth::{self, AdminToken, Verb};
 use crate::handle::Handle;
 use axum::Router;
 use axum::body::Body;
@@ -17,9 +17,12 @@ use hyper::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, StatusCode};
 use pan_api::ApiError;
+use pan_api::hostclient::{HostClient, HostOptions, Timeouts};
 use pan_api::tls::PeerIdentity;
-use pan_model::Code;
+use pan_model::host_config::CONTROLLER_PORT;
+use pan_model::{Code, HostName};
 use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -30,6 +33,8 @@ pub const BODY_MAX: usize = 4 << 20;
 const BODY_DISCARDED_MAX: usize = 4 * BODY_MAX;
 /// How long a request may take until its answer begins, its body included.
 const REQUEST_TIME_MAX: Duration = Duration::from_secs(30);
+/// How long the controller that leads may take to be connected to.
+const PASS_ON_CONNECT_MAX: Duration = Duration::from_secs(1);
 
 /// What all handlers share.
 pub struct App {
@@ -101,6 +106,10 @@ async fn serve(app: &Arc<App>, route: &Route, request: Request) -> Result<Respon
         Access::Role(verb, noun, run) => {
             let who = app.token.principal(&parts.headers)?;
             auth::permit(&who, verb, noun)?;
+            if let Some(leader) = app.handle.view().leader.clone().filter(|_| changes(verb)) {
+                let input = input(route, &mut parts, body).await?;
+                return Ok(pass_on(&app, leader, &parts, input.body).await?);
+            }
             run(Call { who, input: input(route, &mut parts, body).await?, app })
         }
         Access::Host(run) => {
@@ -113,6 +122,33 @@ async fn serve(app: &Arc<App>, route: &Route, request: Request) -> Result<Respon
         ApiError::new(Code::TimedOut, text)
     };
     Ok(tokio::time::timeout(REQUEST_TIME_MAX, running).await.map_err(|_| late())??)
+}
+
+/// Whether only the controller that leads can answer.
+fn changes(verb: Verb) -> bool {
+    match verb {
+        Verb::Read | Verb::Enter => false,
+        Verb::Change | Verb::Operate => true,
+    }
+}
+
+/// Lets the controller that leads answer in our place; it checks the caller again.
+async fn pass_on(app: &App, (name, address): (HostName, IpAddr), parts: &Parts, body: Bytes) -> Result<Response, ApiError> {
+    let timeouts = Timeouts { connect: PASS_ON_CONNECT_MAX, request: REQUEST_TIME_MAX };
+    let client = HostClient::new(
+        app.agents.clone(),
+        SocketAddr::new(address, CONTROLLER_PORT),
+        Some(&name),
+        HostOptions { bind: None, timeouts },
+    );
+    let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+    let token = auth::bearer(&parts.headers).unwrap_or_default();
+    let passed = client.pass_on(parts.method.clone(), path, token, body).await;
+    let bytes = passed.map_err(|error| match error.code {
+        Code::HostUnreachable => ApiError::new(Code::InDoubt, format!("{name} leads, but {error}")),
+        _ => error,
+    })?;
+    Ok(if bytes.is_empty() { answer::done() } else { answer::raw(bytes) })
 }
 
 fn host(extensions: &hyper::http::Extensions) -> Result<PeerIdentity, ApiError> {

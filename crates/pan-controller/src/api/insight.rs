@@ -3,15 +3,16 @@
 use super::answer;
 use super::call::{Call, not_found};
 use super::route::{Access, Answering, Gives, Method, PARTITION, Param, Route, schema};
-use super::{spec, why};
+use super::why;
 use crate::auth::{Noun, Verb};
 use crate::handle::Principal;
 use pan_api::ApiError;
 use pan_api::insight::{Certificate, Counterexample, Lost, Move, WhatIf, Why};
 use pan_api::requests::WhatIfRequest;
+use pan_model::node::PaperNode;
 use pan_model::{Code, HostName};
 use pan_plan::reason::show_server;
-use pan_plan::{Node, Snapshot};
+use pan_plan::{Node, NodeState, Snapshot};
 
 const FAILURES: Param =
     Param { name: "failures", kind: "integer", summary: "check this many failures instead of each cluster's own promise" };
@@ -46,6 +47,9 @@ async fn ask<T: Send + 'static>(call: &Call<Principal>, question: impl FnOnce() 
 fn certify(call: Call<Principal>) -> Answering {
     Box::pin(async move {
         let failures = call.query::<u32>("failures")?;
+        if failures == Some(0) {
+            return Err(ApiError::new(Code::Invalid, "0 failures break nothing: expected 1 or more"));
+        }
         let snapshot = call.scope().snapshot()?;
         let proof = ask(&call, move || pan_plan::certify(&snapshot, failures)).await?;
         let counterexample = proof.counterexample.map(|case| {
@@ -61,13 +65,17 @@ fn certify(call: Call<Principal>) -> Answering {
 fn whatif(call: Call<Principal>) -> Answering {
     Box::pin(async move {
         let WhatIfRequest { fail, add_node } = call.body()?;
-        let added = add_node.as_deref().map(spec::parse).transpose();
+        let added = add_node.as_deref().map(str::parse::<PaperNode>).transpose();
         let added = added.map_err(|error| ApiError::new(Code::Invalid, format!("addNode: {error}")))?;
+        let added = added.map(|PaperNode { name, capacity, labels }| (name, Node { capacity, labels, state: NodeState::Up }));
         if fail.is_empty() && added.is_none() {
             return Err(ApiError::new(Code::Invalid, "nothing is asked: expected fail, addNode, or both"));
         }
         let scope = call.scope();
         let snapshot = scope.snapshot()?;
+        if let Some((name, _)) = added.as_ref().filter(|(name, _)| scope.host(name).is_some()) {
+            return Err(ApiError::new(Code::Conflict, format!("host {name} is in the PAN already: give the new node another name")));
+        }
         let named = |host: &&HostName| scope.host(host).is_none() && added.as_ref().is_none_or(|(name, _)| name != *host);
         if let Some(missing) = fail.iter().find(named) {
             return Err(not_found(format_args!("host {:?}", missing.as_str())));

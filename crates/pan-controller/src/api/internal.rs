@@ -60,9 +60,11 @@ fn desired(call: Call<PeerIdentity>) -> Answering {
         let never = || ApiError::new(Code::State, format!("host {named} must present itself first (POST /internal/v1/hello)"));
         let newest = call.handle().desired(&named).ok_or_else(never)?;
         Ok(follow(newest, |newest| {
-            let desired: std::sync::Arc<Desired> = newest.borrow().clone();
+            let desired: Option<std::sync::Arc<Desired>> = newest.borrow().clone();
             let mut out = Vec::new();
-            line(&mut out, desired.as_ref());
+            if let Some(desired) = desired {
+                line(&mut out, desired.as_ref());
+            }
             out
         }))
     })

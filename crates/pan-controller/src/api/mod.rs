@@ -21,7 +21,6 @@ mod route;
 mod scope;
 mod server;
 mod service;
-mod spec;
 #[cfg(test)]
 mod tests;
 mod timeline;

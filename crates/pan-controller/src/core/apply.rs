@@ -10,6 +10,7 @@ use pan_api::{ApiError, Problem};
 use pan_model::manifest::{Document, Object, SERVERS_MAX};
 use pan_model::network::{Cidr, FIRST_SERVER_OFFSET, address_at};
 use pan_model::{ClusterSpec, Code, Epoch, Mac, PartitionName, PartitionSpec, ServerKey, ServerName, ServiceSpec};
+use pan_plan::Snapshot;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
@@ -26,24 +27,37 @@ pub fn apply(world: &mut World, now: Now, documents: &[Document], dry_run: bool)
     let mut draft = world.clone();
     let mut applied = Vec::new();
     let mut problems = Vec::new();
+    let mut blame = Blame { documents, changed: Vec::new() };
     for rank in 0..=2 {
         for document in documents.iter().filter(|document| rank_of(&document.object) == rank) {
             match one(&mut draft, now, &document.object) {
-                Ok(result) => applied.push(describe(&document.object, result)),
+                Ok(result) => {
+                    if result != ApplyResult::Unchanged {
+                        blame.changed.push(document);
+                    }
+                    applied.push(describe(&document.object, result));
+                }
                 Err(trouble) => problems.push(placed(document, trouble)),
             }
         }
     }
     if problems.is_empty() {
-        problems.extend(validate::references(&draft).into_iter().map(|(object, trouble)| placed_at(documents, &object, trouble)));
+        problems.extend(validate::references(&draft).into_iter().map(|(object, trouble)| blame.place(&object, trouble)));
     }
-    if problems.is_empty() {
-        fits_one_transaction(&draft)?;
+    if problems.is_empty()
+        && let Err(text) = fits_one_transaction(&draft)
+    {
+        problems.push(blame.largest(Trouble::new(Code::Invalid, "spec", text)));
     }
-    if problems.is_empty() {
-        admit(world, &draft).map_err(|(object, trouble)| refusal(vec![placed_at(documents, &object, trouble)]))?;
+    if problems.is_empty()
+        && let Err((object, trouble)) = admit(world, &draft)
+    {
+        problems.push(blame.place(&object, trouble));
     }
     if !problems.is_empty() {
+        let order =
+            |problem: &Problem| (documents.iter().position(|one| one.locate("").source == problem.source), problem.line, problem.column);
+        problems.sort_by_key(order);
         return Err(refusal(problems));
     }
     if !dry_run {
@@ -53,24 +67,61 @@ pub fn apply(world: &mut World, now: Now, documents: &[Document], dry_run: bool)
 }
 
 /// Whether what was changed can be written at once.
-fn fits_one_transaction(draft: &World) -> Result<(), ApiError> {
+fn fits_one_transaction(draft: &World) -> Result<(), String> {
     let records = draft.dirty.len();
     let bytes = draft.dirty.iter().filter_map(|dirty| super::persist::value_of(draft, dirty)).map(|value| value.len()).sum::<usize>();
     if bytes <= BYTES_MAX && records <= RECORDS_MAX {
         return Ok(());
     }
-    let text =
-        format!("one change may write {RECORDS_MAX} records and {BYTES_MAX} bytes; this one would write {records} and {bytes}: split it");
-    Err(ApiError::new(Code::Invalid, text))
+    Err(format!("one change may write {RECORDS_MAX} records and {BYTES_MAX} bytes; this one would write {records} and {bytes}: split it"))
 }
 
 fn refusal(problems: Vec<Problem>) -> ApiError {
     let code = problems.first().map_or(Code::Invalid, |problem| problem.code);
     let message = match problems.as_slice() {
-        [only] => only.message.clone(),
+        [only] if only.line > 0 => format!("{}:{}:{}: {}", only.source, only.line, only.column, only.message),
+        [only] => format!("{}: {}", only.source, only.message),
         many => format!("{} problems; nothing was changed", many.len()),
     };
     ApiError { code, message, problems }
+}
+
+/// Where what is wrong stands in what the user wrote.
+struct Blame<'a> {
+    documents: &'a [Document],
+    /// Those that would change something, in the order in which they were tried.
+    changed: Vec<&'a Document>,
+}
+
+impl Blame<'_> {
+    /// The place of an object's field. What is wrong with an object that is in no document came about by one that is.
+    fn place(&self, object: &validate::Which, trouble: Trouble) -> Problem {
+        if let Some(document) = self.documents.iter().find(|document| validate::Which::of(&document.object) == *object) {
+            return placed(document, trouble);
+        }
+        let message = format!("with this, {object}: {}", trouble.message);
+        let is_cluster = |document: &&&Document| matches!(document.object, Object::Cluster(..));
+        match self.changed.iter().rfind(is_cluster).or(self.changed.last()) {
+            Some(document) => placed(document, Trouble { path: "spec".into(), message, ..trouble }),
+            None => Problem { code: trouble.code, source: object.to_string(), line: 0, column: 0, message: trouble.message },
+        }
+    }
+
+    /// The place of the document that takes the most room.
+    fn largest(&self, trouble: Trouble) -> Problem {
+        let size = |document: &&&Document| match &document.object {
+            Object::Cluster(_, _, spec) => {
+                let written: usize = spec.files.iter().map(|file| file.content.len()).sum();
+                // A server's record has some hundred bytes.
+                (spec.servers as usize).saturating_mul(400).saturating_add(written)
+            }
+            Object::Partition(..) | Object::Service(..) => 0,
+        };
+        match self.changed.iter().max_by_key(size) {
+            Some(document) => placed(document, trouble),
+            None => Problem { code: trouble.code, source: "the apply".into(), line: 0, column: 0, message: trouble.message },
+        }
+    }
 }
 
 const fn rank_of(object: &Object) -> u8 {
@@ -84,13 +135,6 @@ const fn rank_of(object: &Object) -> u8 {
 fn placed(document: &Document, trouble: Trouble) -> Problem {
     let place = document.locate(&trouble.path);
     Problem { code: trouble.code, source: place.source, line: place.line, column: place.column, message: trouble.message }
-}
-
-fn placed_at(documents: &[Document], object: &validate::Which, trouble: Trouble) -> Problem {
-    match documents.iter().find(|document| validate::Which::of(&document.object) == *object) {
-        Some(document) => placed(document, trouble),
-        None => Problem { code: trouble.code, source: object.to_string(), line: 0, column: 0, message: trouble.message },
-    }
 }
 
 fn describe(object: &Object, result: ApplyResult) -> Applied {
@@ -114,9 +158,7 @@ fn partition(draft: &mut World, name: &PartitionName, spec: &PartitionSpec) -> R
     let networks = pan_model::partition::networks(spec).map_err(|text| Trouble::new(Code::Invalid, "spec.network", text))?;
     let former = draft.partitions.get(name).cloned();
     match former {
-        Some(former) if former.deleting => {
-            Err(Trouble::new(Code::State, "name", format!("partition {name} is being deleted: apply it again when it is gone")))
-        }
+        Some(former) if former.deleting => revive(draft, name, spec, networks),
         Some(former) if former.spec == *spec => Ok(ApplyResult::Unchanged),
         Some(former) => {
             if former.networks != networks && draft.in_partition(name).next().is_some() {
@@ -150,6 +192,27 @@ fn partition(draft: &mut World, name: &PartitionName, spec: &PartitionSpec) -> R
     }
 }
 
+/// A partition that is being deleted is wanted again. What runs in it ends all the same, and nothing of what happened in it
+/// is kept; its numbers go on, so that no host takes the new for the old.
+fn revive(draft: &mut World, name: &PartitionName, spec: &PartitionSpec, networks: Vec<Cidr>) -> Result<ApplyResult, Trouble> {
+    if draft.partitions[name].networks != networks && draft.in_partition(name).next().is_some() {
+        let text = format!(
+            "partition {name} is still being deleted, and its servers have addresses of its former networks: apply it when it is gone (`pan wait partition {name} --for deleted`)"
+        );
+        return Err(Trouble::new(Code::Leaving, "spec.network", text));
+    }
+    for event in draft.events.remove(&Some(name.clone())).unwrap_or_default() {
+        draft.dirty.insert(Dirty::Event(Some(name.clone()), event.number));
+    }
+    if let Some(record) = draft.partition_mut(name) {
+        record.spec = spec.clone();
+        record.networks = networks;
+        record.deleting = false;
+    }
+    draft.seen.replan = true;
+    Ok(ApplyResult::Created)
+}
+
 /// Whether a change concerns what runs, so that servers must be started again for it.
 fn needs_restart(former: &ClusterSpec, spec: &ClusterSpec) -> bool {
     let what_runs =
@@ -160,8 +223,10 @@ fn needs_restart(former: &ClusterSpec, spec: &ClusterSpec) -> bool {
 fn cluster(draft: &mut World, now: Now, key: &ClusterKey, spec: &ClusterSpec) -> Result<ApplyResult, Trouble> {
     validate::cluster(draft, key, spec)?;
     let result = match draft.clusters.get(key).cloned() {
+        // Its servers end all the same, and are made anew one by one as they are gone.
         Some(former) if former.deleting => {
-            return Err(Trouble::new(Code::State, "name", format!("cluster {} is being deleted: apply it again when it is gone", key.1)));
+            draft.clusters.insert(key.clone(), ClusterRecord { spec: spec.clone(), revision: former.revision + 1, deleting: false });
+            ApplyResult::Created
         }
         Some(former) if former.spec == *spec => return Ok(ApplyResult::Unchanged),
         Some(former) => {
@@ -195,14 +260,24 @@ fn resize(draft: &mut World, now: Now, key: &ClusterKey, wanted: u32) -> Result<
         let server = ServerKey { partition: key.0.clone(), name };
         match draft.servers.get(&server) {
             None => create(draft, now, key, (&server, ordinal, free.take()?)),
-            Some(record) if record.ending.as_ref().is_some_and(|ending| ending.goal == Goal::Delete) => {
-                let text = format!("server {} is still being deleted: apply again when it is gone", server.name);
-                return Err(Trouble::new(Code::State, "spec.servers", text));
-            }
+            // One that is being deleted is made anew by `again` when it is gone.
             Some(_) => {}
         }
     }
     Ok(())
+}
+
+/// Makes a server anew whose deletion is over, if it is wanted again by then: the same name and addresses, nothing else.
+pub fn again(world: &mut World, now: Now, key: &ServerKey, gone: &ServerRecord) {
+    let cluster = (key.partition.clone(), gone.cluster.clone());
+    if is_wanted(world, &cluster, gone) {
+        world.seen.retry_at.remove(key);
+        create(world, now, &cluster, (key, gone.ordinal, gone.addresses.clone()));
+    }
+}
+
+fn is_wanted(world: &World, cluster: &ClusterKey, server: &ServerRecord) -> bool {
+    world.clusters.get(cluster).is_some_and(|record| !record.deleting && server.ordinal <= record.spec.servers)
 }
 
 fn create(draft: &mut World, now: Now, key: &ClusterKey, (server, ordinal, addresses): (&ServerKey, u32, Vec<IpAddr>)) {
@@ -274,9 +349,25 @@ fn service(draft: &mut World, key: &ServiceKey, spec: &ServiceSpec) -> Result<Ap
     Ok(result)
 }
 
+/// The world as promises are judged, and in it the servers that are made anew as soon as they are gone.
+fn with_wanted_again(world: &World) -> Snapshot {
+    let mut snapshot = place::patient(world);
+    for (key, server) in &world.servers {
+        let cluster = (key.partition.clone(), server.cluster.clone());
+        let leaving = server.ending.as_ref().is_some_and(|ending| ending.goal == Goal::Delete);
+        if leaving
+            && is_wanted(world, &cluster, server)
+            && let Some(cluster) = snapshot.clusters.get_mut(&cluster)
+        {
+            cluster.servers.insert(key.name.clone(), None);
+        }
+    }
+    snapshot
+}
+
 /// Whether every promise can still be kept after the change.
 fn admit(before: &World, draft: &World) -> Result<(), (validate::Which, Trouble)> {
-    let (from, to) = (place::patient(before), place::patient(draft));
+    let (from, to) = (with_wanted_again(before), with_wanted_again(draft));
     if from == to {
         return Ok(());
     }
@@ -294,9 +385,12 @@ fn admit(before: &World, draft: &World) -> Result<(), (validate::Which, Trouble)
 /// # Errors
 /// As for applying the same change.
 pub fn scale(world: &mut World, now: Now, key: &ClusterKey, servers: u32) -> Result<(), ApiError> {
-    let Some(record) = world.clusters.get(key).filter(|record| !record.deleting) else {
+    let Some(record) = world.clusters.get(key) else {
         return Err(ApiError::new(Code::NotFound, format!("there is no cluster {}", key.1)));
     };
+    if record.deleting {
+        return Err(ApiError::new(Code::Leaving, format!("cluster {} is being deleted: `pan apply` makes it anew", key.1)));
+    }
     if servers > SERVERS_MAX {
         return Err(ApiError::new(Code::Invalid, format!("{servers} servers: at most {SERVERS_MAX} are possible")));
     }
@@ -304,7 +398,7 @@ pub fn scale(world: &mut World, now: Now, key: &ClusterKey, servers: u32) -> Res
     let mut draft = world.clone();
     let fail = |trouble: Trouble| ApiError::new(trouble.code, trouble.message);
     cluster(&mut draft, now, key, &spec).map_err(fail)?;
-    fits_one_transaction(&draft)?;
+    fits_one_transaction(&draft).map_err(|text| ApiError::new(Code::Invalid, text))?;
     admit(world, &draft).map_err(|(_, trouble)| fail(trouble))?;
     *world = draft;
     Ok(())

@@ -143,11 +143,14 @@ fn complete(world: &mut World, now: Now, key: &ServerKey, goal: &Goal) {
         }
         Goal::Delete => {
             world.server_event(now, key, Severity::Info, "Deleted", "is deleted");
-            world.servers.remove(key);
+            let gone = world.servers.remove(key);
             world.seen.servers.remove(key);
             world.dirty.insert(Dirty::Server(key.clone()));
             world.timelines.forget(&key.to_string());
             world.dirty.insert(Dirty::Timeline(key.to_string()));
+            if let Some(gone) = gone {
+                super::apply::again(world, now, key, &gone);
+            }
         }
     }
 }

@@ -41,16 +41,19 @@ fn wire(version: u16) -> Result<(), ApiError> {
     }
 }
 
+/// Whether the records say of a host what it says of itself.
+#[must_use]
+pub fn is_known(world: &World, hello: &Hello) -> bool {
+    let former = world.hosts.get(&hello.host);
+    former.is_some_and(|former| *former == HostRecord::of(hello, Some(former)))
+}
+
 /// A host presents itself.
 ///
 /// # Errors
 /// `Conflict` when its address belongs to another host, `Invalid` for an unknown wire version.
 pub fn hello(world: &mut World, now: Now, hello: &Hello) -> Result<(), ApiError> {
     wire(hello.version)?;
-    if hello.roles.contains(&Role::Node) && hello.roles.contains(&Role::Director) {
-        let text = format!("host {} is both node and director: {}", hello.host, pan_model::notyet::NOT_YET);
-        return Err(ApiError::new(Code::NotYet, text));
-    }
     if let Some((other, _)) = world.hosts.iter().find(|(name, host)| **name != hello.host && host.address == hello.address) {
         return Err(ApiError::new(Code::Conflict, format!("address {} of host {} belongs to host {other}", hello.address, hello.host)));
     }
@@ -89,9 +92,10 @@ pub fn report(world: &mut World, now: Now, report: Report) -> Result<(), ApiErro
     if first && report.role == Role::Node {
         world.seen.replan = true;
     }
-    let news: Vec<String> = report.problems.iter().filter(|problem| !seen.problems.contains(problem)).cloned().collect();
+    let told = seen.problems.entry(report.role).or_default();
+    let news: Vec<String> = report.problems.iter().filter(|problem| !told.contains(problem)).cloned().collect();
+    told.clone_from(&report.problems);
     seen.boot = Some(report.boot);
-    seen.problems.clone_from(&report.problems);
     seen.worn = report.wants_admission.then_some(report.admission);
     match report.role {
         Role::Director => seen.connections = report.connections,
@@ -345,6 +349,7 @@ fn fenced(world: &mut World, now: Now, host: &HostName, through: Admission) {
         world.timelines.mark(&key.to_string(), now.wall, "fenced", format!("a majority of lessors lets node {host} send no more"));
     }
     if let Some(record) = world.host_mut(host) {
+        record.revoked = through;
         record.admission = through.next();
     }
     dead(world, now, host, silent);

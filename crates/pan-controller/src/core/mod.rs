@@ -17,6 +17,7 @@ pub mod request;
 pub mod seen;
 pub mod services;
 pub mod settle;
+pub mod standing;
 pub mod timeline;
 pub mod validate;
 pub mod world;

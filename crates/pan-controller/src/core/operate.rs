@@ -160,6 +160,9 @@ fn keep_servers(world: &mut World, node: &HostName) {
 
 fn label(world: &mut World, node: &HostName, labels: BTreeMap<String, Option<String>>) -> Result<(), ApiError> {
     known_node(world, node)?;
+    for (name, value) in &labels {
+        pan_model::node::label(name, value.as_deref().unwrap_or_default()).map_err(|text| ApiError::new(Code::Invalid, text))?;
+    }
     if let Some(host) = world.host_mut(node) {
         host.labels.extend(labels);
     }

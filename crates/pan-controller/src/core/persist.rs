@@ -2,6 +2,7 @@
 
 use super::record::{PanRecord, RECORD_VERSION};
 use super::world::{Dirty, Settings, World};
+use pan_model::event::Event;
 use pan_model::{ClusterName, HostName, PartitionName, ServerKey, ServerName, ServiceName};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -87,7 +88,11 @@ pub fn value_of(world: &World, dirty: &Dirty) -> Option<Vec<u8>> {
     }
 }
 
-fn read<T: DeserializeOwned>(key: &str, value: &[u8]) -> Result<T, LoadError> {
+/// Reads one record.
+///
+/// # Errors
+/// [`LoadError`]: another version, or no record.
+pub fn read<T: DeserializeOwned>(key: &str, value: &[u8]) -> Result<T, LoadError> {
     let unreadable = |source| LoadError::Unreadable { key: key.to_owned(), source };
     let version = serde_json::from_slice::<serde_json::Value>(value).map_err(unreadable)?["v"].as_u64().unwrap_or(0);
     if version != u64::from(RECORD_VERSION) {
@@ -108,12 +113,16 @@ pub fn load<'a>(settings: Settings, entries: impl Iterator<Item = (&'a str, &'a 
     Ok(world)
 }
 
-fn load_one(world: &mut World, key: &str, value: &[u8]) -> Result<(), LoadError> {
+/// Takes one entry of the store into the world.
+///
+/// # Errors
+/// [`LoadError`].
+pub fn load_one(world: &mut World, key: &str, value: &[u8]) -> Result<(), LoadError> {
     let unknown = || LoadError::UnknownKey(key.to_owned());
     let parts: Vec<&str> = key.split('/').collect();
     match parts.as_slice() {
         ["pan", "term"] => world.pan = read::<PanRecord>(key, value)?,
-        ["pan", "event", _] => world.events.entry(None).or_default().push_back(Arc::new(read(key, value)?)),
+        ["pan", "event", _] => remember(world, None, read(key, value)?),
         ["pan", "timeline", object] => world.timelines.restore((*object).to_owned(), read(key, value)?),
         ["host", name] => {
             world.hosts.insert(HostName::new(*name).map_err(|_| unknown())?, read(key, value)?);
@@ -145,9 +154,64 @@ fn load_in_partition(world: &mut World, partition: PartitionName, rest: &[&str],
             let name = ServiceName::new(*name).map_err(|_| unknown())?;
             world.services.insert((partition, name), read(key, value)?);
         }
-        ["event", _] => world.events.entry(Some(partition)).or_default().push_back(Arc::new(read(key, value)?)),
+        ["event", _] => remember(world, Some(partition), read(key, value)?),
         ["timeline", server] => world.timelines.restore(format!("{partition}/{server}"), read(key, value)?),
         _ => return Err(unknown()),
     }
     Ok(())
+}
+
+/// Events come in the order of their numbers, from a listing and from a watch alike; one may come from both.
+fn remember(world: &mut World, partition: Option<PartitionName>, event: Event) {
+    let events = world.events.entry(partition).or_default();
+    if events.back().is_none_or(|last| last.number < event.number) {
+        events.push_back(Arc::new(event));
+    }
+}
+
+/// Removes from the world what an entry of the store stood for.
+///
+/// # Errors
+/// [`LoadError::UnknownKey`].
+pub fn forget(world: &mut World, key: &str) -> Result<(), LoadError> {
+    let unknown = || LoadError::UnknownKey(key.to_owned());
+    let parts: Vec<&str> = key.split('/').collect();
+    let number = |text: &str| text.parse::<u64>().map_err(|_| unknown());
+    match parts.as_slice() {
+        ["pan", "term"] => world.pan = PanRecord::default(),
+        ["pan", "event", text] => drop_event(world, None, number(text)?),
+        ["pan", "timeline", object] => world.timelines.forget_kept(object),
+        ["host", name] => {
+            let name = HostName::new(*name).map_err(|_| unknown())?;
+            world.hosts.remove(&name);
+            world.seen.hosts.remove(&name);
+        }
+        ["p", partition, rest @ ..] => {
+            let partition = PartitionName::new(*partition).map_err(|_| unknown())?;
+            match rest {
+                ["spec"] => {
+                    world.partitions.remove(&partition);
+                    world.events.remove(&Some(partition));
+                }
+                ["cluster", name] => drop(world.clusters.remove(&(partition, ClusterName::new(*name).map_err(|_| unknown())?))),
+                ["server", name] => {
+                    let key = ServerKey { partition, name: ServerName::new(*name).map_err(|_| unknown())? };
+                    world.servers.remove(&key);
+                    world.seen.servers.remove(&key);
+                }
+                ["service", name] => drop(world.services.remove(&(partition, ServiceName::new(*name).map_err(|_| unknown())?))),
+                ["event", text] => drop_event(world, Some(partition), number(text)?),
+                ["timeline", server] => world.timelines.forget_kept(&format!("{partition}/{server}")),
+                _ => return Err(unknown()),
+            }
+        }
+        _ => return Err(unknown()),
+    }
+    Ok(())
+}
+
+fn drop_event(world: &mut World, partition: Option<PartitionName>, number: u64) {
+    if let Some(events) = world.events.get_mut(&partition) {
+        events.retain(|event| event.number != number);
+    }
 }

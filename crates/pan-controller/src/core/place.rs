@@ -137,6 +137,15 @@ pub fn bind(world: &mut World, now: Now, key: &ServerKey, node: &HostName, why: 
     world.event(now, &about, Severity::Info, reason, format!("{key} is bound to {node}{told}, epoch {epoch}: {why}"));
 }
 
+/// Works out what the planner sees and which promises hold, and decides nothing: for a controller that follows.
+pub fn survey(world: &mut World, now: Now) {
+    if !std::mem::take(&mut world.seen.replan) {
+        return;
+    }
+    note_protection(world, now, &patient(world));
+    world.seen.snapshot = Arc::new(snapshot(world));
+}
+
 /// Plans anew if something changed, and begins what the plan says.
 pub fn advance(world: &mut World, now: Now) {
     let moving = moving_clusters(world);

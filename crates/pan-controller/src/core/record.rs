@@ -153,6 +153,9 @@ pub struct HostRecord {
     /// The number it takes part under; grows when its death is decided.
     #[serde(default = "first_admission")]
     pub admission: Admission,
+    /// Its death was decided up to this number; heartbeats that carry it, or an older one, are of the dead.
+    #[serde(default)]
+    pub revoked: Admission,
 }
 
 const fn first_admission() -> Admission {
@@ -173,6 +176,7 @@ impl HostRecord {
             labels: former.map(|host| host.labels.clone()).unwrap_or_default(),
             duty: former.map_or(Duty::Full, |host| host.duty),
             admission: former.map_or(Admission::FIRST, |host| host.admission),
+            revoked: former.map_or(Admission::NONE, |host| host.revoked),
         }
     }
 
@@ -206,6 +210,12 @@ pub enum Duty {
 pub struct PanRecord {
     /// Grows each time a controller takes over.
     pub term: u64,
+    /// The controller of this term.
+    #[serde(default)]
+    pub leader: Option<HostName>,
+    /// Which process of it: a random number that each draws.
+    #[serde(default)]
+    pub instance: u64,
     /// The next VXLAN network identifier.
     pub next_vni: u32,
     /// The number of the next event of the PAN itself.
@@ -216,6 +226,6 @@ pub struct PanRecord {
 
 impl Default for PanRecord {
     fn default() -> Self {
-        Self { term: 0, next_vni: 100, next_event: 1, last_epoch: Epoch(0) }
+        Self { term: 0, leader: None, instance: 0, next_vni: 100, next_event: 1, last_epoch: Epoch(0) }
     }
 }

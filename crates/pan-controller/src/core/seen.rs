@@ -2,7 +2,7 @@
 
 use pan_api::report::{ConnectionCount, Phase, ServerReport};
 use pan_member::Tick;
-use pan_model::host::{Fabrics, Link};
+use pan_model::host::{Fabrics, Link, Role};
 use pan_model::{Admission, Generation, HostName, ServerKey};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -68,8 +68,8 @@ pub struct HostSeen {
     pub revoking: Option<Admission>,
     /// It asked for another number than this one.
     pub worn: Option<Admission>,
-    /// Problems it reported last.
-    pub problems: Vec<String>,
+    /// Problems its roles reported last.
+    pub problems: BTreeMap<Role, Vec<String>>,
     /// It joined under this controller and was not heard yet.
     pub introduced: bool,
     /// Fabrics whose loss was told and not yet taken back.
@@ -100,7 +100,7 @@ impl Default for HostSeen {
             lost: None,
             revoking: None,
             worn: None,
-            problems: Vec::new(),
+            problems: BTreeMap::new(),
             introduced: false,
             links_lost: BTreeSet::new(),
         }

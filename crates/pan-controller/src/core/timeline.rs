@@ -105,10 +105,20 @@ impl Timelines {
         self.kept.remove(object);
     }
 
+    /// Forgets the finished timelines of an object.
+    pub fn forget_kept(&mut self, object: &str) {
+        self.kept.remove(object);
+    }
+
     /// What to store for an object.
     #[must_use]
     pub fn stored(&self, object: &str) -> Option<Kept> {
         self.kept.get(object).cloned()
+    }
+
+    /// Goes on with the running timelines of an earlier world.
+    pub fn keep_open(&mut self, former: Self) {
+        self.open = former.open;
     }
 
     /// Takes what was stored.

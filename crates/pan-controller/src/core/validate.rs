@@ -1,6 +1,6 @@
 //! Checks of documents that need the rest of the world: references, quotas, addresses.
 
-use super::record::ServiceRecord;
+use super::record::{PartitionRecord, ServiceRecord};
 use super::world::{ClusterKey, ServiceKey, World};
 use pan_model::cluster::Image;
 use pan_model::manifest::Object;
@@ -62,17 +62,34 @@ impl fmt::Display for Which {
     }
 }
 
+/// The partition that an object is to lie in.
+fn partition<'a>(draft: &'a World, name: &PartitionName) -> Result<&'a PartitionRecord, Trouble> {
+    match draft.partitions.get(name) {
+        None => Err(Trouble::new(
+            Code::Dangling,
+            "partition",
+            format!("there is no partition {name}: add a document of kind Partition, or correct the name"),
+        )),
+        Some(record) if record.deleting => {
+            Err(Trouble::new(Code::Leaving, "partition", format!("partition {name} is being deleted: apply it as well to have it again")))
+        }
+        Some(record) => Ok(record),
+    }
+}
+
 /// Checks a cluster against its partition.
 ///
 /// # Errors
 /// The first [`Trouble`].
 pub fn cluster(draft: &World, key: &ClusterKey, spec: &ClusterSpec) -> Result<(), Trouble> {
-    let Some(partition) = draft.partitions.get(&key.0).filter(|partition| !partition.deleting) else {
-        return Err(Trouble::new(Code::Dangling, "partition", format!("there is no partition {}", key.0)));
-    };
+    let partition = partition(draft, &key.0)?;
     let allowed = partition.spec.host_image.map_or(draft.settings.host_image_allowed, |allow| allow == HostImage::Allow);
     if spec.image == Image::Host && !allowed {
-        return Err(Trouble::new(Code::Denied, "spec.image", "image host is not allowed in this partition (hostImage)"));
+        return Err(Trouble::new(
+            Code::Denied,
+            "spec.image",
+            "image host is not allowed in this partition: use another image, or let an administrator set hostImage: allow",
+        ));
     }
     if let Some(most) = partition.spec.quota.as_ref().and_then(|quota| quota.servers) {
         let others: u32 = draft
@@ -114,9 +131,7 @@ fn pick(draft: &World, taken: &BTreeSet<IpAddr>, v4: bool) -> Option<IpAddr> {
 /// # Errors
 /// The first [`Trouble`].
 pub fn service(draft: &World, key: &ServiceKey, spec: &ServiceSpec, former: Option<&ServiceRecord>) -> Result<Vec<IpAddr>, Trouble> {
-    let Some(partition) = draft.partitions.get(&key.0).filter(|partition| !partition.deleting) else {
-        return Err(Trouble::new(Code::Dangling, "partition", format!("there is no partition {}", key.0)));
-    };
+    let partition = partition(draft, &key.0)?;
     let target = |spec: &ServiceSpec| spec.target_port.unwrap_or(spec.port);
     let others = || draft.services.iter().filter(|(other, _)| *other != key);
     if let Some((other, _)) =

@@ -14,6 +14,7 @@ mod mac;
 mod neighbour;
 mod route;
 mod socket;
+mod tc;
 
 pub use batch::Batch;
 pub use error::{Result, RtnlError};
@@ -23,3 +24,4 @@ pub use mac::{Mac, format_mac};
 pub use neighbour::Neighbour;
 pub use route::{Hop, Protocol, Route};
 pub use socket::Rtnl;
+pub use tc::{BpfFilter, Direction};

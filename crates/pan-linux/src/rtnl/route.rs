@@ -41,6 +41,8 @@ pub struct Hop {
 /// Who put a route in; the kernel keeps this number with the route (`RTA_PROTOCOL` in rtnetlink(7)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
+    /// The kernel's own, which comes with an address.
+    Kernel,
     /// An administrator's.
     Static,
     /// Host-to-host routes over the fabrics, number 80.
@@ -50,6 +52,7 @@ pub enum Protocol {
 impl Protocol {
     fn number(self) -> RouteProtocol {
         match self {
+            Protocol::Kernel => RouteProtocol::Kernel,
             Protocol::Static => RouteProtocol::Static,
             // Not in rt_protos; between keepalived's 18, babel's 42 and the routing daemons' 186 up.
             Protocol::Fabric => RouteProtocol::Other(80),
@@ -152,8 +155,13 @@ impl Rtnl {
                     read_route(message, |index| names.get(&index).cloned())
                 }
                 _ => None,
-            })?;
-            routes.extend(found);
+            });
+            match found {
+                Ok(found) => routes.extend(found),
+                // The kernel makes the table with the first route in it.
+                Err(error) if error.errno() == Some(libc::ENOENT) => {}
+                Err(error) => return Err(error),
+            }
         }
         Ok(routes)
     }

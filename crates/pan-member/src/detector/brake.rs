@@ -2,11 +2,13 @@
 //!
 //! A stampede of failovers onto the few hosts still heard would turn a network fault into an outage. So
 //! beyond a limit no death is said until few enough are silent, or until those that are heard have been
-//! heard for the hold time. While nobody at all is heard it is we who are cut off, and nothing is said.
+//! heard for the hold time, or until a majority of lessors has confirmed the silence
+//! ([`crate::Confirmation`]). While nobody at all is heard it is we who are cut off, and nothing is said.
 
 use std::time::Duration;
 
 use crate::profile::Timing;
+use crate::rules::{Mutant, Rules};
 use crate::tick::Tick;
 
 /// How long the brake holds on the view of the hosts still heard.
@@ -35,6 +37,7 @@ pub(super) struct View {
     pub(super) limit: usize,
     pub(super) anyone_overdue: Presence,
     pub(super) anyone_heard: Presence,
+    pub(super) rules: Rules,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,7 +69,7 @@ pub(super) enum Verdict {
 
 impl Brake {
     pub(super) fn look(&mut self, view: &View, timing: &Timing) -> Verdict {
-        let many = view.silent > view.limit;
+        let many = view.silent > view.limit && !view.rules.breaks(Mutant::BrakeOff);
         let (next, verdict) = match *self {
             Self::Off if many && view.anyone_overdue == Presence::Some => (Self::On { since: view.now }, Verdict::Engaged),
             Self::Off => (Self::Off, Verdict::Free),
@@ -80,6 +83,15 @@ impl Brake {
         };
         *self = next;
         verdict
+    }
+
+    /// A majority of lessors hears nobody of the silent ones either: from now on deaths are said.
+    pub(super) fn confirm(&mut self) {
+        *self = Self::Off;
+    }
+
+    pub(super) fn holds(self) -> bool {
+        self != Self::Off
     }
 
     pub(super) fn freeze(&mut self, stall: Duration) {

@@ -18,6 +18,8 @@ pub struct Beat<'a> {
     pub sequence: u64,
     /// How long the host's agent has given no sign of life.
     pub agent_age: Duration,
+    /// How late the host says its own loop was.
+    pub lag: Duration,
     /// When the kernel received it, on the boot clock.
     pub received: Tick,
 }
@@ -26,8 +28,8 @@ impl<'a> Beat<'a> {
     /// The heartbeat of a decoded frame.
     #[must_use]
     pub fn of(frame: &'a Frame, received: Tick) -> Self {
-        let Frame { host, fabric, boot, sequence, agent_age, .. } = frame;
-        Self { host, fabric: *fabric, boot: *boot, sequence: *sequence, agent_age: *agent_age, received }
+        let Frame { host, fabric, boot, sequence, agent_age, lag, .. } = frame;
+        Self { host, fabric: *fabric, boot: *boot, sequence: *sequence, agent_age: *agent_age, lag: *lag, received }
     }
 }
 

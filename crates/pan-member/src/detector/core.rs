@@ -1,6 +1,6 @@
 //! The detector: all hosts, the brake, and the caller's own punctuality.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use pan_model::HostName;
@@ -9,6 +9,7 @@ use super::brake::{self, Brake, Presence, Verdict, View};
 use super::change::{Beat, Change, Counters};
 use super::host::Host;
 use crate::profile::Timing;
+use crate::rules::{Mutant, Rules};
 use crate::tick::Tick;
 
 /// What a detector is made with.
@@ -17,7 +18,8 @@ pub struct Settings {
     pub timing: Timing,
     /// How long a host may take to be heard for the first time, after [`Detector::add_host`].
     pub grace: Duration,
-    /// Node failures the PAN is promised to survive; that many at once do not brake.
+    /// Node failures the PAN is promised to survive; that many at once do not brake. A director, which heeds
+    /// suspicions and takes deaths from the controller, has no use for the brake: `usize::MAX`.
     pub protected_failures: usize,
 }
 
@@ -29,6 +31,7 @@ pub struct Settings {
 #[derive(Debug)]
 pub struct Detector {
     settings: Settings,
+    rules: Rules,
     hosts: BTreeMap<HostName, Host>,
     brake: Brake,
     last_tick: Tick,
@@ -39,14 +42,30 @@ impl Detector {
     /// A detector that knows no host yet; `now` is when it starts.
     #[must_use]
     pub fn new(settings: Settings, now: Tick) -> Self {
+        Self::with_rules(settings, now, Rules::SOUND)
+    }
+
+    /// The same, keeping `rules`.
+    #[must_use]
+    pub fn with_rules(settings: Settings, now: Tick, rules: Rules) -> Self {
         let (hosts, brake, counters) = (BTreeMap::new(), Brake::Off, Counters::default());
-        Self { settings, hosts, brake, last_tick: now, counters }
+        Self { settings, rules, hosts, brake, last_tick: now, counters }
     }
 
     /// Expects heartbeats of `host`. Nothing happens if it is expected already.
     pub fn add_host(&mut self, host: HostName, now: Tick) {
         let grace = self.settings.grace;
         self.hosts.entry(host).or_insert_with_key(|name| Host::new(name.clone(), now, grace));
+    }
+
+    /// Expects no more heartbeats of `host`; those that still come are counted as of a stranger.
+    pub fn remove_host(&mut self, host: &HostName) {
+        self.hosts.remove(host);
+    }
+
+    /// Takes over another timing, such as that of a PAN that has grown.
+    pub fn set_timing(&mut self, timing: Timing) {
+        self.settings.timing = timing;
     }
 
     /// Takes over how many node failures are promised to be survived.
@@ -79,7 +98,7 @@ impl Detector {
     fn forgive_own_stall(&mut self, now: Tick) {
         let expected = self.last_tick.plus(self.settings.timing.period);
         let late = now.since(expected);
-        if late > self.settings.timing.period {
+        if late > self.settings.timing.period && !self.rules.breaks(Mutant::OwnStallBlamed) {
             self.hosts.values_mut().for_each(|host| host.freeze(expected, now));
             self.brake.freeze(late);
         }
@@ -98,6 +117,7 @@ impl Detector {
             limit,
             anyone_overdue: Presence::of(self.hosts.values().filter(overdue)),
             anyone_heard: Presence::of(self.hosts.values().filter(|host| host.is_alive())),
+            rules: self.rules,
         };
         let (mut changes, may_die) = match self.brake.look(&view, &timing) {
             Verdict::Free => (Vec::new(), true),
@@ -107,9 +127,35 @@ impl Detector {
             Verdict::Expired => (vec![Change::BrakeReleased { still_silent: silent }], true),
         };
         if may_die {
-            let due = self.hosts.values_mut().filter(|host| host.is_overdue(now, &timing));
-            changes.extend(due.map(|host| host.die(now)));
+            changes.extend(self.say_deaths(now));
         }
+        changes
+    }
+
+    fn say_deaths(&mut self, now: Tick) -> Vec<Change> {
+        let timing = self.settings.timing;
+        let due = self.hosts.values_mut().filter(|host| host.is_overdue(now, &timing));
+        due.map(|host| host.die(now)).collect()
+    }
+
+    /// The hosts whose deaths the brake holds at `now`: those to ask the lessors about.
+    #[must_use]
+    pub fn held(&self, now: Tick) -> BTreeSet<HostName> {
+        let overdue = self.hosts.values().filter(|host| self.brake.holds() && host.is_overdue(now, &self.settings.timing));
+        overdue.map(|host| host.name().clone()).collect()
+    }
+
+    /// A majority of lessors has confirmed that nobody hears `silent` ([`crate::Confirmation`]). If that is
+    /// everybody whose death the brake holds, it comes off and they are said. To be called, like
+    /// [`Detector::tick`], when all waiting datagrams were read.
+    pub fn confirm(&mut self, silent: &BTreeSet<HostName>, now: Tick) -> Vec<Change> {
+        let held = self.held(now);
+        if held.is_empty() || !held.is_subset(silent) {
+            return Vec::new();
+        }
+        self.brake.confirm();
+        let mut changes = vec![Change::BrakeReleased { still_silent: held.into_iter().collect() }];
+        changes.extend(self.say_deaths(now));
         changes
     }
 

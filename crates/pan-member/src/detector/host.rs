@@ -1,6 +1,5 @@
 //! One host: its links, its boots, its agent, and what we believe of it.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use pan_model::HostName;
@@ -8,25 +7,22 @@ use pan_model::host::Fabric;
 
 use super::change::{Beat, Change, Counters};
 use super::link::Link;
-use crate::frame::BootId;
 use crate::profile::Timing;
+use crate::replay::{Novelty, Replay};
 use crate::tick::Tick;
 
 /// Silence of the agent that is worth an event; restarting it takes well under a second.
 const AGENT_DOWN_AFTER: Duration = Duration::from_secs(10);
 
-/// Former boots whose heartbeats are recognised as replays. An attacker who recorded older ones can make
-/// a dead host look alive, which costs time, never data: deaths are fenced, not believed.
-const RETIRED_BOOTS_MAX: usize = 16;
-
 #[derive(Debug)]
 pub(super) struct Host {
     name: HostName,
     condition: Condition,
-    boot: Option<BootId>,
-    retired: VecDeque<BootId>,
+    replay: Replay,
     links: [Link; 2],
     last_heard: Option<Tick>,
+    /// How late it said its own loop was, in its last heartbeat.
+    lag: Duration,
     agent: Agent,
 }
 
@@ -53,8 +49,7 @@ impl Host {
     pub(super) fn new(name: HostName, now: Tick, grace: Duration) -> Self {
         let condition = Condition::Expected { until: now.plus(grace) };
         let links = [Link::new(now), Link::new(now)];
-        let (boot, retired, last_heard) = (None, VecDeque::new(), None);
-        Self { name, condition, boot, retired, links, last_heard, agent: Agent::Up }
+        Self { name, condition, replay: Replay::default(), links, last_heard: None, lag: Duration::ZERO, agent: Agent::Up }
     }
 
     pub(super) fn name(&self) -> &HostName {
@@ -67,16 +62,22 @@ impl Host {
 
     pub(super) fn hear(&mut self, beat: &Beat<'_>, timing: &Timing, counters: &mut Counters) -> Vec<Change> {
         let mut changes = Vec::new();
-        if self.retired.contains(&beat.boot) {
-            counters.retired_boots += 1;
-            return changes;
-        }
-        changes.extend(self.take_boot(beat.boot));
-        if !self.link(beat.fabric).accepts(beat.sequence) {
-            counters.replayed += 1;
-            return changes;
+        match self.replay.judge(beat.boot, beat.fabric, beat.sequence) {
+            Novelty::New => {}
+            Novelty::NewBoot(previous) => {
+                changes.push(Change::Rebooted { host: self.name.clone(), boot: beat.boot, previous });
+            }
+            Novelty::Repeated => {
+                counters.replayed += 1;
+                return changes;
+            }
+            Novelty::Retired => {
+                counters.retired_boots += 1;
+                return changes;
+            }
         }
         self.last_heard = self.last_heard.max(Some(beat.received));
+        self.lag = beat.lag;
         changes.extend(self.come_alive(beat));
         if self.link(beat.fabric).hear(beat.received, timing) {
             changes.push(Change::FabricUp { host: self.name.clone(), fabric: beat.fabric });
@@ -90,19 +91,6 @@ impl Host {
             Fabric::A => &mut self.links[0],
             Fabric::B => &mut self.links[1],
         }
-    }
-
-    fn take_boot(&mut self, boot: BootId) -> Option<Change> {
-        let previous = self.boot.replace(boot)?;
-        if previous == boot {
-            return None;
-        }
-        if self.retired.len() == RETIRED_BOOTS_MAX {
-            self.retired.pop_front();
-        }
-        self.retired.push_back(previous);
-        self.links.iter_mut().for_each(Link::forget_sequence);
-        Some(Change::Rebooted { host: self.name.clone(), boot, previous })
     }
 
     fn come_alive(&mut self, beat: &Beat<'_>) -> Option<Change> {
@@ -148,7 +136,7 @@ impl Host {
     pub(super) fn is_overdue(&self, now: Tick, timing: &Timing) -> bool {
         match self.condition {
             Condition::Expected { until } => now >= until,
-            Condition::Alive | Condition::Suspect => self.silence(now) >= timing.dead_after(),
+            Condition::Alive | Condition::Suspect => self.silence(now) >= timing.dead_after_with(self.lag),
             Condition::Dead { .. } => false,
         }
     }
@@ -192,7 +180,7 @@ impl Host {
                 let links = [a, b].into_iter().filter_map(|link| link.down_at(timing));
                 links.chain([both_silent(timing.suspect_after())]).min()
             }
-            Condition::Suspect => Some(both_silent(timing.dead_after())),
+            Condition::Suspect => Some(both_silent(timing.dead_after_with(self.lag))),
             Condition::Dead { .. } => None,
         }
     }

@@ -15,7 +15,6 @@ pub(super) struct Link {
     base: Tick,
     /// Time since `base` in which we could not have noticed anything.
     credit: Duration,
-    sequence: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,21 +29,7 @@ enum Status {
 
 impl Link {
     pub(super) fn new(base: Tick) -> Self {
-        Self { status: Status::Unknown, base, credit: Duration::ZERO, sequence: None }
-    }
-
-    /// Whether the number is new in this boot; remembers it.
-    pub(super) fn accepts(&mut self, sequence: u64) -> bool {
-        let new = self.sequence.is_none_or(|last| sequence > last);
-        if new {
-            self.sequence = Some(sequence);
-        }
-        new
-    }
-
-    /// The host booted: its numbers begin anew.
-    pub(super) fn forget_sequence(&mut self) {
-        self.sequence = None;
+        Self { status: Status::Unknown, base, credit: Duration::ZERO }
     }
 
     /// The host died: nothing is said about its links until it is heard again.

@@ -10,6 +10,7 @@ use pan_member::{BootId, Tick};
 use pan_model::host::Role;
 use pan_model::{HostName, ServerKey};
 
+use crate::boot::LeaseNote;
 use crate::network::Status;
 use crate::server::record::Cable;
 use crate::server::task::Wanted;
@@ -25,7 +26,7 @@ pub(super) fn wanted(desired: &Desired) -> BTreeMap<ServerKey, Wanted> {
 }
 
 /// The host's report, written at `now`.
-pub(super) fn report(host: &HostName, boot: BootId, now: Tick, network: &Status, servers: &BTreeMap<ServerKey, ServerReport>) -> Report {
+pub(super) fn report(host: &HostName, boot: BootId, now: Tick, network: &Status, lease: LeaseNote, servers: &BTreeMap<ServerKey, ServerReport>) -> Report {
     Report {
         version: WIRE_VERSION,
         host: host.clone(),
@@ -33,8 +34,8 @@ pub(super) fn report(host: &HostName, boot: BootId, now: Tick, network: &Status,
         boot: boot.0,
         sequence: now.0,
         applied: network.applied,
-        admission: pan_model::Admission::FIRST,
-        wants_admission: false,
+        admission: lease.admission,
+        wants_admission: lease.wants,
         servers: servers.values().cloned().collect(),
         connections: Vec::new(),
         problems: network.problems.clone(),

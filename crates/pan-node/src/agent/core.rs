@@ -9,19 +9,21 @@ use pan_api::desired::Desired;
 use pan_api::report::{Report, ServerReport};
 use pan_member::BootId;
 use pan_model::host_config::HostConfig;
-use pan_model::{Generation, HostName, ServerKey};
+use pan_model::{Admission, Generation, HostName, ServerKey};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior};
 
+use super::admission;
 use super::book;
 use super::prepare::{Prepared, prepare};
 use crate::apply::adopt;
-use crate::boot::{AliveMark, boot_id};
+use crate::boot::{LeaseNote, Mark, MarkSeen, boot_id};
 use crate::clock;
 use crate::error::{Error, chain};
 use crate::host::Host;
 use crate::names;
+use crate::paths::{admission_file, alive_file, lease_file};
 use crate::network::Status;
 use crate::server::record::Record;
 use crate::server::task::{Task, Update, Wanted};
@@ -45,7 +47,11 @@ pub struct Agent {
     name: HostName,
     boot: BootId,
     pub(crate) host: Arc<Host>,
-    alive: AliveMark,
+    alive: Mark,
+    /// What the beat process says of its lease, read and as last reported.
+    lease: (MarkSeen, LeaseNote),
+    /// The number that the beat process may use.
+    admission: (Mark, Admission),
     network: watch::Receiver<Status>,
     tasks: JoinSet<ServerKey>,
     running: BTreeMap<ServerKey, (Id, watch::Sender<Wanted>)>,
@@ -54,6 +60,7 @@ pub struct Agent {
     silent: BTreeSet<ServerKey>,
     wanted: Option<BTreeMap<ServerKey, Wanted>>,
     generation: Generation,
+    granted: Admission,
     updates: (mpsc::Sender<Update>, mpsc::Receiver<Update>),
     servers: watch::Sender<Arc<BTreeMap<ServerKey, ServerReport>>>,
 }
@@ -66,7 +73,9 @@ impl Agent {
     /// The host lacks what every server needs, or an earlier agent's records cannot be read.
     pub async fn new(config: &HostConfig, exe: PathBuf) -> Result<Self, Error> {
         let boot = boot_id(&config.run_dir)?;
-        let alive = AliveMark::open(&config.run_dir)?;
+        let alive = Mark::open(&alive_file(&config.run_dir))?;
+        let admitted = Admission(MarkSeen::new(admission_file(&config.run_dir)).get().unwrap_or(0));
+        let admission = (Mark::open(&admission_file(&config.run_dir))?, admitted);
         let own = config.clone();
         let prepared = tokio::task::spawn_blocking(move || prepare(&own, exe));
         let Prepared { host, records } = prepared.await.map_err(|_| Error::Lost { what: "the take-over" })??;
@@ -76,12 +85,15 @@ impl Agent {
             network: host.network.status(),
             host,
             alive,
+            lease: (MarkSeen::new(lease_file(&config.run_dir)), LeaseNote::default()),
+            admission,
             tasks: JoinSet::new(),
             running: BTreeMap::new(),
             reports: BTreeMap::new(),
             silent: records.iter().map(|(key, _)| key.clone()).collect(),
             wanted: None,
             generation: Generation::default(),
+            granted: Admission::NONE,
             updates: mpsc::channel(UPDATES_MAX),
             servers: watch::channel(Arc::default()).0,
         };
@@ -128,11 +140,15 @@ impl Agent {
                 }
                 Some(ended) = self.tasks.join_next_with_id() => self.task_ended(ended),
                 _ = alive.tick() => {
-                    if let Err(error) = self.alive.set(clock::now()) {
+                    if let Err(error) = self.alive.set(clock::now().0) {
                         tracing::error!(%error, "cannot give a sign of life");
+                    }
+                    if self.hear_beat() {
+                        due = due.min(Instant::now() + COALESCE);
                     }
                 }
                 () = tokio::time::sleep_until(due) => {
+                    self.hear_beat();
                     due = Instant::now() + REPORT_EVERY;
                     let may_speak = self.silent.is_empty() || started.elapsed() > SILENCE_MAX;
                     if may_speak {
@@ -142,6 +158,42 @@ impl Agent {
                     }
                 }
             }
+            self.admit();
+        }
+    }
+
+    /// Whether the beat process says something new.
+    fn hear_beat(&mut self) -> bool {
+        let note = self.lease.0.get().map(LeaseNote::of).unwrap_or_default();
+        std::mem::replace(&mut self.lease.1, note) != note
+    }
+
+    /// Lets the beat process use the number granted last, as soon as nothing stands against it.
+    fn admit(&mut self) {
+        if self.granted <= self.admission.1 {
+            return;
+        }
+        let epoch = |(key, wanted): (&ServerKey, &Wanted)| match wanted {
+            Wanted::Order(order, _) => Some((key.clone(), order.epoch)),
+            Wanted::Gone | Wanted::Unknown => None,
+        };
+        let wanted = self.wanted.as_ref().map(|all| all.iter().filter_map(epoch).collect());
+        let tended = self.running.keys().chain(self.reports.keys()).cloned().collect();
+        let next = admission::next(admission::State {
+            current: self.admission.1,
+            granted: self.granted,
+            wanted: wanted.as_ref(),
+            tended: &tended,
+            silent: &self.silent,
+            reports: &self.reports,
+        });
+        let Some(next) = next else { return };
+        match self.admission.0.set(next.0) {
+            Ok(()) => {
+                tracing::info!(number = %next, "takes part");
+                self.admission.1 = next;
+            }
+            Err(error) => tracing::error!(%error, "cannot tell the beat process its number"),
         }
     }
 
@@ -151,6 +203,7 @@ impl Agent {
             return;
         }
         self.generation = desired.generation;
+        self.granted = desired.admission;
         let wanted = book::wanted(&desired);
         self.host.network.desire(desired);
         for (key, (_, orders)) in &self.running {
@@ -219,7 +272,7 @@ impl Agent {
     }
 
     fn report(&self, reports: &mpsc::Sender<Report>) {
-        let report = book::report(&self.name, self.boot, clock::now(), &self.network.borrow(), &self.reports);
+        let report = book::report(&self.name, self.boot, clock::now(), &self.network.borrow(), self.lease.1, &self.reports);
         if reports.try_send(report).is_err() {
             tracing::debug!("a report was dropped: earlier ones still wait to be delivered");
         }

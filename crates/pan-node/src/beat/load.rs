@@ -10,7 +10,7 @@ pub(super) fn read() -> Load {
     let processors = std::thread::available_parallelism().map_or(1, |count| count.get());
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    Load { cpu: cpu(&load, processors), memory: in_use(&memory) }
+    Load { cpu: cpu(&load, processors), memory: in_use(&memory), pressure: None }
 }
 
 /// The one-minute load average as a share of all processors.

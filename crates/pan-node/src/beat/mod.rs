@@ -1,6 +1,9 @@
 //! The beat process: one authenticated datagram per fabric and period to every controller. A process of its
 //! own, small and with nothing to wait for, so that it goes on while the agent is busy, dead or replaced.
 
+mod keep;
+mod lease;
+mod lessor;
 mod load;
 mod run;
 mod sender;

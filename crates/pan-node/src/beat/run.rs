@@ -1,32 +1,38 @@
 //! The loop of the beat process.
 
+use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use pan_api::keyfile::read_key;
-use pan_linux::realtime::{lock_memory, schedule_fifo, since_boot, sleep_until};
+use pan_linux::datagram::{self, Waker};
+use pan_linux::realtime::{lock_memory, schedule_fifo, since_boot};
 use pan_member::frame::{FRAME_BYTES_MAX, Key};
 use pan_member::{Frame, Profile, Tick};
 use pan_model::host::{Fabric, Role};
-use pan_model::host_config::{BEAT_PORT, HostConfig};
+use pan_model::host_config::{BEAT_PORT, DIRECTOR_PORT, HostConfig, LESSOR_PORT, PeerAddress};
 
+use super::lease::Lease;
+use super::lessor::LessorPart;
 use super::load;
 use super::sender::Sender;
-use crate::boot::{AliveSeen, boot_id};
+use crate::boot::{MarkSeen, boot_id};
 use crate::clock;
 use crate::error::Error;
+use crate::paths::alive_file;
 
 /// Before every ordinary process, after the kernel's own real-time threads (50).
 const PRIORITY: i32 = 20;
 /// How often the load is read: it is an average over a minute.
 const LOAD_EVERY: Duration = Duration::from_secs(1);
 
-/// Sends heartbeats for ever. Blocks; call it in a process of its own.
+/// Sends heartbeats and, on a lessor, acknowledges those of others, for ever. Blocks; call it in a process of its own.
 ///
 /// # Errors
-/// The configuration, the key or the boot identifier cannot be used. A fabric that does not work is none.
+/// The configuration, a key or the boot identifier cannot be used, or a lessor's memory cannot be read. A fabric that
+/// does not work is none.
 pub fn run(config: HostConfig) -> Result<(), Error> {
-    let mut beat = Beat::new(&config, BEAT_PORT)?;
+    let mut beat = Beat::new(&config, [BEAT_PORT, LESSOR_PORT, DIRECTOR_PORT])?;
     // Without these a heartbeat may be late on a loaded machine, and detection allows for some of that.
     if let Err(error) = schedule_fifo(PRIORITY) {
         tracing::warn!(%error, "no real-time scheduling: heartbeats may be late under load");
@@ -36,10 +42,11 @@ pub fn run(config: HostConfig) -> Result<(), Error> {
     }
     let mut next = since_boot();
     loop {
+        beat.late(since_boot().saturating_sub(next));
         beat.once(clock::now());
         // On the grid of periods: beats that were missed are not made up for.
         next = after(next, beat.period, since_boot());
-        sleep_until(next).map_err(|source| Error::Clock { source })?;
+        beat.listen(next).map_err(|source| Error::Clock { source })?;
     }
 }
 
@@ -56,37 +63,61 @@ struct Beat {
     key: Key,
     frame: Frame,
     senders: [Sender; 2],
-    agent: AliveSeen,
+    agent: MarkSeen,
     started: Tick,
     load_at: Tick,
     datagram: [u8; FRAME_BYTES_MAX],
+    lease: Option<Lease>,
+    lessor: Option<LessorPart>,
+    waker: Waker,
+    /// How late the loop woke up, at worst within this second.
+    lag: Duration,
 }
 
 impl Beat {
-    fn new(config: &HostConfig, port: u16) -> Result<Self, Error> {
+    fn new(config: &HostConfig, ports: [u16; 3]) -> Result<Self, Error> {
         let profile: Profile = config.profile.parse()?;
         let now = clock::now();
+        let timing = profile.timing(0);
+        let key = read_key(&config.beat_key)?;
+        let boot = boot_id(&config.run_dir)?;
+        let waker = Waker::new().map_err(|source| Error::Clock { source })?;
+        let lease = config.roles.contains(&Role::Node).then(|| Lease::new(config, boot, &timing, key)).transpose()?;
+        let lessor = match &config.pan_key {
+            Some(path) => LessorPart::new(config, read_key(path)?, waker.clone(), clock::now)?,
+            None => None,
+        };
         let frame = Frame {
             host: config.name.clone(),
             roles: config.roles.iter().copied().collect(),
             fabric: Fabric::A,
-            boot: boot_id(&config.run_dir)?,
+            boot,
             // The boot clock, so that a beat process that was started again goes on counting upwards: its
             // numbers must not look like replays. It grows faster than any period counts.
             sequence: now.0,
+            admission: pan_member::Admission::NONE,
+            term: pan_member::Term::default(),
             agent_age: Duration::ZERO,
+            acknowledged: [None; 2],
+            lag: Duration::ZERO,
             load: load::read(),
+            lease: pan_member::LeaseState::None,
+            gate: pan_member::GateState::None,
         };
         Ok(Self {
             // No host knows how many there are; the smallest PAN has the shortest period.
-            period: profile.timing(0).period,
-            key: read_key(&config.beat_key)?,
+            period: timing.period,
+            key,
             frame,
-            senders: Fabric::BOTH.map(|fabric| sender(config, fabric, port)),
-            agent: AliveSeen::default(),
+            senders: Fabric::BOTH.map(|fabric| sender(config, fabric, ports)),
+            agent: MarkSeen::new(alive_file(&config.run_dir)),
             started: now,
             load_at: now.plus(LOAD_EVERY),
             datagram: [0; FRAME_BYTES_MAX],
+            lease,
+            lessor,
+            waker,
+            lag: Duration::ZERO,
             config: config.clone(),
         })
     }
@@ -97,6 +128,10 @@ impl Beat {
         if now >= self.load_at {
             self.frame.load = load::read();
             self.load_at = now.plus(LOAD_EVERY);
+            self.lag = Duration::ZERO;
+        }
+        if let Some(lease) = &mut self.lease {
+            lease.beat(&mut self.frame, now);
         }
         for sender in &mut self.senders {
             self.frame.fabric = sender.fabric;
@@ -105,32 +140,65 @@ impl Beat {
         }
     }
 
+    /// The loop woke up this much later than it should have.
+    fn late(&mut self, by: Duration) {
+        self.lag = self.lag.max(by);
+        self.frame.lag = self.lag;
+    }
+
+    /// Takes what comes in until the next beat is due.
+    fn listen(&mut self, until: Duration) -> io::Result<()> {
+        loop {
+            if let Some(lessor) = &mut self.lessor {
+                lessor.open(clock::now());
+            }
+            let now = since_boot();
+            if now >= until {
+                return Ok(());
+            }
+            let acknowledged = self.senders.iter().filter_map(|sender| sender.socket.as_ref());
+            let asked = self.lessor.iter().flat_map(LessorPart::sockets);
+            datagram::wait(acknowledged.chain(asked), &self.waker, until - now)?;
+            for sender in &self.senders {
+                if let (Some(lease), Some(socket)) = (&mut self.lease, &sender.socket) {
+                    lease.hear(socket, clock::now);
+                }
+            }
+            if let Some(lessor) = &mut self.lessor {
+                lessor.hear(clock::now);
+            }
+        }
+    }
+
     /// Only nodes have an agent to wait for.
     fn agent_age(&mut self, now: Tick) -> Duration {
         if !self.config.roles.contains(&Role::Node) {
             return Duration::ZERO;
         }
-        now.since(self.agent.get(&self.config.run_dir).unwrap_or(self.started))
+        now.since(self.agent.get().map_or(self.started, Tick))
     }
 }
 
-fn sender(config: &HostConfig, fabric: Fabric, port: u16) -> Sender {
+fn sender(config: &HostConfig, fabric: Fabric, [controllers, lessors, directors]: [u16; 3]) -> Sender {
     let own = match fabric {
         Fabric::A => &config.fabrics.a,
         Fabric::B => &config.fabrics.b,
     };
-    let address = |controller: &pan_model::host_config::ControllerAddress| match fabric {
-        Fabric::A => controller.a,
-        Fabric::B => controller.b,
+    let address = |peer: &PeerAddress| match fabric {
+        Fabric::A => peer.a,
+        Fabric::B => peer.b,
     };
-    let targets = config.controllers.iter().map(|controller| SocketAddr::new(address(controller), port));
-    Sender::new(fabric, own.interface.clone(), own.address.addr(), targets.collect())
+    let of = |peers: &[PeerAddress], port| peers.iter().map(|peer| SocketAddr::new(address(peer), port)).collect::<Vec<_>>();
+    let mut targets = of(&config.controllers, controllers);
+    targets.extend(of(&config.lessors, lessors));
+    targets.extend(of(&config.directors, directors));
+    Sender::new(fabric, own.interface.clone(), own.address.addr(), targets)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::boot::AliveMark;
+    use crate::boot::Mark;
     use pan_member::host_key;
     use std::fs;
     use std::net::UdpSocket;
@@ -166,9 +234,9 @@ mod tests {
         fs::write(&config.beat_key, format!("{hex}\n")).unwrap();
         let controller = UdpSocket::bind("127.0.0.1:0").unwrap();
         controller.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-        let mut beat = Beat::new(&config, controller.local_addr().unwrap().port()).unwrap();
-        let mark = AliveMark::open(dir.path()).unwrap();
-        mark.set(Tick(1_000_000_000)).unwrap();
+        let mut beat = Beat::new(&config, [controller.local_addr().unwrap().port(); 3]).unwrap();
+        let mark = Mark::open(&alive_file(dir.path())).unwrap();
+        mark.set(1_000_000_000).unwrap();
 
         let mut heard = Vec::new();
         for now in [1_250_000_000, 1_270_000_000] {

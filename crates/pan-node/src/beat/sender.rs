@@ -1,10 +1,9 @@
 //! One fabric's socket: made when the interface is there, made again when it came back, never a reason to stop.
 
-use std::io::ErrorKind;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use pan_linux::realtime::udp_on_device;
+use pan_linux::datagram::BeatSocket;
 use pan_member::Tick;
 use pan_model::host::Fabric;
 
@@ -18,7 +17,7 @@ pub(super) struct Sender {
     device: String,
     local: IpAddr,
     targets: Vec<SocketAddr>,
-    socket: Option<UdpSocket>,
+    pub socket: Option<BeatSocket>,
     open_at: Tick,
     failing: bool,
 }
@@ -28,11 +27,11 @@ impl Sender {
         Self { fabric, device, local, targets, socket: None, open_at: Tick(0), failing: false }
     }
 
-    /// Sends to every controller. Whoever cannot be reached now is not reached: the next beat comes soon.
+    /// Sends to everybody who listens. Whoever cannot be reached now is not reached: the next beat comes soon.
     pub(super) fn send(&mut self, datagram: &[u8], now: Tick) {
         if self.socket.is_none() && now >= self.open_at {
             self.open_at = now.plus(OPEN_AGAIN);
-            match udp_on_device(&self.device, SocketAddr::new(self.local, 0)) {
+            match BeatSocket::on_device(&self.device, SocketAddr::new(self.local, 0)) {
                 Ok(socket) => self.socket = Some(socket),
                 Err(error) => self.complain("make a socket on", &error),
             }
@@ -40,11 +39,8 @@ impl Sender {
         let Some(socket) = &self.socket else { return };
         let mut failure = None;
         for target in &self.targets {
-            match socket.send_to(datagram, target) {
-                Ok(_) => {}
-                // The queue is full, or a controller is down and its host said so.
-                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::ConnectionRefused) => {}
-                Err(error) => failure = Some(error),
+            if let Err(error) = socket.send(datagram, *target) {
+                failure = Some(error);
             }
         }
         match failure {
@@ -72,6 +68,7 @@ impl Sender {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::UdpSocket;
 
     #[test]
     fn a_missing_interface_is_tried_again_and_stops_nothing() {

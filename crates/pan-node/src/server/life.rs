@@ -1,12 +1,12 @@
 //! What is here of a server, as its task knows it.
 
-use pan_linux::oci::Runtime;
 use pan_member::Tick;
 
 use super::exit::Watch;
 use super::record::{Bound, Container, Record, Stage};
 use crate::decide::{Binding, Here, Why};
 use crate::health::{Health, Target};
+use crate::host::Host;
 use crate::names;
 
 /// What is here of a server.
@@ -44,6 +44,8 @@ pub(crate) struct Stopping {
     pub container: Container,
     pub watch: Watch,
     pub why: Why,
+    /// What was wrong with it, if it is stopped for that.
+    pub complaint: Option<String>,
     pub kill_at: Tick,
 }
 
@@ -100,8 +102,8 @@ impl Life {
         let stage = match self {
             Self::Nothing => return None,
             Self::Running(Running { container, health, .. }) => Stage::Running { container: container.clone(), health: *health },
-            Self::Stopping(Stopping { container, why, kill_at, .. }) => {
-                Stage::Stopping { container: container.clone(), why: *why, kill_at: kill_at.0 }
+            Self::Stopping(Stopping { container, why, complaint, kill_at, .. }) => {
+                Stage::Stopping { container: container.clone(), why: *why, complaint: complaint.clone(), kill_at: kill_at.0 }
             }
             Self::Ended(Ended { at, message, .. }) => Stage::Ended { at: at.0, message: message.clone() },
             Self::Failed(Failed { message, .. }) => Stage::Failed { message: message.clone() },
@@ -116,13 +118,14 @@ pub(crate) fn binding(bound: &Bound) -> Binding {
 }
 
 /// What a health check of this server is aimed at.
-pub(crate) fn target(bound: &Bound, runtime: &Runtime) -> Target {
+pub(crate) fn target(bound: &Bound, host: &Host) -> Target {
     let order = &bound.order;
     let localhost = std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
     Target {
         netns: names::netns(&order.key),
         address: order.addresses.first().copied().unwrap_or(localhost),
         container: names::id(&order.key),
-        runtime: runtime.clone(),
+        folder: host.paths.server(&names::id(&order.key)).run,
+        runtime: host.runtime.clone(),
     }
 }

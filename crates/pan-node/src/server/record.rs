@@ -69,7 +69,13 @@ pub(crate) enum Stage {
     /// A container that runs, or ran when this was written.
     Running { container: Container, health: Health },
     /// The same, and it is to stop; killed at this point of the boot clock.
-    Stopping { container: Container, why: Why, kill_at: u64 },
+    Stopping {
+        container: Container,
+        why: Why,
+        #[serde(default)]
+        complaint: Option<String>,
+        kill_at: u64,
+    },
     /// No process; since this point of the boot clock.
     Ended { at: u64, message: String },
     /// No process, and none will be started under this order.

@@ -67,8 +67,8 @@ fn describe(wish: Wish<'_>, life: &Life) -> (Phase, Option<String>) {
         Life::Nothing => (Phase::Absent, None),
         Life::Running(running) => (phase_of(running.health), running.complaint.clone()),
         Life::Stopping(stopping) => match stopping.why {
-            Why::Unwanted => (Phase::Stopping, None),
-            Why::Unhealthy => (Phase::Restarting, Some("it does not get healthy".into())),
+            Why::Unwanted | Why::Orphan => (Phase::Stopping, None),
+            Why::Unhealthy => (Phase::Restarting, stopping.complaint.clone().or_else(|| Some("it does not get healthy".into()))),
         },
         Life::Ended(ended) if leaves(&ended.bound) => (Phase::Stopping, Some(ended.message.clone())),
         Life::Ended(ended) => (Phase::Restarting, Some(ended.message.clone())),

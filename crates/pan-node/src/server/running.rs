@@ -21,7 +21,8 @@ enum Event {
 }
 
 impl Task {
-    pub(super) fn started(&mut self, mut bound: Bound, container: Container) {
+    /// It runs. `complaint` is why it did not before, which is told until there is news of its health.
+    pub(super) fn started(&mut self, mut bound: Bound, container: Container, complaint: Option<String>) {
         let now = clock::now();
         let health = Health::at_start(bound.order.health.as_ref(), now);
         let watch = Watch::open(&self.host.deaths, &container);
@@ -29,7 +30,7 @@ impl Task {
             bound.steps.push(("first-healthy".into(), clock::wall_micros()));
         }
         tracing::info!(server = %self.key, epoch = %bound.order.epoch, instance = container.instance, "started");
-        self.life = Life::Running(Running { bound, container, watch, health, check_at: now, complaint: None });
+        self.life = Life::Running(Running { bound, container, watch, health, check_at: now, complaint });
         self.note();
     }
 
@@ -47,7 +48,7 @@ impl Task {
     pub(super) async fn rest_running(&mut self, until: Option<Tick>) -> Flow {
         let Life::Running(running) = &self.life else { return Flow::Continue(()) };
         let spec = running.bound.order.health.clone();
-        let target = target(&running.bound, &self.host.runtime);
+        let target = target(&running.bound, &self.host);
         let check_at = running.check_at;
         let check = async {
             match &spec {

@@ -125,6 +125,14 @@ impl Task {
 
     /// Takes over from a new order what may change while the server runs.
     fn refresh(&mut self, wanted: &Wanted) {
+        if let Life::Stopping(stopping) = &mut self.life
+            && stopping.why != Why::Orphan
+            && decide::orphan(wanted.wish(), stopping.bound.order.epoch)
+        {
+            stopping.why = Why::Orphan;
+            stopping.kill_at = clock::now();
+            self.note();
+        }
         let Wanted::Order(order, _) = wanted else { return };
         let bound = match &mut self.life {
             Life::Running(Running { bound, .. }) | Life::Ended(Ended { bound, .. }) | Life::Failed(Failed { bound, .. }) => bound,
@@ -159,7 +167,7 @@ impl Task {
             Life::Ended(ended) => Some(ended.message.clone()),
             _ => None,
         };
-        self.send(Some(report::starting(&bound.order, bound.restarts, message))).await;
+        self.send(Some(report::starting(&bound.order, bound.restarts, message.clone()))).await;
 
         let host = self.host.clone();
         let _permit = tokio::select! {
@@ -182,7 +190,7 @@ impl Task {
             Err(error) => (before, Err(error)),
         };
         match started {
-            Ok(container) => self.started(bound, container),
+            Ok(container) => self.started(bound, container, message),
             Err(error) => {
                 let message = format!("cannot start: {}", chain(&error));
                 tracing::warn!(server = %self.key, message);
@@ -211,11 +219,18 @@ impl Task {
     }
 
     fn ask(&mut self, why: Why) -> Flow {
-        if let Life::Running(Running { bound, container, watch, .. }) = self.take() {
+        if let Life::Running(Running { bound, container, watch, health, complaint, .. }) = self.take() {
             let stop = bound.order.stop.clone();
-            let kill_at = clock::now().plus(stop.grace.0);
-            tracing::info!(server = %self.key, ?why, signal = ?stop.signal, grace = %stop.grace, "stopping");
-            self.life = Life::Stopping(Stopping { bound, container: container.clone(), watch, why, kill_at });
+            let complaint = match why {
+                Why::Unwanted | Why::Orphan => None,
+                Why::Unhealthy => {
+                    let because = health.hopeless_because(bound.order.health.as_ref());
+                    Some(complaint.map_or_else(|| because.clone(), |last| format!("{because}: {last}")))
+                }
+            };
+            let kill_at = if why == Why::Orphan { clock::now() } else { clock::now().plus(stop.grace.0) };
+            tracing::info!(server = %self.key, ?why, complaint, signal = ?stop.signal, grace = %stop.grace, "stopping");
+            self.life = Life::Stopping(Stopping { bound, container: container.clone(), watch, why, complaint, kill_at });
             self.note();
             self.signalled(signal::ask(&container, stop.signal));
         }
@@ -255,7 +270,12 @@ impl Task {
 
     fn give_up(&mut self) -> Flow {
         if let Life::Ended(Ended { bound, message, .. }) = self.take() {
-            let message = format!("{message}; {} restarts are used up", bound.order.restart_attempts);
+            let used = match bound.order.restart_attempts {
+                0 => "no restart is allowed".to_owned(),
+                1 => "its one restart is used up".to_owned(),
+                many => format!("{many} restarts are used up"),
+            };
+            let message = format!("{message}; {used}");
             tracing::warn!(server = %self.key, message, "giving up");
             self.life = Life::Failed(Failed { bound, message });
             self.note();
@@ -324,10 +344,13 @@ impl Task {
     }
 
     async fn stopped(&mut self) -> Flow {
-        let Life::Stopping(Stopping { bound, why, .. }) = self.take() else { return Flow::Continue(()) };
+        let Life::Stopping(Stopping { bound, why, complaint, .. }) = self.take() else { return Flow::Continue(()) };
         let (message, ends) = match why {
-            Why::Unwanted => ("stopped".into(), bound.ends),
-            Why::Unhealthy => ("stopped because it did not get healthy".into(), decide::ends_after(bound.ends, None, clock::now())),
+            Why::Unwanted | Why::Orphan => ("stopped".into(), bound.ends),
+            Why::Unhealthy => {
+                let because = complaint.unwrap_or_else(|| "it did not get healthy".into());
+                (format!("stopped because {because}"), decide::ends_after(bound.ends, None, clock::now()))
+            }
         };
         self.ended(Bound { ends, ..bound }, message);
         self.bury().await;
@@ -350,9 +373,9 @@ fn adopted(deaths: &Deaths, record: Record) -> Life {
             let watch = Watch::open(deaths, &container);
             Life::Running(Running { bound, container, watch, health, check_at: clock::now(), complaint: None })
         }
-        Stage::Stopping { container, why, kill_at } => {
+        Stage::Stopping { container, why, complaint, kill_at } => {
             let watch = Watch::open(deaths, &container);
-            Life::Stopping(Stopping { bound, container, watch, why, kill_at: Tick(kill_at) })
+            Life::Stopping(Stopping { bound, container, watch, why, complaint, kill_at: Tick(kill_at) })
         }
         Stage::Ended { at, message } => Life::Ended(Ended { bound, at: Tick(at), message }),
         Stage::Failed { message } => Life::Failed(Failed { bound, message }),

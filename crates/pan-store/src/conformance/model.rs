@@ -15,8 +15,8 @@ type Map = BTreeMap<String, Entry>;
 pub(super) async fn run<S: Store>(make: &impl Fn() -> S) {
     let store = make();
     let mut random = Random(SEED);
-    let (mut map, mut current) = (Map::new(), Revision::ZERO);
     let start = store.list("").await.expect("listing works").revision;
+    let (mut map, mut current) = (Map::new(), start);
     let mut changed = 0;
     for step in 0..STEPS {
         let txn = random.txn(&map);

@@ -25,7 +25,8 @@ pub(super) fn backup(store: &Opened, target: &Path) -> Result<(), BackupError> {
         return Err(BackupError::Exists { path: target.to_owned() });
     }
     let read_error = |source| BackupError::Read { path: store.path.clone(), source };
-    let snapshot = store.database.begin_read().map_err(|error| read_error(error.into()))?;
+    let database = store.database().map_err(read_error)?;
+    let snapshot = database.begin_read().map_err(|error| read_error(error.into()))?;
     create_with(target, |txn| {
         let (mut meta, mut entries) = (txn.open_table(META)?, txn.open_table(ENTRIES)?);
         for row in snapshot.open_table(META)?.iter()? {

@@ -4,6 +4,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use redb::{Database, ReadableDatabase, TableError, WriteTransaction};
 
@@ -36,9 +37,33 @@ pub enum OpenError {
 /// An open file. Fields drop in order: the database is closed before the lock is let go.
 #[derive(Debug)]
 pub(super) struct Opened {
-    pub(super) database: Database,
+    /// None after the disk failed, until somebody needs it again.
+    database: RwLock<Option<Arc<Database>>>,
     pub(super) path: PathBuf,
     _lock: File,
+}
+
+impl Opened {
+    /// The database. One that was given up is opened again first, and repaired to its last durable commit.
+    pub(super) fn database(&self) -> Result<Arc<Database>, BoxError> {
+        if let Some(database) = &*self.database.read().unwrap_or_else(PoisonError::into_inner) {
+            return Ok(Arc::clone(database));
+        }
+        let mut slot = self.database.write().unwrap_or_else(PoisonError::into_inner);
+        match &*slot {
+            Some(database) => Ok(Arc::clone(database)),
+            None => {
+                // Not created: a file that is gone must not become an empty store.
+                let database = Database::builder().set_cache_size(CACHE_BYTES).open(&self.path)?;
+                Ok(Arc::clone(slot.insert(Arc::new(database))))
+            }
+        }
+    }
+
+    /// Gives the database up: after one error of the disk it would refuse everything, however well the disk is again.
+    pub(super) fn give_up(&self) {
+        *self.database.write().unwrap_or_else(PoisonError::into_inner) = None;
+    }
 }
 
 /// One step of a migration: from format `from` to `from + 1`, within the transaction it is given.
@@ -66,7 +91,7 @@ fn open_as(path: &Path, known: u64, steps: &[Step]) -> Result<Opened, OpenError>
     if found != known {
         migrate(&database, path, Versions { found, known }, steps)?;
     }
-    Ok(Opened { database, path: path.to_owned(), _lock: lock })
+    Ok(Opened { database: RwLock::new(Some(Arc::new(database))), path: path.to_owned(), _lock: lock })
 }
 
 /// A lock of our own beside the file covers creation and migration too, where redb's is not held.
@@ -263,13 +288,13 @@ mod tests {
     fn a_migration_happens_once_and_keeps_a_copy() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("store.redb");
-        put(&open(&path).unwrap().database, "k", b"old");
+        put(&open(&path).unwrap().database().unwrap(), "k", b"old");
         for _ in 0..2 {
             let opened = open_as(&path, 2, &[TO_2]).unwrap();
-            assert_eq!(value_of(&opened.database, "k").unwrap(), b"old new");
+            assert_eq!(value_of(&opened.database().unwrap(), "k").unwrap(), b"old new");
         }
         let copy = open(&beside(&path, "format-1")).unwrap();
-        assert_eq!(value_of(&copy.database, "k").unwrap(), b"old");
+        assert_eq!(value_of(&copy.database().unwrap(), "k").unwrap(), b"old");
     }
 
     #[test]
@@ -277,9 +302,9 @@ mod tests {
         const BROKEN: Step = Step { from: 2, apply: |_| Err("no".into()) };
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("store.redb");
-        put(&open(&path).unwrap().database, "k", b"old");
+        put(&open(&path).unwrap().database().unwrap(), "k", b"old");
         let error = open_as(&path, 3, &[TO_2, BROKEN]).unwrap_err();
         assert!(matches!(error, OpenError::Migrate { from: 1, to: 3, .. }), "{error}");
-        assert_eq!(value_of(&open(&path).unwrap().database, "k").unwrap(), b"old");
+        assert_eq!(value_of(&open(&path).unwrap().database().unwrap(), "k").unwrap(), b"old");
     }
 }

@@ -61,11 +61,11 @@ impl Embedded {
 }
 
 fn read_revision(opened: &Opened) -> Result<Revision, BoxError> {
-    Ok(revision(&opened.database.begin_read()?.open_table(META)?)?)
+    Ok(revision(&opened.database()?.begin_read()?.open_table(META)?)?)
 }
 
 fn list(opened: &Opened, prefix: &str) -> Result<Listing, BoxError> {
-    let snapshot = opened.database.begin_read()?;
+    let snapshot = opened.database()?.begin_read()?;
     let revision = revision(&snapshot.open_table(META)?)?;
     Ok(Listing { revision, entries: entries_under(&snapshot.open_table(ENTRIES)?, prefix)? })
 }
@@ -73,7 +73,14 @@ fn list(opened: &Opened, prefix: &str) -> Result<Listing, BoxError> {
 impl Store for Embedded {
     async fn list(&self, prefix: &str) -> Result<Listing, ReadError> {
         let (opened, wanted) = (Arc::clone(&self.opened), prefix.to_owned());
-        let listed = spawn_blocking(move || list(&opened, &wanted)).await;
+        let listed = spawn_blocking(move || {
+            let listed = list(&opened, &wanted);
+            if listed.is_err() {
+                opened.give_up();
+            }
+            listed
+        });
+        let listed = listed.await;
         let listed = listed.unwrap_or_else(|error| Err(error.into()));
         listed.map_err(|source| ReadError::Io { prefix: prefix.to_owned(), source })
     }

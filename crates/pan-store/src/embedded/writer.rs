@@ -32,14 +32,20 @@ pub(super) fn run(opened: &Opened, history: &History, mut requests: mpsc::Receiv
 }
 
 fn flush(opened: &Opened, history: &History, waiting: &mut Vec<Request>) {
-    match prepare(opened, waiting) {
+    match prepare(opened, history, waiting) {
         Ok((txn, judged)) => match txn.commit() {
             Ok(()) => acknowledge(history, waiting, judged),
             // redb says of this one alone that it was rolled back.
             Err(error @ redb::CommitError::TransactionPoisoned) => fail_all(waiting, &error.into()),
-            Err(error) => doubt_all(waiting, &error.into()),
+            Err(error) => {
+                opened.give_up();
+                doubt_all(waiting, &error.into());
+            }
         },
-        Err(error) => fail_all(waiting, &error),
+        Err(error) => {
+            opened.give_up();
+            fail_all(waiting, &error);
+        }
     }
 }
 
@@ -50,11 +56,13 @@ enum Judged {
     Conflict(CommitError),
 }
 
-fn prepare(opened: &Opened, waiting: &[Request]) -> Result<(WriteTransaction, Vec<Judged>), BoxError> {
-    let txn = opened.database.begin_write()?;
+fn prepare(opened: &Opened, history: &History, waiting: &[Request]) -> Result<(WriteTransaction, Vec<Judged>), BoxError> {
+    let txn = opened.database()?.begin_write()?;
     let judged = {
         let (mut meta, mut entries) = (txn.open_table(META)?, txn.open_table(ENTRIES)?);
         let mut current = revision(&meta)?;
+        // A commit that was in doubt, before the database was opened again, may have been done.
+        history.restart_at(current);
         let mut judged = Vec::with_capacity(waiting.len());
         for request in waiting {
             let outcome = judge(&mut entries, &request.txn, current)?;

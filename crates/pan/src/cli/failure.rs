@@ -1,12 +1,19 @@
 //! How a command fails: the exit code for scripts, the text for people.
 
 use crate::context::ContextError;
-use pan_api::ApiError;
+use pan_api::{ApiError, Problem};
 use pan_model::Code;
 use std::io;
 
 /// The exit code of wrong usage.
 pub const USAGE: u8 = 2;
+
+/// Problems shown of one refusal: who has corrected these asks again. `-o json` has all.
+const PROBLEMS_SHOWN_MAX: usize = 20;
+
+fn place(problem: &Problem) -> String {
+    if problem.line == 0 { problem.source.clone() } else { format!("{}:{}:{}", problem.source, problem.line, problem.column) }
+}
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -78,22 +85,20 @@ impl Failure {
         }
     }
 
-    /// What is said on stderr: the code, what is wrong, every place, what to do.
+    /// What is said on stderr: the code, what is wrong, where, what to do.
     pub fn text(&self) -> String {
         let mut text = match self.code() {
             Some(code) => format!("error {code}: {self}"),
             None => format!("error: {self}"),
         };
         if let Self::Api(error) = self
-            && !matches!(error.problems.as_slice(), [only] if error.message.contains(&only.message))
+            && !matches!(error.problems.as_slice(), [only] if error.message.contains(&only.message) && error.message.contains(&place(only)))
         {
-            for problem in &error.problems {
-                let place = if problem.line == 0 {
-                    problem.source.clone()
-                } else {
-                    format!("{}:{}:{}", problem.source, problem.line, problem.column)
-                };
-                text.push_str(&format!("\n  {place}: {}: {}", problem.code, problem.message));
+            for problem in error.problems.iter().take(PROBLEMS_SHOWN_MAX) {
+                text.push_str(&format!("\n  {}: {}: {}", place(problem), problem.code, problem.message));
+            }
+            if error.problems.len() > PROBLEMS_SHOWN_MAX {
+                text.push_str(&format!("\n  and {} more", error.problems.len() - PROBLEMS_SHOWN_MAX));
             }
         }
         if let Some(todo) = self.todo() {
@@ -129,8 +134,36 @@ pub const fn exit_of(code: Code) -> u8 {
         | Code::Quota
         | Code::State
         | Code::InUse
+        | Code::Leaving
         | Code::Unreachable
         | Code::HostUnreachable
+        | Code::NotLeading
+        | Code::InDoubt
         | Code::Internal => 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(count: u64) -> Failure {
+        let problem = |line| Problem { code: Code::Invalid, source: "f.yaml".into(), line, column: 3, message: "no".into() };
+        Failure::Api(ApiError { code: Code::Invalid, message: format!("{count} problems"), problems: (1..=count).map(problem).collect() })
+    }
+
+    #[test]
+    fn many_problems_are_counted_and_not_all_shown() {
+        let text = refusal(50_000).text();
+        assert!(text.contains("\n  f.yaml:20:3: PAN-100: no\n  and 49980 more\n") && text.lines().count() < 30, "{text}");
+        assert!(!refusal(20).text().contains("more"));
+    }
+
+    #[test]
+    fn a_single_problem_keeps_its_place() {
+        let problem = Problem { code: Code::Invalid, source: "f.yaml".into(), line: 7, column: 3, message: "no".into() };
+        let with = |message: &str| Failure::Api(ApiError { code: Code::Invalid, message: message.into(), problems: vec![problem.clone()] }).text();
+        assert_eq!(with("no").matches("f.yaml:7:3").count(), 1);
+        assert_eq!(with("f.yaml:7:3: no").matches("f.yaml:7:3").count(), 1);
     }
 }

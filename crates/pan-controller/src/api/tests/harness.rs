@@ -72,7 +72,7 @@ fn config(files: &TempDir, authority: &Authority) -> HostConfig {
         "controllers": [],
         "tls": {"ca": write("ca", authority.cert_pem()), "cert": write("cert", &issued.cert_pem), "key": write("key", &issued.key_pem)},
         "beatKey": "/none", "profile": "lan", "stateDir": "/none", "runDir": "/none",
-        "controller": {"adminTokenSha256": digest, "panKey": write("pan", "00"), "outside": [], "pools": []},
+        "panKey": write("pan", "00"), "controller": {"adminTokenSha256": digest, "outside": [], "pools": []},
     }))
     .unwrap()
 }
@@ -88,7 +88,7 @@ async fn answer_everything(mut inbox: mpsc::Receiver<Message>, asked: Arc<Mutex<
             Message::Hello(_, answer) | Message::Report(_, answer) => {
                 let _ = answer.send(Ok(()));
             }
-            Message::Liveness(_) => {}
+            Message::Liveness(_) | Message::Take { .. } | Message::ReadRecord | Message::StepDown { .. } => {}
         }
     }
 }
@@ -122,8 +122,8 @@ impl Front {
     pub fn desire(&self, desired: Desired) {
         let mut desires = self.desires.lock().unwrap();
         match desires.get(&desired.host) {
-            Some(sender) => drop(sender.send_replace(Arc::new(desired))),
-            None => drop(desires.insert(desired.host.clone(), watch::channel(Arc::new(desired)).0)),
+            Some(sender) => drop(sender.send_replace(Some(Arc::new(desired)))),
+            None => drop(desires.insert(desired.host.clone(), watch::channel(Some(Arc::new(desired))).0)),
         }
     }
 

@@ -1,0 +1,65 @@
+//! Who decides: taking over, stepping down, and following what the leader commits.
+//!
+//! A controller that follows keeps the same world as the one that leads: records from the store, everything else
+//! from hosts and heartbeats, which speak to all controllers. So taking over is one compare-and-swap and no reading.
+
+use super::persist::{self, LoadError};
+use super::world::{Dirty, World};
+use pan_model::HostName;
+
+/// Writes this controller into the leader's record, to be committed under the condition that nobody else wrote
+/// meanwhile. Only then it leads: [`lead`].
+pub fn candidate(world: &mut World, me: &HostName, instance: u64, term: u64) {
+    world.pan.term = term;
+    world.pan.leader = Some(me.clone());
+    world.pan.instance = instance;
+    world.dirty.insert(Dirty::Pan);
+}
+
+/// The record was committed: this controller decides from now on.
+pub fn lead(world: &mut World) {
+    world.leading = true;
+    renew(world);
+}
+
+/// Another controller leads, or nobody: this one decides nothing and forgets what it did not commit. `stored` are
+/// the store's entries.
+///
+/// # Errors
+/// A record cannot be used; the world is then as before.
+pub fn follow<'a>(world: &mut World, stored: impl Iterator<Item = (&'a str, &'a [u8])>) -> Result<(), LoadError> {
+    let mut fresh = persist::load((*world.settings).clone(), stored)?;
+    fresh.seen = std::mem::take(&mut world.seen);
+    fresh.timelines.keep_open(std::mem::take(&mut world.timelines));
+    fresh.leading = false;
+    *world = fresh;
+    renew(world);
+    Ok(())
+}
+
+/// Forgets what only one line of published generations gives a meaning.
+fn renew(world: &mut World) {
+    let seen = &mut world.seen;
+    seen.published.clear();
+    seen.drained_from.clear();
+    seen.tables_from.clear();
+    seen.stopped_from.clear();
+    seen.replan = true;
+    // Attempts to fence belong to a term.
+    for host in seen.hosts.values_mut() {
+        host.revoking = None;
+    }
+    world.effects.clear();
+}
+
+/// A record changed in the store; `None`: it was deleted.
+///
+/// # Errors
+/// The record cannot be used.
+pub fn followed(world: &mut World, key: &str, value: Option<&[u8]>) -> Result<(), LoadError> {
+    world.seen.replan = true;
+    match value {
+        Some(value) => persist::load_one(world, key, value),
+        None => persist::forget(world, key),
+    }
+}

@@ -1,0 +1,327 @@
+//! The ear's thread: everything that arrived is heard before anybody is judged.
+
+use super::fencing::Fencing;
+use super::speak::Speaker;
+use super::{Known, Order};
+use crate::core::hosts::LifeChange;
+use crate::handle::Message as ToLoop;
+use crate::owner::GRACE;
+use pan_linux::datagram::{self, Waker};
+use pan_member::frame::{FRAME_BYTES_MAX, host_key};
+use pan_member::leadership::{Effect, Taken};
+use pan_member::wire::{MESSAGE_BYTES_MAX, Family, decode, family};
+use pan_member::{Beat, BootId, Campaign, Candidate, Change, Detector, Frame, LeaderRecord, Message, Nonce, Rules, Tick, Timing, lessor_key};
+use pan_model::host::Link;
+use pan_model::host_config::PeerAddress;
+use pan_model::{Admission, HostName};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, TryRecvError};
+use std::time::Duration;
+use tokio::sync::mpsc::Sender;
+
+/// Longest sleep: a bound on what a mistaken deadline can cost.
+const SLEEP_MAX: Duration = Duration::from_millis(20);
+
+/// Datagrams read of one socket before hosts are judged: far more than a round of a large PAN, so that only a flood is cut.
+const ROUND_MAX: usize = 20_000;
+
+/// What the ear needs.
+pub(crate) struct Setup {
+    pub me: HostName,
+    /// Which process of this controller.
+    pub instance: BootId,
+    /// Random numbers that questions count up from.
+    pub nonces: [Nonce; 2],
+    pub timing: Timing,
+    /// This host's addresses on the fabrics.
+    pub fabrics: [IpAddr; 2],
+    /// The key from which every host's is derived.
+    pub pan_key: [u8; 32],
+    pub controllers: Vec<PeerAddress>,
+    pub lessors: Vec<PeerAddress>,
+    pub protected: Arc<AtomicUsize>,
+    pub waker: Waker,
+    pub orders: Receiver<Order>,
+    /// The loop.
+    pub inbox: Sender<ToLoop>,
+}
+
+/// The loop is gone.
+pub(super) struct Over;
+
+/// Hears until the loop is gone.
+///
+/// # Errors
+/// When a fabric's address cannot be bound, or the kernel refuses to wait.
+pub(crate) fn run(setup: Setup) -> std::io::Result<()> {
+    let mut listener = Listener::new(setup)?;
+    loop {
+        let now = Tick(datagram::boot_clock());
+        let sleep = listener.next_deadline().since(now).min(SLEEP_MAX);
+        datagram::wait(&listener.speaker.sockets, &listener.waker, sleep)?;
+        if listener.round()?.is_err() {
+            return Ok(());
+        }
+    }
+}
+
+struct Listener {
+    speaker: Speaker,
+    waker: Waker,
+    orders: Receiver<Order>,
+    inbox: Sender<ToLoop>,
+    pan_key: [u8; 32],
+    detector: Detector,
+    campaign: Campaign,
+    fencing: Fencing,
+    protected: Arc<AtomicUsize>,
+    known: BTreeMap<HostName, Known>,
+    /// Only hosts that joined have a key kept: a forged name costs a derivation, not memory.
+    keys: BTreeMap<HostName, [u8; 32]>,
+    out: Vec<ToLoop>,
+    changes: Vec<LifeChange>,
+    dropped: u64,
+}
+
+impl Listener {
+    fn new(setup: Setup) -> std::io::Result<Self> {
+        let now = Tick(datagram::boot_clock());
+        let settings = pan_member::Settings { timing: setup.timing, grace: GRACE, protected_failures: 1 };
+        let names = |all: &[PeerAddress]| all.iter().map(|one| one.name.clone()).collect::<Vec<_>>();
+        let candidate = Candidate {
+            me: setup.me.clone(),
+            instance: setup.instance,
+            controllers: names(&setup.controllers),
+            timing: setup.timing,
+            nonce: setup.nonces[0],
+            rules: Rules::SOUND,
+        };
+        let fencing = Fencing::new(setup.me.clone(), names(&setup.lessors), setup.timing, setup.nonces[1]);
+        let key = lessor_key(&setup.pan_key);
+        Ok(Self {
+            speaker: Speaker::bind(setup.me, &setup.fabrics, key, &setup.controllers, &setup.lessors)?,
+            waker: setup.waker,
+            orders: setup.orders,
+            inbox: setup.inbox,
+            pan_key: setup.pan_key,
+            detector: Detector::new(settings, now),
+            campaign: Campaign::new(candidate, now),
+            fencing,
+            protected: setup.protected,
+            known: BTreeMap::new(),
+            keys: BTreeMap::new(),
+            out: Vec::new(),
+            changes: Vec::new(),
+            dropped: 0,
+        })
+    }
+
+    fn next_deadline(&self) -> Tick {
+        let own = self.detector.next_deadline().min(self.campaign.next_deadline());
+        self.fencing.next_deadline().map_or(own, |fencing| own.min(fencing))
+    }
+
+    fn round(&mut self) -> std::io::Result<Result<(), Over>> {
+        if self.obey().is_err() {
+            return Ok(Err(Over));
+        }
+        self.hear()?;
+        self.judge();
+        let mut out = std::mem::take(&mut self.out);
+        let changes = std::mem::take(&mut self.changes);
+        if !changes.is_empty() {
+            out.push(ToLoop::Liveness(changes));
+        }
+        for message in out {
+            if self.inbox.blocking_send(message).is_err() {
+                return Ok(Err(Over));
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    fn obey(&mut self) -> Result<(), Over> {
+        loop {
+            let order = match self.orders.try_recv() {
+                Ok(order) => order,
+                Err(TryRecvError::Empty) => return Ok(()),
+                Err(TryRecvError::Disconnected) => return Err(Over),
+            };
+            let now = Tick(datagram::boot_clock());
+            match order {
+                Order::Hosts(known) => self.hosts(known, now),
+                Order::Fence { host, through, term } => self.changes.extend(self.fencing.begin(host, through, term)),
+                Order::Unfence { host } => self.fencing.end(&host),
+                Order::Record(record) => self.observed(record, now),
+                Order::Taken(taken) => self.taken(taken, now),
+                Order::Stored => self.campaign.store_reached(now),
+                Order::Resigned => {
+                    let effects = self.campaign.commit_refused(now);
+                    self.lead_or_follow(effects);
+                }
+            }
+        }
+    }
+
+    fn observed(&mut self, record: Option<LeaderRecord>, now: Tick) {
+        let effects = self.campaign.observed(record, now);
+        self.lead_or_follow(effects);
+    }
+
+    fn taken(&mut self, taken: Taken, now: Tick) {
+        let effects = self.campaign.taken(taken, now);
+        self.lead_or_follow(effects);
+    }
+
+    fn hosts(&mut self, known: BTreeMap<HostName, Known>, now: Tick) {
+        for host in known.keys().filter(|host| !self.known.contains_key(*host)) {
+            self.keys.insert(host.clone(), host_key(&self.pan_key, host));
+            self.detector.add_host(host.clone(), now);
+        }
+        for host in self.known.keys().filter(|host| !known.contains_key(*host)) {
+            self.keys.remove(host);
+            self.detector.remove_host(host);
+        }
+        self.known = known;
+    }
+
+    fn hear(&mut self) -> std::io::Result<()> {
+        for at in 0..self.speaker.sockets.len() {
+            let mut buffer = [0; if FRAME_BYTES_MAX > MESSAGE_BYTES_MAX { FRAME_BYTES_MAX } else { MESSAGE_BYTES_MAX } + 1];
+            for _ in 0..ROUND_MAX {
+                let Some(arrived) = self.speaker.sockets[at].receive(&mut buffer)? else { break };
+                let (bytes, received) = (&buffer[..arrived.bytes], Tick(arrived.at));
+                let error = match family(bytes) {
+                    Some(Family::Heartbeat) => match self.decode(bytes) {
+                        Ok(frame) => {
+                            self.beat(&frame, received);
+                            continue;
+                        }
+                        Err(error) => error.to_string(),
+                    },
+                    Some(Family::Message) => match decode(bytes, &self.speaker.key) {
+                        Ok(message) => {
+                            self.message(&message);
+                            continue;
+                        }
+                        Err(error) => error.to_string(),
+                    },
+                    Some(Family::Ack) | None => "it is nothing that a controller is sent".into(),
+                };
+                self.dropped += 1;
+                if self.dropped.is_power_of_two() {
+                    tracing::warn!(dropped = self.dropped, error, "a datagram was dropped");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn decode(&self, bytes: &[u8]) -> Result<Frame, pan_member::FrameError> {
+        Frame::decode(bytes, |name| {
+            let name = HostName::new(name).ok()?;
+            Some(self.keys.get(&name).copied().unwrap_or_else(|| host_key(&self.pan_key, &name)))
+        })
+    }
+
+    fn beat(&mut self, frame: &Frame, received: Tick) {
+        self.fencing.gate_of(frame);
+        if self.known.get(&frame.host).is_some_and(|known| speaks_for_the_dead(known, frame.admission)) {
+            return;
+        }
+        let changes = self.detector.on_beat(&Beat::of(frame, received));
+        self.changes.extend(changes.into_iter().filter_map(|change| translate(change, received)));
+    }
+
+    fn message(&mut self, message: &Message) {
+        let now = Tick(datagram::boot_clock());
+        match message {
+            Message::PreVoteAsk(ask) => {
+                let say = self.campaign.asked(ask, now);
+                self.speaker.to_controller(&ask.candidate, &Message::PreVoteSay(say));
+            }
+            Message::PreVoteSay(say) => {
+                let effects = self.campaign.said(say);
+                self.lead_or_follow(effects);
+            }
+            Message::LeaderBeat(beat) => {
+                let effects = self.campaign.beat(beat, now);
+                self.lead_or_follow(effects);
+            }
+            Message::Revoked(_) | Message::Refused(_) | Message::Heard(_) => {
+                let heard = self.fencing.answer(message, now);
+                if let Some(term) = heard.deposed {
+                    let effects = self.campaign.later_term(term, now);
+                    self.lead_or_follow(effects);
+                }
+                if let Some(silent) = heard.confirmed {
+                    let deaths = self.detector.confirm(&silent, now);
+                    self.changes.extend(deaths.into_iter().filter_map(|change| translate(change, now)));
+                }
+            }
+            // For lessors.
+            Message::Revoke(_) | Message::Ask(_) => {}
+        }
+    }
+
+    fn judge(&mut self) {
+        self.detector.set_protected_failures(self.protected.load(Ordering::Relaxed));
+        let now = Tick(datagram::boot_clock());
+        let judged = self.detector.tick(now);
+        self.changes.extend(judged.into_iter().filter_map(|change| translate(change, now)));
+        let effects = self.campaign.tick(now, getrandom::u64().unwrap_or(now.0));
+        self.lead_or_follow(effects);
+        self.fencing.held(&self.detector.held(now));
+        for (lessor, message) in self.fencing.due(now) {
+            self.speaker.to_lessor(&lessor, &message);
+        }
+        self.changes.extend(self.fencing.over(now));
+    }
+
+    fn lead_or_follow(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::ReadRecord => self.out.push(ToLoop::ReadRecord),
+                Effect::AskPreVotes(ask) => self.speaker.to_controllers(&Message::PreVoteAsk(ask)),
+                Effect::TakeRecord { expected, term } => {
+                    self.out.push(ToLoop::Take { expected: expected.map_or(0, |revision| revision.0), term: term.0 });
+                }
+                Effect::Beat(beat) => self.speaker.to_controllers(&Message::LeaderBeat(beat)),
+                Effect::Lead { term, .. } => self.fencing.lead(term),
+                Effect::StepDown(reason) => {
+                    self.fencing.resign();
+                    self.out.push(ToLoop::StepDown { reason: format!("{reason:?}") });
+                }
+                Effect::Resume { .. } | Effect::Follow { .. } => {}
+            }
+        }
+    }
+}
+
+/// Whether a heartbeat is of a node whose death was decided, or that was not admitted yet: it does not live in the
+/// PAN's sense, whatever it sends.
+fn speaks_for_the_dead(known: &Known, admission: Admission) -> bool {
+    known.revoked.is_some_and(|revoked| admission <= revoked)
+}
+
+fn micros(span: Duration) -> i64 {
+    i64::try_from(span.as_micros()).unwrap_or(i64::MAX)
+}
+
+fn translate(change: Change, now: Tick) -> Option<LifeChange> {
+    Some(match change {
+        Change::Alive { host, .. } => LifeChange::Alive(host),
+        Change::Suspect { host, silent_for } => LifeChange::Suspect(host, micros(silent_for)),
+        Change::Dead { host, last_heard } => LifeChange::Dead(host, last_heard.map_or(0, |heard| micros(now.since(heard)))),
+        Change::Rebooted { host, .. } => LifeChange::Rebooted(host),
+        Change::FabricUp { host, fabric } => LifeChange::Fabric(host, fabric, Link::Up),
+        Change::FabricDown { host, fabric, .. } => LifeChange::Fabric(host, fabric, Link::Down),
+        Change::AgentDown { host, .. } => LifeChange::Agent(host, false),
+        Change::AgentUp { host } => LifeChange::Agent(host, true),
+        Change::Brake { hosts, .. } => LifeChange::Brake(hosts),
+        Change::BrakeReleased { .. } => return None,
+    })
+}

@@ -1,0 +1,249 @@
+//! The controller's loop: one task that owns the world. Events in; settle; commit; only then publish and answer.
+//!
+//! It leads or it follows. Who follows observes what hosts say and takes over what the leader commits, so that it
+//! can lead from one moment to the next; it decides nothing and publishes nothing.
+
+mod commit;
+mod publish;
+mod standing;
+
+use crate::core::hosts as hosts_core;
+use crate::core::seen::Life;
+use crate::core::world::{Effect, Now, World};
+use crate::core::{operate, place, settle};
+use crate::ear::{Ear, Order};
+use crate::handle::{Handle, Message};
+use crate::run::RunError;
+use commit::Failed;
+use pan_api::ApiError;
+use pan_api::desired::Desired;
+use pan_api::report::Hello;
+use pan_member::Tick;
+use pan_model::host::Role;
+use pan_model::{Code, HostName};
+use pan_store::{AnyStore, Batch, Revision, Watch, WatchError};
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// Messages taken in one round: enough to absorb a burst, few enough to commit soon.
+const BATCH_MAX: usize = 512;
+/// Time limits of the core are of seconds; this is how soon they are noticed.
+const TICK: Duration = Duration::from_millis(100);
+/// A host may take this long to be heard after a controller took over, before it counts as silent.
+pub(crate) const GRACE: Duration = Duration::from_secs(3);
+
+/// The time for the core.
+pub(crate) fn now() -> Now {
+    Now { wall: jiff::Timestamp::now().as_microsecond(), boot: Tick(pan_linux::datagram::boot_clock()) }
+}
+
+/// The answers to give once the round is committed.
+enum Answer {
+    Request(oneshot::Sender<Result<crate::core::request::Reply, ApiError>>, Result<crate::core::request::Reply, ApiError>),
+    Host(oneshot::Sender<Result<(), ApiError>>, Result<(), ApiError>),
+}
+
+impl Answer {
+    fn give(self) {
+        // A caller that went away meanwhile does not need its answer.
+        match self {
+            Self::Request(to, answer) => drop(to.send(answer)),
+            Self::Host(to, answer) => drop(to.send(answer)),
+        }
+    }
+
+    /// The round came to nothing: a yes would be a lie.
+    fn fail(self, failed: &ApiError) {
+        match self {
+            Self::Request(to, answer) => drop(to.send(answer.and_then(|_| Err(failed.clone())))),
+            Self::Host(to, answer) => drop(to.send(answer.and_then(|()| Err(failed.clone())))),
+        }
+    }
+}
+
+/// The loop's state.
+pub(crate) struct Owner {
+    pub me: HostName,
+    /// Random, drawn by this process.
+    pub instance: u64,
+    pub world: World,
+    pub store: AnyStore,
+    /// The leader's record as this controller knows it; every transaction is conditional on it.
+    pub record: Option<Revision>,
+    /// What the leader commits, while another one leads.
+    pub watch: Option<Watch>,
+    pub ear: Ear,
+    pub handle: Handle,
+    pub changed: watch::Sender<u64>,
+    pub step: u64,
+    pub started: Instant,
+    pub warm: bool,
+    pub latest: BTreeMap<HostName, Desired>,
+    pub revision: u64,
+    /// What the ear was told last of hosts.
+    pub told: BTreeMap<HostName, crate::ear::Known>,
+}
+
+/// What woke the loop.
+enum Wake {
+    Message(Message),
+    Followed(Result<Batch, WatchError>),
+    Tick,
+    Over,
+}
+
+impl Owner {
+    /// Works until nobody can send anything any more.
+    ///
+    /// # Errors
+    /// [`RunError`]: a record cannot be used, or the store is of no use.
+    pub async fn work(mut self, mut messages: mpsc::Receiver<Message>) -> Result<(), RunError> {
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let followed = async {
+                match &mut self.watch {
+                    Some(watch) => watch.next().await,
+                    None => std::future::pending().await,
+                }
+            };
+            let wake = tokio::select! {
+                message = messages.recv() => message.map_or(Wake::Over, Wake::Message),
+                batch = followed => Wake::Followed(batch),
+                _ = ticks.tick() => Wake::Tick,
+            };
+            let mut answers = Vec::new();
+            match wake {
+                Wake::Over => return Ok(()),
+                Wake::Followed(batch) => self.follow(batch).await?,
+                Wake::Message(message) => self.hear(message, &mut answers).await?,
+                Wake::Tick => {}
+            }
+            for _ in 1..BATCH_MAX {
+                let Ok(message) = messages.try_recv() else { break };
+                self.hear(message, &mut answers).await?;
+            }
+            self.round(answers).await?;
+        }
+    }
+
+    /// What changes who decides comes between rounds: nothing that was decided before may be lost with it untold.
+    async fn hear(&mut self, message: Message, answers: &mut Vec<Answer>) -> Result<(), RunError> {
+        match message {
+            Message::Take { expected, term } => {
+                self.round(std::mem::take(answers)).await?;
+                self.take_over(expected, term).await
+            }
+            Message::StepDown { reason } => {
+                self.round(std::mem::take(answers)).await?;
+                self.step_down(Failed::Deposed(reason)).await
+            }
+            Message::ReadRecord => self.read_record().await,
+            other => {
+                answers.extend(self.take(other));
+                Ok(())
+            }
+        }
+    }
+
+    async fn round(&mut self, answers: Vec<Answer>) -> Result<(), RunError> {
+        let before = Instant::now();
+        self.settle();
+        self.handle.metrics.settled(before.elapsed());
+        match self.commit().await {
+            Ok(()) => {
+                self.publish();
+                self.act();
+                answers.into_iter().for_each(Answer::give);
+            }
+            Err(failed) => {
+                let told = self.refusal(&failed);
+                tracing::error!(%failed, "stepping down");
+                answers.into_iter().for_each(|answer| answer.fail(&told));
+                self.step_down(failed).await?;
+                self.publish();
+            }
+        }
+        Ok(())
+    }
+
+    fn refusal(&self, failed: &Failed) -> ApiError {
+        match failed.in_doubt() {
+            true => ApiError::new(Code::InDoubt, format!("{failed}; whether it was done is not known")),
+            false => ApiError::new(Code::NotLeading, format!("{failed}; nothing was changed")),
+        }
+    }
+
+    fn take(&mut self, message: Message) -> Option<Answer> {
+        let now = now();
+        match message {
+            Message::Request(principal, request, answer) => {
+                tracing::debug!(principal = principal.name, "request");
+                if !self.world.leading {
+                    return Some(Answer::Request(answer, Err(self.not_leading())));
+                }
+                Some(Answer::Request(answer, operate::request(&mut self.world, now, request)))
+            }
+            Message::Hello(hello, answer) => Some(Answer::Host(answer, self.hello(now, &hello))),
+            Message::Report(report, answer) => Some(Answer::Host(answer, hosts_core::report(&mut self.world, now, report))),
+            Message::Liveness(changes) => {
+                for change in changes {
+                    hosts_core::life(&mut self.world, now, change);
+                }
+                None
+            }
+            // Those that change who decides are seen to before.
+            Message::Take { .. } | Message::ReadRecord | Message::StepDown { .. } => None,
+        }
+    }
+
+    /// Who follows takes a host's word for what it is only once the leader has.
+    fn hello(&mut self, now: Now, hello: &Hello) -> Result<(), ApiError> {
+        if self.world.leading || hosts_core::is_known(&self.world, hello) {
+            return hosts_core::hello(&mut self.world, now, hello);
+        }
+        Err(self.not_leading())
+    }
+
+    fn not_leading(&self) -> ApiError {
+        let who = self.world.pan.leader.as_ref().filter(|leader| **leader != self.me);
+        let text = match who {
+            Some(leader) => format!("controller {} follows; {leader} leads", self.me),
+            None => format!("controller {} does not lead, and it knows of no other that does", self.me),
+        };
+        ApiError::new(Code::NotLeading, text)
+    }
+
+    /// Nothing is decided or published before every host has had the time to say what it runs: a controller that
+    /// was just started must not take what it has not heard of for gone.
+    fn settle(&mut self) {
+        if !self.world.leading {
+            place::survey(&mut self.world, now());
+            return;
+        }
+        if !self.warm {
+            let heard = |name: &HostName| {
+                let seen = self.world.seen.hosts.get(name);
+                let roles = self.world.hosts[name].roles.iter().filter(|role| matches!(role, Role::Node | Role::Director));
+                seen.is_some_and(|seen| seen.life == Life::Alive && roles.into_iter().all(|role| seen.applied.contains_key(role)))
+            };
+            let grace = GRACE + Duration::from_secs(1);
+            self.warm = self.world.hosts.keys().all(heard) || self.started.elapsed() >= grace;
+        }
+        if self.warm {
+            settle::settle(&mut self.world, now());
+        }
+    }
+
+    /// What is to be done besides publishing.
+    fn act(&mut self) {
+        let term = self.world.pan.term;
+        for effect in std::mem::take(&mut self.world.effects) {
+            self.ear.order(match effect {
+                Effect::Fence(host, through) => Order::Fence { host, through, term },
+                Effect::Unfence(host) => Order::Unfence { host },
+            });
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! From records that changed to transactions, each conditional on the leader's record.
+
+use super::Owner;
+use crate::core::persist::{self, TERM_KEY};
+use crate::core::world::Dirty;
+use pan_store::{CommitError, Txn, Write, commit_guarded};
+use std::time::{Duration, Instant};
+
+/// Room for the leader's record in each transaction.
+const TERM_BYTES: usize = 4096;
+
+/// How long an answer that was lost is asked for again: longer than etcd takes to find a leader.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Why this controller leads no more.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failed {
+    /// The first transaction of a round.
+    #[error("cannot write to the store: {}", chain(source))]
+    Commit { source: CommitError },
+    /// A later one: a part of the round is done.
+    #[error("cannot write the whole of it to the store: {}", chain(source))]
+    Rest { source: CommitError },
+    /// Somebody else leads, or should.
+    #[error("{0}")]
+    Deposed(String),
+}
+
+/// An error with everything that caused it.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
+}
+
+impl Failed {
+    /// Whether some of it may have been done.
+    pub fn in_doubt(&self) -> bool {
+        matches!(self, Self::Rest { .. } | Self::Commit { source: CommitError::InDoubt { .. } })
+    }
+}
+
+impl Owner {
+    /// Commits what is dirty. Who follows has nothing to commit.
+    pub(super) async fn commit(&mut self) -> Result<(), Failed> {
+        let dirty = std::mem::take(&mut self.world.dirty);
+        if dirty.is_empty() || !self.world.leading {
+            return Ok(());
+        }
+        let before = Instant::now();
+        let dirty: Vec<_> = dirty.into_iter().collect();
+        for (at, writes) in self.transactions(&dirty).into_iter().enumerate() {
+            let failed = |source| if at == 0 { Failed::Commit { source } } else { Failed::Rest { source } };
+            self.commit_one(writes).await.map_err(failed)?;
+        }
+        self.handle.metrics.committed(before.elapsed());
+        self.ear.order(crate::ear::Order::Stored);
+        self.log_events(&dirty);
+        Ok(())
+    }
+
+    /// Commits writes that include the leader's record, if that is still as this controller knows it.
+    pub(super) async fn commit_one(&mut self, writes: Vec<Write>) -> Result<(), CommitError> {
+        let compares = vec![pan_store::Compare { key: TERM_KEY.to_owned(), revision: self.record }];
+        self.record = Some(commit_guarded(&self.store, TERM_KEY, &Txn { compares, writes }, PATIENCE).await?);
+        Ok(())
+    }
+
+    /// Only what is committed happened: events of a refused or dry apply are never told.
+    fn log_events(&self, dirty: &[Dirty]) {
+        for one in dirty {
+            let Dirty::Event(partition, number) = one else { continue };
+            let event = self.world.events.get(partition).and_then(|events| events.iter().rev().find(|event| event.number == *number));
+            if let Some(event) = event {
+                let partition = partition.as_ref().map_or("-", |name| name.as_str());
+                tracing::info!(partition, kind = event.kind, object = event.object, reason = event.reason, "{}", event.message);
+            }
+        }
+    }
+
+    /// The writes of a round, cut where a transaction would be too large for the store. One request always fits one
+    /// transaction; several in one round may take more. The leader's record is written by each and compared by the
+    /// next: only one line of transactions can ever be committed.
+    fn transactions(&self, dirty: &[Dirty]) -> Vec<Vec<Write>> {
+        let size = |write: &Write| match write {
+            Write::Put { key, value } => key.len() + value.len(),
+            Write::Delete { key } => key.len(),
+        };
+        let mut all = vec![vec![self.write(&Dirty::Pan)]];
+        let mut bytes = 0;
+        for write in dirty.iter().filter(|dirty| **dirty != Dirty::Pan).map(|dirty| self.write(dirty)) {
+            let last = all.last().expect("there is always one");
+            if last.len() >= pan_store::OPERATIONS_MAX - 1 || bytes + size(&write) > pan_store::BYTES_MAX - TERM_BYTES {
+                all.push(vec![self.write(&Dirty::Pan)]);
+                bytes = 0;
+            }
+            bytes += size(&write);
+            all.last_mut().expect("there is always one").push(write);
+        }
+        all
+    }
+
+    /// The write of one record as it is now.
+    pub(super) fn write(&self, dirty: &Dirty) -> Write {
+        let key = persist::key_of(dirty);
+        match persist::value_of(&self.world, dirty) {
+            Some(value) => Write::Put { key, value },
+            None => Write::Delete { key },
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! What others get to see once a round is committed: desired states for hosts, views for the API, news for the ear.
+
+use super::{Owner, now};
+use crate::core::{orders, published};
+use crate::ear::{Known, Order};
+use pan_api::desired::Desired;
+use pan_model::Generation;
+use std::sync::{Arc, PoisonError};
+use tokio::sync::watch;
+
+impl Owner {
+    pub(super) fn publish(&mut self) {
+        self.tell_ear();
+        if self.world.leading && self.warm {
+            self.publish_desired();
+        } else {
+            self.publish_nothing();
+        }
+        self.revision += 1;
+        self.handle.view.store(Arc::new(crate::views::view(&self.world, self.revision)));
+        self.changed.send_replace(self.revision);
+    }
+
+    /// Which hosts there are, and under which numbers they take part.
+    fn tell_ear(&mut self) {
+        let node = |roles: &[pan_model::host::Role]| roles.contains(&pan_model::host::Role::Node);
+        let known = self.world.hosts.iter().map(|(name, host)| (name.clone(), Known { revoked: node(&host.roles).then_some(host.revoked) }));
+        let known: std::collections::BTreeMap<_, _> = known.collect();
+        if known != self.told {
+            self.told.clone_from(&known);
+            self.ear.order(Order::Hosts(known));
+        }
+        if self.world.leading {
+            let promises = self.world.clusters.values().filter_map(|cluster| cluster.spec.protect).map(|protect| protect.failures as usize);
+            self.ear.protected_failures(promises.max().unwrap_or(1).max(1));
+        }
+    }
+
+    fn publish_desired(&mut self) {
+        let all = orders::all(&self.world);
+        let mut senders = self.handle.desires.lock().unwrap_or_else(PoisonError::into_inner);
+        self.step += 1;
+        let generation = Generation { term: self.world.pan.term, step: self.step };
+        for (host, desired) in all {
+            if self.latest.get(&host) == Some(&desired) {
+                continue;
+            }
+            let out = Some(Arc::new(Desired { generation, ..desired.clone() }));
+            match senders.get(&host) {
+                Some(sender) => drop(sender.send_replace(out)),
+                None => drop(senders.insert(host.clone(), watch::Sender::new(out))),
+            }
+            self.world.seen.published.insert(host.clone(), generation);
+            self.latest.insert(host, desired);
+        }
+        drop(senders);
+        published::note(&mut self.world, now());
+    }
+
+    /// Hosts may wait here for the day this controller leads; what it said in an earlier term is not said again.
+    fn publish_nothing(&mut self) {
+        let mut senders = self.handle.desires.lock().unwrap_or_else(PoisonError::into_inner);
+        for host in self.world.hosts.keys() {
+            if !senders.contains_key(host) {
+                senders.insert(host.clone(), watch::Sender::new(None));
+            }
+        }
+        if !self.latest.is_empty() {
+            self.latest.clear();
+            for sender in senders.values() {
+                sender.send_replace(None);
+            }
+        }
+    }
+}

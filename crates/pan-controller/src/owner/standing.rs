@@ -1,0 +1,129 @@
+//! Taking over, stepping down, following: the effects around [`crate::core::standing`].
+
+use super::commit::Failed;
+use super::Owner;
+use crate::core::persist::{self, TERM_KEY};
+use crate::core::record::PanRecord;
+use crate::core::standing;
+use crate::core::world::Dirty;
+use crate::ear::Order;
+use crate::run::RunError;
+use pan_member::leadership::Taken;
+use pan_member::{BootId, LeaderRecord, Revision, Term};
+use pan_store::{Batch, Change, CommitError, Store, WatchError};
+use std::time::{Duration, Instant};
+
+/// Pause before the store is asked again after it failed.
+const AGAIN: Duration = Duration::from_millis(100);
+
+impl Owner {
+    /// Tries to become the leader of `term`, if the leader's record still has the term `expected`. The compare-and-swap
+    /// is of the record as followed, which every transaction writes: so who succeeds has followed everything.
+    pub(super) async fn take_over(&mut self, expected: u64, term: u64) -> Result<(), RunError> {
+        if expected != self.world.pan.term {
+            self.ear.order(Order::Taken(Taken::Lost));
+            self.tell_record();
+            return Ok(());
+        }
+        standing::candidate(&mut self.world, &self.me, self.instance, term);
+        self.world.dirty.clear();
+        let writes = vec![self.write(&Dirty::Pan)];
+        match self.commit_one(writes).await {
+            Ok(()) => {
+                standing::lead(&mut self.world);
+                self.watch = None;
+                (self.step, self.started, self.warm) = (0, Instant::now(), false);
+                self.latest.clear();
+                tracing::info!(term, "this controller leads");
+                self.ear.order(Order::Taken(Taken::Done { revision: Revision(term) }));
+                Ok(())
+            }
+            Err(error) => {
+                tracing::info!(%error, term, "could not take over");
+                let doubt = matches!(error, CommitError::InDoubt { .. });
+                self.ear.order(Order::Taken(if doubt { Taken::InDoubt } else { Taken::Lost }));
+                self.reload().await
+            }
+        }
+    }
+
+    /// Decides nothing any more.
+    pub(super) async fn step_down(&mut self, why: Failed) -> Result<(), RunError> {
+        if self.world.leading {
+            tracing::warn!(%why, term = self.world.pan.term, "this controller leads no more");
+        }
+        self.world.leading = false;
+        self.ear.order(Order::Resigned);
+        self.reload().await
+    }
+
+    /// Reads everything anew and follows from there. Tries until the store answers: nothing can be decided without it,
+    /// and hosts' streams stay open meanwhile.
+    pub async fn reload(&mut self) -> Result<(), RunError> {
+        self.watch = None;
+        let listing = loop {
+            match self.store.list("").await {
+                Ok(listing) => break listing,
+                Err(error) => {
+                    tracing::warn!(%error, "the store cannot be read; trying again");
+                    tokio::time::sleep(AGAIN).await;
+                }
+            }
+        };
+        let entries = listing.entries.iter();
+        self.record = entries.clone().find(|entry| entry.key == TERM_KEY).map(|entry| entry.revision);
+        standing::follow(&mut self.world, entries.map(|entry| (entry.key.as_str(), entry.value.as_slice())))?;
+        self.watch = Some(self.store.watch("", listing.revision));
+        self.tell_record();
+        Ok(())
+    }
+
+    /// Takes over what the leader committed.
+    pub(super) async fn follow(&mut self, batch: Result<Batch, WatchError>) -> Result<(), RunError> {
+        let batch = match batch {
+            Ok(batch) => batch,
+            Err(error) => {
+                tracing::info!(%error, "reading the whole store again");
+                return self.reload().await;
+            }
+        };
+        let before = self.world.pan.term;
+        for change in &batch.changes {
+            let (key, value) = match change {
+                Change::Put(entry) => (entry.key.as_str(), Some(entry.value.as_slice())),
+                Change::Deleted { key } => (key.as_str(), None),
+            };
+            standing::followed(&mut self.world, key, value)?;
+            if key == TERM_KEY {
+                self.record = value.map(|_| batch.revision);
+            }
+        }
+        if self.world.pan.term != before {
+            self.tell_record();
+        }
+        Ok(())
+    }
+
+    fn tell_record(&self) {
+        self.ear.order(Order::Record(recorded(&self.world.pan)));
+    }
+
+    /// Reads the leader's record itself, past everything that was followed.
+    pub(super) async fn read_record(&mut self) -> Result<(), RunError> {
+        match self.store.list(TERM_KEY).await {
+            Ok(listing) => {
+                let entry = listing.entries.iter().find(|entry| entry.key == TERM_KEY);
+                let record = entry.map(|entry| persist::read::<PanRecord>(TERM_KEY, &entry.value)).transpose()?;
+                self.ear.order(Order::Record(record.as_ref().and_then(recorded)));
+            }
+            Err(error) => tracing::warn!(%error, "the leader's record cannot be read"),
+        }
+        Ok(())
+    }
+}
+
+/// The leader's record in the words of a campaign. A term has one leader, so it stands for the revision.
+fn recorded(pan: &PanRecord) -> Option<LeaderRecord> {
+    let leader = pan.leader.clone()?;
+    Some(LeaderRecord { leader, instance: BootId(pan.instance), term: Term(pan.term), revision: Revision(pan.term) })
+}

@@ -1,0 +1,31 @@
+//! The heartbeat datagram: what a host says of itself, authenticated.
+//!
+//! ```text
+//!  0 magic "PNLB"          4 version u16       6 length u16
+//!  8 boot u64             16 sequence u64     24 admission u64        32 term u64        40 memory u64
+//! 48 agent age ms u32     52 acknowledged on a, ms ago u32            56 the same on b   60 loop lag us u32
+//! 64 cpu permille u16     66 pressure permille u16
+//! 68 roles u8             69 fabric u8        70 lease u8             71 gate u8
+//! 72 name length u8       73 name             then 32 bytes: BLAKE3 keyed with the host's key
+//! ```
+//! Numbers are big-endian; all ones is "none" for ages of acknowledgements and for pressure. The hash covers
+//! everything before it. The version comes before anything that may change, so that an unknown one can be
+//! named; whatever else is wrong with a datagram, it is not looked at further until its hash is right.
+//!
+//! Replays: a receiver takes a heartbeat only if its boot was not followed by another, and its sequence is
+//! above the last one of that boot on that fabric. The boot is random and is for this only; what a host may
+//! do is told by its admission.
+
+mod bytes;
+mod codec;
+mod key;
+mod words;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use self::bytes::{Reader, Short, Writer, fabric_byte, fabric_from};
+pub use self::codec::{FRAME_BYTES_MAX, FrameError, VERSION};
+pub(crate) use self::codec::{MAC_BYTES, NAME_BYTES_MAX};
+pub use self::key::{Key, host_key, lessor_key};
+pub use self::words::{BootId, Frame, GateState, LeaseState, Load, Permille, Roles};

@@ -1,0 +1,160 @@
+//! A lessor, request by request.
+
+use pan_model::host::Fabric;
+use pan_model::{Admission, HostName};
+
+use super::*;
+use crate::frame::BootId;
+use crate::rules::{Mutant, Rules};
+use crate::term::Term;
+use crate::tick::Tick;
+use crate::wire::{Ask, Message, Nonce, Revoke, Verdict};
+
+fn at(millis: u64) -> Tick {
+    Tick(millis * 1_000_000)
+}
+
+fn name(name: &str) -> HostName {
+    HostName::new(name).unwrap()
+}
+
+fn ready() -> Lessor {
+    let mut lessor = Lessor::new(name("x"));
+    lessor.load(Durable::default(), at(0));
+    lessor
+}
+
+fn beat(lessor: &mut Lessor, now: u64, admission: u64) -> Option<Verdict> {
+    let host = name("n1");
+    let (fabric, boot, sequence, admission) = (Fabric::A, BootId(1), now, Admission(admission));
+    let heartbeat = Heartbeat { host: &host, fabric, boot, sequence, admission, received: at(now) };
+    lessor.heartbeat(&heartbeat, at(now)).map(|ack| ack.verdict)
+}
+
+fn revoke(term: u64, nonce: u64, through: u64) -> Revoke {
+    Revoke { leader: name("c1"), term: Term(term), nonce: Nonce(nonce), host: name("n1"), through: Admission(through) }
+}
+
+/// In short: what was answered (nonce, and age of the last acknowledgement or the lessor's term), or written.
+fn brief(effects: &[Effect]) -> Vec<String> {
+    let show = |effect: &Effect| match effect {
+        Effect::Persist { state, .. } => {
+            format!("write {} {:?}", state.term, state.revoked.values().map(|through| through.0).collect::<Vec<_>>())
+        }
+        Effect::Answer { message: Message::Revoked(said), .. } => format!("revoked {} {:?}", said.nonce.0, said.acknowledged),
+        Effect::Answer { message: Message::Refused(said), .. } => format!("refused {} {}<{}", said.nonce.0, said.asked, said.term),
+        Effect::Answer { message: Message::Heard(said), .. } => format!("heard {} {:?}", said.nonce.0, said.ages),
+        Effect::Answer { message, .. } => panic!("a lessor never says {message:?}"),
+    };
+    effects.iter().map(show).collect()
+}
+
+fn ticket(effects: &[Effect]) -> Ticket {
+    let found = effects.iter().find_map(|effect| match effect {
+        Effect::Persist { ticket, .. } => Some(*ticket),
+        Effect::Answer { .. } => None,
+    });
+    found.expect("something is written")
+}
+
+#[test]
+fn nothing_is_acknowledged_before_the_disk_was_read() {
+    let mut lessor = Lessor::new(name("x"));
+    assert_eq!(beat(&mut lessor, 1, 1), Some(Verdict::NotReady));
+    assert!(lessor.revoke(revoke(1, 1, 1), at(2)).is_empty());
+    let found = Durable { term: Term(3), revoked: [(name("n1"), Admission(1))].into() };
+    lessor.load(found, at(3));
+    assert_eq!(lessor.term(), Term(3));
+    assert_eq!(beat(&mut lessor, 4, 1), Some(Verdict::Revoked));
+    assert_eq!(beat(&mut lessor, 5, 2), Some(Verdict::Granted));
+    assert_eq!(beat(&mut lessor, 6, 0), Some(Verdict::Revoked), "not admitted is not acknowledged");
+}
+
+#[test]
+fn a_revocation_holds_at_once_and_is_answered_when_it_is_durable() {
+    let mut lessor = ready();
+    assert_eq!(beat(&mut lessor, 100, 1), Some(Verdict::Granted));
+    let effects = lessor.revoke(revoke(5, 1, 1), at(110));
+    assert_eq!(brief(&effects), ["write 5 [1]"]);
+    assert_eq!(beat(&mut lessor, 120, 1), Some(Verdict::Revoked));
+    assert_eq!(lessor.term(), Term(0), "not on the disk yet");
+    assert!(lessor.revoke(revoke(5, 2, 1), at(130)).is_empty(), "the same again, with the write under way");
+    let effects = lessor.persisted(ticket(&effects), at(150));
+    assert_eq!(brief(&effects), ["revoked 2 50ms"]);
+    assert_eq!(lessor.term(), Term(5));
+    assert_eq!(brief(&lessor.revoke(revoke(5, 3, 1), at(160))), ["revoked 3 60ms"], "again, at once");
+    assert_eq!(beat(&mut lessor, 170, 2), Some(Verdict::Granted));
+    assert_eq!(brief(&lessor.revoke(revoke(5, 4, 1), at(180))), ["revoked 4 80ms"], "the later admission has its own ages");
+}
+
+#[test]
+fn what_comes_during_a_write_goes_into_the_next() {
+    let mut lessor = ready();
+    let first = lessor.revoke(revoke(5, 1, 1), at(10));
+    assert!(lessor.revoke(Revoke { host: name("n2"), ..revoke(5, 2, 7) }, at(11)).is_empty());
+    assert!(lessor.revoke(Revoke { host: name("n3"), ..revoke(5, 3, 8) }, at(12)).is_empty());
+    let second = lessor.persisted(ticket(&first), at(20));
+    assert_eq!(brief(&second), ["revoked 1 20ms", "write 5 [1, 7, 8]"]);
+    assert_eq!(brief(&lessor.persisted(ticket(&second), at(30))), ["revoked 2 30ms", "revoked 3 30ms"]);
+}
+
+#[test]
+fn a_failed_write_is_tried_again_when_asked_again() {
+    let mut lessor = ready();
+    let first = lessor.revoke(revoke(5, 1, 1), at(10));
+    lessor.persist_failed(ticket(&first));
+    assert_eq!(beat(&mut lessor, 15, 1), Some(Verdict::Revoked));
+    let second = lessor.revoke(revoke(5, 2, 1), at(20));
+    assert_eq!(brief(&second), ["write 5 [1]"]);
+    assert_eq!(brief(&lessor.persisted(ticket(&second), at(30))), ["revoked 2 30ms"]);
+}
+
+#[test]
+fn a_later_leader_is_heeded_and_an_earlier_one_refused() {
+    let mut lessor = ready();
+    let first = lessor.revoke(revoke(5, 1, 1), at(10));
+    let ask = Ask { leader: name("c2"), term: Term(6), nonce: Nonce(2), hosts: vec![name("n1"), name("n9")] };
+    assert!(lessor.ask(ask, at(11)).is_empty());
+    let second = lessor.persisted(ticket(&first), at(20));
+    assert_eq!(brief(&second), ["refused 1 5<6", "write 6 [1]"]);
+    assert_eq!(brief(&lessor.revoke(revoke(5, 3, 1), at(21))), ["refused 3 5<6"]);
+    assert_eq!(brief(&lessor.persisted(ticket(&second), at(40))), ["heard 2 [40ms, 40ms]"]);
+}
+
+#[test]
+fn after_a_restart_no_age_is_larger_than_the_time_since() {
+    let restarted = |rules| {
+        let mut lessor = Lessor::with_rules(name("x"), rules);
+        lessor.load(Durable { term: Term(5), revoked: [(name("n1"), Admission(1))].into() }, at(1000));
+        let said = brief(&lessor.revoke(revoke(5, 1, 1), at(1030)));
+        (said, beat(&mut lessor, 1031, 1))
+    };
+    assert_eq!(restarted(Rules::SOUND), (vec!["revoked 1 30ms".to_owned()], Some(Verdict::Revoked)));
+    let forgetful = Rules::broken_by(Mutant::RevocationForgotten);
+    let mut lessor = Lessor::with_rules(name("x"), forgetful);
+    lessor.load(Durable { term: Term(5), revoked: [(name("n1"), Admission(1))].into() }, at(1000));
+    assert_eq!(beat(&mut lessor, 1031, 1), Some(Verdict::Granted));
+}
+
+#[test]
+fn a_heartbeat_that_comes_again_is_not_acknowledged_again() {
+    let mut lessor = ready();
+    assert_eq!(beat(&mut lessor, 100, 1), Some(Verdict::Granted));
+    assert_eq!(beat(&mut lessor, 100, 1), None);
+    let effects = lessor.revoke(revoke(1, 1, 1), at(400));
+    assert_eq!(brief(&lessor.persisted(ticket(&effects), at(400))), ["revoked 1 300ms"]);
+}
+
+#[test]
+fn silence_is_told_by_when_the_kernel_received() {
+    let mut lessor = ready();
+    let host = name("n1");
+    let (fabric, boot, admission) = (Fabric::A, BootId(1), Admission(1));
+    let heartbeat = Heartbeat { host: &host, fabric, boot, sequence: 1, admission, received: at(100) };
+    lessor.heartbeat(&heartbeat, at(180)).unwrap();
+    let ask = |nonce| Ask { leader: name("c1"), term: Term(0), nonce: Nonce(nonce), hosts: vec![name("n1")] };
+    assert_eq!(brief(&lessor.ask(ask(1), at(200))), ["heard 1 [100ms]"]);
+    let effects = lessor.revoke(revoke(0, 2, 1), at(200));
+    let said = lessor.persisted(ticket(&effects), at(200));
+    assert_eq!(brief(&said), ["revoked 2 20ms"], "the lease's age counts from when it was acknowledged");
+}

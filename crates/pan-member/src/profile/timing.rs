@@ -1,0 +1,181 @@
+//! The numbers of a profile, and what follows from them.
+
+use std::time::Duration;
+
+/// Misses after which a host is suspect.
+const SUSPECT_MISSES: u32 = 3;
+
+/// How far a boot clock's speed may be off, in thousandths. Crystals stay far below.
+const DRIFT_PERMILLE: u32 = 10;
+
+/// What the inequality leaves for reading clocks and writing the gate's deadline.
+const MARGIN: Duration = Duration::from_millis(20);
+
+/// How the kernel enforces a lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum Gate {
+    /// A deadline on the boot clock: open for at most L after the heartbeat was sent.
+    #[default]
+    Absolute,
+    /// A timeout that counts from when it is applied: open for at most 2 L ([`crate::lease::relative`]).
+    Relative,
+}
+
+/// The numbers a profile chooses.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Basics {
+    pub(super) period: Duration,
+    pub(super) misses: u32,
+    pub(super) allowance: Duration,
+    pub(super) lease: Duration,
+    pub(super) leader_silence: Duration,
+    pub(super) stretch_max: Duration,
+}
+
+/// The numbers of a profile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timing {
+    /// Between two heartbeats of a host on one fabric (h).
+    pub period: Duration,
+    /// Missed heartbeats that make a death (K).
+    pub misses: u32,
+    /// Added for jitter (j).
+    pub allowance: Duration,
+    /// How long an acknowledged heartbeat keeps the sender's gate open (L).
+    pub lease: Duration,
+    /// How far a boot clock's speed may be off, in thousandths (rho).
+    pub drift_permille: u32,
+    /// What the inequality leaves for everything else (epsilon).
+    pub margin: Duration,
+    /// Silence of a leader after which another controller may stand (`T_c`).
+    pub leader_silence: Duration,
+    /// The most by which a host's own reported lag puts off its death.
+    pub stretch_max: Duration,
+    /// What enforces the leases.
+    pub gate: Gate,
+}
+
+/// A lease could outlive the announcement of its holder's death, or the numbers make no sense.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TimingError {
+    #[error("a lease of {lease:?} may last {lasts:?} by a slow clock, but its holder is called dead after {dead_after:?}")]
+    LeaseTooLong { lease: Duration, lasts: Duration, dead_after: Duration },
+    #[error("a period of zero, or fewer misses ({misses}) than the {SUSPECT_MISSES} that make a suspicion")]
+    NoSense { misses: u32 },
+    #[error("clocks that may be off by {permille} thousandths: expected less than 500")]
+    Drift { permille: u32 },
+}
+
+impl Timing {
+    pub(super) fn new(Basics { period, misses, allowance, lease, leader_silence, stretch_max }: Basics) -> Self {
+        let (drift_permille, margin, gate) = (DRIFT_PERMILLE, MARGIN, Gate::Absolute);
+        Self { period, misses, allowance, lease, drift_permille, margin, leader_silence, stretch_max, gate }
+    }
+
+    /// The timing for a PAN whose least strict gate is `gate`: deaths are said no sooner than leases end.
+    #[must_use]
+    pub fn for_gate(self, gate: Gate) -> Self {
+        let timing = Self { gate, ..self };
+        let missing = timing.lease_bound(gate).saturating_sub(timing.dead_after());
+        let whole = u64::try_from(missing.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
+        Self { allowance: self.allowance + Duration::from_millis(whole), ..timing }
+    }
+
+    /// Silence on both fabrics after which a host is dead.
+    #[must_use]
+    pub fn dead_after(&self) -> Duration {
+        self.period * self.misses + self.allowance
+    }
+
+    /// The same for a host that says its own loop was late by `lag`: what the allowance does not cover is
+    /// added, up to the profile's cap (Lifeguard, Dadgar et al. 2017).
+    #[must_use]
+    pub fn dead_after_with(&self, lag: Duration) -> Duration {
+        self.dead_after() + lag.saturating_sub(self.allowance).min(self.stretch_max)
+    }
+
+    /// Silence on both fabrics after which a host is suspect.
+    #[must_use]
+    pub fn suspect_after(&self) -> Duration {
+        self.period * SUSPECT_MISSES
+    }
+
+    /// Silence on one fabric, the other being heard, after which that link is down.
+    #[must_use]
+    pub fn link_down_after(&self) -> Duration {
+        (self.suspect_after() * 2).min(self.dead_after())
+    }
+
+    /// Between two beats of a leader: five fit into the silence that unseats it.
+    #[must_use]
+    pub fn leader_period(&self) -> Duration {
+        self.leader_silence / 5
+    }
+
+    /// Between two requests to a lessor that has not answered.
+    #[must_use]
+    pub fn ask_again_after(&self) -> Duration {
+        (self.period / 2).max(Duration::from_millis(10))
+    }
+
+    /// How long after a lessor acknowledged a heartbeat the sender's gate may still be open, by anybody's
+    /// clock: `n L (1 + rho) / (1 - rho) + epsilon`, n being 1 for an absolute gate and 2 for a relative one.
+    /// The holder's clock may be slow while the one that measures this is fast; hence the quotient.
+    ///
+    /// # Panics
+    /// The drift must be below a thousand thousandths; [`Timing::check`] sees to it.
+    #[must_use]
+    pub fn lease_bound(&self, gate: Gate) -> Duration {
+        let lasts = match gate {
+            Gate::Absolute => self.lease,
+            Gate::Relative => self.lease * 2,
+        };
+        lasts * (1000 + self.drift_permille) / (1000 - self.drift_permille) + self.margin
+    }
+
+    /// Checks the inequality of this module.
+    ///
+    /// # Errors
+    /// [`TimingError`] says which numbers do not fit.
+    pub fn check(&self) -> Result<(), TimingError> {
+        if self.period.is_zero() || self.misses < SUSPECT_MISSES {
+            return Err(TimingError::NoSense { misses: self.misses });
+        }
+        if self.drift_permille >= 500 {
+            return Err(TimingError::Drift { permille: self.drift_permille });
+        }
+        let (lasts, dead_after) = (self.lease_bound(self.gate), self.dead_after());
+        if lasts > dead_after {
+            return Err(TimingError::LeaseTooLong { lease: self.lease, lasts, dead_after });
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Profile;
+    use super::*;
+
+    #[test]
+    fn a_lease_that_outlives_its_holder_is_refused() {
+        let timing = Timing { lease: Duration::from_micros(247_500), ..Profile::Lan.timing(7) };
+        assert_eq!(
+            timing.check().unwrap_err().to_string(),
+            "a lease of 247.5ms may last 272.5ms by a slow clock, but its holder is called dead after 270ms"
+        );
+        let timing = Timing { gate: Gate::Relative, ..Profile::Lan.timing(7) };
+        assert!(matches!(timing.check(), Err(TimingError::LeaseTooLong { .. })));
+        let timing = Timing { misses: 2, ..Profile::Lan.timing(7) };
+        assert_eq!(timing.check(), Err(TimingError::NoSense { misses: 2 }));
+        let timing = Timing { drift_permille: 500, ..Profile::Lan.timing(7) };
+        assert_eq!(timing.check(), Err(TimingError::Drift { permille: 500 }));
+    }
+
+    #[test]
+    fn lag_stretches_a_death_up_to_the_cap() {
+        let timing = Profile::Lan.timing(7);
+        let dead_after = |lag| timing.dead_after_with(Duration::from_millis(lag)).as_millis();
+        assert_eq!([0, 30, 31, 100, 160, 9999].map(dead_after), [270, 270, 271, 340, 400, 400]);
+    }
+}

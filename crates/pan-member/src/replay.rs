@@ -1,0 +1,72 @@
+//! Telling new heartbeats of one host from old ones that come again.
+
+use std::collections::VecDeque;
+
+use pan_model::host::Fabric;
+
+use crate::frame::BootId;
+
+/// Former boots whose heartbeats are recognised. An attacker who recorded older ones can make a dead host
+/// look alive, which costs time, never data: deaths are fenced, not believed.
+const RETIRED_BOOTS_MAX: usize = 16;
+
+/// What of one host's heartbeats was seen: its boot, the boots before, the last number on each fabric.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Replay {
+    boot: Option<BootId>,
+    retired: VecDeque<BootId>,
+    sequences: [Option<u64>; 2],
+}
+
+/// What a heartbeat is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Novelty {
+    New,
+    /// New, and the first of a boot that follows this one.
+    NewBoot(BootId),
+    /// Its number is not above the last one of that boot on that fabric.
+    Repeated,
+    /// Its boot had already been followed by another.
+    Retired,
+}
+
+impl Replay {
+    /// Judges a heartbeat and remembers it.
+    pub(crate) fn judge(&mut self, boot: BootId, fabric: Fabric, sequence: u64) -> Novelty {
+        if self.retired.contains(&boot) {
+            return Novelty::Retired;
+        }
+        let previous = self.boot.replace(boot).filter(|previous| *previous != boot);
+        if let Some(previous) = previous {
+            if self.retired.len() == RETIRED_BOOTS_MAX {
+                self.retired.pop_front();
+            }
+            self.retired.push_back(previous);
+            self.sequences = [None; 2];
+        }
+        let last = &mut self.sequences[fabric as usize];
+        if last.is_some_and(|last| sequence <= last) {
+            return Novelty::Repeated;
+        }
+        *last = Some(sequence);
+        previous.map_or(Novelty::New, Novelty::NewBoot)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_grow_within_a_boot_and_boots_do_not_come_back() {
+        let mut replay = Replay::default();
+        let mut judge = |boot, fabric, sequence| replay.judge(BootId(boot), fabric, sequence);
+        assert_eq!(judge(1, Fabric::A, 5), Novelty::New);
+        assert_eq!(judge(1, Fabric::B, 5), Novelty::New);
+        assert_eq!(judge(1, Fabric::A, 5), Novelty::Repeated);
+        assert_eq!(judge(1, Fabric::B, 4), Novelty::Repeated);
+        assert_eq!(judge(2, Fabric::A, 1), Novelty::NewBoot(BootId(1)));
+        assert_eq!(judge(2, Fabric::B, 1), Novelty::New);
+        assert_eq!(judge(1, Fabric::B, 9), Novelty::Retired);
+    }
+}

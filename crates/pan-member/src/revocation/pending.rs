@@ -1,0 +1,60 @@
+//! The revocation of one host, as far as it has got.
+
+use std::time::Duration;
+
+use pan_model::Admission;
+
+use super::office::Asked;
+use crate::tick::Tick;
+
+#[derive(Debug, Clone)]
+pub(super) struct Pending {
+    pub(super) through: Admission,
+    /// How long after an acknowledgement the host's gate may be open.
+    bound: Duration,
+    lessors: Vec<Lessor>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Lessor {
+    asked: Asked,
+    /// From when on nothing is open that this lessor ever granted.
+    over: Option<Tick>,
+}
+
+impl Pending {
+    pub(super) fn new(through: Admission, bound: Duration, lessors: usize) -> Self {
+        Self { through, bound, lessors: vec![Lessor::default(); lessors] }
+    }
+
+    /// The lessors to ask now; none, once `majority` of them have answered.
+    pub(super) fn due(&mut self, now: Tick, again_after: Duration, majority: usize) -> Vec<usize> {
+        if self.over(majority).is_some() {
+            return Vec::new();
+        }
+        let open = self.lessors.iter_mut().enumerate().filter(|(_, lessor)| lessor.over.is_none());
+        open.filter_map(|(number, lessor)| lessor.asked.is_due(now, again_after).then_some(number)).collect()
+    }
+
+    pub(super) fn next(&self, again_after: Duration, majority: usize) -> Option<Tick> {
+        let open = self.lessors.iter().filter(|lessor| lessor.over.is_none() && self.over(majority).is_none());
+        open.map(|lessor| lessor.asked.next(again_after)).min()
+    }
+
+    /// A lessor said how long ago it last acknowledged. The answer was on its way for a while, and its clock may be
+    /// fast: the bound allows for the latter, and the former only adds to the age. What it said once stays
+    /// true, so of several answers the best counts.
+    pub(super) fn answered(&mut self, lessor: usize, acknowledged: Duration, now: Tick) {
+        let over = now.plus(self.bound.saturating_sub(acknowledged));
+        let known = &mut self.lessors[lessor].over;
+        *known = Some(known.map_or(over, |known| known.min(over)));
+    }
+
+    /// From when on nothing is open, if `majority` have answered. Any majority will do, so the one that is over
+    /// first.
+    pub(super) fn over(&self, majority: usize) -> Option<Tick> {
+        let mut all: Vec<Tick> = self.lessors.iter().filter_map(|lessor| lessor.over).collect();
+        all.sort_unstable();
+        all.get(majority - 1).copied()
+    }
+}

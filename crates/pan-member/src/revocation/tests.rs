@@ -1,0 +1,167 @@
+//! Revocations and confirmations, answer by answer.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use pan_model::{Admission, HostName};
+
+use super::*;
+use crate::profile::{Gate, Profile};
+use crate::rules::Rules;
+use crate::term::Term;
+use crate::tick::Tick;
+use crate::wire::{ASKED_MAX, Heard, Message, Nonce, Refused, Revoke, Revoked};
+
+fn at(millis: u64) -> Tick {
+    Tick(millis * 1_000_000)
+}
+
+fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+fn name(name: &str) -> HostName {
+    HostName::new(name).unwrap()
+}
+
+fn office() -> Office {
+    Office {
+        leader: name("c1"),
+        term: Term(5),
+        lessors: ["x", "y", "z"].map(name).to_vec(),
+        timing: Profile::Lan.timing(7),
+        nonce: Nonce(u64::MAX - 1),
+        rules: Rules::SOUND,
+    }
+}
+
+/// Of what is due: to whom, and what, in short.
+fn brief(due: &[(HostName, Message)]) -> Vec<String> {
+    let show = |(to, message): &(HostName, Message)| match message {
+        Message::Revoke(revoke) => format!("{to} revoke {} {}", revoke.host, revoke.through),
+        Message::Ask(ask) => format!("{to} ask {}", ask.hosts.len()),
+        other => panic!("a leader never sends {other:?}"),
+    };
+    due.iter().map(show).collect()
+}
+
+fn revoke_for<'a>(due: &'a [(HostName, Message)], lessor: &str) -> &'a Revoke {
+    let found = due.iter().find_map(|(to, message)| match message {
+        Message::Revoke(revoke) if to.as_str() == lessor => Some(revoke),
+        _ => None,
+    });
+    found.expect("was asked")
+}
+
+fn said(due: &[(HostName, Message)], lessor: &str, acknowledged: u64) -> Message {
+    let Revoke { term, nonce, host, through, .. } = revoke_for(due, lessor).clone();
+    let (acknowledged, heard) = (ms(acknowledged), ms(acknowledged));
+    Message::Revoked(Revoked { lessor: name(lessor), term, nonce, host, through, acknowledged, heard })
+}
+
+#[test]
+fn a_majority_says_when_to_start() {
+    let mut revocations = Revocations::new(office());
+    revocations.begin(name("n1"), Admission(3), Gate::Absolute);
+    let due = revocations.due(at(1000));
+    let revokes = ["x revoke n1 3", "y revoke n1 3", "z revoke n1 3", "x ask 0", "y ask 0", "z ask 0"];
+    assert_eq!(brief(&due), revokes);
+    assert_eq!(revocations.next_deadline(), Some(at(1010)));
+    assert_eq!(revocations.answer(&said(&due, "y", 10), at(1001)), Outcome::Noted);
+    let again = revocations.due(at(1010));
+    assert_eq!(brief(&again), ["x revoke n1 3", "z revoke n1 3"], "those that did not answer");
+    // 240 ms stretched by two clocks that are off by 1 %, and 20 ms.
+    let bound = Profile::Lan.timing(7).lease_bound(Gate::Absolute);
+    let after = |millis: u64, age: u64| StartAfter { through: Admission(3), at: at(millis).plus(bound - ms(age)) };
+    let host = name("n1");
+    assert_eq!(revocations.answer(&said(&due, "x", 40), at(1012)), Outcome::Revoked { host: host.clone(), after: after(1001, 10) });
+    assert!(revocations.due(at(1030)).is_empty(), "a majority is enough");
+    // Any majority will do, so the best one counts.
+    assert_eq!(revocations.answer(&said(&again, "z", 60), at(1013)), Outcome::Revoked { host, after: after(1012, 40) });
+    revocations.end(&name("n1"));
+    assert_eq!(revocations.start_after(&name("n1")), None);
+}
+
+#[test]
+fn for_a_truly_dead_host_nobody_waits() {
+    let mut revocations = Revocations::new(office());
+    revocations.begin(name("n1"), Admission(1), Gate::Absolute);
+    let due = revocations.due(at(1000));
+    revocations.answer(&said(&due, "x", 271), at(1001));
+    revocations.answer(&said(&due, "y", 272), at(1002));
+    assert_eq!(revocations.start_after(&name("n1")).unwrap().at, at(1002));
+    let mut relative = Revocations::new(office());
+    relative.begin(name("n1"), Admission(1), Gate::Relative);
+    let due = relative.due(at(1000));
+    relative.answer(&said(&due, "x", 271), at(1001));
+    relative.answer(&said(&due, "y", 272), at(1002));
+    assert!(relative.start_after(&name("n1")).unwrap().at > at(1200), "a relative gate may be open for twice as long");
+}
+
+#[test]
+fn what_answers_no_question_is_ignored() {
+    let mut revocations = Revocations::new(office());
+    revocations.begin(name("n1"), Admission(1), Gate::Absolute);
+    let due = revocations.due(at(1000));
+    let Message::Revoked(right) = said(&due, "x", 271) else { panic!() };
+    let wrong = [
+        Revoked { nonce: Nonce(999), ..right.clone() },
+        Revoked { lessor: name("q"), ..right.clone() },
+        Revoked { host: name("n2"), ..right.clone() },
+        Revoked { through: Admission(9), ..right.clone() },
+    ];
+    for wrong in wrong {
+        assert_eq!(revocations.answer(&Message::Revoked(wrong), at(1001)), Outcome::Ignored);
+    }
+    assert_eq!(revocations.answer(&Message::Revoked(right.clone()), at(1001)), Outcome::Noted);
+    assert_eq!(revocations.answer(&Message::Revoked(right.clone()), at(1002)), Outcome::Noted, "the same lessor twice");
+    // A higher admission begins anew.
+    revocations.begin(name("n1"), Admission(2), Gate::Absolute);
+    assert_eq!(revocations.answer(&Message::Revoked(right), at(1003)), Outcome::Ignored);
+    assert_eq!(brief(&revocations.due(at(1003))), ["x revoke n1 2", "y revoke n1 2", "z revoke n1 2"]);
+}
+
+#[test]
+fn a_lessor_that_knows_better_deposes() {
+    let mut revocations = Revocations::new(office());
+    revocations.begin(name("n1"), Admission(1), Gate::Absolute);
+    let due = revocations.due(at(1000));
+    let nonce = revoke_for(&due, "x").nonce;
+    let refused = Refused { lessor: name("x"), term: Term(6), nonce, asked: Term(5) };
+    let deposed = Outcome::Deposed { lessor: name("x"), term: Term(6) };
+    assert_eq!(revocations.answer(&Message::Refused(refused), at(1001)), deposed);
+}
+
+fn asked(due: &[(HostName, Message)]) -> Vec<(HostName, Nonce, usize)> {
+    let asks = due.iter().map(|(to, message)| match message {
+        Message::Ask(ask) => (to.clone(), ask.nonce, ask.hosts.len()),
+        other => panic!("a confirmation never sends {other:?}"),
+    });
+    asks.collect()
+}
+
+#[test]
+fn a_majority_confirms_that_nobody_is_heard() {
+    let hosts: BTreeSet<HostName> = (0..=ASKED_MAX).map(|number| name(&format!("n{number}"))).collect();
+    let mut confirmation = Confirmation::new(office(), &hosts);
+    let answer = |(lessor, nonce, count): &(HostName, Nonce, usize), age: u64| Heard {
+        lessor: lessor.clone(),
+        term: Term(5),
+        nonce: *nonce,
+        ages: vec![ms(age); *count],
+    };
+    let first = asked(&confirmation.due(at(0)));
+    assert_eq!(first.len(), 6, "two datagrams for each of three lessors");
+    for ask in &first[..4] {
+        // One of y's datagrams says that somebody is heard.
+        let age = if *ask == first[3] { 269 } else { 270 };
+        assert_eq!(confirmation.heard(&answer(ask, age)), Confirmed::NotYet);
+    }
+    let short = Heard { ages: Vec::new(), ..answer(&first[4], 270) };
+    assert_eq!(confirmation.heard(&short), Confirmed::NotYet);
+    assert_eq!(confirmation.next_deadline(), Some(at(10)));
+    let again = asked(&confirmation.due(at(10)));
+    assert_eq!(again.iter().map(|(lessor, _, _)| lessor.as_str()).collect::<Vec<_>>(), ["y", "z", "z"]);
+    assert_eq!(confirmation.heard(&answer(&first[3], 270)), Confirmed::NotYet, "an answer to an earlier question");
+    assert_eq!(confirmation.heard(&answer(&again[0], 270)), Confirmed::Yes);
+}

@@ -1,0 +1,192 @@
+//! The lessor's sockets and disk around [`Lessor`], which decides whom to acknowledge.
+
+use pan_linux::datagram::{BeatSocket, Waker};
+use pan_member::frame::{FRAME_BYTES_MAX, Key, host_key};
+use pan_member::lessor::{Effect, Heartbeat, Ticket};
+use pan_member::wire::{ACK_BYTES_MAX, Family, MESSAGE_BYTES_MAX, decode, encode, encode_ack, family};
+use pan_member::{Frame, Lessor, Message, Tick, lessor_key};
+use pan_model::HostName;
+use pan_model::host_config::{BEAT_PORT, HostConfig, LESSOR_PORT};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::keep::Keeper;
+use crate::error::{Error, chain};
+
+/// Datagrams read of one socket before the next thing is done: a round of a large PAN.
+const ROUND_MAX: usize = 20_000;
+/// Pause before a socket is made again.
+const OPEN_AGAIN: Duration = Duration::from_millis(100);
+
+/// This host as one of those that grant leases.
+pub(super) struct LessorPart {
+    core: Lessor,
+    keeper: Keeper,
+    pan_key: Key,
+    key: Key,
+    addresses: [SocketAddr; 2],
+    sockets: [Option<BeatSocket>; 2],
+    open_at: Tick,
+    /// Keys of hosts that proved theirs.
+    keys: BTreeMap<HostName, Key>,
+    controllers: BTreeMap<HostName, [SocketAddr; 2]>,
+    dropped: u64,
+}
+
+impl LessorPart {
+    /// `None`: this host is no lessor.
+    pub fn new(config: &HostConfig, pan_key: Key, waker: Waker, now: impl Fn() -> Tick) -> Result<Option<Self>, Error> {
+        if !config.lessors.iter().any(|lessor| lessor.name == config.name) {
+            return Ok(None);
+        }
+        let (keeper, found) = Keeper::open(&config.state_dir, waker)?;
+        let mut core = Lessor::new(config.name.clone());
+        core.load(found, now());
+        let fabrics = [&config.fabrics.a, &config.fabrics.b];
+        let book = |one: &pan_model::host_config::PeerAddress| (one.name.clone(), [one.a, one.b].map(|at| SocketAddr::new(at, BEAT_PORT)));
+        Ok(Some(Self {
+            core,
+            keeper,
+            pan_key,
+            key: lessor_key(&pan_key),
+            addresses: fabrics.map(|fabric| SocketAddr::new(fabric.address.addr(), LESSOR_PORT)),
+            sockets: [None, None],
+            open_at: Tick(0),
+            keys: BTreeMap::new(),
+            controllers: config.controllers.iter().map(book).collect(),
+            dropped: 0,
+        }))
+    }
+
+    /// The sockets there are at present.
+    pub fn sockets(&self) -> impl Iterator<Item = &BeatSocket> {
+        self.sockets.iter().flatten()
+    }
+
+    /// Makes the sockets that are missing: an interface may come late.
+    pub fn open(&mut self, now: Tick) {
+        if now < self.open_at || self.sockets.iter().all(Option::is_some) {
+            return;
+        }
+        self.open_at = now.plus(OPEN_AGAIN);
+        for (socket, address) in self.sockets.iter_mut().zip(self.addresses) {
+            if socket.is_none() {
+                match BeatSocket::bind(address) {
+                    Ok(made) => *socket = Some(made),
+                    Err(error) => tracing::warn!(%address, %error, "cannot listen for heartbeats; trying on"),
+                }
+            }
+        }
+    }
+
+    /// Takes everything that waits: heartbeats first, then what the disk has done, so that no host is called silent
+    /// whose heartbeat was only not read yet.
+    pub fn hear(&mut self, now: impl Fn() -> Tick) {
+        let mut questions = Vec::new();
+        for at in 0..self.sockets.len() {
+            self.hear_socket(at, &now, &mut questions);
+        }
+        let mut effects = Vec::new();
+        for question in questions {
+            match question {
+                Message::Revoke(revoke) => effects.extend(self.core.revoke(revoke, now())),
+                Message::Ask(ask) => effects.extend(self.core.ask(ask, now())),
+                // For controllers.
+                Message::Revoked(_)
+                | Message::Refused(_)
+                | Message::Heard(_)
+                | Message::LeaderBeat(_)
+                | Message::PreVoteAsk(_)
+                | Message::PreVoteSay(_) => {}
+            }
+        }
+        while let Some((ticket, written)) = self.keeper.done() {
+            effects.extend(self.kept(ticket, written, now()));
+        }
+        for effect in effects {
+            match effect {
+                Effect::Persist { state, ticket } => self.keeper.keep(state, ticket),
+                Effect::Answer { to, message } => self.answer(&to, &message),
+            }
+        }
+    }
+
+    fn kept(&mut self, ticket: Ticket, written: Result<(), Error>, now: Tick) -> Vec<Effect> {
+        match written {
+            Ok(()) => self.core.persisted(ticket, now),
+            Err(error) => {
+                tracing::error!(error = chain(&error), "a revocation cannot be written down, so it is not confirmed");
+                self.core.persist_failed(ticket);
+                Vec::new()
+            }
+        }
+    }
+
+    fn hear_socket(&mut self, at: usize, now: &impl Fn() -> Tick, questions: &mut Vec<Message>) {
+        let mut buffer = [0; if FRAME_BYTES_MAX > MESSAGE_BYTES_MAX { FRAME_BYTES_MAX } else { MESSAGE_BYTES_MAX } + 1];
+        for _ in 0..ROUND_MAX {
+            let arrived = match self.sockets[at].as_ref().map_or(Ok(None), |socket| socket.receive(&mut buffer)) {
+                Ok(Some(arrived)) => arrived,
+                Ok(None) => break,
+                Err(error) => {
+                    tracing::warn!(address = %self.addresses[at], %error, "listening for heartbeats anew");
+                    self.sockets[at] = None;
+                    break;
+                }
+            };
+            let bytes = &buffer[..arrived.bytes];
+            match family(bytes) {
+                Some(Family::Heartbeat) => match self.decode(bytes) {
+                    Ok(frame) => self.acknowledge(at, &frame, Tick(arrived.at), arrived.from, now()),
+                    Err(error) => self.drop_one(&error),
+                },
+                Some(Family::Message) => match decode(bytes, &self.key) {
+                    Ok(message) => questions.push(message),
+                    Err(error) => self.drop_one(&error),
+                },
+                Some(Family::Ack) | None => self.drop_one(&"it is nothing that a lessor is sent"),
+            }
+        }
+    }
+
+    fn drop_one(&mut self, error: &dyn std::fmt::Display) {
+        self.dropped += 1;
+        if self.dropped.is_power_of_two() {
+            tracing::warn!(dropped = self.dropped, %error, "a datagram was dropped");
+        }
+    }
+
+    fn decode(&mut self, bytes: &[u8]) -> Result<Frame, pan_member::FrameError> {
+        let key_of = |name: &str| {
+            let name = HostName::new(name).ok()?;
+            Some(self.keys.get(&name).copied().unwrap_or_else(|| host_key(&self.pan_key, &name)))
+        };
+        let frame = Frame::decode(bytes, key_of)?;
+        if !self.keys.contains_key(&frame.host) {
+            self.keys.insert(frame.host.clone(), host_key(&self.pan_key, &frame.host));
+        }
+        Ok(frame)
+    }
+
+    fn acknowledge(&mut self, at: usize, frame: &Frame, received: Tick, from: Option<SocketAddr>, now: Tick) {
+        let ack = self.core.heartbeat(&Heartbeat::of(frame, received), now);
+        let (Some(ack), Some(from), Some(socket)) = (ack, from, &self.sockets[at]) else { return };
+        let mut out = [0; ACK_BYTES_MAX];
+        let length = encode_ack(&ack, &self.keys[&frame.host], &mut out);
+        if let Err(error) = socket.send(&out[..length], from) {
+            tracing::debug!(%from, %error, "an acknowledgement was not sent");
+        }
+    }
+
+    fn answer(&self, to: &HostName, message: &Message) {
+        let mut out = [0; MESSAGE_BYTES_MAX];
+        let length = encode(message, &self.key, &mut out);
+        let addresses = self.controllers.get(to).into_iter().flatten();
+        for (socket, address) in self.sockets.iter().zip(addresses) {
+            if let Some(Err(error)) = socket.as_ref().map(|socket| socket.send(&out[..length], *address)) {
+                tracing::debug!(%address, %error, "an answer was not sent");
+            }
+        }
+    }
+}
