@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
-# Installs what is missing, starting no service: `./setup.sh run` for a laboratory, `./setup.sh test` for tests and benchmarks too.
+# Installs what is missing, starting no service: `./setup.sh run` for a laboratory, `./setup.sh test` for tests too, `./setup.sh bench`
+# for those and for measuring against others.
 set -euo pipefail
 cd "$(dirname "$0")"
-packages=(runc nftables iproute2 conntrack nginx-light iputils-ping curl ca-certificates gcc libc6-dev make procps)
-[ "${1:-run}" != test ] || packages+=(wrk iperf3 tcpdump)
+packages=(runc nftables iproute2 conntrack nginx-light iputils-ping curl ca-certificates gcc libc6-dev make procps e2fsprogs)
+case "${1:-run}" in test | bench) packages+=(wrk iperf3 tcpdump etcd-server) ;; esac
+[ "${1:-run}" != bench ] || packages+=(keepalived pacemaker pacemaker-cli-utils corosync resource-agents ganeti-htools)
 missing=()
 for package in "${packages[@]}"; do
   [ "$package" != nginx-light ] || ! command -v nginx >/dev/null || continue # any nginx will do
@@ -17,7 +19,11 @@ if [ ${#missing[@]} -gt 0 ]; then
   trap 'rm -f $policy; [ ! -e $policy.panloom ] || mv $policy.panloom $policy' EXIT
   printf '#!/bin/sh\nexit 101\n' >$policy && chmod 755 $policy
   apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}"
-  case " ${missing[*]} " in *" nginx-light "*) update-rc.d nginx disable >/dev/null 2>&1 || true ;; esac # nor at the next boot
+  for package in "${missing[@]}"; do # nor at the next boot
+    case $package in
+      nginx-light | etcd-server | keepalived | pacemaker | corosync) update-rc.d "${package%%-*}" disable >/dev/null 2>&1 || true ;;
+    esac
+  done
 fi
 wanted=$(sed -n 's/^channel = "\(.*\)"/\1/p' rust-toolchain.toml)
 found=$(cargo --version 2>/dev/null | cut -d' ' -f2 || true)

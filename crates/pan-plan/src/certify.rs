@@ -7,6 +7,8 @@
 //! Protected servers without a running node count as lost in every case. Survivors never move.
 
 mod check;
+mod ground;
 mod pack;
+mod shelf;
 
 pub use check::{Certificate, Counterexample, certify};

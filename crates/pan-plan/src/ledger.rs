@@ -6,10 +6,11 @@
 use crate::board::Board;
 use crate::packing::{PROBES_MAX, Packing};
 use crate::snapshot::{Domain, Protect};
-use crate::world::{Amounts, NodeId, UnitId, World, add, fits, raise};
+use crate::world::{Amounts, ClusterId, NodeId, UnitId, World, add, fits};
 use std::cell::Cell;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// How many sets of domains are kept in the books. A promise that needs more is not proved, so not given:
 /// with 300 nodes, two at a time; beyond that, protect against the loss of racks.
@@ -33,7 +34,14 @@ pub(crate) struct Ledger {
     of_domain: BTreeMap<(Domain, usize), Vec<usize>>,
     /// The losses in which a node takes something.
     at_node: Vec<BTreeSet<usize>>,
-    reserved: Vec<Amounts>,
+    /// Per node and resource, what losses bring there and how many bring as much: the last is the reserve.
+    peaks: Vec<Vec<BTreeMap<u64, u32>>>,
+    /// Backups of units with a hard spread rule, with their losses, by cluster and domain.
+    apart: BTreeMap<(ClusterId, usize), BTreeSet<(UnitId, usize)>>,
+    /// Per level, how many simultaneous losses the strongest promise is about.
+    sizes: BTreeMap<Domain, u32>,
+    /// The losses in which somebody has no place.
+    open: BTreeSet<usize>,
     /// Per level, the smallest number of simultaneous losses that is too many to prove.
     unproved: BTreeMap<Domain, u32>,
     /// Probes left for searches; when they are used up, only the first arrangement that comes to mind is tried.
@@ -65,19 +73,20 @@ pub(crate) enum Tolerance {
 
 impl Ledger {
     /// Books for everything on the board; units that cannot be backed up are entered without a place.
-    pub(crate) fn new(board: &Board<'_>) -> Self {
-        let mut ledger = Self::empty(board.world);
+    pub(crate) fn new(board: &mut Board) -> Self {
+        let mut ledger = Self::empty(&board.world);
         ledger.fill(board);
         ledger
     }
 
-    fn empty(world: &World<'_>) -> Self {
+    fn empty(world: &World) -> Self {
         let protects: BTreeSet<(Domain, u32)> =
             world.units.iter().filter_map(|unit| unit.protect).map(|protect| (protect.domain, protect.failures)).collect();
-        let (mut losses, mut unproved) = (Vec::new(), BTreeMap::new());
+        let (mut losses, mut unproved, mut sizes) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
         for level in protects.iter().map(|(level, _)| *level).collect::<BTreeSet<_>>() {
             let failures = protects.iter().filter(|(other, _)| *other >= level).map(|(_, failures)| *failures).max().unwrap_or(0);
             let domains = world.domains(level);
+            sizes.insert(level, failures);
             for size in 1..=failures.min(u32::try_from(domains.len()).unwrap_or(u32::MAX)) {
                 if losses.len().saturating_add(combinations(domains.len(), size as usize)) > LOSSES_MAX {
                     unproved.insert(level, size);
@@ -95,27 +104,30 @@ impl Ledger {
             losses,
             of_domain,
             at_node: vec![BTreeSet::new(); nodes],
-            reserved: vec![vec![0; world.resources.len()]; nodes],
+            peaks: vec![vec![BTreeMap::new(); world.resources.len()]; nodes],
+            apart: BTreeMap::new(),
+            sizes,
+            open: BTreeSet::new(),
             unproved,
             patience: Cell::new(PATIENCE),
         }
     }
 
-    fn fill(&mut self, board: &Board<'_>) {
+    fn fill(&mut self, board: &mut Board) {
         let mut lost: BTreeMap<usize, Vec<UnitId>> = BTreeMap::new();
         for unit in 0..board.world.units.len() {
             if let Some(home) = board.home(unit) {
-                self.losses_of(board.world, unit, home).for_each(|loss| lost.entry(loss).or_default().push(unit));
+                self.losses_of(&board.world, unit, home).for_each(|loss| lost.entry(loss).or_default().push(unit));
             }
         }
         for (loss, units) in lost {
             let places = self.arrange_some(board, loss, &units);
-            self.commit(board.world, loss, places);
+            self.commit(board, loss, places);
         }
     }
 
     /// The losses that a unit on a node must survive.
-    fn losses_of(&self, world: &World<'_>, unit: UnitId, home: NodeId) -> impl Iterator<Item = usize> {
+    fn losses_of(&self, world: &World, unit: UnitId, home: NodeId) -> impl Iterator<Item = usize> {
         let protect = world.units[unit].protect;
         let levels = protect.into_iter().flat_map(|protect| Domain::ALL.into_iter().filter(move |level| *level <= protect.domain));
         let losses = levels.filter_map(move |level| self.of_domain.get(&(level, world.domain(home, level)))).flatten().copied();
@@ -133,14 +145,9 @@ impl Ledger {
         })
     }
 
-    /// What a node keeps free.
-    pub(crate) fn reserved(&self) -> &[Amounts] {
-        &self.reserved
-    }
-
     /// What happens to the books when a unit is put on a node; the board has it there already.
-    pub(crate) fn entry(&self, board: &Board<'_>, unit: UnitId, node: NodeId, tolerance: Tolerance) -> Result<Entry, Breach> {
-        let world = board.world;
+    pub(crate) fn entry(&self, board: &Board, unit: UnitId, node: NodeId, tolerance: Tolerance) -> Result<Entry, Breach> {
+        let world = &board.world;
         let own: BTreeSet<usize> = self.losses_of(world, unit, node).collect();
         if tolerance == Tolerance::Nothing
             && let Some(short) = self.unproved(world.units[unit].protect)
@@ -170,29 +177,26 @@ impl Ledger {
     }
 
     /// The losses whose arrangement a unit on a node spoils: too little is left there, or a hard spread rule.
-    fn disturbed(&self, board: &Board<'_>, unit: UnitId, node: NodeId) -> Vec<usize> {
-        let world = board.world;
+    fn disturbed(&self, board: &Board, unit: UnitId, node: NodeId) -> Vec<usize> {
+        let world = &board.world;
+        let mut all: Vec<usize> = Vec::new();
         let free = board.free(node);
-        let crowded = self.at_node[node].iter().copied().filter(|loss| !fits(&self.losses[*loss].load[&node], &free));
-        let mut all: Vec<usize> = crowded.collect();
+        if !fits(board.reserved(node), &free) {
+            all.extend(self.at_node[node].iter().copied().filter(|loss| !fits(&self.losses[*loss].load[&node], &free)));
+        }
         for (cluster, level) in world.required_spread(unit) {
-            for other in world.clusters[cluster].units.iter().copied().filter(|other| *other != unit) {
-                let Some(home) = board.home(other) else { continue };
-                let meets = |loss: &usize| {
-                    let loss = &self.losses[*loss];
-                    let place = loss.places.get(&other).copied().flatten();
-                    place.is_some_and(|place| world.domain(place, level) == world.domain(node, level)) && !loss.takes_away(world, node)
-                };
-                all.extend(self.losses_of(world, other, home).filter(meets));
-            }
+            let backups = self.apart.get(&(cluster, world.domain(node, level)));
+            let others =
+                backups.into_iter().flatten().filter(|(other, loss)| *other != unit && !self.losses[*loss].takes_away(world, node));
+            all.extend(others.map(|(_, loss)| *loss));
         }
         all
     }
 
     /// Places for all units of a loss, moving as few backups as possible.
-    fn arrange(&self, board: &Board<'_>, loss: usize, units: &[UnitId]) -> Result<Places, Breach> {
+    fn arrange(&self, board: &Board, loss: usize, units: &[UnitId]) -> Result<Places, Breach> {
         let entry = &self.losses[loss];
-        let mut kept = Packing::new(board, &self.reserved, entry.level, &entry.failed);
+        let mut kept = Packing::new(board, entry.level, &entry.failed);
         let mut rest: Vec<UnitId> = Vec::new();
         for unit in units {
             let place = entry.places.get(unit).copied().flatten();
@@ -202,7 +206,7 @@ impl Ledger {
         }
         rest.sort_by_key(|unit| (Reverse(board.world.units[*unit].size), *unit));
         let Some(stuck) = rest.into_iter().find(|unit| !kept.pick(*unit)) else { return Ok(found(kept.places)) };
-        let mut fresh = Packing::new(board, &self.reserved, entry.level, &entry.failed);
+        let mut fresh = Packing::new(board, entry.level, &entry.failed);
         fresh.probes = PROBES_MAX.min(self.patience.get());
         let before = fresh.probes;
         let all = fresh.search(units);
@@ -214,7 +218,7 @@ impl Ledger {
     }
 
     /// Places for as many units as there are, the important first.
-    fn arrange_some(&self, board: &Board<'_>, loss: usize, units: &[UnitId]) -> Places {
+    fn arrange_some(&self, board: &Board, loss: usize, units: &[UnitId]) -> Places {
         if let Ok(places) = self.arrange(board, loss, units) {
             return places;
         }
@@ -224,70 +228,128 @@ impl Ledger {
             let view = &board.world.units[*unit];
             (Reverse(view.priority), Reverse(view.size), *unit)
         });
-        let mut packing = Packing::new(board, &self.reserved, entry.level, &entry.failed);
+        let mut packing = Packing::new(board, entry.level, &entry.failed);
         order.iter().for_each(|unit| {
             packing.pick(*unit);
         });
         units.iter().map(|unit| (*unit, packing.places.get(unit).copied())).collect()
     }
 
-    pub(crate) fn accept(&mut self, world: &World<'_>, entry: Entry) {
+    pub(crate) fn accept(&mut self, board: &mut Board, entry: Entry) {
         for (loss, places) in entry.changes {
-            self.commit(world, loss, places);
+            self.commit(board, loss, places);
         }
     }
 
-    fn commit(&mut self, world: &World<'_>, loss: usize, places: Places) {
-        let entry = &mut self.losses[loss];
-        let before: Vec<NodeId> = entry.load.keys().copied().collect();
-        entry.load.clear();
+    fn commit(&mut self, board: &mut Board, loss: usize, places: Places) {
+        let world = Arc::clone(&board.world);
+        let mut load: BTreeMap<NodeId, Amounts> = BTreeMap::new();
         for (unit, node) in places.iter().filter_map(|(unit, place)| place.map(|node| (*unit, node))) {
-            add(entry.load.entry(node).or_insert_with(|| vec![0; world.resources.len()]), &world.units[unit].need);
+            add(load.entry(node).or_insert_with(|| vec![0; world.resources.len()]), &world.units[unit].need);
         }
-        entry.places = places;
-        let after: Vec<NodeId> = entry.load.keys().copied().collect();
-        for node in &before {
-            self.at_node[*node].remove(&loss);
+        let former = std::mem::replace(&mut self.losses[loss].places, places);
+        self.mark_apart(&world, loss, &former);
+        let former = std::mem::replace(&mut self.losses[loss].load, load);
+        for (node, amounts) in &former {
+            if !self.losses[loss].load.contains_key(node) {
+                self.at_node[*node].remove(&loss);
+                self.repeak(board, *node, Some(amounts), None);
+            }
         }
-        for node in &after {
+        let load = std::mem::take(&mut self.losses[loss].load);
+        for (node, amounts) in &load {
             self.at_node[*node].insert(loss);
+            self.repeak(board, *node, former.get(node), Some(amounts));
         }
-        let touched: BTreeSet<NodeId> = before.into_iter().chain(after).collect();
-        touched.into_iter().for_each(|node| self.recount(node));
-    }
-
-    fn recount(&mut self, node: NodeId) {
-        self.reserved[node].fill(0);
-        for loss in &self.at_node[node] {
-            raise(&mut self.reserved[node], &self.losses[*loss].load[&node]);
+        self.losses[loss].load = load;
+        if self.losses[loss].places.values().any(Option::is_none) {
+            self.open.insert(loss);
+        } else {
+            self.open.remove(&loss);
         }
     }
 
-    /// Takes a unit that leaves a node out of the books.
-    pub(crate) fn remove(&mut self, world: &World<'_>, unit: UnitId, node: NodeId) {
-        let losses: Vec<usize> = self.losses_of(world, unit, node).collect();
-        for loss in losses {
-            let mut places = std::mem::take(&mut self.losses[loss].places);
-            places.remove(&unit);
-            self.commit(world, loss, places);
+    /// Replaces what a loss brings to a node.
+    fn repeak(&mut self, board: &mut Board, node: NodeId, former: Option<&Amounts>, now: Option<&Amounts>) {
+        if former == now {
+            return;
+        }
+        for (resource, peaks) in self.peaks[node].iter_mut().enumerate() {
+            if let Some(former) = former {
+                let count = peaks.get_mut(&former[resource]).expect("what was entered is there");
+                *count -= 1;
+                if *count == 0 {
+                    peaks.remove(&former[resource]);
+                }
+            }
+            if let Some(now) = now {
+                *peaks.entry(now[resource]).or_default() += 1;
+            }
+            board.reserve(node, resource, peaks.last_key_value().map_or(0, |(amount, _)| *amount));
         }
     }
 
-    /// Looks again for places for those that have none; call it when all placements are made.
-    pub(crate) fn heal(&mut self, board: &Board<'_>) {
-        for loss in 0..self.losses.len() {
-            if self.losses[loss].places.values().any(Option::is_none) {
-                let units: Vec<UnitId> = self.losses[loss].places.keys().copied().collect();
-                let places = self.arrange(board, loss, &units).unwrap_or_else(|_| self.extend(board, loss));
-                self.commit(board.world, loss, places);
+    /// Brings the list of backups that a hard spread rule keeps apart up to date with a loss.
+    fn mark_apart(&mut self, world: &World, loss: usize, former: &Places) {
+        let now = &self.losses[loss].places;
+        let differs = |one: &Places, other: &Places| {
+            let changed = one.iter().filter(|(unit, place)| place.is_some() && other.get(unit) != Some(place));
+            changed.filter_map(|(unit, place)| place.map(|place| (*unit, place))).collect::<Vec<_>>()
+        };
+        let (gone, come) = (differs(former, now), differs(now, former));
+        for (unit, place) in gone {
+            for (cluster, level) in world.required_spread(unit) {
+                let backups = self.apart.get_mut(&(cluster, world.domain(place, level))).expect("what was entered is there");
+                backups.remove(&(unit, loss));
+            }
+        }
+        for (unit, place) in come {
+            for (cluster, level) in world.required_spread(unit) {
+                self.apart.entry((cluster, world.domain(place, level))).or_default().insert((unit, loss));
             }
         }
     }
 
+    /// Takes a unit that leaves a node out of the books.
+    pub(crate) fn remove(&mut self, board: &mut Board, unit: UnitId, node: NodeId) {
+        let losses: Vec<usize> = self.losses_of(&board.world, unit, node).collect();
+        for loss in losses {
+            let mut places = self.losses[loss].places.clone();
+            places.remove(&unit);
+            self.commit(board, loss, places);
+        }
+    }
+
+    /// Looks again for places for those that have none; call it when all placements are made.
+    pub(crate) fn heal(&mut self, board: &mut Board) {
+        for loss in self.open.clone() {
+            let units: Vec<UnitId> = self.losses[loss].places.keys().copied().collect();
+            let places = self.arrange(board, loss, &units).unwrap_or_else(|_| self.extend(board, loss));
+            self.commit(board, loss, places);
+        }
+    }
+
+    /// Finds other places for all that a dead node would have taken; the board has it as dead already.
+    pub(crate) fn forsake(&mut self, board: &mut Board, node: NodeId) {
+        self.patience.set(PATIENCE);
+        for loss in self.at_node[node].clone() {
+            let units: Vec<UnitId> = self.losses[loss].places.keys().copied().collect();
+            let places = self.arrange_some(board, loss, &units);
+            self.commit(board, loss, places);
+        }
+    }
+
+    /// Whether the books have every loss that a promise is about.
+    pub(crate) fn knows(&self, protect: Option<Protect>) -> bool {
+        let Some(protect) = protect.filter(|protect| protect.failures > 0) else { return true };
+        let levels = Domain::ALL.into_iter().filter(|level| *level <= protect.domain && self.sizes.contains_key(level));
+        self.sizes.contains_key(&protect.domain) && levels.into_iter().all(|level| self.sizes[&level] >= protect.failures)
+    }
+
     /// The places there are, and more where there is room beside them.
-    fn extend(&self, board: &Board<'_>, loss: usize) -> Places {
+    fn extend(&self, board: &Board, loss: usize) -> Places {
         let entry = &self.losses[loss];
-        let mut packing = Packing::new(board, &self.reserved, entry.level, &entry.failed);
+        let mut packing = Packing::new(board, entry.level, &entry.failed);
         for (unit, place) in &entry.places {
             if let Some(place) = place {
                 packing.keep(*unit, *place);
@@ -300,10 +362,10 @@ impl Ledger {
     }
 
     /// Every promise that cannot be kept, the first reason for each unit.
-    pub(crate) fn breaches(&self, board: &Board<'_>) -> Vec<Breach> {
+    pub(crate) fn breaches(&self, board: &Board) -> Vec<Breach> {
         let mut seen: BTreeMap<UnitId, Breach> = BTreeMap::new();
-        for entry in self.losses.iter().filter(|entry| entry.places.values().any(Option::is_none)) {
-            let mut packing = Packing::new(board, &self.reserved, entry.level, &entry.failed);
+        for entry in self.open.iter().map(|loss| &self.losses[*loss]) {
+            let mut packing = Packing::new(board, entry.level, &entry.failed);
             for (unit, place) in entry.places.iter().filter_map(|(unit, place)| place.map(|place| (*unit, place))) {
                 packing.keep(unit, place);
             }
@@ -312,7 +374,8 @@ impl Ledger {
                 seen.entry(unit).or_insert_with(breach);
             }
         }
-        for (unit, view) in board.world.units.iter().enumerate().filter(|(unit, _)| board.home(*unit).is_some()) {
+        let beyond = !self.unproved.is_empty();
+        for (unit, view) in board.world.units.iter().enumerate().filter(|(unit, _)| beyond && board.home(*unit).is_some()) {
             if let Some(short) = self.unproved(view.protect) {
                 seen.entry(unit).or_insert_with(|| Breach { level: Domain::Node, failed: Vec::new(), unit, short });
             }
@@ -321,7 +384,7 @@ impl Ledger {
     }
 
     /// Where a unit goes when its home alone is lost.
-    pub(crate) fn backup(&self, world: &World<'_>, unit: UnitId, home: NodeId) -> Option<NodeId> {
+    pub(crate) fn backup(&self, world: &World, unit: UnitId, home: NodeId) -> Option<NodeId> {
         let mut alone = self.losses_of(world, unit, home).filter(|loss| self.losses[*loss].failed.len() == 1);
         alone.next().and_then(|loss| self.losses[loss].places.get(&unit).copied().flatten())
     }
@@ -337,7 +400,7 @@ impl Loss {
         protect.is_some_and(|protect| protect.domain >= self.level && protect.failures as usize >= self.failed.len())
     }
 
-    fn takes_away(&self, world: &World<'_>, node: NodeId) -> bool {
+    fn takes_away(&self, world: &World, node: NodeId) -> bool {
         self.failed.contains(&world.domain(node, self.level))
     }
 }

@@ -14,7 +14,7 @@ pub(crate) struct Rank {
 }
 
 /// The rank of every cluster. Clusters in a cycle of `after` (which no manifest can ask for) wait for nothing.
-pub(crate) fn of(world: &World<'_>) -> Vec<Rank> {
+pub(crate) fn of(world: &World) -> Vec<Rank> {
     let clusters = &world.clusters;
     let index: BTreeMap<(&PartitionName, &ClusterName), ClusterId> =
         clusters.iter().enumerate().map(|(id, cluster)| ((&cluster.key.0, &cluster.key.1), id)).collect();

@@ -1,36 +1,36 @@
 //! Finding places for the servers of lost nodes among the others: greedy first, then a bounded search.
 
 use crate::board::Board;
+use crate::index::{backup_preference, backup_rank};
 use crate::reason::show_amount;
-use crate::snapshot::{Domain, NodeState};
+use crate::snapshot::Domain;
 use crate::world::{Amounts, ClusterId, NodeId, UnitId, add, fits, sub};
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// How often one search asks "does this unit fit on that node". Enough to be exact for some ten units on
 /// a handful of nodes; beyond it, failure means "none found".
 pub(crate) const PROBES_MAX: u32 = 100_000;
 
 /// A loss, and the places found so far for what it took away.
-pub(crate) struct Packing<'b, 'w> {
-    board: &'b Board<'w>,
-    /// What each node has reserved for other losses: a place there costs nothing extra.
-    reserved: &'b [Amounts],
+pub(crate) struct Packing<'b> {
+    board: &'b Board,
     level: Domain,
     failed: &'b [usize],
     pub(crate) places: BTreeMap<UnitId, NodeId>,
     load: BTreeMap<NodeId, Amounts>,
-    /// Servers per domain of a hard spread rule: survivors and those placed here.
-    taken: BTreeMap<(ClusterId, usize), u32>,
-    counted: BTreeSet<ClusterId>,
+    /// Servers per domain of a hard spread rule that the loss takes away; None until asked for.
+    gone: Option<BTreeMap<(ClusterId, usize), u32>>,
+    /// Servers per domain of a hard spread rule that were placed here.
+    added: BTreeMap<(ClusterId, usize), u32>,
     /// Questions that the search may still ask.
     pub(crate) probes: u32,
 }
 
-impl<'b, 'w> Packing<'b, 'w> {
-    pub(crate) fn new(board: &'b Board<'w>, reserved: &'b [Amounts], level: Domain, failed: &'b [usize]) -> Self {
-        let (places, load, taken, counted) = Default::default();
-        Self { board, reserved, level, failed, places, load, taken, counted, probes: PROBES_MAX }
+impl<'b> Packing<'b> {
+    pub(crate) fn new(board: &'b Board, level: Domain, failed: &'b [usize]) -> Self {
+        let (places, load, added) = Default::default();
+        Self { board, level, failed, places, load, gone: None, added, probes: PROBES_MAX }
     }
 
     fn survives(&self, node: NodeId) -> bool {
@@ -38,22 +38,22 @@ impl<'b, 'w> Packing<'b, 'w> {
     }
 
     fn takes(&self, node: NodeId) -> bool {
-        self.board.world.nodes[node].node.state.backs_up() && self.survives(node)
+        self.board.world.nodes[node].state.backs_up() && self.survives(node)
     }
 
-    /// Counts the survivors of the unit's clusters that have a hard spread rule.
+    /// Counts what the loss takes away of clusters with a hard spread rule, if the unit is of such a one.
     fn count(&mut self, unit: UnitId) {
-        let world = self.board.world;
-        for (cluster, level) in world.required_spread(unit) {
-            if !self.counted.insert(cluster) {
-                continue;
-            }
-            for home in world.clusters[cluster].units.iter().filter_map(|unit| self.board.home(*unit)) {
-                if self.survives(home) {
-                    *self.taken.entry((cluster, world.domain(home, level))).or_default() += 1;
-                }
+        let (board, world) = (self.board, &self.board.world);
+        if self.gone.is_some() || world.required_spread(unit).next().is_none() {
+            return;
+        }
+        let mut gone: BTreeMap<(ClusterId, usize), u32> = BTreeMap::new();
+        for node in self.failed.iter().flat_map(|domain| world.members(self.level, *domain)) {
+            for (cluster, level) in board.there(*node).iter().flat_map(|unit| world.required_spread(*unit)) {
+                *gone.entry((cluster, world.domain(*node, level))).or_default() += 1;
             }
         }
+        self.gone = Some(gone);
     }
 
     fn free(&self, node: NodeId) -> Amounts {
@@ -65,15 +65,18 @@ impl<'b, 'w> Packing<'b, 'w> {
     }
 
     fn spread_allows(&self, unit: UnitId, node: NodeId) -> bool {
-        let world = self.board.world;
-        world
-            .required_spread(unit)
-            .all(|(cluster, level)| self.taken.get(&(cluster, world.domain(node, level))).is_none_or(|taken| *taken == 0))
+        let world = &self.board.world;
+        let count = |counts: &BTreeMap<(ClusterId, usize), u32>, key| counts.get(&key).copied().unwrap_or(0);
+        world.required_spread(unit).all(|(cluster, level)| {
+            let domain = world.domain(node, level);
+            let gone = count(self.gone.as_ref().expect("counted before it is asked for"), (cluster, domain));
+            self.board.spread_count(cluster, domain) == gone && count(&self.added, (cluster, domain)) == 0
+        })
     }
 
     /// Whether a surviving node can take a unit on top of what it has.
     fn fits(&self, unit: UnitId, node: NodeId) -> bool {
-        let world = self.board.world;
+        let world = &self.board.world;
         let load = self.load.get(&node).map(Vec::as_slice);
         self.takes(node)
             && self.board.has_room(node, &world.units[unit].need, load)
@@ -82,20 +85,20 @@ impl<'b, 'w> Packing<'b, 'w> {
     }
 
     fn assign(&mut self, unit: UnitId, node: NodeId) {
-        let world = self.board.world;
+        let world = &self.board.world;
         self.places.insert(unit, node);
         add(self.load.entry(node).or_insert_with(|| vec![0; world.resources.len()]), &world.units[unit].need);
         for (cluster, level) in world.required_spread(unit) {
-            *self.taken.entry((cluster, world.domain(node, level))).or_default() += 1;
+            *self.added.entry((cluster, world.domain(node, level))).or_default() += 1;
         }
     }
 
     fn withdraw(&mut self, unit: UnitId, node: NodeId) {
-        let world = self.board.world;
+        let world = &self.board.world;
         self.places.remove(&unit);
         sub(self.load.get_mut(&node).expect("an assigned node has a load"), &world.units[unit].need);
         for (cluster, level) in world.required_spread(unit) {
-            *self.taken.get_mut(&(cluster, world.domain(node, level))).expect("an assigned domain is counted") -= 1;
+            *self.added.get_mut(&(cluster, world.domain(node, level))).expect("an assigned domain is counted") -= 1;
         }
     }
 
@@ -113,37 +116,24 @@ impl<'b, 'w> Packing<'b, 'w> {
     pub(crate) fn pick(&mut self, unit: UnitId) -> bool {
         self.count(unit);
         let need = &self.board.world.units[unit].need;
-        let grows = |node: NodeId| {
-            let (load, reserved) = (self.load.get(&node), &self.reserved[node]);
-            need.iter().enumerate().any(|(resource, need)| need + load.map_or(0, |load| load[resource]) > reserved[resource])
-        };
-        let nodes = (0..self.board.world.nodes.len()).filter(|node| self.fits(unit, *node));
-        let best = nodes.min_by_key(|node| (grows(*node), self.preference(*node)));
+        let fresh = |node| !self.load.contains_key(&node) && self.survives(node) && self.spread_allows(unit, node);
+        let fresh = self.board.index.backup(self.board, unit, fresh);
+        let loaded = self.load.iter().filter(|(node, _)| self.fits(unit, **node));
+        let loaded = loaded.map(|(node, load)| (backup_rank(self.board, need, *node, Some(load)), *node)).min();
+        let best = fresh.into_iter().chain(loaded).min().map(|(_, node)| node);
         if let Some(node) = best {
             self.assign(unit, node);
         }
         best.is_some()
     }
 
-    /// Backups gather on few nodes, so that the reserve stays near one node's worth in all: spare nodes
-    /// first, then those that reserve most already, then the emptiest.
-    fn preference(&self, node: NodeId) -> impl Ord + use<> {
-        let view = &self.board.world.nodes[node];
-        (
-            view.node.state != NodeState::Spare,
-            Reverse(share(&self.reserved[node], &view.capacity)),
-            Reverse(self.board.free_share(node)),
-            node,
-        )
-    }
-
     /// Places all units or none, trying other arrangements as long as there are probes left.
     pub(crate) fn search(&mut self, units: &[UnitId]) -> bool {
         units.iter().for_each(|unit| self.count(*unit));
         let mut nodes: Vec<NodeId> = (0..self.board.world.nodes.len()).filter(|node| self.takes(*node)).collect();
-        nodes.sort_by_cached_key(|node| self.preference(*node));
+        nodes.sort_by_cached_key(|node| (backup_preference(self.board, *node), *node));
         let mut order = units.to_vec();
-        let world = self.board.world;
+        let world = &self.board.world;
         order.sort_by_key(|unit| {
             let view = &world.units[*unit];
             let free = view.class.iter().all(|cluster| world.clusters[*cluster].spec.require_labels.is_empty());
@@ -154,7 +144,7 @@ impl<'b, 'w> Packing<'b, 'w> {
 
     /// Whether the nodes together have enough; if not, no arrangement works.
     fn room(&self, units: &[UnitId], nodes: &[NodeId]) -> bool {
-        let world = self.board.world;
+        let world = &self.board.world;
         let (mut need, mut free) = (vec![0; world.resources.len()], vec![0; world.resources.len()]);
         units.iter().for_each(|unit| add(&mut need, &world.units[*unit].need));
         nodes.iter().for_each(|node| add(&mut free, &self.free(*node)));
@@ -185,7 +175,7 @@ impl<'b, 'w> Packing<'b, 'w> {
     /// What a unit without a place lacks, on the node that comes closest.
     pub(crate) fn gap(&mut self, unit: UnitId) -> String {
         self.count(unit);
-        let world = self.board.world;
+        let world = &self.board.world;
         let nodes: Vec<NodeId> = (0..world.nodes.len()).filter(|node| self.takes(*node)).collect();
         if nodes.is_empty() {
             return "no node that takes servers is left".to_owned();
@@ -210,8 +200,4 @@ impl<'b, 'w> Packing<'b, 'w> {
             |gap| format!("{} short on {}, which comes closest", show_amount(&gap.resource, gap.by), gap.node),
         )
     }
-}
-
-fn share(part: &[u64], of: &[u64]) -> u128 {
-    part.iter().zip(of).map(|(part, of)| u128::from(*part) * 1000 / u128::from((*of).max(1))).max().unwrap_or(0)
 }

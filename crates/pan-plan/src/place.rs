@@ -3,4 +3,4 @@
 mod desk;
 mod failover;
 
-pub(crate) use desk::{Desk, Rigour};
+pub(crate) use desk::{Books, Desk, Rigour, deficits};

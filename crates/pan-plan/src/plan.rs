@@ -25,6 +25,17 @@ pub struct Plan {
     pub report: Report,
 }
 
+/// What an event changes; see [`crate::Planner`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Change {
+    /// As in [`Plan`].
+    pub place: Vec<Placement>,
+    /// As in [`Plan`].
+    pub not_placed: Vec<(ServerId, NotPlaced)>,
+    /// As in [`Plan`].
+    pub displaced: Vec<Displaced>,
+}
+
 /// A server to bind to a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Placement {
@@ -96,8 +107,7 @@ pub fn plan_with(snapshot: &Snapshot, options: Options<'_>) -> Plan {
 }
 
 pub(crate) fn decide(snapshot: &Snapshot, options: Options<'_>, rigour: Rigour) -> Plan {
-    let world = World::new(snapshot);
-    let mut desk = Desk::new(&world, snapshot, options, rigour);
+    let mut desk = Desk::new(World::new(snapshot), options, rigour);
     desk.fail_over();
     desk.place_rest();
     desk.finish()

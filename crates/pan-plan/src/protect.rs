@@ -11,6 +11,7 @@ use crate::world::World;
 use pan_model::{ByteSize, Cpu, HostName, Resources};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 /// Who goes where after a loss, and what is kept free for it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -45,9 +46,9 @@ impl std::error::Error for Broken {}
 /// # Errors
 /// [`Broken`] names a promise that cannot be kept.
 pub fn compute(snapshot: &Snapshot) -> Result<Reserves, Broken> {
-    let world = World::new(snapshot);
-    let board = Board::new(&world);
-    let ledger = Ledger::new(&board);
+    let world = Arc::new(World::new(snapshot));
+    let mut board = Board::new(&world);
+    let ledger = Ledger::new(&mut board);
     match ledger.breaches(&board).into_iter().next() {
         None => Ok(Reserves::of(&board, &ledger)),
         Some(breach) => {
@@ -57,28 +58,49 @@ pub fn compute(snapshot: &Snapshot) -> Result<Reserves, Broken> {
     }
 }
 
+/// The promises that can be kept, and those that cannot.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Reserves for all that can be backed up, the important first.
+    pub reserves: Reserves,
+    /// The first reason for each server, or group of servers, whose promise cannot be kept.
+    pub broken: Vec<Broken>,
+}
+
+/// [`compute`] for a PAN in need: keeps what promises it can instead of stopping at the first that breaks.
+#[must_use]
+pub fn hold(snapshot: &Snapshot) -> Held {
+    let mut board = Board::new(&Arc::new(World::new(snapshot)));
+    let mut ledger = Ledger::new(&mut board);
+    ledger.heal(&mut board);
+    let world = &board.world;
+    let broken = ledger.breaches(&board).into_iter().map(|breach| {
+        let lost = world.hosts_of(breach.level, &breach.failed);
+        Broken { lost, server: world.unit_id(breach.unit), short: breach.short }
+    });
+    Held { broken: broken.collect(), reserves: Reserves::of(&board, &ledger) }
+}
+
 impl Reserves {
-    pub(crate) fn of(board: &Board<'_>, ledger: &Ledger) -> Self {
-        let world = board.world;
-        let mut reserves = Self::default();
+    pub(crate) fn of(board: &Board, ledger: &Ledger) -> Self {
+        let world = &board.world;
+        let mut backup: Vec<(ServerId, HostName)> = Vec::new();
         for unit in 0..world.units.len() {
-            let backup = board.home(unit).and_then(|home| ledger.backup(world, unit, home));
-            if let Some(node) = backup {
+            if let Some(node) = board.home(unit).and_then(|home| ledger.backup(world, unit, home)) {
                 let servers = world.units[unit].servers.iter();
-                reserves.backup.extend(servers.map(|server| (world.server_id(*server), world.nodes[node].name.clone())));
+                backup.extend(servers.map(|server| (world.server_id(*server), world.nodes[node].name.clone())));
             }
         }
-        for (node, amounts) in ledger.reserved().iter().enumerate().filter(|(_, amounts)| amounts.iter().any(|amount| *amount > 0)) {
-            reserves.reserved.insert(world.nodes[node].name.clone(), resources(&world.resources, amounts));
-        }
-        reserves
+        let kept = (0..world.nodes.len()).filter(|node| board.reserved(*node).iter().any(|amount| *amount > 0));
+        let reserved = kept.map(|node| (world.nodes[node].name.clone(), resources(&world.resources, board.reserved(node)))).collect();
+        Self { backup: backup.into_iter().collect(), reserved }
     }
 }
 
-fn resources(names: &[&str], amounts: &[u64]) -> Resources {
+fn resources(names: &[String], amounts: &[u64]) -> Resources {
     let mut resources = Resources::default();
     for (name, amount) in names.iter().zip(amounts).filter(|(_, amount)| **amount > 0) {
-        match *name {
+        match name.as_str() {
             "cpu" => resources.cpu = Cpu(*amount),
             "memory" => resources.memory = ByteSize(*amount),
             other => {

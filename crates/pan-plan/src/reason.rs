@@ -5,6 +5,7 @@ use crate::snapshot::{Domain, NodeState, ServerId};
 use pan_model::{ByteSize, Cpu, HostName, PartitionName};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 /// How many nodes a text names before it says "and N more".
 const NODES_NAMED_MAX: usize = 4;
@@ -119,7 +120,7 @@ pub enum NotPlaced {
     /// Every node that it may use has too little of something.
     NoNodeHas {
         /// What is missing, node by node, the smallest gap first.
-        short: Vec<Short>,
+        short: Arc<[Short]>,
     },
     /// Every domain that it may use already has a server of its cluster.
     SpreadExhausted {

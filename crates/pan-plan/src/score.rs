@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 /// How nodes are compared.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Strategy {
     /// The least opportunity cost: over all resources, how much `n^(load)` grows, with `n` the number of
     /// nodes. A nearly full resource is dear, an empty one cheap, whatever its unit. Source: Amir,

@@ -7,6 +7,7 @@ use crate::reason::{show_broken, show_server};
 use crate::score::{Strategy, milli};
 use crate::snapshot::{Protect, ServerId, Snapshot};
 use crate::world::{NodeId, Task, UnitId, World};
+use std::sync::Arc;
 
 /// An answer to "why".
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,16 +66,16 @@ pub fn explain(snapshot: &Snapshot, server: &ServerId) -> Explanation {
 
 /// Every node, as if the server were to be placed now.
 fn alternatives(snapshot: &Snapshot, server: &ServerId) -> Vec<String> {
-    let world = World::new(snapshot);
+    let world = Arc::new(World::new(snapshot));
     let mut board = Board::new(&world);
-    let mut ledger = Ledger::new(&board);
+    let mut ledger = Ledger::new(&mut board);
     let has = |unit: &UnitId| world.units[*unit].servers.iter().any(|id| world.server_id(*id) == *server);
     let homed = (0..world.units.len()).filter(has).find(|unit| board.home(*unit).is_some());
     let Some(unit) = homed.or_else(|| (0..world.units.len()).find(has)) else { return Vec::new() };
     let home = board.home(unit);
     if home.is_some() {
         let home = board.take(unit);
-        ledger.remove(&world, unit, home);
+        ledger.remove(&mut board, unit, home);
     }
     let reach = if world.units[unit].task == Task::Failover { Reach::Backup } else { Reach::Up };
     let line = |node: NodeId| {
@@ -85,7 +86,7 @@ fn alternatives(snapshot: &Snapshot, server: &ServerId) -> Vec<String> {
     (0..world.nodes.len()).map(line).collect()
 }
 
-fn verdict(world: &World<'_>, board: &mut Board<'_>, ledger: &Ledger, (unit, node): (UnitId, NodeId), reach: Reach) -> String {
+fn verdict(world: &World, board: &mut Board, ledger: &Ledger, (unit, node): (UnitId, NodeId), reach: Reach) -> String {
     match board.block(unit, node, reach) {
         Some(Block::State(state)) => return format!("is {}", state.word()),
         Some(Block::Labels) => return "lacks a required label".to_owned(),

@@ -6,7 +6,8 @@ mod reference;
 
 use pan_model::{ByteSize, ClusterName, Cpu, HostName, PartitionName, Resources, ServerName};
 use pan_plan::{
-    Cluster, Domain, Node, NodeState, Options, Protect, ServerId, Snapshot, Spread, Strategy, admit, certify, compute, plan, plan_with,
+    Cluster, Domain, Node, NodeState, Options, Planner, Protect, ServerId, Snapshot, Spread, Strategy, admit, certify, compute, hold, plan,
+    plan_with,
 };
 use proptest::prelude::{Just, ProptestConfig, Strategy as Generator, any, prop_assert, prop_assert_eq, prop_assume, prop_oneof, proptest};
 use proptest::{collection, option};
@@ -128,6 +129,7 @@ proptest! {
         prop_assert_eq!(certificate.ok, holds, "{:?}", certificate);
         let reserves = compute(&settled);
         prop_assert_eq!(reserves.is_ok(), holds, "{:?}", reserves);
+        prop_assert_eq!(hold(&settled).broken.is_empty(), holds);
         prop_assert_eq!(plan(&settled).report.deficits.is_empty(), holds);
     }
 
@@ -186,4 +188,47 @@ proptest! {
         let answer = admit(&before, &after);
         prop_assert!(answer.is_ok(), "{}", answer.unwrap_err());
     }
+
+    #[test]
+    fn books_that_are_kept_are_as_good_as_new_ones(world in world(), extra in cluster(3), lost in collection::vec(0..5_usize, 1..3), at_once in any::<bool>()) {
+        let (mut planner, _) = Planner::new(world.clone(), Strategy::Cost);
+        prop_assert_eq!(planner.snapshot(), &plan(&world).applied(&world));
+        check_books(&planner)?;
+        let name = ClusterName::new("d").unwrap();
+        let mut extra = extra;
+        extra.servers = (1..=extra.servers.len()).map(|number| (ServerName::of(&name, u32::try_from(number).unwrap()), None)).collect();
+        planner.want(&(PartitionName::new("p").unwrap(), name), &extra);
+        check_books(&planner)?;
+        for lost in lost {
+            let before = planner.snapshot().clone();
+            let kept = certify(&running_only(&before), None).ok;
+            let host = before.nodes.keys().nth(lost % before.nodes.len()).unwrap().clone();
+            planner.lose(&host);
+            if !at_once {
+                planner.settle();
+                check_books(&planner)?;
+                for id in protected(&running_only(&before)).iter().filter(|_| kept) {
+                    let node = planner.snapshot().bound(id).unwrap();
+                    prop_assert!(planner.snapshot().nodes[node].state.runs(), "{id:?} is lost with {host}");
+                }
+            }
+        }
+        planner.settle();
+        check_books(&planner)?;
+    }
+}
+
+/// The part of a world that runs, as a world of its own.
+fn running_only(world: &Snapshot) -> Snapshot {
+    let mut running = world.clone();
+    let runs = |host: &HostName| world.nodes.get(host).is_some_and(|node| node.state.runs());
+    running.clusters.values_mut().for_each(|cluster| cluster.servers.retain(|_, node| node.as_ref().is_some_and(runs)));
+    running
+}
+
+fn check_books(planner: &Planner) -> Result<(), proptest::test_runner::TestCaseError> {
+    let running = running_only(planner.snapshot());
+    prop_assert_eq!(reference::broken_rule(&running, &reference::places(&running)), None);
+    prop_assert_eq!(planner.deficits().is_empty(), reference::holds(&running), "{:?}", planner.deficits());
+    Ok(())
 }

@@ -14,7 +14,7 @@ impl Desk<'_> {
     /// all together by search, else in the place of less important ones.
     pub(crate) fn fail_over(&mut self) {
         let lost = |unit: &UnitId| self.world.units[*unit].task == Task::Failover && self.world.units[*unit].protect.is_some();
-        let mut units: Vec<UnitId> = (0..self.world.units.len()).filter(lost).collect();
+        let mut units: Vec<UnitId> = self.open.iter().copied().filter(lost).collect();
         units.sort_by_key(|unit| {
             let view = &self.world.units[*unit];
             (Reverse(view.priority), Reverse(view.size), *unit)
@@ -35,7 +35,7 @@ impl Desk<'_> {
     fn reserved_place(&mut self, unit: UnitId) -> bool {
         let Some(reserves) = self.options.reserves else { return false };
         let Some(host) = reserves.backup.get(&self.world.unit_id(unit)) else { return false };
-        let Some(node) = self.world.nodes.iter().position(|node| node.name == host) else { return false };
+        let Some(node) = self.world.node_id(host) else { return false };
         if self.board.block(unit, node, Reach::Backup).is_some() {
             return false;
         }
@@ -62,7 +62,7 @@ impl Desk<'_> {
                 self.placed.remove(&unit);
             }
         }
-        let mut packing = Packing::new(&self.board, self.ledger.reserved(), Domain::Node, &[]);
+        let mut packing = Packing::new(&self.board, Domain::Node, &[]);
         if !packing.search(units) {
             return false;
         }
@@ -103,8 +103,7 @@ impl Desk<'_> {
             let other = &self.world.units[*other];
             other.protect.is_none() && other.priority < view.priority
         };
-        let mut there: Vec<UnitId> =
-            (0..self.world.units.len()).filter(|other| self.board.home(*other) == Some(node)).filter(lower).collect();
+        let mut there: Vec<UnitId> = self.board.there(node).iter().copied().filter(lower).collect();
         there.sort_by_key(|other| (self.world.units[*other].priority, Reverse(self.world.units[*other].size), *other));
         let mut free = self.board.free(node);
         let mut victims = Vec::new();
