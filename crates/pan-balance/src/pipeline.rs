@@ -100,14 +100,13 @@ pub fn score(candidates: &[Candidate]) -> Vec<Member> {
     members
 }
 
-/// Guard: which candidates to avoid. If all are suspect the suspicion says more about the way to them
-/// than about them, and avoiding them all would turn a doubt into an outage: then none is avoided.
+/// Guard: which candidates to avoid. If more than half are suspect, the suspicion says more about the way to
+/// them than about them, and the rest would have to carry over twice their load: then none is avoided. (Envoy
+/// calls this the panic threshold, and has the same one by default.)
 #[must_use]
 pub fn guard(candidates: &[Candidate]) -> BTreeSet<u32> {
-    if candidates.iter().all(|candidate| candidate.suspect) {
-        return BTreeSet::new();
-    }
-    candidates.iter().filter(|candidate| candidate.suspect).map(|candidate| candidate.index).collect()
+    let suspects: BTreeSet<u32> = candidates.iter().filter(|candidate| candidate.suspect).map(|candidate| candidate.index).collect();
+    if 2 * suspects.len() > candidates.len() { BTreeSet::new() } else { suspects }
 }
 
 /// Pick: first and second choices by slot.
@@ -147,15 +146,19 @@ mod tests {
     #[test]
     fn no_suspect_stands_in_for_another() {
         use BackendState::{Suspect, Up};
-        let spread = spread("www", 251, &backends(&[Up, Suspect, Suspect]));
-        for (slot, first) in spread.table.slots.iter().enumerate().filter(|(_, first)| **first != 1) {
-            assert_eq!(spread.second.slots[slot], 1, "slot {slot} of {first}");
+        let spread = spread("www", 251, &backends(&[Up, Suspect, Suspect, Up]));
+        for (slot, first) in spread.table.slots.iter().enumerate().filter(|(_, first)| [2, 3].contains(*first)) {
+            assert!([1, 4].contains(&spread.second.slots[slot]), "slot {slot} of {first}");
         }
     }
 
     #[test]
-    fn when_all_are_suspect_none_is_avoided() {
-        use BackendState::{Down, Suspect};
-        assert!(spread("www", 251, &backends(&[Suspect, Suspect, Down])).avoided.is_empty());
+    fn when_more_than_half_are_suspect_none_is_avoided() {
+        use BackendState::{Down, Draining, Suspect, Up};
+        let avoided = |states: &[BackendState]| spread("www", 251, &backends(states)).avoided;
+        assert_eq!(avoided(&[Suspect, Suspect, Down]), BTreeSet::new());
+        assert_eq!(avoided(&[Suspect, Suspect, Up]), BTreeSet::new());
+        assert_eq!(avoided(&[Suspect, Up, Down]), BTreeSet::from([1]));
+        assert_eq!(avoided(&[Suspect, Draining, Down]), BTreeSet::new(), "of the servers that could take connections");
     }
 }

@@ -5,6 +5,8 @@ use pan_linux::arp::announce;
 use pan_linux::netns::Netns;
 use pan_linux::rtnl::Mac;
 use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -19,6 +21,9 @@ pub(crate) struct Announcement {
     pub device: &'static str,
     pub addresses: Vec<IpAddr>,
     pub mac: Mac,
+    /// False once the addresses are no longer here: announcing them then would take clients away from their
+    /// new owner.
+    pub current: Arc<AtomicBool>,
 }
 
 /// Announces from a thread of its own, which ends by itself after the last time.
@@ -29,7 +34,7 @@ pub(crate) fn start(announcements: Vec<Announcement>) {
     let started = thread::Builder::new().name("announce".into()).spawn(move || {
         for pause in PAUSES {
             thread::sleep(pause);
-            for announcement in &announcements {
+            for announcement in announcements.iter().filter(|announcement| announcement.current.load(Ordering::Acquire)) {
                 if let Err(trouble) = once(announcement) {
                     tracing::warn!("{}", line(&trouble));
                 }

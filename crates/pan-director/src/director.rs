@@ -2,21 +2,27 @@
 //! those of [`crate::units`], [`crate::rules`] and [`crate::specs`].
 
 use crate::announce::{self, Announcement};
+use crate::census::Census;
 use crate::error::Trouble;
 use crate::memory::{Memory, Units};
 use crate::namespace::Namespace;
 use crate::rules::{OUTSIDE, ruleset};
-use crate::specs::{self, NAMESPACE_PREFIX};
-use crate::units::decide;
+use crate::specs::{self, GATEWAY_PORTS, NAMESPACE_PREFIX};
+use crate::suspicion::{Told, down};
+use crate::unanswered::{Forgetting, Unanswered};
+use crate::units::{avoided_ends, decide};
 use pan_api::desired::{Desired, Unit};
-use pan_api::report::ConnectionCount;
 use pan_linux::netns::Netns;
 use pan_linux::overlay::Overlay;
 use pan_linux::rtnl::{Protocol, Route, Rtnl};
 use pan_linux::underlay::Underlay;
 use pan_model::host_config::HostConfig;
+use pan_model::{HostName, PartitionName};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
+
+/// Every partition's namespace is compared with what it should be once in so many calls of [`Director::refresh`].
+const LOOKS: u32 = 3;
 
 /// All that a director has in the kernel.
 #[derive(Debug)]
@@ -27,9 +33,18 @@ pub struct Director {
     underlay: Underlay,
     overlay: Overlay,
     namespaces: BTreeMap<u32, Namespace>,
+    /// What the controller wants.
+    told: BTreeMap<PartitionName, Told>,
+    /// Hosts this director suspects by itself.
+    silent: BTreeSet<HostName>,
+    /// What is in force.
     units: Units,
     memory: Memory,
     started: Instant,
+    refreshed: u32,
+    /// Found out by the step under way.
+    unanswered: Vec<Unanswered>,
+    forgetting: Forgetting,
 }
 
 impl Director {
@@ -44,11 +59,16 @@ impl Director {
             interface: interface.to_owned(),
             host: Rtnl::open()?,
             underlay: Underlay::new(Rtnl::open()?)?,
-            overlay: Overlay::new(Rtnl::open()?, config.address)?,
+            overlay: Overlay::owning(Rtnl::open()?, config.address, GATEWAY_PORTS)?,
             namespaces: BTreeMap::new(),
+            told: BTreeMap::new(),
+            silent: BTreeSet::new(),
             units: memory.load(),
             memory,
             started: Instant::now(),
+            refreshed: 0,
+            unanswered: Vec::new(),
+            forgetting: Forgetting::default(),
         })
     }
 
@@ -73,16 +93,77 @@ impl Director {
         }
         troubles.extend(self.overlay.apply(&specs::networks(desired)).err().map(Trouble::from));
         self.take_owned(desired, &mut troubles);
+        self.forgetting.start(std::mem::take(&mut self.unanswered));
+        troubles.extend(self.namespaces.values_mut().filter_map(Namespace::take_drift));
         troubles.extend(self.memory.save(&self.units).err());
         troubles
     }
 
-    /// Compares routes and partition networks with the kernel again. Fabric interfaces go down and come back
-    /// untold, and take their routes along. `desired` is what was applied last.
+    /// Takes note of the hosts this director itself takes for silent, all of them. New connections avoid their
+    /// servers first of all; whatever else follows from it comes after.
+    pub fn suspect(&mut self, silent: &BTreeSet<HostName>) -> Vec<Trouble> {
+        if self.silent == *silent {
+            return Vec::new();
+        }
+        self.silent.clone_from(silent);
+        let wanted = self.told.iter().map(|(partition, told)| (partition, told.under(silent)));
+        let changed: Vec<Unit> = wanted
+            .filter(|(partition, unit)| self.units.get(*partition).is_some_and(|kept| kept.unit != *unit))
+            .map(|(_, unit)| unit)
+            .collect();
+        let mut troubles = Vec::new();
+        for unit in &changed {
+            let marked = self.namespaces.get_mut(&unit.vni).map(|namespace| namespace.tables().mark(&down(unit)));
+            troubles.extend(marked.and_then(Result::err));
+        }
+        for unit in &changed {
+            troubles.extend(self.settle(unit).err());
+        }
+        self.forgetting.start(std::mem::take(&mut self.unanswered));
+        troubles.extend(self.namespaces.values_mut().filter_map(Namespace::take_drift));
+        if !changed.is_empty() {
+            troubles.extend(self.memory.save(&self.units).err());
+        }
+        troubles
+    }
+
+    /// Compares routes, partition networks and, in turn, partitions' namespaces with the kernel again: fabric
+    /// interfaces go down and come back untold, and take their routes along, and people change things by hand.
+    /// `desired` is what was applied last.
     pub fn refresh(&mut self, desired: &Desired) -> Vec<Trouble> {
         let underlay = self.underlay.apply(&specs::underlay(&self.config, desired)).err().map(Trouble::from);
         let overlay = self.overlay.apply(&specs::networks(desired)).err().map(Trouble::from);
-        underlay.into_iter().chain(overlay).collect()
+        let mut troubles: Vec<Trouble> = underlay.into_iter().chain(overlay).collect();
+        self.refreshed = self.refreshed.wrapping_add(1);
+        let mut drift = Vec::new();
+        for (vni, namespace) in &mut self.namespaces {
+            if vni % LOOKS == self.refreshed % LOOKS {
+                troubles.extend(namespace.look().err());
+                drift.extend(namespace.take_drift());
+            }
+        }
+        if !drift.is_empty() {
+            troubles.extend(self.apply(desired));
+            troubles.extend(drift);
+        }
+        // One may have begun while its server was being marked, or there were more than one call forgets.
+        if !self.forgetting.is_busy() {
+            troubles.extend(self.forget_again().err());
+        }
+        troubles
+    }
+
+    /// Forgets the unanswered connections to all servers that are avoided.
+    fn forget_again(&mut self) -> Result<(), Trouble> {
+        let mut all = Vec::new();
+        for unit in self.units.values().map(|kept| &kept.unit) {
+            let ends = avoided_ends(unit);
+            if let Some(namespace) = self.namespaces.get(&unit.vni).filter(|_| !ends.is_empty()) {
+                all.push(Unanswered { vni: unit.vni, netns: namespace.netns().try_clone()?, ends });
+            }
+        }
+        self.forgetting.start(all);
+        Ok(())
     }
 
     /// What time brings about: former tables that nobody needs any more go.
@@ -94,7 +175,7 @@ impl Director {
             if kept.retire(now) {
                 any = true;
                 let namespace = self.namespaces.get_mut(&kept.unit.vni);
-                troubles.extend(namespace.and_then(|namespace| namespace.load(ruleset(kept)).err()));
+                troubles.extend(namespace.and_then(|namespace| namespace.tables().load(ruleset(kept)).err()));
             }
         }
         if any {
@@ -103,17 +184,14 @@ impl Director {
         troubles
     }
 
-    /// Live connections of each server behind the units this director owns.
-    pub fn connections(&self) -> (Vec<ConnectionCount>, Vec<Trouble>) {
-        let (mut counts, mut troubles) = (Vec::new(), Vec::new());
+    /// What it takes to count the connections of servers behind the units this director owns.
+    pub fn census(&self) -> (Census, Vec<Trouble>) {
+        let (mut census, mut troubles) = (Census::default(), Vec::new());
         for kept in self.units.values().filter(|kept| kept.unit.owner) {
             let Some(namespace) = self.namespaces.get(&kept.unit.vni) else { continue };
-            match namespace.connections() {
-                Ok(by_address) => counts.extend(count(&kept.unit, |address| by_address.get(address).copied().unwrap_or(0))),
-                Err(trouble) => troubles.push(trouble),
-            }
+            troubles.extend(census.add(&kept.unit, namespace.netns()).err());
         }
-        (counts, troubles)
+        (census, troubles)
     }
 
     fn now(&self) -> Duration {
@@ -128,11 +206,14 @@ impl Director {
         });
         let present = names.iter().filter_map(|name| name.strip_prefix(NAMESPACE_PREFIX)?.parse::<u32>().ok());
         for vni in present.filter(|vni| !wanted.contains(vni)) {
-            self.namespaces.remove(&vni);
+            if let Some(mut namespace) = self.namespaces.remove(&vni) {
+                troubles.extend(namespace.set_public(&[]).err());
+            }
             troubles.extend(Namespace::remove(&self.host, vni).err());
         }
         let partitions: BTreeSet<_> = desired.units.iter().map(|unit| &unit.partition).collect();
         self.units.retain(|partition, _| partitions.contains(partition));
+        self.told.retain(|partition, _| partitions.contains(partition));
     }
 
     fn client_routes(&self) -> Result<Vec<Route>, Trouble> {
@@ -152,26 +233,39 @@ impl Director {
     fn prepare(&mut self, unit: &Unit, desired: &Desired, routes: &[Route]) -> Result<(), Trouble> {
         let vni = unit.vni;
         let network = desired.networks.iter().find(|network| network.vni == vni).ok_or(Trouble::NoNetwork { vni })?;
-        let now = self.now();
-        let namespace = match self.namespaces.entry(vni) {
-            std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
-            std::collections::btree_map::Entry::Vacant(entry) => entry.insert(Namespace::open(vni)?),
-        };
-        let known = self.units.get(&unit.partition);
-        // Equal units have equal tables; computing large ones again on each change elsewhere would be felt.
-        if !namespace.is_loaded() || known.is_none_or(|known| known.unit != *unit) {
-            let decision = decide(known, unit, now);
-            namespace.load(ruleset(&decision.kept))?;
-            for address in decision.forget {
-                namespace.forget(address)?;
-            }
-            self.units.insert(unit.partition.clone(), decision.kept);
+        if let std::collections::btree_map::Entry::Vacant(entry) = self.namespaces.entry(vni) {
+            entry.insert(Namespace::open(vni)?);
         }
+        let told = Told::new(unit, network, &desired.host);
+        let suspecting = told.under(&self.silent);
+        self.told.insert(unit.partition.clone(), told);
+        self.settle(&suspecting)?;
+        let namespace = self.namespaces.get_mut(&vni).expect("it was opened above");
         let wiring = specs::wiring(&self.config.name, unit, network, routes);
         namespace.wire(&self.host, &self.interface, &wiring)?;
         if !unit.owner {
             namespace.set_public(&[])?;
         }
+        Ok(())
+    }
+
+    /// Makes a unit's tables what they should be, in a namespace that is open.
+    fn settle(&mut self, unit: &Unit) -> Result<(), Trouble> {
+        let now = self.now();
+        let Some(namespace) = self.namespaces.get_mut(&unit.vni) else { return Ok(()) };
+        let known = self.units.get(&unit.partition);
+        // Equal units have equal tables; computing large ones again on each change elsewhere would be felt.
+        if namespace.tables().are_known() && known.is_some_and(|known| known.unit == *unit) {
+            return Ok(());
+        }
+        let decision = decide(known, unit, now);
+        namespace.tables().load(ruleset(&decision.kept))?;
+        namespace.forget(&decision.forget)?;
+        if !decision.unanswered.is_empty() {
+            let netns = namespace.netns().try_clone()?;
+            self.unanswered.push(Unanswered { vni: unit.vni, netns, ends: decision.unanswered });
+        }
+        self.units.insert(unit.partition.clone(), decision.kept);
         Ok(())
     }
 
@@ -186,24 +280,11 @@ impl Director {
                 Ok((addresses, netns)) => {
                     let mac = specs::outside_mac(&self.config.name, unit.vni);
                     tracing::info!(partition = %unit.partition, epoch = %unit.epoch, "public addresses are here now: {addresses:?}");
-                    announcements.push(Announcement { netns, device: OUTSIDE, addresses, mac });
+                    announcements.push(Announcement { netns, device: OUTSIDE, addresses, mac, current: namespace.current() });
                 }
                 Err(trouble) => troubles.push(trouble),
             }
         }
         announce::start(announcements);
     }
-}
-
-/// Sums the connections of each server's addresses.
-fn count(unit: &Unit, of: impl Fn(&std::net::IpAddr) -> u64) -> Vec<ConnectionCount> {
-    let servers: BTreeMap<_, _> =
-        unit.services.iter().flat_map(|service| &service.backends).map(|backend| (&backend.server, &backend.addresses)).collect();
-    let total = |addresses: &Vec<std::net::IpAddr>| addresses.iter().map(&of).sum();
-    let one = |(server, addresses): (&pan_model::ServerName, &Vec<std::net::IpAddr>)| ConnectionCount {
-        partition: unit.partition.clone(),
-        server: server.clone(),
-        connections: total(addresses),
-    };
-    servers.into_iter().map(one).collect()
 }

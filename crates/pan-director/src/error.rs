@@ -4,17 +4,25 @@ use pan_api::hostlink::LinkError;
 use pan_linux::arp::AnnounceError;
 use pan_linux::conntrack::ConntrackError;
 use pan_linux::netns::NetnsError;
-use pan_linux::nft::NftError;
+use pan_linux::nft::{ElementsError, NftError};
 use pan_linux::overlay::OverlayError;
 use pan_linux::rtnl::RtnlError;
 use pan_linux::sysctl::SysctlError;
 use pan_linux::underlay::UnderlayError;
-use std::net::IpAddr;
 use std::path::PathBuf;
 
 /// Why the director role cannot run.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// The configuration names no known timing profile.
+    #[error("the configuration's profile")]
+    Profile(#[from] pan_member::profile::UnknownProfile),
+    /// The PAN's key cannot be used.
+    #[error("the PAN's key")]
+    Key(#[from] pan_api::keyfile::KeyFileError),
+    /// Heartbeats cannot be heard.
+    #[error("heartbeats cannot be heard: {0}")]
+    Deaf(String),
     /// The host's configuration has no part for this role.
     #[error("the host's configuration has no `director` part: expected one with `interface`, the interface towards the clients")]
     NoDirector,
@@ -59,6 +67,23 @@ pub enum Trouble {
         #[source]
         source: NftError,
     },
+    /// Elements of a partition's rules.
+    #[error("change the rules of partition network {vni}")]
+    Elements {
+        /// Its network's identifier.
+        vni: u32,
+        /// What was refused.
+        #[source]
+        source: ElementsError,
+    },
+    /// What was in force is not any more, and nobody here did that. It is put right.
+    #[error("somebody changed the namespace of partition network {vni}: {what}; put right")]
+    Drifted {
+        /// The network's identifier.
+        vni: u32,
+        /// What is not as it was.
+        what: String,
+    },
     /// A kernel setting of a partition's namespace.
     #[error(transparent)]
     Setting(#[from] SysctlError),
@@ -78,10 +103,10 @@ pub enum Trouble {
         vni: u32,
     },
     /// Dead connections.
-    #[error("forget the connections to {address}")]
+    #[error("forget connections of partition network {vni}")]
     Forget {
-        /// The server's address.
-        address: IpAddr,
+        /// The network's identifier.
+        vni: u32,
         /// What was refused.
         #[source]
         source: ConntrackError,

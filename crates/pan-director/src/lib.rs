@@ -6,14 +6,19 @@
 //! and is taken over.
 
 mod announce;
+mod census;
 mod director;
 mod error;
+mod hear;
 mod memory;
 mod namespace;
 mod rules;
 mod ruleset;
 mod run;
 mod specs;
+mod suspicion;
+mod tables;
+mod unanswered;
 mod units;
 
 #[cfg(test)]
@@ -23,4 +28,5 @@ mod testing;
 
 pub use director::Director;
 pub use error::{Error, Trouble};
-pub use run::run;
+pub use run::{run, run_with};
+pub use suspicion::{Suspicions, Told, down};

@@ -1,36 +1,20 @@
-//! One partition's network namespace on this director: rules, settings, links, addresses. Effects only.
+//! One partition's network namespace on this director: links, addresses, routes, neighbours, and its
+//! [`Tables`]. Effects only.
 //!
 //! Everything is taken over if it is there, so that an agent that starts again disturbs no connection.
 
 use crate::error::Trouble;
 use crate::rules::{INSIDE, OUTSIDE};
-use crate::ruleset::Ruleset;
 use crate::specs::{Wiring, gateway_port, namespace_name};
+use crate::tables::Tables;
 use ipnet::IpNet;
+use pan_linux::conntrack;
 use pan_linux::netns::Netns;
-use pan_linux::rtnl::{self, Link, Neighbour, Rtnl};
-use pan_linux::{conntrack, nft, sysctl};
-use std::collections::{BTreeSet, HashMap};
+use pan_linux::rtnl::{self, Link, Neighbour, Protocol, Rtnl};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
-
-/// Settings of the namespace, in force before it has links. Forwarding, and connections that were accepted by
-/// another director are taken up mid-stream whatever their windows; nobody is redirected, and an address is
-/// answered for only on the link it is on: the partition's own must not show outside.
-const SETTINGS: [(&str, &str); 13] = [
-    ("net/ipv4/ip_forward", "1"),
-    ("net/ipv6/conf/all/forwarding", "1"),
-    ("net/ipv6/conf/default/accept_ra", "0"),
-    ("net/netfilter/nf_conntrack_tcp_loose", "1"),
-    ("net/netfilter/nf_conntrack_tcp_be_liberal", "1"),
-    ("net/ipv4/conf/all/rp_filter", "0"),
-    ("net/ipv4/conf/default/rp_filter", "0"),
-    ("net/ipv4/conf/all/arp_ignore", "1"),
-    ("net/ipv4/conf/all/send_redirects", "0"),
-    ("net/ipv4/conf/default/send_redirects", "0"),
-    ("net/ipv4/conf/all/accept_redirects", "0"),
-    ("net/ipv4/conf/default/accept_redirects", "0"),
-    ("net/ipv6/conf/default/accept_redirects", "0"),
-];
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The namespace of one partition.
 #[derive(Debug)]
@@ -38,10 +22,13 @@ pub(crate) struct Namespace {
     vni: u32,
     netns: Netns,
     inside: Rtnl,
-    /// What is known to be loaded; unknown at first and after an error.
-    rules: Option<Ruleset>,
+    tables: Tables,
+    /// What somebody else changed, as far as it was seen and not yet told.
+    drift: Vec<String>,
     wiring: Option<Wiring>,
     public: Option<BTreeSet<IpNet>>,
+    /// Whether the public addresses set last are still those; shared with whoever announces them.
+    current: Arc<AtomicBool>,
 }
 
 impl Namespace {
@@ -50,7 +37,8 @@ impl Namespace {
         let name = namespace_name(vni);
         let netns = if Netns::exists(&name) { Netns::open(&name)? } else { Netns::create(&name)? };
         let inside = Rtnl::open_in(&netns)?;
-        Ok(Self { vni, netns, inside, rules: None, wiring: None, public: None })
+        let tables = Tables::open(vni, netns.try_clone()?)?;
+        Ok(Self { vni, netns, inside, tables, drift: Vec::new(), wiring: None, public: None, current: Arc::default() })
     }
 
     pub(crate) fn netns(&self) -> &Netns {
@@ -62,30 +50,69 @@ impl Namespace {
         self.wiring.is_some()
     }
 
-    /// Whether the rules loaded are known.
-    pub(crate) fn is_loaded(&self) -> bool {
-        self.rules.is_some()
+    /// The rules.
+    pub(crate) fn tables(&mut self) -> &mut Tables {
+        &mut self.tables
     }
 
-    /// Loads the rules if they are not loaded. Live connections go on.
-    pub(crate) fn load(&mut self, rules: Ruleset) -> Result<(), Trouble> {
-        let script = match &self.rules {
-            Some(loaded) => loaded.update(&rules),
-            None => rules.replace(),
-        };
-        if script.is_empty() {
-            return Ok(());
-        }
-        let first = self.rules.take().is_none();
-        nft::load(Some(&self.netns), &script).map_err(|source| Trouble::Rules { vni: self.vni, source })?;
-        if first {
-            // Connection tracking has settings only once there are rules that need it.
-            for (key, value) in SETTINGS {
-                sysctl::set(Some(&self.netns), key, value)?;
+    /// Looks whether what was put in force still is. What is not is forgotten, so that the next [`Tables::load`],
+    /// [`Self::wire`] and [`Self::set_public`] make it anew, and [`Self::take_drift`] says so once.
+    pub(crate) fn look(&mut self) -> Result<(), Trouble> {
+        self.tables.look()?;
+        if let Some(wiring) = &self.wiring {
+            let amiss = self.amiss(wiring).map_err(|source| Trouble::Wiring { vni: self.vni, source })?;
+            if !amiss.is_empty() {
+                self.drift.extend(amiss);
+                self.wiring = None;
             }
         }
-        self.rules = Some(rules);
+        if let Some(public) = &self.public {
+            let present = self.public_addresses().map_err(|source| Trouble::Wiring { vni: self.vni, source })?;
+            let differ: Vec<String> = present.symmetric_difference(public).map(|net| format!("address {}", net.addr())).collect();
+            if !differ.is_empty() {
+                self.drift.extend(differ);
+                self.public = None;
+            }
+        }
         Ok(())
+    }
+
+    /// What somebody else changed since this was asked last.
+    pub(crate) fn take_drift(&mut self) -> Option<Trouble> {
+        let mut what = self.tables.take_drift();
+        what.append(&mut self.drift);
+        (!what.is_empty()).then(|| Trouble::Drifted { vni: self.vni, what: what.join(", ") })
+    }
+
+    /// Links, addresses, routes and neighbours that are not as `wiring` says.
+    fn amiss(&self, wiring: &Wiring) -> rtnl::Result<Vec<String>> {
+        let links = self.inside.links()?;
+        let mut amiss = Vec::new();
+        for (name, mac) in [(INSIDE, wiring.gateway_mac), (OUTSIDE, wiring.outside_mac)] {
+            let fine = |link: &&Link| link.name == name && link.up && link.mac == Some(mac) && (name == OUTSIDE || link.mtu == wiring.mtu);
+            if !links.iter().any(|link| fine(&link)) {
+                amiss.push(format!("link {name}"));
+            }
+        }
+        let present: Vec<IpNet> = self.inside.addrs(INSIDE)?.into_iter().filter(|net| !is_link_local(net)).collect();
+        let extra = present.iter().filter(|net| !wiring.gateways.contains(net));
+        let lost = wiring.gateways.iter().filter(|net| !present.contains(net));
+        amiss.extend(extra.chain(lost).map(|net| format!("address {net}")));
+        amiss.extend(self.unconnected(wiring)?.iter().map(|net| format!("route to {}", net.trunc())));
+        let routes = self.inside.routes(Protocol::Static)?;
+        let lost = wiring.routes.iter().filter(|route| !routes.iter().any(|other| other.dst == route.dst && other.hops == route.hops));
+        amiss.extend(lost.map(|route| format!("route to {}", route.dst)));
+        let neighbours = self.inside.neighs(INSIDE)?;
+        let lost = wiring.neighbours.iter().filter(|(address, mac)| !neighbours.contains(&Neighbour { address: **address, mac: **mac }));
+        amiss.extend(lost.map(|(address, _)| format!("neighbour {address}")));
+        Ok(amiss)
+    }
+
+    /// The gateway's addresses whose networks have lost the route that came with them.
+    fn unconnected(&self, wiring: &Wiring) -> rtnl::Result<Vec<IpNet>> {
+        let routes = self.inside.routes(Protocol::Kernel)?;
+        let connected = |net: &IpNet| routes.iter().any(|route| route.dst == net.trunc() && route.hops.iter().any(|hop| hop.dev == INSIDE));
+        Ok(wiring.gateways.iter().filter(|net| !connected(net)).copied().collect())
     }
 
     /// Makes links, addresses of the gateway, routes and neighbours those of `wiring`.
@@ -128,8 +155,15 @@ impl Namespace {
         if mac_of(INSIDE) != Some(wiring.gateway_mac) {
             batch.set_mac(INSIDE, wiring.gateway_mac)?;
         }
+        if mac_of(OUTSIDE) != Some(wiring.outside_mac) {
+            batch.set_mac(OUTSIDE, wiring.outside_mac)?;
+        }
         batch.set_addrgen_none(INSIDE)?.set_mtu(INSIDE, wiring.mtu)?.set_up(INSIDE)?;
         batch.set_addrgen_none(OUTSIDE)?.set_up(OUTSIDE)?;
+        // The route to its network comes with an address, and only then.
+        for gateway in self.unconnected(wiring)? {
+            batch.del_addr(INSIDE, gateway)?;
+        }
         for gateway in &wiring.gateways {
             batch.replace_addr(INSIDE, *gateway)?;
         }
@@ -168,14 +202,21 @@ impl Namespace {
             return Ok(Vec::new());
         }
         let known = self.public.take().unwrap_or_default();
+        self.current.store(false, Ordering::Release);
         self.change_public(&wanted).map_err(|source| Trouble::Wiring { vni: self.vni, source })?;
         let fresh = wanted.difference(&known).map(IpNet::addr).collect();
         self.public = Some(wanted);
+        self.current = Arc::new(AtomicBool::new(true));
         Ok(fresh)
     }
 
+    /// True until the public addresses change again.
+    pub(crate) fn current(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.current)
+    }
+
     fn change_public(&self, wanted: &BTreeSet<IpNet>) -> rtnl::Result<()> {
-        let present: BTreeSet<IpNet> = self.inside.addrs(OUTSIDE)?.into_iter().filter(|net| !is_link_local(net)).collect();
+        let present = self.public_addresses()?;
         let mut batch = self.inside.batch();
         for address in present.difference(wanted) {
             batch.del_addr(OUTSIDE, *address)?;
@@ -186,14 +227,13 @@ impl Namespace {
         batch.commit()
     }
 
-    /// Forgets tracked connections to a server.
-    pub(crate) fn forget(&self, address: IpAddr) -> Result<u64, Trouble> {
-        conntrack::delete_by_reply_src(&self.netns, address).map_err(|source| Trouble::Forget { address, source })
+    fn public_addresses(&self) -> rtnl::Result<BTreeSet<IpNet>> {
+        Ok(self.inside.addrs(OUTSIDE)?.into_iter().filter(|net| !is_link_local(net)).collect())
     }
 
-    /// Live connections by server address.
-    pub(crate) fn connections(&self) -> Result<HashMap<IpAddr, u64>, Trouble> {
-        conntrack::count_by_reply_src(&self.netns).map_err(|source| Trouble::Count { vni: self.vni, source })
+    /// Forgets all tracked connections to servers.
+    pub(crate) fn forget(&self, servers: &BTreeSet<IpAddr>) -> Result<u64, Trouble> {
+        conntrack::delete_by_reply_src(&self.netns, servers).map_err(|source| Trouble::Forget { vni: self.vni, source })
     }
 
     /// Removes the namespace with all that is in it.

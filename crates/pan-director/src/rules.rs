@@ -12,6 +12,8 @@ use crate::ruleset::{Chain, Elements, Map, Ruleset};
 use crate::units::{Kept, gone, spread_of};
 use pan_api::desired::ServiceOrder;
 use pan_balance::{Generation, stable_hash};
+use pan_linux::nft::{Data, Value};
+use pan_model::ServiceName;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
@@ -22,6 +24,8 @@ pub const INSIDE: &str = "in";
 /// Slots are numbered from here, so that no slot is taken for a server's number: those start at 1 and count the
 /// servers a partition ever had.
 const SLOT_BASE: u32 = 0x4000_0000;
+/// IANA's number.
+const TCP: u8 = 6;
 
 /// An address family as nft needs it.
 struct Family {
@@ -55,6 +59,12 @@ impl Family {
     }
 }
 
+/// The set of a service's servers that get no new connections for now.
+#[must_use]
+pub fn down_set(service: &ServiceName) -> String {
+    format!("s-{service}-down")
+}
+
 /// The rules of a unit.
 #[must_use]
 pub fn ruleset(kept: &Kept) -> Ruleset {
@@ -75,7 +85,7 @@ pub fn ruleset(kept: &Kept) -> Ruleset {
         // Large and only of use while somebody is avoided, but then at once: it is always there.
         slots("alt", spread.second.slots);
         let down = Map { types: "mark", elements: Elements::Set(spread.avoided) };
-        rules.maps.insert(format!("s-{}-down", service.name), down);
+        rules.maps.insert(down_set(&service.name), down);
         for family in &FAMILIES {
             add_service_chains(&mut rules, family, service, &generations.cur, &generations.prev);
         }
@@ -134,17 +144,18 @@ fn add_addresses(rules: &mut Ruleset, family: &Family, services: &[ServiceOrder]
     let mut svc = BTreeMap::new();
     let mut addr = BTreeMap::new();
     let mut rev = BTreeMap::new();
+    let end = |address: &IpAddr, port: u16| Value::Concat(vec![Value::Ip(*address), Value::Port(port)]);
     for service in services {
         let public: Vec<&IpAddr> = service.addresses.iter().filter(|address| family.has(address)).collect();
         for address in &public {
-            let verdict = format!("goto s-{}-{}", service.name, family.digit);
-            svc.entry(format!("{address} . tcp . {}", service.port)).or_insert(verdict);
+            let key = Value::Concat(vec![Value::Ip(**address), Value::Protocol(TCP), Value::Port(service.port)]);
+            svc.entry(key).or_insert(Data::Goto(format!("s-{}-{}", service.name, family.digit)));
         }
         for backend in &service.backends {
             let Some(address) = backend.addresses.iter().find(|address| family.has(address)) else { continue };
-            addr.entry(backend.index.to_string()).or_insert(address.to_string());
+            addr.entry(Value::Mark(backend.index)).or_insert(Data::Value(Value::Ip(*address)));
             if let Some(public) = public.first() {
-                rev.entry(format!("{address} . {}", service.target_port)).or_insert(format!("{public} . {}", service.port));
+                rev.entry(end(address, service.target_port)).or_insert(Data::Value(end(public, service.port)));
             }
         }
     }

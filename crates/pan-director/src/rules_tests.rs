@@ -61,8 +61,15 @@ fn no_services() {
     check_with_nft(&script);
 }
 
-/// Applies `change` to the unit of [`before`] and compares the script that follows.
-fn change(name: &str, change: impl Fn(&mut Unit)) {
+/// How a change reaches the kernel.
+#[derive(Debug, PartialEq)]
+enum Way {
+    Netlink,
+    Script,
+}
+
+/// Applies `change` to the unit of [`before`] and compares the script that would do it, and whether it is needed.
+fn change(name: &str, way: Way, change: impl Fn(&mut Unit)) {
     let old = kept(None, &before());
     let mut unit = before();
     change(&mut unit);
@@ -71,38 +78,40 @@ fn change(name: &str, change: impl Fn(&mut Unit)) {
     golden(name, &script);
     check_with_nft(&format!("{}{script}", from.replace()));
     assert_eq!(to.update(&to), "");
+    assert_eq!(if from.batch(&to).is_some() { Way::Netlink } else { Way::Script }, way);
+    assert!(to.batch(&to).is_some_and(|batch| batch.is_empty()));
 }
 
 #[test]
 fn a_suspected_server_is_one_element() {
-    change("suspect.nft", |unit| unit.services[0].backends[1].state = Suspect);
+    change("suspect.nft", Way::Netlink, |unit| unit.services[0].backends[1].state = Suspect);
 }
 
 #[test]
 fn a_dead_servers_slots_go_to_the_others() {
-    change("down.nft", |unit| unit.services[0].backends[1].state = Down);
+    change("down.nft", Way::Netlink, |unit| unit.services[0].backends[1].state = Down);
 }
 
 #[test]
 fn a_draining_server_keeps_its_slots_for_connections_that_began_before() {
-    change("draining.nft", |unit| unit.services[0].backends[1].state = Draining);
+    change("draining.nft", Way::Netlink, |unit| unit.services[0].backends[1].state = Draining);
 }
 
 #[test]
 fn the_last_server_leaves_empty_tables() {
-    change("none.nft", |unit| unit.services[1].backends[0].state = Down);
+    change("none.nft", Way::Netlink, |unit| unit.services[1].backends[0].state = Down);
 }
 
 #[test]
 fn a_service_and_its_addresses_go() {
-    change("removed.nft", |unit| {
+    change("removed.nft", Way::Script, |unit| {
         unit.services.remove(1);
     });
 }
 
 #[test]
 fn a_third_server_makes_the_table_larger() {
-    change("grown.nft", |unit| unit.services[0].backends.push(backend(3, Up)));
+    change("grown.nft", Way::Script, |unit| unit.services[0].backends.push(backend(3, Up)));
 }
 
 #[test]

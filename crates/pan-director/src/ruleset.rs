@@ -1,11 +1,13 @@
-//! An nftables table as data, and the scripts that make the kernel's table equal to it. Knows nothing of
-//! services: what the maps and chains mean is said in [`crate::rules`].
+//! An nftables table as data, and what makes the kernel's table equal to it: a script, or a batch of elements
+//! where nothing else changes. Knows nothing of services: what maps and chains mean is said in [`crate::rules`].
 
+use pan_linux::nft::{Batch, Data, Element, Family, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 /// The table that a partition's rules are in; each partition has a network namespace of its own.
 const TABLE: &str = "inet pan";
+const TABLE_NAME: &str = "pan";
 /// Elements on one line of a script.
 const LINE: usize = 16;
 
@@ -38,7 +40,7 @@ pub enum Elements {
         values: Vec<u32>,
     },
     /// A map of few elements.
-    Pairs(BTreeMap<String, String>),
+    Pairs(BTreeMap<Value, Data>),
     /// A set of numbers.
     Set(BTreeSet<u32>),
 }
@@ -52,18 +54,78 @@ pub struct Chain {
     pub rules: Vec<String>,
 }
 
+/// What to take out of a map and what to put in. A changed element is in both: it cannot be changed in place.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Difference {
+    gone: Vec<Value>,
+    fresh: Vec<Element>,
+}
+
 impl Elements {
-    /// Keys with their text as nft takes it.
-    fn texts(&self) -> BTreeMap<String, String> {
+    fn is_empty(&self) -> bool {
         match self {
-            Self::Slots { base, values } => {
-                let key = |at: usize| base + u32::try_from(at).expect("a table has fewer slots than 2^30");
-                values.iter().enumerate().map(|(at, value)| (format!("{:#x}", key(at)), format!("{:#x} : {value}", key(at)))).collect()
-            }
-            Self::Pairs(pairs) => pairs.iter().map(|(key, value)| (key.clone(), format!("{key} : {value}"))).collect(),
-            Self::Set(set) => set.iter().map(|key| (key.to_string(), key.to_string())).collect(),
+            Self::Slots { values, .. } => values.is_empty(),
+            Self::Pairs(pairs) => pairs.is_empty(),
+            Self::Set(set) => set.is_empty(),
         }
     }
+
+    /// All elements by key.
+    fn all(&self) -> BTreeMap<Value, Option<Data>> {
+        match self {
+            Self::Slots { base, values } => (*base..).zip(values).map(|(key, value)| (Value::Mark(key), Some(number(*value)))).collect(),
+            Self::Pairs(pairs) => pairs.iter().map(|(key, data)| (key.clone(), Some(data.clone()))).collect(),
+            Self::Set(set) => set.iter().map(|key| (Value::Mark(*key), None)).collect(),
+        }
+    }
+
+    /// From these to `new`.
+    fn difference(&self, new: &Self) -> Difference {
+        let mut difference = Difference::default();
+        if let (Self::Slots { base, values: old }, Self::Slots { base: same, values: new }) = (self, new)
+            && base == same
+        {
+            // Tens of thousands of slots, of which few change.
+            for (key, at) in (*base..).zip(0..old.len().max(new.len())) {
+                if old.get(at) != new.get(at) {
+                    difference.gone.extend(old.get(at).map(|_| Value::Mark(key)));
+                    difference.fresh.extend(new.get(at).map(|value| Element::of_map(Value::Mark(key), number(*value))));
+                }
+            }
+            return difference;
+        }
+        let (old, new) = (self.all(), new.all());
+        difference.gone = old.iter().filter(|(key, data)| new.get(key) != Some(data)).map(|(key, _)| key.clone()).collect();
+        let fresh = new.into_iter().filter(|(key, data)| old.get(key) != Some(data));
+        difference.fresh = fresh.map(|(key, data)| Element { key, data, timeout: None }).collect();
+        difference
+    }
+
+    /// A key as nft takes it.
+    fn key(&self, key: &Value) -> String {
+        match (self, key) {
+            (Self::Slots { .. }, Value::Mark(slot)) => format!("{slot:#x}"),
+            (Self::Slots { .. } | Self::Pairs(_) | Self::Set(_), _) => key.to_string(),
+        }
+    }
+
+    fn element(&self, element: &Element) -> String {
+        let key = self.key(&element.key);
+        element.data.as_ref().map_or(key.clone(), |data| format!("{key} : {data}"))
+    }
+
+    /// The same kind without elements.
+    fn emptied(&self) -> Self {
+        match self {
+            Self::Slots { base, .. } => Self::Slots { base: *base, values: Vec::new() },
+            Self::Pairs(_) => Self::Pairs(BTreeMap::new()),
+            Self::Set(_) => Self::Set(BTreeSet::new()),
+        }
+    }
+}
+
+fn number(value: u32) -> Data {
+    Data::Value(Value::Mark(value))
 }
 
 impl Ruleset {
@@ -89,6 +151,38 @@ impl Ruleset {
         script
     }
 
+    /// The batch that turns a table equal to `self` into `wanted`, if they differ in elements at most.
+    #[must_use]
+    pub fn batch(&self, wanted: &Self) -> Option<Batch> {
+        let same_maps = self.maps.len() == wanted.maps.len()
+            && self.maps.iter().zip(&wanted.maps).all(|((name, old), (other, new))| name == other && old.types == new.types);
+        if !same_maps || self.chains != wanted.chains {
+            return None;
+        }
+        let mut batch = Batch::new(Family::Inet, TABLE_NAME);
+        for ((name, old), new) in self.maps.iter().zip(wanted.maps.values()) {
+            change(&mut batch, name, &old.elements, &new.elements);
+        }
+        Some(batch)
+    }
+
+    /// The batch that makes sets of numbers those of `wanted`, and those that then changed. Names that are no
+    /// such sets are left out.
+    #[must_use]
+    pub fn with_sets(&self, wanted: &BTreeMap<String, BTreeSet<u32>>) -> (Batch, Vec<(String, Elements)>) {
+        let mut batch = Batch::new(Family::Inet, TABLE_NAME);
+        let mut changed = Vec::new();
+        for (name, wanted) in wanted {
+            let Some(old @ Elements::Set(set)) = self.maps.get(name).map(|map| &map.elements) else { continue };
+            if set != wanted {
+                let new = Elements::Set(wanted.clone());
+                change(&mut batch, name, old, &new);
+                changed.push((name.clone(), new));
+            }
+        }
+        (batch, changed)
+    }
+
     /// Names first: rules and elements refer to them.
     fn make(&self, wanted: &Self, script: &mut String) {
         for (name, map) in wanted.maps.iter().filter(|(name, _)| !self.maps.contains_key(*name)) {
@@ -101,20 +195,18 @@ impl Ruleset {
         }
     }
 
-    /// A changed element is taken out and put in again: an element cannot be changed in place.
     fn take_elements(&self, wanted: &Self, script: &mut String) {
         for (name, old) in &self.maps {
             let new = wanted.maps.get(name).map(|map| &map.elements);
             if new == Some(&old.elements) {
                 continue;
             }
-            let new = new.map(Elements::texts).unwrap_or_default();
-            if new.is_empty() {
+            let Some(new) = new.filter(|new| !new.is_empty()) else {
                 let _ = writeln!(script, "flush {} {TABLE} {name}", old.elements.word());
                 continue;
-            }
-            let gone = old.elements.texts().into_iter().filter(|(key, text)| new.get(key) != Some(text)).map(|(key, _)| key);
-            elements(script, "delete", name, gone.collect());
+            };
+            let gone = old.elements.difference(new).gone;
+            elements(script, "delete", name, gone.iter().map(|key| old.elements.key(key)).collect());
         }
     }
 
@@ -124,9 +216,8 @@ impl Ruleset {
             if old == Some(&map.elements) {
                 continue;
             }
-            let old = old.map(Elements::texts).unwrap_or_default();
-            let fresh = map.elements.texts().into_iter().filter(|(key, text)| old.get(key) != Some(text)).map(|(_, text)| text);
-            elements(script, "add", name, fresh.collect());
+            let fresh = old.unwrap_or(&map.elements.emptied()).difference(&map.elements).fresh;
+            elements(script, "add", name, fresh.iter().map(|element| map.elements.element(element)).collect());
         }
     }
 
@@ -166,6 +257,18 @@ impl Elements {
             Self::Set(_) => "set",
         }
     }
+}
+
+fn change(batch: &mut Batch, name: &str, old: &Elements, new: &Elements) {
+    if old == new {
+        return;
+    }
+    if new.is_empty() {
+        batch.flush(name);
+        return;
+    }
+    let Difference { gone, fresh } = old.difference(new);
+    batch.delete(name, gone).add(name, fresh);
 }
 
 fn elements(script: &mut String, verb: &str, map: &str, texts: Vec<String>) {

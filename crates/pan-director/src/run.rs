@@ -4,12 +4,15 @@
 use crate::census::Census;
 use crate::director::Director;
 use crate::error::{Error, Trouble, line};
+use crate::hear::{self, Setup};
 use crate::suspicion::Suspicions;
 use pan_api::WIRE_VERSION;
 use pan_api::desired::Desired;
 use pan_api::hostlink::{HostLink, boot_id};
+use pan_api::keyfile::read_key;
 use pan_api::report::{ConnectionCount, Hello, Report};
 use pan_linux::datagram::boot_clock;
+use pan_member::Profile;
 use pan_model::host::Role;
 use pan_model::host_config::HostConfig;
 use pan_model::{Admission, Generation, HostName};
@@ -22,13 +25,26 @@ use tokio::time::MissedTickBehavior;
 /// How often connections are counted, reports sent, routes compared with the kernel and failed parts tried again.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// Runs the director role of this host until the future is dropped, without suspicions of its own. What it put in
-/// the kernel stays.
+/// Runs the director role of this host until the future is dropped. It suspects hosts by their heartbeats itself, if
+/// it was given the key to judge them. What it put in the kernel stays.
 ///
 /// # Errors
 /// [`Error`]: the role cannot start. Later troubles are reported and tried again.
 pub async fn run(config: HostConfig) -> Result<(), Error> {
-    run_with(config, Suspicions::default()).await
+    let suspicions = Suspicions::default();
+    let Some(path) = &config.pan_key else { return run_with(config, suspicions).await };
+    let profile: Profile = config.profile.parse()?;
+    let setup = Setup {
+        fabrics: [config.fabrics.a.address.addr(), config.fabrics.b.address.addr()],
+        pan_key: read_key(path)?,
+        timing: profile.timing(0),
+        suspicions: suspicions.clone(),
+    };
+    let hearing = tokio::task::spawn_blocking(move || hear::run(setup));
+    tokio::select! {
+        ended = run_with(config, suspicions) => ended,
+        deaf = hearing => Err(Error::Deaf(format!("{deaf:?}"))),
+    }
 }
 
 /// The same, avoiding the servers of hosts that are in `suspicions` as soon as they are.

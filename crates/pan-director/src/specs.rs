@@ -21,9 +21,13 @@ pub(crate) fn namespace_name(vni: u32) -> String {
     format!("{NAMESPACE_PREFIX}{vni}")
 }
 
+/// What the names of gateways' ports begin with. Bridges are shared with whoever else runs on the host; of their
+/// ports only these are a director's.
+pub(crate) const GATEWAY_PORTS: &str = "pg";
+
 /// The host's end of the gateway's cable, the port on the partition's bridge.
 pub(crate) fn gateway_port(vni: u32) -> String {
-    format!("pg{vni}")
+    format!("{GATEWAY_PORTS}{vni}")
 }
 
 /// How the namespace of a partition is wired.

@@ -2,7 +2,7 @@
 //! be forgotten. Pure: the former state goes in, the new one comes out.
 
 use pan_api::desired::{BackendOrder, ServiceOrder, Unit};
-use pan_balance::pipeline::{eligible, score};
+use pan_balance::pipeline::{eligible, guard, score};
 use pan_balance::{Backend, Generation, Generations, Spread, spread, table_size};
 use pan_model::service::BackendState;
 use pan_model::{ServerName, ServiceName};
@@ -30,7 +30,11 @@ pub struct Decision {
     /// The new state.
     pub kept: Kept,
     /// Servers' addresses whose tracked connections are dead and must not hold new packets to them.
-    pub forget: Vec<IpAddr>,
+    pub forget: BTreeSet<IpAddr>,
+    /// Servers' addresses and ports that new connections avoid from now on. Tracked connections there that
+    /// nothing has answered would hold a client's further tries to a server that is silent; answered ones may
+    /// be alive.
+    pub unanswered: BTreeSet<(IpAddr, u16)>,
 }
 
 /// Goes from the state applied last, if any, to the wanted one.
@@ -52,8 +56,33 @@ pub fn decide(before: Option<&Kept>, unit: &Unit, now: Duration) -> Decision {
         generations.insert(service.name.clone(), entry);
         changed.insert(service.name.clone(), since);
     }
-    let forget = before.map_or_else(Vec::new, |before| forgotten(&before.unit, unit));
-    Decision { kept: Kept { unit: unit.clone(), generations, changed }, forget }
+    let forget = before.map_or_else(BTreeSet::new, |before| forgotten(&before.unit, unit));
+    let unanswered = newly_avoided(before.map(|before| &before.unit), unit);
+    Decision { kept: Kept { unit: unit.clone(), generations, changed }, forget, unanswered }
+}
+
+/// The numbers of a service's servers that get no new connections for now.
+#[must_use]
+pub fn avoided(service: &ServiceOrder) -> BTreeSet<u32> {
+    guard(&eligible(&backends_of(service)).0)
+}
+
+/// Addresses and ports of the servers that `after` avoids and `before` did not.
+fn newly_avoided(before: Option<&Unit>, after: &Unit) -> BTreeSet<(IpAddr, u16)> {
+    let mut ends = BTreeSet::new();
+    for service in &after.services {
+        let former = before.and_then(|before| before.services.iter().find(|former| former.name == service.name));
+        let former = former.map(avoided).unwrap_or_default();
+        let avoided = avoided(service);
+        let fresh = service.backends.iter().filter(|backend| avoided.contains(&backend.index) && !former.contains(&backend.index));
+        ends.extend(fresh.flat_map(|backend| backend.addresses.iter().map(|address| (*address, service.target_port))));
+    }
+    ends
+}
+
+/// Addresses and ports of all servers that new connections avoid.
+pub(crate) fn avoided_ends(unit: &Unit) -> BTreeSet<(IpAddr, u16)> {
+    newly_avoided(None, unit)
 }
 
 impl Kept {
@@ -95,7 +124,7 @@ fn indices(service: &ServiceOrder, pick: impl Fn(&BackendOrder) -> bool) -> BTre
 
 /// The addresses of servers that died, were removed or are bound anew. One that was draining ends its
 /// connections itself, and keeps those that are still ending. One that is suspected may be alive.
-fn forgotten(before: &Unit, after: &Unit) -> Vec<IpAddr> {
+fn forgotten(before: &Unit, after: &Unit) -> BTreeSet<IpAddr> {
     let now = servers(after);
     let mut addresses = BTreeSet::new();
     for (name, old) in servers(before) {
@@ -108,7 +137,7 @@ fn forgotten(before: &Unit, after: &Unit) -> Vec<IpAddr> {
             addresses.extend(old.addresses.iter().copied());
         }
     }
-    addresses.into_iter().collect()
+    addresses
 }
 
 fn servers(unit: &Unit) -> BTreeMap<&ServerName, &BackendOrder> {
@@ -145,12 +174,35 @@ mod tests {
     }
 
     #[test]
+    fn unanswered_connections_are_forgotten_when_their_server_is_newly_avoided() {
+        let ends = |before: &[BackendState], after: &[BackendState]| -> Vec<String> {
+            let before = decide(None, &with(before), Duration::ZERO).kept;
+            let after = decide(Some(&before), &with(after), Duration::ZERO);
+            let v4 = after.unanswered.iter().filter(|(address, _)| address.is_ipv4());
+            v4.map(|(address, port)| format!("{address}:{port}")).collect()
+        };
+        assert_eq!(ends(&[Up, Up, Up], &[Up, Suspect, Up]), ["10.0.0.12:8080"]);
+        assert_eq!(ends(&[Up, Suspect, Up, Up], &[Up, Suspect, Suspect, Up]), ["10.0.0.13:8080"]);
+        assert_eq!(ends(&[Up, Suspect], &[Up, Suspect]), [""; 0]);
+        assert_eq!(ends(&[Up, Suspect], &[Up, Up]), [""; 0]);
+        assert_eq!(ends(&[Up, Down], &[Up, Suspect]), ["10.0.0.12:8080"]);
+        // Panic: its slots stay, and another try would go to the same server.
+        assert_eq!(ends(&[Up, Up], &[Suspect, Suspect]), [""; 0]);
+        // A dead server's connections go whole.
+        assert_eq!(ends(&[Up, Up], &[Up, Down]), [""; 0]);
+        // What an earlier life left behind is not known.
+        let first = decide(None, &with(&[Up, Suspect]), Duration::ZERO).unanswered;
+        assert_eq!(first.len(), 2, "both families: {first:?}");
+        assert_eq!(avoided_ends(&with(&[Up, Suspect])), first);
+    }
+
+    #[test]
     fn connections_are_forgotten_when_their_server_is_bound_anew() {
         let mut after = with(&[Up, Up]);
         after.services[0].backends[0].epoch = Epoch(2);
         let before = decide(None, &with(&[Up, Up]), Duration::ZERO).kept;
         let v4 = decide(Some(&before), &after, Duration::ZERO).forget;
-        assert_eq!(v4[0].to_string(), "10.0.0.11");
+        assert_eq!(v4.first().unwrap().to_string(), "10.0.0.11");
         let draining = decide(None, &with(&[Draining, Up]), Duration::ZERO).kept;
         assert!(decide(Some(&draining), &after, Duration::ZERO).forget.is_empty());
     }

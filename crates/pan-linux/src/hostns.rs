@@ -5,6 +5,7 @@
 //! given: the named network namespace and the control groups.
 #![allow(unsafe_code)]
 
+mod disk;
 mod enter;
 mod mounts;
 mod start;
@@ -13,6 +14,7 @@ use std::io;
 use std::os::fd::RawFd;
 use std::path::PathBuf;
 
+pub use disk::{disk_of, exchange_disk};
 pub use enter::enter;
 pub use start::start;
 
@@ -33,7 +35,9 @@ pub struct HostNsSpec {
     pub listen_fds: Vec<RawFd>,
     /// Takes init's standard output and error, appended.
     pub log: PathBuf,
-    /// Folders shown elsewhere inside: (on the machine, in the host). Both are made if missing.
+    /// Block devices with an ext4 file system, mounted inside: (device, in the host). The mount points are made if missing.
+    pub disks: Vec<(PathBuf, PathBuf)>,
+    /// Folders shown elsewhere inside: (on the machine, in the host), also beneath a disk. Both are made if missing.
     pub binds: Vec<(PathBuf, PathBuf)>,
 }
 
@@ -84,6 +88,14 @@ pub enum HostNsError {
     /// Whatever enters a frozen host freezes with it.
     #[error("the host with init {0} is frozen; thaw it first")]
     Frozen(i32),
+    /// Its file systems could not be exchanged.
+    #[error("cannot exchange the disk of the host with init {init}")]
+    Disk {
+        /// Its init.
+        init: i32,
+        /// Why not.
+        source: crate::mount::MountError,
+    },
     /// Nothing to run was named.
     #[error("no program was named to run")]
     NoProgram,

@@ -91,12 +91,17 @@ pub fn kernel_fs(fstype: &str, target: &Path, options: Option<&str>) -> Result<(
     raw(fstype, target, Some(fstype), flags, options)
 }
 
-fn raw(what: &str, target: &Path, fstype: Option<&str>, flags: MsFlags, options: Option<&str>) -> Result<(), MountError> {
+pub(crate) fn raw(what: &str, target: &Path, fstype: Option<&str>, flags: MsFlags, options: Option<&str>) -> Result<(), MountError> {
     mount(Some(what), target, fstype, flags, options).map_err(|error| MountError::Mount {
         what: what.to_owned(),
         target: target.to_path_buf(),
         source: error.into(),
     })
+}
+
+/// Moves a mount with everything beneath it to another mount point. Its parent must be private.
+pub fn move_to(from: &Path, to: &Path) -> Result<(), MountError> {
+    raw(&from.to_string_lossy(), to, None, MsFlags::MS_MOVE, None)
 }
 
 /// Unmounts. Something that is not mounted (or not there) is not an error.
@@ -115,6 +120,12 @@ pub fn unmount(target: &Path, busy: Busy) -> Result<(), MountError> {
 pub fn mounts() -> Result<Vec<MountEntry>, MountError> {
     let text = std::fs::read_to_string("/proc/self/mountinfo").map_err(MountError::List)?;
     Ok(text.lines().filter_map(parse_line).collect())
+}
+
+/// The same of another process; none if there is no such process.
+pub fn mounts_of(pid: i32) -> Vec<MountEntry> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/mountinfo")).unwrap_or_default();
+    text.lines().filter_map(parse_line).collect()
 }
 
 /// The mounts at or beneath `prefix`, in mount order: unmount them in reverse.

@@ -1,9 +1,12 @@
-//! The netlink transport under [`crate::rtnl`] and [`crate::conntrack`]: one blocking socket,
-//! batches of acknowledged requests, and dumps.
+//! The netlink transport under [`crate::rtnl`], [`crate::conntrack`] and [`crate::nft`]: one blocking socket,
+//! batches of acknowledged requests, transactions, and dumps.
 //!
 //! It moves bytes and reads acknowledgements; it must not know what any message means.
 
+#![allow(unsafe_code)]
+
 use std::io;
+use std::os::fd::AsRawFd;
 
 use netlink_packet_core::{NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG_ERROR, NlasIterator};
 use netlink_sys::{Socket, SocketAddr};
@@ -25,6 +28,7 @@ const RECEIVE_BUFFER: usize = 64 * 1024;
 const DUMP_ATTEMPTS_MAX: usize = 8;
 
 const NLMSGERR_ATTR_MSG: u16 = 1;
+const NLMSGERR_ATTR_OFFS: u16 = 2;
 
 /// What the kernel said when it refused one request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +37,8 @@ pub(crate) struct Refusal {
     pub errno: i32,
     /// The kernel's extended explanation, often empty.
     pub detail: String,
+    /// Where in the request what it complains about begins, if it says so.
+    pub offset: Option<usize>,
 }
 
 impl Refusal {
@@ -60,6 +66,8 @@ pub(crate) struct Channel {
     socket: Socket,
     sequence: u32,
     buffer: Vec<u8>,
+    /// Bytes that one datagram may have.
+    room: usize,
 }
 
 impl std::fmt::Debug for Channel {
@@ -76,7 +84,7 @@ impl Channel {
         socket.connect(&SocketAddr::new(0, 0))?;
         socket.set_ext_ack(true)?;
         socket.set_cap_ack(true)?;
-        Ok(Channel { socket, sequence: 0, buffer: Vec::with_capacity(RECEIVE_BUFFER) })
+        Ok(Channel { socket, sequence: 0, buffer: Vec::with_capacity(RECEIVE_BUFFER), room: BYTES_PER_SEND_MAX })
     }
 
     /// Asks the kernel to honour filters in dump requests (and to refuse malformed ones).
@@ -131,6 +139,63 @@ impl Channel {
             }
         }
         outcomes.extend(pending.into_iter().flatten());
+        Ok(())
+    }
+
+    /// Sends messages as one datagram, which the kernel takes as one transaction: the first opens it, the last
+    /// closes it, and the last but one, no other, carries `NLM_F_ACK`. Returns the first refusal and the
+    /// position of its message; none if everything is in force.
+    pub(crate) fn transact_whole(&mut self, messages: &mut [Vec<u8>]) -> io::Result<Option<(usize, Refusal)>> {
+        let first = self.sequence.wrapping_add(1);
+        let mut datagram = Vec::with_capacity(messages.iter().map(Vec::len).sum());
+        for message in messages.iter_mut() {
+            self.stamp(message);
+            datagram.extend_from_slice(message);
+        }
+        self.make_room(datagram.len())?;
+        self.send(&datagram)?;
+        let (opening, acknowledged) = (0, messages.len() - 2);
+        let mut refused = None;
+        loop {
+            self.receive()?;
+            for message in Messages(&self.buffer) {
+                let at = sequence_of(message.whole).wrapping_sub(first) as usize;
+                if message.kind != NLMSG_ERROR || at >= messages.len() {
+                    continue;
+                }
+                if let Err(refusal) = parse_ack(&message) {
+                    refused.get_or_insert((at, refusal));
+                }
+                // What is wrong with the whole is said of the message that opens it.
+                if at == acknowledged || (at == opening && refused.is_some()) {
+                    return Ok(refused);
+                }
+            }
+        }
+    }
+
+    /// Lets a datagram of `length` bytes be sent. The kernel refuses one that its accounting of the socket
+    /// could not take, whatever is free.
+    fn make_room(&mut self, length: usize) -> io::Result<()> {
+        if length <= self.room {
+            return Ok(());
+        }
+        let wanted = libc::c_int::try_from(length).map_err(|_| io::Error::from_raw_os_error(libc::EMSGSIZE))?;
+        // SAFETY: the option takes a c_int, which outlives the call, and the descriptor is open.
+        let outcome = unsafe {
+            libc::setsockopt(
+                self.socket.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_SNDBUFFORCE,
+                (&raw const wanted).cast(),
+                size_of::<libc::c_int>() as libc::socklen_t,
+            )
+        };
+        if outcome != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // The kernel doubles the number for its own bookkeeping (socket(7)).
+        self.room = length;
         Ok(())
     }
 
@@ -278,5 +343,6 @@ fn parse_ack(message: &Received<'_>) -> Ack {
     let detail = find(attributes_of, NLMSGERR_ATTR_MSG)
         .map(|text| String::from_utf8_lossy(text).trim_end_matches('\0').to_owned())
         .unwrap_or_default();
-    Err(Refusal { errno: -code, detail })
+    let offset = find(attributes_of, NLMSGERR_ATTR_OFFS).and_then(|bytes| u32_at(bytes, 0)).and_then(|offset| usize::try_from(offset).ok());
+    Err(Refusal { errno: -code, detail, offset })
 }

@@ -7,6 +7,7 @@
 //! was restarted takes over where the old one stopped.
 
 mod config;
+mod exec;
 mod exit;
 mod runtime;
 mod shim;
@@ -15,6 +16,7 @@ mod spec;
 use std::io;
 use std::path::PathBuf;
 
+pub use exec::{Leader, NotStarted, end_program};
 pub use exit::ExitRecord;
 pub use runtime::{Runtime, State, Status};
 pub use shim::{ShimArgs, shim_main, spawn_shim};

@@ -132,6 +132,7 @@ impl TestHost {
             env: vec![("PATH".into(), std::env::var("PATH").unwrap())],
             listen_fds: vec![listener.as_raw_fd()],
             log: data.path().join("init.log"),
+            disks: Vec::new(),
             binds: vec![(data.path().to_path_buf(), "/srv".into())],
         })
         .unwrap();

@@ -76,6 +76,10 @@ table inet l4 {
     }
 }
 
+fn forget(director: &Space, server: IpAddr) -> conntrack::Result<u64> {
+    conntrack::delete_by_reply_src(&director.netns, &[server].into())
+}
+
 /// Answers one byte on every connection, and keeps it open until the client closes it.
 fn serve(space: &Space) {
     let listener = space.netns.run(|| TcpListener::bind("[::]:80")).unwrap().unwrap();
@@ -101,7 +105,7 @@ fn flows_are_counted_and_deleted_by_server() {
     site.servers.iter().for_each(serve);
     assert_eq!(site.count(), HashMap::new());
     let [one, two] = SERVERS.map(|(v4, v6)| (ip(v4), ip(v6)));
-    assert_eq!(conntrack::delete_by_reply_src(&site.director.netns, one.0).unwrap(), 0);
+    assert_eq!(forget(&site.director, one.0).unwrap(), 0);
 
     let mut open: Vec<TcpStream> = (0..3).map(|_| site.connect("198.18.0.1")).collect();
     open.push(site.connect("198.18.0.2"));
@@ -114,11 +118,58 @@ fn flows_are_counted_and_deleted_by_server() {
     until("a closed connection counts no more", || site.count().get(&one.0) == Some(&2));
 
     // Three by NAT (one of them closing), and the direct one.
-    assert_eq!(conntrack::delete_by_reply_src(&site.director.netns, one.0).unwrap(), 4);
+    assert_eq!(forget(&site.director, one.0).unwrap(), 4);
     assert_eq!(site.count(), HashMap::from([(two.0, 1), (one.1, 1)]));
-    assert_eq!(conntrack::delete_by_reply_src(&site.director.netns, one.1).unwrap(), 1);
+    assert_eq!(forget(&site.director, one.1).unwrap(), 1);
     assert_eq!(site.count(), HashMap::from([(two.0, 1)]));
     drop(direct);
+}
+
+#[test]
+fn only_unanswered_flows_to_a_port_are_deleted() {
+    if !may_run("only_unanswered_flows_to_a_port_are_deleted") {
+        return;
+    }
+    let site = Site::new();
+    site.servers.iter().for_each(serve);
+    let answered = [site.connect("198.18.0.2"), site.connect("fd18::1")];
+    // From now on nothing reaches the servers: what begins stays unanswered.
+    for server in &site.servers {
+        nft::load(
+            Some(&server.netns),
+            "table inet deaf {\n chain in {\n type filter hook input priority 0;\n meta l4proto tcp drop\n }\n}\n",
+        )
+        .unwrap();
+    }
+    let knock = |address: &str, port: u16| {
+        let to = (ip(address), port).into();
+        let limit = std::time::Duration::from_millis(50);
+        assert!(site.client.netns.run(|| TcpStream::connect_timeout(&to, limit)).unwrap().is_err());
+    };
+    let [one, two] = SERVERS.map(|(v4, v6)| (ip(v4), ip(v6)));
+    let director = &site.director.netns;
+    for _ in 0..3 {
+        knock("198.18.0.2", 80);
+    }
+    let both = [(one.1, 80), (two.0, 80)].into();
+    knock("fd18::1", 80);
+    assert_eq!(conntrack::delete_unreplied(director, &both).unwrap(), 4);
+    for _ in 0..3 {
+        knock("198.18.0.2", 80);
+    }
+    knock("198.18.0.2", 81);
+    knock("198.18.0.1", 80);
+    knock("fd18::1", 80);
+    assert_eq!(conntrack::delete_unreplied(director, &[(two.0, 82)].into()).unwrap(), 0);
+    assert_eq!(conntrack::delete_unreplied(director, &[(two.1, 80)].into()).unwrap(), 0);
+    assert_eq!(conntrack::delete_unreplied(director, &[(two.0, 80)].into()).unwrap(), 3);
+    assert_eq!(conntrack::delete_unreplied(director, &[(two.0, 80)].into()).unwrap(), 0);
+    assert_eq!(conntrack::delete_unreplied(director, &[(one.1, 80)].into()).unwrap(), 1);
+    // What was answered is still there, and so is what began elsewhere.
+    assert_eq!(forget(&site.director, two.0).unwrap(), 2);
+    assert_eq!(forget(&site.director, one.1).unwrap(), 1);
+    assert_eq!(forget(&site.director, one.0).unwrap(), 1);
+    drop(answered);
 }
 
 #[test]

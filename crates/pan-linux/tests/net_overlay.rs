@@ -297,6 +297,62 @@ fn a_restarted_agent_takes_over_and_unlisted_networks_go() {
 }
 
 #[test]
+fn two_keepers_on_one_host_leave_each_others_ports_alone() {
+    if !may_run("two_keepers_on_one_host_leave_each_others_ports_alone") {
+        return;
+    }
+    let wire = Wire::new();
+    let host = Host::new(&wire, 1, false);
+    let keeper = |own| Overlay::owning(host.space.rtnl(), host.address(), own).unwrap();
+    let (mut first, mut second) = (keeper("v"), keeper("w"));
+    let s1 = host.server("v1", S1, &["10.0.0.1/24", "fd00::1/64"], MTU);
+    let s2 = host.server("w2", S2, &["10.0.0.2/24", "fd00::2/64"], MTU);
+    let elsewhere = RemoteEntry { mac: S3, addresses: addresses(S3), host: ip("10.200.0.3"), epoch: 1 };
+    let of_first = network(vec![remote(S2, &host, 1), elsewhere.clone()], vec![local(S1, "v1")]);
+    let of_second = network(vec![remote(S1, &host, 1), elsewhere.clone()], vec![local(S2, "w2")]);
+    first.apply(&of_first).unwrap();
+    second.apply(&of_second).unwrap();
+    s1.reaches("10.0.0.2");
+    s2.reaches("fd00::1");
+    // Neither does a new life of one, which knows nothing, nor the next round of the other.
+    for own in ["v", "w"] {
+        let spec = if own == "v" { &of_first } else { &of_second };
+        keeper(own).apply(spec).unwrap();
+        assert_eq!(first.apply(&of_first).unwrap().changed, 0);
+        assert_eq!(second.apply(&of_second).unwrap().changed, 0);
+        assert!(s1.ping("10.0.0.2", "1") && s2.ping("fd00::1", "1"));
+    }
+    let remote_entries = || host.space.output(&["bridge", "fdb", "show", "dev", "px100"]).matches("02:50:00:00:00:03").count();
+    assert_eq!(remote_entries(), 2, "both lines of the one elsewhere");
+
+    // One gives up its port; the other's stays, and so does the network.
+    second.apply(&network(vec![remote(S1, &host, 1), elsewhere], vec![])).unwrap();
+    s1.does_not_reach("10.0.0.2");
+    second.apply(&[]).unwrap();
+    assert!(host.space.rtnl().link_index("pb100").unwrap().is_some());
+    second.apply(&of_second).unwrap();
+    s1.reaches("10.0.0.2");
+    // What was deleted by hand, or by a keeper that was late, comes back.
+    for command in [
+        &["bridge", "fdb", "del", "02:50:00:00:00:03", "dev", "px100", "self"][..],
+        &["bridge", "fdb", "del", "02:50:00:00:00:02", "dev", "w2", "master"],
+    ] {
+        host.space.output(command);
+    }
+    until("lost entries are made again", || {
+        first.apply(&of_first).unwrap();
+        second.apply(&of_second).unwrap();
+        remote_entries() == 2 && s1.ping("10.0.0.2", "0.2")
+    });
+    // So does the rule that keeps servers from the host.
+    let closed = || host.space.output(&["nft", "list", "ruleset"]).contains("chain pb100");
+    host.space.output(&["nft", "flush", "ruleset"]);
+    assert!(!closed());
+    second.apply(&of_second).unwrap();
+    assert!(closed());
+}
+
+#[test]
 fn two_hundred_servers_are_set_up_at_once() {
     if !may_run("two_hundred_servers_are_set_up_at_once") {
         return;

@@ -8,6 +8,7 @@ use nix::sched::{CloneFlags, unshare};
 use pan_api::desired::{BackendOrder, Desired, Network, NetworkEntry, Peer, ServiceOrder, Unit};
 use pan_director::Director;
 use pan_linux::netns::Netns;
+use pan_linux::nft;
 use pan_linux::overlay::{LocalPort, NetworkSpec, Overlay, RemoteEntry};
 use pan_linux::rtnl::{BridgeSpec, Hop, Route, Rtnl};
 use pan_linux::underlay::{self, Underlay, UnderlaySpec};
@@ -17,6 +18,7 @@ use pan_model::{Epoch, Generation, Mac};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -151,8 +153,42 @@ impl DirectorHost {
         self.work(|director| *director = None);
     }
 
+    /// What the director itself takes for silent.
+    pub fn suspect(&self, hosts: &[&str]) {
+        let troubles = self.suspect_with_troubles(hosts);
+        assert!(troubles.is_empty(), "{troubles:?}");
+    }
+
+    pub fn suspect_with_troubles(&self, hosts: &[&str]) -> Vec<String> {
+        let hosts = hosts.iter().map(|host| host.parse().unwrap()).collect();
+        let troubles = self.work(move |director| director.as_mut().unwrap().suspect(&hosts));
+        troubles.iter().map(ToString::to_string).collect()
+    }
+
+    /// Several looks, as in as many seconds; what they found.
+    pub fn look(&self, desired: &Desired) -> Vec<String> {
+        let desired = Desired { host: format!("d{}", self.number).parse().unwrap(), ..desired.clone() };
+        let looks =
+            move |director: &mut Option<Director>| (0..3).flat_map(|_| director.as_mut().unwrap().refresh(&desired)).collect::<Vec<_>>();
+        self.work(looks).iter().map(ToString::to_string).collect()
+    }
+
+    /// Runs a command in the partition's namespace, as an operator might.
+    pub fn by_hand(&self, command: &str) -> String {
+        let words: Vec<String> = command.split(' ').map(str::to_owned).collect();
+        let run = move || Command::new(&words[0]).args(&words[1..]).output().unwrap();
+        let output = self.work(move |_| Netns::open(&format!("pand-{VNI}")).unwrap().run(run).unwrap());
+        assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
     pub fn connections(&self) -> Vec<(String, u64)> {
-        let (counts, troubles) = self.work(|director| director.as_ref().unwrap().connections());
+        let (counts, troubles) = self.work(|director| {
+            let (census, mut troubles) = director.as_ref().unwrap().census();
+            let (counts, uncounted) = census.count();
+            troubles.extend(uncounted);
+            (counts, troubles)
+        });
         assert!(troubles.is_empty(), "{troubles:?}");
         counts.into_iter().map(|count| (count.server.to_string(), count.connections)).collect()
     }
@@ -174,6 +210,9 @@ fn config(number: u8, run_dir: &Path) -> HostConfig {
         address: ip(&format!("10.200.0.{number}")),
         fabrics: FabricsConfig { a: fabric("fa", format!("10.201.0.{number}/16")), b: fabric("fb", format!("10.202.0.{number}/16")) },
         controllers: Vec::new(),
+        lessors: Vec::new(),
+        directors: Vec::new(),
+        pan_key: None,
         tls: TlsFiles { ca: "/none".into(), cert: "/none".into(), key: "/none".into() },
         beat_key: "/none".into(),
         profile: "lan".into(),
@@ -185,11 +224,12 @@ fn config(number: u8, run_dir: &Path) -> HostConfig {
     }
 }
 
-/// A host with the servers, number 9.
+/// Where the servers are.
 struct NodeHost {
-    _space: Space,
+    /// A host of its own, number 9, unless they are with a director.
+    space: Option<Space>,
     overlay: Overlay,
-    _underlay: Underlay,
+    _underlay: Option<Underlay>,
     _servers: Vec<Space>,
 }
 
@@ -210,9 +250,16 @@ impl NodeHost {
         });
         let spec = UnderlaySpec { local: ip("10.200.0.9"), dev_a: "fa".into(), dev_b: "fb".into(), peers: peers.collect() };
         underlay.apply(&spec).unwrap();
-        let overlay = Overlay::new(space.rtnl(), ip("10.200.0.9")).unwrap();
+        let overlay = Overlay::owning(space.rtnl(), ip("10.200.0.9"), "srv").unwrap();
         let servers = (1..=servers).map(|index| start_server(&space, index)).collect();
-        Self { _space: space, overlay, _underlay: underlay, _servers: servers }
+        Self { space: Some(space), overlay, _underlay: Some(underlay), _servers: servers }
+    }
+
+    /// On the first director's host.
+    fn with(director: &DirectorHost, servers: u32) -> Self {
+        let overlay = Overlay::owning(director.space.rtnl(), ip("10.200.0.1"), "srv").unwrap();
+        let servers = (1..=servers).map(|index| start_server(&director.space, index)).collect();
+        Self { space: None, overlay, _underlay: None, _servers: servers }
     }
 
     /// Points the gateway to a director.
@@ -222,6 +269,7 @@ impl NodeHost {
             addresses: server_addresses(index).to_vec(),
             port: format!("srv{index}"),
         });
+        // On one host with the director, the gateway's port is the director's business.
         let gateway = RemoteEntry {
             mac: gateway_mac().0,
             addresses: vec![ip("10.0.0.1"), ip("fd00:1::1")],
@@ -311,24 +359,72 @@ impl Rig {
         Self { first, second, node, client, _wire: wire }
     }
 
+    /// The same, the servers being on the host of the first director.
+    pub fn with_both_roles_on_one_host(servers: u32) -> Self {
+        let wire = Wire::new();
+        let client = Space::new("client");
+        wire.plug(&client, 8, "outside", "eth0", &["198.18.0.250/24".into(), "fd18::250/64".into()]);
+        let (first, second) = (DirectorHost::new(&wire, 1), DirectorHost::new(&wire, 2));
+        let node = NodeHost::with(&first, servers);
+        Self { first, second, node, client, _wire: wire }
+    }
+
+    /// What is wanted of a director, the servers being where they are here.
+    pub fn desired(&self, owner: u8, own: bool, states: &[BackendState]) -> Desired {
+        let mut desired = desired(owner, own, states);
+        if self.node.space.is_none() {
+            let peer = |number: u8| Peer {
+                host: format!("d{number}").parse().unwrap(),
+                address: ip(&format!("10.200.0.{number}")),
+                a: Some(ip(&format!("10.201.0.{number}"))),
+                b: Some(ip(&format!("10.202.0.{number}"))),
+            };
+            desired.peers = vec![peer(1), peer(2)];
+            for entry in desired.networks[0].entries.iter_mut().filter(|entry| entry.mac != gateway_mac()) {
+                (entry.host, entry.via) = ("d1".parse().unwrap(), ip("10.200.0.1"));
+            }
+        }
+        desired
+    }
+
+    /// The node's part does what it does once a second.
+    pub fn node_again(&mut self, director: u8) {
+        self.node.point(director);
+    }
+
     /// Both directors and the node learn the servers' states and who owns the unit.
     pub fn set(&mut self, owner: u8, states: &[BackendState]) {
         let live: Vec<&DirectorHost> = [&self.first, &self.second].into_iter().filter(|director| director.number >= owner).collect();
         for director in live {
-            director.apply(&desired(owner, director.number == owner, states));
+            director.apply(&self.desired(owner, director.number == owner, states));
         }
         self.node.point(owner);
     }
 
+    /// Lets a server hear nothing of its service, or hear again.
+    pub fn deafen(&self, server: usize, deaf: bool) {
+        let rule = if deaf { format!("tcp dport {TARGET} counter drop") } else { String::new() };
+        let script = format!(
+            "table inet deaf\ndelete table inet deaf\ntable inet deaf {{\n chain in {{\n type filter hook input priority 0;\n {rule}\n }}\n}}\n"
+        );
+        nft::load(Some(&self.node._servers[server - 1].netns), &script).unwrap();
+    }
+
+    /// Whether a deaf server was asked.
+    pub fn was_asked(&self, server: usize) -> bool {
+        let list = || Command::new("nft").args(["list", "table", "inet", "deaf"]).output().unwrap();
+        let text = String::from_utf8(self.node._servers[server - 1].netns.run(list).unwrap().stdout).unwrap();
+        text.contains("counter") && !text.contains("packets 0 ")
+    }
+
     /// A new connection; the first answer is awaited.
     pub fn connect(&self, to: &str, limit: Duration) -> std::io::Result<Connection> {
-        let address = SocketAddr::new(ip(to), PORT);
-        let stream = self.client.netns.run(|| TcpStream::connect_timeout(&address, limit)).unwrap()?;
-        stream.set_read_timeout(Some(DEADLINE))?;
-        stream.set_nodelay(true)?;
-        let mut connection = Connection { stream: BufReader::new(stream), server: String::new() };
-        connection.server = connection.ask()?;
-        Ok(connection)
+        connect_from(&self.client.netns, to, limit)
+    }
+
+    /// Where clients are.
+    pub fn client_netns(&self) -> Netns {
+        self.client.netns.try_clone().unwrap()
     }
 
     /// Whether a server gets an answer from outside, or the client one from a server's own address.
@@ -352,6 +448,17 @@ impl Rig {
         let address = SocketAddr::new(ip(to), port);
         self.client.netns.run(|| TcpStream::connect_timeout(&address, limit)).unwrap()
     }
+}
+
+/// A new connection from a namespace; the first answer is awaited.
+pub fn connect_from(netns: &Netns, to: &str, limit: Duration) -> std::io::Result<Connection> {
+    let address = SocketAddr::new(ip(to), PORT);
+    let stream = netns.run(|| TcpStream::connect_timeout(&address, limit)).unwrap()?;
+    stream.set_read_timeout(Some(DEADLINE))?;
+    stream.set_nodelay(true)?;
+    let mut connection = Connection { stream: BufReader::new(stream), server: String::new() };
+    connection.server = connection.ask()?;
+    Ok(connection)
 }
 
 pub fn desired(owner: u8, own: bool, states: &[BackendState]) -> Desired {
@@ -380,8 +487,9 @@ pub fn desired(owner: u8, own: bool, states: &[BackendState]) -> Desired {
         epoch: Epoch(u64::from(owner)),
     };
     let gateways = vec![ip("10.0.0.1"), ip("fd00:1::1")];
-    let mut entries: Vec<NetworkEntry> =
-        (1..=states.len() as u32).map(|index| entry(Mac::of(server_addresses(index)[0]), addresses(index), "n9", "10.200.0.9")).collect();
+    let mut entries: Vec<NetworkEntry> = (1..=states.len() as u32)
+        .map(|index| entry(Mac::of(server_addresses(index)[0]), addresses(index), &format!("n{index}"), "10.200.0.9"))
+        .collect();
     entries.push(entry(gateway_mac(), gateways.clone(), &format!("d{owner}"), &format!("10.200.0.{owner}")));
     let subnets = vec!["10.0.0.0/24".parse().unwrap(), "fd00:1::/64".parse().unwrap()];
     let partition: pan_model::PartitionName = "demo".parse().unwrap();

@@ -82,6 +82,19 @@ impl CgroupTree {
         !dir.join("cpu.rt_period_us").exists() || (set("cpu.rt_period_us", period) && set("cpu.rt_runtime_us", runtime))
     }
 
+    /// The controllers that limit this group, once it is made: those of every v1 hierarchy, and those that its v2 parents hand down.
+    pub fn controllers(&self) -> BTreeSet<String> {
+        let mut found = BTreeSet::new();
+        for hierarchy in self.layout.hierarchies() {
+            let offered = match &hierarchy.v1_options {
+                Some(options) => options.replace(',', " "),
+                None => read(&hierarchy.dir.join(&self.path).join("cgroup.controllers")).unwrap_or_default(),
+            };
+            found.extend(offered.split_whitespace().map(str::to_owned));
+        }
+        found
+    }
+
     /// The group beneath this one.
     pub fn child(&self, name: &str) -> Self {
         Self { layout: self.layout.clone(), path: self.path.join(name) }

@@ -78,14 +78,13 @@ fn prepare(spec: &HostNsSpec) -> Result<Prepared, HostNsError> {
     let layout = Layout::detect(Path::new(CGROUP_ROOT))?;
     let groups = CgroupTree::new(layout.clone(), &spec.cgroup);
     groups.create().map_err(|source| HostNsError::Cgroup { host: spec.hostname.clone(), source })?;
-    for (source, target) in &spec.binds {
-        for dir in [source, target] {
-            std::fs::create_dir_all(dir).map_err(failed(format!("create {}", dir.display())))?;
-        }
+    for (source, _) in &spec.binds {
+        std::fs::create_dir_all(source).map_err(failed(format!("create {}", source.display())))?;
     }
     let program = spec.init.first().ok_or(HostNsError::NoProgram)?;
     let mut needed: Vec<_> = spec.binds.iter().map(|(source, _)| source.clone()).collect();
     needed.push(program.into());
+    needed.extend(spec.disks.iter().map(|(device, _)| device.clone()));
     let mut env = spec.env.clone();
     if !spec.listen_fds.is_empty() {
         env.push(("LISTEN_FDS".into(), spec.listen_fds.len().to_string()));
@@ -95,7 +94,7 @@ fn prepare(spec: &HostNsSpec) -> Result<Prepared, HostNsError> {
         netns: File::open(&spec.netns).map_err(failed(format!("open {}", spec.netns.display())))?,
         log: open_log(&spec.log).map_err(failed(format!("open {}", spec.log.display())))?,
         null: File::open("/dev/null").map_err(failed("open /dev/null".into()))?,
-        mounts: HostMounts::new(layout, needed, spec.binds.clone()),
+        mounts: HostMounts::new(layout, needed, spec.disks.clone(), spec.binds.clone()),
         groups,
         argv: spec.init.iter().map(|one| text(one)).collect::<Result<_, _>>()?,
         envp: env.iter().map(|(key, value)| text(&format!("{key}={value}"))).collect::<Result<_, _>>()?,

@@ -1,6 +1,6 @@
 //! The commands of an OCI runtime (runc): state, list, kill, delete, exec.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
@@ -143,15 +143,11 @@ impl Runtime {
         }
     }
 
-    /// Prepares a command that runs `program` inside a container; the caller wires its standard
-    /// streams and waits for it.
-    pub fn exec(&self, id: &str, program: &[String], env: &[(String, String)]) -> Command {
+    /// Prepares a command that runs `program` inside a container; the caller wires its standard streams and waits for
+    /// it. The runtime writes the pid of the program to `pid_file` once it runs, and never if it could not be started.
+    pub fn exec(&self, id: &str, program: &[String], pid_file: &Path) -> Command {
         let mut command = self.command();
-        command.arg("exec");
-        for (key, value) in env {
-            command.arg("--env").arg(format!("{key}={value}"));
-        }
-        command.arg(id).args(program);
+        command.arg("exec").arg("--pid-file").arg(pid_file).arg(id).args(program);
         command
     }
 

@@ -1,10 +1,9 @@
 //! Reading from the kernel what is there, among it what an earlier life of this process left.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
 
 use super::spec::{bridge_name, vni_of_bridge, vxlan_name};
-use super::table::{Place, Table};
+use super::table::{HALF, Place, Table};
 use crate::rtnl::{FdbEntry, Link, Result, Rtnl};
 
 /// The links of the namespace at one moment and, once somebody asked, its forwarding entries.
@@ -37,10 +36,12 @@ impl View {
         self.links.iter().filter(|link| link.master == Some(bridge.index) && link.name != vxlan).collect()
     }
 
-    /// The entries of a network as the kernel has them.
-    pub(super) fn read_table(&mut self, rtnl: &Rtnl, vni: u32) -> Result<Table> {
+    /// The entries of a network as the kernel has them, without those that point to ports of others: whose names
+    /// do not begin with `own`.
+    pub(super) fn read_table(&mut self, rtnl: &Rtnl, vni: u32, own: &str) -> Result<Table> {
         let vxlan = self.link(&vxlan_name(vni)).map(|link| link.index);
-        let ports: BTreeMap<u32, String> = self.ports(vni).into_iter().map(|link| (link.index, link.name.clone())).collect();
+        let ports: BTreeMap<u32, String> =
+            self.ports(vni).into_iter().filter(|link| link.name.starts_with(own)).map(|link| (link.index, link.name.clone())).collect();
         let fdb = match &mut self.fdb {
             Some(fdb) => fdb,
             empty => empty.insert(rtnl.fdb()?),
@@ -54,9 +55,6 @@ impl View {
 }
 
 fn read_forward(fdb: &[FdbEntry], vxlan: Option<u32>, ports: &BTreeMap<u32, String>) -> BTreeMap<[u8; 6], Place> {
-    // An Ethernet address with only one of its two lines is not in force. Given a place that no map
-    // names, it is either put right or removed by the next apply.
-    const HALF: Place = Place::Host(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
     let (mut forward, mut sent, mut bridged) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
     for entry in fdb {
         match *entry {
@@ -85,6 +83,7 @@ fn read_forward(fdb: &[FdbEntry], vxlan: Option<u32>, ports: &BTreeMap<u32, Stri
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::IpAddr;
 
     #[test]
     fn half_entries_are_seen_and_not_taken_for_whole_ones() {

@@ -9,9 +9,15 @@ use std::fmt::Write;
 
 use super::spec::{OverlayError, bridge_name};
 use crate::netns::Netns;
-use crate::nft;
+use crate::nft::{self, Family, Nft};
 
 const TABLE: &str = "netdev pan_overlay";
+const TABLE_NAME: &str = "pan_overlay";
+
+/// Whether the rule of a network is there: anybody can flush rules.
+pub(super) fn is_closed(nft: &mut Nft, vni: u32) -> Result<bool, OverlayError> {
+    nft.has_chain(Family::Netdev, TABLE_NAME, &bridge_name(vni)).map_err(|source| OverlayError::Look { source })
+}
 
 /// Drops what the bridges of these networks hand to the host. The bridges must be there.
 pub(super) fn close(ns: &Netns, networks: impl IntoIterator<Item = u32>) -> Result<(), OverlayError> {

@@ -2,15 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::time::{Duration, Instant};
 
 use super::adopt::View;
 use super::closed;
 use super::spec::{Applied, LocalPort, NetworkSpec, OverlayError, bridge_name, vxlan_name};
-use super::table::{Place, Step, Table, steps, wanted};
+use super::table::{Place, Step, Table, seen, steps, wanted};
+use crate::nft::Nft;
 use crate::rtnl::{self, Batch, BridgeSpec, Mac, PortFlags, Rtnl, VxlanSpec};
 
 /// The registered port of VXLAN (RFC 7348).
-const VXLAN_PORT: u16 = 4789;
+pub(crate) const VXLAN_PORT: u16 = 4789;
 
 /// Towards other hosts nothing is flooded and every question is answered here.
 const VXLAN_FLAGS: PortFlags =
@@ -21,11 +23,25 @@ const VXLAN_FLAGS: PortFlags =
 const PORT_FLAGS: PortFlags =
     PortFlags { learning: Some(false), flood: Some(false), mcast_flood: Some(true), bcast_flood: Some(true), neigh_suppress: Some(false) };
 
-/// The keeper of the partition networks of one host.
+/// How long a network without ports must be unlisted before it goes, where others keep networks too: they may have
+/// heard of it a moment earlier, and are about to use it.
+const UNLISTED_FOR: Duration = Duration::from_secs(5);
+
+/// How often the entries of a network are compared with the kernel's.
+const AGAIN: Duration = Duration::from_secs(5);
+
+/// A keeper of the partition networks of one host. There may be several, in different processes, if each owns
+/// ports of its own: all of them make the networks and enter who is on other hosts, from the same map, and each
+/// attaches, detaches and points to its own ports only.
 #[derive(Debug)]
 pub struct Overlay {
     rtnl: Rtnl,
+    nft: Nft,
     here: IpAddr,
+    /// What the names of its ports begin with.
+    own: &'static str,
+    /// Since when networks that are there are not listed.
+    unlisted: BTreeMap<u32, Instant>,
     /// What is known to be in the kernel. A network is taken out while it is worked on and put back
     /// when that succeeded, so after an error it is read anew.
     networks: BTreeMap<u32, Network>,
@@ -39,19 +55,30 @@ struct Network {
     /// Attached ports and their indices; another index means another interface of the same name.
     ports: BTreeMap<String, u32>,
     epochs: BTreeMap<Mac, u64>,
+    /// When the entries were last read or compared.
+    read: Instant,
 }
 
 impl Overlay {
+    /// Starts keeping the networks as the only one on this host, with ports of any name; see [`Overlay::owning`].
+    ///
+    /// # Errors
+    /// The same.
+    pub fn new(rtnl: Rtnl, local_underlay: IpAddr) -> Result<Overlay, OverlayError> {
+        Overlay::owning(rtnl, local_underlay, "")
+    }
+
     /// Starts keeping the networks of the namespace `rtnl` is bound to. `local_underlay` is this host's
     /// address, the outer source of all packets. What an earlier process left is taken over by the
-    /// first [`Overlay::apply`].
+    /// first [`Overlay::apply`]. Only ports whose names begin with `own` are this keeper's.
     ///
     /// # Errors
     /// The rule that separates the networks from the host is refused.
-    pub fn new(rtnl: Rtnl, local_underlay: IpAddr) -> Result<Overlay, OverlayError> {
+    pub fn owning(rtnl: Rtnl, local_underlay: IpAddr, own: &'static str) -> Result<Overlay, OverlayError> {
         let view = View::read(&rtnl).map_err(|source| OverlayError::Read { source })?;
         closed::close(rtnl.netns(), view.networks())?;
-        Ok(Overlay { rtnl, here: local_underlay, networks: BTreeMap::new() })
+        let nft = Nft::open_in(rtnl.netns()).map_err(|source| OverlayError::Look { source })?;
+        Ok(Overlay { rtnl, nft, here: local_underlay, own, unlisted: BTreeMap::new(), networks: BTreeMap::new() })
     }
 
     /// Makes the host's networks those of `specs`. A network no longer listed is removed once it has no
@@ -64,11 +91,7 @@ impl Overlay {
         let mut view = self.view()?;
         let mut applied = Applied::default();
         let mut failure = None;
-        let listed: BTreeSet<u32> = specs.iter().map(|spec| spec.vni).collect();
-        for vni in view.networks() {
-            if listed.contains(&vni) || !view.ports(vni).is_empty() {
-                continue;
-            }
+        for vni in self.expired(specs, &view) {
             match self.remove(vni) {
                 Ok(changed) => applied.changed += changed,
                 Err(error) => failure = failure.or(Some(error)),
@@ -86,6 +109,18 @@ impl Overlay {
         }
     }
 
+    /// The networks that are to go.
+    fn expired(&mut self, specs: &[NetworkSpec], view: &View) -> Vec<u32> {
+        let listed: BTreeSet<u32> = specs.iter().map(|spec| spec.vni).collect();
+        let idle: BTreeSet<u32> = view.networks().into_iter().filter(|vni| !listed.contains(vni) && view.ports(*vni).is_empty()).collect();
+        self.networks.retain(|vni, _| listed.contains(vni) || view.link(&bridge_name(*vni)).is_some());
+        self.unlisted.retain(|vni, _| idle.contains(vni));
+        let now = Instant::now();
+        let patience = if self.own.is_empty() { Duration::ZERO } else { UNLISTED_FOR };
+        let mut old_enough = |vni: &u32| now.duration_since(*self.unlisted.entry(*vni).or_insert(now)) >= patience;
+        idle.into_iter().filter(|vni| old_enough(vni)).collect()
+    }
+
     fn view(&self) -> Result<View, OverlayError> {
         View::read(&self.rtnl).map_err(|source| OverlayError::Read { source })
     }
@@ -95,6 +130,11 @@ impl Overlay {
         let refused = |source| OverlayError::Network { vni, source };
         applied.changed += self.ensure(vni, spec.mtu, view)?;
         let mut network = self.networks.remove(&vni).expect("a network that was ensured is known");
+        if network.read.elapsed() >= AGAIN {
+            let present = view.read_table(&self.rtnl, vni, self.own).map_err(refused)?;
+            network.table = seen(&network.table, &present);
+            network.read = Instant::now();
+        }
         let mut batch = self.rtnl.batch();
         for port in &spec.local {
             let Some(link) = view.link(&port.port) else {
@@ -115,7 +155,7 @@ impl Overlay {
         for step in steps(&network.table, &wanted.table) {
             run(&mut batch, vni, &step).map_err(refused)?;
         }
-        detach_unlisted(&mut batch, spec, view, &mut network).map_err(refused)?;
+        detach_unlisted(&mut batch, spec, view, self.own, &mut network).map_err(refused)?;
         applied.changed += batch.len();
         applied.stale += wanted.stale;
         batch.commit().map_err(refused)?;
@@ -132,6 +172,11 @@ impl Overlay {
         let master = view.link(&vxlan).and_then(|link| link.master);
         let known = self.networks.get(&vni);
         if known.is_some_and(|network| network.mtu == mtu && index == Some(network.bridge) && master == index) {
+            // Without its rule servers would reach the host itself.
+            if !closed::is_closed(&mut self.nft, vni)? {
+                closed::close(self.rtnl.netns(), [vni])?;
+                return Ok(1);
+            }
             return Ok(0);
         }
         self.networks.remove(&vni);
@@ -147,11 +192,11 @@ impl Overlay {
             *view = View::read(&self.rtnl).map_err(refused)?;
         }
         let table = match existed {
-            true => view.read_table(&self.rtnl, vni).map_err(refused)?,
+            true => view.read_table(&self.rtnl, vni, self.own).map_err(refused)?,
             false => Table::default(),
         };
         let bridge = view.link(&bridge).map_or(0, |link| link.index);
-        let network = Network { bridge, mtu, table, ports: BTreeMap::new(), epochs: BTreeMap::new() };
+        let network = Network { bridge, mtu, table, ports: BTreeMap::new(), epochs: BTreeMap::new(), read: Instant::now() };
         self.networks.insert(vni, network);
         Ok(changed)
     }
@@ -168,8 +213,11 @@ impl Overlay {
             batch.add_vxlan(&vxlan, &spec);
         }
         let made = batch.len();
-        batch.commit()?;
-        Ok(made)
+        match batch.commit() {
+            // Another keeper was a moment earlier. Should the other device be missing, configuring says so.
+            Err(error) if error.errno() == Some(libc::EEXIST) => Ok(made),
+            outcome => outcome.map(|()| made),
+        }
     }
 
     fn configure(&self, vni: u32, mtu: u32) -> rtnl::Result<usize> {
@@ -191,6 +239,7 @@ impl Overlay {
 
     fn remove(&mut self, vni: u32) -> Result<usize, OverlayError> {
         self.networks.remove(&vni);
+        self.unlisted.remove(&vni);
         closed::forget(self.rtnl.netns(), vni)?;
         let delete = || {
             let mut batch = self.rtnl.batch();
@@ -220,11 +269,11 @@ fn attach(batch: &mut Batch<'_>, vni: u32, mtu: u32, port: &str) -> rtnl::Result
     Ok(())
 }
 
-/// Takes off the bridge every port the spec does not list: its server runs elsewhere or not at all.
-fn detach_unlisted(batch: &mut Batch<'_>, spec: &NetworkSpec, view: &View, network: &mut Network) -> rtnl::Result<()> {
+/// Takes off the bridge every port of its own that the spec does not list: its server runs elsewhere or not at all.
+fn detach_unlisted(batch: &mut Batch<'_>, spec: &NetworkSpec, view: &View, own: &str, network: &mut Network) -> rtnl::Result<()> {
     let is_listed = |name: &str| spec.local.iter().any(|port: &LocalPort| port.port == name);
     for link in view.ports(spec.vni) {
-        if !is_listed(&link.name) {
+        if link.name.starts_with(own) && !is_listed(&link.name) {
             batch.set_master(&link.name, None)?;
         }
     }

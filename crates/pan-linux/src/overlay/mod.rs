@@ -7,7 +7,8 @@
 //! address nobody has gets no answer. Frames never reach the host's own network stack.
 //!
 //! [`Overlay::apply`] is level-triggered: it compares what should be with what it last did, and reads
-//! the kernel where it does not know, as after a restart or an error.
+//! the kernel where it does not know, as after a restart or an error, and again every few seconds. Roles that
+//! run in different processes on one host have a keeper each, with ports of their own.
 
 mod adopt;
 mod closed;
@@ -16,4 +17,5 @@ mod spec;
 mod table;
 
 pub use keeper::Overlay;
+pub(crate) use keeper::VXLAN_PORT;
 pub use spec::{Applied, LocalPort, NetworkSpec, OverlayError, RemoteEntry, bridge_name, vxlan_name};

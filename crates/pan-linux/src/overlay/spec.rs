@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::nft::NftError;
+use crate::nft::{ElementsError, NftError};
 use crate::rtnl::{Mac, RtnlError};
 
 /// One partition network as this host should have it.
@@ -75,6 +75,13 @@ pub enum OverlayError {
         /// What failed.
         #[source]
         source: RtnlError,
+    },
+    /// The kernel does not say whether that rule is there.
+    #[error("look for the rule that keeps partition networks from the host's own network stack")]
+    Look {
+        /// What failed.
+        #[source]
+        source: ElementsError,
     },
     /// The rule that keeps frames from the host's own stack was refused.
     #[error("keep partition networks from the host's own network stack")]

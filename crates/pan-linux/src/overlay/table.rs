@@ -1,7 +1,7 @@
 //! The entries of one network, and the steps from one set of entries to another. Pure.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use super::spec::{LocalPort, RemoteEntry};
 use crate::rtnl::Mac;
@@ -14,6 +14,10 @@ pub(super) enum Place {
     /// Out of a port of this host's bridge.
     Port(String),
 }
+
+/// The place of an Ethernet address with only one of its two lines: it is not in force. No map names this
+/// place, so the entry is either put right or removed by the next apply.
+pub(super) const HALF: Place = Place::Host(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
 
 /// All entries of one network.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -81,6 +85,21 @@ pub(super) fn steps(old: &Table, new: &Table) -> Vec<Step> {
         }
     }
     steps
+}
+
+/// What to believe of a network after another look at the kernel. Entries that are gone are gone, and for its own
+/// ports this keeper knows best. A way to another host that is not the one it set is left alone: another keeper,
+/// which may have heard of a later place, set it.
+pub(super) fn seen(believed: &Table, present: &Table) -> Table {
+    let mut seen = Table::default();
+    for (mac, place) in &believed.forward {
+        let Some(is) = present.forward.get(mac) else { continue };
+        let put_right = matches!(place, Place::Port(_)) || *is == HALF;
+        seen.forward.insert(*mac, if put_right { is } else { place }.clone());
+    }
+    let still = |address: &&IpAddr| present.neighbours.contains_key(address);
+    seen.neighbours = believed.neighbours.keys().filter(still).map(|address| (*address, believed.neighbours[address])).collect();
+    seen
 }
 
 /// What [`wanted`] makes of a map.
@@ -216,6 +235,21 @@ mod tests {
         let got = want(&[remote("10.200.0.1", 1)], &[], &Wanted::default());
         assert!(got.table.forward.is_empty());
         assert_eq!(got.table.neighbours.len(), 1);
+    }
+
+    #[test]
+    fn what_was_lost_is_made_again_and_what_another_keeper_set_is_left() {
+        let (own, theirs) =
+            (want(&[], &[local("v1")], &Wanted::default()).table, want(&[remote("10.200.0.3", 2)], &[], &Wanted::default()).table);
+        let far = want(&[remote("10.200.0.2", 1)], &[], &Wanted::default()).table;
+        assert_eq!(seen(&far, &far), far);
+        assert_eq!(seen(&far, &Table::default()), Table::default());
+        assert_eq!(seen(&far, &theirs), far, "a later place stays");
+        let half = Table { forward: [(M, HALF)].into(), ..far.clone() };
+        let mend = steps(&seen(&far, &half), &far);
+        assert_eq!(mend, [Step::PointRemote { mac: M, host: ip("10.200.0.2") }]);
+        let mend = steps(&seen(&own, &theirs), &own);
+        assert_eq!(mend, [Step::DropRemote(M), Step::PointLocal { mac: M, port: "v1".into() }], "its own port is its own");
     }
 
     #[test]

@@ -1,0 +1,167 @@
+//! The director's own ear: heartbeats of all hosts, and from them who is silent at present. It waits for nobody's
+//! word, least of all for a controller's.
+
+use crate::suspicion::Suspicions;
+use pan_linux::datagram::{self, BeatSocket, Waker};
+use pan_member::frame::{FRAME_BYTES_MAX, Key, host_key};
+use pan_member::{Beat, Change, Detector, Frame, Settings, Tick, Timing};
+use pan_model::HostName;
+use pan_model::host_config::DIRECTOR_PORT;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+/// Longest sleep: a bound on what a mistaken deadline can cost.
+const SLEEP_MAX: Duration = Duration::from_millis(20);
+/// Datagrams read of one socket before hosts are judged: far more than a round of a large PAN.
+const ROUND_MAX: usize = 20_000;
+
+/// What the ear needs.
+pub(crate) struct Setup {
+    pub fabrics: [IpAddr; 2],
+    /// The key from which every host's is derived.
+    pub pan_key: Key,
+    pub timing: Timing,
+    pub suspicions: Suspicions,
+}
+
+/// Hears for ever.
+///
+/// # Errors
+/// A fabric's address cannot be bound, or the kernel refuses to wait.
+pub(crate) fn run(setup: Setup) -> io::Result<()> {
+    let bind = |address: &IpAddr| BeatSocket::bind(SocketAddr::new(*address, DIRECTOR_PORT));
+    let sockets = setup.fabrics.iter().map(bind).collect::<io::Result<Vec<_>>>()?;
+    let waker = Waker::new()?;
+    let mut ear = Ear::new(setup.pan_key, setup.timing, now());
+    loop {
+        datagram::wait(&sockets, &waker, ear.detector.next_deadline().since(now()).min(SLEEP_MAX))?;
+        for socket in &sockets {
+            let mut buffer = [0; FRAME_BYTES_MAX + 1];
+            for _ in 0..ROUND_MAX {
+                let Some(arrived) = socket.receive(&mut buffer)? else { break };
+                ear.hear(&buffer[..arrived.bytes], Tick(arrived.at));
+            }
+        }
+        if ear.judge(now()) {
+            setup.suspicions.set(ear.silent.clone());
+        }
+    }
+}
+
+fn now() -> Tick {
+    Tick(datagram::boot_clock())
+}
+
+/// Who is silent, by heartbeats alone.
+struct Ear {
+    pan_key: Key,
+    /// Keys of hosts that proved theirs: whoever was never heard is not missed either.
+    keys: BTreeMap<HostName, Key>,
+    detector: Detector,
+    silent: BTreeSet<HostName>,
+    changed: bool,
+}
+
+impl Ear {
+    fn new(pan_key: Key, timing: Timing, now: Tick) -> Self {
+        // Deaths are the controller's to say, so nothing is to be braked here.
+        let settings = Settings { timing, grace: Duration::ZERO, protected_failures: usize::MAX };
+        Self { pan_key, keys: BTreeMap::new(), detector: Detector::new(settings, now), silent: BTreeSet::new(), changed: false }
+    }
+
+    /// A datagram; what is no heartbeat of this PAN is as good as none.
+    fn hear(&mut self, bytes: &[u8], received: Tick) {
+        let key_of = |name: &str| {
+            let name = HostName::new(name).ok()?;
+            Some(self.keys.get(&name).copied().unwrap_or_else(|| host_key(&self.pan_key, &name)))
+        };
+        let Ok(frame) = Frame::decode(bytes, key_of) else { return };
+        if !self.keys.contains_key(&frame.host) {
+            self.keys.insert(frame.host.clone(), host_key(&self.pan_key, &frame.host));
+            self.detector.add_host(frame.host.clone(), received);
+        }
+        let changes = self.detector.on_beat(&Beat::of(&frame, received));
+        self.note(changes);
+    }
+
+    /// Whether others are silent than when it was asked last.
+    fn judge(&mut self, now: Tick) -> bool {
+        let changes = self.detector.tick(now);
+        self.note(changes);
+        std::mem::take(&mut self.changed)
+    }
+
+    fn note(&mut self, changes: Vec<Change>) {
+        for change in changes {
+            self.changed |= match change {
+                Change::Suspect { host, .. } | Change::Dead { host, .. } => self.silent.insert(host),
+                Change::Alive { host, .. } => self.silent.remove(&host),
+                Change::Rebooted { .. }
+                | Change::FabricUp { .. }
+                | Change::FabricDown { .. }
+                | Change::AgentDown { .. }
+                | Change::AgentUp { .. }
+                | Change::Brake { .. }
+                | Change::BrakeReleased { .. } => false,
+            };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pan_member::{Admission, BootId, GateState, LeaseState, Load, Permille, Profile, Roles, Term};
+    use pan_model::ByteSize;
+    use pan_model::host::{Fabric, Role};
+
+    const KEY: Key = [7; 32];
+
+    fn at(ms: u64) -> Tick {
+        Tick(ms * 1_000_000)
+    }
+
+    fn beat(host: &str, sequence: u64, pan_key: &Key) -> Vec<u8> {
+        let host: HostName = host.parse().unwrap();
+        let key = host_key(pan_key, &host);
+        let frame = Frame {
+            host,
+            roles: Roles::from_iter([Role::Node]),
+            fabric: Fabric::A,
+            boot: BootId(1),
+            sequence,
+            admission: Admission(1),
+            term: Term::default(),
+            agent_age: Duration::ZERO,
+            acknowledged: [None; 2],
+            lag: Duration::ZERO,
+            load: Load { cpu: Permille(0), memory: ByteSize(0), pressure: None },
+            lease: LeaseState::Held,
+            gate: GateState::None,
+        };
+        let mut bytes = [0; FRAME_BYTES_MAX];
+        let length = frame.encode(&key, &mut bytes);
+        bytes[..length].to_vec()
+    }
+
+    #[test]
+    fn who_was_heard_and_falls_silent_is_suspected_until_it_is_heard_again() {
+        let timing = Profile::Lan.timing(2);
+        let mut ear = Ear::new(KEY, timing, at(0));
+        let hosts = |names: &[&str]| names.iter().map(|name| name.parse().unwrap()).collect::<BTreeSet<HostName>>();
+        for period in 1..=100 {
+            let now = at(period * 20);
+            ear.hear(&beat("n1", period, &KEY), now);
+            if !(20..60).contains(&period) {
+                ear.hear(&beat("n2", period, &KEY), now);
+            }
+            ear.hear(&beat("n3", period, &[8; 32]), now);
+            let news = ear.judge(now);
+            let silent = (22..60).contains(&period);
+            assert_eq!(ear.silent, hosts(if silent { &["n2"] } else { &[] }), "period {period}");
+            assert_eq!(news, period == 22 || period == 60, "period {period}");
+        }
+    }
+}
