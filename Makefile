@@ -22,10 +22,11 @@ test:
 	cargo xtask ci
 
 bench:
-	./setup.sh test
+	./setup.sh bench
 	cargo build --release --locked --package pan
-	$(PAN) bench failover
+	$(PAN) bench failover --against keepalived,pacemaker
 
+# SOAK_MINUTES (30) is how long; a suite that has begun is finished.
 soak:
 	./setup.sh test
 	cargo xtask soak

@@ -19,6 +19,9 @@ pub(crate) enum Net {
 impl Net {
     pub(crate) const ALL: [Self; 4] = [Self::FabricA, Self::FabricB, Self::Management, Self::Outside];
 
+    /// The internal networks that carry traffic and heartbeats.
+    pub(crate) const FABRICS: [Self; 2] = [Self::FabricA, Self::FabricB];
+
     /// The bridge's and the interface's name.
     pub(crate) const fn name(self) -> &'static str {
         match self {
@@ -58,6 +61,7 @@ impl LabHost {
             HostKind::Node => 10,
             HostKind::Storage => 100,
             HostKind::Director => 200,
+            HostKind::Etcd => 220,
             HostKind::Outside => return None,
         };
         Some(base + self.ordinal())
@@ -81,7 +85,7 @@ impl LabHost {
             Net::Outside => match self.kind() {
                 HostKind::Director => outside(240 + self.ordinal()),
                 HostKind::Outside => outside(250),
-                HostKind::Controller | HostKind::Node | HostKind::Storage => Vec::new(),
+                HostKind::Controller | HostKind::Node | HostKind::Storage | HostKind::Etcd => Vec::new(),
             },
         }
     }

@@ -1,15 +1,24 @@
 //! Benchmarks of whole PANs, behind `pan bench`. Each makes a laboratory of its own and removes it.
 //!
 //! They measure from outside, as a user would, and report what was measured: raw samples and figures
-//! that are samples themselves. They decide nothing, and read the PAN through its public API only.
+//! that are samples themselves. They decide nothing, and read the PAN through its public API only. What is
+//! measured beside a PAN is measured in the same way.
 
+mod case;
 mod control;
+mod cut;
+mod demo;
+mod disturb;
 mod error;
 mod failover;
+mod owner;
+mod peer;
 mod probing;
 mod report;
 mod room;
 
+pub use case::{FailoverCase, PanCase};
 pub use error::BenchError;
-pub use failover::{FailoverCase, FailoverOptions, failover};
+pub use failover::{FailoverOptions, failover};
+pub use peer::{Peer, PeerCase};
 pub use report::{Case, Report, RunDetail};

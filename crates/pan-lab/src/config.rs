@@ -11,7 +11,8 @@ use ipnet::IpNet;
 use pan_model::HostName;
 use pan_model::host::Role;
 use pan_model::host_config::{
-    ControllerConfig, DirectorConfig, FabricConfig, FabricsConfig, HostConfig, NodeConfig, PeerAddress, Pool, Reach, StoreConfig, TlsFiles,
+    ControllerConfig, DirectorConfig, ETCD_CLIENT_PORT, EtcdConfig, EtcdMember, FabricConfig, FabricsConfig, HostConfig, NodeConfig,
+    PeerAddress, Pool, Reach, StoreConfig, TlsFiles,
 };
 
 use crate::address::{Net, OUTSIDE_V4, OUTSIDE_V6, POOL, outside};
@@ -58,17 +59,14 @@ pub(crate) fn write_home(data: &Path, state: &LabState, secrets: &Secrets, host:
     }
     link_or_copy(&data.join("bin").join("pan"), &home.join("bin").join("pan"))?;
     disk::ensure(data, host)?;
+    if host.kind() == HostKind::Etcd {
+        return write_etcd(&etc, state, secrets, host);
+    }
     let Some(member) = Member::of(host) else {
         return Ok(());
     };
-    let tls = etc.join("tls");
-    if !tls.join("host.pem").exists() {
-        let addresses = [member.address, member.a.addr(), member.b.addr()];
-        let issued = secrets.authority.issue_host(&member.name, &member.roles, &addresses)?;
-        write_private(&tls.join("host.key"), issued.key_pem.as_bytes())?;
-        write_private(&tls.join("host.pem"), issued.cert_pem.as_bytes())?;
-    }
-    write_private(&tls.join("ca.pem"), secrets.authority.cert_pem().as_bytes())?;
+    let addresses = [member.address, member.a.addr(), member.b.addr()];
+    write_certificate(&etc.join("tls"), secrets, &member.name, &member.roles, &addresses)?;
     let beat = pan_member::frame::host_key(&secrets.pan_key, &member.name);
     write_private(&etc.join("beat.key"), hex(&beat).as_bytes())?;
     if holds_pan_key(host.kind()) {
@@ -77,6 +75,56 @@ pub(crate) fn write_home(data: &Path, state: &LabState, secrets: &Secrets, host:
     let config = host_config(data, state, secrets, host, &member);
     let text = serde_saphyr::to_string(&config).map_err(|error| LabError::Config { host, message: error.to_string() })?;
     write_private(&etc.join("host.yaml"), text.as_bytes())
+}
+
+fn write_certificate(tls: &Path, secrets: &Secrets, name: &HostName, roles: &[Role], addresses: &[IpAddr]) -> Result<(), LabError> {
+    if !tls.join("host.pem").exists() {
+        let issued = secrets.authority.issue_host(name, roles, addresses)?;
+        write_private(&tls.join("host.key"), issued.key_pem.as_bytes())?;
+        write_private(&tls.join("host.pem"), issued.cert_pem.as_bytes())?;
+    }
+    write_private(&tls.join("ca.pem"), secrets.authority.cert_pem().as_bytes())
+}
+
+/// What a member of etcd boots from.
+fn write_etcd(etc: &Path, state: &LabState, secrets: &Secrets, host: LabHost) -> Result<(), LabError> {
+    let at = |path: &str| Path::new(STATE_DIR).join("etc").join(path);
+    let name = |host: LabHost| HostName::new(host.to_string()).expect("a lab's host has a valid name");
+    let fabrics = |host: LabHost| -> Vec<IpAddr> {
+        [Net::FabricA, Net::FabricB].into_iter().flat_map(|net| host.addresses_on(net)).map(|address| address.addr()).collect()
+    };
+    write_certificate(&etc.join("tls"), secrets, &name(host), &[], &fabrics(host))?;
+    let config = EtcdConfig {
+        version: 1,
+        name: name(host),
+        members: etcd_members(state).map(|host| EtcdMember { name: name(host), addresses: fabrics(host) }).collect(),
+        token: format!("pan-{}-{}", state.name, state.made),
+        profile: state.profile.clone(),
+        tls: TlsFiles { ca: at("tls/ca.pem"), cert: at("tls/host.pem"), key: at("tls/host.key") },
+        data_dir: Path::new(STATE_DIR).join("etcd"),
+    };
+    let text = serde_saphyr::to_string(&config).map_err(|error| LabError::Config { host, message: error.to_string() })?;
+    write_private(&etc.join("host.yaml"), text.as_bytes())
+}
+
+fn etcd_members(state: &LabState) -> impl Iterator<Item = LabHost> {
+    state.hosts.iter().map(|host| host.name).filter(|host| host.kind() == HostKind::Etcd)
+}
+
+/// Every member on either fabric, fabric by fabric in turn, so that neither a lost member nor a lost fabric is asked
+/// twice in a row.
+fn store(state: &LabState) -> StoreConfig {
+    let members: Vec<LabHost> = etcd_members(state).collect();
+    if members.is_empty() {
+        return StoreConfig::Embedded;
+    }
+    let nets = [Net::FabricA, Net::FabricB];
+    let url = |at: usize, turn: usize| {
+        let address = members[at].addresses_on(nets[(at + turn) % 2]).into_iter().next();
+        address.map(|address| format!("https://{}:{ETCD_CLIENT_PORT}", address.addr()))
+    };
+    let endpoints = (0..2).flat_map(|turn| (0..members.len()).map(move |at| (at, turn))).filter_map(|(at, turn)| url(at, turn));
+    StoreConfig::Etcd { endpoints: endpoints.collect() }
 }
 
 /// A host that belongs to the PAN, with its addresses.
@@ -96,7 +144,7 @@ impl Member {
             HostKind::Node => Role::Node,
             HostKind::Storage => Role::Storage,
             HostKind::Director => Role::Director,
-            HostKind::Outside => return None,
+            HostKind::Etcd | HostKind::Outside => return None,
         };
         Some(Self {
             name: HostName::new(host.to_string()).expect("a lab's host has a valid name"),
@@ -116,7 +164,7 @@ fn members(state: &LabState) -> Vec<Member> {
 fn holds_pan_key(kind: HostKind) -> bool {
     match kind {
         HostKind::Controller | HostKind::Storage | HostKind::Director => true,
-        HostKind::Node | HostKind::Outside => false,
+        HostKind::Node | HostKind::Etcd | HostKind::Outside => false,
     }
 }
 
@@ -173,7 +221,7 @@ fn controller_config(state: &LabState, secrets: &Secrets) -> ControllerConfig {
     ControllerConfig {
         listen: Vec::new(),
         admin_token_sha256: secrets.admin_token_sha256(),
-        store: StoreConfig::Embedded,
+        store: store(state),
         outside: vec![OUTSIDE_V4.into(), OUTSIDE_V6.into()],
         pools: pools.collect(),
         host_image_allowed: true,

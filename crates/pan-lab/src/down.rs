@@ -16,7 +16,7 @@ use crate::machine;
 use crate::name::LabName;
 
 /// What a lab keeps in its data folder; nothing else in there is ever removed.
-const OURS: [&str; 5] = ["lab.json", "lab.new", "pki", "hosts", "bin"];
+const OURS: [&str; 7] = ["lab.json", "lab.new", "pki", "hosts", "bin", "disk.img", "disk.new"];
 
 impl Lab {
     /// Stops and removes every process, namespace, mount, link, loop device and control group of a
@@ -67,6 +67,7 @@ pub(crate) fn sweep(name: &LabName, data: &Path) -> Vec<String> {
     note(machine::disconnect(name));
     note(remove_mounts(data));
     note(loopdev::detach_under(data).map_err(LabError::kernel("detach loop devices")));
+    note(loopdev::wait_detached(data, DEATH_WAIT).map_err(LabError::kernel("detach loop devices")));
     match Netns::list() {
         Ok(all) => {
             for netns in all.iter().filter(|netns| name.owns_netns(netns)) {

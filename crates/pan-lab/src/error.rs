@@ -59,6 +59,22 @@ pub enum LabError {
     /// The host has no such link.
     #[error("host {0} is not on the fabrics")]
     NotOnFabric(LabHost),
+    /// Servers could not be limited.
+    #[error(
+        "control groups at {root} offer no {missing}, which servers are limited with: nodes cannot run here \
+         (`cat {root}/cgroup.controllers` shows what is offered; the kernel's command line, a v1 hierarchy that holds them, \
+         or the container this runs in keeps the others away)",
+        root = root.display()
+    )]
+    Controllers {
+        /// Those that are needed and not there.
+        missing: String,
+        /// Where control groups are mounted.
+        root: PathBuf,
+    },
+    /// The host runs without the file system it was booted with.
+    #[error("host {0} has no disk mounted; `pan lab kill {0}` and `pan lab start {0}` boot it with its disk")]
+    NoDisk(LabHost),
     /// The role is not running on that host.
     #[error("host {host} runs no {role}; it runs {running}")]
     NoSuchRole {
@@ -191,7 +207,7 @@ impl LabError {
             Self::Spec { .. } | Self::TooMany { .. } | Self::Name(_) | Self::NotOurs(_) => Code::Invalid,
             Self::NotRoot => Code::Denied,
             Self::NoSuchLab { .. } | Self::NoSuchHost { .. } | Self::NoSuchRole { .. } => Code::NotFound,
-            Self::PoweredOff(_) | Self::PoweredOn(_) | Self::NotOnFabric(_) => Code::State,
+            Self::Controllers { .. } | Self::NoDisk(_) | Self::PoweredOff(_) | Self::PoweredOn(_) | Self::NotOnFabric(_) => Code::State,
             Self::NotYet { .. } => Code::NotYet,
             Self::Busy { .. } | Self::TimedOut { .. } => Code::TimedOut,
             Self::State { .. }

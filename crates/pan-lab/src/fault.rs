@@ -7,6 +7,7 @@ use pan_model::host::Fabric;
 use serde::{Deserialize, Serialize};
 
 use crate::boot;
+use crate::delay;
 use crate::error::LabError;
 use crate::lab::Lab;
 use crate::name::LabHost;
@@ -71,12 +72,15 @@ impl Lab {
         })
     }
 
-    /// Takes back cuts, drops and freeze of a host; not a power cut.
+    /// Takes back cuts, delay and freeze of a host; not a power cut, and nothing of its disk.
     pub fn heal(&self, host: LabHost) -> Result<(), LabError> {
         self.change(|state| {
             let entry = state.host_mut(host)?;
             (entry.cut_a, entry.cut_b) = (Cut::None, Cut::None);
             let running = entry.running().is_some();
+            if !std::mem::take(&mut entry.delay).is_zero() && running {
+                delay::apply(self.name(), self.data(), entry)?;
+            }
             network::apply_cuts(state)?;
             if running { self.set_frozen(host, Frozen::No) } else { Ok(()) }
         })
@@ -87,8 +91,9 @@ impl Lab {
         self.change(|state| {
             let entry = state.host_mut(host)?;
             let init = entry.require_running()?;
-            boot::power_off(&self.name().clone(), host, init)?;
+            boot::power_off(self.name(), self.data(), host, init)?;
             entry.init = None;
+            delay::stop(entry)?;
             Ok(())
         })
     }
@@ -150,18 +155,6 @@ impl Lab {
             Frozen::No => group.thaw(),
         };
         done.map_err(LabError::kernel(format!("freeze or thaw host {host}")))
-    }
-
-    /// Delays everything a host sends. Not yet: it needs a kernel with netem.
-    pub fn delay(&self, host: LabHost, _millis: u32) -> Result<(), LabError> {
-        self.state()?.host(host)?;
-        Err(LabError::NotYet { what: "lab delay", why: "delays need the kernel's netem queue, which laboratories do not use so far" })
-    }
-
-    /// Lets a host's disk fail. Not yet: it needs storage hosts.
-    pub fn disk(&self, host: LabHost) -> Result<(), LabError> {
-        self.state()?.host(host)?;
-        Err(LabError::NotYet { what: "lab disk", why: "laboratories have no storage hosts so far" })
     }
 }
 

@@ -1,7 +1,7 @@
 //! Labs for tests: unique, side by side, gone when the test ends however it ends.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::sleep;
@@ -14,6 +14,9 @@ use crate::lab::Lab;
 use crate::name::{HostKind, LabHost, LabName};
 use crate::spec::LabSpec;
 use crate::view::Power;
+
+/// Where test labs keep their data, each in a folder of its own.
+const DATA: &str = "/var/tmp/pan-lab";
 
 /// The `pan` program to test: `PAN_EXE`, else `pan` beside or above the running test program.
 ///
@@ -52,7 +55,7 @@ pub fn spec_with(exe: PathBuf) -> Result<LabSpec, LabError> {
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
     let name: LabName = format!("t{}x{number}", std::process::id()).parse()?;
     Ok(LabSpec {
-        data: PathBuf::from("/var/tmp/pan-lab").join(name.as_str()),
+        data: Path::new(DATA).join(name.as_str()),
         name,
         nodes: 4,
         storage: 0,
@@ -184,6 +187,11 @@ impl Drop for TestLab {
         }
         if let Err(error) = Lab::down(name) {
             eprintln!("laboratory {name}: {}", error.chain());
+            return;
+        }
+        // What tests wrote beside the lab's own files.
+        if self.lab.data().parent() == Some(Path::new(DATA)) {
+            let _ = std::fs::remove_dir_all(self.lab.data());
         }
     }
 }

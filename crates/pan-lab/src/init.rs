@@ -13,7 +13,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use pan_linux::process::{Reaper, Seen, raise_file_limit, reap_until, take_listen_fds};
 use pan_model::host::Role;
-use pan_model::host_config::HostConfig;
+use pan_model::host_config::{EtcdConfig, HostConfig};
 
 use supervisor::Supervisor;
 
@@ -46,25 +46,45 @@ pub enum InitError {
     },
 }
 
+/// What a host is.
+#[derive(Debug, Clone, Copy)]
+pub enum Machine<'a> {
+    /// One of the PAN, by its configuration.
+    Host(&'a Path),
+    /// A member of etcd, by its configuration.
+    Etcd(&'a Path),
+    /// Neither: nothing is to be started.
+    Other,
+}
+
 /// Runs as pid 1 of a host until SIGTERM: one child `EXE ROLE --config FILE` per role and one for the
 /// heartbeats, their output appended to `stateDir/log/ROLE.log`. Sockets this process was started with
-/// go to the controller. Without a configuration it only reaps.
+/// go to the controller. On a machine that is no host it only reaps.
 ///
 /// Call it before anything starts a thread.
-pub fn run(config: Option<&Path>) -> Result<(), InitError> {
+pub fn run(machine: Machine<'_>) -> Result<(), InitError> {
     let failed = |action| move |source| InitError::System { action, source };
     let sockets = take_listen_fds().map_err(failed("take over the sockets"))?;
     let reaper = Reaper::new(&[Signal::SIGTERM, Signal::SIGINT]).map_err(failed("listen for signals"))?;
     raise_file_limit().map_err(failed("raise the limit of open files"))?;
-    let Some(path) = config else {
-        return idle(&reaper).map_err(failed("wait for children"));
+    let (path, commands, logs) = match machine {
+        Machine::Host(path) => {
+            let host: HostConfig = read(path)?;
+            (path, commands(&host.roles), host.state_dir.join("log"))
+        }
+        Machine::Etcd(path) => {
+            let member: EtcdConfig = read(path)?;
+            let state = member.data_dir.parent().unwrap_or(Path::new("/"));
+            (path, vec!["etcd"], state.join("log"))
+        }
+        Machine::Other => return idle(&reaper).map_err(failed("wait for children")),
     };
     let exe = std::env::current_exe().map_err(failed("find this program"))?;
-    let mut supervisor = Supervisor::new(exe, path, &read(path)?, sockets);
+    let mut supervisor = Supervisor::new(exe, path, commands, logs, sockets);
     supervisor.run(&reaper).map_err(failed("wait for children"))
 }
 
-fn read(path: &Path) -> Result<HostConfig, InitError> {
+fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, InitError> {
     let text = std::fs::read_to_string(path).map_err(|source| InitError::Read { path: path.to_path_buf(), source })?;
     serde_saphyr::from_str(&text).map_err(|error| InitError::Config { path: path.to_path_buf(), message: error.to_string() })
 }

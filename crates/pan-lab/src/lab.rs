@@ -23,6 +23,8 @@ use crate::state::{HostState, LabState, Phase};
 pub struct Lab {
     name: LabName,
     data: PathBuf,
+    /// See [`LabState::made`].
+    made: u64,
 }
 
 impl Lab {
@@ -36,15 +38,20 @@ impl Lab {
     /// # Errors
     /// There is none of that name, or its state is damaged.
     pub fn load(name: &LabName) -> Result<Self, LabError> {
-        let lab = Self::at(name, &data_of(name));
-        match LabState::load(name, &lab.data)? {
-            Some(state) if state.phase == Phase::Up && boot::lab_group(name)?.exists() => Ok(lab),
+        let data = data_of(name);
+        match LabState::load(name, &data)? {
+            Some(state) if state.phase == Phase::Up && boot::lab_group(name)?.exists() => Ok(Self::of(&state, &data)),
             _ => Err(LabError::NoSuchLab { name: name.to_string() }),
         }
     }
 
-    pub(crate) fn at(name: &LabName, data: &Path) -> Self {
-        Self { name: name.clone(), data: data.to_path_buf() }
+    pub(crate) fn of(state: &LabState, data: &Path) -> Self {
+        Self { name: state.name.clone(), data: data.to_path_buf(), made: state.made }
+    }
+
+    /// Whether it is still there, and not taken down meanwhile, nor another of the same name made since.
+    pub fn stands(&self) -> bool {
+        Self::load(&self.name).is_ok_and(|now| now.made == self.made)
     }
 
     /// Its name.
@@ -59,13 +66,13 @@ impl Lab {
 
     /// The log of a role (`controller`, `node`, `beat`, …, or `init`) of a host, as a file of the machine.
     pub fn log(&self, host: LabHost, role: &str) -> PathBuf {
-        config::disk(&self.data, host).join("log").join(format!("{role}.log"))
+        config::home(&self.data, host).join("log").join(format!("{role}.log"))
     }
 
     /// What a client needs to speak to its API.
     pub fn credentials(&self) -> Result<Credentials, LabError> {
         let state = self.state()?;
-        pki::credentials(&self.data, format!("https://{}", state.api))
+        pki::credentials(&self.data, state.api.iter().map(|api| format!("https://{api}")).collect::<Vec<_>>().join(","))
     }
 
     /// The outside network as this machine reaches it; `None` without a link.
@@ -96,13 +103,12 @@ impl Lab {
                 return Err(LabError::PoweredOn(host));
             }
             // Whatever is left of its last run may still hold the API's port.
-            boot::clear(&self.name, host)?;
+            boot::clear(&self.name, &self.data, host)?;
             let listener = match host.kind() {
-                HostKind::Controller => Some(sockets::listen_again(state.api)?),
+                HostKind::Controller => Some(sockets::listen_again(state.api[usize::from(host.ordinal()) - 1])?),
                 _ => None,
             };
-            let init = boot::power_on(&self.name, &self.data, host, listener.as_ref())?;
-            state.host_mut(host)?.init = Some(init);
+            boot::power_on(&self.data, state, host, listener.as_ref())?;
             network::apply_cuts(state)
         })
     }
@@ -123,9 +129,8 @@ impl Lab {
             })?;
             state.hosts.push(HostState::off(host));
             let secrets = Secrets::ensure(&self.data)?;
-            config::write_disk(&self.data, state, &secrets, host)?;
-            let init = boot::power_on(&self.name, &self.data, host, None)?;
-            state.host_mut(host)?.init = Some(init);
+            config::write_home(&self.data, state, &secrets, host)?;
+            boot::power_on(&self.data, state, host, None)?;
             Ok(host)
         })
     }

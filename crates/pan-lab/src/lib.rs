@@ -12,10 +12,13 @@ pub mod bench;
 pub mod harness;
 pub mod init;
 pub mod prober;
+pub mod relay;
 
 mod address;
 mod boot;
 mod config;
+mod delay;
+mod disk;
 mod down;
 mod error;
 mod fault;
@@ -31,10 +34,12 @@ mod state;
 mod up;
 mod view;
 
+pub use disk::Disk;
 pub use error::LabError;
 pub use fault::{Cut, Direction};
 pub use lab::Lab;
 pub use name::{HostKind, LabHost, LabName};
 pub use pki::Credentials;
 pub use spec::LabSpec;
+pub use up::Origin;
 pub use view::{HostView, Links, Power, labs};

@@ -103,6 +103,8 @@ pub enum HostKind {
     Storage,
     /// `d1`…: owns public addresses.
     Director,
+    /// `e1`…: a member of etcd, which keeps the controllers' records; no member of the PAN.
+    Etcd,
     /// `outside`: a client on the outside network, no member of the PAN.
     Outside,
 }
@@ -115,6 +117,7 @@ impl HostKind {
             Self::Node => "node",
             Self::Storage => "storage",
             Self::Director => "director",
+            Self::Etcd => "etcd",
             Self::Outside => "outside",
         }
     }
@@ -126,6 +129,7 @@ impl HostKind {
             Self::Node => 89,
             Self::Storage => 49,
             Self::Director => 9,
+            Self::Etcd => 9,
             Self::Outside => 1,
         }
     }
@@ -165,6 +169,7 @@ impl fmt::Display for LabHost {
             HostKind::Node => 'n',
             HostKind::Storage => 's',
             HostKind::Director => 'd',
+            HostKind::Etcd => 'e',
             HostKind::Outside => return f.pad("outside"),
         };
         f.pad(&format!("{letter}{}", self.ordinal))
@@ -174,7 +179,7 @@ impl fmt::Display for LabHost {
 impl FromStr for LabHost {
     type Err = BadName;
     fn from_str(text: &str) -> Result<Self, BadName> {
-        let bad = || BadName { found: text.to_owned(), what: "laboratory host", expected: "c1, n1, s1, d1 and so on, or outside" };
+        let bad = || BadName { found: text.to_owned(), what: "laboratory host", expected: "c1, n1, s1, d1, e1 and so on, or outside" };
         if text == "outside" {
             return Ok(Self::OUTSIDE);
         }
@@ -183,6 +188,7 @@ impl FromStr for LabHost {
             Some('n') => HostKind::Node,
             Some('s') => HostKind::Storage,
             Some('d') => HostKind::Director,
+            Some('e') => HostKind::Etcd,
             _ => return Err(bad()),
         };
         let digits = &text[1..];
@@ -237,7 +243,7 @@ mod tests {
 
     #[test]
     fn hosts_read_back() {
-        for text in ["c1", "n89", "s3", "d9", "outside"] {
+        for text in ["c1", "n89", "s3", "d9", "e3", "outside"] {
             assert_eq!(text.parse::<LabHost>().unwrap().to_string(), text);
         }
         for bad in ["", "n", "n0", "n01", "n90", "d10", "x1", "n-1", "n+1", "outsid"] {

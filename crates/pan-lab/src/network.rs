@@ -1,9 +1,11 @@
 //! The lab's networks: four bridges in a namespace of the lab's own, and a cable from each to every
 //! host that is on it.
 
+use std::os::fd::OwnedFd;
+
 use pan_linux::netns::Netns;
 use pan_linux::rtnl::{BridgeSpec, Rtnl};
-use pan_linux::{nft, sysctl};
+use pan_linux::{nft, sysctl, tap};
 
 use crate::address::Net;
 use crate::error::LabError;
@@ -99,6 +101,9 @@ pub(crate) fn unplug(name: &LabName, host: LabHost) -> Result<(), LabError> {
         for net in Net::ALL {
             rtnl.delete(&host.port_on(net)).map_err(LabError::kernel(step()))?;
         }
+        for net in Net::FABRICS {
+            rtnl.delete(&detour(host, net).bridge).map_err(LabError::kernel(step()))?;
+        }
     }
     Netns::remove(&name.host_netns(host)).map_err(LabError::kernel(step()))
 }
@@ -109,13 +114,15 @@ pub(crate) fn apply_cuts(state: &LabState) -> Result<(), LabError> {
     let mut rules = String::new();
     for host in &state.hosts {
         for (net, cut) in [(Net::FabricA, host.cut_a), (Net::FabricB, host.cut_b)] {
-            let port = host.name.port_on(net);
-            // What a host sends comes in at its port.
-            if matches!(cut, Cut::Out | Cut::Both) {
-                rules.push_str(&format!("    iifname \"{port}\" drop\n"));
-            }
-            if matches!(cut, Cut::In | Cut::Both) {
-                rules.push_str(&format!("    oifname \"{port}\" drop\n"));
+            // Cut on both sides of a detour, so that what is under way in it is lost too.
+            for port in [host.name.port_on(net), detour(host.name, net).far] {
+                // What a host sends comes in at its port.
+                if matches!(cut, Cut::Out | Cut::Both) {
+                    rules.push_str(&format!("    iifname \"{port}\" drop\n"));
+                }
+                if matches!(cut, Cut::In | Cut::Both) {
+                    rules.push_str(&format!("    oifname \"{port}\" drop\n"));
+                }
             }
         }
     }
@@ -128,4 +135,79 @@ pub(crate) fn apply_cuts(state: &LabState) -> Result<(), LabError> {
     let step = "cut or heal links";
     let lab = Netns::open(&state.name.netns()).map_err(LabError::kernel(step))?;
     nft::load(Some(&lab), &script).map_err(LabError::kernel(step))
+}
+
+/// The parts of a delayed link, see [`crate::delay`].
+struct Detour {
+    /// Joins the host's port and `near`.
+    bridge: String,
+    /// The relay's port on the host's side.
+    near: String,
+    /// The relay's port on the lab's side.
+    far: String,
+}
+
+fn detour(host: LabHost, net: Net) -> Detour {
+    let port = host.port_on(net);
+    Detour { bridge: format!("{port}-b"), near: format!("{port}-h"), far: format!("{port}-w") }
+}
+
+fn rtnl_of(name: &LabName, step: &str) -> Result<(Netns, Rtnl), LabError> {
+    let lab = Netns::open(&name.netns()).map_err(LabError::kernel(step))?;
+    let rtnl = Rtnl::open_in(&lab).map_err(LabError::kernel(step))?;
+    Ok((lab, rtnl))
+}
+
+/// Builds the detours of both fabrics, not yet used. Returns their ports: near and far of A, near and far of B.
+pub(crate) fn build_detour(name: &LabName, host: LabHost) -> Result<Vec<OwnedFd>, LabError> {
+    let step = format!("build a detour for host {host}");
+    let (lab, rtnl) = rtnl_of(name, &step)?;
+    let mut ports = Vec::new();
+    for net in Net::FABRICS {
+        let parts = detour(host, net);
+        let mut bridge_mac = host.mac_on(net).unwrap_or(net.bridge_mac());
+        // Locally administered like the host's own, and nobody's.
+        bridge_mac[1] = 0xfd;
+        rtnl.add_bridge(&parts.bridge, &BridgeSpec { mac: bridge_mac, mcast_snooping: false }).map_err(LabError::kernel(&*step))?;
+        for (port, bridge) in [(&parts.near, parts.bridge.as_str()), (&parts.far, net.name())] {
+            ports.push(tap::open(&lab, port).map_err(LabError::kernel(&*step))?);
+            let mut batch = rtnl.batch();
+            let join = || -> pan_linux::rtnl::Result<()> {
+                batch.set_addrgen_none(port)?;
+                batch.set_master(port, Some(bridge))?;
+                batch.set_up(port)?;
+                batch.commit()
+            };
+            join().map_err(LabError::kernel(&*step))?;
+        }
+        let mut batch = rtnl.batch();
+        let up = || -> pan_linux::rtnl::Result<()> {
+            batch.set_addrgen_none(&parts.bridge)?;
+            batch.set_up(&parts.bridge)?;
+            batch.commit()
+        };
+        up().map_err(LabError::kernel(&*step))?;
+    }
+    Ok(ports)
+}
+
+/// Leads a host's fabrics over its detours.
+pub(crate) fn take_detour(name: &LabName, host: LabHost) -> Result<(), LabError> {
+    let step = format!("lead host {host} over its detour");
+    let (_, rtnl) = rtnl_of(name, &step)?;
+    for net in Net::FABRICS {
+        rtnl.set_master(&host.port_on(net), Some(&detour(host, net).bridge)).map_err(LabError::kernel(&*step))?;
+    }
+    Ok(())
+}
+
+/// Leads a host's fabrics straight to the lab's bridges again and removes the detours. None is fine.
+pub(crate) fn leave_detour(name: &LabName, host: LabHost) -> Result<(), LabError> {
+    let step = format!("lead host {host} straight again");
+    let (_, rtnl) = rtnl_of(name, &step)?;
+    for net in Net::FABRICS {
+        rtnl.set_master(&host.port_on(net), Some(net.name())).map_err(LabError::kernel(&*step))?;
+        rtnl.delete(&detour(host, net).bridge).map_err(LabError::kernel(&*step))?;
+    }
+    Ok(())
 }

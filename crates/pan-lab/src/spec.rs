@@ -8,6 +8,9 @@ use pan_model::{ByteSize, Cpu};
 use crate::error::LabError;
 use crate::name::{HostKind, LabHost, LabName};
 
+/// Members of etcd, where there are several controllers: any one may be lost.
+const ETCD_MEMBERS: u8 = 3;
+
 /// A lab to bring up.
 #[derive(Debug, Clone)]
 pub struct LabSpec {
@@ -41,9 +44,13 @@ impl LabSpec {
     /// The hosts, in the order in which they start: whoever decides comes first.
     pub(crate) fn hosts(&self) -> Result<Vec<LabHost>, LabError> {
         let mut hosts = Vec::new();
+        // A single controller keeps its records in a file of its own.
+        let members = if self.controllers > 1 { ETCD_MEMBERS } else { 0 };
         for (kind, count) in [
+            (HostKind::Etcd, members),
             (HostKind::Controller, self.controllers),
             (HostKind::Node, self.nodes),
+            (HostKind::Storage, self.storage),
             (HostKind::Director, self.directors),
             (HostKind::Outside, 1),
         ] {
@@ -61,11 +68,8 @@ impl LabSpec {
     /// Refuses what cannot be built, naming the field.
     pub(crate) fn check(&self) -> Result<(), LabError> {
         let refuse = |field: &'static str, problem: String| Err(LabError::Spec { field, problem });
-        if self.storage > 0 {
-            return Err(LabError::NotYet { what: "storage hosts", why: "use --storage 0" });
-        }
-        if self.controllers != 1 {
-            return Err(LabError::NotYet { what: "any number of controllers but one", why: "use --controllers 1" });
+        if self.controllers > 0 && self.controllers.is_multiple_of(2) {
+            return refuse("controllers", format!("{}: expected an odd number, of which a majority can decide", self.controllers));
         }
         if !["lan", "shared", "wan"].contains(&self.profile.as_str()) {
             return refuse("profile", format!("{:?} is none of lan, shared, wan", self.profile));

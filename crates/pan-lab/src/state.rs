@@ -6,18 +6,21 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use ipnet::Ipv4Net;
+use pan_linux::datagram::boot_clock;
 use pan_linux::hostns::HostHandle;
 use pan_linux::process;
 use pan_model::{ByteSize, Cpu};
 use serde::{Deserialize, Serialize};
 
+use crate::disk::Disk;
 use crate::error::LabError;
 use crate::fault::Cut;
 use crate::name::{LabHost, LabName};
 
-const VERSION: u64 = 1;
+const VERSION: u64 = 3;
 
 /// How far bringing a lab up has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,6 +63,14 @@ pub(crate) struct HostState {
     pub(crate) cut_a: Cut,
     #[serde(default)]
     pub(crate) cut_b: Cut,
+    #[serde(default)]
+    pub(crate) disk: Disk,
+    /// What each round trip to it takes longer.
+    #[serde(default)]
+    pub(crate) delay: Duration,
+    /// The process that delays its frames.
+    #[serde(default)]
+    pub(crate) relay: Option<InitProcess>,
 }
 
 /// The machine's link to a lab's outside network.
@@ -78,12 +89,15 @@ pub(crate) struct MachineLink {
 pub(crate) struct LabState {
     version: u64,
     pub(crate) name: LabName,
+    /// When it was made, by the boot clock in nanoseconds: one that was taken down and made again is another.
+    pub(crate) made: u64,
     pub(crate) phase: Phase,
     pub(crate) profile: String,
     pub(crate) node_cpu: Cpu,
     pub(crate) node_memory: ByteSize,
     pub(crate) labels: BTreeMap<String, BTreeMap<String, String>>,
-    pub(crate) api: SocketAddr,
+    /// Where each controller's API is on the machine, in their order.
+    pub(crate) api: Vec<SocketAddr>,
     pub(crate) machine_link: Option<MachineLink>,
     pub(crate) hosts: Vec<HostState>,
 }
@@ -95,7 +109,7 @@ pub(crate) struct NewState {
     pub(crate) node_cpu: Cpu,
     pub(crate) node_memory: ByteSize,
     pub(crate) labels: BTreeMap<String, BTreeMap<String, String>>,
-    pub(crate) api: SocketAddr,
+    pub(crate) api: Vec<SocketAddr>,
     pub(crate) hosts: Vec<LabHost>,
 }
 
@@ -104,6 +118,7 @@ impl LabState {
         Self {
             version: VERSION,
             name: new.name,
+            made: boot_clock(),
             phase: Phase::Starting,
             profile: new.profile,
             node_cpu: new.node_cpu,
@@ -174,7 +189,7 @@ impl LabState {
 impl HostState {
     /// A host that has never been started.
     pub(crate) fn off(name: LabHost) -> Self {
-        Self { name, init: None, cut_a: Cut::None, cut_b: Cut::None }
+        Self { name, init: None, cut_a: Cut::None, cut_b: Cut::None, disk: Disk::Ok, delay: Duration::ZERO, relay: None }
     }
 
     /// Its init, if that runs.

@@ -17,22 +17,35 @@ use crate::sockets::{self, Port};
 use crate::spec::LabSpec;
 use crate::state::{LabState, NewState, Phase};
 
+/// How a lab came to be up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// It was made.
+    Made,
+    /// It was there.
+    Found,
+}
+
 impl Lab {
+    /// [`Lab::bring_up`], for those who do not care who brought it up.
+    pub fn up(spec: LabSpec, progress: &mut dyn FnMut(&str)) -> Result<Self, LabError> {
+        Self::bring_up(spec, progress).map(|(lab, _)| lab)
+    }
+
     /// Brings a lab up: networks, keys, hosts; telling each step to `progress`. A running lab of that
     /// name is left as it is. Data of an earlier lab of that name and place is its hosts' disks.
     ///
     /// Returns when every host's init runs; roles may still be starting. After a failure nothing of
     /// it is left in the kernel; its data stays for a look at the logs.
-    pub fn up(spec: LabSpec, progress: &mut dyn FnMut(&str)) -> Result<Self, LabError> {
+    pub fn bring_up(spec: LabSpec, progress: &mut dyn FnMut(&str)) -> Result<(Self, Origin), LabError> {
         if !nix::unistd::Uid::effective().is_root() {
             return Err(LabError::NotRoot);
         }
         spec.check()?;
         let _lock = LabLock::of(&spec.name)?;
-        let lab = Self::at(&spec.name, &spec.data);
         if let Ok(running) = Self::load(&spec.name) {
             progress(&format!("laboratory {} is running already", spec.name));
-            return Ok(running);
+            return Ok((running, Origin::Found));
         }
         check_data(&spec)?;
         progress(&format!("preparing laboratory {} in {}", spec.name, spec.data.display()));
@@ -42,7 +55,7 @@ impl Lab {
         }
         let fresh = !spec.data.exists();
         match build(&spec, progress) {
-            Ok(()) => Ok(lab),
+            Ok(state) => Ok((Self::of(&state, &spec.data), Origin::Made)),
             Err(error) => {
                 progress("it failed; taking away what was made so far");
                 for left in sweep(&spec.name, &spec.data) {
@@ -69,19 +82,22 @@ fn check_data(spec: &LabSpec) -> Result<(), LabError> {
     Err(LabError::NotOurs(spec.data.clone()))
 }
 
-fn build(spec: &LabSpec, progress: &mut dyn FnMut(&str)) -> Result<(), LabError> {
+fn build(spec: &LabSpec, progress: &mut dyn FnMut(&str)) -> Result<LabState, LabError> {
     let (name, data) = (&spec.name, &spec.data);
     private_dir(data)?;
     register(name, data)?;
     let secrets = Secrets::ensure(data)?;
     config::keep_program(data, &spec.exe)?;
-    let (state, listener) = first_state(spec)?;
+    let (state, listeners) = first_state(spec)?;
     let mut state = state;
     state.save(data)?;
 
     progress("building networks: fabrics A and B, management, outside");
     let group = boot::lab_group(name)?;
     group.create().map_err(LabError::kernel("make the laboratory's control group"))?;
+    if spec.nodes > 0 {
+        boot::require_controllers(&group)?;
+    }
     let _ = group.allow_realtime(boot::LAB_REALTIME, boot::REALTIME_PERIOD);
     network::build(name)?;
     if spec.machine_link {
@@ -92,24 +108,25 @@ fn build(spec: &LabSpec, progress: &mut dyn FnMut(&str)) -> Result<(), LabError>
     }
     let hosts: Vec<_> = state.hosts.iter().map(|host| host.name).collect();
     for host in &hosts {
-        config::write_disk(data, &state, &secrets, *host)?;
+        config::write_home(data, &state, &secrets, *host)?;
     }
     for host in hosts {
         progress(&format!("booting {host} ({})", host.kind().as_str()));
-        let socket = (host.kind() == HostKind::Controller).then_some(&listener);
-        let init = boot::power_on(name, data, host, socket)?;
-        state.host_mut(host)?.init = Some(init);
+        let socket = listeners.get(usize::from(host.ordinal()) - 1).filter(|_| host.kind() == HostKind::Controller);
+        boot::power_on(data, &mut state, host, socket)?;
         state.save(data)?;
     }
     network::apply_cuts(&state)?;
     state.phase = Phase::Up;
-    state.save(data)
+    state.save(data)?;
+    Ok(state)
 }
 
-fn first_state(spec: &LabSpec) -> Result<(LabState, TcpListener), LabError> {
+fn first_state(spec: &LabSpec) -> Result<(LabState, Vec<TcpListener>), LabError> {
     let port = if spec.machine_link { Port::NearWellKnown } else { Port::Any };
-    let listener = sockets::listen(port)?;
-    let api = listener.local_addr().map_err(|source| LabError::Listen { port: 0, source })?;
+    let listeners = (0..spec.controllers).map(|_| sockets::listen(port)).collect::<Result<Vec<_>, _>>()?;
+    let address = |listener: &TcpListener| listener.local_addr().map_err(|source| LabError::Listen { port: 0, source });
+    let api = listeners.iter().map(address).collect::<Result<Vec<_>, _>>()?;
     let state = LabState::new(NewState {
         name: spec.name.clone(),
         profile: spec.profile.clone(),
@@ -119,5 +136,5 @@ fn first_state(spec: &LabSpec) -> Result<(LabState, TcpListener), LabError> {
         api,
         hosts: spec.hosts()?,
     });
-    Ok((state, listener))
+    Ok((state, listeners))
 }

@@ -4,6 +4,7 @@ use pan_linux::netns::Netns;
 use serde::Serialize;
 
 use crate::boot;
+use crate::disk::Disk;
 use crate::error::LabError;
 use crate::fault::Cut;
 use crate::lab::{Lab, registered};
@@ -34,7 +35,7 @@ pub struct Links {
 pub struct HostView {
     /// Its name.
     pub name: LabHost,
-    /// `controller`, `node`, `director` or `outside`.
+    /// `controller`, `node`, `storage`, `director` or `outside`.
     pub role: &'static str,
     /// Powered or not.
     pub power: Power,
@@ -42,6 +43,11 @@ pub struct HostView {
     pub frozen: bool,
     /// Its fabric links.
     pub links: Links,
+    /// What each round trip over them takes longer, in milliseconds.
+    #[serde(rename = "delayMs")]
+    pub delay_ms: u64,
+    /// Its disk.
+    pub disk: Disk,
     /// All its processes, those of its servers included, as the machine numbers them.
     pub pids: Vec<i32>,
     /// The name of its network namespace, for `ip netns exec`; none while it is off.
@@ -73,6 +79,8 @@ impl Lab {
             power: if on { Power::On } else { Power::Off },
             frozen: on && group.is_frozen(),
             links: Links { a: link(host.cut_a), b: link(host.cut_b) },
+            delay_ms: u64::try_from(host.delay.as_millis()).expect("delays have a bound"),
+            disk: host.disk,
             pids: group.procs(),
             netns: Netns::exists(&netns).then_some(netns),
         })

@@ -1,16 +1,22 @@
 //! The PAN under test as its administrator sees it: calls of the public API, and waiting for states.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use pan_api::ApiError;
 use pan_api::client::{Client, Timeouts};
+use pan_api::event::Change;
+use pan_api::node::Node;
 use pan_api::requests::{Applied, Apply, File};
-use pan_model::Code;
+use pan_model::node::NodeState;
+use pan_model::{Code, HostName};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 
 use super::error::BenchError;
 use crate::pki::Credentials;
@@ -56,6 +62,43 @@ impl<'a> Pan<'a> {
         if self.stop.load(Ordering::Relaxed) { Err(BenchError::Stopped) } else { Ok(()) }
     }
 
+    /// Lets time go by, looking at something meanwhile.
+    pub(super) fn pause(&self, length: Duration, mut look: impl FnMut() -> Result<(), BenchError>) -> Result<(), BenchError> {
+        let end = Instant::now() + length;
+        loop {
+            self.check_stop()?;
+            look()?;
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(());
+            }
+            sleep(left.min(LOOK));
+        }
+    }
+
+    /// Counts how often nodes become suspect from now on.
+    pub(super) fn count_suspicions(&self) -> Result<Suspicions, BenchError> {
+        let mut lines =
+            self.runtime.block_on(self.client.stream::<Change<Node>>("/v1/nodes?watch=true")).map_err(refused("watch nodes"))?;
+        let (stop, mut stopped) = oneshot::channel::<()>();
+        let counting = self.runtime.spawn(async move {
+            let (mut counts, mut suspects) = (BTreeMap::new(), BTreeSet::new());
+            loop {
+                let line = tokio::select! {
+                    _ = &mut stopped => return Ok(counts),
+                    line = lines.next() => line,
+                };
+                let change = line.unwrap_or_else(|| Err(ApiError::new(Code::Unreachable, "the stream has ended")))?;
+                if change.object.state != NodeState::Suspect {
+                    suspects.remove(&change.object.name);
+                } else if suspects.insert(change.object.name.clone()) {
+                    *counts.entry(change.object.name).or_default() += 1;
+                }
+            }
+        });
+        Ok(Suspicions { stop, counting, runtime: self.runtime.handle().clone() })
+    }
+
     /// Looks until `look` finds something. Its `Err` is what there is instead; it goes into the error.
     pub(super) fn wait<T>(&self, what: &str, limit: Duration, mut look: impl FnMut() -> Result<T, String>) -> Result<T, BenchError> {
         let deadline = Instant::now() + limit;
@@ -79,6 +122,25 @@ impl<'a> Pan<'a> {
             Err(error) if error.code == Code::Unreachable => Err(error.message),
             Err(error) => Err(error.to_string()),
         })
+    }
+}
+
+/// A count of suspicions that goes on.
+pub(super) struct Suspicions {
+    stop: oneshot::Sender<()>,
+    counting: JoinHandle<Result<BTreeMap<HostName, u64>, ApiError>>,
+    runtime: Handle,
+}
+
+impl Suspicions {
+    /// Ends it. How often each node that became suspect did.
+    ///
+    /// # Errors
+    /// The watch broke, so that some may have been missed.
+    pub(super) fn end(self) -> Result<BTreeMap<HostName, u64>, BenchError> {
+        let _ = self.stop.send(());
+        let counts = self.runtime.block_on(self.counting).map_err(|error| BenchError::Surprise(error.to_string()))?;
+        counts.map_err(refused("watch nodes"))
     }
 }
 

@@ -1,7 +1,8 @@
-//! A prober in the laboratory's client outside, seen from the benchmark.
+//! A prober in the network of a client, seen from the benchmark.
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::thread;
@@ -15,6 +16,25 @@ use crate::lab::Lab;
 use crate::name::LabHost;
 use crate::prober::Sample;
 
+/// Where a prober runs.
+#[derive(Debug, Clone)]
+pub(super) struct Client {
+    /// The named network namespace.
+    pub(super) netns: String,
+    /// The `pan` program.
+    pub(super) exe: PathBuf,
+    /// Whose it is, for whoever looks at processes.
+    pub(super) label: String,
+}
+
+impl Client {
+    /// The client outside of a laboratory.
+    pub(super) fn of_lab(lab: &Lab) -> Self {
+        let (netns, label) = (lab.name().host_netns(LabHost::OUTSIDE), lab.name().to_string());
+        Self { netns, exe: lab.data().join("bin").join("pan"), label }
+    }
+}
+
 /// A running prober with what it has reported so far. Dropping it ends it.
 #[derive(Debug)]
 pub(super) struct Probing {
@@ -26,23 +46,23 @@ pub(super) struct Probing {
 impl Probing {
     /// Starts one: a probe every 5 ms, a second for each, for at most `length`.
     ///
-    /// It is in the client's network but not in its control groups: in those, a kernel that rations
+    /// It is in the client's network but not in any host's control groups: in those, a kernel that rations
     /// real-time scheduling grants none, and the prober would be late whenever the machine is busy. It
     /// ends with whoever reads its output.
-    pub(super) fn start(lab: &Lab, target: SocketAddr, length: Duration) -> Result<Self, BenchError> {
+    pub(super) fn start(client: &Client, target: SocketAddr, length: Duration) -> Result<Self, BenchError> {
         let (target, length) = (target.to_string(), format!("{}ms", length.as_millis()));
-        let mut command = Command::new(lab.data().join("bin").join("pan"));
+        let mut command = Command::new(&client.exe);
         command
             .args(["prober", "--target", &target, "--every", "5ms", "--timeout", "1s", "--for", &length])
-            .env("PAN_LAB", lab.name().as_str())
+            .env("PAN_LAB", &client.label)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        let outside = Netns::open(&lab.name().host_netns(LabHost::OUTSIDE)).map_err(LabError::kernel("enter the client's network"))?;
+        let outside = Netns::open(&client.netns).map_err(LabError::kernel("enter the client's network"))?;
         let spawned = outside.run(move || command.spawn()).map_err(LabError::kernel("enter the client's network"))?;
         let mut child = spawned.map_err(|source| BenchError::System { action: "start the prober", source })?;
         let output = child.stdout.take().expect("it was piped");
-        // Unbounded, but fed by 200 lines a second for less than two minutes.
+        // Unbounded, but fed by 200 lines a second for some minutes.
         let (send, lines) = channel();
         thread::spawn(move || {
             for line in BufReader::new(output).lines() {
@@ -117,6 +137,27 @@ impl Seen {
     /// All of them, in the order in which they ended.
     pub(super) fn samples(&self) -> &[Sample] {
         &self.samples
+    }
+
+    /// Those that began at some moment of the boot clock or later.
+    pub(super) fn since(&self, boot_us: u64) -> Vec<Sample> {
+        self.samples.iter().filter(|sample| sample.boot_us >= boot_us).cloned().collect()
+    }
+
+    /// The newest answer.
+    pub(super) fn answer(&self) -> Option<&str> {
+        let newest = self.samples.iter().rev().find(|sample| sample.is_good())?;
+        Some(&newest.answer)
+    }
+
+    /// What the last probe that was not served met, for people.
+    pub(super) fn trouble(&self) -> String {
+        match self.samples.iter().rev().find(|sample| !sample.is_good()) {
+            Some(bad) => {
+                format!("a probe ended {:?} after {} ms ({} ended so far)", bad.outcome, bad.latency_us / 1000, self.samples.len())
+            }
+            None => format!("{} probes ended, all of them well", self.samples.len()),
+        }
     }
 
     /// Whether every probe was served that began within some stretch of at least `span`, not before

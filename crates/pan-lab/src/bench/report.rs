@@ -1,7 +1,13 @@
 //! What a benchmark found, for programs and for people. Pure but for the description of the machine.
 
+use std::collections::BTreeMap;
+use std::fmt;
+
 use pan_api::insight::Timeline;
 use serde::{Deserialize, Serialize};
+
+/// The unit of gaps. All other units are counts.
+pub(super) const MILLIS: &str = "ms";
 
 /// The outcome of one benchmark.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -37,9 +43,13 @@ pub struct Case {
     pub worst: Option<f64>,
     /// Runs that gave no sample, because the service did not recover.
     pub failed: u32,
+    /// Why not all runs were made, if they were not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
     /// One per run that did not fail, in the order of runs.
     pub samples: Vec<f64>,
-    /// What happened in each run.
+    /// What happened in each run. Of several cases of one name and peer, measured in the same runs, the first
+    /// has it.
     pub details: Vec<RunDetail>,
 }
 
@@ -47,18 +57,21 @@ pub struct Case {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RunDetail {
-    /// The node that was cut.
+    /// The host that was cut or disturbed; several, with spaces between.
     pub node: String,
-    /// The server that ran there.
+    /// The server that ran there, or the address of a peer; empty where it was no node.
     pub server: String,
     /// Where it went.
     pub to: Option<String>,
-    /// When the cut was begun, RFC 3339, microseconds.
+    /// When the cut or the disturbance was begun, RFC 3339, microseconds.
     pub cut_at: String,
     /// How long cutting took: the gap is counted from its beginning, and may be too long by this.
     pub cut_ms: f64,
-    /// The gap; absent if the service did not recover.
+    /// The gap; absent if the service did not recover, or if nothing was cut.
     pub gap_ms: Option<f64>,
+    /// What was counted, by its unit.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub counts: BTreeMap<String, u64>,
     /// Probes begun after the cut.
     pub probes: u64,
     /// Of these, not answered.
@@ -72,24 +85,53 @@ pub struct RunDetail {
 }
 
 impl Case {
-    /// Works the figures out of the details.
-    pub(super) fn of(case: &str, peer: &str, details: Vec<RunDetail>) -> Self {
-        let samples: Vec<f64> = details.iter().filter_map(|run| run.gap_ms).collect();
+    /// Works the figures of one unit out of the details.
+    pub(super) fn of(case: &str, peer: &str, unit: &str, details: &[RunDetail], problem: Option<&str>) -> Self {
+        let samples: Vec<f64> = details.iter().filter_map(|run| run.sample(unit)).collect();
         let mut sorted = samples.clone();
         sorted.sort_by(f64::total_cmp);
         Self {
             case: case.to_owned(),
             peer: peer.to_owned(),
             runs: count(details.len()),
-            unit: "ms".to_owned(),
+            unit: unit.to_owned(),
             p50: rank(&sorted, 50),
             p90: rank(&sorted, 90),
             p99: rank(&sorted, 99),
             worst: rank(&sorted, 100),
             failed: count(details.len() - samples.len()),
+            problem: problem.map(ToOwned::to_owned),
             samples,
-            details,
+            details: Vec::new(),
         }
+    }
+}
+
+impl RunDetail {
+    fn sample(&self, unit: &str) -> Option<f64> {
+        // Far below 2^53.
+        if unit == MILLIS { self.gap_ms } else { self.counts.get(unit).map(|count| *count as f64) }
+    }
+}
+
+impl fmt::Display for RunDetail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.node)?;
+        if !self.server.is_empty() {
+            write!(f, " with {}", self.server)?;
+        }
+        match (&self.to, self.counts.is_empty()) {
+            (Some(to), _) => write!(f, ", taken over by {to}")?,
+            (None, true) => f.write_str(", not taken over")?,
+            (None, false) => {}
+        }
+        if let Some(gap) = self.gap_ms {
+            write!(f, ", gap {gap:.0} ms")?;
+        }
+        for (unit, count) in &self.counts {
+            write!(f, ", {count} {unit}")?;
+        }
+        write!(f, ", {} of {} probes lost", self.lost, self.probes)
     }
 }
 
@@ -107,7 +149,21 @@ impl Report {
     /// Whether every run of every case gave a sample.
     #[must_use]
     pub fn is_whole(&self) -> bool {
-        self.cases.iter().all(|case| case.failed == 0 && case.runs > 0)
+        self.cases.iter().all(|case| case.failed == 0 && case.runs > 0 && case.problem.is_none())
+    }
+
+    /// Cases that could not be run, or not as often as wanted, and why.
+    #[must_use]
+    pub fn problems(&self) -> Vec<String> {
+        let mut all: Vec<String> = Vec::new();
+        for case in &self.cases {
+            let Some(problem) = &case.problem else { continue };
+            let text = format!("{} could not be run: {problem}", case.case);
+            if !all.contains(&text) {
+                all.push(text);
+            }
+        }
+        all
     }
 
     /// The names of the columns of [`Report::rows`].
@@ -116,17 +172,21 @@ impl Report {
     /// The figures as a table, a line per case.
     #[must_use]
     pub fn rows(&self) -> Vec<Vec<String>> {
-        let figure = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.1}"));
+        let figure = |unit: &str, value: Option<f64>| match value {
+            None => "-".to_owned(),
+            Some(value) if unit == MILLIS => format!("{value:.1}"),
+            Some(value) => format!("{value:.0}"),
+        };
         let row = |case: &Case| {
             vec![
                 case.case.clone(),
                 case.peer.clone(),
                 case.runs.to_string(),
                 case.unit.clone(),
-                figure(case.p50),
-                figure(case.p90),
-                figure(case.p99),
-                figure(case.worst),
+                figure(&case.unit, case.p50),
+                figure(&case.unit, case.p90),
+                figure(&case.unit, case.p99),
+                figure(&case.unit, case.worst),
                 case.failed.to_string(),
             ]
         };
@@ -155,6 +215,7 @@ mod tests {
             cut_at: "2026-11-22T00:00:00.000000Z".into(),
             cut_ms: 1.0,
             gap_ms,
+            counts: BTreeMap::new(),
             probes: 0,
             lost: 0,
             slow: 0,
@@ -165,17 +226,18 @@ mod tests {
 
     #[test]
     fn figures_are_samples() {
-        let details = (1..=20).rev().map(|gap| run(Some(f64::from(gap)))).collect();
-        let case = Case::of("c", "panloom", details);
+        let details: Vec<RunDetail> = (1..=20).rev().map(|gap| run(Some(f64::from(gap)))).collect();
+        let case = Case::of("c", "panloom", MILLIS, &details, None);
         assert_eq!((case.p50, case.p90, case.p99, case.worst), (Some(10.0), Some(18.0), Some(20.0), Some(20.0)));
         assert_eq!((case.runs, case.failed, case.samples[0]), (20, 0, 20.0));
     }
 
     #[test]
     fn a_run_without_recovery_is_no_sample() {
-        let case = Case::of("c", "panloom", vec![run(Some(5.0)), run(None)]);
+        let mut case = Case::of("c", "panloom", MILLIS, &[run(Some(5.0)), run(None)], None);
         assert_eq!((case.runs, case.failed, case.worst), (2, 1, Some(5.0)));
-        let empty = Case::of("c", "panloom", vec![run(None)]);
+        case.details = vec![run(Some(5.0)), run(None)];
+        let empty = Case::of("c", "panloom", MILLIS, &[run(None)], None);
         assert_eq!((empty.p50, empty.worst), (None, None));
         let report = Report { bench: "failover".into(), profile: "lan".into(), machine: machine(), cases: vec![case, empty] };
         assert!(!report.is_whole());
@@ -183,5 +245,25 @@ mod tests {
         assert!(report.rows().iter().all(|row| row.len() == Report::HEAD.len()));
         let json = serde_json::to_value(&report).unwrap();
         assert_eq!(json["cases"][0]["details"][0]["gapMs"], 5.0);
+        assert!(json["cases"][0].get("problem").is_none() && json["cases"][0]["details"][0].get("counts").is_none());
+    }
+
+    #[test]
+    fn counts_are_whole_numbers() {
+        let counted = |count| RunDetail { counts: BTreeMap::from([("failed requests".to_owned(), count)]), ..run(None) };
+        let case = Case::of("c", "panloom", "failed requests", &[counted(0), counted(12)], None);
+        assert_eq!((case.p50, case.worst, case.failed), (Some(0.0), Some(12.0), 0));
+        let report = Report { bench: "failover".into(), profile: "lan".into(), machine: machine(), cases: vec![case] };
+        assert!(report.is_whole());
+        assert_eq!(report.rows()[0][3..8], ["failed requests", "0", "12", "12", "12"].map(String::from));
+        assert_eq!(counted(12).to_string(), "n1 with web-1, 12 failed requests, 0 of 0 probes lost");
+    }
+
+    #[test]
+    fn what_could_not_be_run_is_said_once() {
+        let case = |unit| Case::of("agent-killed", "panloom", unit, &[], Some("no agent"));
+        let report = Report { bench: "failover".into(), profile: "lan".into(), machine: machine(), cases: vec![case("a"), case("b")] };
+        assert!(!report.is_whole());
+        assert_eq!(report.problems(), ["agent-killed could not be run: no agent"]);
     }
 }

@@ -4,9 +4,10 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use pan_linux::process;
 use pan_model::{ByteSize, Cpu};
 
+use super::failover::FailoverOptions;
+use super::owner::Owner;
 use crate::error::LabError;
 use crate::lab::Lab;
 use crate::name::LabName;
@@ -16,14 +17,14 @@ use crate::view::labs;
 /// Nodes of a benchmark's laboratory: the smallest number that has room for three spread servers and a loss.
 pub(super) const NODES: u8 = 4;
 /// Where its data lies, in a folder of its own.
-const DATA: &str = "/var/tmp/pan-bench";
+pub(super) const DATA: &str = "/var/tmp/pan-bench";
 const PREFIX: &str = "bench";
 /// No benchmark's own name begins like this, so that no later one takes it for a leftover.
 const KEPT_PREFIX: &str = "kept-bench";
 
 /// What becomes of a benchmark's laboratory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Afterwards {
+enum Afterwards {
     /// It is removed.
     Remove,
     /// It is left running, for a look.
@@ -39,12 +40,13 @@ pub(super) struct Room {
 
 impl Room {
     /// Brings one up: four nodes, two directors, a controller; no link to this machine.
-    pub(super) fn up(profile: &str, exe: PathBuf, afterwards: Afterwards, progress: &mut dyn FnMut(&str)) -> Result<Self, LabError> {
+    pub(super) fn up(options: &FailoverOptions, progress: &mut dyn FnMut(&str)) -> Result<Self, LabError> {
         sweep_stale(progress);
         let owner = Owner::this();
+        let afterwards = if options.keep { Afterwards::Keep } else { Afterwards::Remove };
         let name: LabName = match afterwards {
-            Afterwards::Remove => owner.lab().parse()?,
-            Afterwards::Keep => format!("{KEPT_PREFIX}{}", owner.pid).parse()?,
+            Afterwards::Remove => format!("{PREFIX}{}", owner.tag()).parse()?,
+            Afterwards::Keep => format!("{KEPT_PREFIX}{}", owner.pid()).parse()?,
         };
         let spec = LabSpec {
             data: PathBuf::from(DATA).join(name.as_str()),
@@ -53,12 +55,12 @@ impl Room {
             storage: 0,
             directors: 2,
             controllers: 1,
-            profile: profile.to_owned(),
+            profile: options.profile.clone(),
             node_cpu: Cpu(4000),
             node_memory: ByteSize(4 << 30),
             labels: BTreeMap::new(),
             machine_link: false,
-            exe,
+            exe: options.exe.clone(),
         };
         match Lab::up(spec, progress) {
             Ok(lab) => Ok(Self { lab, afterwards }),
@@ -91,37 +93,14 @@ impl Drop for Room {
     }
 }
 
-/// The process a laboratory belongs to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Owner {
-    pid: i32,
-    start: u64,
-}
-
-impl Owner {
-    fn this() -> Self {
-        let pid = i32::try_from(std::process::id()).expect("process ids are positive 32-bit numbers");
-        Self { pid, start: process::start_time(pid).expect("this process runs") }
-    }
-
-    fn lab(self) -> String {
-        format!("{PREFIX}{}x{}", self.pid, self.start)
-    }
-
-    fn of(lab: &LabName) -> Option<Self> {
-        let (pid, start) = lab.as_str().strip_prefix(PREFIX)?.split_once('x')?;
-        Some(Self { pid: pid.parse().ok()?, start: start.parse().ok()? })
-    }
-
-    fn is_running(self) -> bool {
-        process::is_running(self.pid) && process::start_time(self.pid) == Some(self.start)
-    }
+fn owner_of(lab: &LabName) -> Option<Owner> {
+    Owner::parse(lab.as_str().strip_prefix(PREFIX)?)
 }
 
 /// Removes the laboratories of benchmarks that were killed. One that resists is the next one's, too.
 fn sweep_stale(progress: &mut dyn FnMut(&str)) {
     for name in labs() {
-        if Owner::of(&name).is_some_and(|owner| !owner.is_running()) {
+        if owner_of(&name).is_some_and(|owner| !owner.is_running()) {
             progress(&format!("removing laboratory {name}: its benchmark was killed"));
             if let Err(error) = Lab::down(&name) {
                 progress(&error.chain());
@@ -137,12 +116,10 @@ mod tests {
     #[test]
     fn a_laboratory_names_its_owner() {
         let owner = Owner::this();
-        let name: LabName = owner.lab().parse().unwrap();
-        assert_eq!(Owner::of(&name), Some(owner));
-        assert!(owner.is_running());
-        assert!(!Owner { start: owner.start + 1, ..owner }.is_running());
+        let name: LabName = format!("{PREFIX}{}", owner.tag()).parse().unwrap();
+        assert_eq!(owner_of(&name), Some(owner));
         for other in ["local", "bench", "bench1", "kept-bench7", "benchx1", "bench1xy", "t1x1"] {
-            assert_eq!(Owner::of(&other.parse().unwrap()), None, "{other}");
+            assert_eq!(owner_of(&other.parse().unwrap()), None, "{other}");
         }
     }
 }

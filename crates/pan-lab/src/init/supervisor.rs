@@ -9,10 +9,8 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use pan_linux::process::{Exit, Reaper, Seen, clear_signal_mask, open_log, pass_listen_fds};
-use pan_model::host_config::HostConfig;
 
 use super::backoff::Backoff;
-use super::commands;
 
 /// The longest a role may take to end in good order.
 const GOODBYE: Duration = Duration::from_secs(5);
@@ -41,11 +39,11 @@ pub(super) struct Supervisor {
 }
 
 impl Supervisor {
-    pub(super) fn new(exe: PathBuf, config: &Path, host: &HostConfig, sockets: Vec<OwnedFd>) -> Self {
+    /// `commands` are words of `exe`; `logs` is the folder for their output.
+    pub(super) fn new(exe: PathBuf, config: &Path, commands: Vec<&'static str>, logs: PathBuf, sockets: Vec<OwnedFd>) -> Self {
         let now = Instant::now();
-        let children =
-            commands(&host.roles).into_iter().map(|role| Child { role, doing: Doing::Waiting { until: now }, backoff: Backoff::new() });
-        Self { exe, config: config.to_path_buf(), logs: host.state_dir.join("log"), sockets, children: children.collect() }
+        let children = commands.into_iter().map(|role| Child { role, doing: Doing::Waiting { until: now }, backoff: Backoff::new() });
+        Self { exe, config: config.to_path_buf(), logs, sockets, children: children.collect() }
     }
 
     /// Until SIGTERM or SIGINT; then the roles are asked to end, and waited for.

@@ -3,10 +3,10 @@
 use super::arguments::Later;
 use super::failure::Failure;
 use super::lab::Profile;
-use super::output::Table;
+use super::output::{Table, note};
 use super::session::Session;
 use clap::{Args, Subcommand, ValueEnum};
-use pan_lab::bench::{BenchError, FailoverCase, FailoverOptions, Report, failover};
+use pan_lab::bench::{BenchError, FailoverCase, FailoverOptions, Peer, Report, failover};
 use pan_lab::prober::{ProbeError, ProbePlan, probe};
 use pan_model::{Code, Span};
 use std::io;
@@ -33,7 +33,7 @@ pub struct BenchArgs {
 /// What can be measured.
 #[derive(Debug, Clone, Subcommand)]
 pub enum BenchCommand {
-    /// How long users notice that a node lost its power.
+    /// How long users notice that a node lost its power, and whether they notice lesser things at all.
     Failover(FailoverArgs),
     /// What a director can take (not yet).
     Director(Later),
@@ -46,7 +46,9 @@ pub enum BenchCommand {
 /// How to measure failovers.
 #[derive(Debug, Clone, Args)]
 pub struct FailoverArgs {
-    /// Only this case (node-cut-many, node-cut-single); may be repeated.
+    /// Only this case; may be repeated. Of a PAN: node-cut-many, node-cut-single, controllers-killed,
+    /// agent-killed, node-frozen. Of others: keepalived-1s, keepalived-100ms, keepalived-10ms,
+    /// pacemaker-default, pacemaker-300ms, each of these two also with -fenced.
     #[arg(long, value_name = "CASE")]
     case: Vec<FailoverCase>,
     /// Runs of each case.
@@ -55,13 +57,16 @@ pub struct FailoverArgs {
     /// How fast failures are noticed, and how much noise is borne.
     #[arg(long, value_enum, default_value_t = Profile::Lan)]
     profile: Profile,
-    /// Measure others beside it (not yet).
+    /// Measure others beside it, as this distribution packages them: keepalived, pacemaker.
     #[arg(long, value_name = "PEER", value_delimiter = ',')]
-    against: Vec<String>,
+    against: Vec<Peer>,
+    /// How long all controllers are away in controllers-killed.
+    #[arg(long, value_name = "TIME", default_value = "60s")]
+    outage: Span,
     /// Write everything measured here, as JSON.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Leave the laboratory running.
+    /// Leave the PAN's laboratory running; hosts of others are always removed.
     #[arg(long)]
     keep: bool,
 }
@@ -97,14 +102,12 @@ pub fn run(args: BenchArgs, session: &Session) -> Result<ExitCode, Failure> {
 }
 
 fn run_failover(args: &FailoverArgs, session: &Session) -> Result<ExitCode, Failure> {
-    if let [peer, ..] = args.against.as_slice() {
-        return Err(Failure::not_yet(&format!("measuring against {peer}")));
-    }
     let profile = args.profile.to_possible_value().map(|value| value.get_name().to_owned());
     let options = FailoverOptions {
-        cases: if args.case.is_empty() { FailoverCase::ALL.to_vec() } else { args.case.clone() },
+        cases: FailoverCase::chosen(&args.case, &args.against),
         runs: args.runs,
         profile: profile.expect("every profile can be typed"),
+        outage: args.outage.0,
         keep: args.keep,
         exe: std::env::current_exe().map_err(Failure::local("find this program"))?,
     };
@@ -119,6 +122,9 @@ fn run_failover(args: &FailoverArgs, session: &Session) -> Result<ExitCode, Fail
         std::fs::write(path, text + "\n").map_err(Failure::local(format!("write {}", path.display())))?;
     }
     print(&report, session)?;
+    for problem in report.problems() {
+        note(&problem);
+    }
     Ok(if report.is_whole() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -197,4 +203,33 @@ pub async fn run_prober(args: ProberArgs, session: &Session) -> Result<(), Failu
     }
     let text = serde_json::to_string(&summary).map_err(|error| Failure::new(Code::Internal, error.to_string()))?;
     session.out.line(&text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: FailoverArgs,
+    }
+
+    fn chosen(words: &str) -> Result<Vec<&'static str>, String> {
+        let line = Line::try_parse_from(std::iter::once("failover").chain(words.split_whitespace())).map_err(|error| error.to_string())?;
+        Ok(FailoverCase::chosen(&line.args.case, &line.args.against).into_iter().map(FailoverCase::as_str).collect())
+    }
+
+    #[test]
+    fn cases_and_peers_are_chosen_by_name() {
+        assert_eq!(chosen("--case node-cut-single --case keepalived-10ms").unwrap(), ["node-cut-single", "keepalived-10ms"]);
+        assert_eq!(chosen("--case node-cut-single --against keepalived").unwrap().len(), 4);
+        assert_eq!(chosen("").unwrap().len() + 7, chosen("--against keepalived,pacemaker").unwrap().len());
+        let refused = chosen("--against heartbeat").unwrap_err();
+        assert!(refused.contains("expected keepalived or pacemaker"), "{refused}");
+        assert!(chosen("--case director").is_err() && chosen("--runs 0").is_err() && chosen("--outage soon").is_err());
+        let line = Line::try_parse_from(["failover"]).unwrap();
+        assert_eq!((line.args.runs, line.args.outage), (20, Span::millis(60_000)));
+    }
 }

@@ -10,7 +10,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use pan_model::{ByteSize, Cpu};
 
 pub use commands::run as run_lab;
-pub use commands::run_host_init;
+pub use commands::{run_host_init, run_lab_relay};
 pub use error::LabCommandError;
 pub use up::{run_down, run_up};
 
@@ -31,8 +31,8 @@ pub struct UpArgs {
     /// How many nodes.
     #[arg(long, default_value_t = 4)]
     pub nodes: u8,
-    /// How many storage hosts (not yet: only 0).
-    #[arg(long, default_value_t = 0)]
+    /// How many storage hosts.
+    #[arg(long, default_value_t = 2)]
     pub storage: u8,
     /// How many directors.
     #[arg(long, default_value_t = 2)]
@@ -101,7 +101,7 @@ pub enum LabCommand {
         #[arg(long, value_enum, default_value_t = DirectionArg::Both)]
         direction: DirectionArg,
     },
-    /// Take back cuts, drops and freeze of a host (not a power cut).
+    /// Take back cuts, delay and freeze of a host (not a power cut, nothing of its disk).
     Heal {
         /// Which host.
         host: String,
@@ -110,7 +110,7 @@ pub enum LabCommand {
     Kill {
         /// Which host.
         host: String,
-        /// Only this role: controller, node, director, beat.
+        /// Only this role: controller, node, storage, director, beat.
         role: Option<String>,
     },
     /// Boot a host with its old disk.
@@ -128,7 +128,10 @@ pub enum LabCommand {
         /// Which host.
         host: String,
     },
-    /// Let a host's disk fail (not yet).
+    /// Let a host's disk be full, fail, or work again; it stays so over a power cut.
+    ///
+    /// A disk that failed and works again holds what was synced before. Whoever had files open on it must open them again: a role
+    /// does when it ends and is started again (`pan lab kill HOST ROLE`), everything does after `pan lab kill HOST` and `start`.
     Disk {
         /// Which host.
         host: String,
@@ -136,11 +139,11 @@ pub enum LabCommand {
         #[command(flatten)]
         fault: DiskFault,
     },
-    /// Delay what a host sends (not yet).
+    /// Make the way to and from a host's fabrics longer.
     Delay {
         /// Which host.
         host: String,
-        /// Milliseconds.
+        /// Milliseconds that every round trip takes longer, half of them each way; 0 takes it back.
         millis: u32,
     },
     /// Add a node and boot it.
@@ -176,6 +179,20 @@ pub struct HostInitArgs {
     /// The host's configuration; without one it only reaps.
     #[arg(long)]
     pub config: Option<PathBuf>,
+    /// The configuration of a member of etcd.
+    #[arg(long, conflicts_with = "config")]
+    pub etcd: Option<PathBuf>,
+}
+
+/// Run as the relay of a laboratory's slow links.
+#[derive(Debug, Clone, Args)]
+pub struct LabRelayArgs {
+    /// The laboratory.
+    #[arg(long)]
+    pub name: String,
+    /// How long each frame is kept, in microseconds.
+    #[arg(long)]
+    pub each_way_us: u64,
 }
 
 /// A timing profile.

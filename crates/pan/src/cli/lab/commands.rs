@@ -1,16 +1,19 @@
 //! `pan lab …` and the hidden command that is the first process of a laboratory's host.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use comfy_table::Table;
 use comfy_table::presets::NOTHING;
-use pan_lab::{Direction, HostView, Lab, LabError, LabName, Power, labs};
+use pan_lab::{Direction, Disk, HostView, Lab, LabError, LabName, Power, labs};
 use pan_model::host::Fabric;
 
-use super::{DEFAULT_NAME, DirectionArg, FabricArg, HostInitArgs, LabArgs, LabCommand, LabCommandError, Surroundings};
+use super::{DEFAULT_NAME, DirectionArg, FabricArg, HostInitArgs, LabArgs, LabCommand, LabCommandError, LabRelayArgs, Surroundings};
+use crate::cli::output::note;
 use crate::context::Contexts;
+use pan_lab::init::Machine;
 
 /// `pan lab …`.
 ///
@@ -62,8 +65,19 @@ pub fn run(args: LabArgs, around: &Surroundings) -> Result<ExitCode, LabCommandE
             lab.thaw(lab.host(&host)?)?;
             say(around, &format!("{host} runs on"));
         }
-        LabCommand::Disk { host, fault: _ } => lab.disk(lab.host(&host)?)?,
-        LabCommand::Delay { host, millis } => lab.delay(lab.host(&host)?, millis)?,
+        LabCommand::Disk { host, fault } => {
+            let wanted = match (fault.full, fault.fail) {
+                (true, _) => Disk::Full,
+                (false, true) => Disk::Failed,
+                (false, false) => Disk::Ok,
+            };
+            lab.disk(lab.host(&host)?, wanted)?;
+            say(around, &format!("the disk of {host} is {}", wanted.as_str()));
+        }
+        LabCommand::Delay { host, millis } => {
+            lab.delay(lab.host(&host)?, Duration::from_millis(millis.into()))?;
+            say(around, &format!("round trips to {host} take {millis} ms longer"));
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -73,7 +87,20 @@ pub fn run(args: LabArgs, around: &Surroundings) -> Result<ExitCode, LabCommandE
 /// # Errors
 /// The configuration cannot be used.
 pub fn run_host_init(args: &HostInitArgs) -> Result<ExitCode, LabCommandError> {
-    pan_lab::init::run(args.config.as_deref())?;
+    pan_lab::init::run(match (&args.config, &args.etcd) {
+        (Some(config), _) => Machine::Host(config),
+        (None, Some(etcd)) => Machine::Etcd(etcd),
+        (None, None) => Machine::Other,
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Runs as the relay of slow links, until it is told to end. Call it before anything starts a thread.
+///
+/// # Errors
+/// The ports it should have been started with are missing or gone.
+pub fn run_lab_relay(args: &LabRelayArgs) -> Result<ExitCode, LabCommandError> {
+    pan_lab::relay::run(&parse(&args.name)?, Duration::from_micros(args.each_way_us))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -106,7 +133,18 @@ fn say(around: &Surroundings, line: &str) {
 fn exec(lab: &Lab, host: &str, argv: &[String]) -> Result<ExitCode, LabCommandError> {
     let mut command = lab.exec(lab.host(host)?, argv)?;
     let program = || argv.first().cloned().unwrap_or_default();
-    let status = command.status().map_err(|source| LabCommandError::Run { program: program(), source })?;
+    let status = match command.status() {
+        Ok(status) => status,
+        Err(error) => {
+            let exit = match error.kind() {
+                io::ErrorKind::NotFound => 127,
+                io::ErrorKind::PermissionDenied => 126,
+                _ => return Err(LabCommandError::Run { program: program(), source: error }),
+            };
+            note(&format!("cannot run {} on host {host}: {error}", program()));
+            return Ok(ExitCode::from(exit));
+        }
+    };
     // A shell reports a signal as 128 + its number.
     let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
     Ok(code.and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
@@ -119,7 +157,7 @@ fn print_hosts(hosts: &[HostView], around: &Surroundings) {
     }
     let mut table = Table::new();
     table.load_preset(NOTHING);
-    table.set_header(["NAME", "ROLE", "POWER", "LINK A", "LINK B", "PROCESSES", "NETNS"]);
+    table.set_header(["NAME", "ROLE", "POWER", "LINK A", "LINK B", "DELAY", "DISK", "PROCESSES", "NETNS"]);
     for host in hosts {
         let power = match (host.power, host.frozen) {
             (Power::On, false) => "on",
@@ -137,6 +175,8 @@ fn print_hosts(hosts: &[HostView], around: &Surroundings) {
             power.to_owned(),
             link(host.links.a),
             link(host.links.b),
+            if host.delay_ms == 0 { "-".to_owned() } else { format!("{} ms", host.delay_ms) },
+            host.disk.as_str().to_owned(),
             host.pids.len().to_string(),
             host.netns.clone().unwrap_or_else(|| "-".to_owned()),
         ]);

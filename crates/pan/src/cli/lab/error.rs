@@ -26,6 +26,12 @@ pub enum LabCommandError {
         /// Where to look.
         hint: String,
     },
+    /// Somebody took the laboratory down while it was being waited for.
+    #[error("laboratory {name} was taken down (`pan down`) while it was coming up")]
+    TakenDown {
+        /// Its name.
+        name: pan_lab::LabName,
+    },
     /// A program could not be run.
     #[error("cannot run {program}")]
     Run {
@@ -70,6 +76,7 @@ impl LabCommandError {
             Self::Context(ContextError::Unknown { .. }) => Code::NotFound,
             Self::Context(_) => Code::Invalid,
             Self::NotReady { .. } => Code::TimedOut,
+            Self::TakenDown { .. } => Code::State,
             Self::Run { .. } | Self::System { .. } | Self::Demo { .. } | Self::Init(_) => Code::Internal,
         }
     }

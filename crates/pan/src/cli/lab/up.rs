@@ -7,9 +7,9 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use pan_api::client::Client;
-use pan_api::node::Node;
+use pan_api::host::Host;
 use pan_api::requests::Health;
-use pan_lab::{Credentials, Lab, LabSpec};
+use pan_lab::{Credentials, Lab, LabSpec, Origin};
 use pan_model::node::NodeState;
 use serde_json::json;
 
@@ -36,21 +36,22 @@ pub fn run_up(args: UpArgs, around: &Surroundings) -> Result<ExitCode, LabComman
     let running = Lab::load(&spec.name).ok();
     let nodes = usize::from(spec.nodes);
     let lab = match running {
-        Some(lab) => lab,
+        Some(lab) => {
+            tell(
+                around,
+                &format!("laboratory {0} runs already and stays as it is; to have another one, `pan down --name {0}` first", lab.name()),
+            );
+            lab
+        }
         None => {
             let start = Instant::now();
             let mut progress = |line: &str| tell(around, &format!("[{:6.2} s] {line}", start.elapsed().as_secs_f64()));
-            let lab = Lab::up(spec, &mut progress)?;
+            let (lab, origin) = Lab::bring_up(spec, &mut progress)?;
             remember(&lab, &args)?;
-            progress("waiting for the controller and the nodes");
-            wait_ready(&lab, nodes)?;
-            if !args.empty && nodes < DEMO_NODES {
-                progress(&format!("leaving out the demo: its protection needs {DEMO_NODES} nodes, there are {nodes}"));
-            } else if !args.empty {
-                progress("applying the demo: partition demo, cluster web, service www");
-                apply_demo(&lab)?;
+            // Who made it applies the demo, or leaves it out.
+            if origin == Origin::Made {
+                make_ready(&lab, &args, nodes, &mut progress)?;
             }
-            progress("ready");
             lab
         }
     };
@@ -58,11 +59,27 @@ pub fn run_up(args: UpArgs, around: &Surroundings) -> Result<ExitCode, LabComman
     print_lab(&lab, around)?;
     if args.foreground {
         tell(around, "running until Ctrl-C");
-        wait_for_signal()?;
+        if wait_for_end(&lab)? == End::TakenDown {
+            tell(around, "it was taken down");
+            return Ok(ExitCode::SUCCESS);
+        }
         tell(around, "taking it down");
         take_down(&lab.name().to_string())?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn make_ready(lab: &Lab, args: &UpArgs, nodes: usize, progress: &mut dyn FnMut(&str)) -> Result<(), LabCommandError> {
+    progress("waiting for the controller and the hosts");
+    wait_ready(lab)?;
+    if !args.empty && nodes < DEMO_NODES {
+        progress(&format!("leaving out the demo: its protection needs {DEMO_NODES} nodes, there are {nodes}"));
+    } else if !args.empty {
+        progress("applying the demo: partition demo, cluster web, service www");
+        apply_demo(lab)?;
+    }
+    progress("ready");
+    Ok(())
 }
 
 /// `pan down`.
@@ -139,8 +156,16 @@ fn remember(lab: &Lab, args: &UpArgs) -> Result<(), LabCommandError> {
     Ok(())
 }
 
-/// Waits until the controller answers and every node is alive.
-fn wait_ready(lab: &Lab, nodes: usize) -> Result<(), LabCommandError> {
+/// Refuses to wait any longer for a laboratory that was taken down.
+fn require_standing(lab: &Lab) -> Result<(), LabCommandError> {
+    if lab.stands() { Ok(()) } else { Err(LabCommandError::TakenDown { name: lab.name().clone() }) }
+}
+
+/// Waits until the controller answers and every host is alive.
+fn wait_ready(lab: &Lab) -> Result<(), LabCommandError> {
+    require_standing(lab)?;
+    // Neither the client outside nor members of etcd are hosts of the PAN.
+    let members = lab.hosts()?.iter().filter(|host| !["outside", "etcd"].contains(&host.role)).count();
     let given = lab.credentials()?;
     let not_ready = |message: String| LabCommandError::NotReady {
         what: format!("laboratory {} was not ready within {} s", lab.name(), READY_WAIT.as_secs()),
@@ -153,7 +178,8 @@ fn wait_ready(lab: &Lab, nodes: usize) -> Result<(), LabCommandError> {
     runtime.block_on(async {
         let deadline = Instant::now() + READY_WAIT;
         loop {
-            let missing = match missing(&client, nodes).await {
+            require_standing(lab)?;
+            let missing = match missing(&client, members).await {
                 Ok(None) => return Ok(()),
                 Ok(Some(missing)) => missing,
                 Err(error) => error.to_string(),
@@ -166,11 +192,11 @@ fn wait_ready(lab: &Lab, nodes: usize) -> Result<(), LabCommandError> {
     })
 }
 
-async fn missing(client: &Client, nodes: usize) -> Result<Option<String>, pan_api::ApiError> {
+async fn missing(client: &Client, members: usize) -> Result<Option<String>, pan_api::ApiError> {
     let _: Health = client.get("/healthz").await?;
-    let known: Vec<Node> = client.get("/v1/nodes").await?;
-    let alive = known.iter().filter(|node| node.state == NodeState::Alive).count();
-    Ok((alive < nodes).then(|| format!("{alive} of {nodes} nodes are alive")))
+    let known: Vec<Host> = client.get("/v1/hosts").await?;
+    let alive = known.iter().filter(|host| host.state == NodeState::Alive).count();
+    Ok((alive < members).then(|| format!("{alive} of {members} hosts are alive")))
 }
 
 /// Applies the demo as a user would, by the same program.
@@ -190,8 +216,20 @@ fn apply_demo(lab: &Lab) -> Result<(), LabCommandError> {
     let mut stdin = child.stdin.take().expect("stdin is piped");
     let written = stdin.write_all(DEMO.as_bytes());
     drop(stdin);
-    let status = child.wait().map_err(failed)?;
+    let status = loop {
+        if let Some(status) = child.try_wait().map_err(failed)? {
+            break status;
+        }
+        if let Err(gone) = require_standing(lab) {
+            let _ = child.kill();
+            let _ = child.wait();
+            return Err(gone);
+        }
+        std::thread::sleep(LOOK_AGAIN);
+    };
     if !status.success() {
+        // It may have failed because of that.
+        require_standing(lab)?;
         return Err(LabCommandError::Demo { status });
     }
     written.map_err(failed)
@@ -243,7 +281,16 @@ fn tell(around: &Surroundings, line: &str) {
     }
 }
 
-fn wait_for_signal() -> Result<(), LabCommandError> {
+/// What ends a laboratory in the foreground.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// The user, here.
+    Signal,
+    /// `pan down`, elsewhere.
+    TakenDown,
+}
+
+fn wait_for_end(lab: &Lab) -> Result<End, LabCommandError> {
     use tokio::signal::unix::{SignalKind, signal};
     let failed = |source| LabCommandError::System { action: "wait for Ctrl-C", source };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
@@ -251,11 +298,16 @@ fn wait_for_signal() -> Result<(), LabCommandError> {
         .block_on(async {
             let mut interrupt = signal(SignalKind::interrupt())?;
             let mut terminate = signal(SignalKind::terminate())?;
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-            }
-            Ok(())
+            let gone = async {
+                while lab.stands() {
+                    tokio::time::sleep(LOOK_AGAIN).await;
+                }
+            };
+            Ok(tokio::select! {
+                _ = interrupt.recv() => End::Signal,
+                _ = terminate.recv() => End::Signal,
+                () = gone => End::TakenDown,
+            })
         })
         .map_err(failed)
 }

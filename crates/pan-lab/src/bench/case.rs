@@ -1,0 +1,168 @@
+//! The cases of `pan bench failover` and how they are chosen. Pure.
+
+use std::str::FromStr;
+
+use super::disturb::{FAILED_REQUESTS, FAILOVERS, LATE_REPLIES, SUSPICIONS};
+use super::peer::{Peer, PeerCase};
+use super::report::MILLIS;
+
+/// What is done to a PAN.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PanCase {
+    /// The node of one of three servers of a service loses its power.
+    NodeCutMany,
+    /// The node of a service's only server does.
+    NodeCutSingle,
+    /// All controllers are gone for a while.
+    ControllersKilled,
+    /// The agent of a node is killed again and again.
+    AgentKilled,
+    /// The node of a service's only server stands still, and goes on after the takeover.
+    NodeFrozen,
+    /// A node and the leading controller are cut together.
+    ControllerAndNode,
+    /// A node and etcd's leader are cut together.
+    EtcdAndNode,
+}
+
+impl PanCase {
+    /// All of them, in the order in which they are run.
+    pub const ALL: [Self; 7] = [
+        Self::NodeCutMany,
+        Self::NodeCutSingle,
+        Self::ControllersKilled,
+        Self::AgentKilled,
+        Self::NodeFrozen,
+        Self::ControllerAndNode,
+        Self::EtcdAndNode,
+    ];
+
+    /// Its name in reports and on the command line.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NodeCutMany => "node-cut-many",
+            Self::NodeCutSingle => "node-cut-single",
+            Self::ControllersKilled => "controllers-killed",
+            Self::AgentKilled => "agent-killed",
+            Self::NodeFrozen => "node-frozen",
+            Self::ControllerAndNode => "controller-and-node",
+            Self::EtcdAndNode => "etcd-and-node",
+        }
+    }
+
+    /// Servers of the demo while it is run.
+    pub(super) const fn servers(self) -> u32 {
+        match self {
+            Self::NodeCutMany | Self::ControllersKilled | Self::AgentKilled => 3,
+            Self::NodeCutSingle | Self::NodeFrozen | Self::ControllerAndNode | Self::EtcdAndNode => 1,
+        }
+    }
+
+    /// What is measured in it, in the report's units.
+    pub(super) const fn units(self) -> &'static [&'static str] {
+        match self {
+            Self::NodeCutMany | Self::NodeCutSingle | Self::ControllerAndNode | Self::EtcdAndNode => &[MILLIS],
+            Self::ControllersKilled => &[FAILED_REQUESTS, FAILOVERS],
+            Self::AgentKilled => &[FAILED_REQUESTS, SUSPICIONS, FAILOVERS],
+            Self::NodeFrozen => &[LATE_REPLIES],
+        }
+    }
+
+    /// Why it cannot be run so far.
+    pub(super) const fn not_yet(self) -> Option<&'static str> {
+        match self {
+            Self::ControllerAndNode => Some("laboratories have a single controller so far"),
+            Self::EtcdAndNode => Some("laboratories have no etcd so far"),
+            Self::NodeCutMany | Self::NodeCutSingle | Self::ControllersKilled | Self::AgentKilled | Self::NodeFrozen => None,
+        }
+    }
+
+    /// Whether it is run when no case was named: whatever laboratories can do so far.
+    const fn is_default(self) -> bool {
+        self.not_yet().is_none()
+    }
+}
+
+/// A case: something done to a PAN, or to another product beside it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FailoverCase {
+    /// Panloom.
+    Pan(PanCase),
+    /// Somebody else.
+    Peer(PeerCase),
+}
+
+impl FailoverCase {
+    /// All cases, in the order in which they are run.
+    pub fn all() -> impl Iterator<Item = Self> {
+        PanCase::ALL.into_iter().map(Self::Pan).chain(PeerCase::ALL.into_iter().map(Self::Peer))
+    }
+
+    /// Its name in reports and on the command line.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pan(case) => case.as_str(),
+            Self::Peer(case) => case.as_str(),
+        }
+    }
+
+    /// The cases to run, each once and in order: those that were named; of each peer none of whose cases was
+    /// named, all; and the PAN's own, if no case was named at all.
+    #[must_use]
+    pub fn chosen(named: &[Self], against: &[Peer]) -> Vec<Self> {
+        let wanted = |case: Self| match case {
+            Self::Pan(own) => named.is_empty() && own.is_default(),
+            Self::Peer(other) => {
+                let of_it = |one: &Self| matches!(one, Self::Peer(case) if case.peer() == other.peer());
+                against.contains(&other.peer()) && !named.iter().any(of_it)
+            }
+        };
+        Self::all().filter(|case| named.contains(case) || wanted(*case)).collect()
+    }
+}
+
+impl FromStr for FailoverCase {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let known = Self::all().find(|case| case.as_str() == text);
+        known.ok_or_else(|| {
+            let names: Vec<&str> = Self::all().map(Self::as_str).collect();
+            format!("{text:?} is no case of this benchmark: expected one of {}", names.join(", "))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(named: &[&str], against: &[Peer], wanted: &[&str]) {
+        let named: Vec<FailoverCase> = named.iter().map(|name| name.parse().unwrap()).collect();
+        let names: Vec<&str> = FailoverCase::chosen(&named, against).into_iter().map(FailoverCase::as_str).collect();
+        assert_eq!(names, wanted, "{named:?} against {against:?}");
+    }
+
+    #[test]
+    fn names_read_back() {
+        for case in FailoverCase::all() {
+            assert_eq!(case.as_str().parse(), Ok(case));
+        }
+        let refused = "director".parse::<FailoverCase>().unwrap_err();
+        assert!(refused.contains("node-cut-many") && refused.contains("keepalived-10ms"), "{refused}");
+    }
+
+    #[test]
+    fn what_is_named_is_run_and_nothing_twice() {
+        let own = ["node-cut-many", "node-cut-single", "controllers-killed", "agent-killed", "node-frozen"];
+        let keepalived = ["keepalived-1s", "keepalived-100ms", "keepalived-10ms"];
+        check(&[], &[], &own);
+        check(&[], &[Peer::Keepalived], &[&own[..], &keepalived[..]].concat());
+        check(&["node-frozen", "node-cut-many", "node-frozen"], &[], &["node-cut-many", "node-frozen"]);
+        check(&["keepalived-10ms"], &[], &["keepalived-10ms"]);
+        check(&["keepalived-10ms"], &[Peer::Keepalived], &["keepalived-10ms"]);
+        check(&["pacemaker-300ms"], &[Peer::Keepalived], &[&keepalived[..], &["pacemaker-300ms"]].concat());
+        check(&["controller-and-node"], &[], &["controller-and-node"]);
+    }
+}

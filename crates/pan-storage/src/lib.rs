@@ -1,0 +1,11 @@
+//! The storage role. So far it makes a host of the role known to the controllers, keeps its routes to all other hosts, and
+//! reports; there are no volumes yet, and manifests that ask for one are refused.
+//!
+//! It must not know who decides, or why: it follows its own desired state.
+
+mod error;
+mod routes;
+mod run;
+
+pub use error::Error;
+pub use run::run;
