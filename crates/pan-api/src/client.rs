@@ -167,7 +167,9 @@ mod tests {
     #[test]
     fn only_an_https_origin_is_a_url() {
         let ca = crate::pki::Authority::create().unwrap();
-        for good in ["https://127.0.0.1:7070", "https://127.0.0.1:7070,https://127.0.0.1:7071", "https://[::1]:7070/", "https://pan.example"] {
+        for good in
+            ["https://127.0.0.1:7070", "https://127.0.0.1:7070,https://127.0.0.1:7071", "https://[::1]:7070/", "https://pan.example"]
+        {
             assert!(Client::new(good, None, ca.cert_pem()).is_ok(), "{good}");
         }
         for bad in ["", "http://127.0.0.1", "https://", "127.0.0.1:7070", "https://x/y", "https://x,", "https://x,http://y"] {

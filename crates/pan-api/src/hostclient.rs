@@ -74,6 +74,14 @@ impl HostClient {
         self.transport.call(Method::POST, path, Some(json(body)?)).await
     }
 
+    /// Connects, if there is no connection yet: what is asked next is at least sent.
+    ///
+    /// # Errors
+    /// `Code::HostUnreachable`; nothing was sent.
+    pub async fn reach(&self) -> Result<(), ApiError> {
+        self.transport.reach().await
+    }
+
     /// Passes on somebody's request, with the token that came with it, and gives back the answer as it is.
     ///
     /// # Errors

@@ -12,6 +12,7 @@ mod path;
 mod tests;
 
 pub use boot::{boot_id, make_run_dir};
+pub use intake::{Refused, admit};
 
 use crate::desired::Desired;
 use crate::hostclient::TlsMaterial;

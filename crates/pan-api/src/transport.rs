@@ -175,6 +175,15 @@ impl Transport {
         Ok(request)
     }
 
+    pub(crate) async fn reach(&self) -> Result<(), ApiError> {
+        let there = self.idle.lock().unwrap_or_else(PoisonError::into_inner).as_ref().is_some_and(|sender| !sender.is_closed());
+        if !there {
+            let sender = self.connect().await?;
+            self.keep(sender);
+        }
+        Ok(())
+    }
+
     async fn connect(&self) -> Result<Sender, ApiError> {
         let (first, count) = (self.preferred.load(Ordering::Relaxed), self.target.ways.len());
         let mut failure = None;
@@ -195,8 +204,7 @@ impl Transport {
             let tcp = self.connect_tcp(&way.authority).await.map_err(|error| self.unreachable(&error.to_string()))?;
             let _ = tcp.set_nodelay(true);
             let connector = TlsConnector::from(self.target.tls.clone());
-            let stream =
-                connector.connect(way.expected.clone(), tcp).await.map_err(|error| self.unreachable(&format!("TLS: {error}")))?;
+            let stream = connector.connect(way.expected.clone(), tcp).await.map_err(|error| self.unreachable(&format!("TLS: {error}")))?;
             let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(|error| self.unreachable(&error.to_string()))?;
             tokio::spawn(async move {
                 // Its failure reaches whoever waits for an answer; there is nobody else to tell.

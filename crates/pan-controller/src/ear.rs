@@ -7,7 +7,9 @@ mod fencing;
 mod listen;
 mod speak;
 
+pub use fencing::{Fencing, Heard};
 pub(crate) use listen::{Setup, run};
+pub use listen::{speaks_for_the_dead, translate};
 
 use pan_linux::datagram::Waker;
 use pan_member::LeaderRecord;
@@ -20,7 +22,7 @@ use std::sync::mpsc::Sender;
 
 /// What the ear has to know of a host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Known {
+pub struct Known {
     /// Of a node: heartbeats under this number, or an older one, are of the dead. Whoever is no node has no number.
     pub revoked: Option<Admission>,
 }

@@ -77,6 +77,11 @@ pub(crate) enum Message {
         /// The term to give it.
         term: u64,
     },
+    /// The leader's record is of this process and term, as the ear was told.
+    Lead {
+        /// The term.
+        term: u64,
+    },
     /// Read the leader's record and tell the ear.
     ReadRecord,
     /// Somebody else leads or should.

@@ -6,7 +6,8 @@
 pub mod api;
 pub mod auth;
 pub mod core;
-mod ear;
+pub mod ear;
+mod etcd;
 pub mod handle;
 mod metrics;
 mod owner;
@@ -15,5 +16,6 @@ mod run;
 pub mod server;
 mod views;
 
+pub use etcd::{EtcdError, etcd_arguments};
 pub use handle::{Handle, Principal, PrincipalRole, View};
 pub use run::{RunError, run};

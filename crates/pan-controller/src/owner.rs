@@ -135,6 +135,11 @@ impl Owner {
                 self.round(std::mem::take(answers)).await?;
                 self.take_over(expected, term).await
             }
+            Message::Lead { term } => {
+                self.round(std::mem::take(answers)).await?;
+                self.found_leading(term);
+                Ok(())
+            }
             Message::StepDown { reason } => {
                 self.round(std::mem::take(answers)).await?;
                 self.step_down(Failed::Deposed(reason)).await
@@ -194,7 +199,7 @@ impl Owner {
                 None
             }
             // Those that change who decides are seen to before.
-            Message::Take { .. } | Message::ReadRecord | Message::StepDown { .. } => None,
+            Message::Take { .. } | Message::Lead { .. } | Message::ReadRecord | Message::StepDown { .. } => None,
         }
     }
 
@@ -216,7 +221,7 @@ impl Owner {
     }
 
     /// Nothing is decided or published before every host has had the time to say what it runs: a controller that
-    /// was just started must not take what it has not heard of for gone.
+    /// was just started must not take what it has not heard of for gone. One that followed has heard everybody.
     fn settle(&mut self) {
         if !self.world.leading {
             place::survey(&mut self.world, now());
@@ -224,9 +229,13 @@ impl Owner {
         }
         if !self.warm {
             let heard = |name: &HostName| {
-                let seen = self.world.seen.hosts.get(name);
-                let roles = self.world.hosts[name].roles.iter().filter(|role| matches!(role, Role::Node | Role::Director));
-                seen.is_some_and(|seen| seen.life == Life::Alive && roles.into_iter().all(|role| seen.applied.contains_key(role)))
+                let Some(seen) = self.world.seen.hosts.get(name) else { return false };
+                let mut roles = self.world.hosts[name].roles.iter().filter(|role| matches!(role, Role::Node | Role::Director));
+                match seen.life {
+                    Life::Joining => false,
+                    Life::Alive => roles.all(|role| seen.applied.contains_key(role)),
+                    Life::Suspect | Life::Dead => true,
+                }
             };
             let grace = GRACE + Duration::from_secs(1);
             self.warm = self.world.hosts.keys().all(heard) || self.started.elapsed() >= grace;

@@ -3,15 +3,15 @@
 use crate::core::persist;
 use crate::core::world::{Settings, World};
 use crate::ear::{self, Ear, Setup};
-use crate::handle::{Handle, View};
+use crate::handle::{Handle, Message, View};
 use crate::metrics::Metrics;
 use crate::owner::Owner;
 use arc_swap::ArcSwap;
 use pan_api::hostlink::HostLink;
 use pan_api::keyfile::read_key;
 use pan_api::report::Hello;
-use pan_linux::datagram::Waker;
 use pan_api::tls::TlsMaterial;
+use pan_linux::datagram::Waker;
 use pan_member::{BootId, Nonce, Profile, Timing};
 use pan_model::HostName;
 use pan_model::host::Role;
@@ -85,13 +85,7 @@ pub async fn run(config: HostConfig) -> Result<(), RunError> {
     let waker = Waker::new().map_err(|error| wrong(format!("eventfd: {error}")))?;
     let ear = Ear { orders, waker: waker.clone(), protected: Arc::new(AtomicUsize::new(1)) };
     let (changed, changes) = watch::channel(0);
-    let handle = Handle {
-        view: Arc::new(ArcSwap::from_pointee(View::default())),
-        changes,
-        inbox: inbox.clone(),
-        desires: Arc::default(),
-        metrics: Arc::new(Metrics::default()),
-    };
+    let handle = handle(inbox.clone(), changes);
     let mut owner = Owner {
         me: config.name.clone(),
         instance,
@@ -110,6 +104,8 @@ pub async fn run(config: HostConfig) -> Result<(), RunError> {
         told: BTreeMap::new(),
     };
     owner.reload().await?;
+    // Whoever asks before the first round must not be told that there is nothing.
+    owner.publish();
     let timing = timing(&config, owner.world.hosts.len())?;
     let fabrics = [config.fabrics.a.address.addr(), config.fabrics.b.address.addr()];
     let setup = Setup {
@@ -171,6 +167,11 @@ async fn open_store(config: &HostConfig, part: &ControllerConfig) -> Result<AnyS
             Err(error) => return Err(wrong(format!("etcd: {error}"))),
         }
     }
+}
+
+fn handle(inbox: mpsc::Sender<Message>, changes: watch::Receiver<u64>) -> Handle {
+    let view = Arc::new(ArcSwap::from_pointee(View::default()));
+    Handle { view, changes, inbox, desires: Arc::default(), metrics: Arc::new(Metrics::default()) }
 }
 
 fn profile(config: &HostConfig) -> Result<Profile, RunError> {

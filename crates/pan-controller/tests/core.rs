@@ -6,7 +6,7 @@ use pan_api::report::{ConnectionCount, Hello, Offer, Phase, Report, ServerReport
 use pan_api::requests::ApplyResult;
 use pan_controller::core::hosts::{self, LifeChange};
 use pan_controller::core::request::{Kind, Reply, Request};
-use pan_controller::core::world::{Effect, Now, Settings, World};
+use pan_controller::core::world::{Dirty, Effect, Now, Settings, World};
 use pan_controller::core::{operate, orders, persist, published, settle, standing};
 use pan_member::Tick;
 use pan_model::host::{Fabric, Link, Role};
@@ -730,4 +730,43 @@ fn every_refusal_of_an_apply_has_a_place_in_what_was_applied() {
     let error = pan.apply(&late).unwrap_err();
     let lines: Vec<u64> = error.problems.iter().map(|problem| problem.line).collect();
     assert_eq!(lines, [3, 16, 20], "in the order of the text");
+}
+
+#[test]
+fn who_finds_its_own_record_in_the_store_leads_after_all() {
+    let mut world = Pan::new().world;
+    let c1 = host("c1");
+    standing::candidate(&mut world, &c1, 7, 2);
+    let record = persist::value_of(&world, &Dirty::Pan).unwrap();
+    // The store did not say whether it was taken, and a listing does not have it yet.
+    standing::follow(&mut world, std::iter::empty()).unwrap();
+    assert!(!standing::is_ours(&world, &c1, 7, 2));
+    standing::followed(&mut world, persist::TERM_KEY, Some(&record)).unwrap();
+    assert!(standing::is_ours(&world, &c1, 7, 2));
+    assert!(!standing::is_ours(&world, &c1, 8, 2), "another process of that name");
+    assert!(!standing::is_ours(&world, &c1, 7, 3), "another term");
+}
+
+#[test]
+fn what_a_dead_node_leaves_without_a_place_is_not_its_any_more() {
+    let mut pan = Pan::new();
+    let vast =
+        web(3).replace("protect: {failures: 1}", "priority: 500").replace("cpu: 500m", "cpu: 3000m").replace("servers: 3", "servers: 4");
+    pan.apply(&vast).unwrap();
+    pan.rounds(2);
+    let lost: &'static str = NODES.into_iter().find(|node| pan.node_of("web-1").as_deref() == Some(node)).unwrap();
+    let before = pan.world.hosts[&host(lost)].admission;
+    pan.cut(lost);
+    let desired = pan.round();
+    assert_eq!(pan.node_of("web-1"), None, "nobody has room for it");
+    let left = &desired[&host(lost)];
+    assert!(left.admission > before && left.servers.is_empty(), "it takes part anew only once the server is gone: {left:?}");
+    // Back, it takes the server again, under a greater epoch.
+    let epoch = pan.world.servers[&server("web-1")].epoch;
+    pan.alive.push(lost);
+    pan.life(LifeChange::Alive(host(lost)));
+    pan.rounds(3);
+    assert_eq!(pan.node_of("web-1").as_deref(), Some(lost));
+    assert!(pan.world.servers[&server("web-1")].epoch > epoch);
+    assert_eq!(pan.backend("web-1"), BackendState::Up);
 }

@@ -5,6 +5,7 @@ use crate::{ByteSize, ClusterName, Cpu, Resources, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// What a cluster asks for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -287,12 +288,23 @@ pub struct HealthSpec {
     /// How often.
     #[serde(default = "default_every")]
     pub every: Span,
-    /// How many failures in a row make it unhealthy.
+    /// How many failures in a row make a server unhealthy that was healthy. It gets no connections then, and is started again when it stays so for three times as long.
     #[serde(default = "default_failures")]
     pub failures: u32,
     /// How long one check may take.
     #[serde(default = "default_every_timeout")]
     pub timeout: Span,
+    /// How long a start may take until the first check succeeds; never less than `failures` times `every`. A server that takes longer is treated as one that ended: it is started again, and moved when `restart.attempts` are used up.
+    #[serde(default = "default_start")]
+    pub start: Span,
+}
+
+impl HealthSpec {
+    /// How long a start may take.
+    #[must_use]
+    pub fn start_max(&self) -> Duration {
+        self.start.0.max(self.every.0.saturating_mul(self.failures))
+    }
 }
 
 const fn default_every() -> Span {
@@ -301,6 +313,10 @@ const fn default_every() -> Span {
 
 const fn default_every_timeout() -> Span {
     Span::millis(1_000)
+}
+
+const fn default_start() -> Span {
+    Span::millis(60_000)
 }
 
 const fn default_failures() -> u32 {
@@ -342,7 +358,7 @@ pub struct ExecCheck {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RestartSpec {
-    /// How many in a row, with back-off, before the server is moved.
+    /// How many in a row, with pauses from 200ms to 10s, before the server has failed on its node and is moved. A minute of health forgives earlier ones.
     pub attempts: u32,
 }
 

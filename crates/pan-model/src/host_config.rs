@@ -166,6 +166,41 @@ pub enum StoreConfig {
     },
 }
 
+/// The configuration of a host that is a member of the controllers' etcd (YAML, `pan etcd --config FILE`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct EtcdConfig {
+    /// Format version, 1.
+    pub version: u16,
+    /// Which member this is.
+    pub name: HostName,
+    /// All members.
+    pub members: Vec<EtcdMember>,
+    /// The same for all members of one PAN, different for different PANs.
+    pub token: String,
+    /// Timing profile: `lan`, `shared` or `wan`.
+    pub profile: String,
+    /// Certificates: for others as a server, and towards other members as a client.
+    pub tls: TlsFiles,
+    /// State that outlives a reboot.
+    pub data_dir: PathBuf,
+}
+
+/// A member of etcd.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EtcdMember {
+    /// Its name.
+    pub name: HostName,
+    /// Where it listens: on both fabrics.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// Port of etcd for controllers.
+pub const ETCD_CLIENT_PORT: u16 = 2379;
+/// Port of etcd for its other members.
+pub const ETCD_PEER_PORT: u16 = 2380;
+
 /// A range of public addresses, both ends included.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -10,17 +10,17 @@ use pan_member::Tick;
 use pan_model::Epoch;
 
 /// First pause before a server that ended is started again; doubles with each time in a row.
-pub(crate) const BACK_OFF_MIN: Duration = Duration::from_millis(200);
+pub const BACK_OFF_MIN: Duration = Duration::from_millis(200);
 /// The longest such pause.
-pub(crate) const BACK_OFF_MAX: Duration = Duration::from_secs(10);
+pub const BACK_OFF_MAX: Duration = Duration::from_secs(10);
 /// After this long in health, earlier ends no longer count.
-pub(crate) const FORGIVEN_AFTER: Duration = Duration::from_secs(60);
+pub const FORGIVEN_AFTER: Duration = Duration::from_secs(60);
 /// Pause before removal is tried again.
-pub(crate) const RELEASE_AGAIN: Duration = Duration::from_secs(1);
+pub const RELEASE_AGAIN: Duration = Duration::from_secs(1);
 
 /// What is wanted of a server.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Wish<'a> {
+pub enum Wish<'a> {
     /// Nobody has said yet: what runs goes on.
     Unknown,
     /// It belongs elsewhere, or nowhere.
@@ -31,7 +31,7 @@ pub(crate) enum Wish<'a> {
 
 /// The order under which something of a server is here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Binding {
+pub struct Binding {
     pub epoch: Epoch,
     pub incarnation: u64,
     /// Ends in a row under this binding that nobody asked for.
@@ -42,7 +42,7 @@ pub(crate) struct Binding {
 
 /// What is here of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Here {
+pub enum Here {
     /// Nothing.
     Nothing,
     /// It runs. `hopeless` is when to give up waiting for its health to come back, if that is gone.
@@ -59,7 +59,7 @@ pub(crate) enum Here {
 
 /// What to do now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Action {
+pub enum Action {
     /// Nothing, until something happens or, if given, this moment.
     Rest { until: Option<Tick> },
     /// Make what is missing and start it.
@@ -77,7 +77,7 @@ pub(crate) enum Action {
 /// Why a server is stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Why {
+pub enum Why {
     /// It is no longer wanted here under this binding.
     Unwanted,
     /// It belongs elsewhere by now, or nowhere: another one of it may be running. Killed at once.
@@ -88,7 +88,7 @@ pub(crate) enum Why {
 
 /// How an order stands to the binding that is here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Stand {
+pub enum Stand {
     /// It should run, or run on.
     Keep,
     /// It may run on, and may not be started.
@@ -100,7 +100,7 @@ pub(crate) enum Stand {
 }
 
 /// See [`Stand`].
-pub(crate) fn stand(wish: Wish<'_>, binding: Binding) -> Stand {
+pub fn stand(wish: Wish<'_>, binding: Binding) -> Stand {
     let order = match wish {
         Wish::Unknown => return Stand::Keep,
         Wish::Gone => return Stand::Leaves,
@@ -121,7 +121,7 @@ pub(crate) fn stand(wish: Wish<'_>, binding: Binding) -> Stand {
 }
 
 /// Whether what is here was replaced by another binding, so that it must not be given any time.
-pub(crate) fn orphan(wish: Wish<'_>, here: Epoch) -> bool {
+pub fn orphan(wish: Wish<'_>, here: Epoch) -> bool {
     match wish {
         Wish::Unknown => false,
         Wish::Gone => true,
@@ -130,7 +130,7 @@ pub(crate) fn orphan(wish: Wish<'_>, here: Epoch) -> bool {
 }
 
 /// What to do about a server.
-pub(crate) fn next(wish: Wish<'_>, here: Here, now: Tick) -> Action {
+pub fn next(wish: Wish<'_>, here: Here, now: Tick) -> Action {
     const IDLE: Action = Action::Rest { until: None };
     let at_or = |at: Tick, action: Action| if now >= at { action } else { Action::Rest { until: Some(at) } };
     match here {
@@ -160,7 +160,7 @@ pub(crate) fn next(wish: Wish<'_>, here: Here, now: Tick) -> Action {
 }
 
 /// The pause before the start that follows `ends` ends in a row.
-pub(crate) fn back_off(ends: u32) -> Duration {
+pub fn back_off(ends: u32) -> Duration {
     match ends.checked_sub(1) {
         None => Duration::ZERO,
         // Six doublings reach the longest pause; more would only overflow.
@@ -169,7 +169,7 @@ pub(crate) fn back_off(ends: u32) -> Duration {
 }
 
 /// Ends in a row after one more, the server having last been healthy without a break since `healthy_since`.
-pub(crate) fn ends_after(ends: u32, healthy_since: Option<Tick>, now: Tick) -> u32 {
+pub fn ends_after(ends: u32, healthy_since: Option<Tick>, now: Tick) -> u32 {
     match healthy_since {
         Some(since) if now.since(since) >= FORGIVEN_AFTER => 1,
         _ => ends.saturating_add(1),

@@ -37,6 +37,9 @@ pub enum Error {
     /// The kernel refuses what every server needs.
     #[error("prepare the host's network")]
     Network(#[from] crate::network::NetworkError),
+    /// The kernel cannot keep a fenced host's servers from sending.
+    #[error("make the gate: {0}")]
+    Gate(String),
     /// The link to the controllers cannot be set up.
     #[error(transparent)]
     Link(#[from] pan_api::hostlink::LinkError),

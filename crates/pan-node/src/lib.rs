@@ -13,7 +13,7 @@ mod apply;
 pub mod beat;
 mod boot;
 mod clock;
-mod decide;
+pub mod decide;
 mod error;
 mod health;
 mod host;
@@ -26,6 +26,6 @@ mod server;
 #[cfg(test)]
 mod testing;
 
-pub use agent::{Agent, Servers};
+pub use agent::{Agent, Servers, admission};
 pub use error::{Error, FileError};
 pub use run::run;

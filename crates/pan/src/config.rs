@@ -1,7 +1,7 @@
 //! The configuration file of a host, read strictly.
 
 use pan_model::host::Role;
-use pan_model::host_config::HostConfig;
+use pan_model::host_config::{EtcdConfig, HostConfig};
 use std::path::{Path, PathBuf};
 
 /// The format of the file that this version reads.
@@ -47,6 +47,17 @@ pub enum ConfigError {
         /// What it has.
         roles: String,
     },
+}
+
+/// Reads the configuration of a member of etcd.
+///
+/// # Errors
+/// [`ConfigError`] naming the file and what is wrong in it.
+pub fn load_etcd(path: &Path) -> Result<EtcdConfig, ConfigError> {
+    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+    let config: EtcdConfig = serde_saphyr::from_str(&text)
+        .map_err(|error| ConfigError::Content { path: path.to_owned(), message: error.without_snippet().to_string() })?;
+    if config.version == VERSION { Ok(config) } else { Err(ConfigError::Version { path: path.to_owned(), found: config.version }) }
 }
 
 /// Reads a host's configuration; `role`, if any, must be among its roles.

@@ -1,4 +1,4 @@
-//! `pan controller`, `node`, `director`, `beat` and what belongs to them: each runs the crate of its role.
+//! `pan controller`, `node`, `storage`, `director`, `beat` and what belongs to them: each runs the crate of its role.
 
 use crate::cli::Failure;
 use crate::config;
@@ -90,7 +90,7 @@ pub fn run(role: Role, path: &Path) -> ExitCode {
         Role::Controller => ended(role, runtime.block_on(until_told(pan_controller::run(config)))),
         Role::Node => ended(role, runtime.block_on(until_told(pan_node::run(config)))),
         Role::Director => ended(role, runtime.block_on(until_told(pan_director::run(config)))),
-        Role::Storage => failed(role.as_str(), &Failure::not_yet("the storage role")),
+        Role::Storage => ended(role, runtime.block_on(until_told(pan_storage::run(config)))),
     };
     runtime.shutdown_timeout(ENDING_MAX);
     exit
@@ -128,6 +128,20 @@ pub fn beat(path: &Path) -> ExitCode {
     match pan_node::beat::run(config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed("beat", &error),
+    }
+}
+
+/// Becomes etcd, with what this member's configuration and the store want of it. Returns only if it cannot.
+pub fn etcd(path: &Path) -> ExitCode {
+    use std::os::unix::process::CommandExt;
+    init_logging("info");
+    let config = match config::load_etcd(path) {
+        Ok(config) => config,
+        Err(error) => return failed("etcd", &error),
+    };
+    match pan_controller::etcd_arguments(&config) {
+        Ok(arguments) => failed("etcd", &std::process::Command::new("etcd").args(arguments).exec()),
+        Err(error) => failed("etcd", &error),
     }
 }
 

@@ -23,7 +23,7 @@ pub(super) struct Intake {
 
 /// Why an offer was not taken.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Refused {
+pub enum Refused {
     #[error("format version {found}: expected {WIRE_VERSION}")]
     Version { found: u16 },
     #[error("it is for host {found}: expected {expected}")]
@@ -78,7 +78,11 @@ impl Intake {
     }
 }
 
-fn admit(host: &HostName, newest: Option<Generation>, offer: &Desired) -> Result<(), Refused> {
+/// Whether an offered desired state takes the place of the newest one known.
+///
+/// # Errors
+/// [`Refused`]: it is no better.
+pub fn admit(host: &HostName, newest: Option<Generation>, offer: &Desired) -> Result<(), Refused> {
     if offer.version != WIRE_VERSION {
         return Err(Refused::Version { found: offer.version });
     }

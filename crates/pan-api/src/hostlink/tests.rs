@@ -100,12 +100,7 @@ fn config(dir: &std::path::Path, authority: &Authority) -> HostConfig {
         address: ip("127.0.0.1"),
         fabrics: FabricsConfig { a: fabric("127.0.0.1/8"), b: fabric("127.0.0.2/8") },
         // Nobody listens on fabric a.
-        controllers: vec![PeerAddress {
-            name: "c1".parse().unwrap(),
-            address: ip("127.0.0.9"),
-            a: ip("127.0.0.8"),
-            b: ip("127.0.0.9"),
-        }],
+        controllers: vec![PeerAddress { name: "c1".parse().unwrap(), address: ip("127.0.0.9"), a: ip("127.0.0.8"), b: ip("127.0.0.9") }],
         lessors: Vec::new(),
         directors: Vec::new(),
         pan_key: None,

@@ -135,12 +135,10 @@ fn changes(verb: Verb) -> bool {
 /// Lets the controller that leads answer in our place; it checks the caller again.
 async fn pass_on(app: &App, (name, address): (HostName, IpAddr), parts: &Parts, body: Bytes) -> Result<Response, ApiError> {
     let timeouts = Timeouts { connect: PASS_ON_CONNECT_MAX, request: REQUEST_TIME_MAX };
-    let client = HostClient::new(
-        app.agents.clone(),
-        SocketAddr::new(address, CONTROLLER_PORT),
-        Some(&name),
-        HostOptions { bind: None, timeouts },
-    );
+    let client =
+        HostClient::new(app.agents.clone(), SocketAddr::new(address, CONTROLLER_PORT), Some(&name), HostOptions { bind: None, timeouts });
+    let nobody = |error: ApiError| ApiError::new(Code::NotLeading, format!("{name} leads, but {error}; nothing was changed"));
+    client.reach().await.map_err(nobody)?;
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
     let token = auth::bearer(&parts.headers).unwrap_or_default();
     let passed = client.pass_on(parts.method.clone(), path, token, body).await;

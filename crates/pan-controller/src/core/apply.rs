@@ -258,10 +258,9 @@ fn resize(draft: &mut World, now: Now, key: &ClusterKey, wanted: u32) -> Result<
     for ordinal in 1..=wanted {
         let name = ServerName::of(&key.1, ordinal);
         let server = ServerKey { partition: key.0.clone(), name };
-        match draft.servers.get(&server) {
-            None => create(draft, now, key, (&server, ordinal, free.take()?)),
-            // One that is being deleted is made anew by `again` when it is gone.
-            Some(_) => {}
+        // One that is being deleted is made anew by `again` when it is gone.
+        if !draft.servers.contains_key(&server) {
+            create(draft, now, key, (&server, ordinal, free.take()?));
         }
     }
     Ok(())

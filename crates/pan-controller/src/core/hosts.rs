@@ -334,7 +334,13 @@ pub fn advance(world: &mut World, now: Now) {
                 if let Some(record) = world.host_mut(&host) {
                     record.admission = admission.next();
                 }
-                world.host_event(now, &host, Severity::Info, "Readmitted", format!("host {host} takes part as number {}", admission.next()));
+                world.host_event(
+                    now,
+                    &host,
+                    Severity::Info,
+                    "Readmitted",
+                    format!("host {host} takes part as number {}", admission.next()),
+                );
             }
             None => {}
         }

@@ -176,11 +176,26 @@ pub fn advance(world: &mut World, now: Now) {
             }
         }
     }
+    unbind_the_dead(world);
     note_unplaced(world, now, &outcome);
     let after = snapshot(world);
     note_protection(world, now, &patient(world));
     world.seen.snapshot = Arc::new(after);
     world.seen.replan = false;
+}
+
+/// A server stays bound to no node whose death was decided, also where no other has room. The death grants the node its
+/// next number, which opens its gate once everything is gone that its desired state does not name: what that still named
+/// would be on the network again the moment the node is back, and could be bound elsewhere by then.
+fn unbind_the_dead(world: &mut World) {
+    let dead = |server: &ServerRecord| server.node.as_ref().is_some_and(|node| world.seen.life(node) == Life::Dead);
+    let stranded: Vec<ServerKey> = world.servers.iter().filter(|(_, server)| dead(server)).map(|(key, _)| key.clone()).collect();
+    for key in stranded {
+        if let Some(server) = world.server_mut(&key) {
+            server.node = None;
+        }
+        world.seen.servers.remove(&key);
+    }
 }
 
 /// Clusters of which a server is on its way: one at a time, so that the others can take its connections. What does

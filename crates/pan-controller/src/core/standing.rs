@@ -22,6 +22,14 @@ pub fn lead(world: &mut World) {
     renew(world);
 }
 
+/// Whether the record, as followed, is of this process and term. An attempt to take it may have succeeded without the
+/// store having said so; who finds that out leads after all.
+#[must_use]
+pub fn is_ours(world: &World, me: &HostName, instance: u64, term: u64) -> bool {
+    let pan = &world.pan;
+    (pan.leader.as_ref(), pan.instance, pan.term) == (Some(me), instance, term)
+}
+
 /// Another controller leads, or nobody: this one decides nothing and forgets what it did not commit. `stored` are
 /// the store's entries.
 ///

@@ -9,14 +9,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// What an answer of a lessor showed.
 #[derive(Default)]
-pub(super) struct Heard {
+pub struct Heard {
     /// There is a later term than ours.
     pub deposed: Option<Term>,
     /// A majority hears none of these.
     pub confirmed: Option<BTreeSet<HostName>>,
 }
 
-pub(super) struct Fencing {
+/// Owned by one ear.
+pub struct Fencing {
     me: HostName,
     lessors: Vec<HostName>,
     timing: Timing,
@@ -29,12 +30,30 @@ pub(super) struct Fencing {
     over: BTreeMap<HostName, StartAfter>,
     /// What kind of gate each host said it has.
     gates: BTreeMap<HostName, Gate>,
+    rules: Rules,
 }
 
 impl Fencing {
     pub fn new(me: HostName, lessors: Vec<HostName>, timing: Timing, nonce: Nonce) -> Self {
         let (revocations, confirmation) = (None, None);
-        Self { me, lessors, timing, nonce, term: None, revocations, confirmation, over: BTreeMap::new(), gates: BTreeMap::new() }
+        Self {
+            me,
+            lessors,
+            timing,
+            nonce,
+            term: None,
+            revocations,
+            confirmation,
+            over: BTreeMap::new(),
+            gates: BTreeMap::new(),
+            rules: Rules::SOUND,
+        }
+    }
+
+    /// The same, keeping `rules`.
+    #[must_use]
+    pub fn keeping(self, rules: Rules) -> Self {
+        Self { rules, ..self }
     }
 
     fn office(&mut self) -> Option<Office> {
@@ -42,7 +61,7 @@ impl Fencing {
         // Far enough from each other that no two offices of this process ever ask with the same number.
         self.nonce = Nonce(self.nonce.0.wrapping_add(1 << 32));
         let (leader, lessors) = (self.me.clone(), self.lessors.clone());
-        Some(Office { leader, term, lessors, timing: self.timing, nonce: self.nonce, rules: Rules::SOUND })
+        Some(Office { leader, term, lessors, timing: self.timing, nonce: self.nonce, rules: self.rules })
     }
 
     /// This controller leads.

@@ -9,8 +9,10 @@ use crate::owner::GRACE;
 use pan_linux::datagram::{self, Waker};
 use pan_member::frame::{FRAME_BYTES_MAX, host_key};
 use pan_member::leadership::{Effect, Taken};
-use pan_member::wire::{MESSAGE_BYTES_MAX, Family, decode, family};
-use pan_member::{Beat, BootId, Campaign, Candidate, Change, Detector, Frame, LeaderRecord, Message, Nonce, Rules, Tick, Timing, lessor_key};
+use pan_member::wire::{Family, MESSAGE_BYTES_MAX, decode, family};
+use pan_member::{
+    Beat, BootId, Campaign, Candidate, Change, Detector, Frame, LeaderRecord, Message, Nonce, Rules, Tick, Timing, lessor_key,
+};
 use pan_model::host::Link;
 use pan_model::host_config::PeerAddress;
 use pan_model::{Admission, HostName};
@@ -290,7 +292,10 @@ impl Listener {
                     self.out.push(ToLoop::Take { expected: expected.map_or(0, |revision| revision.0), term: term.0 });
                 }
                 Effect::Beat(beat) => self.speaker.to_controllers(&Message::LeaderBeat(beat)),
-                Effect::Lead { term, .. } => self.fencing.lead(term),
+                Effect::Lead { term, .. } => {
+                    self.fencing.lead(term);
+                    self.out.push(ToLoop::Lead { term: term.0 });
+                }
                 Effect::StepDown(reason) => {
                     self.fencing.resign();
                     self.out.push(ToLoop::StepDown { reason: format!("{reason:?}") });
@@ -303,7 +308,8 @@ impl Listener {
 
 /// Whether a heartbeat is of a node whose death was decided, or that was not admitted yet: it does not live in the
 /// PAN's sense, whatever it sends.
-fn speaks_for_the_dead(known: &Known, admission: Admission) -> bool {
+#[must_use]
+pub fn speaks_for_the_dead(known: &Known, admission: Admission) -> bool {
     known.revoked.is_some_and(|revoked| admission <= revoked)
 }
 
@@ -311,7 +317,9 @@ fn micros(span: Duration) -> i64 {
     i64::try_from(span.as_micros()).unwrap_or(i64::MAX)
 }
 
-fn translate(change: Change, now: Tick) -> Option<LifeChange> {
+/// What the loop is told of a change, noticed at `now`; `None` for what it has no use for.
+#[must_use]
+pub fn translate(change: Change, now: Tick) -> Option<LifeChange> {
     Some(match change {
         Change::Alive { host, .. } => LifeChange::Alive(host),
         Change::Suspect { host, silent_for } => LifeChange::Suspect(host, micros(silent_for)),

@@ -1,9 +1,9 @@
 //! The ear's sockets, one a fabric, and whom it speaks to over them.
 
 use pan_linux::datagram::BeatSocket;
+use pan_member::Message;
 use pan_member::frame::Key;
 use pan_member::wire::{MESSAGE_BYTES_MAX, encode};
-use pan_member::Message;
 use pan_model::HostName;
 use pan_model::host_config::{BEAT_PORT, LESSOR_PORT, PeerAddress};
 use std::collections::BTreeMap;
@@ -29,7 +29,9 @@ impl Speaker {
     ) -> std::io::Result<Self> {
         let bind = |address: &IpAddr| BeatSocket::bind(SocketAddr::new(*address, BEAT_PORT));
         let sockets = fabrics.iter().map(bind).collect::<std::io::Result<Vec<_>>>()?;
-        let book = |all: &[PeerAddress], port| all.iter().map(|one| (one.name.clone(), [one.a, one.b].map(|at| SocketAddr::new(at, port)))).collect();
+        let book = |all: &[PeerAddress], port| {
+            all.iter().map(|one| (one.name.clone(), [one.a, one.b].map(|at| SocketAddr::new(at, port)))).collect()
+        };
         let mut controllers: BTreeMap<_, _> = book(controllers, BEAT_PORT);
         controllers.remove(&me);
         Ok(Self { sockets, key, controllers, lessors: book(lessors, LESSOR_PORT) })

@@ -9,7 +9,7 @@ use std::sync::{Arc, PoisonError};
 use tokio::sync::watch;
 
 impl Owner {
-    pub(super) fn publish(&mut self) {
+    pub fn publish(&mut self) {
         self.tell_ear();
         if self.world.leading && self.warm {
             self.publish_desired();
@@ -17,14 +17,18 @@ impl Owner {
             self.publish_nothing();
         }
         self.revision += 1;
-        self.handle.view.store(Arc::new(crate::views::view(&self.world, self.revision)));
+        let mut view = crate::views::view(&self.world, self.revision);
+        // A record that names this controller is of an earlier life of it: nothing is to be passed on to itself.
+        view.leader = view.leader.filter(|(name, _)| *name != self.me);
+        self.handle.view.store(Arc::new(view));
         self.changed.send_replace(self.revision);
     }
 
     /// Which hosts there are, and under which numbers they take part.
     fn tell_ear(&mut self) {
         let node = |roles: &[pan_model::host::Role]| roles.contains(&pan_model::host::Role::Node);
-        let known = self.world.hosts.iter().map(|(name, host)| (name.clone(), Known { revoked: node(&host.roles).then_some(host.revoked) }));
+        let known =
+            self.world.hosts.iter().map(|(name, host)| (name.clone(), Known { revoked: node(&host.roles).then_some(host.revoked) }));
         let known: std::collections::BTreeMap<_, _> = known.collect();
         if known != self.told {
             self.told.clone_from(&known);

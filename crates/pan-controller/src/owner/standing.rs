@@ -1,7 +1,7 @@
 //! Taking over, stepping down, following: the effects around [`crate::core::standing`].
 
-use super::commit::Failed;
 use super::Owner;
+use super::commit::Failed;
 use crate::core::persist::{self, TERM_KEY};
 use crate::core::record::PanRecord;
 use crate::core::standing;
@@ -30,11 +30,7 @@ impl Owner {
         let writes = vec![self.write(&Dirty::Pan)];
         match self.commit_one(writes).await {
             Ok(()) => {
-                standing::lead(&mut self.world);
-                self.watch = None;
-                (self.step, self.started, self.warm) = (0, Instant::now(), false);
-                self.latest.clear();
-                tracing::info!(term, "this controller leads");
+                self.lead(term);
                 self.ear.order(Order::Taken(Taken::Done { revision: Revision(term) }));
                 Ok(())
             }
@@ -44,6 +40,26 @@ impl Owner {
                 self.ear.order(Order::Taken(if doubt { Taken::InDoubt } else { Taken::Lost }));
                 self.reload().await
             }
+        }
+    }
+
+    fn lead(&mut self, term: u64) {
+        standing::lead(&mut self.world);
+        self.watch = None;
+        (self.step, self.started, self.warm) = (0, Instant::now(), false);
+        self.latest.clear();
+        tracing::info!(term, "this controller leads");
+    }
+
+    /// The ear read that the record is ours: an attempt whose outcome was not known had succeeded. If that is not what was
+    /// followed, somebody has taken it since, or this loop is behind: then the ear is to stand anew.
+    pub(super) fn found_leading(&mut self, term: u64) {
+        if self.world.leading {
+            return;
+        }
+        match standing::is_ours(&self.world, &self.me, self.instance, term) {
+            true => self.lead(term),
+            false => self.ear.order(Order::Resigned),
         }
     }
 

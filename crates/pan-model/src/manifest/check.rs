@@ -2,17 +2,26 @@
 
 use super::Object;
 use crate::cluster::{Failback, FileSpec, HealthSpec};
+use crate::node::label;
 use crate::notyet::NOT_YET;
 use crate::partition::networks;
-use crate::{ClusterName, ClusterSpec, Code, PartitionSpec, ServiceSpec, Span};
+use crate::{ByteSize, ClusterName, ClusterSpec, Code, PartitionSpec, ServiceSpec, Span};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Most servers of a cluster.
 pub const SERVERS_MAX: u32 = 10_000;
 /// Checks more often than this cost a node more than its servers.
 const EVERY_MIN: Span = Span::millis(50);
-/// A server with less memory cannot even start.
-const MEMORY_MIN: u64 = 1 << 20;
+/// The OCI runtime itself runs within a server's limit while it starts the server. runc 1.1 on two processors fails at
+/// 1 MiB, mostly works at 2 and always at 3; more processors mean more threads, so twice that.
+const MEMORY_MIN: ByteSize = ByteSize(6 << 20);
+/// Where the kernel's own file systems are mounted in every server.
+const KERNELS_OWN: [&str; 3] = ["/proc", "/sys", "/dev"];
+/// Folders that are mounted empty in every server: files may lie in them.
+const MOUNTED: [&str; 2] = ["/run", "/tmp"];
+/// Longest path and longest part of one that the kernel takes, path_resolution(7).
+const PATH_MAX: usize = 4095;
+const NAME_MAX: usize = 255;
 
 /// Code, path of the field, and what is wrong with it.
 pub(super) type Finding = (Code, String, String);
@@ -61,14 +70,17 @@ impl Findings {
         if spec.resources.cpu.0 == 0 {
             self.add("resources.cpu", "0 cpu: give at least 1m");
         }
-        if spec.resources.memory.0 < MEMORY_MIN {
-            self.add("resources.memory", "too little memory: give at least 1MiB");
+        if spec.resources.memory < MEMORY_MIN {
+            let text = format!("too little memory for a server to start: {} given, at least {MEMORY_MIN} needed", spec.resources.memory);
+            self.add("resources.memory", text);
         }
         if spec.protect.is_some_and(|protect| protect.failures == 0) {
             self.add("protect.failures", "0 failures is no protection: give 1 or more, or remove `protect`");
         }
-        for key in spec.labels.keys().filter(|key| key.is_empty()) {
-            self.add("labels", format!("{key:?} is not the name of a label"));
+        for (key, value) in &spec.labels {
+            if let Err(message) = label(key, value) {
+                self.add(format!("labels.{key}"), message);
+            }
         }
         self.order(name, spec);
         if spec.priority > 999 {
@@ -132,13 +144,17 @@ impl Findings {
     fn files(&mut self, files: &[FileSpec]) {
         let mut seen = BTreeSet::new();
         for (index, file) in files.iter().enumerate() {
-            let at = format!("files[{index}].path");
             let path = file.path.as_str();
-            let inside = path.starts_with('/') && !path.ends_with('/') && !path.contains('\0');
-            if !inside || path.split('/').any(|part| part == "..") {
-                self.add(at, format!("{path:?} is not a file's path: expected an absolute one without '..'"));
+            if let Err(message) = file_path(path) {
+                self.add(format!("files[{index}].path"), message);
             } else if !seen.insert(path) {
-                self.add(at, format!("{path} is given twice"));
+                self.add(format!("files[{index}].path"), format!("{path} is given twice: keep one of them"));
+            }
+        }
+        for (index, file) in files.iter().enumerate() {
+            let folders = file.path.match_indices('/').skip(1).map(|(at, _)| &file.path[..at]);
+            if let Some(above) = folders.into_iter().find(|folder| seen.contains(folder)) {
+                self.add(format!("files[{index}].path"), format!("{} cannot lie in {above}, which is given as a file", file.path));
             }
         }
     }
@@ -166,6 +182,9 @@ impl Findings {
         if health.timeout < EVERY_MIN {
             self.add("health.timeout", format!("{} is too short: at least {EVERY_MIN}", health.timeout));
         }
+        if health.start < EVERY_MIN {
+            self.add("health.start", format!("{} is too short for any start: at least {EVERY_MIN}, better seconds", health.start));
+        }
         if health.failures == 0 {
             self.add("health.failures", "0 failures would make every server unhealthy: give 1 or more");
         }
@@ -188,4 +207,26 @@ impl Findings {
             self.add("address", format!("{address} cannot be a public address"));
         }
     }
+}
+
+/// Whether a file can be placed at a path of any server.
+fn file_path(path: &str) -> Result<(), String> {
+    let parts = || path.split('/').skip(1);
+    let plain = path.starts_with('/') && !path.contains('\0') && parts().all(|part| !["", ".", ".."].contains(&part));
+    if !plain {
+        return Err(format!(
+            "{path:?} is not a file's path: expected an absolute one without '..', '.' or empty parts, like /etc/app.conf"
+        ));
+    }
+    if path.len() > PATH_MAX || parts().any(|part| part.len() > NAME_MAX) {
+        return Err(format!("the path is too long: at most {PATH_MAX} bytes, and {NAME_MAX} between two slashes"));
+    }
+    let first = path[1..].find('/').map_or(path, |at| &path[..=at]);
+    if KERNELS_OWN.contains(&first) {
+        return Err(format!("{path} cannot be a file of a server: {first} belongs to the kernel; put it elsewhere, like in /etc"));
+    }
+    if MOUNTED.contains(&path) {
+        return Err(format!("{path} is a folder in every server: give a file in it, like {path}/app.conf"));
+    }
+    Ok(())
 }

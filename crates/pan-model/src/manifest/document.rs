@@ -9,6 +9,7 @@ pub const API: &str = "pan/v1";
 
 /// An object that a document defines.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(clippy::large_enum_variant, reason = "clusters are the most frequent, and a box would only be in the way of matching")]
 pub enum Object {
     /// A partition.
     Partition(PartitionName, PartitionSpec),

@@ -13,5 +13,5 @@ mod tree;
 
 pub use check::SERVERS_MAX;
 pub use document::{API, Document, Object, Place, Problem};
-pub use head::{Head, head_at};
-pub use parse::{DOCUMENTS_MAX, TEXT_MAX, parse};
+pub use head::{Head, Heads};
+pub use parse::{DOCUMENTS_MAX, PROBLEMS_MAX, TEXT_MAX, parse};

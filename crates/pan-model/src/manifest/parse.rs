@@ -19,13 +19,16 @@ pub const DOCUMENTS_MAX: usize = 10_000;
 const VALUES_MAX: usize = 2_000_000;
 /// Most values that the aliases of one document may stand for.
 const ALIASED_MAX: usize = 100_000;
+/// Most problems that are collected: a text with more than that is something other than a manifest.
+pub const PROBLEMS_MAX: usize = 1000;
 /// Deepest nesting that is read: the deepest manifest has 8 levels. The reader recurses, on a thread's 2 MiB of stack.
 const DEPTH_MAX: usize = 24;
 
 /// Reads texts, each given with the name that errors call it by. `default_partition` is for documents that name none.
 ///
 /// # Errors
-/// All problems of all texts, in their order; nothing is returned of the documents that had none.
+/// All problems of all texts, in their order, or the first [`PROBLEMS_MAX`]; nothing is returned of the documents that had
+/// none. Texts without any document are one too.
 pub fn parse(files: &[(String, String)], default_partition: Option<&PartitionName>) -> Result<Vec<Document>, Vec<Problem>> {
     let mut all = Reading { default_partition, documents: Vec::new(), problems: Vec::new(), seen: BTreeMap::new(), count: 0, values: 0 };
     for (source, text) in files {
@@ -34,9 +37,14 @@ pub fn parse(files: &[(String, String)], default_partition: Option<&PartitionNam
             continue;
         }
         for (first_line, part) in split(text) {
-            if !all.document(source, first_line, part) {
+            if !all.document(source, first_line, part) || all.enough(source) {
                 return Err(all.problems);
             }
+        }
+    }
+    if all.count == 0 && all.problems.is_empty() {
+        for (source, _) in files {
+            all.refuse_text(source, "no objects in it: expected at least one document with api, kind, name and spec".into());
         }
     }
     if all.problems.is_empty() { Ok(all.documents) } else { Err(all.problems) }
@@ -88,6 +96,16 @@ impl Reading<'_> {
         self.problems.push(Problem { code: Code::Invalid, place, message });
     }
 
+    /// Whether there are so many problems that reading ends, the last of them saying so.
+    fn enough(&mut self, source: &str) -> bool {
+        if self.problems.len() <= PROBLEMS_MAX {
+            return false;
+        }
+        self.problems.truncate(PROBLEMS_MAX);
+        self.refuse_text(source, format!("more than {PROBLEMS_MAX} problems: reading ended here"));
+        true
+    }
+
     /// Reads one document; `false` when a bound is passed and reading ends.
     fn document(&mut self, source: &str, first_line: u64, text: &str) -> bool {
         let mut tree = match serde_saphyr::from_str_with_options::<Option<Tree>>(text, options()) {
@@ -105,6 +123,9 @@ impl Reading<'_> {
         if self.count > DOCUMENTS_MAX || self.values > VALUES_MAX {
             self.refuse_text(source, format!("more than {DOCUMENTS_MAX} documents or {VALUES_MAX} values at once: split the files"));
             return false;
+        }
+        if self.tags(source, &tree) > 0 {
+            return true;
         }
         let envelope = match envelope(&tree, self.default_partition) {
             Ok(envelope) => envelope,
@@ -125,6 +146,17 @@ impl Reading<'_> {
             Ok(object) => self.add(Document { object, source: source.to_owned(), tree }),
         }
         true
+    }
+
+    /// Refuses tags outside of the core schema: what they make of a value would be hidden from its reader. How many.
+    fn tags(&mut self, source: &str, tree: &Tree) -> usize {
+        let found = tree.foreign_tags();
+        for (spot, tag) in &found {
+            let short = tag.strip_prefix("tag:yaml.org,2002:").map_or_else(|| (*tag).to_owned(), |name| format!("!!{name}"));
+            let message = format!("tag {short} has no meaning in a manifest: write the value without it");
+            self.problems.push(Problem { code: Code::Invalid, place: spot.within(source), message });
+        }
+        found.len()
     }
 
     fn add(&mut self, document: Document) {
@@ -149,6 +181,8 @@ pub(super) fn options() -> serde_saphyr::Options {
         with_snippet: false,
         // YAML 1.2: a partition `n` is not the partition `false`.
         strict_booleans: true,
+        // Tags are refused with their place; a text that was decoded behind one would be refused for what it became.
+        ignore_binary_tag_for_string: true,
         budget: serde_saphyr::budget! { max_depth: DEPTH_MAX },
         alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: ALIASED_MAX },
     }
@@ -317,6 +351,7 @@ fn message(error: &Error, value: Option<&str>) -> String {
         Error::DuplicateMappingKey { key, .. } => format!("`{}` is given twice: keep one of them", key.as_deref().unwrap_or("the key")),
         Error::Unexpected { expected: "sequence start", .. } => format!("{} is not a list", found()),
         Error::Unexpected { expected: "mapping start", .. } => format!("{} is not a mapping with fields", found()),
+        Error::TaggedScalarCannotDeserializeIntoString { .. } => "a text cannot have this tag: write the value without it".into(),
         Error::NullIntoString { .. } => "a text is missing here (write \"\" for an empty one)".into(),
         Error::AliasError { error, .. } => message(error, value),
         Error::AliasReplayLimitExceeded { .. } => format!("the aliases stand for more than {ALIASED_MAX} values: write less of them"),

@@ -1,6 +1,6 @@
 //! Tests of reading manifests: each is a text and the problems it has, or none.
 
-use super::{DOCUMENTS_MAX, Document, Object, TEXT_MAX, head_at, parse};
+use super::{DOCUMENTS_MAX, Document, Heads, Object, PROBLEMS_MAX, TEXT_MAX, parse};
 use crate::{ByteSize, Cpu, PartitionName, Resources};
 
 const CLUSTER: &str = "api: pan/v1\nkind: Cluster\npartition: acme\nname: web\nspec:\n  servers: 3\n  image: host\n";
@@ -44,7 +44,8 @@ fn a_server_takes_the_default_of_each_resource_not_given() {
 #[test]
 fn a_wrong_document_still_says_what_it_is_about() {
     let text = "kind: Partition\nname: acme\nspec: 5\n---\nname: web\nkind: Cluster\npartition: rival\n---\n]\n---\nname: x\n";
-    let head = |line| head_at(text, line).map(|head| (head.kind, head.partition, head.name));
+    let heads = Heads::of(text);
+    let head = |line| heads.at(line).cloned().map(|head| (head.kind, head.partition, head.name));
     assert_eq!(head(3), Some(("partition".into(), None, "acme".into())));
     assert_eq!(head(4), head(7));
     assert_eq!(head(7), Some(("cluster".into(), Some("rival".into()), "web".into())));
@@ -110,13 +111,6 @@ spec:
     assert_eq!(at(1, "spec.with[0]"), "f.yaml:16:1");
     assert_eq!(at(2, "spec.port"), "f.yaml:39:9");
     assert_eq!(at(2, "name"), "f.yaml:36:7");
-}
-
-#[test]
-fn nothing_is_no_document() {
-    for text in ["", "\n# only a comment\n", "---\n", "---\n---\n...\n", "\u{feff}# bom\n"] {
-        assert_eq!(read(text), Ok(Vec::new()), "{text:?}");
-    }
 }
 
 #[test]
@@ -252,8 +246,9 @@ fn specs_are_checked() {
 #[test]
 fn sizes_are_bounded() {
     refused(&"#".repeat(TEXT_MAX + 1), &[("0:0 PAN-100", "at most")]);
-    let small = "---\n1\n".repeat(DOCUMENTS_MAX + 1);
-    assert!(read(&small).is_err_and(|all| all.last().is_some_and(|last| last.contains("more than 10000 documents"))));
+    let head = "---\napi: pan/v1\nkind: Partition\nname: p";
+    let many: Vec<String> = (0..=DOCUMENTS_MAX).map(|at| format!("{head}{at}\nspec: {{network: 10.0.0.0/24}}\n")).collect();
+    assert!(read(&many.concat()).is_err_and(|all| all.last().is_some_and(|last| last.contains("more than 10000 documents"))));
     let mut bomb = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
     for level in 1..9 {
         let last = level - 1;
@@ -270,4 +265,67 @@ fn sizes_are_bounded() {
         let found = small.join().unwrap().expect_err("nested");
         assert!(found.iter().any(|problem| problem.contains("24 deep") || problem.contains("recursion")), "{found:?}");
     }
+}
+
+#[test]
+fn texts_without_objects_are_refused() {
+    for text in ["", "\n# only a comment\n", "---\n", "---\n---\n...\n", "null\n", "\u{feff}# bom\n"] {
+        refused(text, &[("0:0 PAN-100", "no objects in it")]);
+    }
+    let good = format!("{CLUSTER}{COMMAND}");
+    assert_eq!(parse(&[("none.yaml".into(), "# later\n".into()), ("f.yaml".into(), good)], None).map(|all| all.len()), Ok(1));
+    assert_eq!(parse(&[], None).map(|all| all.len()), Ok(0));
+}
+
+#[test]
+fn only_tags_of_the_core_schema_are_known() {
+    let text = "api: !!str pan/v1\nkind: !!binary xyz\npartition: acme\nname: ! web\nspec:\n  !secret servers: !!int 3\n  image: host\n";
+    refused(
+        &format!("{text}  env: !vault {{A: b, C: !include d}}\n{COMMAND}"),
+        &[
+            ("2:16 PAN-100", "tag !!binary has no meaning"),
+            ("6:11 PAN-100", "tag !secret"),
+            ("8:15 PAN-100", "!vault"),
+            ("8:34 PAN-100", "!include"),
+        ],
+    );
+    cluster_refused("  env: {A: !!timestamp 2001-01-01}", &[("9:24 PAN-100", "cannot have this tag")]);
+    assert!(read(&format!("!!map\n{CLUSTER}  env: !!map {{A: !!str b}}\n{COMMAND}")).is_ok());
+}
+
+#[test]
+fn files_lie_where_files_can_lie() {
+    let files = |paths: &[&str]| {
+        let lines: Vec<String> = paths.iter().map(|path| format!("    - {{path: \"{path}\", content: x}}\n")).collect();
+        format!("  files:\n{}", lines.concat())
+    };
+    let text = |paths: &[&str]| format!("{CLUSTER}{COMMAND}{}", files(paths));
+    for path in ["etc/x", "/etc/../x", "/etc//x", "/etc/./x", "/", "/etc/", ""] {
+        refused(&text(&[path]), &[("10:14 PAN-100", "is not a file's path")]);
+    }
+    for path in ["/proc/x", "/sys/kernel/x", "/dev/null", "/proc", "/dev"] {
+        refused(&text(&[path]), &[("10:14 PAN-100", "belongs to the kernel")]);
+    }
+    refused(&text(&["/tmp"]), &[("10:14 PAN-100", "is a folder in every server")]);
+    refused(&text(&[&format!("/etc/{}", "x".repeat(256))]), &[("10:14 PAN-100", "too long")]);
+    refused(&text(&["/etc/a", "/etc/b", "/etc/a"]), &[("12:14 PAN-100", "given twice")]);
+    refused(&text(&["/etc/a/b/c", "/etc/a"]), &[("10:14 PAN-100", "cannot lie in /etc/a")]);
+    assert!(read(&text(&["/etc/passwd", "/etc/app/a.conf", "/run/x", "/tmp/x", "/processes", "/x"])).is_ok());
+}
+
+#[test]
+fn a_server_needs_the_memory_to_start() {
+    cluster_refused(
+        "  resources: {memory: 5MiB}",
+        &[("9:23 PAN-100", "too little memory for a server to start: 5MiB given, at least 6MiB needed")],
+    );
+    assert!(read(&format!("{CLUSTER}{COMMAND}  resources: {{memory: 6MiB}}\n")).is_ok());
+}
+
+#[test]
+fn problems_beyond_measure_end_the_reading() {
+    let entries: Vec<String> = (0..PROBLEMS_MAX + 500).map(|at| format!("    - {{path: x{at}, content: x}}\n")).collect();
+    let found = read(&format!("{CLUSTER}{COMMAND}  files:\n{}", entries.concat())).unwrap_err();
+    assert_eq!(found.len(), PROBLEMS_MAX + 1);
+    assert!(found[PROBLEMS_MAX].contains("more than 1000 problems"), "{}", found[PROBLEMS_MAX]);
 }

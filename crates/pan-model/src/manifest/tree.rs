@@ -2,7 +2,7 @@
 
 use super::Place;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
-use serde_saphyr::{Location, Spanned};
+use serde_saphyr::{Location, Spanned, Tagged};
 use std::fmt;
 
 /// Line and column, from 1.
@@ -27,6 +27,8 @@ impl Spot {
 pub(super) struct Tree {
     pub(super) spot: Spot,
     pub(super) node: Node,
+    /// A tag that no manifest has a use for: it would make the value something other than what is written.
+    tag: Option<String>,
 }
 
 /// A value.
@@ -44,6 +46,7 @@ pub(super) struct Entry {
     pub(super) key: String,
     pub(super) spot: Spot,
     pub(super) value: Tree,
+    tag: Option<String>,
 }
 
 impl Tree {
@@ -61,6 +64,22 @@ impl Tree {
             Node::List(items) => items.iter().map(Self::size).sum(),
             Node::Map(entries) => entries.iter().map(|entry| entry.value.size()).sum(),
         }
+    }
+
+    /// Every tag that is not one of the core schema (YAML 1.2.2 §10.3), with the place of what bears it.
+    pub(super) fn foreign_tags(&self) -> Vec<(Spot, &str)> {
+        let mut found: Vec<(Spot, &str)> = self.tag.iter().map(|tag| (self.spot, tag.as_str())).collect();
+        match &self.node {
+            Node::Null | Node::Scalar(_) => {}
+            Node::List(items) => found.extend(items.iter().flat_map(Self::foreign_tags)),
+            Node::Map(entries) => {
+                for entry in entries {
+                    found.extend(entry.tag.iter().map(|tag| (entry.spot, tag.as_str())));
+                    found.extend(entry.value.foreign_tags());
+                }
+            }
+        }
+        found
     }
 
     /// Moves everything down, for a document that begins after the first line.
@@ -113,9 +132,16 @@ impl Tree {
 
 impl<'de> Deserialize<'de> for Tree {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let node = Spanned::<Node>::deserialize(from)?;
-        Ok(Self { spot: Spot::of(node.referenced), node: node.value })
+        let read = Spanned::<Tagged<Node>>::deserialize(from)?;
+        let Tagged(node, tag) = read.value;
+        Ok(Self { spot: Spot::of(read.referenced), node, tag: tag.filter(|tag| is_foreign(tag)) })
     }
+}
+
+/// Whether a tag is neither of the core schema nor `!`, which only says that a value is a text.
+fn is_foreign(tag: &str) -> bool {
+    let name = tag.strip_prefix("tag:yaml.org,2002:").or_else(|| tag.strip_prefix("!!"));
+    tag != "!" && !name.is_some_and(|name| ["str", "int", "float", "bool", "null", "seq", "map"].contains(&name))
 }
 
 impl<'de> Deserialize<'de> for Node {
@@ -183,8 +209,9 @@ impl<'de> Visitor<'de> for NodeVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Node, A::Error> {
         let mut entries = Vec::new();
-        while let Some((key, value)) = map.next_entry::<Spanned<String>, Tree>()? {
-            entries.push(Entry { spot: Spot::of(key.referenced), key: key.value, value });
+        while let Some((key, value)) = map.next_entry::<Spanned<Tagged<String>>, Tree>()? {
+            let (spot, Tagged(key, tag)) = (Spot::of(key.referenced), key.value);
+            entries.push(Entry { spot, key, value, tag: tag.filter(|tag| is_foreign(tag)) });
         }
         Ok(Node::Map(entries))
     }

@@ -10,7 +10,7 @@ use pan_model::{Admission, Epoch, ServerKey};
 
 /// What is here and what is wanted.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct State<'a> {
+pub struct State<'a> {
     /// The number in use.
     pub current: Admission,
     /// The number granted.
@@ -26,7 +26,7 @@ pub(super) struct State<'a> {
 }
 
 /// The number to use from now on, if there is a new one and nothing stands against it.
-pub(super) fn next(state: State<'_>) -> Option<Admission> {
+pub fn next(state: State<'_>) -> Option<Admission> {
     let wanted = state.wanted?;
     let orphan = |key: &ServerKey| match (wanted.get(key), state.reports.get(key)) {
         (None, _) => true,

@@ -26,7 +26,14 @@ pub(super) fn wanted(desired: &Desired) -> BTreeMap<ServerKey, Wanted> {
 }
 
 /// The host's report, written at `now`.
-pub(super) fn report(host: &HostName, boot: BootId, now: Tick, network: &Status, lease: LeaseNote, servers: &BTreeMap<ServerKey, ServerReport>) -> Report {
+pub(super) fn report(
+    host: &HostName,
+    boot: BootId,
+    now: Tick,
+    network: &Status,
+    lease: LeaseNote,
+    servers: &BTreeMap<ServerKey, ServerReport>,
+) -> Report {
     Report {
         version: WIRE_VERSION,
         host: host.clone(),

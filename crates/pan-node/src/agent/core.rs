@@ -23,8 +23,8 @@ use crate::clock;
 use crate::error::{Error, chain};
 use crate::host::Host;
 use crate::names;
-use crate::paths::{admission_file, alive_file, lease_file};
 use crate::network::Status;
+use crate::paths::{admission_file, alive_file, lease_file};
 use crate::server::record::Record;
 use crate::server::task::{Task, Update, Wanted};
 

@@ -1,7 +1,7 @@
 //! The agent's core: hands every server's order to its task, collects what the tasks tell, and reports. It
 //! knows no controller: desired states come in by one channel and reports go out by another.
 
-mod admission;
+pub mod admission;
 mod book;
 mod core;
 mod prepare;

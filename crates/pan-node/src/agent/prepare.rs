@@ -3,15 +3,17 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use pan_linux::gate::Gate;
+use pan_linux::netns::Netns;
 use pan_linux::rtnl::Rtnl;
 use pan_model::ServerKey;
 use pan_model::host_config::HostConfig;
 
 use crate::apply::{adopt, start};
-use crate::error::Error;
+use crate::error::{Error, chain};
 use crate::host::Host;
 use crate::network::{Network, NetworkError};
-use crate::paths::Paths;
+use crate::paths::{Paths, gate_dir};
 use crate::server::deaths::Deaths;
 use crate::server::record::{Record, Stage};
 
@@ -28,13 +30,26 @@ pub(super) fn prepare(config: &HostConfig, exe: PathBuf) -> Result<Prepared, Err
     // Their cables are in use; the network's first pass must not cut them off.
     let attached = records.iter().filter(|(_, record)| is_attached(&record.stage));
     let ports = attached.map(|(_, record)| start::port(&record.bound.order, record.bound.cable.vni)).collect();
-    let network = Network::start(config.clone(), ports)?;
+    let gate = open_gate(config)?;
+    let network = Network::start(config.clone(), ports, gate)?;
     let rtnl = Rtnl::open().map_err(NetworkError::from)?;
     let deaths = Deaths::start().map_err(|source| Error::Watch { source })?;
     let host = Host::new(config, exe, rtnl, network, deaths);
     let known: Vec<ServerKey> = records.iter().map(|(key, _)| key.clone()).collect();
     adopt::sweep(&host, &known).map_err(adopting)?;
     Ok(Prepared { host: Arc::new(host), records })
+}
+
+/// The gate that the beat process holds open. Without lessors nobody renews leases, and a gate would stay shut. With
+/// them there is no way around it: heartbeats would claim a gate that the servers do not have.
+fn open_gate(config: &HostConfig) -> Result<Option<Arc<Gate>>, Error> {
+    if config.lessors.is_empty() {
+        return Ok(None);
+    }
+    let refused = |error: String| Error::Gate(error);
+    let netns = Netns::current().map_err(|error| refused(chain(&error)))?;
+    let gate = Gate::open(&gate_dir(&config.run_dir), &netns).map_err(|error| refused(chain(&error)))?;
+    Ok(Some(Arc::new(gate)))
 }
 
 fn is_attached(stage: &Stage) -> bool {

@@ -1,5 +1,6 @@
 //! `POST …/exec`: runs a program inside a server and streams what it writes, one JSON frame a line. When the
-//! caller goes away, the program is killed.
+//! caller goes away, the program is killed with what it started. A program that cannot be started ends as in a shell:
+//! 127 when it is not there, 126 when it is no program, with the reason on standard error.
 
 use std::io;
 use std::process::Stdio;
@@ -21,7 +22,7 @@ use tokio::sync::mpsc;
 
 use super::routes::{Inside, Refusal};
 use crate::names;
-use crate::server::exec::Inside as Program;
+use crate::server::exec::{Inside as Program, Refused};
 
 /// Frames that wait for the caller; a program that finds them full waits.
 const FRAMES_MAX: usize = 16;
@@ -44,14 +45,17 @@ pub(super) async fn exec(
     let stdin = exec.stdin.map(|text| BASE64_STANDARD.decode(text)).transpose();
     let stdin = stdin.map_err(|error| refuse(Code::Invalid, format!("stdin is not base64: {error}")))?;
     let input = if stdin.is_some() { Stdio::piped() } else { Stdio::null() };
-    let program = Program::start(&inside.host.runtime, &names::id(&key), &exec.command, |command| {
+    let id = names::id(&key);
+    let folder = inside.host.paths.server(&id).run;
+    let program = Program::start(&inside.host.runtime, (&id, &folder), &exec.command, |command| {
         command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped());
     });
     let program = program.map_err(|error| refuse(Code::Internal, format!("cannot start the OCI runtime: {error}")))?;
+    let asked = Asked { server: key, command: exec.command, stdin };
     let (frames, inbox) = mpsc::channel(FRAMES_MAX);
     tokio::spawn(async move {
         tokio::select! {
-            () = drive(program, stdin, &frames) => {}
+            () = drive(program, asked, &frames) => {}
             // Nobody listens any more; the program goes with `drive`.
             () = frames.closed() => {}
         }
@@ -65,19 +69,41 @@ pub(super) async fn exec(
     Ok(([(CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(lines)).into_response())
 }
 
-async fn drive(mut program: Program, stdin: Option<Vec<u8>>, frames: &mpsc::Sender<ExecFrame>) {
+/// What is run where, with what input.
+struct Asked {
+    server: ServerKey,
+    command: Vec<String>,
+    stdin: Option<Vec<u8>>,
+}
+
+async fn drive(mut program: Program, asked: Asked, frames: &mpsc::Sender<ExecFrame>) {
+    let missed = |error: io::Error| {
+        tracing::warn!(%error, "the end of a program was missed");
+        255
+    };
+    match program.begun(&asked.command).await {
+        Ok(Ok(())) => {}
+        Ok(Err(Refused { status, message })) => {
+            let text = format!("exec in server {}: {message}\n", asked.server);
+            let _gone = frames.send(ExecFrame::Stderr(BASE64_STANDARD.encode(text))).await;
+            let _gone = frames.send(ExecFrame::Exit(status)).await;
+            return;
+        }
+        Err(error) => {
+            let _gone = frames.send(ExecFrame::Exit(missed(error))).await;
+            return;
+        }
+    }
     let (input, out, err) = (program.child.stdin.take(), program.child.stdout.take(), program.child.stderr.take());
     let feed = async {
-        if let (Some(mut input), Some(text)) = (input, stdin) {
+        if let (Some(mut input), Some(text)) = (input, asked.stdin) {
             // A program need not read all of it.
             let _unread = input.write_all(&text).await;
         }
     };
     tokio::join!(feed, pump(out, ExecFrame::Stdout, frames), pump(err, ExecFrame::Stderr, frames));
-    let code = program.wait().await.unwrap_or_else(|error| {
-        tracing::warn!(%error, "the end of a program was missed");
-        255
-    });
+    let code = program.wait().await.unwrap_or_else(missed);
+    program.leave();
     let _gone = frames.send(ExecFrame::Exit(code)).await;
 }
 

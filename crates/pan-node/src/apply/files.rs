@@ -32,7 +32,15 @@ pub(super) fn place(lower: &Path, path: &str, hidden: &[PathBuf]) -> Result<Plac
         return Err(refuse("expected an absolute path without '..'"));
     };
     let parent = resolve(lower, parent).map_err(FileError::of("follow", asked))?;
+    let is_folder = |path: &Path| fs::symlink_metadata(lower.join(path)).ok().map(|meta| meta.is_dir());
+    if parent.ancestors().any(|folder| is_folder(folder) == Some(false)) {
+        return Err(refuse("one of its folders is a file in the image"));
+    }
     let inside = parent.join(name);
+    let target = resolve(lower, &Path::new("/").join(&inside)).map_err(FileError::of("follow", asked))?;
+    if is_folder(&target) == Some(true) {
+        return Err(refuse("it is a folder in the image"));
+    }
     let seen = Path::new("/").join(&inside);
     if hidden.iter().any(|path| seen.starts_with(path)) {
         return Err(refuse("it lies under a path that is hidden from servers"));
@@ -145,6 +153,11 @@ mod tests {
         assert_eq!(at("/new/folder/x").unwrap(), layer("new/folder/x"));
         assert_eq!(at("/top").unwrap(), layer("top"));
         assert_eq!(at("/var/run/x.pid").unwrap(), Place::Covered("/run/x.pid".into()));
+        fs::write(image.path().join("etc/passwd"), "").unwrap();
+        assert_eq!(at("/etc/passwd").unwrap(), layer("etc/passwd"));
+        for bad in ["/etc/passwd/x", "/etc/passwd/x/y", "/etc/nginx", "/bin"] {
+            assert!(at(bad).is_err(), "{bad}");
+        }
         for bad in ["etc/x", "/etc/../x", "/", "/proc/x", "/root/x", "/etc/shadow", "/loop/x"] {
             assert!(at(bad).is_err(), "{bad}");
         }

@@ -89,7 +89,8 @@ fn write(dir: &Path, path: &Path, state: &Durable) -> Result<(), FileError> {
     let content = Content { version: VERSION, term: state.term.0, revoked: state.revoked.clone() };
     let text = serde_json::to_vec(&content).expect("plain data");
     let fresh = path.with_extension("new");
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh).map_err(FileError::of("make", &fresh))?;
+    let mut file =
+        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh).map_err(FileError::of("make", &fresh))?;
     file.write_all(&text).and_then(|()| file.sync_all()).map_err(FileError::of("write", &fresh))?;
     fs::rename(&fresh, path).map_err(FileError::of("replace", path))?;
     File::open(dir).and_then(|dir| dir.sync_all()).map_err(FileError::of("make durable", dir))

@@ -6,6 +6,7 @@ use pan_member::lessor::{Effect, Heartbeat, Ticket};
 use pan_member::wire::{ACK_BYTES_MAX, Family, MESSAGE_BYTES_MAX, decode, encode, encode_ack, family};
 use pan_member::{Frame, Lessor, Message, Tick, lessor_key};
 use pan_model::HostName;
+use pan_model::host::Role;
 use pan_model::host_config::{BEAT_PORT, HostConfig, LESSOR_PORT};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -171,6 +172,8 @@ impl LessorPart {
 
     fn acknowledge(&mut self, at: usize, frame: &Frame, received: Tick, from: Option<SocketAddr>, now: Tick) {
         let ack = self.core.heartbeat(&Heartbeat::of(frame, received), now);
+        // Only a node has a lease to renew.
+        let ack = ack.filter(|_| frame.roles.has(Role::Node));
         let (Some(ack), Some(from), Some(socket)) = (ack, from, &self.sockets[at]) else { return };
         let mut out = [0; ACK_BYTES_MAX];
         let length = encode_ack(&ack, &self.keys[&frame.host], &mut out);

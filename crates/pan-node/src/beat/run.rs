@@ -156,7 +156,8 @@ impl Beat {
             if now >= until {
                 return Ok(());
             }
-            let acknowledged = self.senders.iter().filter_map(|sender| sender.socket.as_ref());
+            // Only a node is acknowledged; what nobody reads must not be waited for.
+            let acknowledged = self.senders.iter().filter(|_| self.lease.is_some()).filter_map(|sender| sender.socket.as_ref());
             let asked = self.lessor.iter().flat_map(LessorPart::sockets);
             datagram::wait(acknowledged.chain(asked), &self.waker, until - now)?;
             for sender in &self.senders {

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use pan_linux::netns::Netns;
@@ -23,6 +24,8 @@ pub(crate) struct Target {
     pub address: IpAddr,
     /// Its container.
     pub container: String,
+    /// Where the runtime may leave notes about it.
+    pub folder: PathBuf,
     pub runtime: Runtime,
 }
 
@@ -72,10 +75,13 @@ async fn connect(target: &Target, port: u16) -> Result<TcpStream, String> {
 }
 
 async fn run(target: &Target, command: &[String], limit: Duration) -> Result<(), String> {
-    match exec::run_quietly(&target.runtime, &target.container, command, limit).await {
-        Ok(Outcome::Exit(0)) => Ok(()),
-        Ok(Outcome::Exit(code)) => Err(format!("{} ended with status {code}", command.join(" "))),
-        Ok(Outcome::TooLong) => Err(format!("{} did not end within {} ms", command.join(" "), limit.as_millis())),
-        Err(error) => Err(format!("run {}: {error}", command.join(" "))),
+    let words = || command.join(" ");
+    match exec::run(&target.runtime, (&target.container, &target.folder), command, limit).await {
+        Ok(Outcome::Exit(0, _)) => Ok(()),
+        Ok(Outcome::Exit(code, said)) if said.is_empty() => Err(format!("check {:?} ended with status {code}", words())),
+        Ok(Outcome::Exit(code, said)) => Err(format!("check {:?} ended with status {code}: {said}", words())),
+        Ok(Outcome::TooLong) => Err(format!("check {:?} did not end within {} ms", words(), limit.as_millis())),
+        Ok(Outcome::Refused(why)) => Err(format!("check {:?}: {why}", words())),
+        Err(error) => Err(format!("check {:?}: {error}", words())),
     }
 }

@@ -7,6 +7,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
 use pan_api::desired::Desired;
+use pan_linux::gate::Gate;
 use pan_linux::overlay::Overlay;
 use pan_linux::rtnl::Rtnl;
 use pan_linux::underlay::Underlay;
@@ -15,6 +16,7 @@ use pan_model::host_config::HostConfig;
 use tokio::sync::{oneshot, watch};
 
 use super::NetworkError;
+use super::gated::Gated;
 use super::spec::{Port, underlay, wanted};
 use crate::error::chain;
 
@@ -23,6 +25,10 @@ use crate::error::chain;
 const AGAIN: Duration = Duration::from_secs(1);
 /// Two per server that starts or stops at the same time is plenty; who finds it full waits.
 const ORDERS_MAX: usize = 1024;
+
+/// What the names of servers' ports begin with ([`crate::names::port`]). Bridges are shared with whoever else runs
+/// on the host; of their ports only these are a node's.
+const SERVER_PORTS: &str = "ps";
 
 enum Order {
     Desired(Arc<Desired>),
@@ -47,14 +53,16 @@ pub(crate) struct Network {
 }
 
 impl Network {
-    /// Starts the thread. `ports` are those of servers that run already.
-    pub(crate) fn start(config: HostConfig, ports: Vec<Port>) -> Result<Self, NetworkError> {
+    /// Starts the thread. `ports` are those of servers that run already; with a `gate`, no server's packet comes
+    /// into or leaves this host but through it.
+    pub(crate) fn start(config: HostConfig, ports: Vec<Port>, gate: Option<Arc<Gate>>) -> Result<Self, NetworkError> {
         let (orders, inbox) = sync_channel(ORDERS_MAX);
         let (status, seen) = watch::channel(Status::default());
         let keeper = Keeper {
             underlay: Underlay::new(Rtnl::open()?)?,
-            overlay: Overlay::new(Rtnl::open()?, config.address)?,
+            overlay: Overlay::owning(Rtnl::open()?, config.address, SERVER_PORTS)?,
             rtnl: Rtnl::open()?,
+            gated: Gated::new(gate, &config),
             config,
             desired: None,
             ports: ports.into_iter().map(|port| (port.name.clone(), port)).collect(),
@@ -102,6 +110,7 @@ struct Keeper {
     underlay: Underlay,
     overlay: Overlay,
     rtnl: Rtnl,
+    gated: Gated,
     config: HostConfig,
     desired: Option<Arc<Desired>>,
     ports: BTreeMap<String, Port>,
@@ -158,7 +167,8 @@ impl Keeper {
     fn apply(&mut self) -> Status {
         let Some(desired) = self.desired.clone() else { return Status::default() };
         let mut problems = Vec::new();
-        let wanted = wanted(&desired, &self.ports);
+        let mut wanted = wanted(&desired, &self.ports);
+        wanted.closed.extend(self.gated.ports(&mut wanted.networks, &mut problems));
         // Before the bridge lets go of it: a free end that is up would talk to the host itself.
         for port in &wanted.closed {
             if self.closed.insert(port.clone()) {
@@ -173,6 +183,7 @@ impl Keeper {
             Ok(done) => problems.extend(done.missing.iter().map(|port| format!("interface {port} is not there"))),
             Err(error) => problems.push(chain(&error)),
         }
+        self.gated.outputs(&wanted.networks, &mut problems);
         let applied = if problems.is_empty() { desired.generation } else { self.status.borrow().applied };
         Status { applied, problems }
     }
@@ -181,5 +192,17 @@ impl Keeper {
         if let Err(error) = self.rtnl.set_down(port) {
             tracing::debug!(error = chain(&error), port, "a port was gone before it could be closed");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::SERVER_PORTS;
+    use pan_model::ServerKey;
+
+    #[test]
+    fn the_ports_of_servers_are_a_nodes() {
+        let key = ServerKey { partition: "demo".parse().unwrap(), name: "web-1".parse().unwrap() };
+        assert!(crate::names::port(&key).starts_with(SERVER_PORTS));
     }
 }

@@ -2,6 +2,7 @@
 //! thread that makes it so ([`keeper`]).
 
 mod error;
+mod gated;
 mod keeper;
 mod spec;
 

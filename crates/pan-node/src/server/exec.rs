@@ -128,9 +128,13 @@ fn refused(program: &[String], why: NotStarted) -> Refused {
         NotStarted::NotFound if name.contains('/') => {
             (NOT_FOUND, format!("there is no program {name} in the server, or what its first line names to run it is missing"))
         }
-        NotStarted::NotFound => (NOT_FOUND, format!("there is no program {name:?} in the server's PATH: give its whole path, or add it to the image")),
+        NotStarted::NotFound => {
+            (NOT_FOUND, format!("there is no program {name:?} in the server's PATH: give its whole path, or add it to the image"))
+        }
         NotStarted::NotExecutable => (NOT_EXECUTABLE, format!("{name} is no program that the server may run: expected an executable file")),
-        NotStarted::Other(said) if said.is_empty() => (ENGINE_FAILED, format!("{name} could not be started; the container runtime does not say why")),
+        NotStarted::Other(said) if said.is_empty() => {
+            (ENGINE_FAILED, format!("{name} could not be started; the container runtime does not say why"))
+        }
         NotStarted::Other(said) => (ENGINE_FAILED, format!("{name} could not be started: {said}")),
     };
     Refused { status, message }

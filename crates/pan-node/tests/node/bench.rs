@@ -57,6 +57,7 @@ impl Bench {
             env: vec![("PATH".into(), std::env::var("PATH").unwrap())],
             listen_fds: vec![listener.as_raw_fd()],
             log: data.path().join("init.log"),
+            disks: Vec::new(),
             binds: vec![(data.path().to_path_buf(), "/srv".into())],
         })
         .unwrap();
@@ -290,6 +291,7 @@ pub fn nginx(name: &str, host: u8, epoch: u64) -> ServerOrder {
             every: Span::millis(200),
             failures: 2,
             timeout: Span::millis(1_000),
+            start: Span::millis(60_000),
         }),
         ..order(name, host, epoch, &["nginx", "-g", "daemon off;"])
     }

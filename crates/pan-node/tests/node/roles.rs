@@ -78,7 +78,8 @@ pub fn full() -> ExitCode {
     })
 }
 
-/// Asks the agent as the host whose certificate lies in the folder of the first word: `logs` or `exec …`.
+/// Asks the agent as the host whose certificate lies in the folder of the first word: `logs`, `exec …`, or `glance …`,
+/// which is an exec that goes away after the first words.
 pub fn ask(words: Vec<String>) -> ExitCode {
     block_on(async {
         let tls = TlsMaterial {
@@ -91,6 +92,7 @@ pub fn ask(words: Vec<String>) -> ExitCode {
         let at = "/internal/v1/servers/acme/web-1";
         let done = match words[1].as_str() {
             "logs" => show_logs(&client, &format!("{at}/logs?follow=false&tail=1")).await,
+            "glance" => glance(&client, &format!("{at}/exec"), &words[2..]).await,
             _ => run(&client, &format!("{at}/exec"), &words[2..]).await,
         };
         match done {
@@ -109,6 +111,15 @@ async fn show_logs(client: &HostClient, path: &str) -> Result<u8, pan_api::ApiEr
         print!("{}", String::from_utf8_lossy(&chunk?));
     }
     Ok(0)
+}
+
+async fn glance(client: &HostClient, path: &str, command: &[String]) -> Result<u8, pan_api::ApiError> {
+    let exec = Exec { command: command.to_vec(), stdin: None };
+    let mut frames = client.post_stream::<_, ExecFrame>(path, &exec).await?;
+    match frames.next().await.expect("a first frame")? {
+        ExecFrame::Stdout(_) => Ok(0),
+        other => panic!("{other:?}"),
+    }
 }
 
 async fn run(client: &HostClient, path: &str, command: &[String]) -> Result<u8, pan_api::ApiError> {

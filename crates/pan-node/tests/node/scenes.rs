@@ -121,10 +121,21 @@ fn servers_that_end_are_restarted_and_given_up() {
             every: Span::millis(50),
             failures: 2,
             timeout: Span::millis(2_000),
+            start: Span::millis(60_000),
         }),
         ..order("sick-1", 15, 1, &["sleep", "600"])
     };
-    bench.desire(vec![broken, absent, order("cron-1", 14, 1, &["sleep", "600"]), sick]);
+    let check = |script: &str| Some(ExecCheck { command: vec!["sh".into(), "-c".into(), script.into()] });
+    let never = ServerOrder {
+        health: Some(HealthSpec {
+            exec: check("echo waits for the moon >&2; false"),
+            start: Span::millis(300),
+            ..sick.health.clone().expect("it has one")
+        }),
+        restart_attempts: 1,
+        ..order("never-1", 16, 1, &["sleep", "600"])
+    };
+    bench.desire(vec![broken, absent, order("cron-1", 14, 1, &["sleep", "600"]), sick, never]);
 
     let failed = bench.wait_server("bad-1", "failed", |server| server.phase == Phase::Failed);
     let message = failed.message.unwrap();
@@ -133,6 +144,12 @@ fn servers_that_end_are_restarted_and_given_up() {
     let failed = bench.wait_server("none-1", "failed", |server| server.phase == Phase::Failed);
     let message = failed.message.unwrap();
     assert!(message.contains("/no/such/program"), "{message}");
+
+    let failed = bench.wait_server("never-1", "failed", |server| server.phase == Phase::Failed);
+    let message = failed.message.unwrap();
+    assert!(message.contains("not healthy within 300ms of its start: check"), "{message}");
+    assert!(message.contains("ended with status 1: waits for the moon; its one restart is used up"), "{message}");
+    assert_eq!(failed.restarts, 1);
 
     let before = bench.wait_healthy("cron-1", 1);
     let state = bench.output(&["runc", "--root", "/run/pan/runc", "state", "acme.cron-1"]);
@@ -154,10 +171,23 @@ fn servers_that_end_are_restarted_and_given_up() {
 fn a_slow_stop_holds_up_nobody() {
     let mut bench = Bench::start("many");
     bench.start_agent("agent");
-    let stubborn = order("slow-1", 10, 1, &["sh", "-c", "trap '' TERM; while :; do sleep 0.1; done"]);
+    // It counts as healthy only once it is stubborn.
+    let stubborn = ServerOrder {
+        health: Some(HealthSpec {
+            http: None,
+            tcp: None,
+            exec: Some(ExecCheck { command: vec!["test".into(), "-e".into(), "/tmp/stubborn".into()] }),
+            every: Span::millis(200),
+            failures: 2,
+            timeout: Span::millis(5_000),
+            start: Span::millis(60_000),
+        }),
+        ..order("slow-1", 10, 1, &["sh", "-c", "trap '' TERM; touch /tmp/stubborn; while :; do sleep 0.1; done"])
+    };
     let others: Vec<ServerOrder> = (1..=40).map(|number| order(&format!("cron-{number}"), 10 + number, 1, &["sleep", "600"])).collect();
     let start = Instant::now();
-    bench.desire(others.iter().cloned().chain([stubborn]).collect());
+    let all: Vec<ServerOrder> = others.into_iter().chain([stubborn]).collect();
+    bench.desire(all.clone());
     let healthy = |count| {
         let report = bench.report()?;
         (report.servers.iter().filter(|server| server.phase == Phase::Healthy).count() == count).then_some(())
@@ -166,13 +196,16 @@ fn a_slow_stop_holds_up_nobody() {
     println!("  41 servers run {} ms after the order", start.elapsed().as_millis());
 
     let start = Instant::now();
-    bench.desire(vec![]);
-    let left = || bench.report().map(|report| report.servers);
-    bench.wait_for("all but one to go", || left().filter(|servers| servers.len() == 1));
+    bench.desire(all.into_iter().map(|order| ServerOrder { run: RunOrder::Stop, ..order }).collect());
+    let left =
+        || bench.report().map(|report| report.servers.into_iter().filter(|server| server.phase != Phase::Absent).collect::<Vec<_>>());
+    let last = bench.wait_for("all but one to go", || left().filter(|servers| servers.len() == 1));
     println!("  40 of them are gone {} ms after that order", start.elapsed().as_millis());
-    assert_eq!(left().unwrap()[0].phase, Phase::Stopping);
+    assert_eq!((last[0].key.name.as_str(), last[0].phase), ("slow-1", Phase::Stopping));
     bench.wait_for("the last one to be killed", || left().filter(Vec::is_empty));
     assert!(start.elapsed() >= Duration::from_secs(5), "its grace was not kept");
+    bench.desire(vec![]);
+    bench.wait_for("no servers in the report", || bench.report()?.servers.is_empty().then_some(()));
     bench.assert_empty();
 }
 
@@ -240,6 +273,15 @@ fn controllers_and_nobody_else_are_answered() {
     let (code, said) = ask("/srv/controller", &["exec", "sh", "-c", script]);
     assert_eq!(code, 5);
     assert!(said.contains("got given") && said.contains("oops"), "{said}");
+    for (program, status, words) in [("nosuch", 127, "no program \"nosuch\""), ("/etc/hostname", 126, "no program that the server may run")]
+    {
+        let (code, said) = ask("/srv/controller", &["exec", program]);
+        assert!(code == status && said.starts_with("exec in server acme/web-1: ") && said.contains(words), "{program}: {code} {said}");
+    }
+    let (code, said) = ask("/srv/controller", &["glance", "sh", "-c", "sleep 4242 & (sh -c 'sleep 4243; true') & echo ready; sleep 4244"]);
+    assert_eq!(code, 0, "{said}");
+    let left = || bench.output(&["sh", "-c", "cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' ' | grep -o 'sleep [4]24[0-9]' || true"]);
+    bench.wait_for("what nobody listens to any more to end", || left().is_empty().then_some(()));
     bench.wait_for("a line of the log", || ask("/srv/controller", &["logs"]).1.contains("GET / HTTP/1.0").then_some(()));
     let (code, said) = ask("/srv/own", &["logs"]);
     assert_eq!(code, 99);

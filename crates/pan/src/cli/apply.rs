@@ -2,15 +2,18 @@
 
 use super::failure::Failure;
 use super::kind::Kind;
-use super::ready::{Awaited, wait};
+use super::ready::{Awaited, LOOK_AGAIN, wait_within};
 use super::refused::refused;
 use super::session::Session;
 use clap::{Args, ValueEnum};
 use pan_api::ApiError;
+use pan_api::client::Client;
 use pan_api::requests::{Applied, Apply, ApplyResult, File};
-use pan_model::Span;
+use pan_model::manifest::TEXT_MAX;
+use pan_model::{Code, Span};
 use std::io::Read;
 use std::path::Path;
+use std::time::Instant;
 
 /// Create or change objects.
 #[derive(Debug, Clone, Args)]
@@ -40,8 +43,8 @@ pub async fn apply(files: Vec<File>, dry_run: bool, limit: Option<Span>, session
         None => "/v1/apply".to_owned(),
     };
     let request = Apply { files, dry_run };
-    let answer: Result<Vec<Applied>, ApiError> = client.post(&path, &request).await;
-    let applied = match answer {
+    let deadline = limit.filter(|_| !dry_run).map(|limit| Instant::now() + limit.0);
+    let applied = match post(client, &path, &request, deadline).await {
         Ok(applied) => applied,
         Err(error) => {
             if session.out.is_data() && !error.problems.is_empty() {
@@ -51,18 +54,34 @@ pub async fn apply(files: Vec<File>, dry_run: bool, limit: Option<Span>, session
         }
     };
     print(&applied, dry_run, session)?;
-    if let (Some(limit), false) = (limit, dry_run) {
-        wait_for(&applied, limit, session).await?;
+    if let (Some(limit), Some(deadline)) = (limit, deadline) {
+        let left = Span(deadline.saturating_duration_since(Instant::now()));
+        wait_for(&applied, Limit { asked: limit, left }, session).await?;
     }
     Ok(0)
+}
+
+/// Applies; until the deadline also again and again, while something of the same name is still being deleted.
+async fn post(client: &Client, path: &str, request: &Apply, deadline: Option<Instant>) -> Result<Vec<Applied>, ApiError> {
+    loop {
+        let answer = client.post(path, request).await;
+        let leaving = answer.as_ref().is_err_and(|error: &ApiError| error.code == Code::Leaving);
+        if !leaving || deadline.is_none_or(|deadline| Instant::now() >= deadline) {
+            return answer;
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
+/// How long is waited: as asked for, and what is left of that.
+struct Limit {
+    asked: Span,
+    left: Span,
 }
 
 fn print(applied: &[Applied], dry_run: bool, session: &Session) -> Result<(), Failure> {
     if session.out.is_data() {
         return session.out.data(applied);
-    }
-    if applied.is_empty() {
-        return session.out.say("nothing to apply: there is no document in it");
     }
     for one in applied {
         let result = match one.result {
@@ -78,12 +97,12 @@ fn print(applied: &[Applied], dry_run: bool, session: &Session) -> Result<(), Fa
     Ok(())
 }
 
-async fn wait_for(applied: &[Applied], limit: Span, session: &Session) -> Result<(), Failure> {
+async fn wait_for(applied: &[Applied], limit: Limit, session: &Session) -> Result<(), Failure> {
     let client = session.client()?;
     let awaited: Vec<Awaited> = applied.iter().filter_map(awaited).collect();
-    session.out.progress(&format!("waiting up to {limit} for {} objects", awaited.len()));
-    let started = std::time::Instant::now();
-    wait(limit, || {
+    session.out.progress(&format!("waiting up to {} for {} objects", limit.asked, awaited.len()));
+    let started = Instant::now();
+    wait_within(limit.asked, limit.left.0, || {
         // Ready ones are looked at again: the last look counts for all of them together.
         let all = &awaited;
         async move {
@@ -105,14 +124,18 @@ fn awaited(one: &Applied) -> Option<Awaited> {
     Some(Awaited { kind, partition, name: one.name.clone() })
 }
 
+/// How standard input is called.
+const STDIN: &str = "standard input";
+
 /// The texts of files, folders and standard input, each with its name.
 pub fn read_files(names: &[String]) -> Result<Vec<File>, Failure> {
-    let mut files = Vec::new();
+    let mut files: Vec<File> = Vec::new();
     for name in names {
         if name == "-" {
-            let mut text = String::new();
-            std::io::stdin().read_to_string(&mut text).map_err(Failure::local("read standard input"))?;
-            files.push(File { name: "standard input".into(), text });
+            if files.iter().any(|file| file.name == STDIN) {
+                return Err(Failure::Usage("standard input (-) can be read only once: name it once".into()));
+            }
+            files.push(File { name: STDIN.into(), text: read(std::io::stdin().lock()).map_err(Failure::local("read standard input"))? });
             continue;
         }
         let path = Path::new(name);
@@ -128,8 +151,19 @@ pub fn read_files(names: &[String]) -> Result<Vec<File>, Failure> {
 }
 
 fn read_file(name: &str) -> Result<File, Failure> {
-    let text = std::fs::read_to_string(name).map_err(Failure::local(format!("read {name}")))?;
+    let text = std::fs::File::open(name).and_then(read).map_err(Failure::local(format!("read {name}")))?;
     Ok(File { name: name.to_owned(), text })
+}
+
+/// Reads a text that is not too long to be one of manifests, whatever else may still come.
+fn read(from: impl Read) -> std::io::Result<String> {
+    let mut bytes = Vec::new();
+    from.take(TEXT_MAX as u64 + 1).read_to_end(&mut bytes)?;
+    if bytes.len() > TEXT_MAX {
+        let text = format!("it has more than {TEXT_MAX} bytes: split it, or name the right file");
+        return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, text));
+    }
+    String::from_utf8(bytes).map_err(|_| std::io::Error::new(std::io::ErrorKind::InvalidData, "it is not UTF-8 text"))
 }
 
 /// The manifests of a folder, sorted.
@@ -145,7 +179,8 @@ fn folder(path: &Path) -> Result<Vec<String>, Failure> {
     }
     names.sort();
     if names.is_empty() {
-        return Err(Failure::Usage(format!("folder {} has no .yaml, .yml or .json file", path.display())));
+        let text = format!("no objects in {}: the folder has no .yaml, .yml or .json file", path.display());
+        return Err(Failure::new(Code::Invalid, text));
     }
     Ok(names)
 }

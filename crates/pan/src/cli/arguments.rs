@@ -10,7 +10,7 @@ use super::get::{EventsArgs, GetArgs};
 use super::help::{CompletionArgs, ErrorArgs, ExplainArgs};
 use super::inside::{ExecArgs, LogsArgs};
 use super::insight::{CertifyArgs, TimelineArgs, WhatIfArgs, WhyArgs};
-use super::lab::{DownArgs, HostInitArgs, LabArgs, UpArgs};
+use super::lab::{DownArgs, HostInitArgs, LabArgs, LabRelayArgs, UpArgs};
 use super::node::NodeArgs;
 use super::server::{MoveArgs, ScaleArgs, ServerArgs};
 use super::session::Globals;
@@ -118,7 +118,11 @@ pub enum Command {
 
     /// Run the controller role on this host.
     Controller(RoleArgs),
-    /// Send this host's heartbeats.
+    /// Run the storage role on this host.
+    Storage(RoleArgs),
+    /// Become a member of the controllers' etcd.
+    Etcd(RoleArgs),
+    /// Send this host's heartbeats, and acknowledge others'.
     Beat(RoleArgs),
 
     /// Print what is generated from the code.
@@ -126,6 +130,8 @@ pub enum Command {
     Generate(GenerateArgs),
     #[command(hide = true)]
     HostInit(HostInitArgs),
+    #[command(hide = true)]
+    LabRelay(LabRelayArgs),
     #[command(hide = true)]
     Prober(ProberArgs),
     #[command(hide = true)]
@@ -138,8 +144,6 @@ pub enum Command {
 /// Commands of the documented interface that this version does not have.
 #[derive(Debug, Subcommand)]
 pub enum LaterCommand {
-    /// Run the storage role (not yet).
-    Storage(Later),
     /// Serve one volume to one server (not yet).
     Head(Later),
     /// Make this machine a host (not yet).
@@ -176,7 +180,6 @@ impl LaterCommand {
     /// The command as typed.
     pub const fn name(&self) -> &'static str {
         match self {
-            Self::Storage(_) => "pan storage",
             Self::Head(_) => "pan head",
             Self::Join(_) => "pan join",
             Self::Top(_) => "pan top",

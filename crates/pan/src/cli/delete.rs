@@ -8,7 +8,7 @@ use super::ready::{Awaited, wait};
 use super::session::Session;
 use clap::Args;
 use pan_api::requests::File;
-use pan_model::manifest::{Object, Problem, parse};
+use pan_model::manifest::{Object, PROBLEMS_MAX, Problem, parse};
 use pan_model::{Code, PartitionName, Span};
 
 /// How long the servers of a file's clusters may take to end before their partition goes.
@@ -127,6 +127,11 @@ async fn wait_for_ends(deleted: &[Awaited], partition: &str, session: &Session) 
 
 fn refusal(problems: Vec<Problem>) -> Failure {
     let code = problems.first().map_or(Code::Invalid, |problem| problem.code);
+    let message = match problems.as_slice() {
+        [only] => only.to_string(),
+        more if more.len() > PROBLEMS_MAX => format!("more than {PROBLEMS_MAX} things are wrong in the documents; nothing was changed"),
+        more => format!("{} things are wrong in the documents; nothing was changed", more.len()),
+    };
     let wire = |problem: Problem| pan_api::Problem {
         code: problem.code,
         source: problem.place.source,
@@ -135,6 +140,5 @@ fn refusal(problems: Vec<Problem>) -> Failure {
         message: problem.message,
     };
     let problems: Vec<_> = problems.into_iter().map(wire).collect();
-    let message = format!("{} things are wrong in the documents; nothing was changed", problems.len());
     Failure::Api(pan_api::ApiError { code, message, problems })
 }

@@ -36,9 +36,12 @@ fn by_process(command: Command, session: &Session) -> Result<ExitCode, Failure> 
     };
     match command {
         Command::HostInit(args) => Ok(laboratory(lab::run_host_init(&args))),
+        Command::LabRelay(args) => Ok(laboratory(lab::run_lab_relay(&args))),
         Command::Shim(args) => Ok(roles::shim(args)),
+        Command::Etcd(args) => Ok(roles::etcd(&args.config)),
         Command::Beat(args) => Ok(roles::beat(&args.config)),
         Command::Controller(args) => Ok(roles::run(Role::Controller, &args.config)),
+        Command::Storage(args) => Ok(roles::run(Role::Storage, &args.config)),
         Command::Up(args) => Ok(laboratory(lab::run_up(args, &around()))),
         Command::Down(args) => Ok(laboratory(lab::run_down(&args, &around()))),
         Command::Lab(args) => Ok(laboratory(lab::run_lab(args, &around()))),
@@ -130,9 +133,12 @@ async fn call(command: Command, session: &Session) -> Result<u8, Failure> {
         | Command::Node(_)
         | Command::Director(_)
         | Command::Controller(_)
+        | Command::Storage(_)
         | Command::Beat(_)
+        | Command::Etcd(_)
         | Command::Generate(_)
         | Command::HostInit(_)
+        | Command::LabRelay(_)
         | Command::Shim(_)
         | Command::Later(_) => unreachable!("started in a process of its own kind"),
     }

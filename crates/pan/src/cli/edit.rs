@@ -49,7 +49,7 @@ pub async fn run(args: EditArgs, session: &Session) -> Result<u8, Failure> {
     let draft = Draft::new(&before)?;
     draft.edit()?;
     let after = draft.read()?;
-    if after == before {
+    if after == before || after.trim().is_empty() {
         draft.discard();
         session.out.say("nothing was changed")?;
         return Ok(0);

@@ -110,7 +110,9 @@ impl Failure {
     /// What the code's page advises, unless the message itself says what to do. A page on documents does not fit a command.
     fn todo(&self) -> Option<&'static str> {
         let Self::Api(error) = self else { return None };
-        if error.message.contains("`pan ") || (error.code == Code::NotYet && error.problems.is_empty()) {
+        // What the pages of these codes advise is about documents.
+        let of_documents = matches!(error.code, Code::NotYet | Code::Invalid | Code::Leaving) && error.problems.is_empty();
+        if error.message.contains("`pan ") || error.message.contains("--cascade") || of_documents {
             return None;
         }
         error.code.page().lines().find_map(|line| line.strip_prefix("Do: "))
@@ -162,7 +164,8 @@ mod tests {
     #[test]
     fn a_single_problem_keeps_its_place() {
         let problem = Problem { code: Code::Invalid, source: "f.yaml".into(), line: 7, column: 3, message: "no".into() };
-        let with = |message: &str| Failure::Api(ApiError { code: Code::Invalid, message: message.into(), problems: vec![problem.clone()] }).text();
+        let with =
+            |message: &str| Failure::Api(ApiError { code: Code::Invalid, message: message.into(), problems: vec![problem.clone()] }).text();
         assert_eq!(with("no").matches("f.yaml:7:3").count(), 1);
         assert_eq!(with("f.yaml:7:3: no").matches("f.yaml:7:3").count(), 1);
     }

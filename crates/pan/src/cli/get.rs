@@ -7,7 +7,7 @@ use super::rows::Shape;
 use super::session::Session;
 use clap::Args;
 use pan_api::client::escape;
-use pan_model::PartitionName;
+use pan_model::{PartitionName, Span};
 use serde_json::Value;
 
 /// Show objects.
@@ -33,11 +33,18 @@ pub struct EventsArgs {
     #[arg(short, long)]
     pub follow: bool,
     /// Only from then on: a duration ago like 5m, or a time.
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", value_parser = since)]
     pub since: Option<String>,
     /// Those of all partitions and of the PAN itself.
     #[arg(short = 'A', long)]
     pub all: bool,
+}
+
+/// The text of a moment, as the API takes it.
+fn since(text: &str) -> Result<String, String> {
+    let is_moment = text.parse::<Span>().is_ok() || text.parse::<jiff::Timestamp>().is_ok();
+    let expected = || format!("{text:?} is no moment: expected a duration ago like 5m, or a time like 2026-01-31T08:00:00Z");
+    is_moment.then(|| text.to_owned()).ok_or_else(expected)
 }
 
 /// `pan get`.

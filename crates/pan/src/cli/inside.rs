@@ -52,6 +52,9 @@ pub async fn run_logs(args: LogsArgs, session: &Session) -> Result<(), Failure> 
 
 /// `pan exec`; the exit code of the command.
 pub async fn run_exec(args: ExecArgs, session: &Session) -> Result<u8, Failure> {
+    if args.command.first().is_some_and(String::is_empty) {
+        return Err(Failure::Usage("the program's name is empty: expected `pan exec SERVER -- PROGRAM …`".into()));
+    }
     let stdin = if args.stdin { stdin()? } else { None };
     let path = format!("{}/exec", session.path(Kind::Server, &args.server)?);
     let mut frames = session.client()?.post_stream::<_, ExecFrame>(&path, &Exec { command: args.command, stdin }).await?;

@@ -9,6 +9,7 @@ use clap::Args;
 use pan_api::client::escape;
 use pan_api::insight::{Certificate, Timeline, WhatIf, Why};
 use pan_api::requests::WhatIfRequest;
+use pan_model::node::PaperNode;
 use pan_model::{Code, HostName};
 use serde_json::Value;
 
@@ -26,7 +27,7 @@ pub struct WhyArgs {
 #[derive(Debug, Clone, Args)]
 pub struct CertifyArgs {
     /// Lose this many at once instead of as many as each cluster was promised.
-    #[arg(long, value_name = "K")]
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
     pub failures: Option<u32>,
 }
 
@@ -39,7 +40,18 @@ pub struct WhatIfArgs {
     pub fail: Vec<HostName>,
     /// A node that joins, such as name=n9,cpu=4,memory=8GiB,rack=r2.
     #[arg(long, value_name = "SPEC")]
-    pub add_node: Option<String>,
+    pub add_node: Option<PaperNodeText>,
+}
+
+/// The text of a node on paper that can be read as one; the API takes the text.
+#[derive(Debug, Clone)]
+pub struct PaperNodeText(String);
+
+impl std::str::FromStr for PaperNodeText {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        text.parse::<PaperNode>().map(|_| Self(text.to_owned()))
+    }
 }
 
 /// Show a failover or a move, step by step.
@@ -56,6 +68,9 @@ pub struct TimelineArgs {
 /// `pan why`.
 pub async fn why(args: WhyArgs, session: &Session) -> Result<(), Failure> {
     let kind = args.kind.there()?;
+    if !matches!(kind, Kind::Server | Kind::Cluster | Kind::Service | Kind::Node) {
+        return Err(Failure::Usage(format!("nothing explains a {kind}: expected server, cluster, service or node")));
+    }
     let (partition, name) = session.place(kind, &args.name)?;
     let query = partition.map(|partition| format!("?partition={partition}")).unwrap_or_default();
     let answer: Value = session.client()?.get(&format!("/v1/why/{kind}/{}{query}", escape(name))).await?;
@@ -85,7 +100,9 @@ pub async fn certify(args: CertifyArgs, session: &Session) -> Result<u8, Failure
         .failures
         .map(|failures| format!(" for {failures} {}", if failures == 1 { "failure" } else { "failures" }))
         .unwrap_or_default();
-    if proof.ok {
+    if proof.ok && proof.checked == 0 {
+        session.out.line("no server is promised anything (`protect` in its cluster), so no promise can break")?;
+    } else if proof.ok {
         session.out.line(&format!("every promise holds{failures}: {} cases were tried", proof.checked))?;
     } else if let Some(case) = proof.counterexample {
         let hosts: Vec<&str> = case.hosts.iter().map(HostName::as_str).collect();
@@ -103,7 +120,7 @@ pub async fn certify(args: CertifyArgs, session: &Session) -> Result<u8, Failure
 
 /// `pan whatif`.
 pub async fn whatif(args: WhatIfArgs, session: &Session) -> Result<(), Failure> {
-    let request = WhatIfRequest { fail: args.fail, add_node: args.add_node };
+    let request = WhatIfRequest { fail: args.fail, add_node: args.add_node.map(|text| text.0) };
     let answer: Value = session.client()?.post("/v1/whatif", &request).await?;
     if session.out.is_data() {
         return session.out.data(&answer);

@@ -74,7 +74,8 @@ fn change(text: &str) -> Result<(String, Option<String>), String> {
         Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
         None => (text.strip_suffix('-').ok_or("expected KEY=VALUE to set or KEY- to remove a label")?.to_owned(), None),
     };
-    if change.0.is_empty() { Err("the label has no name".into()) } else { Ok(change) }
+    pan_model::node::label(&change.0, change.1.as_deref().unwrap_or_default())?;
+    Ok(change)
 }
 
 /// `pan node …`.

@@ -16,7 +16,7 @@ use std::future::Future;
 use std::time::{Duration, Instant};
 
 /// How often is looked: seldom enough for the controller, often enough for people.
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
+pub const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// An object that is waited for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -123,12 +123,21 @@ fn because(message: Option<&str>) -> String {
 ///
 /// # Errors
 /// `Code::TimedOut` with what is missing. A controller that does not answer for a while is only that.
-pub async fn wait<F, Fut>(limit: Span, mut look: F) -> Result<(), Failure>
+pub async fn wait<F, Fut>(limit: Span, look: F) -> Result<(), Failure>
 where
     F: FnMut() -> Fut,
     Fut: Future<Output = Result<Vec<String>, Failure>>,
 {
-    let deadline = Instant::now() + limit.0;
+    wait_within(limit, limit.0, look).await
+}
+
+/// As [`wait`], where of the time asked for only some is left.
+pub async fn wait_within<F, Fut>(limit: Span, left: Duration, mut look: F) -> Result<(), Failure>
+where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = Result<Vec<String>, Failure>>,
+{
+    let deadline = Instant::now() + left;
     loop {
         let missing = match look().await {
             Ok(missing) if missing.is_empty() => return Ok(()),

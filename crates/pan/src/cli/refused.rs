@@ -3,12 +3,14 @@
 use pan_api::requests::{Applied, ApplyResult, File};
 use pan_api::{ApiError, Problem};
 use pan_model::PartitionName;
-use pan_model::manifest::{Head, head_at};
+use pan_model::manifest::{Head, Heads};
+use std::collections::BTreeMap;
 
 /// One entry for each problem. An object that its document does not tell is called by the problem's place.
 pub fn refused(problems: &[Problem], files: &[File], default_partition: Option<&PartitionName>) -> Vec<Applied> {
+    let heads: BTreeMap<&str, Heads> = files.iter().map(|file| (file.name.as_str(), Heads::of(&file.text))).collect();
     let entry = |problem: &Problem| {
-        let Head { kind, partition, name } = about(problem, files);
+        let Head { kind, partition, name } = about(problem, &heads);
         let within = || partition.and_then(|name| PartitionName::new(name).ok()).or_else(|| default_partition.cloned());
         let partition = if kind == "partition" || kind == "document" { None } else { within() };
         let error = ApiError { code: problem.code, message: problem.message.clone(), problems: vec![problem.clone()] };
@@ -17,10 +19,10 @@ pub fn refused(problems: &[Problem], files: &[File], default_partition: Option<&
     problems.iter().map(entry).collect()
 }
 
-fn about(problem: &Problem, files: &[File]) -> Head {
-    let Some(file) = files.iter().find(|file| file.name == problem.source) else { return named(&problem.source) };
-    let place = || if problem.line == 0 { file.name.clone() } else { format!("{}:{}", file.name, problem.line) };
-    head_at(&file.text, problem.line).unwrap_or_else(|| Head { kind: "document".into(), partition: None, name: place() })
+fn about(problem: &Problem, heads: &BTreeMap<&str, Heads>) -> Head {
+    let Some(file) = heads.get(problem.source.as_str()) else { return named(&problem.source) };
+    let place = || if problem.line == 0 { problem.source.clone() } else { format!("{}:{}", problem.source, problem.line) };
+    file.at(problem.line).cloned().unwrap_or_else(|| Head { kind: "document".into(), partition: None, name: place() })
 }
 
 /// A problem of an object that is in none of the files has the object for its source: `KIND NAME`, `KIND PARTITION/NAME`.

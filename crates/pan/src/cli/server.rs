@@ -6,6 +6,7 @@ use super::session::Session;
 use clap::Args;
 use pan_api::requests::{MoveTo, Scale};
 use pan_model::HostName;
+use pan_model::manifest::SERVERS_MAX;
 use serde_json::json;
 
 /// Change the number of servers of a cluster.
@@ -17,7 +18,7 @@ pub struct ScaleArgs {
     /// Which one.
     pub name: String,
     /// How many servers it is to have; fewer removes the highest.
-    #[arg(value_name = "N")]
+    #[arg(value_name = "N", value_parser = clap::value_parser!(u32).range(..=i64::from(SERVERS_MAX)))]
     pub servers: u32,
 }
 

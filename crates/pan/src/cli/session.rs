@@ -110,6 +110,9 @@ impl Session {
 
     /// The partition and the bare name of an object that may be given as `PARTITION/NAME`.
     pub fn place<'a>(&self, kind: Kind, name: &'a str) -> Result<(Option<PartitionName>, &'a str), Failure> {
+        if name.is_empty() || name.ends_with('/') {
+            return Err(Failure::Usage(format!("which {kind}? the name is empty; `pan get {kind}` lists what there is")));
+        }
         match name.split_once('/') {
             Some((partition, bare)) if kind.is_in_partition() => {
                 let partition = PartitionName::new(partition).map_err(|error| Failure::Usage(format!("partition {error}")))?;
