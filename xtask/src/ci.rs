@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use crate::metadata::{self, Metadata, Package, Scope};
 use crate::suite::{Suite, Tally, check};
-use crate::{deny, deps, tidy};
+use crate::{deny, deps, sim, tidy};
 
 /// Crates whose integration tests make namespaces, links and processes, and want root.
 const NAMESPACED: [&str; 5] = ["pan", "pan-director", "pan-lab", "pan-linux", "pan-node"];
@@ -42,6 +42,7 @@ fn tests(root: &Path, metadata: &Metadata, total: &mut Tally) {
         metadata.packages.iter().partition(|package| NAMESPACED.contains(&package.name.as_str()));
     total.add(test("unit", &["--lib".to_owned(), "--bins".to_owned()], root));
     total.add(test("scenarios", &integration_tests(&plain), root));
+    total.add(sim::suite(root));
     total.add(test("doc", &["--doc".to_owned()], root));
     total.add(test("namespaces", &integration_tests(&namespaced), root));
 }

@@ -4,6 +4,7 @@ mod ci;
 mod deny;
 mod deps;
 mod metadata;
+mod sim;
 mod soak;
 mod spdx;
 mod suite;
@@ -21,7 +22,8 @@ usage: cargo xtask COMMAND
   deps       imports between crates against the table in ARCHITECTURE.md
   tidy       lengths, headers, names, leftovers
   deny       licences and banned crates among the dependencies, after deny.toml
-  soak       long runs of the property tests and of the ignored tests";
+  sim        runs of the simulator: --seed N | --seeds N [--first S], each also with --mutant NAME
+  soak       rounds of property tests and stories, for SOAK_MINUTES (30)";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -32,6 +34,7 @@ fn main() -> ExitCode {
         ["deps"] => deps::check(&root),
         ["tidy"] => tidy::check(&root),
         ["deny"] => deny::check(&root),
+        ["sim", ref rest @ ..] => return sim::run(&root, rest),
         ["soak"] => return soak::run(&root),
         _ => {
             eprintln!("{USAGE}");

@@ -1,22 +1,79 @@
 //! `cargo xtask soak`: what is worth running for long, and too long for every change.
+//!
+//! Rounds of property tests with fresh seeds and of the stories on real laboratories, until the time is up. Nothing is cut short:
+//! a laboratory that is killed in the middle would leave its hosts behind. So a suite starts only if there is time left, as much as
+//! it took the last time.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use crate::deps::PURE;
-use crate::suite::Suite;
+use crate::suite::{Suite, Tally};
 
-/// Two hundred times proptest's default.
-const CASES: &[(&str, &str)] = &[("PROPTEST_CASES", "51200")];
+/// How long, in minutes.
+const MINUTES: &str = "SOAK_MINUTES";
+const MINUTES_DEFAULT: u64 = 30;
+/// Forty times proptest's default in every round; proptest draws other seeds each time.
+const CASES: &[(&str, &str)] = &[("PROPTEST_CASES", "10240")];
 
-/// Runs the pure crates' property tests with many cases, then every ignored test.
-pub fn run(root: &Path) -> ExitCode {
+/// The suites of a round.
+fn round() -> Vec<Suite<'static>> {
     let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
     let mut properties = words("test --release --locked --no-fail-fast");
     properties.extend(PURE.map(|name| format!("--package={name}")));
-    let ignored = words("test --workspace --locked --no-fail-fast -- --ignored");
-    let mut total = Suite { name: "soak-properties", program: "cargo", arguments: properties, environment: CASES }.run(root);
-    total.add(Suite { name: "soak-ignored", program: "cargo", arguments: ignored, environment: &[] }.run(root));
-    println!("{} passed, {} failed", total.passed, total.failed);
+    vec![
+        Suite { name: "soak-properties", program: "cargo", arguments: properties, environment: CASES },
+        cargo("soak-stories", words("test --locked --no-fail-fast --package=pan --package=pan-lab --tests -- --test-threads=1")),
+    ]
+}
+
+fn cargo(name: &'static str, arguments: Vec<String>) -> Suite<'static> {
+    Suite { name, program: "cargo", arguments, environment: &[] }
+}
+
+/// Builds everything first, which does not count, then runs rounds until the time is up.
+pub fn run(root: &Path) -> ExitCode {
+    let minutes = match std::env::var(MINUTES).map(|text| text.parse::<u64>()) {
+        Ok(Ok(minutes)) => minutes,
+        Ok(Err(_)) => {
+            eprintln!("{MINUTES}: expected a number of minutes");
+            return ExitCode::from(2);
+        }
+        Err(_) => MINUTES_DEFAULT,
+    };
+    let mut total = build(root);
+    let end = Instant::now() + Duration::from_secs(minutes * 60);
+    let mut took: BTreeMap<&str, Duration> = BTreeMap::new();
+    let mut rounds = 0;
+    while total.failed == 0 {
+        let before = rounds;
+        for suite in round() {
+            let left = end.saturating_duration_since(Instant::now());
+            if took.get(suite.name).copied().unwrap_or_default() >= left {
+                continue;
+            }
+            let start = Instant::now();
+            total.add(suite.run(root));
+            took.insert(suite.name, start.elapsed());
+            rounds = before + 1;
+        }
+        if rounds == before {
+            break;
+        }
+        println!("round {rounds} done; {} minutes left", end.saturating_duration_since(Instant::now()).as_secs() / 60);
+    }
+    println!("{} passed, {} failed in {rounds} rounds", total.passed, total.failed);
     if total.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn build(root: &Path) -> Tally {
+    let mut total = Tally::default();
+    for Suite { mut arguments, .. } in round() {
+        arguments.truncate(arguments.iter().position(|word| word == "--").unwrap_or(arguments.len()));
+        arguments.push("--no-run".to_owned());
+        total.add(cargo("soak-build", arguments).run(root));
+    }
+    total
 }

@@ -35,6 +35,10 @@ impl Tally {
         if line.trim_start().starts_with("SKIP:") {
             self.skipped += 1;
         }
+        // A run of the simulator that broke nothing is a test that passed.
+        if let Some(runs) = line.strip_prefix("held: ").and_then(|rest| rest.split(' ').next()?.parse::<usize>().ok()) {
+            self.passed += runs;
+        }
         let Some(result) = line.strip_prefix("test result: ") else { return };
         let number = |word: &str| {
             let before = result.split(word).next().unwrap_or_default().trim_end();
@@ -134,7 +138,9 @@ fn forward(stream: impl Read, lines: &mpsc::SyncSender<String>) {
 /// What is worth showing while a suite runs well.
 fn is_progress(line: &str) -> bool {
     let start = line.trim_start();
-    ["test ", "Running ", "SKIP:", "Compiling pan", "Checking pan", "Finished "].iter().any(|word| start.starts_with(word))
+    ["test ", "seed", "coverage: ", "replay it: ", "Running ", "SKIP:", "Compiling pan", "Checking pan", "Finished "]
+        .iter()
+        .any(|word| start.starts_with(word))
 }
 
 fn say_time(name: &str, took: Duration) {

@@ -1,0 +1,463 @@
+//! The loop of a controller, as `pan_controller::owner` has it: messages, settle, commit, and only then publish and
+//! answer. While the store is asked, everything else waits.
+
+use crate::ear::GRACE;
+use crate::host::Process;
+use crate::letter::{Introduction, Letter, Order};
+use crate::mutant::Mutant;
+use crate::note;
+use crate::sim::Sim;
+use crate::store::{Answer, Ask, GUARDED, Write};
+use crate::time::MS;
+use pan_api::ApiError;
+use pan_api::desired::Desired;
+use pan_controller::core::request::Reply;
+use pan_controller::core::seen::Life;
+use pan_controller::core::world::{Dirty, Effect, Now, Settings, World};
+use pan_controller::core::{hosts as hosts_core, operate, persist, place, settle, standing};
+use pan_controller::ear::Known;
+use pan_member::leadership::Taken;
+use pan_member::{BootId, LeaderRecord, Revision, Term, Tick};
+use pan_model::host::Role;
+use pan_model::{Code, HostName};
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+use std::time::Duration;
+
+/// Messages taken in one round.
+const BATCH_MAX: usize = 512;
+/// Between two looks at the time.
+const TICK: u64 = 100 * MS;
+/// Before the store is asked again after it failed.
+const AGAIN: u64 = 100 * MS;
+
+/// An answer to give once the round is committed.
+pub(crate) enum Given {
+    Request { number: u64, result: Result<Reply, ApiError> },
+    Introduced { host: usize, known: Introduction },
+}
+
+/// What the loop waits for.
+enum Busy {
+    Idle,
+    Committing { number: u64, answers: Vec<Given> },
+    Taking { number: u64, term: u64 },
+    Loading { number: u64 },
+    LoadAgain { at: u64 },
+    Reading { number: u64 },
+}
+
+/// The loop's state.
+pub struct Owner {
+    instance: u64,
+    pub(crate) world: World,
+    record: Option<u64>,
+    /// Up to which revision the store was followed, while another leads.
+    pub(crate) watch: Option<u64>,
+    /// Up to which revision batches were sent to it, and when the last arrives.
+    pub(crate) pumped: (u64, u64),
+    pub(crate) step: u64,
+    started: Tick,
+    pub(crate) warm: bool,
+    pub(crate) latest: BTreeMap<HostName, Desired>,
+    pub(crate) told: (BTreeMap<HostName, Known>, usize),
+    busy: Busy,
+    number: u64,
+    tick_at: Tick,
+    waiting: VecDeque<Letter>,
+}
+
+fn settings() -> Settings {
+    Settings {
+        outside: vec!["198.18.0.0/24".parse().expect("a network")],
+        pools: vec![("198.18.0.10".parse().expect("an address"), "198.18.0.19".parse().expect("an address"))],
+        host_image_allowed: true,
+        reach: None,
+        mtu: 1430,
+    }
+}
+
+impl Owner {
+    pub(crate) fn new(instance: u64, now: Tick) -> Self {
+        let mut world = World::new(settings());
+        world.leading = false;
+        Self {
+            instance,
+            world,
+            record: None,
+            watch: None,
+            pumped: (0, 0),
+            step: 0,
+            started: now,
+            warm: false,
+            latest: BTreeMap::new(),
+            told: (BTreeMap::new(), 1),
+            busy: Busy::Idle,
+            number: 0,
+            tick_at: now,
+            waiting: VecDeque::new(),
+        }
+    }
+
+    fn next_number(&mut self) -> u64 {
+        self.number += 1;
+        self.number
+    }
+
+    fn write(&self, dirty: &Dirty) -> Write {
+        (persist::key_of(dirty), persist::value_of(&self.world, dirty).map(Rc::new))
+    }
+}
+
+/// The leader's record in the words of a campaign. A term has one leader, so it stands for the revision.
+fn recorded(pan: &persistent::PanRecord) -> Option<LeaderRecord> {
+    let leader = pan.leader.clone()?;
+    Some(LeaderRecord { leader, instance: BootId(pan.instance), term: Term(pan.term), revision: Revision(pan.term) })
+}
+
+use pan_controller::core::record as persistent;
+
+impl Sim {
+    pub(crate) fn owner(&mut self, host: usize) -> &mut Owner {
+        &mut self.hosts[host].controller.as_mut().expect("a loop runs only in a controller").owner
+    }
+
+    pub(crate) fn core_now(&self, host: usize) -> Now {
+        Now { wall: 1_700_000_000_000_000 + i64::try_from(self.now / 1000).unwrap_or(0), boot: self.clock(host) }
+    }
+
+    /// Whatever is due; then sleeps until more is.
+    pub(crate) fn run_loop(&mut self, host: usize) {
+        let now = self.clock(host);
+        while let Some((_, letter)) = self.hosts[host].seats[Process::Loop as usize].inbox.pop(self.now) {
+            match letter {
+                Letter::Store { number, answer } => self.store_answered(host, number, answer),
+                other => self.owner(host).waiting.push_back(other),
+            }
+        }
+        if let Busy::LoadAgain { at } = self.owner(host).busy
+            && self.now >= at
+        {
+            self.reload(host);
+        }
+        let mut ticked = now >= self.owner(host).tick_at;
+        if ticked {
+            self.owner(host).tick_at = Tick(now.0 + TICK);
+            self.pump(host);
+        }
+        while matches!(self.owner(host).busy, Busy::Idle) {
+            if !self.take_batch(host, &mut ticked) {
+                break;
+            }
+        }
+        let tick_at = self.owner(host).tick_at;
+        let arrives = self.hosts[host].seats[Process::Loop as usize].inbox.first().unwrap_or(u64::MAX);
+        let at = self.hosts[host].clock.reaches(tick_at).min(arrives.saturating_add(20_000));
+        let at = if let Busy::LoadAgain { at: again } = self.owner(host).busy { at.min(again) } else { at };
+        self.wake(host, Process::Loop, at.max(self.now + 20_000));
+    }
+
+    /// Takes what waits and makes a round of it. What changes who decides comes between rounds. Says whether there
+    /// was anything to do.
+    fn take_batch(&mut self, host: usize, ticked: &mut bool) -> bool {
+        let mut answers = Vec::new();
+        let mut took = std::mem::take(ticked);
+        for _ in 0..BATCH_MAX {
+            let control =
+                |letter: &Letter| matches!(letter, Letter::Take { .. } | Letter::Lead { .. } | Letter::StepDown | Letter::ReadRecord);
+            match self.owner(host).waiting.front() {
+                None => break,
+                Some(letter) if control(letter) && took => break,
+                Some(_) => {}
+            }
+            let Some(letter) = self.owner(host).waiting.pop_front() else { break };
+            match letter {
+                Letter::Take { expected, term } => {
+                    self.take_over(host, expected, term);
+                    return true;
+                }
+                Letter::Lead { term } => {
+                    self.found_leading(host, term);
+                    return true;
+                }
+                Letter::StepDown => {
+                    self.step_down(host, "the ear says so");
+                    return true;
+                }
+                Letter::ReadRecord => {
+                    let number = self.owner(host).next_number();
+                    self.owner(host).busy = Busy::Reading { number };
+                    self.ask_store(host, number, Ask::Read);
+                    return true;
+                }
+                other => {
+                    took = true;
+                    answers.extend(self.take(host, other));
+                }
+            }
+        }
+        if took {
+            self.round(host, answers);
+        }
+        took
+    }
+
+    fn take(&mut self, host: usize, letter: Letter) -> Option<Given> {
+        let now = self.core_now(host);
+        let me = self.hosts[host].name.clone();
+        let names = &self.names;
+        let world = &mut self.hosts[host].controller.as_mut()?.owner.world;
+        match letter {
+            Letter::Request { number, request } => {
+                let not_leading = || ApiError::new(Code::NotLeading, format!("controller {me} does not lead"));
+                let result = if world.leading { operate::request(world, now, (*request).clone()) } else { Err(not_leading()) };
+                Some(Given::Request { number, result })
+            }
+            Letter::Hello(hello) => {
+                let from = *names.get(&hello.host)?;
+                let may = world.leading || hosts_core::is_known(world, &hello);
+                let known = may && hosts_core::hello(world, now, &hello).is_ok();
+                known.then_some(Given::Introduced { host: from, known: Introduction::Known })
+            }
+            Letter::Report(report) => {
+                let from = *names.get(&report.host)?;
+                let told = hosts_core::report(world, now, (*report).clone());
+                let unknown = told.is_err_and(|error| error.code == Code::NotFound);
+                unknown.then_some(Given::Introduced { host: from, known: Introduction::Unknown })
+            }
+            Letter::Liveness(changes) => {
+                for change in changes {
+                    hosts_core::life(world, now, change);
+                }
+                None
+            }
+            Letter::Followed(batch) => {
+                self.follow(host, &batch);
+                None
+            }
+            _ => None,
+        }
+    }
+
+    fn round(&mut self, host: usize, answers: Vec<Given>) {
+        self.settle(host);
+        let early = self.options.is(Mutant::ActBeforeCommit);
+        let guarded = !self.options.is(Mutant::NoLeaderGuard);
+        let owner = self.owner(host);
+        let dirty = std::mem::take(&mut owner.world.dirty);
+        if dirty.is_empty() || !owner.world.leading {
+            self.acted(host, answers);
+            return;
+        }
+        let mut writes = vec![owner.write(&Dirty::Pan)];
+        writes.extend(dirty.iter().filter(|dirty| **dirty != Dirty::Pan).map(|dirty| owner.write(dirty)));
+        let guard = guarded.then_some(owner.record);
+        let number = owner.next_number();
+        let answers = if early {
+            self.acted(host, answers);
+            Vec::new()
+        } else {
+            answers
+        };
+        self.owner(host).busy = Busy::Committing { number, answers };
+        self.ask_store(host, number, Ask::Commit { guard, writes });
+    }
+
+    /// The round is committed: hosts, callers and the ear are told.
+    fn acted(&mut self, host: usize, answers: Vec<Given>) {
+        self.publish(host);
+        let owner = self.owner(host);
+        let term = owner.world.pan.term;
+        for effect in std::mem::take(&mut owner.world.effects) {
+            let order = match effect {
+                Effect::Fence(node, through) => {
+                    self.fencing_begins(host, &node);
+                    Order::Fence { host: node, through, term }
+                }
+                Effect::Unfence(node) => Order::Unfence(node),
+            };
+            self.order(host, order);
+        }
+        for answer in answers {
+            self.give(host, answer);
+        }
+    }
+
+    fn give(&mut self, host: usize, answer: Given) {
+        match answer {
+            Given::Request { number, result } => self.answer_user(number, result),
+            Given::Introduced { host: to, known } => {
+                if let (Some(controller), Some(takes)) = (self.controllers.iter().position(|at| *at == host), self.reach(host, to)) {
+                    self.post(to, Process::Agent, self.now + takes, Letter::Introduced { controller, known });
+                }
+            }
+        }
+    }
+
+    fn settle(&mut self, host: usize) {
+        let (now, clock) = (self.core_now(host), self.clock(host));
+        let owner = self.owner(host);
+        if !owner.world.leading {
+            place::survey(&mut owner.world, now);
+            return;
+        }
+        if !owner.warm {
+            let world = &owner.world;
+            let heard = |name: &HostName| {
+                let seen = world.seen.hosts.get(name);
+                let mut roles = world.hosts[name].roles.iter().filter(|role| matches!(role, Role::Node | Role::Director));
+                seen.is_some_and(|seen| seen.life == Life::Alive && roles.all(|role| seen.applied.contains_key(role)))
+            };
+            let grace = GRACE + Duration::from_secs(1);
+            owner.warm = world.hosts.keys().all(heard) || clock.since(owner.started) >= grace;
+        }
+        if owner.warm {
+            settle::settle(&mut owner.world, now);
+        }
+    }
+
+    fn take_over(&mut self, host: usize, expected: u64, term: u64) {
+        let me = self.hosts[host].name.clone();
+        let owner = self.owner(host);
+        if expected != owner.world.pan.term {
+            self.order(host, Order::Taken(Taken::Lost));
+            self.tell_record(host);
+            return;
+        }
+        standing::candidate(&mut owner.world, &me, owner.instance, term);
+        owner.world.dirty.clear();
+        let writes = vec![owner.write(&Dirty::Pan)];
+        let (guard, number) = (Some(owner.record), owner.next_number());
+        owner.busy = Busy::Taking { number, term };
+        self.ask_store(host, number, Ask::Commit { guard, writes });
+    }
+
+    fn lead(&mut self, host: usize, term: u64) {
+        let now = self.clock(host);
+        let owner = self.owner(host);
+        standing::lead(&mut owner.world);
+        owner.watch = None;
+        (owner.step, owner.started, owner.warm) = (0, now, false);
+        owner.latest.clear();
+        note!(self, "{} leads in term {term}", self.hosts[host].name);
+    }
+
+    /// The record is ours, as the ear read: an attempt whose outcome was not known had succeeded.
+    fn found_leading(&mut self, host: usize, term: u64) {
+        let me = self.hosts[host].name.clone();
+        let owner = self.owner(host);
+        if owner.world.leading {
+            return;
+        }
+        match standing::is_ours(&owner.world, &me, owner.instance, term) {
+            true => self.lead(host, term),
+            false => self.order(host, Order::Resigned),
+        }
+    }
+
+    fn step_down(&mut self, host: usize, why: &str) {
+        if self.owner(host).world.leading {
+            note!(self, "{} leads no more: {why}", self.hosts[host].name);
+        }
+        self.owner(host).world.leading = false;
+        self.order(host, Order::Resigned);
+        self.reload(host);
+    }
+
+    pub(crate) fn reload(&mut self, host: usize) {
+        let owner = self.owner(host);
+        owner.watch = None;
+        let number = owner.next_number();
+        owner.busy = Busy::Loading { number };
+        self.ask_store(host, number, Ask::List);
+    }
+
+    fn store_answered(&mut self, host: usize, number: u64, answer: Answer) {
+        match std::mem::replace(&mut self.owner(host).busy, Busy::Idle) {
+            Busy::Committing { number: asked, answers } if asked == number => self.committed(host, &answer, answers),
+            Busy::Taking { number: asked, term } if asked == number => self.taken(host, &answer, term),
+            Busy::Loading { number: asked } if asked == number => self.loaded(host, answer),
+            Busy::Reading { number: asked } if asked == number => {
+                if let Answer::Read { entry } = answer {
+                    let read =
+                        |value: &Rc<Vec<u8>>| persist::read::<persistent::PanRecord>(GUARDED, value).expect("was written by a controller");
+                    let record = entry.as_ref().map(|entry| read(&entry.value));
+                    self.order(host, Order::Record(record.as_ref().and_then(recorded)));
+                }
+            }
+            // To a question of an earlier life, or one that was given up.
+            other => self.owner(host).busy = other,
+        }
+    }
+
+    fn committed(&mut self, host: usize, answer: &Answer, answers: Vec<Given>) {
+        if let Answer::Committed { revision } = answer {
+            self.owner(host).record = Some(*revision);
+            self.order(host, Order::Stored);
+            self.acted(host, answers);
+            return;
+        }
+        let code = if matches!(answer, Answer::InDoubt) { Code::InDoubt } else { Code::NotLeading };
+        for given in answers {
+            if let Given::Request { number, result } = given {
+                let failed = Err(ApiError::new(code, "the store did not take it"));
+                self.answer_user(number, result.and(failed));
+            }
+        }
+        self.step_down(host, "a commit failed");
+    }
+
+    fn taken(&mut self, host: usize, answer: &Answer, term: u64) {
+        if let Answer::Committed { revision } = answer {
+            self.owner(host).record = Some(*revision);
+            self.lead(host, term);
+            self.order(host, Order::Taken(Taken::Done { revision: Revision(term) }));
+            return;
+        }
+        let doubt = matches!(answer, Answer::InDoubt);
+        self.order(host, Order::Taken(if doubt { Taken::InDoubt } else { Taken::Lost }));
+        self.reload(host);
+    }
+
+    fn loaded(&mut self, host: usize, answer: Answer) {
+        let Answer::Listed { entries, revision } = answer else {
+            let at = self.now + AGAIN;
+            self.owner(host).busy = Busy::LoadAgain { at };
+            return;
+        };
+        let owner = self.owner(host);
+        owner.record = entries.iter().find(|(key, _)| key == GUARDED).map(|(_, entry)| entry.revision);
+        let stored = entries.iter().map(|(key, entry)| (key.as_str(), entry.value.as_slice()));
+        standing::follow(&mut owner.world, stored).expect("records were written by controllers");
+        owner.watch = Some(revision);
+        owner.pumped = (revision, 0);
+        self.tell_record(host);
+        self.publish(host);
+        self.pump(host);
+    }
+
+    fn follow(&mut self, host: usize, batch: &crate::store::Batch) {
+        let owner = self.owner(host);
+        // What came with the listing comes again; who leads has nobody to follow.
+        if owner.watch != Some(batch.revision - 1) {
+            return;
+        }
+        owner.watch = Some(batch.revision);
+        let before = owner.world.pan.term;
+        for (key, value) in &batch.writes {
+            let value = value.as_ref().map(|value| value.as_slice());
+            standing::followed(&mut owner.world, key, value).expect("records were written by controllers");
+            if key == GUARDED {
+                owner.record = value.map(|_| batch.revision);
+            }
+        }
+        if owner.world.pan.term != before {
+            self.tell_record(host);
+        }
+    }
+
+    fn tell_record(&mut self, host: usize) {
+        let record = recorded(&self.owner(host).world.pan);
+        self.order(host, Order::Record(record));
+    }
+}
