@@ -104,6 +104,26 @@ fn wrong_usage_is_exit_2_and_says_what_is_expected() {
         ("node drain N1", "is not a name"),
         ("node label n1 rack", "KEY=VALUE"),
         ("whatif", "--fail"),
+        ("whatif --add-node bad", "expected name=NAME,cpu=CORES,memory=SIZE"),
+        ("whatif --add-node name=n9,cpu=4,memory=lots", "memory: \"lots\" is not a size"),
+        ("whatif --fail N_1", "is not a name"),
+        ("certify --failures many", "invalid value"),
+        ("events --since yesterday", "expected a duration ago like 5m"),
+        ("logs web-1 --tail some", "invalid value"),
+        ("wait server web-1 --timeout soon", "is not a duration"),
+        ("failover web-1 --to N_1", "is not a name"),
+        ("up --nodes many", "invalid value"),
+        ("up --nodes 300", "300 is not in"),
+        ("up --node-memory lots", "is not a size"),
+        ("up --node-cpu lots", "is not an amount of cpu"),
+        ("up --profile fast", "possible values"),
+        ("up --label n1", "HOST=KEY:VALUE"),
+        ("up --name A_b", "A_b"),
+        ("down --name A_b", "A_b"),
+        ("lab --name A_b hosts", "A_b"),
+        ("lab cut n1 --fabric c", "possible values"),
+        ("bench failover --runs 0", "0 is not in"),
+        ("bench failover --case nothing", "node-cut-many"),
         ("explain box", "expected partition, cluster or service"),
         ("explain cluster.health.ftp", "expected one of every, exec, failures, http"),
         ("completion tcsh", "possible values"),
@@ -133,7 +153,6 @@ fn what_comes_later_says_so() {
         "host remove n1",
         "director drain d1",
         "top",
-        "storage --config x",
         "join https://x --token-file y",
         "get volume -A",
         "get policy",
@@ -174,10 +193,17 @@ fn files_that_are_not_there_are_named() {
     let user = User::new("files").with_contexts();
     fails(&user.run("apply -f /nowhere/x.yaml"), 1, "cannot read /nowhere/x.yaml");
     std::fs::create_dir(user.home.join("empty")).unwrap();
-    fails(&user.run("apply -f empty"), 2, "has no .yaml, .yml or .json file");
+    fails(&user.run("apply -f empty"), 1, "no objects in empty: the folder has no .yaml, .yml or .json file");
+    user.write("none.yaml", "# later\n---\n");
+    fails(&user.run("delete -f none.yaml"), 1, "none.yaml: no objects in it");
     user.write("broken.yaml", "api: pan/v1\nkind: Cluster\nname: web\nspec:\n  servers: many\n");
     let refused = user.run("delete -f broken.yaml");
     fails(&refused, 1, "broken.yaml:5:12");
+    let many: Vec<String> = (0..50_000).map(|at| format!("---\nfoo{at}: 1\n")).collect();
+    user.write("many.yaml", &many.concat());
+    let refused = user.run("delete -f many.yaml");
+    fails(&refused, 1, "\n  and ");
+    assert!(refused.stderr.len() < 5000, "{}", refused.stderr.len());
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What the stories share: a lab, the command line tool, and waiting for what it shows.
 #![allow(dead_code, reason = "every story uses some of it")]
 
+use pan_lab::LabSpec;
 use pan_lab::harness::{self, TestLab};
 use serde_json::Value;
 use std::fs::File;
@@ -14,11 +15,16 @@ pub const SOON: Duration = Duration::from_secs(30);
 
 /// A lab with all nodes alive, or `None` where there can be none (said on standard error).
 pub fn lab() -> Option<TestLab> {
+    lab_of(|| harness::spec().unwrap())
+}
+
+/// The same of another shape.
+pub fn lab_of(spec: impl FnOnce() -> LabSpec) -> Option<TestLab> {
     if !harness::can_run() {
         assert!(std::env::var_os("PAN_TEST_STRICT").is_none(), "stories must run here");
         return None;
     }
-    let lab = TestLab::up().unwrap();
+    let lab = TestLab::with(spec()).unwrap();
     lab.wait_ready(SOON).unwrap();
     Some(lab)
 }

@@ -1,0 +1,77 @@
+//! Three controllers and etcd: any one of them may go.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod story;
+
+use pan_lab::harness::{self, TestLab};
+use pan_lab::{LabHost, LabSpec};
+use story::{SOON, ask, example, has, json, lab_of, pan, requests, wrk};
+
+/// Who leads, by what the controllers wrote: the latest term counts.
+fn leader(lab: &TestLab) -> (u64, LabHost) {
+    let mut best = None;
+    for name in ["c1", "c2", "c3"] {
+        let log = std::fs::read_to_string(lab.data().join("hosts").join(name).join("log").join("controller.log")).unwrap();
+        let terms = log.lines().filter_map(|line| line.split_once("this controller leads term=")?.1.trim().parse::<u64>().ok());
+        if let Some(term) = terms.max() {
+            best = best.max(Some((term, name)));
+        }
+    }
+    let (term, name) = best.expect("somebody leads");
+    (term, name.parse().unwrap())
+}
+
+fn after(lab: &TestLab, term: u64) -> (u64, LabHost) {
+    lab.wait_for("another leader", SOON, |lab| leader(lab).0 > term).unwrap();
+    leader(lab)
+}
+
+/// Any controller answers reads; one that follows learns of a change a moment after it was acknowledged, and later
+/// where the member of etcd that it watches is the one that was lost.
+fn becomes(lab: &TestLab, state: &str) {
+    lab.wait_for(state, SOON, |lab| json(lab, &["get", "node", "n4"])["state"] == state).unwrap();
+}
+
+#[test]
+fn the_leader_and_then_a_member_of_etcd_are_lost_under_load() {
+    if !has("etcd") || !has("wrk") || !has("nginx") {
+        return;
+    }
+    let Some(lab) = lab_of(|| LabSpec { controllers: 3, ..harness::spec().unwrap() }) else { return };
+    story::apply(&lab, "demo.yaml", &example("demo.yaml"));
+    assert!(ask(&lab).is_some());
+    let servers = |lab: &TestLab| {
+        let all = json(lab, &["get", "server", "-p", "demo"]);
+        let all = all.as_array().unwrap().iter();
+        all.map(|one| (one["name"].to_string(), one["node"].to_string(), one["epoch"].as_u64(), one["restarts"].as_u64()))
+            .collect::<Vec<_>>()
+    };
+    let before = servers(&lab);
+    let load = wrk(&lab, 25, true);
+
+    let (term, first) = leader(&lab);
+    lab.kill(first).unwrap();
+    // Asked at once, of whichever controller answers: it is acknowledged only once somebody leads.
+    pan(&lab, &["node", "cordon", "n4"]);
+    let (term, _) = after(&lab, term);
+    becomes(&lab, "cordoned");
+
+    lab.start(first).unwrap();
+    let member = lab.host("e1").unwrap();
+    lab.kill(member).unwrap();
+    pan(&lab, &["node", "uncordon", "n4"]);
+    becomes(&lab, "alive");
+    lab.start(member).unwrap();
+
+    // Only its process this time: hosts keep their streams to the others.
+    let (term, second) = (leader(&lab).0.max(term), leader(&lab).1);
+    lab.kill_role(second, "controller").unwrap();
+    pan(&lab, &["node", "cordon", "n3"]);
+    after(&lab, term);
+    pan(&lab, &["node", "uncordon", "n3"]);
+
+    let report = load.output();
+    let (answered, failed) = requests(&report);
+    assert!(answered > 1000 && failed == 0, "{report}");
+    assert_eq!(servers(&lab), before, "nothing moved, nothing was restarted");
+}

@@ -1,0 +1,77 @@
+//! Leases: what was given up is heard no more, and what runs needs no controller.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod story;
+
+use pan_lab::LabHost;
+use std::time::{Duration, Instant};
+use story::{SOON, ask, example, has, lab, pan, requests, server, str_of, wrk};
+
+/// For how long a thawed node is listened for: many times what it takes to find out that it was given up.
+const LISTENED: Duration = Duration::from_secs(3);
+
+#[test]
+fn a_node_that_stood_still_is_not_heard_again_and_comes_back_without_its_servers() {
+    let Some(lab) = lab() else { return };
+    if !has("nginx") {
+        return;
+    }
+    story::apply(&lab, "demo.yaml", &example("demo.yaml"));
+    let before = server(&lab, "demo", "web-1");
+    let node: LabHost = str_of(&before, "node").parse().unwrap();
+    let mut old = None;
+    lab.wait_for("an answer of web-1", SOON, |lab| {
+        old = ask(lab).filter(|answer| answer.starts_with("web-1 "));
+        old.is_some()
+    })
+    .unwrap();
+    let old = old.unwrap();
+
+    lab.freeze(node).unwrap();
+    lab.wait_for("web-1 elsewhere", SOON, |lab| {
+        let now = server(lab, "demo", "web-1");
+        str_of(&now, "state") == "running" && now["epoch"].as_u64() > before["epoch"].as_u64()
+    })
+    .unwrap();
+    lab.thaw(node).unwrap();
+    let thawed = Instant::now();
+    let mut answers = 0;
+    while thawed.elapsed() < LISTENED {
+        let Some(answer) = ask(&lab) else { continue };
+        assert_ne!(answer, old, "the old instance is heard again");
+        answers += 1;
+    }
+    assert!(answers > 10, "only {answers} answers");
+
+    let name = node.to_string();
+    pan(&lab, &["wait", "node", &name, "--for", "state=alive", "--timeout", "60s"]);
+    let log = std::fs::read_to_string(lab.data().join("hosts").join(&name).join("log").join("beat.log")).unwrap();
+    assert!(log.contains("fenced") && log.contains("number=2"), "{log}");
+    let moved = server(&lab, "demo", "web-1");
+    assert_ne!(str_of(&moved, "node"), name);
+    let events = pan(&lab, &["events", "-A"]);
+    assert!(events.contains("HostDead") && events.contains("HostReturned"), "{events}");
+    let timeline = pan(&lab, &["timeline", "web-1", "-p", "demo"]);
+    assert!(timeline.contains("fenced"), "{timeline}");
+}
+
+#[test]
+fn gates_stay_open_while_every_controller_is_without_power() {
+    let Some(lab) = lab() else { return };
+    if !has("wrk") || !has("nginx") {
+        return;
+    }
+    story::apply(&lab, "demo.yaml", &example("demo.yaml"));
+    assert!(ask(&lab).is_some());
+    let load = wrk(&lab, 6, true);
+    let controller = lab.host("c1").unwrap();
+    lab.kill(controller).unwrap();
+    let report = load.output();
+    let (answered, failed) = requests(&report);
+    assert!(answered > 1000 && failed == 0, "{report}");
+    lab.start(controller).unwrap();
+    lab.wait_ready(SOON).unwrap();
+    for name in ["web-1", "web-2", "web-3"] {
+        story::wait_state(&lab, "demo", name, "running");
+    }
+}

@@ -1,0 +1,48 @@
+//! Storage hosts: known, heard, reachable over both fabrics, and reporting.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod story;
+
+use pan_lab::harness;
+use pan_lab::{Direction, LabSpec};
+use pan_model::host::Fabric;
+use serde_json::json;
+use story::{SOON, json, lab_of, pan, refused, str_of, text, write};
+
+const WITH_VOLUME: &str = "api: pan/v1\nkind: Partition\nname: vol\nspec: {network: 10.0.0.0/24, hostImage: allow}\n---\napi: pan/v1\nkind: Cluster\npartition: vol\nname: db\nspec:\n  servers: 1\n  image: host\n  command: [sleep, inf]\n  volumes: [{name: data, size: 1GiB, mount: /srv, copies: 2}]\n";
+
+#[test]
+fn storage_hosts_are_hosts() {
+    let Some(lab) = lab_of(|| LabSpec { nodes: 2, storage: 2, directors: 1, ..harness::spec().unwrap() }) else { return };
+    let names: Vec<String> = lab.hosts().unwrap().iter().map(|host| format!("{} {}", host.name, host.role)).collect();
+    assert_eq!(names, ["c1 controller", "n1 node", "n2 node", "s1 storage", "s2 storage", "d1 director", "outside outside"]);
+    for name in ["s1", "s2"] {
+        let up = json!({"a": "up", "b": "up"});
+        lab.wait_for("the storage host to be heard on both fabrics", SOON, |lab| {
+            let host = json(lab, &["get", "host", name]);
+            host["state"] == "alive" && host["fabrics"] == up
+        })
+        .unwrap();
+        assert_eq!(json(&lab, &["get", "host", name])["roles"], json!(["storage"]));
+    }
+    let s1 = lab.host("s1").unwrap();
+    lab.wait_for("routes over both fabrics", SOON, |lab| {
+        let route = text(&lab.exec_in(s1, &["ip", "route", "show", "10.200.0.102"]).unwrap().stdout);
+        route.contains("dev fa") && route.contains("dev fb")
+    })
+    .unwrap();
+    lab.cut(s1, Some(Fabric::A), Direction::Both).unwrap();
+    lab.wait_for("its link to be known as down", SOON, |lab| json(lab, &["get", "host", "s1"])["fabrics"]["a"] == "down").unwrap();
+    lab.heal(s1).unwrap();
+    lab.kill(s1).unwrap();
+    lab.wait_for("its death", SOON, |lab| json(lab, &["get", "host", "s1"])["state"] == "dead").unwrap();
+    lab.start(s1).unwrap();
+    lab.wait_for("its return", SOON, |lab| json(lab, &["get", "host", "s1"])["state"] == "alive").unwrap();
+    assert!(pan(&lab, &["events", "-A"]).contains("s1"));
+
+    // Volumes come later: until then they are refused, not ignored.
+    let file = write(&lab, "volume.yaml", WITH_VOLUME);
+    let said = refused(&lab, 1, &["apply", "-f", &file]);
+    assert!(said.contains("not yet") && said.contains(":14:"), "{said}");
+    assert_eq!(str_of(&json(&lab, &["get", "host", "s2"]), "state"), "alive");
+}
