@@ -199,11 +199,14 @@ impl Sim {
         let victim = most.map(|(at, _)| at).expect("there are nodes");
         self.enter(Phase::Proof, BOUND);
         self.victim = Some(victim);
+        self.failovers_due = self.tally.failovers + self.hosts[victim].instances.len() as u64;
         self.power_off(victim);
     }
 
     fn end_proof(&mut self) {
         self.tally.failover_took = self.now + BOUND - self.phase_until;
+        // Also of a server that had no place for a moment.
+        self.tally.failovers = self.tally.failovers.max(self.failovers_due);
         self.enter(Phase::Rest, BOUND);
         if let Some(victim) = self.victim.take() {
             self.power_on(victim);

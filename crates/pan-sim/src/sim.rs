@@ -106,6 +106,8 @@ pub struct Sim {
     pub(crate) phase: Phase,
     pub(crate) phase_until: u64,
     pub(crate) victim: Option<usize>,
+    /// How many failovers there were once everything of the victim runs elsewhere.
+    pub(crate) failovers_due: u64,
     pub(crate) book: Book,
     /// Instances or maps have changed.
     pub(crate) doubts: bool,
@@ -177,6 +179,7 @@ impl Sim {
             phase: Phase::Boot,
             phase_until: 30 * SECOND,
             victim: None,
+            failovers_due: 0,
             book: Book::new(hosts.len()),
             doubts: false,
             tally: Tally::new(&options),

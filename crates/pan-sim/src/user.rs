@@ -98,7 +98,7 @@ impl Sim {
                 self.ask(wanted, request);
             }
         }
-        let pause = if self.phase == Phase::Boot { 100 } else { 700 };
+        let pause = if self.phase == Phase::Boot { 100 } else { 1000 };
         let at = self.now + self.dice.millis(50, pause);
         self.queue.push(at, Event::User);
     }
