@@ -19,9 +19,9 @@ pub enum PanCase {
     AgentKilled,
     /// The node of a service's only server stands still, and goes on after the takeover.
     NodeFrozen,
-    /// A node and the leading controller are cut together.
+    /// The node of the only server and the leading controller lose their power together.
     ControllerAndNode,
-    /// A node and etcd's leader are cut together.
+    /// The node of the only server and etcd's leader do.
     EtcdAndNode,
 }
 
@@ -69,18 +69,12 @@ impl PanCase {
         }
     }
 
-    /// Why it cannot be run so far.
-    pub(super) const fn not_yet(self) -> Option<&'static str> {
+    /// Controllers of its laboratory; several keep their records in etcd.
+    pub(super) const fn controllers(self) -> u8 {
         match self {
-            Self::ControllerAndNode => Some("laboratories have a single controller so far"),
-            Self::EtcdAndNode => Some("laboratories have no etcd so far"),
-            Self::NodeCutMany | Self::NodeCutSingle | Self::ControllersKilled | Self::AgentKilled | Self::NodeFrozen => None,
+            Self::ControllerAndNode | Self::EtcdAndNode => 3,
+            Self::NodeCutMany | Self::NodeCutSingle | Self::ControllersKilled | Self::AgentKilled | Self::NodeFrozen => 1,
         }
-    }
-
-    /// Whether it is run when no case was named: whatever laboratories can do so far.
-    const fn is_default(self) -> bool {
-        self.not_yet().is_none()
     }
 }
 
@@ -113,7 +107,7 @@ impl FailoverCase {
     #[must_use]
     pub fn chosen(named: &[Self], against: &[Peer]) -> Vec<Self> {
         let wanted = |case: Self| match case {
-            Self::Pan(own) => named.is_empty() && own.is_default(),
+            Self::Pan(_) => named.is_empty(),
             Self::Peer(other) => {
                 let of_it = |one: &Self| matches!(one, Self::Peer(case) if case.peer() == other.peer());
                 against.contains(&other.peer()) && !named.iter().any(of_it)
@@ -155,7 +149,7 @@ mod tests {
 
     #[test]
     fn what_is_named_is_run_and_nothing_twice() {
-        let own = ["node-cut-many", "node-cut-single", "controllers-killed", "agent-killed", "node-frozen"];
+        let own = PanCase::ALL.map(PanCase::as_str);
         let keepalived = ["keepalived-1s", "keepalived-100ms", "keepalived-10ms"];
         check(&[], &[], &own);
         check(&[], &[Peer::Keepalived], &[&own[..], &keepalived[..]].concat());

@@ -8,10 +8,11 @@ use pan_api::server::Server;
 use pan_linux::realtime::since_boot;
 use pan_model::server::ServerState;
 
-use super::demo::{Demo, SERVERS, ready};
+use super::demo::{Demo, Leader, SERVERS, ready};
 use super::error::BenchError;
 use super::probing::Probing;
 use super::report::RunDetail;
+use crate::name::LabHost;
 use crate::prober::{Outcome, Sample, gap};
 
 /// After the cut; a service that takes longer has not recovered.
@@ -38,12 +39,14 @@ impl CutTime {
     }
 }
 
-/// One run: cuts the node of a server, waits for the recovery, puts the node back.
-pub(super) fn run(demo: &mut Demo<'_>, servers: u32) -> Result<RunDetail, BenchError> {
+/// One run: cuts the node of a server, and whoever leads if so wanted, waits for the recovery, puts them back.
+pub(super) fn run(demo: &mut Demo<'_>, servers: u32, beside: Option<Leader>) -> Result<RunDetail, BenchError> {
     let (server, node) = demo.victim()?;
     let mut probing = demo.probe(PROBING_MAX)?;
-    let host = demo.host(&node)?;
-    let cut = CutTime::of(|| Ok(demo.room.kill(host)?))?;
+    // The leader first: what follows from the node's death is to find nobody who decides.
+    let mut hosts: Vec<LabHost> = beside.map(|of| demo.leader(of)).transpose()?.into_iter().collect();
+    hosts.push(demo.host(&node)?);
+    let cut = CutTime::of(|| Ok(hosts.iter().try_for_each(|host| demo.room.kill(*host))?))?;
     let recovered = match recover(demo, &mut probing, &server, &cut, servers) {
         Ok(now) => Some(now),
         Err(BenchError::TimedOut { .. }) => None,
@@ -52,9 +55,10 @@ pub(super) fn run(demo: &mut Demo<'_>, servers: u32) -> Result<RunDetail, BenchE
     let samples = probing.seen()?.since(cut.boot_us);
     drop(probing);
     let to = recovered.and_then(|server| server.node);
-    let victim = Victim { server: server.name.as_str(), node: &node, to };
+    let names: Vec<String> = hosts.iter().map(ToString::to_string).collect();
+    let victim = Victim { server: server.name.as_str(), node: &names.join(" "), to };
     let detail = detail(victim, &cut, &samples, timeline(demo, &server));
-    demo.room.start(host)?;
+    hosts.iter().try_for_each(|host| demo.room.start(*host))?;
     demo.settle(&node, servers)?;
     Ok(detail)
 }

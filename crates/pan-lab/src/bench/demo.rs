@@ -21,7 +21,7 @@ use super::error::BenchError;
 use super::failover::FailoverOptions;
 use super::probing::{Client, Probing};
 use super::room::{NODES, Room};
-use crate::name::LabHost;
+use crate::name::{HostKind, LabHost};
 
 /// What is measured is what users are shown first.
 const DEMO: &str = include_str!("../../../../examples/demo.yaml");
@@ -35,25 +35,40 @@ pub(super) const READY_MAX: Duration = Duration::from_secs(60);
 /// Before a fault, until everything is served.
 const STEADY_MAX: Duration = Duration::from_secs(20);
 
+/// What has a leader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Leader {
+    /// The controllers.
+    Controller,
+    /// etcd's members.
+    Etcd,
+}
+
 /// The demo in a laboratory of its own.
 pub(super) struct Demo<'a> {
     pub(super) room: Room,
     pub(super) pan: Pan<'a>,
+    pub(super) controllers: u8,
     /// The number of the last fault of each node, so that they take turns.
     turn_last: BTreeMap<String, u32>,
     turns: u32,
 }
 
 impl<'a> Demo<'a> {
-    /// Brings it up.
-    pub(super) fn up(options: &FailoverOptions, stop: &'a AtomicBool, progress: &mut dyn FnMut(&str)) -> Result<Self, BenchError> {
-        let room = Room::up(options, progress)?;
+    /// Brings it up with so many controllers.
+    pub(super) fn up(
+        options: &FailoverOptions,
+        controllers: u8,
+        stop: &'a AtomicBool,
+        progress: &mut dyn FnMut(&str),
+    ) -> Result<Self, BenchError> {
+        let room = Room::up(options, controllers, progress)?;
         let pan = Pan::new(&room.credentials()?, stop)?;
         progress("waiting for the PAN");
         pan.wait_for_api(READY_MAX)?;
         pan.wait("every node being alive", READY_MAX, || nodes_alive(&pan))?;
         pan.apply("examples/demo.yaml", DEMO)?;
-        Ok(Self { room, pan, turn_last: BTreeMap::new(), turns: 0 })
+        Ok(Self { room, pan, controllers, turn_last: BTreeMap::new(), turns: 0 })
     }
 
     /// Gives it the number of servers that a case needs.
@@ -78,6 +93,20 @@ impl<'a> Demo<'a> {
         self.turns += 1;
         self.turn_last.insert(node.clone(), self.turns);
         Ok((server, node))
+    }
+
+    /// The host that leads, by what it and its like wrote: the latest term counts.
+    pub(super) fn leader(&self, of: Leader) -> Result<LabHost, BenchError> {
+        let (kind, log, mark) = match of {
+            Leader::Controller => (HostKind::Controller, "controller", "this controller leads term="),
+            Leader::Etcd => (HostKind::Etcd, "etcd", "became leader at term "),
+        };
+        let mut latest = None;
+        for host in self.room.hosts()?.into_iter().map(|host| host.name).filter(|host| host.kind() == kind) {
+            let text = std::fs::read_to_string(self.room.log(host, log)).unwrap_or_default();
+            latest = latest.max(last_term(&text, mark).map(|term| (term, host)));
+        }
+        latest.map(|(_, host)| host).ok_or_else(|| BenchError::Surprise(format!("no host wrote that it leads ({mark:?} in {log}.log)")))
     }
 
     /// A host by what the PAN calls it.
@@ -117,6 +146,15 @@ impl<'a> Demo<'a> {
         self.pan.wait("every node being alive", READY_MAX, || nodes_alive(&self.pan))?;
         self.pan.wait("the demo being ready", READY_MAX, || ready(&self.pan, servers))
     }
+}
+
+/// The highest number after a mark.
+fn last_term(text: &str, mark: &str) -> Option<u64> {
+    let terms = text.split(mark).skip(1).filter_map(|rest| {
+        let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+        rest[..end].parse().ok()
+    });
+    terms.max()
 }
 
 fn heard(pan: &Pan<'_>, name: &str) -> Result<(), String> {
@@ -159,6 +197,14 @@ pub(super) fn ready(pan: &Pan<'_>, servers: u32) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_last_term_is_the_highest() {
+        let log = "INFO this controller leads term=3\nINFO ends\nINFO this controller leads term=12 x\n";
+        assert_eq!(last_term(log, "this controller leads term="), Some(12));
+        assert_eq!(last_term("raft: 8e9e became leader at term 2\n", "became leader at term "), Some(2));
+        assert_eq!(last_term(log, "became leader at term "), None);
+    }
 
     #[test]
     fn the_demo_is_what_is_asked_for_here() {

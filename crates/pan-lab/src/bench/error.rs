@@ -45,9 +45,6 @@ pub enum BenchError {
     /// Programs of others are not here.
     #[error("not installed: {0}; install with `apt-get install --no-install-recommends {0}` or `./setup.sh bench`")]
     Packages(String),
-    /// A case that laboratories are not up to, and what is missing.
-    #[error("not yet: {0}")]
-    NotYet(&'static str),
     /// An answer makes no sense to a benchmark.
     #[error("{0}")]
     Surprise(String),
@@ -71,7 +68,6 @@ impl BenchError {
             Self::Api { source, .. } => source.code,
             Self::TimedOut { .. } => Code::TimedOut,
             Self::Packages(_) => Code::NotFound,
-            Self::NotYet(_) => Code::NotYet,
             Self::Prober(_) | Self::System { .. } | Self::Surprise(_) | Self::Stopped => Code::Internal,
         }
     }

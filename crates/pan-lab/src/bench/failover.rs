@@ -3,17 +3,20 @@
 //! A laboratory comes up for the PAN's own cases and is gone before others are measured, so that nobody is
 //! disturbed by what is not measured. A case that cannot be run is told of and does not keep the others from it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use super::case::{FailoverCase, PanCase};
 use super::cut;
-use super::demo::Demo;
+use super::demo::{Demo, Leader};
 use super::disturb;
 use super::error::BenchError;
 use super::peer;
 use super::report::{Case, MILLIS, Report, RunDetail, machine};
+
+/// What a laboratory with several controllers needs besides.
+const ETCD: &str = "/usr/bin/etcd";
 
 /// What to measure and how.
 #[derive(Debug, Clone)]
@@ -71,12 +74,16 @@ fn run_own<'a>(
     demo: &mut Option<Demo<'a>>,
     log: &mut Log<'_>,
 ) -> Result<(), BenchError> {
-    if let Some(why) = case.not_yet() {
-        return Err(BenchError::NotYet(why));
+    let controllers = case.controllers();
+    if controllers > 1 && !Path::new(ETCD).exists() {
+        return Err(BenchError::Packages("etcd-server".to_owned()));
+    }
+    if demo.as_ref().is_some_and(|demo| demo.controllers != controllers) {
+        *demo = None;
     }
     let demo = match demo {
         Some(demo) => demo,
-        None => demo.insert(Demo::up(options, stop, log.progress)?),
+        None => demo.insert(Demo::up(options, controllers, stop, log.progress)?),
     };
     let servers = case.servers();
     demo.prepare(servers)?;
@@ -85,7 +92,9 @@ fn run_own<'a>(
             PanCase::ControllersKilled => disturb::controllers_killed(demo, options.outage, servers)?,
             PanCase::AgentKilled => disturb::agent_killed(demo, servers)?,
             PanCase::NodeFrozen => disturb::node_frozen(demo, servers)?,
-            PanCase::NodeCutMany | PanCase::NodeCutSingle | PanCase::ControllerAndNode | PanCase::EtcdAndNode => cut::run(demo, servers)?,
+            PanCase::NodeCutMany | PanCase::NodeCutSingle => cut::run(demo, servers, None)?,
+            PanCase::ControllerAndNode => cut::run(demo, servers, Some(Leader::Controller))?,
+            PanCase::EtcdAndNode => cut::run(demo, servers, Some(Leader::Etcd))?,
         });
     }
     Ok(())

@@ -39,8 +39,8 @@ pub(super) struct Room {
 }
 
 impl Room {
-    /// Brings one up: four nodes, two directors, a controller; no link to this machine.
-    pub(super) fn up(options: &FailoverOptions, progress: &mut dyn FnMut(&str)) -> Result<Self, LabError> {
+    /// Brings one up: four nodes, two directors, so many controllers; no link to this machine.
+    pub(super) fn up(options: &FailoverOptions, controllers: u8, progress: &mut dyn FnMut(&str)) -> Result<Self, LabError> {
         sweep_stale(progress);
         let owner = Owner::this();
         let afterwards = if options.keep { Afterwards::Keep } else { Afterwards::Remove };
@@ -54,7 +54,7 @@ impl Room {
             nodes: NODES,
             storage: 0,
             directors: 2,
-            controllers: 1,
+            controllers,
             profile: options.profile.clone(),
             node_cpu: Cpu(4000),
             node_memory: ByteSize(4 << 30),

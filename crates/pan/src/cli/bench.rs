@@ -47,7 +47,7 @@ pub enum BenchCommand {
 #[derive(Debug, Clone, Args)]
 pub struct FailoverArgs {
     /// Only this case; may be repeated. Of a PAN: node-cut-many, node-cut-single, controllers-killed,
-    /// agent-killed, node-frozen. Of others: keepalived-1s, keepalived-100ms, keepalived-10ms,
+    /// agent-killed, node-frozen, controller-and-node, etcd-and-node. Of others: keepalived-1s, keepalived-100ms, keepalived-10ms,
     /// pacemaker-default, pacemaker-300ms, each of these two also with -fenced.
     #[arg(long, value_name = "CASE")]
     case: Vec<FailoverCase>,

@@ -95,12 +95,13 @@ impl Rig<'_> {
             sleep(Duration::from_millis(u64::from(number * SPREAD_STEP % SPREAD)));
             // With timeouts this short a host may be taken for dead, or even be killed, while nothing is wrong with
             // it. What a cut costs can only be told from whole.
-            if (1..=HOSTS).all(|ordinal| self.is_ready(ordinal).is_ok()) {
+            let Err(seen) = (1..=HOSTS).try_for_each(|ordinal| self.is_ready(ordinal)) else {
                 break (probing, victim);
-            }
+            };
             alarms += 1;
             if alarms == ALARMS_MAX {
-                return Err(BenchError::Surprise(format!("it was not ready for a cut in {ALARMS_MAX} attempts, without any fault")));
+                let text = format!("it was not ready for a cut in {ALARMS_MAX} attempts, without any fault; last seen: {seen}");
+                return Err(BenchError::Surprise(text));
             }
         };
         let member = (1..=HOSTS).map(|ordinal| self.site.member(ordinal)).find(|member| member.name() == victim);
@@ -129,20 +130,21 @@ impl Rig<'_> {
     /// Waits until every host is ready. Fencing may have hit one that was not cut: its power is on again, as after
     /// any reboot.
     fn ready(&self) -> Result<(), BenchError> {
-        (1..=HOSTS).try_for_each(|ordinal| {
-            self.wait(&format!("{} being ready", self.site.member(ordinal).name()), READY_MAX, || {
+        self.wait("every host being ready", READY_MAX, || {
+            (1..=HOSTS).try_for_each(|ordinal| {
                 if !self.site.is_running(&self.site.member(ordinal)).map_err(|error| error.chain())? {
                     self.boot(ordinal).map_err(|error| error.to_string())?;
                 }
-                self.is_ready(ordinal)
-            })
+                Ok::<(), String>(())
+            })?;
+            (1..=HOSTS).try_for_each(|ordinal| self.is_ready(ordinal))
         })
     }
 
     fn is_ready(&self, ordinal: u8) -> Result<(), String> {
         let (member, setup) = self.setup(ordinal);
         let output = self.site.run(&member, &setup.ready).map_err(|error| error.chain())?;
-        if output.status.success() { Ok(()) } else { Err(said(&output)) }
+        if output.status.success() { Ok(()) } else { Err(format!("{}: {}", member.name(), said(&output))) }
     }
 
     /// Waits until what was probed shows something.
