@@ -216,9 +216,10 @@ fn the_largest_table_is_one_batch() {
     let start = Instant::now();
     rig.inet(|batch| _ = batch.delete("slots", (0..SLOTS).map(|slot| Value::Mark(0x4000_0000 + slot))).add("slots", slots(7))).unwrap();
     let replaced = start.elapsed();
-    let listed = rig.listed("inet", "slots");
     let expected: BTreeSet<String> = (0..SLOTS).map(|slot| format!("{:#010x} : {:#010x}", 0x4000_0000 + slot, slot % 3 + 7)).collect();
-    assert!(listed == expected, "{} elements, expected {SLOTS}", listed.len());
+    // The kernel's hash table shrinks and grows behind the transaction, and a listing that meets it on the way
+    // leaves elements out. Lookups do not; and once it has settled, neither do listings.
+    until("every slot is listed as it was set last", || rig.listed("inet", "slots") == expected);
 
     let mut times: Vec<Duration> = (0..1000)
         .map(|round| {
