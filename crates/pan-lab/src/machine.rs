@@ -81,7 +81,7 @@ fn connect_direct(machine: &Rtnl, inner: &Rtnl, lab: &Netns, device: &str) -> Re
     machine.add_veth_to(device, PORT, lab)?;
     let mut batch = inner.batch();
     batch.set_addrgen_none(PORT)?;
-    batch.set_master(PORT, Some(Net::Outside.name()))?;
+    batch.set_master(PORT, Net::Outside.name())?;
     batch.set_up(PORT)?;
     batch.commit()?;
     let mut batch = machine.batch();

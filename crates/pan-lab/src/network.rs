@@ -55,7 +55,7 @@ pub(crate) fn plug(name: &LabName, host: LabHost) -> Result<(), LabError> {
                 outer.add_veth_to(&port, device, &ns)?;
                 let mut batch = outer.batch();
                 batch.set_addrgen_none(&port)?;
-                batch.set_master(&port, Some(device))?;
+                batch.set_master(&port, device)?;
                 batch.set_up(&port)?;
                 batch.commit()?;
                 let mut batch = inner.batch();
@@ -174,7 +174,7 @@ pub(crate) fn build_detour(name: &LabName, host: LabHost) -> Result<Vec<OwnedFd>
             let mut batch = rtnl.batch();
             let join = || -> pan_linux::rtnl::Result<()> {
                 batch.set_addrgen_none(port)?;
-                batch.set_master(port, Some(bridge))?;
+                batch.set_master(port, bridge)?;
                 batch.set_up(port)?;
                 batch.commit()
             };
@@ -196,7 +196,7 @@ pub(crate) fn take_detour(name: &LabName, host: LabHost) -> Result<(), LabError>
     let step = format!("lead host {host} over its detour");
     let (_, rtnl) = rtnl_of(name, &step)?;
     for net in Net::FABRICS {
-        rtnl.set_master(&host.port_on(net), Some(&detour(host, net).bridge)).map_err(LabError::kernel(&*step))?;
+        rtnl.set_master(&host.port_on(net), &detour(host, net).bridge).map_err(LabError::kernel(&*step))?;
     }
     Ok(())
 }
@@ -206,7 +206,7 @@ pub(crate) fn leave_detour(name: &LabName, host: LabHost) -> Result<(), LabError
     let step = format!("lead host {host} straight again");
     let (_, rtnl) = rtnl_of(name, &step)?;
     for net in Net::FABRICS {
-        rtnl.set_master(&host.port_on(net), Some(net.name())).map_err(LabError::kernel(&*step))?;
+        rtnl.set_master(&host.port_on(net), net.name()).map_err(LabError::kernel(&*step))?;
         rtnl.delete(&detour(host, net).bridge).map_err(LabError::kernel(&*step))?;
     }
     Ok(())

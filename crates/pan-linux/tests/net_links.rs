@@ -48,7 +48,7 @@ fn links_are_made_changed_moved_and_deleted() {
     let vxlan = VxlanSpec { vni: 4711, local: ip("10.0.0.1"), port: 4789, mtu: 1430 };
     rtnl.add_vxlan("vx", &vxlan).unwrap();
     rtnl.add_macvlan("mv", "v1", &two.netns, [2, 0, 0, 0, 0, 9]).unwrap();
-    rtnl.set_master("v0", Some("br")).unwrap();
+    rtnl.set_master("v0", "br").unwrap();
     rtnl.set_mtu("v0", 1400).unwrap();
     rtnl.set_mac("v0", [2, 0, 0, 0, 0, 5]).unwrap();
     rtnl.set_addrgen_none("v0").unwrap();
@@ -69,7 +69,8 @@ fn links_are_made_changed_moved_and_deleted() {
     let shown = one.output(&["bridge", "-d", "link", "show", "dev", "v0"]);
     assert!(shown.contains("learning off") && shown.contains("neigh_suppress on"), "{shown}");
 
-    rtnl.set_master("v0", None).unwrap();
+    rtnl.unset_master("v0").unwrap();
+    rtnl.unset_master("gone").unwrap();
     rtnl.set_down("v0").unwrap();
     rtnl.rename("v0", "x0").unwrap();
     rtnl.set_netns("x0", &two.netns).unwrap();
@@ -158,7 +159,7 @@ fn forwarding_entries_round_trip_in_one_batch() {
     let vxlan = VxlanSpec { vni: 1, local: ip("10.0.0.1"), port: 4789, mtu: 1430 };
     rtnl.add_bridge("br", &bridge).unwrap();
     rtnl.add_vxlan("vx", &vxlan).unwrap();
-    rtnl.set_master("vx", Some("br")).unwrap();
+    rtnl.set_master("vx", "br").unwrap();
     let mac = |n: u16| {
         let [high, low] = n.to_be_bytes();
         [2, 0, 0, 1, high, low]

@@ -91,7 +91,7 @@ impl Wire {
         let rtnl = self.0.rtnl();
         let port = format!("{bridge}{number}");
         rtnl.add_veth_to(&port, device, &to.netns).unwrap();
-        rtnl.set_master(&port, Some(bridge)).unwrap();
+        rtnl.set_master(&port, bridge).unwrap();
         rtnl.set_up(&port).unwrap();
         let there = to.rtnl();
         there.set_up(device).unwrap();

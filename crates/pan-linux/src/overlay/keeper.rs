@@ -226,7 +226,7 @@ impl Overlay {
         batch
             .set_mtu(&vxlan, mtu)?
             .set_addrgen_none(&vxlan)?
-            .set_master(&vxlan, Some(&bridge))?
+            .set_master(&vxlan, &bridge)?
             .set_bridge_port(&vxlan, &VXLAN_FLAGS)?
             .set_mtu(&bridge, mtu)?
             .set_addrgen_none(&bridge)?
@@ -263,7 +263,7 @@ fn attach(batch: &mut Batch<'_>, vni: u32, mtu: u32, port: &str) -> rtnl::Result
     batch
         .set_addrgen_none(port)?
         .set_mtu(port, mtu)?
-        .set_master(port, Some(&bridge_name(vni)))?
+        .set_master(port, &bridge_name(vni))?
         .set_bridge_port(port, &PORT_FLAGS)?
         .set_up(port)?;
     Ok(())
@@ -274,7 +274,7 @@ fn detach_unlisted(batch: &mut Batch<'_>, spec: &NetworkSpec, view: &View, own: 
     let is_listed = |name: &str| spec.local.iter().any(|port: &LocalPort| port.port == name);
     for link in view.ports(spec.vni) {
         if link.name.starts_with(own) && !is_listed(&link.name) {
-            batch.set_master(&link.name, None)?;
+            batch.unset_master(&link.name)?;
         }
     }
     network.ports.retain(|name, _| is_listed(name));

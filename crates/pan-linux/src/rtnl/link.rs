@@ -179,17 +179,28 @@ impl Batch<'_> {
         self.change_attribute(name, &action, LinkAttribute::Mtu(mtu))
     }
 
-    /// Makes an interface a port of a bridge, or of none.
+    /// Makes an interface a port of a bridge.
     ///
     /// # Errors
     /// The interface or the bridge is not there.
-    pub fn set_master(&mut self, name: &str, bridge: Option<&str>) -> Result<&mut Self> {
-        let index = match bridge {
-            None => 0,
-            Some(bridge) => self.index(bridge, || format!("make {name} a port of {bridge}"))?,
+    pub fn set_master(&mut self, name: &str, bridge: &str) -> Result<&mut Self> {
+        let index = self.index(bridge, || format!("make {name} a port of {bridge}"))?;
+        self.change_attribute(name, &format!("set bridge {bridge} of"), LinkAttribute::Controller(index))
+    }
+
+    /// Takes an interface off its bridge. One that is not there, or goes away at this moment, is on none.
+    ///
+    /// # Errors
+    /// The kernel cannot be asked for its index.
+    pub fn unset_master(&mut self, name: &str) -> Result<&mut Self> {
+        let Some(index) = self.index_if_any(name)? else {
+            return Ok(self);
         };
-        let action = format!("set bridge {} of", bridge.unwrap_or("(none)"));
-        self.change_attribute(name, &action, LinkAttribute::Controller(index))
+        let mut message = LinkMessage::default();
+        message.header.index = index;
+        message.attributes = vec![LinkAttribute::Controller(0)];
+        let what = format!("take {name} off its bridge");
+        Ok(self.push(RouteNetlinkMessage::SetLink(message), 0, ABSENT, what))
     }
 
     /// Moves an interface into another network namespace; there it is down.
@@ -353,8 +364,16 @@ impl Rtnl {
     ///
     /// # Errors
     /// The interface or the bridge is not there, or the kernel refuses.
-    pub fn set_master(&self, name: &str, bridge: Option<&str>) -> Result<()> {
+    pub fn set_master(&self, name: &str, bridge: &str) -> Result<()> {
         self.once(|batch| batch.set_master(name, bridge))
+    }
+
+    /// See [`Batch::unset_master`].
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn unset_master(&self, name: &str) -> Result<()> {
+        self.once(|batch| batch.unset_master(name))
     }
 
     /// See [`Batch::set_netns`].

@@ -144,7 +144,7 @@ impl Host {
             let outer = format!("h{number}{fabric}");
             let inner = format!("f{fabric}");
             wire_rtnl.add_veth_to(&outer, &inner, &space.netns).unwrap();
-            wire_rtnl.set_master(&outer, Some(&inner)).unwrap();
+            wire_rtnl.set_master(&outer, &inner).unwrap();
             wire_rtnl.set_up(&outer).unwrap();
             rtnl.set_up(&inner).unwrap();
             let prefix = if v6 { 64 } else { 24 };

@@ -180,7 +180,7 @@ impl Site {
         let inner = Rtnl::open_in(&ns).map_err(LabError::kernel(step()))?;
         let connect = || -> pan_linux::rtnl::Result<()> {
             outer.add_veth_to(host, DEVICE, &ns)?;
-            outer.set_master(host, Some(BRIDGE))?;
+            outer.set_master(host, BRIDGE)?;
             outer.set_up(host)?;
             inner.set_up("lo")?;
             inner.set_mac(DEVICE, mac(ip, 0x02))?;
