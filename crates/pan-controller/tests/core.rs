@@ -770,3 +770,52 @@ fn what_a_dead_node_leaves_without_a_place_is_not_its_any_more() {
     assert!(pan.world.servers[&server("web-1")].epoch > epoch);
     assert_eq!(pan.backend("web-1"), BackendState::Up);
 }
+
+/// Where something is made ready, and what.
+fn made_ready(desired: &BTreeMap<HostName, Desired>) -> Vec<(String, String)> {
+    let of = |(host, desired): (&HostName, &Desired)| {
+        desired.warm.iter().map(|order| (host.to_string(), order.key.name.to_string())).collect::<Vec<_>>()
+    };
+    desired.iter().flat_map(of).collect()
+}
+
+#[test]
+fn a_silent_nodes_servers_are_made_ready_where_they_would_go() {
+    let mut pan = Pan::new();
+    pan.apply(&web(3)).unwrap();
+    pan.rounds(2);
+    assert_eq!(made_ready(&pan.round()), []);
+    let victim = pan.node_of("web-1").unwrap();
+    let victim = NODES.into_iter().find(|name| **name == *victim).unwrap();
+    pan.life(LifeChange::Suspect(host(victim), 60_000));
+    let desired = pan.round();
+    let ready = made_ready(&desired);
+    let [(backup, name)] = &ready[..] else { panic!("{ready:?}") };
+    assert!(name == "web-1" && backup != victim, "{ready:?}");
+    let order = &desired[&host(backup)].warm[0];
+    assert_eq!((order.epoch.0, order.incarnation), (0, 0), "nothing is decided");
+    assert!(desired[&host(backup)].servers.iter().all(|order| order.key.name.as_str() != "web-1"));
+    assert!(desired[&host(backup)].networks.iter().any(|network| network.partition.as_str() == "p"));
+
+    // A heartbeat that comes after all undoes it; death makes an order of it, for the same node.
+    pan.life(LifeChange::Alive(host(victim)));
+    assert_eq!(made_ready(&pan.round()), []);
+    pan.life(LifeChange::Suspect(host(victim), 60_000));
+    assert_eq!(made_ready(&pan.round()), ready);
+    pan.cut(victim);
+    let desired = pan.round();
+    assert_eq!(made_ready(&desired), []);
+    let ordered = desired[&host(backup)].servers.iter().find(|order| order.key.name.as_str() == "web-1").unwrap();
+    assert!(ordered.epoch.0 > 0);
+    assert_eq!(pan.node_of("web-1").as_ref(), Some(backup));
+}
+
+#[test]
+fn what_nobody_wants_to_run_is_not_made_ready() {
+    let mut pan = Pan::new();
+    pan.apply(&web(3).replace("  protect: {failures: 1}\n", "")).unwrap();
+    pan.rounds(2);
+    let victim = host(&pan.node_of("web-1").unwrap());
+    pan.life(LifeChange::Suspect(victim, 60_000));
+    assert_eq!(made_ready(&pan.round()), [], "without protection no place is kept");
+}

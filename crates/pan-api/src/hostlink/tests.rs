@@ -59,6 +59,7 @@ fn desired(step: u64) -> Desired {
         peers: Vec::new(),
         networks: Vec::new(),
         servers: Vec::new(),
+        warm: Vec::new(),
         units: Vec::new(),
     }
 }

@@ -20,4 +20,5 @@ pub mod settle;
 pub mod standing;
 pub mod timeline;
 pub mod validate;
+mod warm;
 pub mod world;

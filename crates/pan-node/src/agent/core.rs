@@ -174,7 +174,8 @@ impl Agent {
             return;
         }
         let epoch = |(key, wanted): (&ServerKey, &Wanted)| match wanted {
-            Wanted::Order(order, _) => Some((key.clone(), order.epoch)),
+            // What is only made ready has no epoch, which no binding has: an earlier one of it that runs is an orphan.
+            Wanted::Order(order, _) | Wanted::Warm(order, _) => Some((key.clone(), order.epoch)),
             Wanted::Gone | Wanted::Unknown => None,
         };
         let wanted = self.wanted.as_ref().map(|all| all.iter().filter_map(epoch).collect());
@@ -254,7 +255,7 @@ impl Agent {
             Some(all) => all.get(&key).cloned().unwrap_or(Wanted::Gone),
         };
         // An order may have come in while the task was ending.
-        if record.is_some() || matches!(wanted, Wanted::Order(..)) {
+        if record.is_some() || matches!(wanted, Wanted::Order(..) | Wanted::Warm(..)) {
             self.spawn(key, wanted, record);
         } else {
             self.forget(key);

@@ -55,6 +55,6 @@ fn open_gate(config: &HostConfig) -> Result<Option<Arc<Gate>>, Error> {
 fn is_attached(stage: &Stage) -> bool {
     match stage {
         Stage::Running { .. } | Stage::Stopping { .. } | Stage::Ended { .. } | Stage::Failed { .. } => true,
-        Stage::Preparing { .. } | Stage::Releasing => false,
+        Stage::Preparing { .. } | Stage::Warm | Stage::Releasing => false,
     }
 }

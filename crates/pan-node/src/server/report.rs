@@ -10,17 +10,18 @@ use crate::health::Health;
 
 /// The report about a server; `None` when it is neither wanted nor here.
 pub(crate) fn report(key: &ServerKey, wish: Wish<'_>, life: &Life) -> Option<ServerReport> {
-    let Some(bound) = life.bound() else {
+    // What is only made ready is nobody's business but this host's.
+    let Some(bound) = life.bound().filter(|_| !matches!(life, Life::Warm(_))) else {
         return match wish {
             Wish::Order(order) => Some(absent(order)),
-            Wish::Unknown | Wish::Gone => None,
+            Wish::Unknown | Wish::Gone | Wish::Warm(_) => None,
         };
     };
     let (phase, message) = describe(wish, life);
     let instance = match life {
         Life::Running(running) => Some(running.container.instance.clone()),
         Life::Stopping(stopping) => Some(stopping.container.instance.clone()),
-        Life::Nothing | Life::Ended(_) | Life::Failed(_) | Life::Leftover(_) => None,
+        Life::Nothing | Life::Warm(_) | Life::Ended(_) | Life::Failed(_) | Life::Leftover(_) => None,
     };
     Some(ServerReport {
         key: key.clone(),
@@ -64,7 +65,7 @@ fn absent(order: &ServerOrder) -> ServerReport {
 fn describe(wish: Wish<'_>, life: &Life) -> (Phase, Option<String>) {
     let leaves = |bound| matches!(stand(wish, super::life::binding(bound)), Stand::Leaves);
     match life {
-        Life::Nothing => (Phase::Absent, None),
+        Life::Nothing | Life::Warm(_) => (Phase::Absent, None),
         Life::Running(running) => (phase_of(running.health), running.complaint.clone()),
         Life::Stopping(stopping) => match stopping.why {
             Why::Unwanted | Why::Orphan => (Phase::Stopping, None),

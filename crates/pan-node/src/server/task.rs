@@ -13,9 +13,10 @@ use tokio::sync::{mpsc, watch};
 
 use super::deaths::Deaths;
 use super::exit::Watch;
-use super::life::{Ended, Failed, Leftover, Life, Running, Stopping};
+use super::life::{Ended, Failed, Leftover, Life, Running, Stopping, Warm};
 use super::record::{Bound, Cable, Record, Stage};
 use super::report;
+use crate::apply::start::Plan;
 use crate::apply::{self, ApplyError, signal};
 use crate::clock;
 use crate::decide::{self, Action, Why, Wish};
@@ -30,6 +31,8 @@ pub(crate) enum Wanted {
     Unknown,
     /// It belongs elsewhere, or nowhere.
     Gone,
+    /// To be made ready, and no more; without a cable as below.
+    Warm(Arc<ServerOrder>, Option<Cable>),
     /// This; without a cable when the partition's network is missing in the same desired state.
     Order(Arc<ServerOrder>, Option<Cable>),
 }
@@ -39,6 +42,7 @@ impl Wanted {
         match self {
             Self::Unknown => Wish::Unknown,
             Self::Gone => Wish::Gone,
+            Self::Warm(order, _) => Wish::Warm(order),
             Self::Order(order, _) => Wish::Order(order),
         }
     }
@@ -83,7 +87,7 @@ impl Task {
     async fn step(&mut self) -> Flow {
         let wanted = self.wanted.borrow_and_update().clone();
         self.refresh(&wanted);
-        match decide::next(wanted.wish(), self.life.here(), clock::now()) {
+        match decide::next(wanted.wish(), self.life.here(&wanted), clock::now()) {
             Action::Rest { until } => {
                 self.tell(&wanted).await;
                 if matches!((&self.life, &wanted), (Life::Nothing, Wanted::Gone | Wanted::Unknown)) {
@@ -91,6 +95,7 @@ impl Task {
                 }
                 self.rest(until).await
             }
+            Action::Warm => self.warm(&wanted).await,
             Action::Start => self.start(&wanted).await,
             Action::Ask(why) => self.ask(why),
             Action::Kill => self.kill(),
@@ -136,7 +141,7 @@ impl Task {
         let Wanted::Order(order, _) = wanted else { return };
         let bound = match &mut self.life {
             Life::Running(Running { bound, .. }) | Life::Ended(Ended { bound, .. }) | Life::Failed(Failed { bound, .. }) => bound,
-            Life::Nothing | Life::Stopping(_) | Life::Leftover(_) => return,
+            Life::Nothing | Life::Warm(_) | Life::Stopping(_) | Life::Leftover(_) => return,
         };
         let own = &mut bound.order;
         let same = (own.epoch, own.incarnation) == (order.epoch, order.incarnation);
@@ -163,10 +168,15 @@ impl Task {
             }
         };
         bound.steps = vec![("ordered".into(), clock::wall_micros())];
-        let message = match &self.life {
-            Life::Ended(ended) => Some(ended.message.clone()),
-            _ => None,
-        };
+        let (mut message, mut warm) = (None, None);
+        match &self.life {
+            Life::Ended(ended) => message = Some(ended.message.clone()),
+            Life::Warm(made) => {
+                bound.steps.insert(0, ("made-ready".into(), made.ready));
+                warm = Some(made.instance.clone());
+            }
+            Life::Nothing | Life::Running(_) | Life::Stopping(_) | Life::Failed(_) | Life::Leftover(_) => {}
+        }
         self.send(Some(report::starting(&bound.order, bound.restarts, message.clone()))).await;
 
         let host = self.host.clone();
@@ -181,9 +191,10 @@ impl Task {
         }
         let (host, before) = (self.host.clone(), bound.clone());
         let made = blocking(move || {
-            let instance = apply::start::instance()?;
-            let plan = apply::start::Plan { bound, instance };
-            Ok(apply::start::start(&host, plan))
+            Ok(match warm {
+                Some(instance) => apply::start::start_warm(&host, Plan { bound, instance }),
+                None => apply::start::start(&host, Plan { bound, instance: apply::start::instance()? }),
+            })
         });
         let (bound, started) = match made.await {
             Ok(made) => made,
@@ -201,13 +212,41 @@ impl Task {
         Flow::Continue(())
     }
 
+    /// Makes everything ready for a start that may be ordered soon.
+    async fn warm(&mut self, wanted: &Wanted) -> Flow {
+        let Wanted::Warm(order, Some(cable)) = wanted else { return self.rest(None).await };
+        let (order, cable) = (ServerOrder::clone(order), cable.clone());
+        let bound = Bound { order, cable, restarts: 0, ends: 0, steps: Vec::new() };
+        let host = self.host.clone();
+        let _permit = tokio::select! {
+            permit = host.starts.acquire() => permit.expect("the semaphore is never closed"),
+            changed = self.wanted.changed() => return flow(changed),
+        };
+        let (host, before) = (self.host.clone(), bound.clone());
+        let made = blocking(move || {
+            let instance = apply::start::instance()?;
+            let (bound, made) = apply::start::warm(&host, Plan { bound, instance: instance.clone() });
+            made.map(|()| (bound, instance))
+        });
+        self.life = match made.await {
+            Ok((bound, instance)) => Life::Warm(Warm { bound, instance, ready: clock::wall_micros() }),
+            Err(error) => {
+                let message = format!("cannot be made ready: {}", chain(&error));
+                tracing::warn!(server = %self.key, message);
+                Life::Leftover(Leftover { bound: before, at: clock::now(), message })
+            }
+        };
+        Flow::Continue(())
+    }
+
     /// What a start would bind the server to; `None` if it cannot be connected.
     fn plan(&self, wanted: &Wanted) -> Option<Bound> {
         let fresh = |order: &ServerOrder, cable: &Cable| {
             let (restarts, ends, steps) = (0, 0, Vec::new());
             Bound { order: order.clone(), cable: cable.clone(), restarts, ends, steps }
         };
-        match (self.life.bound(), wanted) {
+        let made = self.life.bound().filter(|_| !matches!(self.life, Life::Warm(_)));
+        match (made, wanted) {
             // A local restart follows the newest order of the same binding in everything, if there is one.
             (Some(bound), Wanted::Order(order, Some(cable))) if order.epoch == bound.order.epoch => {
                 Some(Bound { restarts: bound.restarts, ends: bound.ends, ..fresh(order, cable) })
@@ -255,7 +294,10 @@ impl Task {
     }
 
     async fn release(&mut self) -> Flow {
-        let (Life::Ended(Ended { bound, .. }) | Life::Failed(Failed { bound, .. }) | Life::Leftover(Leftover { bound, .. })) = self.take()
+        let (Life::Warm(Warm { bound, .. })
+        | Life::Ended(Ended { bound, .. })
+        | Life::Failed(Failed { bound, .. })
+        | Life::Leftover(Leftover { bound, .. })) = self.take()
         else {
             return Flow::Continue(());
         };
@@ -334,7 +376,7 @@ impl Task {
                     changed = self.wanted.changed() => flow(changed),
                 }
             }
-            Life::Nothing | Life::Ended(_) | Life::Failed(_) | Life::Leftover(_) => {
+            Life::Nothing | Life::Warm(_) | Life::Ended(_) | Life::Failed(_) | Life::Leftover(_) => {
                 tokio::select! {
                     () = timer => Flow::Continue(()),
                     changed = self.wanted.changed() => flow(changed),
@@ -379,7 +421,10 @@ fn adopted(deaths: &Deaths, record: Record) -> Life {
         }
         Stage::Ended { at, message } => Life::Ended(Ended { bound, at: Tick(at), message }),
         Stage::Failed { message } => Life::Failed(Failed { bound, message }),
-        Stage::Preparing { .. } | Stage::Releasing => Life::Leftover(Leftover { bound, at: Tick(0), message: "half removed".into() }),
+        // Perhaps half made, perhaps begun: quicker made anew than found out.
+        Stage::Preparing { .. } | Stage::Warm | Stage::Releasing => {
+            Life::Leftover(Leftover { bound, at: Tick(0), message: "half made or half removed".into() })
+        }
     }
 }
 
