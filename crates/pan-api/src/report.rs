@@ -101,6 +101,10 @@ pub struct ServerReport {
     pub incarnation: u64,
     /// What it is doing.
     pub phase: Phase,
+    /// The newest desired state whose order for it this is the outcome of, or the way to; the default while a newer
+    /// order has not been taken up yet.
+    #[serde(default)]
+    pub followed: Generation,
     /// PAN_INSTANCE of the running process.
     pub instance: Option<String>,
     /// Automatic restarts so far under this epoch.

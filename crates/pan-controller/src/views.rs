@@ -190,10 +190,12 @@ fn tables_current(world: &World) -> bool {
 fn reach(world: &World, address: IpAddr) -> Option<IpAddr> {
     let (from, to) = world.settings.reach?;
     match (address, from.network(), to.network()) {
-        (IpAddr::V4(address), IpAddr::V4(from), IpAddr::V4(to)) => {
-            Some(IpAddr::V4((u32::from(to) + (u32::from(address) - u32::from(from))).into()))
+        _ if from == to => Some(address),
+        (IpAddr::V4(v4), IpAddr::V4(from_v4), IpAddr::V4(to)) if from.contains(&address) => {
+            let offset = u32::from(v4) - u32::from(from_v4);
+            u32::from(to).checked_add(offset).map(|bits| IpAddr::V4(bits.into()))
         }
-        _ => Some(address),
+        _ => None,
     }
 }
 

@@ -145,6 +145,7 @@ impl Pan {
                 RunOrder::Hold if running(&order.key) => Phase::Healthy,
                 RunOrder::Hold | RunOrder::Stop => Phase::Absent,
             },
+            followed: generation,
             instance: None,
             restarts: 0,
             message: None,
@@ -818,4 +819,122 @@ fn what_nobody_wants_to_run_is_not_made_ready() {
     let victim = host(&pan.node_of("web-1").unwrap());
     pan.life(LifeChange::Suspect(victim, 60_000));
     assert_eq!(made_ready(&pan.round()), [], "without protection no place is kept");
+}
+
+#[test]
+fn trouble_elsewhere_on_its_node_does_not_hold_up_a_stop() {
+    let mut pan = Pan::new();
+    pan.apply(&web(3)).unwrap();
+    pan.rounds(2);
+    let from = pan.node_of("web-1").unwrap();
+    let key = server("web-1");
+    pan.ask(Request::Failover { key: key.clone(), to: None }).unwrap();
+    let desired = pan.round();
+    assert_eq!(desired.values().flat_map(|one| &one.servers).find(|order| order.key == key).unwrap().run, RunOrder::Stop);
+    // The node followed the order; its network has been in trouble since long ago, so that nothing is applied whole.
+    assert_ne!(pan.node_of("web-1"), Some(from.clone()), "it is elsewhere");
+
+    // A report from before the order was taken up says nothing.
+    let (mut pan, key) = (Pan::new(), server("web-1"));
+    pan.apply(&web(3)).unwrap();
+    pan.rounds(2);
+    let from = pan.node_of("web-1").unwrap();
+    pan.ask(Request::Failover { key: key.clone(), to: None }).unwrap();
+    pan.settle();
+    pan.step += 1;
+    let generation = Generation { term: 1, step: pan.step };
+    pan.world.seen.published.insert(host(&from), generation);
+    published::note(&mut pan.world, pan.now);
+    let absent = |pan: &mut Pan, followed| {
+        pan.step += 1;
+        let record = pan.world.servers[&key].clone();
+        let report = ServerReport {
+            key: key.clone(),
+            epoch: record.epoch,
+            incarnation: record.incarnation,
+            phase: Phase::Absent,
+            followed,
+            instance: None,
+            restarts: 0,
+            message: None,
+            steps: vec![],
+        };
+        let report = Report {
+            version: pan_api::WIRE_VERSION,
+            host: host(&from),
+            role: Role::Node,
+            boot: 1,
+            sequence: pan.step,
+            applied: Generation::default(),
+            admission: Admission::FIRST,
+            wants_admission: false,
+            servers: vec![report],
+            connections: vec![],
+            problems: vec!["interface ps1 is not there".into()],
+        };
+        hosts::report(&mut pan.world, pan.now, report).unwrap();
+        pan.settle();
+    };
+    absent(&mut pan, Generation::default());
+    assert_eq!(pan.node_of("web-1"), Some(from.clone()), "it may be starting at this moment");
+    absent(&mut pan, generation);
+    assert_ne!(pan.node_of("web-1"), Some(from.clone()), "whatever else is wrong there");
+}
+
+#[test]
+fn folders_of_the_node_are_images_of_the_node() {
+    let mut pan = Pan::new();
+    let closed = web(3).replace("{network: 10.0.0.0/24}", "{network: 10.0.0.0/24, hostImage: deny}");
+    for image in ["host", "dir:/", "dir:/srv/images/web"] {
+        let refused = pan.apply(&closed.replace("image: host", &format!("image: {image}"))).unwrap_err();
+        assert_eq!((refused.code, refused.problems[0].line), (Code::Denied, 12), "{refused}");
+    }
+}
+
+#[test]
+fn a_partition_cannot_be_made_smaller_than_what_it_has() {
+    let mut pan = Pan::new();
+    pan.apply(&web(3)).unwrap();
+    let with = |spec: &str| web(3).replace("{network: 10.0.0.0/24}", &format!("{{network: 10.0.0.0/24, {spec}}}"));
+    for (spec, says) in [
+        ("quota: {servers: 2}", "its clusters have 3 servers, and this allows 2"),
+        ("quota: {addresses: 0}", "its services have 1 addresses, and this allows 0"),
+        ("hostImage: deny", "cluster web has image host"),
+    ] {
+        // By itself: what it refuses is in no document.
+        let alone = with(spec).split("---").next().unwrap().to_owned();
+        let refused = pan.apply(&alone).unwrap_err();
+        assert!(refused.problems[0].message.contains(says) && refused.problems[0].line == 4, "{spec}: {refused} {:?}", refused.problems);
+    }
+    // Down first, in the same file.
+    pan.apply(&with("quota: {servers: 2}").replace("servers: 3", "servers: 2")).unwrap();
+}
+
+#[test]
+fn a_service_gets_addresses_that_its_servers_can_answer() {
+    let mut pan = Pan::new();
+    let settings = std::sync::Arc::make_mut(&mut pan.world.settings);
+    settings.pools.push(("fd18::10".parse().unwrap(), "fd18::19".parse().unwrap()));
+    settings.outside.push("fd18::/64".parse().unwrap());
+    let six = web(1).replace("network: 10.0.0.0/24", "networks: [\"fd00:7::/64\"]");
+    let refused = pan.apply(&six.replace("{port: 80, cluster: web}", "{address: 198.18.0.12, port: 80, cluster: web}")).unwrap_err();
+    assert!(refused.problems[0].message.contains("no IPv4 network"), "{refused}");
+    pan.apply(&six).unwrap();
+    let service = &pan.world.services[&("p".parse().unwrap(), "www".parse().unwrap())];
+    assert_eq!(service.addresses, ["fd18::10".parse::<std::net::IpAddr>().unwrap()]);
+}
+
+#[test]
+fn starting_what_runs_changes_nothing() {
+    let mut pan = Pan::new();
+    pan.apply(&web(3)).unwrap();
+    pan.rounds(2);
+    let key = server("web-1");
+    let before = pan.world.servers[&key].incarnation;
+    // It did not stay up once, and has recovered since.
+    pan.world.seen.retry_at.insert(key.clone(), Tick(1));
+    pan.ask(Request::Start(key.clone())).unwrap();
+    assert_eq!(pan.world.servers[&key].incarnation, before);
+    pan.round();
+    assert!(pan.world.seen.retry_at.is_empty());
 }

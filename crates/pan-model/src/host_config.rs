@@ -144,12 +144,9 @@ pub struct ControllerConfig {
     /// Whether `hostImage` defaults to allow.
     #[serde(default)]
     pub host_image_allowed: bool,
-    /// `None`: public addresses are reached as they are. Otherwise how the laboratory maps them for its machine.
+    /// Of a laboratory that its machine can reach: how.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reach: Option<Reach>,
-    /// Whether this PAN is a laboratory.
-    #[serde(default)]
-    pub laboratory: bool,
 }
 
 /// Where the PAN's state is kept.

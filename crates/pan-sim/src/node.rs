@@ -367,6 +367,11 @@ impl Sim {
 fn reports(agent: &Agent, tick: Tick) -> BTreeMap<ServerKey, ServerReport> {
     let newest = agent.newest.as_ref();
     let known = |key: &&ServerKey| !agent.silent.0.contains(*key);
-    let of = |key: &ServerKey| Some((key.clone(), agent.tasks[key].report(key, wish(newest, key), tick)?));
+    // Tasks are looked at whenever a desired state comes in, so the newest is the one they follow.
+    let followed = newest.map(|newest| newest.generation).unwrap_or_default();
+    let of = |key: &ServerKey| {
+        let report = agent.tasks[key].report(key, wish(newest, key), tick)?;
+        Some((key.clone(), ServerReport { followed, ..report }))
+    };
     agent.tasks.keys().filter(known).filter_map(of).collect()
 }

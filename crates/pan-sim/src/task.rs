@@ -5,7 +5,7 @@ use crate::time::MS;
 use pan_api::desired::ServerOrder;
 use pan_api::report::{Phase, ServerReport};
 use pan_member::Tick;
-use pan_model::ServerKey;
+use pan_model::{Generation, ServerKey};
 use pan_node::decide::{self, Action, Binding, Here, Stand, Why, Wish};
 
 /// What is here of a server, as its task knows it.
@@ -192,7 +192,8 @@ impl Life {
             (None, Wish::Unknown | Wish::Gone | Wish::Warm(_)) => return None,
         };
         let (instance, restarts, message, steps) = (None, 0, None, Vec::new());
-        Some(ServerReport { key: key.clone(), epoch, incarnation, phase, instance, restarts, message, steps })
+        let followed = Generation::default();
+        Some(ServerReport { key: key.clone(), epoch, incarnation, phase, followed, instance, restarts, message, steps })
     }
 }
 

@@ -9,6 +9,11 @@ use pan_model::event::Severity;
 use pan_model::host::{Fabric, Link, Role};
 use pan_model::{Admission, Code, HostName, ServerKey};
 
+/// Problems of one role that are looked at, and characters of each: a host in trouble must not push everything else out
+/// of the PAN's events.
+const PROBLEMS_MAX: usize = 16;
+const PROBLEM_CHARS_MAX: usize = 400;
+
 /// What the heartbeat receiver noticed about a host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LifeChange {
@@ -93,8 +98,10 @@ pub fn report(world: &mut World, now: Now, report: Report) -> Result<(), ApiErro
         world.seen.replan = true;
     }
     let told = seen.problems.entry(report.role).or_default();
-    let news: Vec<String> = report.problems.iter().filter(|problem| !told.contains(problem)).cloned().collect();
-    told.clone_from(&report.problems);
+    let problems: Vec<String> =
+        report.problems.iter().take(PROBLEMS_MAX).map(|text| text.chars().take(PROBLEM_CHARS_MAX).collect()).collect();
+    let news: Vec<String> = problems.iter().filter(|problem| !told.contains(problem)).cloned().collect();
+    *told = problems;
     seen.boot = Some(report.boot);
     seen.worn = report.wants_admission.then_some(report.admission);
     match report.role {

@@ -77,10 +77,11 @@ fn stop(world: &mut World, now: Now, key: &ServerKey) -> Result<(), ApiError> {
 fn start(world: &mut World, now: Now, key: &ServerKey) -> Result<(), ApiError> {
     known_server(world, key)?;
     let stopping = world.servers[key].ending.as_ref().is_some_and(|ending| ending.goal == Goal::Stop);
-    let failed = world.seen.retry_at.remove(key).is_some();
+    let failed = super::fail::is_failed(world, key);
     if world.servers[key].intent == Intent::Run && !stopping && !failed {
         return Ok(());
     }
+    world.seen.retry_at.remove(key);
     world.server_event(now, key, Severity::Info, "Started", "is started by an operator");
     world.seen.replan = true;
     if let Some(server) = world.server_mut(key) {

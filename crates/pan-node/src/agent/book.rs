@@ -25,14 +25,7 @@ pub(super) fn wanted(desired: &Desired) -> BTreeMap<ServerKey, Wanted> {
 }
 
 /// The host's report, written at `now`.
-pub(super) fn report(
-    host: &HostName,
-    boot: BootId,
-    now: Tick,
-    network: &Status,
-    lease: LeaseNote,
-    servers: &BTreeMap<ServerKey, ServerReport>,
-) -> Report {
+pub(super) fn report(host: &HostName, boot: BootId, now: Tick, network: &Status, lease: LeaseNote, servers: Vec<ServerReport>) -> Report {
     Report {
         version: WIRE_VERSION,
         host: host.clone(),
@@ -42,7 +35,7 @@ pub(super) fn report(
         applied: network.applied,
         admission: lease.admission,
         wants_admission: lease.wants,
-        servers: servers.values().cloned().collect(),
+        servers,
         connections: Vec::new(),
         problems: network.problems.clone(),
     }

@@ -42,10 +42,11 @@ pub(crate) fn warm(host: &Host, plan: Plan) -> (Bound, Result<(), ApplyError>) {
     cleanly(host, plan, |host, bound, instance| make(host, bound, instance, stage, Until::Created))
 }
 
-/// Starts what was made ready, under the binding that came at last. The record goes on saying that nothing runs until
-/// the caller writes that it does: an agent that ends in between leaves a server that is made anew.
+/// Starts what was made ready, under the binding that came at last.
 pub(crate) fn start_warm(host: &Host, plan: Plan) -> (Bound, Result<Container, ApplyError>) {
     cleanly(host, plan, |host, bound, instance| {
+        let at = host.paths.server(&names::id(&bound.order.key));
+        Record::new(bound.clone(), Stage::Preparing { instance: instance.to_owned() }).write(&at.record())?;
         container::begin(host, &bound.order)?;
         reachable(host, bound, instance)
     })

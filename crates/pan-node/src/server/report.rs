@@ -1,8 +1,8 @@
-//! What a server's task tells the agent, in the words of the wire. Pure.
+//! What a server's task tells the agent, in the words of the wire; the agent adds which desired state it is about. Pure.
 
 use pan_api::desired::ServerOrder;
 use pan_api::report::{Phase, ServerReport};
-use pan_model::ServerKey;
+use pan_model::{Generation, ServerKey};
 
 use super::life::Life;
 use crate::decide::{Stand, Why, Wish, stand};
@@ -28,6 +28,7 @@ pub(crate) fn report(key: &ServerKey, wish: Wish<'_>, life: &Life) -> Option<Ser
         epoch: bound.order.epoch,
         incarnation: bound.order.incarnation,
         phase,
+        followed: Generation::default(),
         instance,
         restarts: bound.restarts,
         message: message.or_else(|| refusal(wish, life)),
@@ -55,6 +56,7 @@ fn absent(order: &ServerOrder) -> ServerReport {
         epoch: order.epoch,
         incarnation: order.incarnation,
         phase: Phase::Absent,
+        followed: Generation::default(),
         instance: None,
         restarts: 0,
         message: None,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use pan_api::desired::ServerOrder;
 use pan_api::report::ServerReport;
 use pan_member::Tick;
-use pan_model::ServerKey;
+use pan_model::{Generation, ServerKey};
 use tokio::sync::{mpsc, watch};
 
 use super::deaths::Deaths;
@@ -48,11 +48,26 @@ impl Wanted {
     }
 }
 
-/// News of a server; no report when nothing of it is here and nobody wants it.
+/// What is wanted, and the desired state that changed it last.
+#[derive(Debug, Clone)]
+pub(crate) struct Told {
+    pub wanted: Wanted,
+    pub by: Generation,
+}
+
+/// News of a server.
 #[derive(Debug)]
 pub(crate) struct Update {
     pub key: ServerKey,
-    pub report: Option<ServerReport>,
+    pub news: News,
+}
+
+#[derive(Debug)]
+pub(crate) enum News {
+    /// How it is; nothing when nothing of it is here and nobody wants it.
+    Report(Option<ServerReport>),
+    /// What this desired state wants of it is taken up: whatever was begun for an earlier one is done, or was told before.
+    Heeds(Generation),
 }
 
 /// One server's task.
@@ -60,18 +75,19 @@ pub(crate) struct Update {
 pub(crate) struct Task {
     pub(super) key: ServerKey,
     pub(super) host: Arc<Host>,
-    pub(super) wanted: watch::Receiver<Wanted>,
+    pub(super) wanted: watch::Receiver<Told>,
     pub(super) updates: mpsc::Sender<Update>,
     pub(super) life: Life,
     told: Option<ServerReport>,
+    heeds: Option<Generation>,
 }
 
 /// Goes on, or ends the task.
 pub(super) type Flow = ControlFlow<()>;
 
 impl Task {
-    pub(crate) fn new(key: ServerKey, host: Arc<Host>, wanted: watch::Receiver<Wanted>, updates: mpsc::Sender<Update>) -> Self {
-        Self { key, host, wanted, updates, life: Life::Nothing, told: None }
+    pub(crate) fn new(key: ServerKey, host: Arc<Host>, wanted: watch::Receiver<Told>, updates: mpsc::Sender<Update>) -> Self {
+        Self { key, host, wanted, updates, life: Life::Nothing, told: None, heeds: None }
     }
 
     /// Looks after the server until nothing of it is here and nobody wants it, or until the agent ends.
@@ -85,7 +101,10 @@ impl Task {
     }
 
     async fn step(&mut self) -> Flow {
-        let wanted = self.wanted.borrow_and_update().clone();
+        let Told { wanted, by } = self.wanted.borrow_and_update().clone();
+        if self.heeds.replace(by) != Some(by) {
+            self.update(News::Heeds(by)).await;
+        }
         self.refresh(&wanted);
         match decide::next(wanted.wish(), self.life.here(&wanted), clock::now()) {
             Action::Rest { until } => {
@@ -353,7 +372,11 @@ impl Task {
             return;
         }
         self.told.clone_from(&report);
-        let update = Update { key: self.key.clone(), report };
+        self.update(News::Report(report)).await;
+    }
+
+    async fn update(&self, news: News) {
+        let update = Update { key: self.key.clone(), news };
         if self.updates.send(update).await.is_err() {
             tracing::debug!(server = %self.key, "the agent has ended");
         }
