@@ -6,15 +6,18 @@ use crate::core::seen::Life;
 use crate::core::world::{ServiceKey, World, wall_text};
 use crate::handle::View;
 use pan_api::cluster::ClusterState;
+use pan_api::host::{GateKind, LeaseState};
 use pan_api::node::Amount;
 use pan_api::partition::PartitionState;
 use pan_api::report::Phase;
 use pan_api::service::{Backend, ServiceState};
+use pan_member::GateState;
+use pan_member::profile::Gate;
 use pan_model::host::{Fabrics, Link, Role};
 use pan_model::node::NodeState;
 use pan_model::server::ServerState;
 use pan_model::service::BackendState;
-use pan_model::{ByteSize, Cpu, HostName, Resources, ServerKey};
+use pan_model::{Admission, ByteSize, Cpu, HostName, Resources, ServerKey};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -252,5 +255,33 @@ fn host(world: &World, name: &HostName) -> pan_api::host::Host {
         version: record.software.clone(),
         address: record.address,
         agent: world.seen.hosts.get(name).is_some_and(|seen| seen.agent),
+        gate: gate(world, name),
+        lease: lease(world, name),
     }
+}
+
+fn gate(world: &World, name: &HostName) -> Option<pan_api::host::Gate> {
+    let seen = world.seen.hosts.get(name)?;
+    let kind = match seen.lease?.gate {
+        GateState::None => GateKind::None,
+        GateState::Present(Gate::Absolute) => GateKind::Bpf,
+        GateState::Present(Gate::Relative) => GateKind::NftSet,
+    };
+    Some(pan_api::host::Gate { kind, bpf_refused: seen.gate.as_ref().and_then(|gate| gate.bpf_refused.clone()) })
+}
+
+fn lease(world: &World, name: &HostName) -> Option<pan_api::host::Lease> {
+    let seen = world.seen.hosts.get(name)?;
+    let said = seen.lease?;
+    // Who was declared dead cannot know: what the records say of its number comes before what it said itself.
+    let state = match said.state {
+        _ if said.admission <= world.hosts[name].revoked && said.admission != Admission::NONE => LeaseState::Fenced,
+        pan_member::LeaseState::None => LeaseState::None,
+        pan_member::LeaseState::Held => LeaseState::Held,
+        pan_member::LeaseState::Expired => LeaseState::Expired,
+        pan_member::LeaseState::Fenced => LeaseState::Fenced,
+    };
+    let current = state == LeaseState::Held && seen.life == Life::Alive && seen.agent;
+    let left_ms = seen.gate.as_ref().filter(|_| current).map(|gate| gate.left_ms);
+    Some(pan_api::host::Lease { state, admission: said.admission, left_ms })
 }

@@ -159,6 +159,7 @@ impl Pan {
             applied: generation,
             admission: desired.admission,
             wants_admission: false,
+            gate: None,
             servers: servers.collect(),
             connections: vec![ConnectionCount {
                 partition: "p".parse().unwrap(),
@@ -499,6 +500,7 @@ fn a_report_that_a_newer_one_overtook_changes_nothing() {
         applied: Generation::default(),
         admission: Admission::FIRST,
         wants_admission: false,
+        gate: None,
         servers: vec![],
         connections: vec![],
         problems: vec!["no such bridge".into()],
@@ -769,4 +771,38 @@ fn what_a_dead_node_leaves_without_a_place_is_not_its_any_more() {
     assert_eq!(pan.node_of("web-1").as_deref(), Some(lost));
     assert!(pan.world.servers[&server("web-1")].epoch > epoch);
     assert_eq!(pan.backend("web-1"), BackendState::Up);
+}
+
+#[test]
+fn a_hosts_gate_and_lease_are_shown_as_it_says_until_it_was_declared_dead() {
+    use pan_api::host::{GateKind, LeaseState};
+    use pan_controller::core::seen::LeaseSeen;
+    let mut pan = Pan::new();
+    let shown = |pan: &Pan| pan_controller::views::view(&pan.world, 1).hosts[&host("n1")].clone();
+    assert_eq!((shown(&pan).gate, shown(&pan).lease), (None, None), "nothing was said");
+    let gate = pan_member::GateState::Present(pan_member::profile::Gate::Relative);
+    let said = LeaseSeen { state: pan_member::LeaseState::Held, admission: Admission(1), gate };
+    pan.life(LifeChange::Lease(host("n1"), said));
+    pan.life(LifeChange::Agent(host("n1"), true));
+    let report = Report {
+        version: pan_api::WIRE_VERSION,
+        host: host("n1"),
+        role: Role::Node,
+        boot: 1,
+        sequence: 1,
+        applied: Generation::default(),
+        admission: Admission(1),
+        wants_admission: false,
+        gate: Some(pan_api::report::GateReport { bpf_refused: Some("no BPF here".into()), left_ms: 170 }),
+        servers: vec![],
+        connections: vec![],
+        problems: vec![],
+    };
+    hosts::report(&mut pan.world, pan.now, report).unwrap();
+    let gate = pan_api::host::Gate { kind: GateKind::NftSet, bpf_refused: Some("no BPF here".into()) };
+    let lease = |state, left_ms| pan_api::host::Lease { state, admission: Admission(1), left_ms };
+    assert_eq!((shown(&pan).gate, shown(&pan).lease), (Some(gate), Some(lease(LeaseState::Held, Some(170)))));
+    pan.cut("n1");
+    pan.rounds(1);
+    assert_eq!(shown(&pan).lease, Some(lease(LeaseState::Fenced, None)), "it still says that it holds one");
 }

@@ -66,6 +66,7 @@ pub async fn run(config: HostConfig) -> Result<(), Error> {
             applied,
             admission: Admission::default(),
             wants_admission: false,
+            gate: None,
             servers: Vec::new(),
             connections: Vec::new(),
             problems: problems.clone(),

@@ -1,7 +1,7 @@
 //! What hosts say and what their heartbeats show: hello, reports, silence, death.
 
 use super::record::{Duty, HostRecord};
-use super::seen::{HostSeen, Life, ServerSeen};
+use super::seen::{HostSeen, LeaseSeen, Life, ServerSeen};
 use super::world::{Dirty, Effect, Now, World};
 use pan_api::ApiError;
 use pan_api::report::{Hello, Phase, Report, ServerReport};
@@ -28,6 +28,8 @@ pub enum LifeChange {
     Agent(HostName, bool),
     /// Dies too often, or no longer.
     Quarantined(HostName, bool),
+    /// A node's heartbeats say something new of its lease or gate.
+    Lease(HostName, LeaseSeen),
     /// So many hosts fell silent at once that nothing is moved yet.
     Brake(Vec<HostName>),
 }
@@ -100,6 +102,7 @@ pub fn report(world: &mut World, now: Now, report: Report) -> Result<(), ApiErro
     match report.role {
         Role::Director => seen.connections = report.connections,
         Role::Node => {
+            seen.gate = report.gate;
             servers(world, now, &report.host, report.servers);
         }
         Role::Controller | Role::Storage => {}
@@ -221,6 +224,7 @@ pub fn life(world: &mut World, now: Now, change: LifeChange) {
                 world.host_event(now, &host, Severity::Alarm, "Quarantined", text);
             }
         }
+        LifeChange::Lease(host, lease) => world.seen.hosts.entry(host).or_default().lease = Some(lease),
         LifeChange::Brake(hosts) => {
             let names: Vec<_> = hosts.iter().map(HostName::as_str).collect();
             let text =

@@ -4,6 +4,7 @@ use super::fencing::Fencing;
 use super::speak::Speaker;
 use super::{Known, Order};
 use crate::core::hosts::LifeChange;
+use crate::core::seen::LeaseSeen;
 use crate::handle::Message as ToLoop;
 use crate::owner::GRACE;
 use pan_linux::datagram::{self, Waker};
@@ -13,7 +14,7 @@ use pan_member::wire::{Family, MESSAGE_BYTES_MAX, decode, family};
 use pan_member::{
     Beat, BootId, Campaign, Candidate, Change, Detector, Frame, LeaderRecord, Message, Nonce, Rules, Tick, Timing, lessor_key,
 };
-use pan_model::host::Link;
+use pan_model::host::{Link, Role};
 use pan_model::host_config::PeerAddress;
 use pan_model::{Admission, HostName};
 use std::collections::BTreeMap;
@@ -85,6 +86,8 @@ struct Listener {
     keys: BTreeMap<HostName, [u8; 32]>,
     out: Vec<ToLoop>,
     changes: Vec<LifeChange>,
+    /// What nodes said last of their leases, and in which heartbeat of which boot.
+    leases: BTreeMap<HostName, ((BootId, u64), LeaseSeen)>,
     dropped: u64,
 }
 
@@ -117,6 +120,7 @@ impl Listener {
             keys: BTreeMap::new(),
             out: Vec::new(),
             changes: Vec::new(),
+            leases: BTreeMap::new(),
             dropped: 0,
         })
     }
@@ -185,6 +189,7 @@ impl Listener {
         }
         for host in self.known.keys().filter(|host| !known.contains_key(*host)) {
             self.keys.remove(host);
+            self.leases.remove(host);
             self.detector.remove_host(host);
         }
         self.known = known;
@@ -234,8 +239,30 @@ impl Listener {
         if self.known.get(&frame.host).is_some_and(|known| speaks_for_the_dead(known, frame.admission)) {
             return;
         }
+        let before = self.detector.counters();
         let changes = self.detector.on_beat(&Beat::of(frame, received));
         self.changes.extend(changes.into_iter().filter_map(|change| translate(change, received)));
+        if self.detector.counters() == before && frame.roles.has(Role::Node) {
+            self.lease(frame);
+        }
+    }
+
+    /// Tells the loop how a node's lease stands when that is another than it was. Of the two copies of a heartbeat, and
+    /// of two that overtook each other, the newest counts.
+    fn lease(&mut self, frame: &Frame) {
+        let said = (frame.boot, frame.sequence);
+        let lease = LeaseSeen { state: frame.lease, admission: frame.admission, gate: frame.gate };
+        match self.leases.get_mut(&frame.host) {
+            Some((last, known)) if last.0 != said.0 || last.1 < said.1 => {
+                *last = said;
+                if std::mem::replace(known, lease) == lease {
+                    return;
+                }
+            }
+            Some(_) => return,
+            None => drop(self.leases.insert(frame.host.clone(), (said, lease))),
+        }
+        self.changes.push(LifeChange::Lease(frame.host.clone(), lease));
     }
 
     fn message(&mut self, message: &Message) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use pan_api::WIRE_VERSION;
 use pan_api::desired::Desired;
-use pan_api::report::{Report, ServerReport};
+use pan_api::report::{GateReport, Report, ServerReport};
 use pan_member::{BootId, Tick};
 use pan_model::host::Role;
 use pan_model::{HostName, ServerKey};
@@ -31,7 +31,7 @@ pub(super) fn report(
     boot: BootId,
     now: Tick,
     network: &Status,
-    lease: LeaseNote,
+    (lease, gate): (LeaseNote, Option<GateReport>),
     servers: &BTreeMap<ServerKey, ServerReport>,
 ) -> Report {
     Report {
@@ -43,6 +43,7 @@ pub(super) fn report(
         applied: network.applied,
         admission: lease.admission,
         wants_admission: lease.wants,
+        gate,
         servers: servers.values().cloned().collect(),
         connections: Vec::new(),
         problems: network.problems.clone(),
