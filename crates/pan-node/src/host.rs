@@ -12,6 +12,7 @@ use pan_model::host_config::HostConfig;
 use tokio::sync::Semaphore;
 
 use crate::apply::hidden::Hidden;
+use crate::metrics::Counts;
 use crate::network::Network;
 use crate::paths::Paths;
 use crate::server::deaths::Deaths;
@@ -33,10 +34,17 @@ pub(crate) struct Host {
     pub deaths: Deaths,
     /// What the servers' ports are behind, where leases are granted.
     pub gate: Option<Arc<Gate>>,
+    pub counts: Counts,
 }
 
 impl Host {
-    pub(crate) fn new(config: &HostConfig, exe: PathBuf, rtnl: Rtnl, network: Network, (deaths, gate): (Deaths, Option<Arc<Gate>>)) -> Self {
+    pub(crate) fn new(
+        config: &HostConfig,
+        exe: PathBuf,
+        rtnl: Rtnl,
+        network: Network,
+        (deaths, gate): (Deaths, Option<Arc<Gate>>),
+    ) -> Self {
         let paths = Paths::of(config);
         Self {
             runtime: Runtime { root: paths.runtime(), ..Runtime::default() },
@@ -48,6 +56,7 @@ impl Host {
             hidden: Hidden::of(config),
             deaths,
             gate,
+            counts: Counts::default(),
         }
     }
 

@@ -272,7 +272,14 @@ impl Agent {
     }
 
     fn report(&self, reports: &mpsc::Sender<Report>) {
-        let report = book::report(&self.name, self.boot, clock::now(), &self.network.borrow(), (self.lease.1, self.host.gate_report()), &self.reports);
+        let report = book::report(
+            &self.name,
+            self.boot,
+            clock::now(),
+            &self.network.borrow(),
+            (self.lease.1, self.host.gate_report()),
+            &self.reports,
+        );
         if reports.try_send(report).is_err() {
             tracing::debug!("a report was dropped: earlier ones still wait to be delivered");
         }
