@@ -1,5 +1,6 @@
 //! The view: the world as wire objects, made anew after each commit.
 
+use crate::core::domain::Progress;
 use crate::core::orders::{backend_state, may_start};
 use crate::core::record::{Duty, Intent, ServerRecord};
 use crate::core::seen::Life;
@@ -7,6 +8,7 @@ use crate::core::world::{ServiceKey, World, wall_text};
 use crate::handle::View;
 use pan_api::cluster::ClusterState;
 use pan_api::host::{GateKind, LeaseState};
+use pan_api::insight::{DomainDrain, DrainNode, DrainState};
 use pan_api::node::Amount;
 use pan_api::partition::PartitionState;
 use pan_api::report::Phase;
@@ -35,7 +37,9 @@ pub fn view(world: &World, revision: u64) -> View {
         events: world.events.iter().map(|(partition, events)| (partition.clone(), events.iter().cloned().collect())).collect(),
         timelines: world.timelines.view().into_iter().map(|(object, all)| (object, Arc::new(all))).collect(),
         snapshot: world.seen.snapshot.clone(),
+        drains: world.pan.drains.keys().filter_map(|name| drain(world, name)).collect(),
         leader: elsewhere(world),
+        leads: world.leading,
         node_addresses: world.hosts.iter().map(|(name, record)| (name.clone(), record.address)).collect(),
     }
 }
@@ -43,6 +47,27 @@ pub fn view(world: &World, revision: u64) -> View {
 fn elsewhere(world: &World) -> Option<(HostName, IpAddr)> {
     let name = world.pan.leader.as_ref().filter(|_| !world.leading)?;
     Some((name.clone(), world.hosts.get(name)?.address))
+}
+
+fn drain(world: &World, name: &str) -> Option<DomainDrain> {
+    let domain = name.parse().ok()?;
+    let record = world.pan.drains.get(name)?;
+    let nodes = crate::core::domain::nodes_of(&world.seen.snapshot, &domain).into_iter().filter(|node| !record.spared.contains(node));
+    let nodes: Vec<DrainNode> = nodes
+        .map(|node| {
+            let servers = world.servers.values().filter(|server| server.node.as_ref() == Some(&node)).count() as u64;
+            DrainNode { begun: record.begun.contains_key(&node), servers, name: node }
+        })
+        .collect();
+    // Who follows did not look itself; whether all are empty it sees all the same.
+    let empty = nodes.iter().all(|node| node.begun && node.servers == 0);
+    let (state, reason) = match world.seen.drains.1.get(name) {
+        Some(Progress::Held(reason)) => (DrainState::Held, Some(reason.clone())),
+        Some(Progress::Done) => (DrainState::Done, None),
+        None if empty => (DrainState::Done, None),
+        Some(Progress::Draining) | None => (DrainState::Draining, None),
+    };
+    Some(DomainDrain { domain: name.to_owned(), state, nodes, reason })
 }
 
 fn used_by<'a>(world: &'a World, servers: impl Iterator<Item = (&'a ServerKey, &'a ServerRecord)>) -> Resources {

@@ -37,6 +37,8 @@ pub struct Seen {
     pub published: BTreeMap<HostName, Generation>,
     /// Servers not to be tried again before a time, because they do not stay up.
     pub retry_at: BTreeMap<ServerKey, Tick>,
+    /// How far the drains of domains are, and the planner's snapshot for which that was found out.
+    pub drains: (Option<std::sync::Arc<pan_plan::Snapshot>>, BTreeMap<String, super::domain::Progress>),
     /// Since when this controller sees an orderly end in progress: a new one grants the time anew.
     pub ending_from: BTreeMap<ServerKey, Tick>,
 }

@@ -43,7 +43,9 @@ impl Shape {
             Kind::Node => {
                 (&["NAME", "STATE", "A", "B", "SERVERS", "CPU FREE", "MEMORY FREE"], &["CPU RESERVED", "MEMORY RESERVED", "LABELS"])
             }
-            Kind::Host => (&["NAME", "ROLES", "STATE", "A", "B", "GATE", "LEASE", "ADDRESS"], &["NUMBER", "LEFT MS", "BPF", "VERSION", "AGENT"]),
+            Kind::Host => {
+                (&["NAME", "ROLES", "STATE", "A", "B", "GATE", "LEASE", "ADDRESS"], &["NUMBER", "LEFT MS", "BPF", "VERSION", "AGENT"])
+            }
             Kind::Event => (&["TIME", "KIND", "OBJECT", "REASON", "MESSAGE"], &["NUMBER", "SEVERITY"]),
             Kind::Volume | Kind::Policy | Kind::Token => (&[], &[]),
         };
@@ -186,7 +188,8 @@ fn host(it: &Host) -> Halves {
     ];
     let number = it.lease.as_ref().map_or_else(|| "-".to_owned(), |lease| lease.admission.to_string());
     let left = it.lease.as_ref().and_then(|lease| lease.left_ms).map_or_else(|| "-".to_owned(), |left| left.to_string());
-    let refused = it.gate.as_ref().and_then(|gate| gate.bpf_refused.as_deref()).map_or_else(|| "-".to_owned(), |why| format!("refused: {why}"));
+    let refused =
+        it.gate.as_ref().and_then(|gate| gate.bpf_refused.as_deref()).map_or_else(|| "-".to_owned(), |why| format!("refused: {why}"));
     let agent = if it.agent { Cell::from("reports") } else { Cell::toned("silent", Tone::Doubtful) };
     (narrow, vec![number.into(), left.into(), refused.into(), it.version.as_str().into(), agent])
 }
