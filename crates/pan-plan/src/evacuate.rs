@@ -38,7 +38,7 @@ pub enum Stuck {
     /// A promise would be broken.
     Broken(Counterexample),
     /// A server would have no place.
-    Homeless(ServerId, NotPlaced),
+    Homeless(ServerId, Box<NotPlaced>),
     /// There are too many losses to prove that every promise holds.
     Unproved(String),
 }
@@ -113,7 +113,7 @@ pub fn batches(snapshot: &Snapshot, wanted: &BTreeSet<HostName>) -> Result<Vec<B
         let moves: Vec<Placement> = plan.place.into_iter().filter(leaves).collect();
         let stays = |(server, _): &(ServerId, NotPlaced)| copy.bound(server).is_some_and(|node| nodes.contains(node));
         if let Some((server, reason)) = plan.not_placed.into_iter().find(stays) {
-            return Err(Stuck::Homeless(server, reason));
+            return Err(Stuck::Homeless(server, Box::new(reason)));
         }
         all.push(Batch { nodes, moves });
     }
@@ -136,7 +136,7 @@ fn without(snapshot: &Snapshot, nodes: &BTreeSet<HostName>) -> Result<(), Stuck>
     let before = crate::plan::plan(snapshot).not_placed;
     let fresh = |server: &ServerId| snapshot.bound(server).is_some() && !before.iter().any(|(other, _)| other == server);
     if let Some((server, reason)) = plan.not_placed.iter().find(|(server, _)| fresh(server)) {
-        return Err(Stuck::Homeless(server.clone(), reason.clone()));
+        return Err(Stuck::Homeless(server.clone(), Box::new(reason.clone())));
     }
     for state in [&plan.applied(&copy), &copy] {
         let proof = certify(state, None);
