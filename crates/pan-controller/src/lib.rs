@@ -9,12 +9,12 @@ pub mod core;
 pub mod ear;
 mod etcd;
 pub mod handle;
-mod metrics;
+pub mod metrics;
 mod owner;
 mod routes;
 mod run;
 pub mod server;
-mod views;
+pub mod views;
 
 pub use etcd::{EtcdError, etcd_arguments};
 pub use handle::{Handle, Principal, PrincipalRole, View};

@@ -228,3 +228,7 @@ pub const BEAT_PORT: u16 = 7445;
 pub const LESSOR_PORT: u16 = 7446;
 /// UDP port of directors for heartbeats.
 pub const DIRECTOR_PORT: u16 = 7447;
+/// Port of the directors' HTTPS, for metrics.
+pub const DIRECTOR_METRICS_PORT: u16 = 7448;
+/// Port of the storage hosts' HTTPS, for metrics.
+pub const STORAGE_METRICS_PORT: u16 = 7449;

@@ -332,6 +332,7 @@ impl Sim {
             applied: h.map.generation,
             admission: h.run.lease.0,
             wants_admission: h.run.lease.1,
+            gate: None,
             servers: reports.into_values().collect(),
             connections: Vec::new(),
             problems: Vec::new(),

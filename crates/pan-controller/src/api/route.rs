@@ -158,7 +158,7 @@ impl Route {
 
 /// Every route.
 pub fn table() -> Vec<Route> {
-    let parts: [&[Route]; 12] = [
+    let parts: [&[Route]; 13] = [
         super::interface::ROUTES,
         super::apply::ROUTES,
         super::partition::ROUTES,
@@ -168,6 +168,7 @@ pub fn table() -> Vec<Route> {
         super::service::ROUTES,
         super::event::ROUTES,
         super::node::ROUTES,
+        super::drain::ROUTES,
         super::host::ROUTES,
         super::insight::ROUTES,
         super::timeline::ROUTES,

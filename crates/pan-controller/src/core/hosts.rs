@@ -1,7 +1,7 @@
 //! What hosts say and what their heartbeats show: hello, reports, silence, death.
 
 use super::record::{Duty, HostRecord};
-use super::seen::{HostSeen, Life, ServerSeen};
+use super::seen::{HostSeen, LeaseSeen, Life, ServerSeen};
 use super::world::{Dirty, Effect, Now, World};
 use pan_api::ApiError;
 use pan_api::report::{Hello, Phase, Report, ServerReport};
@@ -33,6 +33,8 @@ pub enum LifeChange {
     Agent(HostName, bool),
     /// Dies too often, or no longer.
     Quarantined(HostName, bool),
+    /// A node's heartbeats say something new of its lease or gate.
+    Lease(HostName, LeaseSeen),
     /// So many hosts fell silent at once that nothing is moved yet.
     Brake(Vec<HostName>),
 }
@@ -107,6 +109,7 @@ pub fn report(world: &mut World, now: Now, report: Report) -> Result<(), ApiErro
     match report.role {
         Role::Director => seen.connections = report.connections,
         Role::Node => {
+            seen.gate = report.gate;
             servers(world, now, &report.host, report.servers);
         }
         Role::Controller | Role::Storage => {}
@@ -190,14 +193,7 @@ pub fn life(world: &mut World, now: Now, change: LifeChange) {
     match change {
         LifeChange::Alive(host) => alive(world, now, &host),
         LifeChange::Fabric(host, fabric, link) => fabric_changed(world, now, &host, fabric, link),
-        LifeChange::Suspect(host, silent) => {
-            enter(world, now, &host, Life::Suspect);
-            for key in bound_to(world, &host) {
-                let text = format!("its node {host} has been silent for {} ms", silent / 1000);
-                world.timelines.begin(&key.to_string(), now.wall - silent, "last-heartbeat", format!("of node {host}"));
-                world.timelines.mark(&key.to_string(), now.wall, "suspect", text);
-            }
-        }
+        LifeChange::Suspect(host, silent) => suspected(world, now, &host, silent),
         LifeChange::Dead(host, silent) => lost(world, now, &host, silent),
         LifeChange::Fenced(host, through) => fenced(world, now, &host, through),
         LifeChange::Rebooted(host) => {
@@ -228,6 +224,7 @@ pub fn life(world: &mut World, now: Now, change: LifeChange) {
                 world.host_event(now, &host, Severity::Alarm, "Quarantined", text);
             }
         }
+        LifeChange::Lease(host, lease) => world.seen.hosts.entry(host).or_default().lease = Some(lease),
         LifeChange::Brake(hosts) => {
             let names: Vec<_> = hosts.iter().map(HostName::as_str).collect();
             let text =
@@ -236,6 +233,18 @@ pub fn life(world: &mut World, now: Now, change: LifeChange) {
                 world.host_event(now, host, Severity::Alarm, "MassBrake", text.clone());
             }
         }
+    }
+}
+
+fn suspected(world: &mut World, now: Now, host: &HostName, silent: i64) {
+    enter(world, now, host, Life::Suspect);
+    let object = host.to_string();
+    world.timelines.begin(&object, now.wall - silent, "last-heartbeat", "on either fabric");
+    world.timelines.mark(&object, now.wall, "suspect", format!("silent for {} ms", silent / 1000));
+    for key in bound_to(world, host) {
+        let text = format!("its node {host} has been silent for {} ms", silent / 1000);
+        world.timelines.begin(&key.to_string(), now.wall - silent, "last-heartbeat", format!("of node {host}"));
+        world.timelines.mark(&key.to_string(), now.wall, "suspect", text);
     }
 }
 
@@ -275,6 +284,10 @@ fn alive(world: &mut World, now: Now, host: &HostName) {
         Life::Joining if !world.seen.hosts.get(host).is_some_and(|seen| seen.introduced) => {}
         Life::Joining => world.host_event(now, host, Severity::Info, "HostAlive", format!("host {host} is heard")),
         Life::Suspect => {
+            let object = host.to_string();
+            if world.timelines.finish(&object, now.wall, "alive-again", "it is heard again") {
+                world.dirty.insert(Dirty::Timeline(object));
+            }
             for key in bound_to(world, host) {
                 let object = key.to_string();
                 let moving = world.timelines.has(&object, "bound") || world.timelines.has(&object, "move-begins");
@@ -358,6 +371,7 @@ fn fenced(world: &mut World, now: Now, host: &HostName, through: Admission) {
     let Some(seen) = world.seen.hosts.get_mut(host).filter(|seen| seen.revoking == Some(through)) else { return };
     seen.revoking = None;
     let Some(silent) = seen.lost else { return };
+    world.timelines.mark(&host.to_string(), now.wall, "fenced", "a majority of lessors lets it send no more");
     for key in bound_to(world, host) {
         world.timelines.mark(&key.to_string(), now.wall, "fenced", format!("a majority of lessors lets node {host} send no more"));
     }

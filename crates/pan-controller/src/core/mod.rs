@@ -4,6 +4,7 @@
 //! hosts see the outcome.
 
 pub mod apply;
+pub mod domain;
 pub mod ending;
 pub mod fail;
 pub mod hosts;

@@ -3,7 +3,7 @@
 use super::record::{Duty, EndingPhase, Goal, Intent};
 use super::request::{Kind, Reply, Request};
 use super::world::{ClusterKey, Dirty, Now, World};
-use super::{apply, ending, hosts, place};
+use super::{apply, domain, ending, hosts, place};
 use pan_api::ApiError;
 use pan_model::event::Severity;
 use pan_model::{ClusterName, Code, HostName, PartitionName, ServerKey, ServiceName};
@@ -25,7 +25,12 @@ pub fn request(world: &mut World, now: Now, request: Request) -> Result<Reply, A
         Request::Migrate { key, to } => relocate(world, now, &key, to, EndingPhase::Draining)?,
         Request::Drain(node) => duty(world, now, &node, Duty::Draining)?,
         Request::Cordon(node) => duty(world, now, &node, Duty::Cordoned)?,
-        Request::Uncordon(node) => duty(world, now, &node, Duty::Full)?,
+        Request::Uncordon(node) => {
+            duty(world, now, &node, Duty::Full)?;
+            domain::spare(world, &node);
+        }
+        Request::DrainDomain(all) => domain::begin(world, now, &all)?,
+        Request::UndoDrain(all) => domain::end(world, now, &all)?,
         Request::Clear(node) => {
             known_node(world, &node)?;
             hosts::life(world, now, hosts::LifeChange::Quarantined(node, false));
@@ -121,7 +126,11 @@ fn relocate(world: &mut World, now: Now, key: &ServerKey, to: Option<HostName>, 
     Ok(())
 }
 
-fn duty(world: &mut World, now: Now, node: &HostName, duty: Duty) -> Result<(), ApiError> {
+/// Lets a node do more or less than before.
+///
+/// # Errors
+/// `NotFound`.
+pub fn duty(world: &mut World, now: Now, node: &HostName, duty: Duty) -> Result<(), ApiError> {
     known_node(world, node)?;
     if world.hosts[node].duty == duty {
         return Ok(());

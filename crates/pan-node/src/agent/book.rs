@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use pan_api::WIRE_VERSION;
 use pan_api::desired::{Desired, ServerOrder};
-use pan_api::report::{Report, ServerReport};
+use pan_api::report::{GateReport, Report, ServerReport};
 use pan_member::{BootId, Tick};
 use pan_model::host::Role;
 use pan_model::{HostName, ServerKey};
@@ -25,7 +25,14 @@ pub(super) fn wanted(desired: &Desired) -> BTreeMap<ServerKey, Wanted> {
 }
 
 /// The host's report, written at `now`.
-pub(super) fn report(host: &HostName, boot: BootId, now: Tick, network: &Status, lease: LeaseNote, servers: Vec<ServerReport>) -> Report {
+pub(super) fn report(
+    host: &HostName,
+    boot: BootId,
+    now: Tick,
+    network: &Status,
+    (lease, gate): (LeaseNote, Option<GateReport>),
+    servers: Vec<ServerReport>,
+) -> Report {
     Report {
         version: WIRE_VERSION,
         host: host.clone(),
@@ -35,6 +42,7 @@ pub(super) fn report(host: &HostName, boot: BootId, now: Tick, network: &Status,
         applied: network.applied,
         admission: lease.admission,
         wants_admission: lease.wants,
+        gate,
         servers,
         connections: Vec::new(),
         problems: network.problems.clone(),

@@ -293,7 +293,8 @@ impl Agent {
     fn report(&self, reports: &mpsc::Sender<Report>) {
         let followed = |key: &ServerKey| if self.unheeded.contains_key(key) { Generation::default() } else { self.generation };
         let servers = self.reports.iter().map(|(key, report)| ServerReport { followed: followed(key), ..report.clone() });
-        let report = book::report(&self.name, self.boot, clock::now(), &self.network.borrow(), self.lease.1, servers.collect());
+        let lease = (self.lease.1, self.host.gate_report());
+        let report = book::report(&self.name, self.boot, clock::now(), &self.network.borrow(), lease, servers.collect());
         if reports.try_send(report).is_err() {
             tracing::debug!("a report was dropped: earlier ones still wait to be delivered");
         }

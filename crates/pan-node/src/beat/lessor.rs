@@ -1,5 +1,6 @@
 //! The lessor's sockets and disk around [`Lessor`], which decides whom to acknowledge.
 
+use pan_api::beatcount::{BeatCount, BeatCounts};
 use pan_linux::datagram::{BeatSocket, Waker};
 use pan_member::frame::{FRAME_BYTES_MAX, Key, host_key};
 use pan_member::lessor::{Effect, Heartbeat, Ticket};
@@ -33,6 +34,7 @@ pub(super) struct LessorPart {
     keys: BTreeMap<HostName, Key>,
     controllers: BTreeMap<HostName, [SocketAddr; 2]>,
     dropped: u64,
+    pub counts: BeatCounts,
 }
 
 impl LessorPart {
@@ -57,6 +59,7 @@ impl LessorPart {
             keys: BTreeMap::new(),
             controllers: config.controllers.iter().map(book).collect(),
             dropped: 0,
+            counts: BeatCounts::default(),
         }))
     }
 
@@ -108,7 +111,12 @@ impl LessorPart {
         for effect in effects {
             match effect {
                 Effect::Persist { state, ticket } => self.keeper.keep(state, ticket),
-                Effect::Answer { to, message } => self.answer(&to, &message),
+                Effect::Answer { to, message } => {
+                    if matches!(message, Message::Revoked(_)) {
+                        self.counts.one(BeatCount::Revoked);
+                    }
+                    self.answer(&to, &message);
+                }
             }
         }
     }
@@ -118,6 +126,7 @@ impl LessorPart {
             Ok(()) => self.core.persisted(ticket, now),
             Err(error) => {
                 tracing::error!(error = chain(&error), "a revocation cannot be written down, so it is not confirmed");
+                self.counts.one(BeatCount::DiskFailed);
                 self.core.persist_failed(ticket);
                 Vec::new()
             }
@@ -140,18 +149,19 @@ impl LessorPart {
             match family(bytes) {
                 Some(Family::Heartbeat) => match self.decode(bytes) {
                     Ok(frame) => self.acknowledge(at, &frame, Tick(arrived.at), arrived.from, now()),
-                    Err(error) => self.drop_one(&error),
+                    Err(error) => self.drop_one(dropped_for(&error), &error),
                 },
                 Some(Family::Message) => match decode(bytes, &self.key) {
                     Ok(message) => questions.push(message),
-                    Err(error) => self.drop_one(&error),
+                    Err(error) => self.drop_one(BeatCount::DroppedForged, &error),
                 },
-                Some(Family::Ack) | None => self.drop_one(&"it is nothing that a lessor is sent"),
+                Some(Family::Ack) | None => self.drop_one(BeatCount::DroppedFormat, &"it is nothing that a lessor is sent"),
             }
         }
     }
 
-    fn drop_one(&mut self, error: &dyn std::fmt::Display) {
+    fn drop_one(&mut self, reason: BeatCount, error: &dyn std::fmt::Display) {
+        self.counts.one(reason);
         self.dropped += 1;
         if self.dropped.is_power_of_two() {
             tracing::warn!(dropped = self.dropped, %error, "a datagram was dropped");
@@ -173,7 +183,15 @@ impl LessorPart {
     fn acknowledge(&mut self, at: usize, frame: &Frame, received: Tick, from: Option<SocketAddr>, now: Tick) {
         let ack = self.core.heartbeat(&Heartbeat::of(frame, received), now);
         // Only a node has a lease to renew.
-        let ack = ack.filter(|_| frame.roles.has(Role::Node));
+        if !frame.roles.has(Role::Node) {
+            return;
+        }
+        self.counts.one(match (at, &ack) {
+            (0, Some(_)) => BeatCount::AckedA,
+            (_, Some(_)) => BeatCount::AckedB,
+            (0, None) => BeatCount::RefusedA,
+            (_, None) => BeatCount::RefusedB,
+        });
         let (Some(ack), Some(from), Some(socket)) = (ack, from, &self.sockets[at]) else { return };
         let mut out = [0; ACK_BYTES_MAX];
         let length = encode_ack(&ack, &self.keys[&frame.host], &mut out);
@@ -191,5 +209,14 @@ impl LessorPart {
                 tracing::debug!(%address, %error, "an answer was not sent");
             }
         }
+    }
+}
+
+/// Why a heartbeat that cannot be read is dropped.
+fn dropped_for(error: &pan_member::FrameError) -> BeatCount {
+    use pan_member::FrameError::{BadMac, BadMagic, Length, Malformed, UnknownHost, Version};
+    match error {
+        BadMac { .. } | UnknownHost { .. } => BeatCount::DroppedForged,
+        BadMagic | Version { .. } | Length { .. } | Malformed { .. } => BeatCount::DroppedFormat,
     }
 }

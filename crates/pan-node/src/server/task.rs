@@ -207,6 +207,7 @@ impl Task {
             && ended.bound.ends > 0
         {
             bound.restarts += 1;
+            self.host.counts.restarts.one();
         }
         let (host, before) = (self.host.clone(), bound.clone());
         let made = blocking(move || {
@@ -220,8 +221,12 @@ impl Task {
             Err(error) => (before, Err(error)),
         };
         match started {
-            Ok(container) => self.started(bound, container, message),
+            Ok(container) => {
+                self.host.counts.started.one();
+                self.started(bound, container, message);
+            }
             Err(error) => {
+                self.host.counts.not_started.one();
                 let message = format!("cannot start: {}", chain(&error));
                 tracing::warn!(server = %self.key, message);
                 let ends = decide::ends_after(bound.ends, None, clock::now());

@@ -5,6 +5,7 @@ use super::bench::{BenchArgs, ProberArgs};
 use super::contexts::ContextArgs;
 use super::delete::DeleteArgs;
 use super::describe::DescribeArgs;
+use super::drain::DrainArgs;
 use super::edit::EditArgs;
 use super::get::{EventsArgs, GetArgs};
 use super::help::{CompletionArgs, ErrorArgs, ExplainArgs};
@@ -101,6 +102,7 @@ pub enum Command {
     Failover(MoveArgs),
 
     Node(NodeArgs),
+    Drain(DrainArgs),
     Director(DirectorArgs),
     /// Show hosts.
     #[command(subcommand)]
@@ -152,8 +154,6 @@ pub enum LaterCommand {
     Top(Later),
     /// Answer a question of a cluster's confirmation (not yet).
     Confirm(Later),
-    /// Empty a whole failure domain (not yet).
-    Drain(Later),
     /// Show a request's way through the balancing pipeline (not yet).
     Trace(Later),
     /// Volumes (not yet).
@@ -184,7 +184,6 @@ impl LaterCommand {
             Self::Join(_) => "pan join",
             Self::Top(_) => "pan top",
             Self::Confirm(_) => "pan confirm",
-            Self::Drain(_) => "pan drain",
             Self::Trace(_) => "pan trace",
             Self::Volume(_) => "pan volume",
             Self::Policy(_) => "pan policy",

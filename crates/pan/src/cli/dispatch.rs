@@ -7,7 +7,7 @@ use super::kind::Kind;
 use super::lab::{LabCommandError, Surroundings};
 use super::output::{Format, note};
 use super::session::Session;
-use super::{apply, bench, contexts, delete, describe, edit, get, help, inside, insight, lab, node, server, wait};
+use super::{apply, bench, contexts, delete, describe, drain, edit, get, help, inside, insight, lab, node, server, wait};
 use crate::roles;
 use clap::{CommandFactory, Parser};
 use pan_model::host::Role;
@@ -118,6 +118,7 @@ async fn call(command: Command, session: &Session) -> Result<u8, Failure> {
             get::run(GetArgs { kind: Kind::Host, name: None, all: false, watch: false }, session).await.map(done)
         }
         Command::Host(HostCommand::Remove(_)) => Err(Failure::not_yet("pan host remove")),
+        Command::Drain(args) => drain::run(args, session).await,
         Command::Why(args) => insight::why(args, session).await.map(done),
         Command::Certify(args) => insight::certify(args, session).await,
         Command::Whatif(args) => insight::whatif(args, session).await.map(done),
