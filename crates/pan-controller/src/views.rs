@@ -251,6 +251,6 @@ fn host(world: &World, name: &HostName) -> pan_api::host::Host {
         fabrics: fabrics(world, name),
         version: record.software.clone(),
         address: record.address,
-        agent: world.seen.hosts.get(name).is_some_and(|seen| seen.agent),
+        agent: matches!(plain, NodeState::Alive | NodeState::Suspect) && world.seen.hosts.get(name).is_some_and(|seen| !seen.agent_silent),
     }
 }

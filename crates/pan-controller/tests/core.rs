@@ -270,6 +270,22 @@ fn a_silent_fabric_moves_nothing_and_is_routed_around() {
     assert_eq!((last.reason.as_str(), last.object.as_str()), ("LinkDown", "n1"));
 }
 
+/// The ear takes an agent for well until it hears otherwise, and tells of changes only.
+#[test]
+fn an_agent_reports_until_it_is_silent_and_its_first_silence_is_told() {
+    let mut pan = Pan::new();
+    let silences = |pan: &Pan| pan.world.events[&None].iter().filter(|event| event.reason == "AgentDown").count();
+    let silent = |pan: &Pan| pan.world.seen.hosts[&host("n1")].agent_silent;
+    assert!(!silent(&pan), "nothing was heard against it");
+    pan.life(LifeChange::Agent(host("n1"), false));
+    assert_eq!((silent(&pan), silences(&pan)), (true, 1));
+    pan.life(LifeChange::Agent(host("n1"), false));
+    assert_eq!((silent(&pan), silences(&pan)), (true, 1), "the same again is no news");
+    pan.life(LifeChange::Agent(host("n1"), true));
+    pan.life(LifeChange::Agent(host("n1"), false));
+    assert_eq!((silent(&pan), silences(&pan)), (true, 2));
+}
+
 #[test]
 fn a_drain_ends_connections_first_then_moves_and_empties_the_node() {
     let mut pan = Pan::new();

@@ -199,7 +199,7 @@ pub fn life(world: &mut World, now: Now, change: LifeChange) {
         }
         LifeChange::Agent(host, up) => {
             let seen = world.seen.hosts.entry(host.clone()).or_default();
-            let changed = std::mem::replace(&mut seen.agent, up) != up;
+            let changed = std::mem::replace(&mut seen.agent_silent, !up) == up;
             if changed && !up {
                 world.host_event(
                     now,
@@ -388,7 +388,6 @@ fn dead(world: &mut World, now: Now, host: &HostName, silent: i64) {
     seen.lost = None;
     seen.applied.clear();
     seen.connections.clear();
-    seen.agent = false;
 }
 
 /// Whether an operator lets a host take new servers and its heartbeats allow it.
