@@ -74,6 +74,24 @@ pub fn hello(world: &mut World, now: Now, hello: &Hello) -> Result<(), ApiError>
     Ok(())
 }
 
+/// Whether a controller that has just begun knows what a host runs, or need not wait for it. While one has not spoken, nothing is
+/// placed or published.
+#[must_use]
+pub fn has_spoken(world: &World, name: &HostName) -> bool {
+    let (Some(seen), Some(record)) = (world.seen.hosts.get(name), world.hosts.get(name)) else { return false };
+    // It joined here, so it runs nothing yet; and a node is not heard before it is told the number under which it takes part. To
+    // wait for it would be to wait for what it waits for.
+    if seen.introduced {
+        return true;
+    }
+    let mut roles = record.roles.iter().filter(|role| matches!(role, Role::Node | Role::Director));
+    match seen.life {
+        Life::Joining => false,
+        Life::Alive => roles.all(|role| seen.applied.contains_key(role)),
+        Life::Suspect | Life::Dead => true,
+    }
+}
+
 /// A role of a host reports. A report that was overtaken by a newer one, on another way, changes nothing.
 ///
 /// # Errors
