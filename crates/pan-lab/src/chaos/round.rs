@@ -44,7 +44,7 @@ const READY_MAX: Duration = Duration::from_secs(60);
 const WHOLE_MAX: Duration = Duration::from_secs(60);
 /// Without an answer in an incident: it takes about two seconds to give up a node and to start a server elsewhere, with the profile of
 /// laboratories; the rest is for a busy machine.
-const GAP_MAX: Duration = Duration::from_secs(10);
+const GAP_MAX: Duration = Duration::from_secs(5);
 /// Until every observer was answered once, before and after the faults.
 const HEARD_MAX: Duration = Duration::from_secs(20);
 const LOOK: Duration = Duration::from_millis(50);
@@ -151,7 +151,7 @@ fn prepare(any: &Api, controllers: &[Api]) -> Result<(), ChaosError> {
     if let Some(source) = applied.into_iter().find_map(|one| one.error) {
         return Err(ChaosError::Api { action: "apply the scene".to_owned(), source });
     }
-    let whole = whole::wait(controllers, READY_MAX);
+    let whole = whole::wait(controllers, READY_MAX, &mut |_| {});
     whole.map(drop).map_err(|seen| ChaosError::TimedOut { what: "the scene", seconds: READY_MAX.as_secs(), seen })
 }
 
@@ -205,7 +205,8 @@ impl Round {
     }
 
     fn whole(&mut self, controllers: &[Api]) -> bool {
-        match whole::wait(controllers, WHOLE_MAX) {
+        let diary = &mut self.diary;
+        match whole::wait(controllers, WHOLE_MAX, &mut |what| diary.note(&what)) {
             Ok(took) => {
                 self.diary.note(&format!("whole after {} ms", took.as_millis()));
                 true
