@@ -1,5 +1,6 @@
 //! `cargo xtask COMMAND`: the project's own checks. `cargo xtask ci` is what CI runs.
 
+mod chaos;
 mod ci;
 mod deny;
 mod deps;
@@ -23,7 +24,8 @@ usage: cargo xtask COMMAND
   tidy       lengths, headers, names, leftovers
   deny       licences and banned crates among the dependencies, after deny.toml
   sim        runs of the simulator: --seed N | --seeds N [--first S], each also with --mutant NAME
-  soak       rounds of property tests and stories, for SOAK_MINUTES (30)";
+  chaos      rounds of faults on real laboratories: --seed N | --rounds N (3); needs root
+  soak       rounds of property tests, stories and chaos, for SOAK_MINUTES (30)";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
         ["tidy"] => tidy::check(&root),
         ["deny"] => deny::check(&root),
         ["sim", ref rest @ ..] => return sim::run(&root, rest),
+        ["chaos", ref rest @ ..] => return chaos::run(&root, rest),
         ["soak"] => return soak::run(&root),
         _ => {
             eprintln!("{USAGE}");

@@ -1,6 +1,6 @@
 //! `cargo xtask soak`: what is worth running for long, and too long for every change.
 //!
-//! Rounds of property tests with fresh seeds and of the stories on real laboratories, until the time is up. Nothing is cut short:
+//! Rounds of property tests with fresh seeds, of the stories on real laboratories and of chaos there, until the time is up. Nothing is cut short:
 //! a laboratory that is killed in the middle would leave its hosts behind. So a suite starts only if there is time left, as much as
 //! it took the last time.
 
@@ -9,6 +9,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use crate::chaos;
 use crate::deps::PURE;
 use crate::suite::{Suite, Tally};
 
@@ -18,6 +19,9 @@ const MINUTES_DEFAULT: u64 = 30;
 /// Forty times proptest's default in every round; proptest draws other seeds each time.
 const CASES: &[(&str, &str)] = &[("PROPTEST_CASES", "10240")];
 
+/// A suite may take 25 minutes, and a round of chaos takes most of a minute: hundreds of them are `SOAK_MINUTES=300`.
+const CHAOS: &[(&str, &str)] = &[(chaos::ROUNDS, "20")];
+
 /// The suites of a round.
 fn round() -> Vec<Suite<'static>> {
     let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
@@ -26,6 +30,12 @@ fn round() -> Vec<Suite<'static>> {
     vec![
         Suite { name: "soak-properties", program: "cargo", arguments: properties, environment: CASES },
         cargo("soak-stories", words("test --locked --no-fail-fast --package=pan --package=pan-lab --tests -- --test-threads=1")),
+        Suite {
+            name: "soak-chaos",
+            program: "cargo",
+            arguments: words(&format!("test --workspace --locked {} -- --nocapture", chaos::TEST)),
+            environment: CHAOS,
+        },
     ]
 }
 

@@ -249,7 +249,7 @@ fn sample(line: &str, family: &str, kind: Option<&str>) -> Result<Sample, String
         None => (head, BTreeMap::new()),
         Some((name, rest)) => (name, self::labels(rest.strip_suffix('}').ok_or("no closing brace")?)?),
     };
-    let suffix = name.strip_prefix(family).ok_or("not of the family whose TYPE stands before it")?;
+    let suffix = name.strip_prefix(family).filter(|_| !family.is_empty()).ok_or("not of the family whose TYPE stands before it")?;
     let fits = match kind {
         Some("histogram") => ["_bucket", "_sum", "_count"].contains(&suffix) && (suffix == "_bucket") == labels.contains_key("le"),
         Some(_) => suffix.is_empty(),

@@ -8,7 +8,6 @@ mod publish;
 mod standing;
 
 use crate::core::hosts as hosts_core;
-use crate::core::seen::Life;
 use crate::core::world::{Effect, Now, World};
 use crate::core::{operate, place, settle};
 use crate::ear::{Ear, Order};
@@ -19,7 +18,6 @@ use pan_api::ApiError;
 use pan_api::desired::Desired;
 use pan_api::report::Hello;
 use pan_member::Tick;
-use pan_model::host::Role;
 use pan_model::{Code, HostName};
 use pan_store::{AnyStore, Batch, Revision, Watch, WatchError};
 use std::collections::BTreeMap;
@@ -232,17 +230,8 @@ impl Owner {
             return;
         }
         if !self.warm {
-            let heard = |name: &HostName| {
-                let Some(seen) = self.world.seen.hosts.get(name) else { return false };
-                let mut roles = self.world.hosts[name].roles.iter().filter(|role| matches!(role, Role::Node | Role::Director));
-                match seen.life {
-                    Life::Joining => false,
-                    Life::Alive => roles.all(|role| seen.applied.contains_key(role)),
-                    Life::Suspect | Life::Dead => true,
-                }
-            };
             let grace = GRACE + Duration::from_secs(1);
-            self.warm = self.world.hosts.keys().all(heard) || self.started.elapsed() >= grace;
+            self.warm = self.world.hosts.keys().all(|name| hosts_core::has_spoken(&self.world, name)) || self.started.elapsed() >= grace;
         }
         if self.warm {
             settle::settle(&mut self.world, now());

@@ -281,7 +281,7 @@ fn host(world: &World, name: &HostName) -> pan_api::host::Host {
         fabrics: fabrics(world, name),
         version: record.software.clone(),
         address: record.address,
-        agent: world.seen.hosts.get(name).is_some_and(|seen| seen.agent),
+        agent: matches!(plain, NodeState::Alive | NodeState::Suspect) && world.seen.hosts.get(name).is_some_and(|seen| !seen.agent_silent),
         gate: gate(world, name),
         lease: lease(world, name),
     }
@@ -308,7 +308,7 @@ fn lease(world: &World, name: &HostName) -> Option<pan_api::host::Lease> {
         pan_member::LeaseState::Expired => LeaseState::Expired,
         pan_member::LeaseState::Fenced => LeaseState::Fenced,
     };
-    let current = state == LeaseState::Held && seen.life == Life::Alive && seen.agent;
+    let current = state == LeaseState::Held && seen.life == Life::Alive && !seen.agent_silent;
     let left_ms = seen.gate.as_ref().filter(|_| current).map(|gate| gate.left_ms);
     Some(pan_api::host::Lease { state, admission: said.admission, left_ms })
 }

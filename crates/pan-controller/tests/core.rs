@@ -6,6 +6,7 @@ use pan_api::report::{ConnectionCount, Hello, Offer, Phase, Report, ServerReport
 use pan_api::requests::ApplyResult;
 use pan_controller::core::hosts::{self, LifeChange};
 use pan_controller::core::request::{Kind, Reply, Request};
+use pan_controller::core::seen::HostSeen;
 use pan_controller::core::world::{Dirty, Effect, Now, Settings, World};
 use pan_controller::core::{operate, orders, persist, published, settle, standing};
 use pan_member::Tick;
@@ -270,6 +271,41 @@ fn a_silent_fabric_moves_nothing_and_is_routed_around() {
     assert_eq!(pan.world.servers, before);
     let last = pan.world.events[&None].back().unwrap();
     assert_eq!((last.reason.as_str(), last.object.as_str()), ("LinkDown", "n1"));
+}
+
+/// The ear takes an agent for well until it hears otherwise, and tells of changes only.
+#[test]
+fn an_agent_reports_until_it_is_silent_and_its_first_silence_is_told() {
+    let mut pan = Pan::new();
+    let silences = |pan: &Pan| pan.world.events[&None].iter().filter(|event| event.reason == "AgentDown").count();
+    let silent = |pan: &Pan| pan.world.seen.hosts[&host("n1")].agent_silent;
+    assert!(!silent(&pan), "nothing was heard against it");
+    pan.life(LifeChange::Agent(host("n1"), false));
+    assert_eq!((silent(&pan), silences(&pan)), (true, 1));
+    pan.life(LifeChange::Agent(host("n1"), false));
+    assert_eq!((silent(&pan), silences(&pan)), (true, 1), "the same again is no news");
+    pan.life(LifeChange::Agent(host("n1"), true));
+    pan.life(LifeChange::Agent(host("n1"), false));
+    assert_eq!((silent(&pan), silences(&pan)), (true, 2));
+}
+
+/// A node that has just joined sends no heartbeat before it is told its number: waiting for it used up the grace of a cold start, in
+/// which all nodes were given up as never heard.
+#[test]
+fn a_controller_waits_for_hosts_of_its_records_and_not_for_those_that_joined() {
+    let mut pan = Pan::new();
+    let n1 = host("n1");
+    let seen = |pan: &mut Pan, introduced| {
+        pan.world.seen.hosts.insert(n1.clone(), HostSeen { introduced, ..HostSeen::default() });
+        hosts::has_spoken(&pan.world, &n1)
+    };
+    assert!(seen(&mut pan, true), "it joined here");
+    assert!(!seen(&mut pan, false), "it is known from the records");
+    pan.life(LifeChange::Alive(n1.clone()));
+    assert!(!hosts::has_spoken(&pan.world, &n1), "it is heard, and what it runs is not known");
+    pan.round();
+    assert!(hosts::has_spoken(&pan.world, &n1), "it has reported");
+    assert!(!hosts::has_spoken(&pan.world, &host("n99")));
 }
 
 #[test]

@@ -11,11 +11,9 @@ mod demo;
 mod disturb;
 mod error;
 mod failover;
-mod owner;
 mod peer;
 mod probing;
 mod report;
-mod room;
 
 pub use case::{FailoverCase, PanCase};
 pub use error::BenchError;

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use pan_linux::netns::Netns;
 use pan_model::{ByteSize, Cpu};
 
 use crate::error::LabError;
@@ -68,6 +69,31 @@ pub fn spec_with(exe: PathBuf) -> Result<LabSpec, LabError> {
         machine_link: false,
         exe,
     })
+}
+
+/// What a lab of this name has left anywhere.
+pub fn leftovers(name: &str, data: &Path) -> Vec<String> {
+    let mut left = Vec::new();
+    let lines = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    left.extend(lines.lines().filter(|line| line.contains(name)).map(str::to_owned));
+    left.extend(Netns::list().unwrap_or_default().into_iter().filter(|netns| netns.contains(name)));
+    for entry in std::fs::read_dir("/sys/block").into_iter().flatten().flatten() {
+        let backing = std::fs::read_to_string(entry.path().join("loop/backing_file")).unwrap_or_default();
+        left.extend(backing.contains(name).then(|| format!("{}: {backing}", entry.path().display())));
+    }
+    match Command::new("find").args(["/sys/fs/cgroup", "-name", &format!("*{name}*")]).output() {
+        Ok(groups) => left.extend(String::from_utf8_lossy(&groups.stdout).lines().map(str::to_owned)),
+        Err(error) => left.push(format!("control groups were not looked for: {error}")),
+    }
+    for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let environment = std::fs::read(entry.path().join("environ")).unwrap_or_default();
+        let mark = format!("PAN_LAB={name}");
+        if environment.split(|b| *b == 0).any(|one| one == mark.as_bytes()) {
+            left.push(format!("process {}", entry.file_name().display()));
+        }
+    }
+    left.extend(data.exists().then(|| data.display().to_string()));
+    left
 }
 
 /// A lab that lives as long as this value.

@@ -9,6 +9,7 @@
 //! It must not know what a role does: it starts roles and takes things away from them.
 
 pub mod bench;
+pub mod chaos;
 pub mod harness;
 pub mod init;
 pub mod prober;
@@ -27,7 +28,9 @@ mod lock;
 mod machine;
 mod name;
 mod network;
+mod owner;
 mod pki;
+mod room;
 mod sockets;
 mod spec;
 mod state;

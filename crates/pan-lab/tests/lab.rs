@@ -15,6 +15,8 @@ use pan_lab::init::Machine;
 use pan_lab::{Disk, Lab, LabError, LabHost, LabSpec, Power};
 use pan_linux::netns::Netns;
 
+#[path = "lab/chaos.rs"]
+mod chaos;
 #[path = "lab/disks.rs"]
 mod disks;
 #[path = "lab/links.rs"]
@@ -36,13 +38,14 @@ fn main() -> ExitCode {
     if !harness::can_run() {
         return ExitCode::SUCCESS;
     }
-    let tests: [(&str, fn()); 12] = [
+    let tests: [(&str, fn()); 13] = [
         ("hosts_have_their_links_and_roles", hosts_have_their_links_and_roles),
         ("cuts_are_silent_and_heal", links::cuts_are_silent_and_heal),
         ("cuts_have_a_direction", links::cuts_have_a_direction),
         ("slow_links_are_slow_and_in_order", links::slow_links_are_slow_and_in_order),
         ("a_full_disk_takes_nothing_more", disks::a_full_disk_takes_nothing_more),
         ("a_failed_disk_fails_until_it_is_well", disks::a_failed_disk_fails_until_it_is_well),
+        ("an_address_with_two_owners_is_found", chaos::an_address_with_two_owners_is_found),
         ("power_cut_and_boot", power_cut_and_boot),
         ("freeze_and_add", freeze_and_add),
         ("labs_stand_side_by_side", labs_stand_side_by_side),
@@ -229,34 +232,11 @@ fn labs_stand_side_by_side() {
     assert_eq!(before, after);
 }
 
-/// What a lab of this name has left anywhere.
-fn leftovers(name: &str, data: &Path) -> Vec<String> {
-    let mut left = Vec::new();
-    let lines = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
-    left.extend(lines.lines().filter(|line| line.contains(name)).map(str::to_owned));
-    left.extend(Netns::list().unwrap().into_iter().filter(|netns| netns.contains(name)));
-    for entry in std::fs::read_dir("/sys/block").unwrap().flatten() {
-        let backing = std::fs::read_to_string(entry.path().join("loop/backing_file")).unwrap_or_default();
-        left.extend(backing.contains(name).then(|| format!("{}: {backing}", entry.path().display())));
-    }
-    let groups = Command::new("find").args(["/sys/fs/cgroup", "-name", &format!("*{name}*")]).output().unwrap();
-    left.extend(String::from_utf8_lossy(&groups.stdout).lines().map(str::to_owned));
-    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
-        let environment = std::fs::read(entry.path().join("environ")).unwrap_or_default();
-        let mark = format!("PAN_LAB={name}");
-        if environment.split(|b| *b == 0).any(|one| one == mark.as_bytes()) {
-            left.push(format!("process {}", entry.file_name().display()));
-        }
-    }
-    left.extend(data.exists().then(|| data.display().to_string()));
-    left
-}
-
 fn down_works_when_all_is_broken() {
     let spec = spec();
     let (name, data) = (spec.name.clone(), spec.data.clone());
     let lab = Lab::up(spec, &mut |_| {}).unwrap();
-    assert!(!leftovers(name.as_str(), &data).is_empty(), "the check sees a running lab");
+    assert!(!harness::leftovers(name.as_str(), &data).is_empty(), "the check sees a running lab");
     lab.freeze(host("n2")).unwrap();
     lab.delay(host("n1"), Duration::from_millis(10)).unwrap();
     lab.disk(host("n1"), Disk::Failed).unwrap();
@@ -267,7 +247,7 @@ fn down_works_when_all_is_broken() {
     std::fs::write(data.join("lab.json"), "{ damaged").unwrap();
     assert!(matches!(Lab::load(&name), Err(LabError::State { .. })));
     assert!(Lab::down(&name).unwrap());
-    assert_eq!(leftovers(name.as_str(), &data), Vec::<String>::new());
+    assert_eq!(harness::leftovers(name.as_str(), &data), Vec::<String>::new());
     assert!(!Lab::down(&name).unwrap(), "nothing left to do");
     assert!(matches!(Lab::load(&name), Err(LabError::NoSuchLab { .. })));
 }
@@ -308,7 +288,7 @@ fn in_pure_v2() -> ExitCode {
     lab.start(d1).unwrap();
     assert!(pings(&lab, "d2", "10.201.0.201"));
     drop(lab);
-    assert_eq!(leftovers(name.as_str(), &data), Vec::<String>::new());
+    assert_eq!(harness::leftovers(name.as_str(), &data), Vec::<String>::new());
     ExitCode::SUCCESS
 }
 

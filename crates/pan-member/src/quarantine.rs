@@ -1,7 +1,8 @@
 //! Quarantine: a node that dies again and again gets no servers for a while, each time for longer.
 //!
-//! A death counts if it was not planned. A minute of health after it forgives it: what comes later begins
-//! a new count. Three that count within ten minutes make a quarantine.
+//! A death counts if it was not planned, and if the node had been heard: one that has just joined, or that a controller knows from
+//! its records only, may be given up before its first heartbeat arrives. A minute of health after a death forgives it: what
+//! comes later begins a new count. Three that count within ten minutes make a quarantine.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -53,8 +54,8 @@ impl Quarantine {
 
     /// The node died. Returns until when it is quarantined, if this death brings that about.
     pub fn on_death(&mut self, death: Death, now: Tick) -> Option<Tick> {
-        let healthy_for = self.alive_since.take().map(|since| now.since(since));
-        if healthy_for.is_some_and(|health| health >= HEALTH) {
+        let health = now.since(self.alive_since.take()?);
+        if health >= HEALTH {
             self.deaths.clear();
         }
         match death {
@@ -99,6 +100,24 @@ mod tests {
         Tick(seconds * SECOND)
     }
 
+    /// A node that has just been heard for the first time.
+    fn heard() -> Quarantine {
+        let mut record = Quarantine::new();
+        record.on_alive(at(0));
+        record
+    }
+
+    #[test]
+    fn who_was_never_heard_cannot_die() {
+        let mut record = Quarantine::new();
+        assert_eq!(record.on_death(Death::Unplanned, at(3)), None);
+        record.on_alive(at(4));
+        assert_eq!([dies(&mut record, 10), dies(&mut record, 20), dies(&mut record, 30)], [None, None, Some(630)]);
+        // Given up twice in a row without having been heard in between: one death.
+        let mut record = heard();
+        assert_eq!([1, 2, 3].map(|now| record.on_death(Death::Unplanned, at(now))), [None; 3]);
+    }
+
     /// Dies at `now` and is back five seconds later.
     fn dies(record: &mut Quarantine, now: u64) -> Option<u64> {
         let until = record.on_death(Death::Unplanned, at(now));
@@ -108,7 +127,7 @@ mod tests {
 
     #[test]
     fn three_quick_deaths_are_too_many() {
-        let mut record = Quarantine::new();
+        let mut record = heard();
         assert_eq!([dies(&mut record, 0), dies(&mut record, 20), dies(&mut record, 40)], [None, None, Some(640)]);
         assert_eq!(record.until(at(639)), Some(at(640)));
         assert_eq!(record.until(at(640)), None);
@@ -116,14 +135,14 @@ mod tests {
 
     #[test]
     fn a_minute_of_health_forgives() {
-        let mut record = Quarantine::new();
+        let mut record = heard();
         let deaths = [0, 64, 129, 193].map(|now| dies(&mut record, now));
         assert_eq!(deaths, [None; 4], "64 s apart is 59 s of health, but 65 s apart is a minute");
     }
 
     #[test]
     fn planned_deaths_do_not_count() {
-        let mut record = Quarantine::new();
+        let mut record = heard();
         for round in 0..9 {
             assert_eq!(record.on_death(Death::Planned, at(round)), None);
             record.on_alive(at(round));
@@ -133,15 +152,19 @@ mod tests {
 
     #[test]
     fn deaths_far_apart_do_not_add_up() {
-        let mut record = Quarantine::new();
-        // Never alive in between, as seen by a controller that only hears of deaths.
-        let deaths = [0, 301, 602, 903].map(|now| record.on_death(Death::Unplanned, at(now)));
+        let mut record = heard();
+        let deaths = [0, 301, 602, 903].map(|now| {
+            let until = record.on_death(Death::Unplanned, at(now));
+            // Not for long enough to be forgiven.
+            record.on_alive(at(now + 290));
+            until
+        });
         assert_eq!(deaths, [None; 4]);
     }
 
     #[test]
     fn it_grows_up_to_a_day_and_is_forgotten_in_a_week() {
-        let mut record = Quarantine::new();
+        let mut record = heard();
         let mut now = 0;
         let mut terms = Vec::new();
         for _ in 0..10 {
@@ -157,7 +180,7 @@ mod tests {
 
     #[test]
     fn an_operator_can_clear_it() {
-        let mut record = Quarantine::new();
+        let mut record = heard();
         assert!([0, 10, 20].map(|now| dies(&mut record, now))[2].is_some());
         record.clear();
         assert_eq!(record.until(at(21)), None);

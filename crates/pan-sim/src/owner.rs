@@ -12,13 +12,11 @@ use crate::time::MS;
 use pan_api::ApiError;
 use pan_api::desired::Desired;
 use pan_controller::core::request::Reply;
-use pan_controller::core::seen::Life;
 use pan_controller::core::world::{Dirty, Effect, Now, Settings, World};
 use pan_controller::core::{hosts as hosts_core, operate, persist, place, settle, standing};
 use pan_controller::ear::Known;
 use pan_member::leadership::Taken;
 use pan_member::{BootId, LeaderRecord, Revision, Term, Tick};
-use pan_model::host::Role;
 use pan_model::{Code, HostName};
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
@@ -303,13 +301,8 @@ impl Sim {
         }
         if !owner.warm {
             let world = &owner.world;
-            let heard = |name: &HostName| {
-                let seen = world.seen.hosts.get(name);
-                let mut roles = world.hosts[name].roles.iter().filter(|role| matches!(role, Role::Node | Role::Director));
-                seen.is_some_and(|seen| seen.life == Life::Alive && roles.all(|role| seen.applied.contains_key(role)))
-            };
             let grace = GRACE + Duration::from_secs(1);
-            owner.warm = world.hosts.keys().all(heard) || clock.since(owner.started) >= grace;
+            owner.warm = world.hosts.keys().all(|name| hosts_core::has_spoken(world, name)) || clock.since(owner.started) >= grace;
         }
         if owner.warm {
             settle::settle(&mut owner.world, now);

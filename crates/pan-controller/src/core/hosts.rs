@@ -81,6 +81,24 @@ pub fn hello(world: &mut World, now: Now, hello: &Hello) -> Result<(), ApiError>
     Ok(())
 }
 
+/// Whether a controller that has just begun knows what a host runs, or need not wait for it. While one has not spoken, nothing is
+/// placed or published.
+#[must_use]
+pub fn has_spoken(world: &World, name: &HostName) -> bool {
+    let (Some(seen), Some(record)) = (world.seen.hosts.get(name), world.hosts.get(name)) else { return false };
+    // It joined here, so it runs nothing yet; and a node is not heard before it is told the number under which it takes part. To
+    // wait for it would be to wait for what it waits for.
+    if seen.introduced {
+        return true;
+    }
+    let mut roles = record.roles.iter().filter(|role| matches!(role, Role::Node | Role::Director));
+    match seen.life {
+        Life::Joining => false,
+        Life::Alive => roles.all(|role| seen.applied.contains_key(role)),
+        Life::Suspect | Life::Dead => true,
+    }
+}
+
 /// A role of a host reports. A report that was overtaken by a newer one, on another way, changes nothing.
 ///
 /// # Errors
@@ -202,7 +220,7 @@ pub fn life(world: &mut World, now: Now, change: LifeChange) {
         }
         LifeChange::Agent(host, up) => {
             let seen = world.seen.hosts.entry(host.clone()).or_default();
-            let changed = std::mem::replace(&mut seen.agent, up) != up;
+            let changed = std::mem::replace(&mut seen.agent_silent, !up) == up;
             if changed && !up {
                 world.host_event(
                     now,
@@ -409,7 +427,6 @@ fn dead(world: &mut World, now: Now, host: &HostName, silent: i64) {
     seen.lost = None;
     seen.applied.clear();
     seen.connections.clear();
-    seen.agent = false;
 }
 
 /// Whether an operator lets a host take new servers and its heartbeats allow it.

@@ -50,8 +50,8 @@ pub struct HostSeen {
     pub life: Life,
     /// On which fabrics they arrive.
     pub fabrics: Fabrics,
-    /// Its agent runs, says its heartbeat.
-    pub agent: bool,
+    /// Its agent gives no sign of life, say its heartbeats. The ear tells of changes only, and takes an agent for well at first.
+    pub agent_silent: bool,
     /// Since when in this life (wall, microseconds).
     pub since: i64,
     /// The newest generation that all its roles have applied.
@@ -96,7 +96,7 @@ impl Default for HostSeen {
         Self {
             life: Life::Joining,
             fabrics: Fabrics { a: Link::Down, b: Link::Down },
-            agent: false,
+            agent_silent: false,
             since: 0,
             applied: BTreeMap::new(),
             connections: Vec::new(),

@@ -20,8 +20,8 @@ use super::cut::{STEADY, micros};
 use super::error::BenchError;
 use super::failover::FailoverOptions;
 use super::probing::{Client, Probing};
-use super::room::{NODES, Room};
 use crate::name::{HostKind, LabHost};
+use crate::room::{Afterwards, Room, RoomSpec};
 
 /// What is measured is what users are shown first.
 const DEMO: &str = include_str!("../../../../examples/demo.yaml");
@@ -29,6 +29,11 @@ const CLUSTER: &str = "/v1/partitions/demo/clusters/web";
 const SERVICE: &str = "/v1/partitions/demo/services/www";
 /// Where the demo's servers are.
 pub(super) const SERVERS: &str = "/v1/partitions/demo/servers";
+
+/// Nodes of a benchmark's laboratory: the smallest number that has room for three spread servers and a loss.
+const NODES: u8 = 4;
+/// Where its data lies, in a folder of its own.
+pub(super) const DATA: &str = "/var/tmp/pan-bench";
 
 /// A laboratory that just came up, on a machine that is busy with it.
 pub(super) const READY_MAX: Duration = Duration::from_secs(60);
@@ -62,7 +67,18 @@ impl<'a> Demo<'a> {
         stop: &'a AtomicBool,
         progress: &mut dyn FnMut(&str),
     ) -> Result<Self, BenchError> {
-        let room = Room::up(options, controllers, progress)?;
+        let wanted = RoomSpec {
+            prefix: "bench",
+            data: DATA,
+            nodes: NODES,
+            storage: 0,
+            directors: 2,
+            controllers,
+            profile: options.profile.clone(),
+            exe: options.exe.clone(),
+            afterwards: if options.keep { Afterwards::Keep } else { Afterwards::Remove },
+        };
+        let room = Room::up(wanted, progress)?;
         let pan = Pan::new(&room.credentials()?, stop)?;
         progress("waiting for the PAN");
         pan.wait_for_api(READY_MAX)?;

@@ -21,12 +21,12 @@ use pan_linux::sysctl;
 
 use super::HOSTS;
 use super::setup::{CLIENT, DEVICE, FileKind, Member, NETWORK, Setup, folder, name};
-use crate::bench::owner::Owner;
+use crate::bench::demo::DATA;
 use crate::bench::probing::Client;
-use crate::bench::room::DATA;
 use crate::boot::{DEATH_WAIT, GROUP_WAIT, REALTIME_PERIOD};
 use crate::config;
 use crate::error::LabError;
+use crate::owner::Owner;
 
 /// Not `pan-`, as everything of a laboratory begins.
 const PREFIX: &str = "panpeer-";
