@@ -23,6 +23,7 @@ pub mod mount;
 pub mod netns;
 pub mod nft;
 pub mod oci;
+pub mod origin;
 pub mod overlay;
 pub mod process;
 pub mod realtime;

@@ -60,6 +60,11 @@ pub(crate) fn gate_dir(run: &Path) -> PathBuf {
     run.join("gate")
 }
 
+/// Where the map of where frames may come from lives, for every role of the host.
+pub(crate) fn origins_dir(run: &Path) -> PathBuf {
+    run.join("origins")
+}
+
 /// One server's folders and files.
 #[derive(Debug, Clone)]
 pub(crate) struct ServerPaths {
