@@ -28,6 +28,7 @@ pub mod overlay;
 pub mod process;
 pub mod realtime;
 pub mod rtnl;
+pub mod seqpacket;
 pub mod sysctl;
 pub mod tap;
 pub mod underlay;
