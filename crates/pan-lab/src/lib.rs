@@ -32,6 +32,7 @@ mod sockets;
 mod spec;
 mod state;
 mod up;
+mod upgrade;
 mod view;
 
 pub use disk::Disk;

@@ -50,6 +50,16 @@ pub(crate) fn lease_file(run: &Path) -> PathBuf {
     run.join("lease")
 }
 
+/// Whose lock is the office of the host's beat process.
+pub(crate) fn beat_lock(run: &Path) -> PathBuf {
+    run.join("beat.lock")
+}
+
+/// Where the one in office hears others.
+pub(crate) fn beat_socket(run: &Path) -> PathBuf {
+    run.join("beat.socket")
+}
+
 /// The number that the agent lets the beat process use.
 pub(crate) fn admission_file(run: &Path) -> PathBuf {
     run.join("admission")
