@@ -8,6 +8,9 @@ use super::BpfError;
 use super::memory::{open_map, pin};
 use super::sys::{self, MapInfo};
 
+/// Keys with their values.
+pub(crate) type Elements<const K: usize, const V: usize> = Vec<([u8; K], [u8; V])>;
+
 /// Keys of `K` bytes, values of `V`.
 #[derive(Debug)]
 pub(crate) struct HashMap<const K: usize, const V: usize> {
@@ -54,7 +57,7 @@ impl<const K: usize, const V: usize> HashMap<K, V> {
     }
 
     /// All elements. Nobody else may remove any meanwhile: the walk would begin again.
-    pub(crate) fn read(&self) -> Result<Vec<([u8; K], [u8; V])>, BpfError> {
+    pub(crate) fn read(&self) -> Result<Elements<K, V>, BpfError> {
         let failed = || BpfError::call("read a BPF map");
         let (mut all, mut at) = (Vec::new(), None);
         loop {

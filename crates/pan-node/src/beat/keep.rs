@@ -63,7 +63,7 @@ impl Keeper {
         let lock = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&lock_path);
         let lock = lock.and_then(|lock| lock.lock().map(|()| lock)).map_err(FileError::of("lock", &lock_path))?;
         self.lock = Some(lock);
-        Ok(read(&file(&self.dir))?)
+        read(&file(&self.dir))
     }
 
     /// Takes the file over from a process that has no write under way and begins none.

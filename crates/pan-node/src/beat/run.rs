@@ -45,7 +45,7 @@ pub(super) fn run_on(config: &HostConfig, path: &Path, way: &Way, ports: [u16; 3
     let (office, next) = match entered {
         Entered::First(office) => {
             heart.first()?;
-            (office, since_boot())
+            (*office, since_boot())
         }
         Entered::Next(mut taking) => {
             heart.resume(&mut taking)?;

@@ -37,9 +37,9 @@ pub enum Way {
 /// In office.
 pub(in super::super) enum Entered {
     /// Nobody was before.
-    First(Office),
+    First(Box<Office>),
     /// The former one has stopped and waits: [`Taking::confirm`] it or drop it.
-    Next(Taking),
+    Next(Box<Taking>),
 }
 
 /// Everything of the former one, which goes on if this is dropped.
@@ -81,7 +81,7 @@ pub(in super::super) fn enter(way: &Way, run_dir: &Path, identity: Identity, con
                 Ok(Some((memory, descriptors))) => {
                     let candidate = Candidate::Applied.received();
                     reached(Step::Received);
-                    return Ok(Entered::Next(Taking { memory, descriptors, connection, candidate, entry }));
+                    return Ok(Entered::Next(Box::new(Taking { memory, descriptors, connection, candidate, entry })));
                 }
                 // It ended meanwhile.
                 Ok(None) => continue,
@@ -104,7 +104,7 @@ pub(in super::super) fn enter(way: &Way, run_dir: &Path, identity: Identity, con
 
 fn first(lock: File, socket: &Path, entry: Entry) -> Result<Entered, Error> {
     let listener = Listener::bind(socket).map_err(FileError::of("listen at", socket))?;
-    Ok(Entered::First(entry.office(lock, listener)))
+    Ok(Entered::First(Box::new(entry.office(lock, listener))))
 }
 
 type Everything = (Memory, Vec<(Descriptor, OwnedFd)>);

@@ -201,12 +201,12 @@ fn beat_process() {
 #[test]
 fn a_chain_of_processes_beats_as_one() {
     let Some(mut bench) = Bench::new() else { return };
-    let mut processes = vec![bench.start(&Way::Supervised, None)];
+    let mut last = bench.start(&Way::Supervised, None);
     bench.more(5);
     let first = bench.heard.len() - 1;
     for way in [Way::Successor, Way::Supervised, Way::Supervised] {
         let next = bench.start(&way, None);
-        let mut former = std::mem::replace(processes.last_mut().unwrap(), next);
+        let mut former = std::mem::replace(&mut last, next);
         bench.until("the former one ends", |_| former.ended().is_some());
         assert!(former.ended().unwrap().success());
         bench.more(5);
