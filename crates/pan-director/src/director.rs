@@ -14,6 +14,7 @@ use crate::unanswered::{Forgetting, Unanswered};
 use crate::units::{avoided_ends, decide};
 use pan_api::desired::{Desired, Unit};
 use pan_linux::netns::Netns;
+use pan_linux::origin::Origins;
 use pan_linux::overlay::Overlay;
 use pan_linux::rtnl::{Protocol, Route, Rtnl};
 use pan_linux::underlay::Underlay;
@@ -34,6 +35,8 @@ pub struct Director {
     host: Rtnl,
     underlay: Underlay,
     overlay: Overlay,
+    /// Shared with the host's other roles; none where the kernel refuses.
+    origins: Option<Arc<Origins>>,
     namespaces: BTreeMap<u32, Namespace>,
     /// What the controller wants.
     told: BTreeMap<PartitionName, Told>,
@@ -62,12 +65,14 @@ impl Director {
     /// The same, counting there what it does.
     pub(crate) fn counting(config: &HostConfig, interface: &str, counts: Arc<Counts>) -> Result<Self, Trouble> {
         let memory = Memory::new(&config.run_dir);
+        let origins = Origins::open_if_possible(&config.run_dir.join("origins"));
         Ok(Self {
             config: config.clone(),
             interface: interface.to_owned(),
             host: Rtnl::open()?,
             underlay: Underlay::new(Rtnl::open()?)?,
-            overlay: Overlay::owning(Rtnl::open()?, config.address, GATEWAY_PORTS)?,
+            overlay: Overlay::owning(Rtnl::open()?, config.address, GATEWAY_PORTS)?.with_origins(origins.clone()),
+            origins,
             namespaces: BTreeMap::new(),
             told: BTreeMap::new(),
             silent: BTreeSet::new(),
@@ -101,6 +106,7 @@ impl Director {
             troubles.extend(self.prepare(unit, desired, &routes).err());
         }
         troubles.extend(self.overlay.apply(&specs::networks(desired)).err().map(Trouble::from));
+        troubles.extend(self.check_origins());
         self.take_owned(desired, &mut troubles);
         self.forgetting.start(std::mem::take(&mut self.unanswered), &self.counts);
         troubles.extend(self.namespaces.values_mut().filter_map(Namespace::take_drift));
@@ -149,7 +155,7 @@ impl Director {
     pub fn refresh(&mut self, desired: &Desired) -> Vec<Trouble> {
         let underlay = self.underlay.apply(&specs::underlay(&self.config, desired)).err().map(Trouble::from);
         let overlay = self.overlay.apply(&specs::networks(desired)).err().map(Trouble::from);
-        let mut troubles: Vec<Trouble> = underlay.into_iter().chain(overlay).collect();
+        let mut troubles: Vec<Trouble> = underlay.into_iter().chain(overlay).chain(self.check_origins()).collect();
         self.refreshed = self.refreshed.wrapping_add(1);
         let mut drift = Vec::new();
         for (vni, namespace) in &mut self.namespaces {
@@ -212,6 +218,13 @@ impl Director {
 
     fn now(&self) -> Duration {
         self.started.elapsed()
+    }
+
+    /// At every way in; a failure leaves the second line open, not the first.
+    fn check_origins(&self) -> Vec<Trouble> {
+        let fabrics = [&self.config.fabrics.a.interface, &self.config.fabrics.b.interface];
+        let failed = |origins: &Arc<Origins>| fabrics.iter().filter_map(|fabric| origins.ensure_attached(fabric).err()).collect::<Vec<_>>();
+        self.origins.iter().flat_map(failed).map(Trouble::from).collect()
     }
 
     fn remove_unwanted(&mut self, desired: &Desired, troubles: &mut Vec<Trouble>) {

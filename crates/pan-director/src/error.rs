@@ -5,6 +5,7 @@ use pan_linux::arp::AnnounceError;
 use pan_linux::conntrack::ConntrackError;
 use pan_linux::netns::NetnsError;
 use pan_linux::nft::{ElementsError, NftError};
+use pan_linux::origin::OriginError;
 use pan_linux::overlay::OverlayError;
 use pan_linux::rtnl::RtnlError;
 use pan_linux::sysctl::SysctlError;
@@ -58,6 +59,9 @@ pub enum Trouble {
     /// Partition networks.
     #[error(transparent)]
     Overlay(#[from] OverlayError),
+    /// Frames are not checked for where they come from.
+    #[error(transparent)]
+    Origin(#[from] OriginError),
     /// The namespace of a partition.
     #[error(transparent)]
     Namespace(#[from] NetnsError),

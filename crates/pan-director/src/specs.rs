@@ -55,7 +55,10 @@ pub(crate) fn underlay(config: &HostConfig, desired: &Desired) -> UnderlaySpec {
 pub(crate) fn networks(desired: &Desired) -> Vec<NetworkSpec> {
     let spec = |network: &Network| {
         let unit = desired.units.iter().find(|unit| unit.vni == network.vni && unit.owner);
-        let local = unit.map(|unit| LocalPort { mac: unit.gateway_mac.0, addresses: unit.gateways.clone(), port: gateway_port(unit.vni) });
+        let local = unit.map(|unit| {
+            let epoch = network.entries.iter().find(|entry| entry.mac == unit.gateway_mac).map_or(0, |entry| entry.epoch.0);
+            LocalPort { mac: unit.gateway_mac.0, addresses: unit.gateways.clone(), port: gateway_port(unit.vni), epoch }
+        });
         let remote = network
             .entries
             .iter()

@@ -124,7 +124,7 @@ impl Lab {
 
     /// The roles of a host: its init's children, by the first word of their command line. A role that
     /// is a script has its interpreter and path before that.
-    fn roles(&self, host: LabHost, init: i32) -> Result<Vec<(i32, String)>, LabError> {
+    pub(crate) fn roles(&self, host: LabHost, init: i32) -> Result<Vec<(i32, String)>, LabError> {
         let pids = boot::host_group(self.name(), host)?.procs();
         let children = pids.into_iter().filter(|pid| process::parent(*pid) == Some(init));
         Ok(children

@@ -35,6 +35,7 @@ mod sockets;
 mod spec;
 mod state;
 mod up;
+mod upgrade;
 mod view;
 
 pub use disk::Disk;

@@ -7,7 +7,7 @@ use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, 
 use nix::time::{ClockId, clock_gettime};
 use std::io::{self, IoSliceMut};
 use std::net::{SocketAddr, UdpSocket};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -57,6 +57,12 @@ impl BeatSocket {
         Ok(Self { socket })
     }
 
+    /// Takes over a socket that another process made so.
+    #[must_use]
+    pub fn adopt(socket: OwnedFd) -> Self {
+        Self { socket: UdpSocket::from(socket) }
+    }
+
     /// The next waiting datagram. `None`: none waits.
     ///
     /// # Errors
@@ -97,6 +103,12 @@ impl BeatSocket {
     }
 }
 
+impl AsFd for BeatSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
 /// A datagram that was received.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Arrived {
@@ -134,7 +146,15 @@ impl Waker {
 /// # Errors
 /// Those of poll(2).
 pub fn wait<'a>(sockets: impl IntoIterator<Item = &'a BeatSocket>, waker: &Waker, at_most: Duration) -> io::Result<()> {
-    let mut set: Vec<PollFd<'_>> = sockets.into_iter().map(|socket| PollFd::new(socket.socket.as_fd(), PollFlags::POLLIN)).collect();
+    wait_for(sockets.into_iter().map(AsFd::as_fd), waker, at_most)
+}
+
+/// The same for whatever can be read from.
+///
+/// # Errors
+/// Those of poll(2).
+pub fn wait_for<'a>(sources: impl IntoIterator<Item = BorrowedFd<'a>>, waker: &Waker, at_most: Duration) -> io::Result<()> {
+    let mut set: Vec<PollFd<'_>> = sources.into_iter().map(|source| PollFd::new(source, PollFlags::POLLIN)).collect();
     set.push(PollFd::new(waker.0.as_fd(), PollFlags::POLLIN));
     let at_most = nix::sys::time::TimeSpec::from_duration(at_most);
     match ppoll(&mut set, Some(at_most), None) {

@@ -40,14 +40,14 @@ pub fn sleep_until(until: Duration) -> io::Result<()> {
 }
 
 /// Gives the calling thread first-in-first-out real-time scheduling, sched(7). Priorities go from 1 to
-/// 99; all of them come before every ordinary process.
+/// 99; all of them come before every ordinary process. Its children and new threads are ordinary again.
 ///
 /// # Errors
 /// Not permitted, or no such priority.
 pub fn schedule_fifo(priority: i32) -> io::Result<()> {
     let parameter = libc::sched_param { sched_priority: priority };
     // SAFETY: the parameter outlives the call; 0 is the calling thread.
-    match unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const parameter) } {
+    match unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK, &raw const parameter) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }

@@ -27,7 +27,7 @@ fn mac(last: u8) -> Mac {
 }
 
 fn local(last: u8, port: &str) -> LocalPort {
-    LocalPort { mac: mac(last), addresses: vec![ip(&format!("10.0.0.{last}")), ip(&format!("fd00::{last}"))], port: port.into() }
+    LocalPort { mac: mac(last), addresses: vec![ip(&format!("10.0.0.{last}")), ip(&format!("fd00::{last}"))], port: port.into(), epoch: 1 }
 }
 
 fn remote(last: u8, host: &Host) -> RemoteEntry {

@@ -21,7 +21,7 @@ fn addresses(mac: Mac) -> Vec<IpAddr> {
 }
 
 fn local(mac: Mac, port: &str) -> LocalPort {
-    LocalPort { mac, addresses: addresses(mac), port: port.to_owned() }
+    LocalPort { mac, addresses: addresses(mac), port: port.to_owned(), epoch: 1 }
 }
 
 fn remote(mac: Mac, host: &Host, epoch: u64) -> RemoteEntry {

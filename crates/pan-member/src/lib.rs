@@ -5,6 +5,7 @@
 //!   [`quarantine`] keeps a node that dies again and again out of service.
 //! - [`lease`] is until when a host's servers may send, [`lessor`] who grants that, [`revocation`] how a leader takes
 //!   it away. The proof that they fit is in [`lease`].
+//! - [`memory`] is what one heartbeat process hands to the next.
 //! - [`leadership`] finds one leader among the controllers.
 //! - [`rules`] lets a simulator break one rule at a time, and does nothing anywhere else.
 //!
@@ -16,6 +17,7 @@ pub mod frame;
 pub mod leadership;
 pub mod lease;
 pub mod lessor;
+pub mod memory;
 pub mod profile;
 pub mod quarantine;
 mod replay;

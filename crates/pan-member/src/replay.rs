@@ -31,6 +31,17 @@ pub(crate) enum Novelty {
 }
 
 impl Replay {
+    /// The boot, the boots before and the last numbers.
+    pub(crate) fn memory(&self) -> (Option<u64>, Vec<u64>, [Option<u64>; 2]) {
+        (self.boot.map(|boot| boot.0), self.retired.iter().map(|boot| boot.0).collect(), self.sequences)
+    }
+
+    /// The other way round.
+    pub(crate) fn resume(boot: Option<u64>, retired: &[u64], sequences: [Option<u64>; 2]) -> Self {
+        let newest = &retired[retired.len().saturating_sub(RETIRED_BOOTS_MAX)..];
+        Self { boot: boot.map(BootId), retired: newest.iter().copied().map(BootId).collect(), sequences }
+    }
+
     /// Judges a heartbeat and remembers it.
     pub(crate) fn judge(&mut self, boot: BootId, fabric: Fabric, sequence: u64) -> Novelty {
         if self.retired.contains(&boot) {

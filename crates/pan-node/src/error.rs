@@ -67,6 +67,12 @@ pub enum Error {
         /// Which part.
         what: &'static str,
     },
+    /// This beat process was started to take over from another, which stays.
+    #[error("the beat process in office was not succeeded: {why}")]
+    NotSucceeded {
+        /// For people.
+        why: String,
+    },
     /// The clock cannot be waited on.
     #[error("wait for the next heartbeat")]
     Clock {

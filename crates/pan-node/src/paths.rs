@@ -50,6 +50,16 @@ pub(crate) fn lease_file(run: &Path) -> PathBuf {
     run.join("lease")
 }
 
+/// Whose lock is the office of the host's beat process.
+pub(crate) fn beat_lock(run: &Path) -> PathBuf {
+    run.join("beat.lock")
+}
+
+/// Where the one in office hears others.
+pub(crate) fn beat_socket(run: &Path) -> PathBuf {
+    run.join("beat.socket")
+}
+
 /// The number that the agent lets the beat process use.
 pub(crate) fn admission_file(run: &Path) -> PathBuf {
     run.join("admission")
@@ -58,6 +68,11 @@ pub(crate) fn admission_file(run: &Path) -> PathBuf {
 /// Where the gate lives, for the agent and the beat process alike.
 pub(crate) fn gate_dir(run: &Path) -> PathBuf {
     run.join("gate")
+}
+
+/// Where the map of where frames may come from lives, for every role of the host.
+pub(crate) fn origins_dir(run: &Path) -> PathBuf {
+    run.join("origins")
 }
 
 /// One server's folders and files.

@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 use pan_linux::oci::{ShimArgs, Until, shim_main};
 use pan_model::host::Role;
 use pan_model::host_config::HostConfig;
+use pan_node::beat::Way;
 use std::error::Error;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -22,6 +23,17 @@ pub struct RoleArgs {
     /// The host's configuration.
     #[arg(long, value_name = "FILE")]
     pub config: PathBuf,
+}
+
+/// The beat process's configuration.
+#[derive(Debug, Clone, Args)]
+pub struct BeatArgs {
+    /// The host's configuration.
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// Take over from the beat process that runs, or end.
+    #[arg(long, hide = true)]
+    succeed: bool,
 }
 
 /// What to generate.
@@ -89,6 +101,10 @@ pub fn run(role: Role, path: &Path) -> ExitCode {
         Err(error) => return failed(role.as_str(), &error),
     };
     tracing::info!(host = %config.name, %role, version = env!("CARGO_PKG_VERSION"), "starting");
+    let own = config.clone();
+    // The heartbeats come from a process that outlives this one; after an upgrade it is to follow. Without the thread it
+    // does when the next role starts.
+    let _ = std::thread::Builder::new().name("beat-build".into()).spawn(move || pan_node::beat::keep_current(&own));
     let exit = match role {
         Role::Controller => ended(role, runtime.block_on(until_told(pan_controller::run(config)))),
         Role::Node => ended(role, runtime.block_on(until_told(pan_node::run(config)))),
@@ -122,13 +138,14 @@ async fn until_told<E: Error>(work: impl Future<Output = Result<(), E>>) -> Resu
 }
 
 /// Sends heartbeats. One thread, so that nothing else of this process can delay them.
-pub fn beat(path: &Path) -> ExitCode {
+pub fn beat(args: &BeatArgs) -> ExitCode {
     init_logging("info");
-    let config: HostConfig = match config::load(path, None) {
+    let config: HostConfig = match config::load(&args.config, None) {
         Ok(config) => config,
         Err(error) => return failed("beat", &error),
     };
-    match pan_node::beat::run(config) {
+    let way = if args.succeed { Way::Successor } else { Way::Supervised };
+    match pan_node::beat::run(config, &args.config, &way) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed("beat", &error),
     }

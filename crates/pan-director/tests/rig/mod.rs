@@ -268,6 +268,7 @@ impl NodeHost {
             mac: Mac::of(server_addresses(index)[0]).0,
             addresses: server_addresses(index).to_vec(),
             port: format!("srv{index}"),
+            epoch: 1,
         });
         // On one host with the director, the gateway's port is the director's business.
         let gateway = RemoteEntry {

@@ -54,6 +54,7 @@ pub(crate) enum Condition {
 
 const LOAD_IMMEDIATE_DOUBLE: u8 = 0x18;
 const LOAD_MEMORY: u8 = 0x61;
+const STORE_MEMORY: u8 = 0x63;
 const ATOMIC_DOUBLE: u8 = 0xdb;
 const MOVE_IMMEDIATE: u8 = 0xb7;
 const MOVE: u8 = 0xbf;
@@ -65,6 +66,8 @@ const JUMP_IMMEDIATE: u8 = 0x05;
 const JUMP_REGISTER: u8 = 0x0d;
 const CALL: u8 = 0x85;
 const EXIT: u8 = 0x95;
+/// `BPF_PSEUDO_MAP_FD` of linux/bpf.h: the immediate is a map's descriptor, the result the map.
+const MAP: u8 = 1;
 /// `BPF_PSEUDO_MAP_VALUE` of linux/bpf.h: the immediate is a map's descriptor, the result an address in
 /// the map's only value.
 const IN_MAP_VALUE: u8 = 2;
@@ -98,6 +101,12 @@ impl Asm {
         self.push(SHIFT_LEFT_IMMEDIATE, to as u8, 0, 0, bits)
     }
 
+    /// The map behind the descriptor, for helpers.
+    pub(crate) fn map(&mut self, to: Reg, map: i32) -> &mut Self {
+        self.push(LOAD_IMMEDIATE_DOUBLE, to as u8, MAP, 0, map);
+        self.push(0, 0, 0, 0, 0)
+    }
+
     /// The address `offset` bytes into the only value of the array map behind the descriptor.
     pub(crate) fn map_value(&mut self, to: Reg, map: i32, offset: i32) -> &mut Self {
         self.push(LOAD_IMMEDIATE_DOUBLE, to as u8, IN_MAP_VALUE, 0, map);
@@ -106,6 +115,10 @@ impl Asm {
 
     pub(crate) fn load(&mut self, width: Width, to: Reg, from: Reg, offset: i16) -> &mut Self {
         self.push(LOAD_MEMORY | width as u8, to as u8, from as u8, offset, 0)
+    }
+
+    pub(crate) fn store(&mut self, width: Width, at: Reg, offset: i16, value: Reg) -> &mut Self {
+        self.push(STORE_MEMORY | width as u8, at as u8, value as u8, offset, 0)
     }
 
     /// Adds a register to eight bytes of memory, atomically.

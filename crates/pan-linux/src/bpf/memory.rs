@@ -29,24 +29,14 @@ impl<const N: usize> SharedCells<N> {
 
     /// Makes the map, all zeros.
     pub(crate) fn create(name: &'static str) -> Result<Self, BpfError> {
-        let fd = sys::map_create(name, Self::BYTES as u32).map_err(BpfError::call(format!("make the BPF map {name}")))?;
+        let fd = sys::map_create(name, MapInfo::mappable_array(Self::BYTES as u32))
+            .map_err(BpfError::call(format!("make the BPF map {name}")))?;
         Self::map(fd)
     }
 
     /// Opens a pinned one; none if nothing is pinned there.
     pub(crate) fn open(path: &Path) -> Result<Option<Self>, BpfError> {
-        let what = || BpfError::call(format!("open the BPF map pinned at {}", path.display()));
-        let fd = match sys::obj_get(&c_path(path)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            other => other.map_err(what())?,
-        };
-        let expected = MapInfo::mappable_array(Self::BYTES as u32);
-        let found = MapInfo { id: 0, ..sys::map_info(fd.as_fd()).map_err(what())? };
-        if found != expected {
-            let (found, expected) = (format!("{found:?}"), format!("{expected:?}"));
-            return Err(BpfError::Foreign { path: path.to_owned(), found, expected });
-        }
-        Self::map(fd).map(Some)
+        open_map(path, MapInfo::mappable_array(Self::BYTES as u32))?.map(Self::map).transpose()
     }
 
     /// Pins it: it outlives this process.
@@ -83,6 +73,21 @@ impl<const N: usize> Drop for SharedCells<N> {
         // SAFETY: mapped by `map` with this length; no reference outlives `self`.
         unsafe { libc::munmap(self.mapped.as_ptr().cast(), Self::BYTES) };
     }
+}
+
+/// Opens a pinned map of this kind; none if nothing is pinned there.
+pub(super) fn open_map(path: &Path, expected: MapInfo) -> Result<Option<OwnedFd>, BpfError> {
+    let what = || BpfError::call(format!("open the BPF map pinned at {}", path.display()));
+    let fd = match sys::obj_get(&c_path(path)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        other => other.map_err(what())?,
+    };
+    let found = MapInfo { id: 0, ..sys::map_info(fd.as_fd()).map_err(what())? };
+    if found != expected {
+        let (found, expected) = (format!("{found:?}"), format!("{expected:?}"));
+        return Err(BpfError::Foreign { path: path.to_owned(), found, expected });
+    }
+    Ok(Some(fd))
 }
 
 pub(super) fn pin(fd: std::os::fd::BorrowedFd<'_>, path: &Path) -> Result<(), BpfError> {

@@ -22,6 +22,23 @@ impl Program {
         Self::of(fd)
     }
 
+    /// The one that is pinned in the folder, or a new one if this release's is another: pins are named by their
+    /// content, which is `plain`, the code with no descriptors in it. `code` is the same with them.
+    pub(crate) fn pinned(
+        dir: &Path,
+        name: &'static str,
+        plain: &[Instruction],
+        code: impl FnOnce() -> Vec<Instruction>,
+    ) -> Result<Program, BpfError> {
+        let pin = dir.join(format!("{name}_{:016x}", digest(plain)));
+        if let Some(program) = Self::open(&pin)? {
+            return Ok(program);
+        }
+        let program = Self::load(name, &code())?;
+        program.pin(&pin)?;
+        Ok(program)
+    }
+
     /// Opens a pinned one; none if nothing is pinned there.
     pub(crate) fn open(path: &Path) -> Result<Option<Program>, BpfError> {
         match sys::obj_get(&c_path(path)) {
@@ -56,4 +73,10 @@ impl Program {
         let id = sys::prog_info(fd.as_fd()).map_err(BpfError::call("read about a BPF program"))?.id;
         Ok(Program { fd, id })
     }
+}
+
+/// FNV-1a (RFC 9923); it only has to tell releases apart.
+fn digest(code: &[Instruction]) -> u64 {
+    let bytes = code.iter().flat_map(Instruction::bytes);
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }

@@ -10,13 +10,20 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use super::asm::Instruction;
 
 const MAP_CREATE: libc::c_long = 0;
+const MAP_LOOKUP_ELEM: libc::c_long = 1;
+const MAP_UPDATE_ELEM: libc::c_long = 2;
+const MAP_DELETE_ELEM: libc::c_long = 3;
+const MAP_GET_NEXT_KEY: libc::c_long = 4;
 const PROG_LOAD: libc::c_long = 5;
 const OBJ_PIN: libc::c_long = 6;
 const OBJ_GET: libc::c_long = 7;
 const PROG_TEST_RUN: libc::c_long = 10;
 const OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 
+const MAP_TYPE_HASH: u32 = 1;
 const MAP_TYPE_ARRAY: u32 = 2;
+/// Memory for elements is taken when they come (`BPF_F_NO_PREALLOC`).
+const F_NO_PREALLOC: u32 = 1;
 /// The map's memory can be mapped into processes (Linux 5.5).
 const F_MMAPABLE: u32 = 1 << 10;
 const PROG_TYPE_SCHED_CLS: u32 = 3;
@@ -45,6 +52,19 @@ struct MapCreate {
 }
 // SAFETY: seven u32 and sixteen bytes, no padding.
 unsafe impl Block for MapCreate {}
+
+#[repr(C)]
+#[derive(Default)]
+struct Element {
+    map_fd: u32,
+    _hole: u32,
+    key: u64,
+    /// The value, or the next key.
+    value: u64,
+    flags: u64,
+}
+// SAFETY: every u64 stands at a multiple of eight, the hole is a field; no padding.
+unsafe impl Block for Element {}
 
 #[repr(C)]
 #[derive(Default)]
@@ -123,20 +143,50 @@ pub(super) struct ProgInfo {
 unsafe impl Block for ProgInfo {}
 
 impl MapInfo {
-    /// What [`map_create`] makes, but for the number.
+    /// An array of one value whose memory can be mapped.
     pub(super) fn mappable_array(value_size: u32) -> MapInfo {
         MapInfo { map_type: MAP_TYPE_ARRAY, id: 0, key_size: 4, value_size, max_entries: 1, map_flags: F_MMAPABLE }
     }
+
+    /// A hash map that takes memory as it fills.
+    pub(super) fn hash(key_size: u32, value_size: u32, max_entries: u32) -> MapInfo {
+        MapInfo { map_type: MAP_TYPE_HASH, id: 0, key_size, value_size, max_entries, map_flags: F_NO_PREALLOC }
+    }
 }
 
-/// Makes an array of one value whose memory can be mapped.
-pub(super) fn map_create(name: &'static str, value_size: u32) -> io::Result<OwnedFd> {
-    let MapInfo { map_type, key_size, max_entries, map_flags, .. } = MapInfo::mappable_array(value_size);
+/// Makes a map of this kind; its number is the kernel's to give.
+pub(super) fn map_create(name: &'static str, kind: MapInfo) -> io::Result<OwnedFd> {
+    let MapInfo { map_type, id: _, key_size, value_size, max_entries, map_flags } = kind;
     let make = || {
         let mut block = MapCreate { map_type, key_size, value_size, max_entries, map_flags, name: name_of(name), ..Default::default() };
         descriptor(MAP_CREATE, &mut block)
     };
     with_memory_limit_lifted(make)
+}
+
+/// Puts an element into a hash map, in place of any other of its key.
+pub(super) fn map_update(map: BorrowedFd<'_>, key: &[u8], value: &[u8]) -> io::Result<()> {
+    call(MAP_UPDATE_ELEM, &mut element(map, key.as_ptr(), value.as_ptr())).map(|_| ())
+}
+
+/// Takes an element out; an error of the kind "not found" if there is none.
+pub(super) fn map_delete(map: BorrowedFd<'_>, key: &[u8]) -> io::Result<()> {
+    call(MAP_DELETE_ELEM, &mut element(map, key.as_ptr(), std::ptr::null())).map(|_| ())
+}
+
+/// Copies the element of a key; an error of the kind "not found" if there is none.
+pub(super) fn map_lookup(map: BorrowedFd<'_>, key: &[u8], value: &mut [u8]) -> io::Result<()> {
+    call(MAP_LOOKUP_ELEM, &mut element(map, key.as_ptr(), value.as_mut_ptr())).map(|_| ())
+}
+
+/// The key after this one, or the first; an error of the kind "not found" after the last.
+pub(super) fn map_next_key(map: BorrowedFd<'_>, key: Option<&[u8]>, next: &mut [u8]) -> io::Result<()> {
+    let key = key.map_or(std::ptr::null(), <[u8]>::as_ptr);
+    call(MAP_GET_NEXT_KEY, &mut element(map, key, next.as_mut_ptr())).map(|_| ())
+}
+
+fn element(map: BorrowedFd<'_>, key: *const u8, value: *const u8) -> Element {
+    Element { map_fd: map.as_raw_fd() as u32, key: key as u64, value: value as u64, ..Element::default() }
 }
 
 /// Loads a traffic-control classifier. A refusal comes with what the verifier wrote.

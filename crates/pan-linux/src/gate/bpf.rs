@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::code::{Cells, DEADLINE, DROPPED, Drops, assemble};
 use super::{Hook, Renewal, Result};
-use crate::bpf::{BpfError, Instruction, Program, ensure_bpffs};
+use crate::bpf::{BpfError, Program, ensure_bpffs};
 use crate::realtime::since_boot;
 use crate::rtnl::{self, BpfFilter, Rtnl};
 
@@ -98,21 +98,9 @@ fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// The pinned program, or a new one if this release's is another: pins are named by their content.
 fn program(dir: &Path, name: &'static str, drops: Drops, shared: &Cells) -> Result<Program> {
-    let pin = dir.join(format!("{name}_{:016x}", digest(&assemble(drops, 0))));
-    if let Some(program) = Program::open(&pin)? {
-        return Ok(program);
-    }
-    let program = Program::load(name, &assemble(drops, shared.descriptor()))?;
-    program.pin(&pin)?;
-    Ok(program)
-}
-
-/// FNV-1a (RFC 9923); it only has to tell releases apart.
-fn digest(code: &[Instruction]) -> u64 {
-    let bytes = code.iter().flat_map(Instruction::bytes);
-    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+    let map = shared.descriptor();
+    Ok(Program::pinned(dir, name, &assemble(drops, 0), || assemble(drops, map))?)
 }
 
 /// Removes pinned programs. The kernel may have files of its own there, which cannot be removed.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::adopt::View;
@@ -9,6 +10,7 @@ use super::closed;
 use super::spec::{Applied, LocalPort, NetworkSpec, OverlayError, bridge_name, vxlan_name};
 use super::table::{Place, Step, Table, seen, steps, wanted};
 use crate::nft::Nft;
+use crate::origin::{self, Origins};
 use crate::rtnl::{self, Batch, BridgeSpec, Mac, PortFlags, Rtnl, VxlanSpec};
 
 /// The registered port of VXLAN (RFC 7348).
@@ -45,6 +47,7 @@ pub struct Overlay {
     /// What is known to be in the kernel. A network is taken out while it is worked on and put back
     /// when that succeeded, so after an error it is read anew.
     networks: BTreeMap<u32, Network>,
+    origins: Option<origin::Keeper>,
 }
 
 #[derive(Debug)]
@@ -78,7 +81,14 @@ impl Overlay {
         let view = View::read(&rtnl).map_err(|source| OverlayError::Read { source })?;
         closed::close(rtnl.netns(), view.networks())?;
         let nft = Nft::open_in(rtnl.netns()).map_err(|source| OverlayError::Look { source })?;
-        Ok(Overlay { rtnl, nft, here: local_underlay, own, unlisted: BTreeMap::new(), networks: BTreeMap::new() })
+        Ok(Overlay { rtnl, nft, here: local_underlay, own, unlisted: BTreeMap::new(), networks: BTreeMap::new(), origins: None })
+    }
+
+    /// From now on also keeps what the networks say of where frames may come from.
+    #[must_use]
+    pub fn with_origins(mut self, origins: Option<Arc<Origins>>) -> Overlay {
+        self.origins = origins.map(|origins| origin::Keeper::new(origins, self.here));
+        self
     }
 
     /// Makes the host's networks those of `specs`. A network no longer listed is removed once it has no
@@ -96,6 +106,11 @@ impl Overlay {
                 Ok(changed) => applied.changed += changed,
                 Err(error) => failure = failure.or(Some(error)),
             }
+        }
+        // Before any way changes: a host that has lost a server is not to be heard by whoever sends to the next one.
+        match self.origins.as_mut().map_or(Ok(0), |origins| origins.apply(specs)) {
+            Ok(changed) => applied.changed += changed,
+            Err(error) => failure = failure.or(Some(error.into())),
         }
         for spec in specs {
             if let Err(error) = self.apply_network(spec, &mut view, &mut applied) {
@@ -248,7 +263,11 @@ impl Overlay {
             batch.commit()?;
             Ok(made)
         };
-        delete().map_err(|source| OverlayError::Network { vni, source })
+        let changed = delete().map_err(|source| OverlayError::Network { vni, source })?;
+        if let Some(origins) = &mut self.origins {
+            origins.forget(vni)?;
+        }
+        Ok(changed)
     }
 }
 

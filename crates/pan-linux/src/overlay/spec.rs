@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use crate::nft::{ElementsError, NftError};
+use crate::origin::OriginError;
 use crate::rtnl::{Mac, RtnlError};
 
 /// One partition network as this host should have it.
@@ -42,6 +43,8 @@ pub struct LocalPort {
     pub addresses: Vec<IpAddr>,
     /// The interface that becomes a port of the bridge.
     pub port: String,
+    /// Its binding's, as in [`RemoteEntry::epoch`].
+    pub epoch: u64,
 }
 
 /// What [`super::Overlay::apply`] did.
@@ -83,6 +86,9 @@ pub enum OverlayError {
         #[source]
         source: ElementsError,
     },
+    /// Where frames may come from is not what it should be.
+    #[error(transparent)]
+    Origin(#[from] OriginError),
     /// The rule that keeps frames from the host's own stack was refused.
     #[error("keep partition networks from the host's own network stack")]
     Closed {

@@ -180,7 +180,7 @@ mod tests {
     }
 
     fn local(port: &str) -> LocalPort {
-        LocalPort { mac: M, addresses: vec![ip("10.0.0.1")], port: port.into() }
+        LocalPort { mac: M, addresses: vec![ip("10.0.0.1")], port: port.into(), epoch: 1 }
     }
 
     fn want(remote: &[RemoteEntry], local: &[LocalPort], old: &Wanted) -> Wanted {

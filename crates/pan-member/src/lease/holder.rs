@@ -8,6 +8,7 @@ use pan_model::{Admission, HostName};
 use super::ring::Ring;
 use super::state::{Ignored, Outcome, State};
 use crate::frame::BootId;
+use crate::memory::{GrantorMemory, HolderMemory, StandingMemory};
 use crate::rules::{Mutant, Rules};
 use crate::term::Term;
 use crate::tick::Tick;
@@ -86,6 +87,49 @@ impl Holder {
             sent: Ring::new(),
             heard: [None; 2],
         }
+    }
+
+    /// All it knows, for the process that follows. Heartbeats that are not acknowledged yet are in it, so the
+    /// acknowledgements that come in there count.
+    #[must_use]
+    pub fn memory(&self) -> HolderMemory {
+        let grantor = |lessor: &Lessor| GrantorMemory { name: lessor.name.clone(), term: lessor.term.0, revoked: lessor.revoked };
+        HolderMemory {
+            boot: self.boot.0,
+            admission: self.admission,
+            standing: match self.standing {
+                Standing::None => StandingMemory::None,
+                Standing::Granted { until } => StandingMemory::Granted(until.0),
+                Standing::Waiting { since } => StandingMemory::Waiting(since.0),
+                Standing::Fenced => StandingMemory::Fenced,
+            },
+            lessors: self.lessors.iter().map(grantor).collect(),
+            sent: self.sent.memory(),
+            heard: self.heard.map(|heard| heard.map(|at| at.0)),
+        }
+    }
+
+    /// Goes on where another process of this boot stopped, which must send no more. `None`, and nothing changed, if
+    /// that was of another boot or counted with other lessors.
+    #[must_use]
+    pub fn resume(mut self, memory: &HolderMemory) -> Option<Self> {
+        let names = self.lessors.iter().map(|lessor| &lessor.name);
+        if memory.boot != self.boot.0 || !names.eq(memory.lessors.iter().map(|lessor| &lessor.name)) {
+            return None;
+        }
+        for (lessor, known) in self.lessors.iter_mut().zip(&memory.lessors) {
+            (lessor.term, lessor.revoked) = (Term(known.term), known.revoked);
+        }
+        self.admission = memory.admission;
+        self.standing = match memory.standing {
+            StandingMemory::None => Standing::None,
+            StandingMemory::Granted(until) => Standing::Granted { until: Tick(until) },
+            StandingMemory::Waiting(since) => Standing::Waiting { since: Tick(since) },
+            StandingMemory::Fenced => Standing::Fenced,
+        };
+        self.sent = Ring::resume(&memory.sent);
+        self.heard = memory.heard.map(|heard| heard.map(Tick));
+        Some(self)
     }
 
     /// What the next heartbeat is to carry.

@@ -1,5 +1,6 @@
 //! The last heartbeats sent, and which lessors granted each.
 
+use crate::memory::SentMemory;
 use crate::tick::Tick;
 
 /// Heartbeats remembered. The longest lease has twelve periods: an acknowledgement of an older one comes too
@@ -28,6 +29,21 @@ impl Ring {
     pub(super) fn push(&mut self, sequence: u64, at: Tick) {
         self.sent[self.next] = Some(Sent { sequence, at, granted: 0 });
         self.next = (self.next + 1) % HEARTBEATS_MAX;
+    }
+
+    /// Oldest first.
+    pub(super) fn memory(&self) -> Vec<SentMemory> {
+        let slots = self.sent[self.next..].iter().chain(&self.sent[..self.next]).flatten();
+        slots.map(|sent| SentMemory { sequence: sent.sequence, at: sent.at.0, granted: sent.granted }).collect()
+    }
+
+    pub(super) fn resume(memory: &[SentMemory]) -> Self {
+        let mut ring = Self::new();
+        for sent in memory {
+            ring.push(sent.sequence, Tick(sent.at));
+            ring.sent[(ring.next + HEARTBEATS_MAX - 1) % HEARTBEATS_MAX].iter_mut().for_each(|slot| slot.granted = sent.granted);
+        }
+        ring
     }
 
     /// Lessor number `lessor` granted the heartbeat: when that was sent, and how many granted it by now.

@@ -247,3 +247,61 @@ fn a_stopped_process_opens_only_while_its_token_lives() {
     assert_eq!(driver.prepare(), Some(arm), "it begins again");
     assert_eq!(driver.grant(at(240), at(240)), None);
 }
+
+/// The same holder in another process: a dialogue must not tell the difference.
+fn handed(bench: &mut Bench) {
+    let fresh = Holder::new(BOOT, &["x", "y", "z"].map(name), LEASE);
+    let memory = bench.holder.memory();
+    bench.holder = fresh.resume(&memory).unwrap();
+    assert_eq!(bench.holder.memory(), memory);
+}
+
+#[test]
+fn a_holder_that_follows_counts_the_acknowledgements_of_its_predecessors_heartbeats() {
+    let mut bench = Bench::new();
+    bench.sent(1000, 1);
+    assert_eq!(bench.ack(1001, "x", 1), Outcome::Counted);
+    handed(&mut bench);
+    assert_eq!(bench.ack(1002, "y", 1), Outcome::Opened { until: at(1240) });
+    bench.sent(1020, 2);
+    handed(&mut bench);
+    assert_eq!(bench.ack(1021, "x", 2), Outcome::Counted);
+    assert_eq!(bench.ack(1022, "y", 2), Outcome::Renewed { until: at(1260) });
+    // Nobody follows for longer than the lease: what opens then is an opening, never a renewal.
+    bench.sent(1040, 3);
+    bench.ack(1041, "x", 3);
+    handed(&mut bench);
+    assert_eq!(bench.holder.state(at(1260)), State::Expired { since: at(1260) });
+    bench.sent(1270, 4);
+    bench.ack(1271, "x", 4);
+    assert_eq!(bench.ack(1272, "y", 4), Outcome::Opened { until: at(1510) });
+    // What was revoked before stays so, and a late grant of an earlier heartbeat takes the deadline nowhere.
+    assert_eq!(bench.ack(1273, "z", 3), Outcome::Counted);
+    assert_eq!(bench.hear(1274, "x", 4, Verdict::Revoked, 2), Outcome::Doubted);
+    handed(&mut bench);
+    assert!(bench.holder.wants_admission(at(1280)));
+    assert_eq!(bench.hear(1281, "y", 4, Verdict::Revoked, 2), Outcome::Fenced);
+    handed(&mut bench);
+    assert_eq!(bench.holder.state(at(1282)), State::Fenced);
+}
+
+#[test]
+fn a_ring_that_went_round_is_handed_over_whole() {
+    let mut bench = Bench::new();
+    for sequence in 1..=45 {
+        bench.sent(1000 + sequence, sequence);
+    }
+    handed(&mut bench);
+    let sent = bench.holder.memory().sent;
+    assert_eq!((sent.len(), sent[0].sequence, sent[31].sequence), (32, 14, 45));
+    assert_eq!(bench.ack(1050, "x", 14), Outcome::Counted);
+    assert_eq!(bench.ack(1050, "x", 13), Outcome::Ignored(Ignored::UnknownHeartbeat));
+}
+
+#[test]
+fn another_boot_and_other_lessors_do_not_follow() {
+    let memory = Bench::new().holder.memory();
+    assert!(Holder::new(BootId(8), &["x", "y", "z"].map(name), LEASE).resume(&memory).is_none());
+    assert!(Holder::new(BOOT, &["x", "z", "y"].map(name), LEASE).resume(&memory).is_none());
+    assert!(Holder::new(BOOT, &["x", "y"].map(name), LEASE).resume(&memory).is_none());
+}

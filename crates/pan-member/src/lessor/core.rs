@@ -9,6 +9,7 @@ use pan_model::{Admission, HostName};
 use super::disk::{Disk, Durable, Ticket};
 use super::host::Host;
 use crate::frame::{BootId, Frame};
+use crate::memory::LessorMemory;
 use crate::replay::Novelty;
 use crate::rules::{Mutant, Rules};
 use crate::term::Term;
@@ -100,6 +101,31 @@ impl Lessor {
             found.revoked.clear();
         }
         self.ready = Some(Ready { disk: Disk::read(found), since: now });
+    }
+
+    /// All it knows, for the process that follows, which goes on as the same lessor: how long ago it acknowledged whom is
+    /// in it, and which heartbeats came before. `None` while a write is under way, and before [`Lessor::load`]. Requests that
+    /// wait for a disk that refuses are not in it: leaders ask again.
+    #[must_use]
+    pub fn memory(&self) -> Option<LessorMemory> {
+        let Ready { disk, since } = self.ready.as_ref().filter(|ready| !ready.disk.is_busy())?;
+        let Durable { term, revoked } = disk.wanted().clone();
+        Some(LessorMemory {
+            term: term.0,
+            revoked,
+            stored_term: disk.stored_term().0,
+            stored: disk.has(disk.needed()),
+            since: since.0,
+            hosts: self.hosts.iter().map(|(name, host)| (name.clone(), host.memory())).collect(),
+        })
+    }
+
+    /// Goes on where another process stopped, which must acknowledge no more. Instead of [`Lessor::load`].
+    pub fn resume(&mut self, memory: &LessorMemory) {
+        let wanted = Durable { term: Term(memory.term), revoked: memory.revoked.clone() };
+        let disk = Disk::resume(wanted, Term(memory.stored_term), memory.stored);
+        self.ready = Some(Ready { disk, since: Tick(memory.since) });
+        self.hosts = memory.hosts.iter().map(|(name, host)| (name.clone(), Host::resume(host))).collect();
     }
 
     /// Whether [`Lessor::load`] was called.

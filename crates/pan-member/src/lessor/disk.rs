@@ -36,6 +36,17 @@ impl Disk {
         Self { wanted: found, changes: start, stored: start, stored_term, writing: None }
     }
 
+    /// As another process left it, which writes no more; what it could not make durable is written with the next request.
+    pub(super) fn resume(wanted: Durable, stored_term: Term, stored: bool) -> Self {
+        let changes = Ticket(u64::from(!stored));
+        Self { wanted, changes, stored: Ticket(0), stored_term, writing: None }
+    }
+
+    /// Whether a write is under way.
+    pub(super) const fn is_busy(&self) -> bool {
+        self.writing.is_some()
+    }
+
     pub(super) const fn wanted(&self) -> &Durable {
         &self.wanted
     }

@@ -2,6 +2,7 @@
 
 use pan_model::Admission;
 
+use crate::memory::HostMemory;
 use crate::replay::Replay;
 use crate::tick::Tick;
 
@@ -17,6 +18,27 @@ pub(super) struct Host {
 }
 
 impl Host {
+    pub(super) fn memory(&self) -> HostMemory {
+        let (boot, retired, sequences) = self.replay.memory();
+        HostMemory {
+            boot,
+            retired,
+            sequences,
+            heard: self.heard.map(|at| at.0),
+            granted: self.granted.map(|(admission, at)| (admission, at.0)),
+            granted_before: self.granted_before.map(|at| at.0),
+        }
+    }
+
+    pub(super) fn resume(memory: &HostMemory) -> Self {
+        Self {
+            replay: Replay::resume(memory.boot, &memory.retired, memory.sequences),
+            heard: memory.heard.map(Tick),
+            granted: memory.granted.map(|(admission, at)| (admission, Tick(at))),
+            granted_before: memory.granted_before.map(Tick),
+        }
+    }
+
     pub(super) fn grant(&mut self, admission: Admission, now: Tick) {
         match &mut self.granted {
             Some((highest, at)) if *highest == admission => *at = now,

@@ -158,3 +158,31 @@ fn silence_is_told_by_when_the_kernel_received() {
     let said = lessor.persisted(ticket(&effects), at(200));
     assert_eq!(brief(&said), ["revoked 2 20ms"], "the lease's age counts from when it was acknowledged");
 }
+
+#[test]
+fn a_lessor_that_follows_remembers_whom_it_acknowledged_and_what_it_revoked() {
+    let mut first = ready();
+    assert_eq!(beat(&mut first, 100, 1), Some(Verdict::Granted));
+    let writing = first.revoke(revoke(3, 1, 1), at(110));
+    assert!(first.memory().is_none(), "a write is under way");
+    first.persisted(ticket(&writing), at(120));
+    let memory = first.memory().unwrap();
+    let mut next = Lessor::new(name("x"));
+    next.resume(&memory);
+    assert_eq!(next.memory().unwrap(), memory);
+    assert_eq!(beat(&mut next, 100, 1), None, "it came before");
+    assert_eq!(beat(&mut next, 130, 1), Some(Verdict::Revoked));
+    assert_eq!(brief(&next.revoke(revoke(3, 2, 1), at(150))), ["revoked 2 50ms"], "the age of the predecessor's acknowledgement");
+    assert_eq!(brief(&next.revoke(revoke(2, 3, 1), at(150))), ["refused 3 2<3"]);
+}
+
+#[test]
+fn what_the_disk_refused_is_written_by_the_lessor_that_follows() {
+    let mut first = ready();
+    let writing = first.revoke(revoke(3, 1, 1), at(110));
+    first.persist_failed(ticket(&writing));
+    let mut next = Lessor::new(name("x"));
+    next.resume(&first.memory().unwrap());
+    assert_eq!(beat(&mut next, 130, 1), Some(Verdict::Revoked), "it holds at once");
+    assert_eq!(brief(&next.revoke(revoke(3, 2, 1), at(150))), ["write 3 [1]"]);
+}

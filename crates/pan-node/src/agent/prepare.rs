@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use pan_linux::gate::Gate;
 use pan_linux::netns::Netns;
+use pan_linux::origin::Origins;
 use pan_linux::rtnl::Rtnl;
 use pan_model::ServerKey;
 use pan_model::host_config::HostConfig;
@@ -12,8 +13,8 @@ use pan_model::host_config::HostConfig;
 use crate::apply::{adopt, start};
 use crate::error::{Error, chain};
 use crate::host::Host;
-use crate::network::{Network, NetworkError};
-use crate::paths::{Paths, gate_dir};
+use crate::network::{Checks, Network, NetworkError};
+use crate::paths::{Paths, gate_dir, origins_dir};
 use crate::server::deaths::Deaths;
 use crate::server::record::{Record, Stage};
 
@@ -31,7 +32,8 @@ pub(super) fn prepare(config: &HostConfig, exe: PathBuf) -> Result<Prepared, Err
     let attached = records.iter().filter(|(_, record)| is_attached(&record.stage));
     let ports = attached.map(|(_, record)| start::port(&record.bound.order, record.bound.cable.vni)).collect();
     let gate = open_gate(config)?;
-    let network = Network::start(config.clone(), ports, gate.clone())?;
+    let checks = Checks { gate: gate.clone(), origins: Origins::open_if_possible(&origins_dir(&config.run_dir)) };
+    let network = Network::start(config.clone(), ports, checks)?;
     let rtnl = Rtnl::open().map_err(NetworkError::from)?;
     let deaths = Deaths::start().map_err(|source| Error::Watch { source })?;
     let host = Host::new(config, exe, rtnl, network, (deaths, gate));

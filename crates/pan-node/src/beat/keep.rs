@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -29,20 +30,17 @@ struct Content {
 pub(super) struct Keeper {
     jobs: Sender<(Durable, Ticket)>,
     done: Receiver<(Ticket, Result<(), Error>)>,
-    /// Held for as long as this process lives: its successor must not read before.
-    _lock: File,
+    dir: PathBuf,
+    /// Who has it may read and write the file: one process at a time.
+    lock: Option<File>,
 }
 
 impl Keeper {
-    /// Waits for the end of an earlier process, then reads what it left.
-    pub fn open(state_dir: &Path, waker: Waker) -> Result<(Self, Durable), Error> {
+    /// Prepares everything but touches no file: it may be another process's yet.
+    pub fn prepare(state_dir: &Path, waker: Waker) -> Result<Self, Error> {
         let dir = state_dir.join("lessor");
         fs::create_dir_all(&dir).map_err(FileError::of("make", &dir))?;
-        let lock_path = dir.join("lock");
-        let lock = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&lock_path);
-        let lock = lock.and_then(|lock| lock.lock().map(|()| lock)).map_err(FileError::of("lock", &lock_path))?;
-        let path = dir.join("revoked.json");
-        let found = read(&path)?;
+        let (path, own) = (file(&dir), dir.clone());
         let (jobs, job) = channel::<(Durable, Ticket)>();
         let (finished, done) = channel();
         let write = move || {
@@ -56,7 +54,26 @@ impl Keeper {
         };
         let started = std::thread::Builder::new().name("lessor-disk".into()).spawn(write);
         started.map_err(|source| Error::Watch { source })?;
-        Ok((Self { jobs, done, _lock: lock }, found))
+        Ok(Self { jobs, done, dir: own, lock: None })
+    }
+
+    /// Waits for the end of an earlier process, then reads what it left.
+    pub fn open(&mut self) -> Result<Durable, Error> {
+        let lock_path = self.dir.join("lock");
+        let lock = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&lock_path);
+        let lock = lock.and_then(|lock| lock.lock().map(|()| lock)).map_err(FileError::of("lock", &lock_path))?;
+        self.lock = Some(lock);
+        read(&file(&self.dir))
+    }
+
+    /// Takes the file over from a process that has no write under way and begins none.
+    pub fn adopt(&mut self, lock: OwnedFd) {
+        self.lock = Some(lock.into());
+    }
+
+    /// For the process that follows.
+    pub fn lock(&self) -> Option<BorrowedFd<'_>> {
+        self.lock.as_ref().map(AsFd::as_fd)
     }
 
     /// Writes it, some time; [`Keeper::done`] says when.
@@ -69,6 +86,10 @@ impl Keeper {
     pub fn done(&self) -> Option<(Ticket, Result<(), Error>)> {
         self.done.try_recv().ok()
     }
+}
+
+fn file(dir: &Path) -> PathBuf {
+    dir.join("revoked.json")
 }
 
 fn read(path: &PathBuf) -> Result<Durable, Error> {
@@ -118,7 +139,8 @@ mod tests {
     fn a_thread_writes_and_says_when_it_is_done() {
         let dir = tempfile::tempdir().unwrap();
         let waker = Waker::new().unwrap();
-        let (keeper, found) = Keeper::open(dir.path(), waker).unwrap();
+        let mut keeper = Keeper::prepare(dir.path(), waker).unwrap();
+        let found = keeper.open().unwrap();
         assert_eq!(found, Durable::default());
         let mut lessor = pan_member::Lessor::new("s1".parse().unwrap());
         lessor.load(found, pan_member::Tick(0));

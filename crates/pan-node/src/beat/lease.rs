@@ -6,6 +6,7 @@ use pan_linux::gate::{Gate, GateKind, Renewal};
 use pan_linux::netns::Netns;
 use pan_member::frame::Key;
 use pan_member::lease::Outcome;
+use pan_member::memory::HolderMemory;
 use pan_member::wire::{ACK_BYTES_MAX, decode_ack};
 use pan_member::{BootId, Frame, GateState, Holder, Tick, Timing, profile};
 use pan_model::host_config::HostConfig;
@@ -51,6 +52,23 @@ impl Lease {
             complained: false,
             counts: BeatCounts::default(),
         })
+    }
+
+    /// For the process that follows.
+    pub fn memory(&self) -> (Admission, Option<HolderMemory>) {
+        (self.admission, self.holder.as_ref().map(Holder::memory))
+    }
+
+    /// Goes on where the former process stopped. The gate is where that one left it, and its deadline in the kernel.
+    /// False: that counted otherwise, and nothing can be taken over.
+    pub fn resume(&mut self, admission: Admission, memory: Option<&HolderMemory>) -> bool {
+        self.admission = admission;
+        match (self.holder.take(), memory) {
+            (Some(holder), Some(memory)) => self.holder = holder.resume(memory),
+            (None, None) => return true,
+            (Some(_), None) | (None, Some(_)) => {}
+        }
+        self.holder.is_some()
     }
 
     /// A heartbeat is about to be sent: takes up a new number, notes the time, and fills in how the lease stands.

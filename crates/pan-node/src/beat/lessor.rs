@@ -4,6 +4,7 @@ use pan_api::beatcount::{BeatCount, BeatCounts};
 use pan_linux::datagram::{BeatSocket, Waker};
 use pan_member::frame::{FRAME_BYTES_MAX, Key, host_key};
 use pan_member::lessor::{Effect, Heartbeat, Ticket};
+use pan_member::memory::LessorMemory;
 use pan_member::wire::{ACK_BYTES_MAX, Family, MESSAGE_BYTES_MAX, decode, encode, encode_ack, family};
 use pan_member::{Frame, Lessor, Message, Tick, lessor_key};
 use pan_model::HostName;
@@ -11,8 +12,10 @@ use pan_model::host::Role;
 use pan_model::host_config::{BEAT_PORT, HostConfig, LESSOR_PORT};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
+use super::handover::{Descriptor, Taking};
 use super::keep::Keeper;
 use crate::error::{Error, chain};
 
@@ -38,14 +41,13 @@ pub(super) struct LessorPart {
 }
 
 impl LessorPart {
-    /// `None`: this host is no lessor.
-    pub fn new(config: &HostConfig, pan_key: Key, waker: Waker, now: impl Fn() -> Tick) -> Result<Option<Self>, Error> {
+    /// `None`: this host is no lessor. It acknowledges nothing before [`LessorPart::first`] or [`LessorPart::resume`].
+    pub fn new(config: &HostConfig, pan_key: Key, waker: Waker) -> Result<Option<Self>, Error> {
         if !config.lessors.iter().any(|lessor| lessor.name == config.name) {
             return Ok(None);
         }
-        let (keeper, found) = Keeper::open(&config.state_dir, waker)?;
-        let mut core = Lessor::new(config.name.clone());
-        core.load(found, now());
+        let keeper = Keeper::prepare(&config.state_dir, waker)?;
+        let core = Lessor::new(config.name.clone());
         let fabrics = [&config.fabrics.a, &config.fabrics.b];
         let book = |one: &pan_model::host_config::PeerAddress| (one.name.clone(), [one.a, one.b].map(|at| SocketAddr::new(at, BEAT_PORT)));
         Ok(Some(Self {
@@ -61,6 +63,34 @@ impl LessorPart {
             dropped: 0,
             counts: BeatCounts::default(),
         }))
+    }
+
+    /// Nobody was before, or is not any more: reads the disk.
+    pub fn first(&mut self, now: impl Fn() -> Tick) -> Result<(), Error> {
+        let found = self.keeper.open()?;
+        self.core.load(found, now());
+        Ok(())
+    }
+
+    /// Goes on where the former process stopped. False: something did not come along.
+    pub fn resume(&mut self, memory: &LessorMemory, taking: &mut Taking) -> bool {
+        let Some(lock) = taking.take(Descriptor::LessorLock) else { return false };
+        self.keeper.adopt(lock);
+        self.core.resume(memory);
+        self.sockets = [Descriptor::LessorA, Descriptor::LessorB].map(|which| taking.take(which).map(BeatSocket::adopt));
+        true
+    }
+
+    /// For the process that follows; `None` while the disk is at work.
+    pub fn memory(&self) -> Option<LessorMemory> {
+        self.core.memory()
+    }
+
+    /// Likewise.
+    pub fn descriptors(&self) -> Vec<(Descriptor, BorrowedFd<'_>)> {
+        let names = [Descriptor::LessorA, Descriptor::LessorB];
+        let sockets = names.into_iter().zip(&self.sockets).filter_map(|(name, socket)| Some((name, socket.as_ref()?.as_fd())));
+        sockets.chain(self.keeper.lock().map(|lock| (Descriptor::LessorLock, lock))).collect()
     }
 
     /// The sockets there are at present.

@@ -1,23 +1,38 @@
-//! The gate on everything by which a server's packets come into or leave this host.
+//! The checks on everything by which a server's packets come into or leave this host: its own gate, and where
+//! others' frames come from.
 
 use std::sync::Arc;
 
 use pan_linux::gate::{Gate, Hook};
+use pan_linux::origin::{Dropped, Origins};
 use pan_linux::overlay::{NetworkSpec, vxlan_name};
 use pan_model::host_config::HostConfig;
 
 use crate::error::chain;
 
-/// What keeps the gate attached. Without a gate it does nothing.
+/// What there is to check packets with.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Checks {
+    /// None where nobody grants leases.
+    pub gate: Option<Arc<Gate>>,
+    /// None where the kernel refuses.
+    pub origins: Option<Arc<Origins>>,
+}
+
+/// What keeps the checks attached. Without any it does nothing.
 #[derive(Debug)]
 pub(super) struct Gated {
-    gate: Option<Arc<Gate>>,
+    checks: Checks,
     fabrics: [String; 2],
+    /// The count of dropped frames that was told last.
+    told: Dropped,
 }
 
 impl Gated {
-    pub(super) fn new(gate: Option<Arc<Gate>>, config: &HostConfig) -> Self {
-        Self { gate, fabrics: [config.fabrics.a.interface.clone(), config.fabrics.b.interface.clone()] }
+    pub(super) fn new(checks: Checks, config: &HostConfig) -> Self {
+        let fabrics = [config.fabrics.a.interface.clone(), config.fabrics.b.interface.clone()];
+        let told = checks.origins.as_ref().map_or_else(Dropped::default, |origins| origins.dropped());
+        Self { checks, fabrics, told }
     }
 
     /// Puts the gate on the ports that are about to be opened. Those that it cannot be put on are taken off
@@ -46,8 +61,21 @@ impl Gated {
         }
     }
 
+    /// Checks where frames come from at every way in. A failure leaves the second line open, not the first.
+    pub(super) fn inputs(&mut self, problems: &mut Vec<String>) {
+        let Some(origins) = &self.checks.origins else { return };
+        problems.extend(self.fabrics.iter().filter_map(|fabric| origins.ensure_attached(fabric).err()).map(|error| chain(&error)));
+        let dropped = origins.dropped();
+        // An event of its own each time it goes on: once a second at most, and normally never.
+        if dropped.stale > self.told.stale {
+            let Dropped { stale, unknown } = dropped;
+            tracing::warn!(stale, unknown, "a host that has lost a server still sends for it; its frames are dropped");
+        }
+        self.told = dropped;
+    }
+
     fn put(&self, device: &str, hook: Hook, problems: &mut Vec<String>) -> bool {
-        let Some(gate) = &self.gate else { return true };
+        let Some(gate) = &self.checks.gate else { return true };
         match gate.ensure_attached(device, hook) {
             Ok(_) => true,
             Err(error) => {
@@ -67,7 +95,7 @@ mod tests {
     use pan_linux::rtnl::Rtnl;
 
     fn network(ports: &[&str]) -> NetworkSpec {
-        let local = ports.iter().map(|port| LocalPort { mac: [2; 6], addresses: vec![], port: (*port).to_owned() });
+        let local = ports.iter().map(|port| LocalPort { mac: [2; 6], addresses: vec![], port: (*port).to_owned(), epoch: 1 });
         NetworkSpec { vni: 100, mtu: 1430, remote: vec![], local: local.collect() }
     }
 
@@ -86,7 +114,10 @@ mod tests {
         rtnl.add_veth("ps1", "px100").unwrap();
         rtnl.add_veth("fa", "fb").unwrap();
 
-        let gated = Gated { gate: Some(gate.clone()), fabrics: ["fa".into(), "fb".into()] };
+        let origins = Arc::new(Origins::open(&dir.path().join("origins"), &netns).unwrap());
+        let fabrics = || ["fa".to_owned(), "fb".to_owned()];
+        let checks = Checks { gate: Some(gate.clone()), origins: Some(origins.clone()) };
+        let mut gated = Gated { checks, fabrics: fabrics(), told: Dropped::default() };
         let (mut networks, mut problems) = ([network(&["ps1", "ps2"])], Vec::new());
         assert_eq!(gated.ports(&mut networks, &mut problems), ["ps2"]);
         assert_eq!(networks, [network(&["ps1"])]);
@@ -97,7 +128,12 @@ mod tests {
             assert!(gate.is_attached(device, hook).unwrap(), "{device}");
         }
 
-        let without = Gated { gate: None, fabrics: ["fa".into(), "fb".into()] };
+        gated.inputs(&mut problems);
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert!(!origins.ensure_attached("fa").unwrap() && !origins.ensure_attached("fb").unwrap(), "they are there");
+        let _ = pan_linux::mount::unmount(&dir.path().join("origins"), pan_linux::mount::Busy::Detach);
+
+        let without = Gated { checks: Checks::default(), fabrics: fabrics(), told: Dropped::default() };
         let (mut networks, mut problems) = ([network(&["ps2"])], Vec::new());
         assert!(without.ports(&mut networks, &mut problems).is_empty() && networks == [network(&["ps2"])]);
     }

@@ -7,7 +7,6 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
 use pan_api::desired::Desired;
-use pan_linux::gate::Gate;
 use pan_linux::overlay::Overlay;
 use pan_linux::rtnl::Rtnl;
 use pan_linux::underlay::Underlay;
@@ -16,7 +15,7 @@ use pan_model::host_config::HostConfig;
 use tokio::sync::{oneshot, watch};
 
 use super::NetworkError;
-use super::gated::Gated;
+use super::gated::{Checks, Gated};
 use super::spec::{Port, underlay, wanted};
 use crate::error::chain;
 
@@ -53,16 +52,16 @@ pub(crate) struct Network {
 }
 
 impl Network {
-    /// Starts the thread. `ports` are those of servers that run already; with a `gate`, no server's packet comes
-    /// into or leaves this host but through it.
-    pub(crate) fn start(config: HostConfig, ports: Vec<Port>, gate: Option<Arc<Gate>>) -> Result<Self, NetworkError> {
+    /// Starts the thread. `ports` are those of servers that run already; no server's packet comes into or
+    /// leaves this host but through the `checks` there are.
+    pub(crate) fn start(config: HostConfig, ports: Vec<Port>, checks: Checks) -> Result<Self, NetworkError> {
         let (orders, inbox) = sync_channel(ORDERS_MAX);
         let (status, seen) = watch::channel(Status::default());
         let keeper = Keeper {
             underlay: Underlay::new(Rtnl::open()?)?,
-            overlay: Overlay::owning(Rtnl::open()?, config.address, SERVER_PORTS)?,
+            overlay: Overlay::owning(Rtnl::open()?, config.address, SERVER_PORTS)?.with_origins(checks.origins.clone()),
             rtnl: Rtnl::open()?,
-            gated: Gated::new(gate, &config),
+            gated: Gated::new(checks, &config),
             config,
             desired: None,
             ports: ports.into_iter().map(|port| (port.name.clone(), port)).collect(),
@@ -184,6 +183,7 @@ impl Keeper {
             Err(error) => problems.push(chain(&error)),
         }
         self.gated.outputs(&wanted.networks, &mut problems);
+        self.gated.inputs(&mut problems);
         let applied = if problems.is_empty() { desired.generation } else { self.status.borrow().applied };
         Status { applied, problems }
     }

@@ -7,5 +7,6 @@ mod keeper;
 mod spec;
 
 pub use error::NetworkError;
+pub(crate) use gated::Checks;
 pub(crate) use keeper::{Network, Status};
 pub(crate) use spec::Port;

@@ -40,7 +40,12 @@ pub(crate) fn wanted(desired: &Desired, ports: &BTreeMap<String, Port>) -> Wante
             match port {
                 Some(port) => {
                     open.push(&port.name);
-                    spec.local.push(LocalPort { mac: port.mac.0, addresses: port.addresses.clone(), port: port.name.clone() });
+                    spec.local.push(LocalPort {
+                        mac: port.mac.0,
+                        addresses: port.addresses.clone(),
+                        port: port.name.clone(),
+                        epoch: port.epoch.0,
+                    });
                 }
                 // Also an entry for this host whose server is not up yet: it is known, and leads nowhere.
                 None => spec.remote.push(RemoteEntry {

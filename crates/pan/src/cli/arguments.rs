@@ -16,7 +16,7 @@ use super::node::NodeArgs;
 use super::server::{MoveArgs, ScaleArgs, ServerArgs};
 use super::session::Globals;
 use super::wait::WaitArgs;
-use crate::roles::{GenerateArgs, RoleArgs, ShimCommandArgs};
+use crate::roles::{BeatArgs, GenerateArgs, RoleArgs, ShimCommandArgs};
 use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -125,7 +125,7 @@ pub enum Command {
     /// Become a member of the controllers' etcd.
     Etcd(RoleArgs),
     /// Send this host's heartbeats, and acknowledge others'.
-    Beat(RoleArgs),
+    Beat(BeatArgs),
 
     /// Print what is generated from the code.
     #[command(hide = true)]

@@ -39,7 +39,7 @@ fn by_process(command: Command, session: &Session) -> Result<ExitCode, Failure> 
         Command::LabRelay(args) => Ok(laboratory(lab::run_lab_relay(&args))),
         Command::Shim(args) => Ok(roles::shim(args)),
         Command::Etcd(args) => Ok(roles::etcd(&args.config)),
-        Command::Beat(args) => Ok(roles::beat(&args.config)),
+        Command::Beat(args) => Ok(roles::beat(&args)),
         Command::Controller(args) => Ok(roles::run(Role::Controller, &args.config)),
         Command::Storage(args) => Ok(roles::run(Role::Storage, &args.config)),
         Command::Up(args) => Ok(laboratory(lab::run_up(args, &around()))),

@@ -113,6 +113,14 @@ pub enum LabCommand {
         /// Only this role: controller, node, storage, director, beat.
         role: Option<String>,
     },
+    /// Let a host run another program, without a pause of its servers or heartbeats.
+    Upgrade {
+        /// Which host.
+        host: String,
+        /// The program; a copy of it becomes the host's.
+        #[arg(long, value_name = "FILE")]
+        exe: Option<PathBuf>,
+    },
     /// Boot a host with its old disk.
     Start {
         /// Which host.

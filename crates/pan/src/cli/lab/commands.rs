@@ -36,6 +36,10 @@ pub fn run(args: LabArgs, around: &Surroundings) -> Result<ExitCode, LabCommandE
             lab.kill(lab.host(&host)?)?;
             say(around, &format!("{host} is without power"));
         }
+        LabCommand::Upgrade { host, exe } => {
+            let roles = lab.upgrade(lab.host(&host)?, exe.as_deref())?;
+            say(around, &format!("{host} runs the new program: {} restarted, heartbeats handed over", roles.join(", ")));
+        }
         LabCommand::Start { host } => {
             lab.start(lab.host(&host)?)?;
             say(around, &format!("{host} boots"));
