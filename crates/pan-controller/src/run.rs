@@ -15,7 +15,7 @@ use pan_linux::datagram::Waker;
 use pan_member::{BootId, Nonce, Profile, Timing};
 use pan_model::HostName;
 use pan_model::host::Role;
-use pan_model::host_config::{ControllerConfig, HostConfig, StoreConfig};
+use pan_model::host_config::{ControllerConfig, HostConfig, Pool, StoreConfig};
 use pan_store::{AnyStore, ConnectError, Embedded, Etcd, EtcdOptions};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -59,9 +59,11 @@ pub enum RunError {
 }
 
 fn settings(config: &ControllerConfig) -> Settings {
+    let ranges = |pools: &[Pool]| pools.iter().map(|pool| (pool.first, pool.last)).collect();
     Settings {
         outside: config.outside.clone(),
-        pools: config.pools.iter().map(|pool| (pool.first, pool.last)).collect(),
+        pools: ranges(&config.pools),
+        reserved: ranges(&config.reserved),
         host_image_allowed: config.host_image_allowed,
         reach: config.reach.as_ref().map(|reach| (reach.from, reach.to)),
         mtu: MTU,

@@ -40,6 +40,7 @@ impl Pan {
         let settings = Settings {
             outside: vec!["198.18.0.0/24".parse().unwrap()],
             pools: vec![("198.18.0.10".parse().unwrap(), "198.18.0.19".parse().unwrap())],
+            reserved: vec![("198.18.0.240".parse().unwrap(), "198.18.0.254".parse().unwrap())],
             host_image_allowed: true,
             reach: None,
             mtu: 1430,
@@ -1140,4 +1141,35 @@ fn a_hosts_timeline_has_its_steps_and_survives_another_leader_and_is_bounded() {
     }
     assert_eq!(steps(&pan), ["last-heartbeat", "suspect", "alive-again"]);
     assert_eq!(pan.world.timelines.view()["n1"].len(), 10, "older ones are forgotten");
+}
+
+#[test]
+fn addresses_of_others_are_no_services() {
+    let mut pan = Pan::new();
+    pan.apply(&web(1)).unwrap();
+    for address in ["198.18.0.0", "198.18.0.255", "198.18.0.241", "198.18.0.254"] {
+        let with = web(1).replace("{port: 80, cluster: web}", &format!("{{address: {address}, port: 80, cluster: web}}"));
+        let refused = pan.apply(&with).unwrap_err();
+        assert!(refused.problems[0].message.contains("no address for services"), "{address}: {refused}");
+    }
+}
+
+#[test]
+fn a_partitions_network_does_not_meet_the_outside() {
+    for network in ["198.18.0.0/24", "198.18.0.128/25", "198.18.0.0/15"] {
+        let refused = Pan::new().apply(&web(1).replace("10.0.0.0/24", network)).unwrap_err();
+        assert!(refused.problems[0].message.contains("meets 198.18.0.0/24") && refused.problems[0].line == 4, "{network}: {refused}");
+    }
+}
+
+#[test]
+fn nothing_is_admitted_that_no_node_takes() {
+    let mut pan = Pan::new();
+    pan.apply(&web(1)).unwrap();
+    for node in NODES {
+        pan.ask(Request::Cordon(host(node))).unwrap();
+    }
+    let greedy = web(1).replace("name: web", "name: greedy").replace("cluster: web", "cluster: greedy").replace("name: www", "name: gre");
+    assert!(pan.apply(&greedy).is_err());
+    assert!(pan.apply(&web(1)).is_ok(), "what is there already is no question");
 }

@@ -19,7 +19,7 @@ use pan_linux::overlay::Overlay;
 use pan_linux::rtnl::{Protocol, Route, Rtnl};
 use pan_linux::underlay::Underlay;
 use pan_model::host_config::HostConfig;
-use pan_model::{HostName, PartitionName};
+use pan_model::{Epoch, HostName, PartitionName};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -51,6 +51,8 @@ pub struct Director {
     unanswered: Vec<Unanswered>,
     forgetting: Forgetting,
     counts: Arc<Counts>,
+    /// Under which epoch each owned unit's addresses were announced last.
+    announced: BTreeMap<PartitionName, Epoch>,
 }
 
 impl Director {
@@ -83,6 +85,7 @@ impl Director {
             unanswered: Vec::new(),
             forgetting: Forgetting::default(),
             counts,
+            announced: BTreeMap::new(),
         })
     }
 
@@ -243,6 +246,7 @@ impl Director {
         let partitions: BTreeSet<_> = desired.units.iter().map(|unit| &unit.partition).collect();
         self.units.retain(|partition, _| partitions.contains(partition));
         self.told.retain(|partition, _| partitions.contains(partition));
+        self.announced.retain(|partition, _| partitions.contains(partition));
     }
 
     fn client_routes(&self) -> Result<Vec<Route>, Trouble> {
@@ -304,6 +308,10 @@ impl Director {
         for unit in desired.units.iter().filter(|unit| unit.owner) {
             let Some(namespace) = self.namespaces.get_mut(&unit.vni).filter(|namespace| namespace.is_wired()) else { continue };
             let taken = namespace.set_public(&unit.public).and_then(|fresh| Ok((fresh, namespace.netns().try_clone()?)));
+            // Another director may have owned them meanwhile, without this one having heard of it: the neighbours then have that
+            // one's word for all of them.
+            let again = taken.is_ok() && self.announced.insert(unit.partition.clone(), unit.epoch) != Some(unit.epoch);
+            let taken = taken.map(|(fresh, netns)| (if again { unit.public.clone() } else { fresh }, netns));
             match taken {
                 Ok((addresses, _)) if addresses.is_empty() => {}
                 Ok((addresses, netns)) => {

@@ -127,6 +127,28 @@ fn connections_outlive_their_director() {
     assert!(!by_server(&open(&rig, 20)).contains_key("web-2"));
 }
 
+/// It was frozen while another director owned its addresses, and died before this one was told.
+#[test]
+fn who_owns_again_without_having_heard_of_its_loss_says_so() {
+    if !may_run() {
+        return;
+    }
+    let mut rig = serving(&[Up, Up]);
+    rig.set(2, &[Up, Up]);
+    for public in PUBLIC {
+        until("the second answers", || rig.connect(public, Duration::from_secs(1)).is_ok());
+    }
+    rig.second.cut();
+    rig.first_again(3, &[Up, Up]);
+    for public in PUBLIC {
+        // Told, it takes milliseconds. A neighbour that was told nothing begins to doubt five seconds after the last answer.
+        let limit = Duration::from_secs(3);
+        let begun = Instant::now();
+        until("the first answers", || begun.elapsed() > limit || rig.connect(public, limit / 10).is_ok());
+        assert!(begun.elapsed() <= limit, "{public} is still looked for at the second director");
+    }
+}
+
 #[test]
 fn a_partition_is_a_closed_world() {
     if !may_run() {

@@ -53,6 +53,9 @@ pub(crate) const MACHINE: u8 = 254;
 /// Public addresses services are given: clear of hosts, above the low ones people pick by hand.
 pub(crate) const POOL: (u8, u8) = (100, 199);
 
+/// Directors, the client and the machine are among these.
+pub(crate) const OTHERS: (u8, u8) = (240, MACHINE);
+
 impl LabHost {
     /// The last byte of its addresses on the internal networks; `None` for the client, which has none.
     fn byte(self) -> Option<u8> {

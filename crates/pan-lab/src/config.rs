@@ -15,7 +15,7 @@ use pan_model::host_config::{
     PeerAddress, Pool, Reach, StoreConfig, TlsFiles,
 };
 
-use crate::address::{Net, OUTSIDE_V4, OUTSIDE_V6, POOL, outside};
+use crate::address::{Net, OTHERS, OUTSIDE_V4, OUTSIDE_V6, POOL, outside};
 use crate::disk;
 use crate::error::LabError;
 use crate::name::{HostKind, LabHost};
@@ -215,14 +215,17 @@ fn host_config(data: &Path, state: &LabState, secrets: &Secrets, host: LabHost, 
 }
 
 fn controller_config(state: &LabState, secrets: &Secrets) -> ControllerConfig {
-    let (first, last) = (outside(POOL.0), outside(POOL.1));
-    let pools = first.iter().zip(&last).map(|(first, last)| Pool { first: first.addr(), last: last.addr() });
+    let range = |(first, last): (u8, u8)| {
+        let ends = outside(first).into_iter().zip(outside(last));
+        ends.map(|(first, last)| Pool { first: first.addr(), last: last.addr() }).collect()
+    };
     ControllerConfig {
         listen: Vec::new(),
         admin_token_sha256: secrets.admin_token_sha256(),
         store: store(state),
         outside: vec![OUTSIDE_V4.into(), OUTSIDE_V6.into()],
-        pools: pools.collect(),
+        pools: range(POOL),
+        reserved: range(OTHERS),
         host_image_allowed: true,
         reach: state.machine_link.as_ref().map(|link| Reach { from: OUTSIDE_V4.into(), to: link.network.into() }),
     }

@@ -141,6 +141,10 @@ pub struct ControllerConfig {
     pub outside: Vec<IpNet>,
     /// Public addresses that may be given to services that name none (first and last, inclusive).
     pub pools: Vec<Pool>,
+    /// Addresses on the outside that others have, such as routers, clients and directors themselves (first and last,
+    /// inclusive): no service gets one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reserved: Vec<Pool>,
     /// Whether `hostImage` defaults to allow.
     #[serde(default)]
     pub host_image_allowed: bool,

@@ -8,7 +8,7 @@ use crate::place::Rigour;
 use crate::plan::{Options, Plan, decide, plan};
 use crate::reason::{NotPlaced, show_server};
 use crate::score::Strategy;
-use crate::snapshot::{Cluster, ClusterKey, NodeState, Partition, Protect, ServerId, Snapshot, Spread};
+use crate::snapshot::{Cluster, ClusterKey, Partition, Protect, ServerId, Snapshot, Spread};
 use pan_model::{ClusterName, PartitionName, Resources};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -42,7 +42,7 @@ impl std::error::Error for Refusal {}
 
 /// Decides on a change: `before` as it is, `after` as it would be with the new servers bound to no node.
 ///
-/// Before the first node is up, everything within the partitions' maxima is admitted and waits.
+/// Before the first node is there, everything within the partitions' maxima is admitted and waits.
 ///
 /// # Errors
 /// [`Refusal`], when something has no place now or a promise could not be kept.
@@ -51,7 +51,7 @@ pub fn admit(before: &Snapshot, after: &Snapshot) -> Result<Plan, Box<Refusal>> 
         return Ok(plan(after));
     }
     within_maxima(before, after)?;
-    if after.nodes.values().all(|node| node.state != NodeState::Up) {
+    if after.nodes.is_empty() {
         return Ok(plan(after));
     }
     within_guarantees(before, after)?;

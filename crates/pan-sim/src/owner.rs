@@ -69,6 +69,7 @@ fn settings() -> Settings {
     Settings {
         outside: vec!["198.18.0.0/24".parse().expect("a network")],
         pools: vec![("198.18.0.10".parse().expect("an address"), "198.18.0.19".parse().expect("an address"))],
+        reserved: Vec::new(),
         host_image_allowed: true,
         reach: None,
         mtu: 1430,

@@ -147,7 +147,6 @@ fn what_comes_later_says_so() {
         "audit --verify",
         "backup FILE",
         "restore FILE",
-        "drain --domain rack=r1",
         "trace request --service www",
         "confirm web-1 yes",
         "host remove n1",

@@ -161,6 +161,13 @@ fn one(draft: &mut World, now: Now, object: &Object) -> Result<ApplyResult, Trou
 
 fn partition(draft: &mut World, name: &PartitionName, spec: &PartitionSpec) -> Result<ApplyResult, Trouble> {
     let networks = pan_model::partition::networks(spec).map_err(|text| Trouble::new(Code::Invalid, "spec.network", text))?;
+    if let Some((net, outside)) = networks.iter().find_map(|net| {
+        let meets = |outside: &&ipnet::IpNet| outside.contains(&net.0) || net.0.contains(*outside);
+        Some((net, draft.settings.outside.iter().find(meets)?))
+    }) {
+        let text = format!("network {} meets {outside}, where public addresses and their clients are: choose another", net.0);
+        return Err(Trouble::new(Code::Conflict, if spec.network.is_some() { "spec.network" } else { "spec.networks" }, text));
+    }
     let former = draft.partitions.get(name).cloned();
     match former {
         Some(former) if former.deleting => revive(draft, name, spec, networks),

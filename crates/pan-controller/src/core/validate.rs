@@ -167,7 +167,7 @@ fn pick(draft: &World, taken: &BTreeSet<IpAddr>, v4: bool) -> Option<IpAddr> {
         .flat_map(|(first, last)| {
             std::iter::successors(Some(*first), |address| next(*address)).take_while(|address| in_range(*address, *first, *last))
         })
-        .find(|address| !taken.contains(address))
+        .find(|address| !taken.contains(address) && !is_not_for_services(draft, *address))
 }
 
 /// Checks a service and finds its addresses.
@@ -213,6 +213,16 @@ pub fn service(draft: &World, key: &ServiceKey, spec: &ServiceSpec, former: Opti
     Ok(addresses)
 }
 
+/// A network's own address, its broadcast address, and what was set aside for others.
+fn is_not_for_services(draft: &World, address: IpAddr) -> bool {
+    let own = |net: &ipnet::IpNet| match net {
+        ipnet::IpNet::V4(net) if net.prefix_len() < 31 => address == net.network() || address == net.broadcast(),
+        ipnet::IpNet::V4(_) => false,
+        ipnet::IpNet::V6(net) => net.prefix_len() < 127 && address == net.network(),
+    };
+    draft.settings.outside.iter().any(own) || draft.settings.reserved.iter().any(|(first, last)| in_range(address, *first, *last))
+}
+
 fn addresses(
     draft: &World,
     partition: &PartitionRecord,
@@ -235,6 +245,11 @@ fn addresses(
             if !has_family(address.is_ipv4()) {
                 let (family, other) = if address.is_ipv4() { ("IPv4", "IPv6") } else { ("IPv6", "IPv4") };
                 let text = format!("partition {} has no {family} network that {address} could lead to: give an {other} address", key.0);
+                return Err(Trouble::new(Code::Conflict, "spec.address", text));
+            }
+            if is_not_for_services(draft, address) {
+                let text =
+                    format!("{address} is no address for services: it is the network's own, or a host of the outside network has it");
                 return Err(Trouble::new(Code::Conflict, "spec.address", text));
             }
             if elsewhere(&address) {

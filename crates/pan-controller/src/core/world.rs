@@ -43,6 +43,8 @@ pub struct Settings {
     pub outside: Vec<ipnet::IpNet>,
     /// Ranges of public addresses to give away.
     pub pools: Vec<(IpAddr, IpAddr)>,
+    /// Ranges on the outside that are no services'.
+    pub reserved: Vec<(IpAddr, IpAddr)>,
     /// Whether `image: host` is allowed where a partition does not say.
     pub host_image_allowed: bool,
     /// How the machine around a laboratory reaches public addresses.

@@ -262,8 +262,8 @@ impl NodeHost {
         Self { space: None, overlay, _underlay: None, _servers: servers }
     }
 
-    /// Points the gateway to a director.
-    fn point(&mut self, director: u8) {
+    /// Points the gateway to a director, since an epoch.
+    fn point(&mut self, director: u8, epoch: u8) {
         let local = (1..=self._servers.len() as u32).map(|index| LocalPort {
             mac: Mac::of(server_addresses(index)[0]).0,
             addresses: server_addresses(index).to_vec(),
@@ -275,7 +275,7 @@ impl NodeHost {
             mac: gateway_mac().0,
             addresses: vec![ip("10.0.0.1"), ip("fd00:1::1")],
             host: ip(&format!("10.200.0.{director}")),
-            epoch: u64::from(director),
+            epoch: u64::from(epoch),
         };
         let spec = NetworkSpec { vni: VNI, mtu: MTU, remote: vec![gateway], local: local.collect() };
         let applied = self.overlay.apply(&[spec]).unwrap();
@@ -390,7 +390,7 @@ impl Rig {
 
     /// The node's part does what it does once a second.
     pub fn node_again(&mut self, director: u8) {
-        self.node.point(director);
+        self.node.point(director, director);
     }
 
     /// Both directors and the node learn the servers' states and who owns the unit.
@@ -399,7 +399,18 @@ impl Rig {
         for director in live {
             director.apply(&self.desired(owner, director.number == owner, states));
         }
-        self.node.point(owner);
+        self.node.point(owner, owner);
+    }
+
+    /// The first director owns the unit again, of whose loss it has not heard.
+    pub fn first_again(&mut self, epoch: u8, states: &[BackendState]) {
+        let mut desired = self.desired(1, true, states);
+        desired.units[0].epoch = Epoch(u64::from(epoch));
+        for entry in desired.networks[0].entries.iter_mut().filter(|entry| entry.mac == gateway_mac()) {
+            entry.epoch = Epoch(u64::from(epoch));
+        }
+        self.first.apply(&desired);
+        self.node.point(1, epoch);
     }
 
     /// Lets a server hear nothing of its service, or hear again.

@@ -12,6 +12,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub const SERVERS_MAX: u32 = 10_000;
 /// Checks more often than this cost a node more than its servers.
 const EVERY_MIN: Span = Span::millis(50);
+/// A server that is deaf to its signal holds up drains and deletions for that long.
+const GRACE_MAX: Span = Span::millis(3_600_000);
 /// The OCI runtime itself runs within a server's limit while it starts the server. runc 1.1 on two processors fails at
 /// 1 MiB, mostly works at 2 and always at 3; more processors mean more threads, so twice that.
 const MEMORY_MIN: ByteSize = ByteSize(6 << 20);
@@ -73,6 +75,9 @@ impl Findings {
         if spec.resources.memory < MEMORY_MIN {
             let text = format!("too little memory for a server to start: {} given, at least {MEMORY_MIN} needed", spec.resources.memory);
             self.add("resources.memory", text);
+        }
+        if spec.stop.grace > GRACE_MAX {
+            self.add("stop.grace", format!("{} is too long to wait for a stop: at most {GRACE_MAX}", spec.stop.grace));
         }
         if spec.protect.is_some_and(|protect| protect.failures == 0) {
             self.add("protect.failures", "0 failures is no protection: give 1 or more, or remove `protect`");

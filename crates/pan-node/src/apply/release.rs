@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use super::{ApplyError, cable, rootfs};
-use crate::error::FileError;
+use crate::error::{FileError, chain};
 use crate::host::Host;
 use crate::names;
 use crate::server::record::{Bound, Record, Stage};
@@ -19,7 +19,12 @@ pub(crate) fn release(host: &Host, bound: &Bound) -> Result<(), ApplyError> {
     super::end(host, key)?;
     host.network.detach(&names::port(key));
     cable::remove(host, &bound.order)?;
-    rootfs::remove(&at)?;
+    rootfs::unmount(&at)?;
+    // Nothing of the server is left that could speak or write. Its layer is rubbish; a disk that refuses to take that away must
+    // not keep the server here. The next start of it here, or of the agent, tries again.
+    if let Err(error) = rootfs::wipe(&at) {
+        tracing::error!(server = %key, error = chain(&error), "its writable layer stays behind");
+    }
     gone(fs::remove_dir_all(&at.run), "remove", &at.run)
 }
 

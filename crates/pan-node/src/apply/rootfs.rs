@@ -61,7 +61,17 @@ pub(super) fn make(host: &Host, order: &ServerOrder) -> Result<Rootfs, ApplyErro
 
 /// Unmounts it and wipes the writable layer. Nothing there is fine.
 pub(super) fn remove(at: &ServerPaths) -> Result<(), ApplyError> {
-    mount::unmount(&at.rootfs(), Busy::Detach)?;
+    unmount(at)?;
+    wipe(at)
+}
+
+/// Unmounts it. Nothing there is fine.
+pub(super) fn unmount(at: &ServerPaths) -> Result<(), ApplyError> {
+    Ok(mount::unmount(&at.rootfs(), Busy::Detach)?)
+}
+
+/// Wipes the writable layer of one that is not mounted.
+pub(super) fn wipe(at: &ServerPaths) -> Result<(), ApplyError> {
     for folder in [&at.layer, &at.shown()] {
         match fs::remove_dir_all(folder) {
             Err(error) if error.kind() != ErrorKind::NotFound => Err(FileError::of("wipe", folder)(error))?,

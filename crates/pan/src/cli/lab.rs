@@ -38,7 +38,7 @@ pub struct UpArgs {
     #[arg(long, default_value_t = 2)]
     pub directors: u8,
     /// How many controllers: one with a file of its own, or three with etcd.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=7))]
     pub controllers: u8,
     /// How fast failures are noticed, and how much noise is borne.
     #[arg(long, value_enum, default_value_t = Profile::Shared)]
