@@ -49,6 +49,12 @@ pub fn parse_key(text: &str) -> Option<[u8; KEY_BYTES]> {
     Some(key)
 }
 
+/// The hexadecimal digits of bytes, in lower case.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -13,6 +13,7 @@ pub mod host;
 pub mod hostclient;
 pub mod hostlink;
 pub mod insight;
+pub mod join;
 pub mod keyfile;
 mod lines;
 pub mod node;
@@ -23,6 +24,7 @@ pub mod requests;
 pub mod server;
 pub mod service;
 pub mod tls;
+pub mod token;
 mod transport;
 pub mod version;
 

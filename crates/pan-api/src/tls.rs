@@ -2,6 +2,10 @@
 //!
 //! Only the PAN's own authority is trusted; the machine's trust store is never read.
 
+mod pinned;
+
+pub use pinned::{fingerprint, pinned_client_config};
+
 use pan_model::HostName;
 use pan_model::host::Role;
 use pan_model::host_config::TlsFiles;
@@ -103,10 +107,20 @@ pub fn server_config(ca_pem: &str, cert_pem: &str, key_pem: &str, clients: Clien
         .with_safe_default_protocol_versions()
         .map_err(|error| TlsError::Setup(error.to_string()))?
         .with_client_cert_verifier(verifier)
-        .with_single_cert(certificates(cert_pem)?, private_key(key_pem)?)
+        .with_single_cert(chain(ca_pem, cert_pem, clients)?, private_key(key_pem)?)
         .map_err(|error| TlsError::Setup(error.to_string()))?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
+}
+
+/// Where strangers may call, the authority's own certificate is shown as well: one who knows only its fingerprint can then
+/// check it ([`pinned_client_config`]).
+fn chain(ca_pem: &str, cert_pem: &str, clients: ClientCerts) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let mut chain = certificates(cert_pem)?;
+    if clients == ClientCerts::Optional {
+        chain.extend(certificates(ca_pem)?);
+    }
+    Ok(chain)
 }
 
 /// Settings of a client that trusts the authority and shows `identity` (certificate, key) when asked.
@@ -135,6 +149,10 @@ pub struct PeerIdentity {
     pub host: HostName,
     /// The roles its certificate allows.
     pub roles: Vec<Role>,
+    /// The number under which the certificate was issued; 0 if it was not issued by the PAN's controllers.
+    pub serial: u64,
+    /// When the certificate ends, seconds since 1970.
+    pub ends: i64,
 }
 
 impl PeerIdentity {
@@ -163,7 +181,9 @@ pub fn peer_identity(cert_der: &[u8]) -> Result<PeerIdentity, TlsError> {
             roles.push(role.ok_or_else(|| bad(format!("carries the unknown role {word:?}")))?);
         }
     }
-    Ok(PeerIdentity { host, roles })
+    // A number of more than eight bytes is a random one.
+    let serial = cert.raw_serial().iter().try_fold(0_u64, |all, byte| Some(all.checked_mul(256)? + u64::from(*byte))).unwrap_or(0);
+    Ok(PeerIdentity { host, roles, serial, ends: cert.validity().not_after.timestamp() })
 }
 
 /// The certificates of a PEM text.

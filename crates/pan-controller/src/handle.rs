@@ -29,6 +29,8 @@ pub struct Principal {
 pub enum PrincipalRole {
     /// May do everything.
     PanAdministrator,
+    /// May become a host, if its token is good.
+    Joining,
 }
 
 /// The newest committed state, as wire objects; immutable.
@@ -52,6 +54,10 @@ pub struct View {
     pub events: BTreeMap<Option<PartitionName>, Vec<Arc<Event>>>,
     /// Timelines by object (`PARTITION/SERVER` or host), newest first.
     pub timelines: BTreeMap<String, Arc<Vec<Timeline>>>,
+    /// Tokens.
+    pub tokens: BTreeMap<u64, pan_api::token::Token>,
+    /// Hosts some of whose certificates are refused: up to this number.
+    pub refused: BTreeMap<HostName, u64>,
     /// What the planner sees.
     pub snapshot: Arc<pan_plan::Snapshot>,
     /// Another controller leads: its name and address.

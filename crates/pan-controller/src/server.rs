@@ -5,16 +5,17 @@
 use crate::api::{App, DomainKey, Peer, router};
 use crate::auth::{AdminToken, DigestError};
 use crate::handle::Handle;
+use crate::site::{Site, SiteError};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use pan_api::keyfile::{KeyFileError, hex, read_key};
 use pan_api::tls::{ClientCerts, TlsError, TlsMaterial, peer_identity};
 use pan_model::host_config::{CONTROLLER_PORT, HostConfig};
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
@@ -56,15 +57,12 @@ pub enum ServeError {
     /// The digest of the administrator's token is none.
     #[error(transparent)]
     Token(#[from] DigestError),
-    /// A key file cannot be read.
-    #[error("cannot read the PAN's key {path}")]
-    PanKey {
-        /// The file.
-        path: PathBuf,
-        /// The reason.
-        #[source]
-        source: std::io::Error,
-    },
+    /// The PAN's key cannot be read.
+    #[error(transparent)]
+    PanKey(#[from] KeyFileError),
+    /// Hosts cannot be certified.
+    #[error(transparent)]
+    Site(#[from] SiteError),
     /// Certificates cannot be used.
     #[error("cannot set up TLS")]
     Tls(#[from] TlsError),
@@ -117,13 +115,15 @@ pub(crate) async fn serve_within(
 ) -> Result<(), ServeError> {
     let controller = config.controller.as_ref().ok_or_else(|| ServeError::NoController(config.name.to_string()))?;
     let path = config.pan_key.clone().ok_or_else(|| ServeError::NoController(config.name.to_string()))?;
-    let pan_key = std::fs::read(&path).map_err(|source| ServeError::PanKey { path, source })?;
+    let pan_key = read_key(&path)?;
     let tls = TlsMaterial::read(&config.tls)?;
     let acceptor = TlsAcceptor::from(tls.server_config(ClientCerts::Optional)?);
     let app = Arc::new(App {
         handle,
         token: AdminToken::from_digest(&controller.admin_token_sha256)?,
-        domains: DomainKey::of(pan_key.trim_ascii()),
+        site: Site::open(config, &tls, pan_key)?,
+        // Of its digits, as they are written: names of failure domains outlive releases.
+        domains: DomainKey::of(hex(&pan_key).as_bytes()),
         agents: tls.client_config()?,
         questions: Arc::new(Semaphore::new(1)),
     });

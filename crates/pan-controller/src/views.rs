@@ -1,7 +1,7 @@
 //! The view: the world as wire objects, made anew after each commit.
 
 use crate::core::orders::{backend_state, may_start};
-use crate::core::record::{Duty, Intent, ServerRecord};
+use crate::core::record::{Duty, Intent, ServerRecord, TokenRecord};
 use crate::core::seen::Life;
 use crate::core::world::{ServiceKey, World, wall_text};
 use crate::handle::View;
@@ -10,6 +10,7 @@ use pan_api::node::Amount;
 use pan_api::partition::PartitionState;
 use pan_api::report::Phase;
 use pan_api::service::{Backend, ServiceState};
+use pan_api::token::{Token, TokenState, id_text};
 use pan_model::host::{Fabrics, Link, Role};
 use pan_model::node::NodeState;
 use pan_model::server::ServerState;
@@ -33,7 +34,20 @@ pub fn view(world: &World, revision: u64) -> View {
         timelines: world.timelines.view().into_iter().map(|(object, all)| (object, Arc::new(all))).collect(),
         snapshot: world.seen.snapshot.clone(),
         leader: elsewhere(world),
+        tokens: world.tokens.iter().map(|(id, record)| (*id, token(*id, record))).collect(),
+        refused: world.credentials.iter().filter_map(|(name, record)| Some((name.clone(), record.refused?))).collect(),
         node_addresses: world.hosts.iter().map(|(name, record)| (name.clone(), record.address)).collect(),
+    }
+}
+
+fn token(id: u64, record: &TokenRecord) -> Token {
+    Token {
+        id: id_text(id),
+        host: record.host.clone(),
+        roles: record.roles.clone(),
+        created: wall_text(record.created),
+        expires: wall_text(record.expires),
+        state: if record.used_for.is_some() { TokenState::Used } else { TokenState::Unused },
     }
 }
 

@@ -8,12 +8,12 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
-use pan_model::HostName;
 use pan_model::host::Role;
 use pan_model::host_config::{
     ControllerConfig, DirectorConfig, ETCD_CLIENT_PORT, EtcdConfig, EtcdMember, FabricConfig, FabricsConfig, HostConfig, NodeConfig,
     PeerAddress, Pool, Reach, StoreConfig, TlsFiles,
 };
+use pan_model::{HostName, Span};
 
 use crate::address::{Net, OUTSIDE_V4, OUTSIDE_V6, POOL, outside};
 use crate::disk;
@@ -28,6 +28,9 @@ pub(crate) const STATE_DIR: &str = "/var/lib/pan";
 /// Folders of a host that are the lab's and not on its disk: the program, its configuration and keys, and its logs, which
 /// must tell of a disk that fails.
 pub(crate) const OF_THE_LAB: [&str; 3] = ["bin", "etc", "log"];
+
+/// How long certificates are good that hosts get from the controllers.
+const CERTIFICATES_VALID: Span = Span::millis(30 * 86_400_000);
 
 /// A host's home as the machine sees it.
 pub(crate) fn home(data: &Path, host: LabHost) -> PathBuf {
@@ -71,6 +74,9 @@ pub(crate) fn write_home(data: &Path, state: &LabState, secrets: &Secrets, host:
     write_private(&etc.join("beat.key"), hex(&beat).as_bytes())?;
     if holds_pan_key(host.kind()) {
         write_private(&etc.join("pan.key"), hex(&secrets.pan_key).as_bytes())?;
+    }
+    if host.kind() == HostKind::Controller {
+        write_private(&etc.join("authority.key"), secrets.authority.key_pem().as_bytes())?;
     }
     let config = host_config(data, state, secrets, host, &member);
     let text = serde_saphyr::to_string(&config).map_err(|error| LabError::Config { host, message: error.to_string() })?;
@@ -221,6 +227,8 @@ fn controller_config(state: &LabState, secrets: &Secrets) -> ControllerConfig {
     ControllerConfig {
         listen: Vec::new(),
         admin_token_sha256: secrets.admin_token_sha256(),
+        authority_key: Some(Path::new(STATE_DIR).join("etc").join("authority.key")),
+        certificates_valid: CERTIFICATES_VALID,
         store: store(state),
         outside: vec![OUTSIDE_V4.into(), OUTSIDE_V6.into()],
         pools: pools.collect(),

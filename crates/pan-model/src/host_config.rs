@@ -1,7 +1,7 @@
 //! The configuration file of a host: who it is, its fabrics, its roles. One file serves every role on it.
 
 use crate::host::Role;
-use crate::{ByteSize, Cpu, HostName};
+use crate::{ByteSize, Cpu, HostName, Span};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -134,6 +134,13 @@ pub struct ControllerConfig {
     pub listen: Vec<SocketAddr>,
     /// SHA-256, in hex, of the administrator's token.
     pub admin_token_sha256: String,
+    /// The authority's private key, 0600, with which the controllers certify hosts; the certificate is `tls.ca`.
+    /// Without it no host can join and no certificate be renewed through this controller.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authority_key: Option<PathBuf>,
+    /// How long a host's certificate is good; hosts renew theirs when a third of that is left.
+    #[serde(default = "certificates_valid")]
+    pub certificates_valid: Span,
     /// Where the PAN's state is kept.
     #[serde(default)]
     pub store: StoreConfig,
@@ -150,6 +157,11 @@ pub struct ControllerConfig {
     /// Whether this PAN is a laboratory.
     #[serde(default)]
     pub laboratory: bool,
+}
+
+/// Long enough for a host to be away for a holiday, short enough for a stolen disk to lose its worth.
+const fn certificates_valid() -> Span {
+    Span::millis(30 * 86_400_000)
 }
 
 /// Where the PAN's state is kept.

@@ -4,6 +4,7 @@
 //! hosts see the outcome.
 
 pub mod apply;
+pub mod digest;
 pub mod ending;
 pub mod fail;
 pub mod hosts;
@@ -19,5 +20,6 @@ pub mod services;
 pub mod settle;
 pub mod standing;
 pub mod timeline;
+pub mod tokens;
 pub mod validate;
 pub mod world;

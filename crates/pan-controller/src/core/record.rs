@@ -1,5 +1,6 @@
 //! What the store keeps: one record per object, each with a format version.
 
+use super::digest::Digest;
 use pan_api::report::{Hello, Offer};
 use pan_model::host::Role;
 use pan_model::network::Cidr;
@@ -192,6 +193,34 @@ impl HostRecord {
         }
         all
     }
+}
+
+/// A token with which one machine may join.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenRecord {
+    /// The host that the machine becomes.
+    pub host: HostName,
+    /// Its roles.
+    pub roles: Vec<Role>,
+    /// SHA-256 of the secret.
+    pub secret: Digest,
+    /// Wall clock, microseconds since 1970.
+    pub created: i64,
+    /// The same: from then on it is good for nothing.
+    pub expires: i64,
+    /// SHA-256 of the key that it was used for.
+    pub used_for: Option<Digest>,
+}
+
+/// What a host was given to prove who it is. It outlives the host's record: a name that comes back goes on counting.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CredentialRecord {
+    /// The number of its newest certificate.
+    pub issued: u64,
+    /// Certificates up to this number are refused.
+    pub refused: Option<u64>,
+    /// The number under which a host of this name took part last.
+    pub admission: Admission,
 }
 
 /// What an operator lets a node do.

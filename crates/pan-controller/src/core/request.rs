@@ -1,9 +1,12 @@
 //! What an operator may ask of the controller.
 
+use super::digest::Digest;
 use pan_api::requests::Applied;
+use pan_model::host::Role;
 use pan_model::manifest::Document;
-use pan_model::{ClusterName, HostName, PartitionName, ServerKey};
+use pan_model::{ClusterName, HostName, PartitionName, ServerKey, Span};
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 /// A change asked for.
 #[derive(Debug, Clone)]
@@ -70,6 +73,38 @@ pub enum Request {
         /// New values; `None` removes.
         labels: BTreeMap<String, Option<String>>,
     },
+    /// Let one machine become a host.
+    CreateToken {
+        /// What the token is known by.
+        id: u64,
+        /// SHA-256 of its secret.
+        secret: Digest,
+        /// The host that the machine becomes.
+        host: HostName,
+        /// That host's roles.
+        roles: Vec<Role>,
+        /// How long it is good.
+        lives: Span,
+    },
+    /// Forget a token.
+    RevokeToken(u64),
+    /// Become a host with a token.
+    Join(Joining),
+}
+
+/// A machine that wants to become a host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Joining {
+    /// The id of its token.
+    pub token: u64,
+    /// SHA-256 of the secret it showed.
+    pub secret: Digest,
+    /// The name it believes to have.
+    pub host: HostName,
+    /// SHA-256 of the key it wants to be certified.
+    pub key: Digest,
+    /// Its addresses: on `lo`, on fabric A, on fabric B.
+    pub addresses: [IpAddr; 3],
 }
 
 /// Kinds that can be deleted.
@@ -90,4 +125,11 @@ pub enum Reply {
     Applied(Vec<Applied>),
     /// It is committed.
     Done,
+    /// A certificate may be signed.
+    Certify {
+        /// Roles to put into it.
+        roles: Vec<Role>,
+        /// The number to issue it under.
+        serial: u64,
+    },
 }

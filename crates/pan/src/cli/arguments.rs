@@ -10,10 +10,12 @@ use super::get::{EventsArgs, GetArgs};
 use super::help::{CompletionArgs, ErrorArgs, ExplainArgs};
 use super::inside::{ExecArgs, LogsArgs};
 use super::insight::{CertifyArgs, TimelineArgs, WhatIfArgs, WhyArgs};
+use super::join::JoinArgs;
 use super::lab::{DownArgs, HostInitArgs, LabArgs, LabRelayArgs, UpArgs};
 use super::node::NodeArgs;
 use super::server::{MoveArgs, ScaleArgs, ServerArgs};
 use super::session::Globals;
+use super::token::TokenCommand;
 use super::wait::WaitArgs;
 use crate::roles::{GenerateArgs, RoleArgs, ShimCommandArgs};
 use clap::{Args, Parser, Subcommand};
@@ -105,6 +107,10 @@ pub enum Command {
     /// Show hosts.
     #[command(subcommand)]
     Host(HostCommand),
+    Join(JoinArgs),
+    /// Tokens with which machines join.
+    #[command(subcommand)]
+    Token(TokenCommand),
 
     Why(WhyArgs),
     Certify(CertifyArgs),
@@ -146,8 +152,6 @@ pub enum Command {
 pub enum LaterCommand {
     /// Serve one volume to one server (not yet).
     Head(Later),
-    /// Make this machine a host (not yet).
-    Join(Later),
     /// Show what uses most (not yet).
     Top(Later),
     /// Answer a question of a cluster's confirmation (not yet).
@@ -166,8 +170,6 @@ pub enum LaterCommand {
     Usage(Later),
     /// Log in (not yet).
     Login(Later),
-    /// Credentials (not yet).
-    Token(Later),
     /// Who did what (not yet).
     Audit(Later),
     /// Save the PAN's state (not yet).
@@ -181,7 +183,6 @@ impl LaterCommand {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Head(_) => "pan head",
-            Self::Join(_) => "pan join",
             Self::Top(_) => "pan top",
             Self::Confirm(_) => "pan confirm",
             Self::Drain(_) => "pan drain",
@@ -191,7 +192,6 @@ impl LaterCommand {
             Self::Slo(_) => "pan slo",
             Self::Usage(_) => "pan usage",
             Self::Login(_) => "pan login",
-            Self::Token(_) => "pan token",
             Self::Audit(_) => "pan audit",
             Self::Backup(_) => "pan backup",
             Self::Restore(_) => "pan restore",

@@ -13,6 +13,7 @@ mod get;
 mod help;
 mod inside;
 mod insight;
+mod join;
 mod kind;
 mod lab;
 mod node;
@@ -22,6 +23,7 @@ mod refused;
 mod rows;
 mod server;
 mod session;
+mod token;
 mod wait;
 
 pub use dispatch::main;

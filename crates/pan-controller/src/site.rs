@@ -1,0 +1,106 @@
+//! What a controller tells and signs for hosts: the PAN's authority, and what stands alike in every host's configuration.
+//!
+//! It holds the authority's private key, and gives away nothing but signatures made with it.
+
+use pan_api::ApiError;
+use pan_api::pki::{Authority, Grant, PkiError, Request};
+use pan_api::tls::{TlsError, TlsMaterial, fingerprint};
+use pan_model::host::Role;
+use pan_model::host_config::{HostConfig, PeerAddress};
+use pan_model::{Code, HostName};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Why it cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum SiteError {
+    /// The key cannot be read.
+    #[error("cannot read the authority's key {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        #[source]
+        source: std::io::Error,
+    },
+    /// It is no key, or the certificate none.
+    #[error(transparent)]
+    Authority(#[from] PkiError),
+    /// The authority's certificate cannot be read.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
+
+/// The authority and how others know it.
+pub(crate) struct Signer {
+    authority: Authority,
+    /// See [`fingerprint`].
+    pub fingerprint: [u8; 32],
+}
+
+/// What a new host is told.
+pub(crate) struct Site {
+    signer: Option<Signer>,
+    certificates_valid: Duration,
+    pub ca_pem: String,
+    pub pan_key: [u8; 32],
+    pub profile: String,
+    pub controllers: Vec<PeerAddress>,
+    pub lessors: Vec<PeerAddress>,
+    pub directors: Vec<PeerAddress>,
+}
+
+impl Site {
+    /// Reads the authority's key, if this controller was given one.
+    pub fn open(config: &HostConfig, tls: &TlsMaterial, pan_key: [u8; 32]) -> Result<Self, SiteError> {
+        let controller = config.controller.as_ref();
+        let signer = match controller.and_then(|controller| controller.authority_key.clone()) {
+            None => None,
+            Some(path) => {
+                let key = std::fs::read_to_string(&path).map_err(|source| SiteError::Read { path, source })?;
+                Some(Signer { authority: Authority::load(&tls.ca_pem, &key)?, fingerprint: fingerprint(&tls.ca_pem)? })
+            }
+        };
+        Ok(Self {
+            signer,
+            certificates_valid: controller.map(|controller| controller.certificates_valid.0).unwrap_or_default(),
+            ca_pem: tls.ca_pem.clone(),
+            pan_key,
+            profile: config.profile.clone(),
+            controllers: config.controllers.clone(),
+            lessors: config.lessors.clone(),
+            directors: config.directors.clone(),
+        })
+    }
+
+    /// The authority.
+    ///
+    /// # Errors
+    /// `State`: this controller was not given its key.
+    pub fn authority(&self) -> Result<&Signer, ApiError> {
+        let text = "this controller does not hold the authority's key (`authorityKey` in its configuration), so it can certify no host";
+        self.signer.as_ref().ok_or_else(|| ApiError::new(Code::State, text))
+    }
+
+    /// Signs a host's certificate.
+    ///
+    /// # Errors
+    /// As [`Site::authority`], or `Internal` when the signature fails.
+    pub fn certify(&self, request: &Request, name: &HostName, roles: &[Role], serial: u64) -> Result<String, ApiError> {
+        let grant = Grant {
+            name: name.clone(),
+            roles: roles.to_vec(),
+            // Other hosts know it by its name. An address that a host claims might be somebody else's.
+            addresses: Vec::new(),
+            serial,
+            valid: self.certificates_valid,
+        };
+        let failed = |error: PkiError| ApiError::new(Code::Internal, format!("{error}: the token can be used again with the same key"));
+        self.authority()?.authority.certify(request, &grant).map_err(failed)
+    }
+
+    /// Whether a host judges others' heartbeats, for which it needs everybody's key.
+    pub fn judges(&self, name: &HostName, roles: &[Role]) -> bool {
+        roles.contains(&Role::Director) || self.lessors.iter().any(|lessor| lessor.name == *name)
+    }
+}
