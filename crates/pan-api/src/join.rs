@@ -53,6 +53,24 @@ pub struct Joined {
     pub directors: Vec<Place>,
 }
 
+/// `POST /internal/v1/renew`: a host wants its certificate anew, with the roles it has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Renew {
+    /// [`crate::WIRE_VERSION`].
+    pub version: u16,
+    /// Which host.
+    pub host: HostName,
+    /// A certificate signing request of its key, PEM.
+    pub request: String,
+}
+
+/// The answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Renewed {
+    /// The certificate, PEM.
+    pub cert: String,
+}
+
 /// Where another host is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Place {

@@ -19,7 +19,7 @@ use std::time::Duration;
 /// Years that the authority is valid, and the certificates that a laboratory is born with.
 const YEARS_VALID: i32 = 20;
 /// How much earlier than now a certificate begins, so that hosts whose clocks differ still understand each other.
-const CLOCKS_APART_MAX: Duration = Duration::from_secs(3600);
+pub(crate) const CLOCKS_APART_MAX: Duration = Duration::from_secs(3600);
 
 /// Why a certificate could not be made or an authority not be read.
 #[derive(Debug, thiserror::Error)]

@@ -29,7 +29,7 @@ pub struct Principal {
 pub enum PrincipalRole {
     /// May do everything.
     PanAdministrator,
-    /// May become a host, if its token is good.
+    /// A machine with a token, or a host with a certificate: may get a certificate, if what it has is good.
     Joining,
 }
 

@@ -10,7 +10,7 @@ use arc_swap::ArcSwap;
 use pan_api::hostlink::HostLink;
 use pan_api::keyfile::read_key;
 use pan_api::report::Hello;
-use pan_api::tls::TlsMaterial;
+use pan_api::tls::LiveTls;
 use pan_linux::datagram::Waker;
 use pan_member::{BootId, Nonce, Profile, Timing};
 use pan_model::HostName;
@@ -150,7 +150,7 @@ async fn open_store(config: &HostConfig, part: &ControllerConfig) -> Result<AnyS
     };
     let endpoints = endpoints.iter().map(|text| text.parse()).collect::<Result<Vec<pan_store::Endpoint>, _>>();
     let endpoints = endpoints.map_err(|error| wrong(error.to_string()))?;
-    let tls = TlsMaterial::read(&config.tls).and_then(|tls| tls.client_config()).map_err(|error| wrong(error.to_string()))?;
+    let tls = LiveTls::open(&config.tls).and_then(|tls| tls.client_config()).map_err(|error| wrong(error.to_string()))?;
     let timing = match profile(config)? {
         Profile::Lan => pan_store::Timing::LAN,
         Profile::Shared => pan_store::Timing::SHARED,

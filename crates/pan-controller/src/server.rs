@@ -13,9 +13,10 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use pan_api::keyfile::{KeyFileError, hex, read_key};
-use pan_api::tls::{ClientCerts, TlsError, TlsMaterial, peer_identity};
+use pan_api::tls::{ClientCerts, LiveTls, TlsError, peer_identity};
 use pan_model::host_config::{CONTROLLER_PORT, HostConfig};
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
@@ -35,6 +36,8 @@ const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(5);
 const HEAD_TIME_MAX: Duration = Duration::from_secs(30);
 /// How long a peer may stay silent at the TCP level before its connection ends.
 const DEAD_AFTER: Duration = Duration::from_secs(3);
+/// How long a request that is being answered may go on when its connection has to end; a stream never ends by itself.
+const GOODBYE_MAX: Duration = Duration::from_secs(1);
 /// Limits of time of one connection.
 #[derive(Clone, Copy)]
 pub(crate) struct Limits {
@@ -116,12 +119,12 @@ pub(crate) async fn serve_within(
     let controller = config.controller.as_ref().ok_or_else(|| ServeError::NoController(config.name.to_string()))?;
     let path = config.pan_key.clone().ok_or_else(|| ServeError::NoController(config.name.to_string()))?;
     let pan_key = read_key(&path)?;
-    let tls = TlsMaterial::read(&config.tls)?;
+    let tls = LiveTls::open(&config.tls)?;
     let acceptor = TlsAcceptor::from(tls.server_config(ClientCerts::Optional)?);
     let app = Arc::new(App {
         handle,
         token: AdminToken::from_digest(&controller.admin_token_sha256)?,
-        site: Site::open(config, &tls, pan_key)?,
+        site: Site::open(config, tls.ca_pem(), pan_key)?,
         // Of its digits, as they are written: names of failure domains outlive releases.
         domains: DomainKey::of(hex(&pan_key).as_bytes()),
         agents: tls.client_config()?,
@@ -192,6 +195,7 @@ impl Front {
             Err(error) => return tracing::warn!(%error, "a connection is closed"),
         };
         end_in_time(&stream, &peer);
+        let ended = end_of(&peer);
         let router = self.router;
         let service = service_fn(move |mut request: hyper::Request<Incoming>| {
             request.extensions_mut().insert(peer.clone());
@@ -200,7 +204,15 @@ impl Front {
         });
         let mut http = hyper::server::conn::http1::Builder::new();
         http.timer(TokioTimer::new()).header_read_timeout(self.limits.head);
-        if let Err(error) = http.serve_connection(TokioIo::new(stream), service).await {
+        let mut serving = pin!(http.serve_connection(TokioIo::new(stream), service));
+        let served = tokio::select! {
+            served = serving.as_mut() => served,
+            () = ended => {
+                serving.as_mut().graceful_shutdown();
+                tokio::time::timeout(GOODBYE_MAX, serving).await.unwrap_or(Ok(()))
+            }
+        };
+        if let Err(error) = served {
             tracing::debug!(%error, "a connection broke");
         }
     }
@@ -219,6 +231,17 @@ async fn accept(listener: TcpListener, handshakes: Arc<Semaphore>, arrive: mpsc:
                 tracing::warn!(%error, "cannot accept a connection");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
+        }
+    }
+}
+
+/// Waits until the peer's certificate ends: a connection must not outlive what it was opened with.
+fn end_of(peer: &Peer) -> impl Future<Output = ()> + use<> {
+    let left = peer.0.as_ref().map(|peer| u64::try_from(peer.ends.saturating_sub(jiff::Timestamp::now().as_second())).unwrap_or(0));
+    async move {
+        match left {
+            Some(seconds) => tokio::time::sleep(Duration::from_secs(seconds)).await,
+            None => std::future::pending().await,
         }
     }
 }

@@ -4,10 +4,11 @@
 
 use pan_api::ApiError;
 use pan_api::pki::{Authority, Grant, PkiError, Request};
-use pan_api::tls::{TlsError, TlsMaterial, fingerprint};
+use pan_api::tls::{TlsError, fingerprint};
 use pan_model::host::Role;
 use pan_model::host_config::{HostConfig, PeerAddress};
 use pan_model::{Code, HostName};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -31,6 +32,13 @@ pub enum SiteError {
     Tls(#[from] TlsError),
 }
 
+/// Whom a certificate is for.
+pub(crate) struct Identity {
+    pub name: HostName,
+    pub roles: Vec<Role>,
+    pub addresses: Vec<IpAddr>,
+}
+
 /// The authority and how others know it.
 pub(crate) struct Signer {
     authority: Authority,
@@ -52,19 +60,19 @@ pub(crate) struct Site {
 
 impl Site {
     /// Reads the authority's key, if this controller was given one.
-    pub fn open(config: &HostConfig, tls: &TlsMaterial, pan_key: [u8; 32]) -> Result<Self, SiteError> {
+    pub fn open(config: &HostConfig, ca_pem: &str, pan_key: [u8; 32]) -> Result<Self, SiteError> {
         let controller = config.controller.as_ref();
         let signer = match controller.and_then(|controller| controller.authority_key.clone()) {
             None => None,
             Some(path) => {
                 let key = std::fs::read_to_string(&path).map_err(|source| SiteError::Read { path, source })?;
-                Some(Signer { authority: Authority::load(&tls.ca_pem, &key)?, fingerprint: fingerprint(&tls.ca_pem)? })
+                Some(Signer { authority: Authority::load(ca_pem, &key)?, fingerprint: fingerprint(ca_pem)? })
             }
         };
         Ok(Self {
             signer,
             certificates_valid: controller.map(|controller| controller.certificates_valid.0).unwrap_or_default(),
-            ca_pem: tls.ca_pem.clone(),
+            ca_pem: ca_pem.to_owned(),
             pan_key,
             profile: config.profile.clone(),
             controllers: config.controllers.clone(),
@@ -86,16 +94,10 @@ impl Site {
     ///
     /// # Errors
     /// As [`Site::authority`], or `Internal` when the signature fails.
-    pub fn certify(&self, request: &Request, name: &HostName, roles: &[Role], serial: u64) -> Result<String, ApiError> {
-        let grant = Grant {
-            name: name.clone(),
-            roles: roles.to_vec(),
-            // Other hosts know it by its name. An address that a host claims might be somebody else's.
-            addresses: Vec::new(),
-            serial,
-            valid: self.certificates_valid,
-        };
-        let failed = |error: PkiError| ApiError::new(Code::Internal, format!("{error}: the token can be used again with the same key"));
+    pub fn certify(&self, request: &Request, identity: Identity, serial: u64) -> Result<String, ApiError> {
+        let Identity { name, roles, addresses } = identity;
+        let grant = Grant { name, roles, addresses, serial, valid: self.certificates_valid };
+        let failed = |error: PkiError| ApiError::new(Code::Internal, format!("{error}: ask again with the same key"));
         self.authority()?.authority.certify(request, &grant).map_err(failed)
     }
 

@@ -150,7 +150,6 @@ fn what_comes_later_says_so() {
         "drain --domain rack=r1",
         "trace request --service www",
         "confirm web-1 yes",
-        "host remove n1",
         "director drain d1",
         "top",
         "get volume -A",

@@ -3,6 +3,7 @@
 use crate::ApiError;
 use crate::desired::Desired;
 use crate::hostclient::{HostClient, HostOptions, Timeouts};
+use crate::join::{Renew, Renewed};
 use crate::report::{Hello, Report};
 use pan_model::host_config::{HostConfig, PeerAddress};
 use pan_model::{Code, HostName};
@@ -50,6 +51,20 @@ pub(super) fn all(config: &HostConfig, tls: &Arc<ClientConfig>, port: u16) -> Ve
         Controller { name: controller.name.clone(), paths: paths.into() }
     };
     config.controllers.iter().map(of).collect()
+}
+
+impl Controller {
+    /// Asks it for a new certificate, on one way after the other.
+    pub(super) async fn renew(&self, ask: &Renew) -> Result<Renewed, ApiError> {
+        let mut failure = ApiError::new(Code::HostUnreachable, format!("there is no way to controller {}", self.name));
+        for path in &self.paths {
+            match path.reports.post("/internal/v1/renew", ask).await {
+                Ok(renewed) => return Ok(renewed),
+                Err(error) => failure = error,
+            }
+        }
+        Err(failure)
+    }
 }
 
 impl Path {

@@ -123,7 +123,7 @@ async fn serve(app: &Arc<App>, route: &Route, request: Request) -> Result<Respon
             run(Call { who, input: input(route, &mut parts, body).await?, app })
         }
         Access::Host(run) => {
-            let who = host(&parts.extensions)?;
+            let who = host(&app, &parts.extensions)?;
             run(Call { who, input: input(route, &mut parts, body).await?, app })
         }
     };
@@ -160,9 +160,18 @@ async fn pass_on(app: &App, (name, address): (HostName, IpAddr), parts: &Parts, 
     Ok(if bytes.is_empty() { answer::done() } else { answer::raw(bytes) })
 }
 
-fn host(extensions: &hyper::http::Extensions) -> Result<PeerIdentity, ApiError> {
+/// Looked up for each request: a host that was removed is refused at once, on connections that it has as well.
+fn host(app: &App, extensions: &hyper::http::Extensions) -> Result<PeerIdentity, ApiError> {
     let peer = extensions.get::<Peer>().and_then(|peer| peer.0.clone());
-    peer.ok_or_else(|| ApiError::new(Code::Unauthenticated, "this is for hosts: expected a certificate of the PAN"))
+    let peer = peer.ok_or_else(|| ApiError::new(Code::Unauthenticated, "this is for hosts: expected a certificate of the PAN"))?;
+    match app.handle.view().refused.get(&peer.host) {
+        Some(through) if peer.serial <= *through => {
+            let text =
+                format!("the certificate of host {} was revoked when the host was removed: it can join anew with a token", peer.host);
+            Err(ApiError::new(Code::Denied, text))
+        }
+        Some(_) | None => Ok(peer),
+    }
 }
 
 async fn input(route: &Route, parts: &mut Parts, body: Body) -> Result<Input, Refusal> {
@@ -232,7 +241,11 @@ async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, Refusal> {
 /// Refuses callers that are nobody before telling them which paths there are.
 fn known(app: &App, request: &Request) -> Result<(), ApiError> {
     let path = request.uri().path();
-    if path.starts_with("/internal/") { host(request.extensions()).map(|_| ()) } else { app.token.principal(request.headers()).map(|_| ()) }
+    if path.starts_with("/internal/") {
+        host(app, request.extensions()).map(|_| ())
+    } else {
+        app.token.principal(request.headers()).map(|_| ())
+    }
 }
 
 fn unknown(app: &App, request: &Request) -> Refusal {

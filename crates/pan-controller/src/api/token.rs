@@ -7,6 +7,7 @@ use crate::auth::{Noun, Verb};
 use crate::core::digest::Digest;
 use crate::core::request::{Joining, Reply, Request};
 use crate::handle::{Principal, PrincipalRole};
+use crate::site::Identity;
 use pan_api::ApiError;
 use pan_api::join::{Join, Joined};
 use pan_api::keyfile::{hex, parse_key};
@@ -105,7 +106,11 @@ fn joined(
     (roles, serial): (Vec<pan_model::host::Role>, u64),
 ) -> Result<Joined, ApiError> {
     let site = call.site();
-    let cert = site.certify(request, host, &roles, serial)?;
+    let cert = {
+        // Other hosts know it by its name. An address that a host claims might be somebody else's.
+        let identity = Identity { name: host.clone(), roles: roles.clone(), addresses: Vec::new() };
+        site.certify(request, identity, serial)?
+    };
     Ok(Joined {
         ca: site.ca_pem.clone(),
         cert,

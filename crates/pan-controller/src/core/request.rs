@@ -90,6 +90,10 @@ pub enum Request {
     RevokeToken(u64),
     /// Become a host with a token.
     Join(Joining),
+    /// Give a host its certificate anew.
+    Renew(HostName),
+    /// Take a host out of the PAN.
+    RemoveHost(HostName),
 }
 
 /// A machine that wants to become a host.

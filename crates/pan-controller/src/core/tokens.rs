@@ -110,6 +110,18 @@ pub fn join(world: &mut World, now: Now, joining: &Joining) -> Result<Reply, Api
     Ok(Reply::Certify { roles, serial })
 }
 
+/// A host gets its certificate anew, with the roles that its present one has.
+///
+/// # Errors
+/// `NotFound` when it is no host any more, or not yet.
+pub fn renew(world: &mut World, now: Now, host: &HostName) -> Result<Reply, ApiError> {
+    let unknown = || ApiError::new(Code::NotFound, format!("there is no host {host}: it should say hello first"));
+    let roles = world.hosts.get(host).ok_or_else(unknown)?.roles.clone();
+    let serial = number(world, host);
+    world.host_event(now, host, Severity::Info, "CertificateRenewed", format!("certificate {serial} of host {host} is issued"));
+    Ok(Reply::Certify { roles, serial })
+}
+
 /// The number of the next certificate of a host.
 fn number(world: &mut World, host: &HostName) -> u64 {
     let credential: &mut CredentialRecord = world.credentials.entry(host.clone()).or_default();

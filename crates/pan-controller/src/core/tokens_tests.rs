@@ -1,8 +1,9 @@
 //! Who becomes a host, and who does not.
 
 use super::*;
+use crate::core::leave;
 use crate::core::persist;
-use crate::core::world::Settings;
+use crate::core::world::{Effect, Settings};
 
 const SECRET: Digest = Digest([5; 32]);
 const MINUTE: i64 = 60_000_000;
@@ -82,6 +83,38 @@ fn what_no_token_can_grant_is_refused() {
         assert_eq!(create(&mut world, at(0), 7, new.clone()).unwrap_err().code, code, "{new:?}");
     }
     assert_eq!(create(&mut world, at(0), 1, new(&[Role::Node], "1m")).unwrap_err().code, Code::State, "the id is taken");
+}
+
+#[test]
+fn who_was_removed_is_refused_and_comes_back_under_later_numbers() {
+    let mut world = world();
+    let name: HostName = "n5".parse().unwrap();
+    let hello = pan_api::report::Hello {
+        version: pan_api::WIRE_VERSION,
+        host: name.clone(),
+        roles: vec![Role::Node],
+        software: String::new(),
+        address: IpAddr::from([10, 0, 1, 5]),
+        a: IpAddr::from([10, 0, 2, 5]),
+        b: IpAddr::from([10, 0, 3, 5]),
+        node: None,
+    };
+    assert_eq!(renew(&mut world, at(1), &name).unwrap_err().code, Code::NotFound, "it never said hello");
+    join(&mut world, at(1), &joining()).unwrap();
+    crate::core::hosts::hello(&mut world, at(1), &hello).unwrap();
+    assert_eq!(renew(&mut world, at(2), &name).unwrap(), Reply::Certify { roles: vec![Role::Node], serial: 2 });
+    assert_eq!(leave::remove(&mut world, at(3), &name).unwrap_err().code, Code::State, "it is in use");
+    world.host_mut(&name).unwrap().duty = crate::core::record::Duty::Draining;
+    let admission = world.hosts[&name].admission;
+    leave::remove(&mut world, at(3), &name).unwrap();
+    assert_eq!((world.credentials[&name].refused, world.hosts.len()), (Some(2), 0));
+    assert!(world.effects.contains(&Effect::Fence(name.clone(), admission)), "lessors must forget it");
+    assert_eq!(leave::remove(&mut world, at(3), &name).unwrap_err().code, Code::NotFound);
+    assert_eq!(renew(&mut world, at(3), &name).unwrap_err().code, Code::NotFound);
+    assert_eq!(join(&mut world, at(4), &joining()).unwrap(), Reply::Certify { roles: vec![Role::Node], serial: 3 });
+    crate::core::hosts::hello(&mut world, at(4), &hello).unwrap();
+    let back = &world.hosts[&name];
+    assert!(back.admission > admission && back.revoked == admission, "old heartbeats of it open nothing");
 }
 
 #[test]

@@ -19,6 +19,7 @@ use super::token::TokenCommand;
 use super::wait::WaitArgs;
 use crate::roles::{GenerateArgs, RoleArgs, ShimCommandArgs};
 use clap::{Args, Parser, Subcommand};
+use pan_model::HostName;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -47,8 +48,11 @@ pub struct Later {
 pub enum HostCommand {
     /// Show all hosts.
     List,
-    /// Remove a host for good (not yet).
-    Remove(Later),
+    /// Take a host out of the PAN; its certificate is refused everywhere from then on.
+    Remove {
+        /// Which host; a node must be drained or dead.
+        host: HostName,
+    },
 }
 
 /// Run the director role on this host (--config), or act on a director.

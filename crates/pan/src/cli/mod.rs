@@ -11,6 +11,7 @@ mod edit;
 mod failure;
 mod get;
 mod help;
+mod host;
 mod inside;
 mod insight;
 mod join;
