@@ -7,6 +7,7 @@
 
 mod boot;
 mod intake;
+mod keys;
 mod path;
 mod renew;
 #[cfg(test)]
@@ -76,6 +77,7 @@ impl HostLink {
         tasks.spawn(intake.run(offered));
         let controllers: Vec<_> = path::all(config, &tls, port).into_iter().map(Arc::new).collect();
         tasks.spawn(renew::keep(config.name.clone(), config.tls.clone(), live, controllers.clone()));
+        tasks.spawn(keys::keep(config.clone(), controllers.clone()));
         for controller in controllers {
             for at in 0..controller.paths.len() {
                 tasks.spawn(path::follow(controller.clone(), at, hello.clone(), offers.clone()));

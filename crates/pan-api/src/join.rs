@@ -38,11 +38,11 @@ pub struct Joined {
     pub ca: String,
     /// Its certificate, PEM.
     pub cert: String,
-    /// The key of its heartbeats, 64 hexadecimal digits.
-    pub beat_key: String,
-    /// The key of everybody's, for those who judge others.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pan_key: Option<String>,
+    /// The keys of its heartbeats, the one to use first; 64 hexadecimal digits each.
+    pub keys: Vec<String>,
+    /// Those from which everybody's are derived, for those who judge others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pan_keys: Vec<String>,
     /// Timing profile.
     pub profile: String,
     /// Where the controllers are.

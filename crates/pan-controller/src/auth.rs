@@ -58,7 +58,8 @@ pub const fn allowed(role: PrincipalRole, verb: Verb, noun: Noun) -> bool {
         (PrincipalRole::PanAdministrator, Noun::Server, verb) => matches!(verb, Verb::Read | Verb::Operate | Verb::Enter),
         (PrincipalRole::PanAdministrator, Noun::Node, verb) => matches!(verb, Verb::Read | Verb::Operate),
         (PrincipalRole::PanAdministrator, Noun::Host, verb) => matches!(verb, Verb::Read | Verb::Change),
-        (PrincipalRole::PanAdministrator, Noun::Event | Noun::Pan | Noun::Interface, verb) => matches!(verb, Verb::Read),
+        (PrincipalRole::PanAdministrator, Noun::Pan, verb) => matches!(verb, Verb::Read | Verb::Operate),
+        (PrincipalRole::PanAdministrator, Noun::Event | Noun::Interface, verb) => matches!(verb, Verb::Read),
     }
 }
 

@@ -58,6 +58,8 @@ pub struct View {
     pub tokens: BTreeMap<u64, pan_api::token::Token>,
     /// Hosts some of whose certificates are refused: up to this number.
     pub refused: BTreeMap<HostName, u64>,
+    /// The periods whose keys are used and handed out.
+    pub keys: (u64, u64),
     /// What the planner sees.
     pub snapshot: Arc<pan_plan::Snapshot>,
     /// Another controller leads: its name and address.

@@ -75,8 +75,7 @@ fn settings(config: &ControllerConfig) -> Settings {
 pub async fn run(config: HostConfig) -> Result<(), RunError> {
     let wrong = |message: String| RunError::Config { host: config.name.clone(), message };
     let part = config.controller.clone().ok_or_else(|| wrong("it has the role controller but no part `controller`".into()))?;
-    let key_file = config.pan_key.clone().ok_or_else(|| wrong("it has the role controller but no `panKey`".into()))?;
-    let pan_key = read_key(&key_file)?;
+    let root = read_key(&part.root_key)?;
     let store = open_store(&config, &part).await?;
     let random = || getrandom::u64().map_err(|error| wrong(format!("random numbers: {error}")));
     let instance = random()?;
@@ -102,6 +101,7 @@ pub async fn run(config: HostConfig) -> Result<(), RunError> {
         latest: BTreeMap::new(),
         revision: 0,
         told: BTreeMap::new(),
+        told_keys: None,
     };
     owner.reload().await?;
     // Whoever asks before the first round must not be told that there is nothing.
@@ -114,7 +114,7 @@ pub async fn run(config: HostConfig) -> Result<(), RunError> {
         nonces: [Nonce(random()?), Nonce(random()?)],
         timing,
         fabrics,
-        pan_key,
+        root,
         controllers: config.controllers.clone(),
         lessors: config.lessors.clone(),
         protected: ear.protected.clone(),

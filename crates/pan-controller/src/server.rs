@@ -54,8 +54,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Why the controller cannot be reached by HTTPS.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// The configuration has no `controller` part, or no key of the PAN.
-    #[error("the configuration of host {0} has no part `controller` or no `panKey`")]
+    /// The configuration has no `controller` part.
+    #[error("the configuration of host {0} has no part `controller`")]
     NoController(String),
     /// The digest of the administrator's token is none.
     #[error(transparent)]
@@ -117,16 +117,15 @@ pub(crate) async fn serve_within(
     listeners: Vec<std::net::TcpListener>,
 ) -> Result<(), ServeError> {
     let controller = config.controller.as_ref().ok_or_else(|| ServeError::NoController(config.name.to_string()))?;
-    let path = config.pan_key.clone().ok_or_else(|| ServeError::NoController(config.name.to_string()))?;
-    let pan_key = read_key(&path)?;
+    let root = read_key(&controller.root_key)?;
     let tls = LiveTls::open(&config.tls)?;
     let acceptor = TlsAcceptor::from(tls.server_config(ClientCerts::Optional)?);
     let app = Arc::new(App {
         handle,
         token: AdminToken::from_digest(&controller.admin_token_sha256)?,
-        site: Site::open(config, tls.ca_pem(), pan_key)?,
+        site: Site::open(config, tls.ca_pem(), root)?,
         // Of its digits, as they are written: names of failure domains outlive releases.
-        domains: DomainKey::of(hex(&pan_key).as_bytes()),
+        domains: DomainKey::of(hex(&root).as_bytes()),
         agents: tls.client_config()?,
         questions: Arc::new(Semaphore::new(1)),
     });

@@ -3,8 +3,11 @@
 //! It holds the authority's private key, and gives away nothing but signatures made with it.
 
 use pan_api::ApiError;
+use pan_api::keyfile::hex;
+use pan_api::keys::Keys;
 use pan_api::pki::{Authority, Grant, PkiError, Request};
 use pan_api::tls::{TlsError, fingerprint};
+use pan_member::{KeyRing, host_key};
 use pan_model::host::Role;
 use pan_model::host_config::{HostConfig, PeerAddress};
 use pan_model::{Code, HostName};
@@ -51,7 +54,7 @@ pub(crate) struct Site {
     signer: Option<Signer>,
     certificates_valid: Duration,
     pub ca_pem: String,
-    pub pan_key: [u8; 32],
+    root: [u8; 32],
     pub profile: String,
     pub controllers: Vec<PeerAddress>,
     pub lessors: Vec<PeerAddress>,
@@ -60,7 +63,7 @@ pub(crate) struct Site {
 
 impl Site {
     /// Reads the authority's key, if this controller was given one.
-    pub fn open(config: &HostConfig, ca_pem: &str, pan_key: [u8; 32]) -> Result<Self, SiteError> {
+    pub fn open(config: &HostConfig, ca_pem: &str, root: [u8; 32]) -> Result<Self, SiteError> {
         let controller = config.controller.as_ref();
         let signer = match controller.and_then(|controller| controller.authority_key.clone()) {
             None => None,
@@ -73,7 +76,7 @@ impl Site {
             signer,
             certificates_valid: controller.map(|controller| controller.certificates_valid.0).unwrap_or_default(),
             ca_pem: ca_pem.to_owned(),
-            pan_key,
+            root,
             profile: config.profile.clone(),
             controllers: config.controllers.clone(),
             lessors: config.lessors.clone(),
@@ -101,8 +104,16 @@ impl Site {
         self.authority()?.authority.certify(request, &grant).map_err(failed)
     }
 
+    /// The keys that a host should have while those of `current` are used and those of `newest` handed out.
+    pub fn keys(&self, host: &HostName, roles: &[Role], (current, newest): (u64, u64)) -> Keys {
+        let pan = KeyRing::at(&self.root, current, newest);
+        let digits = |ring: KeyRing| ring.iter().map(|key| hex(key)).collect::<Vec<_>>();
+        let everybodys = if self.judges(host, roles) { digits(pan) } else { Vec::new() };
+        Keys { current, newest, own: digits(pan.derive(|key| host_key(key, host))), pan: everybodys }
+    }
+
     /// Whether a host judges others' heartbeats, for which it needs everybody's key.
     pub fn judges(&self, name: &HostName, roles: &[Role]) -> bool {
-        roles.contains(&Role::Director) || self.lessors.iter().any(|lessor| lessor.name == *name)
+        roles.iter().any(|role| matches!(role, Role::Controller | Role::Director)) || self.lessors.iter().any(|lessor| lessor.name == *name)
     }
 }

@@ -36,6 +36,7 @@ pub fn view(world: &World, revision: u64) -> View {
         leader: elsewhere(world),
         tokens: world.tokens.iter().map(|(id, record)| (*id, token(*id, record))).collect(),
         refused: world.credentials.iter().filter_map(|(name, record)| Some((name.clone(), record.refused?))).collect(),
+        keys: (world.pan.keys.current, world.pan.keys.newest),
         node_addresses: world.hosts.iter().map(|(name, record)| (name.clone(), record.address)).collect(),
     }
 }

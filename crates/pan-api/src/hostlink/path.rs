@@ -3,11 +3,12 @@
 use crate::ApiError;
 use crate::desired::Desired;
 use crate::hostclient::{HostClient, HostOptions, Timeouts};
-use crate::join::{Renew, Renewed};
 use crate::report::{Hello, Report};
 use pan_model::host_config::{HostConfig, PeerAddress};
 use pan_model::{Code, HostName};
 use rustls::ClientConfig;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,12 +55,12 @@ pub(super) fn all(config: &HostConfig, tls: &Arc<ClientConfig>, port: u16) -> Ve
 }
 
 impl Controller {
-    /// Asks it for a new certificate, on one way after the other.
-    pub(super) async fn renew(&self, ask: &Renew) -> Result<Renewed, ApiError> {
+    /// Asks it for something, on one way after the other.
+    pub(super) async fn ask<A: Serialize + Sync, T: DeserializeOwned>(&self, what: &str, ask: &A) -> Result<T, ApiError> {
         let mut failure = ApiError::new(Code::HostUnreachable, format!("there is no way to controller {}", self.name));
         for path in &self.paths {
-            match path.reports.post("/internal/v1/renew", ask).await {
-                Ok(renewed) => return Ok(renewed),
+            match path.reports.post(what, ask).await {
+                Ok(answer) => return Ok(answer),
                 Err(error) => failure = error,
             }
         }

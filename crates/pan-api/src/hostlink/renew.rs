@@ -6,15 +6,15 @@
 use super::path::Controller;
 use crate::ApiError;
 use crate::WIRE_VERSION;
+use crate::file::replace;
 use crate::join::{Renew, Renewed};
 use crate::pki::{CLOCKS_APART_MAX, Requested};
 use crate::tls::{LiveTls, certificates, validity};
 use pan_model::host_config::TlsFiles;
 use pan_model::{Code, HostName};
-use std::fs::{File, OpenOptions};
-use std::io::{self, ErrorKind, Write};
+use std::fs::OpenOptions;
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -88,7 +88,7 @@ async fn renew(host: &HostName, files: &TlsFiles, tls: &LiveTls, controllers: &[
     let ask = Renew { version: WIRE_VERSION, host: host.clone(), request: requested.request_pem };
     let mut failure = ApiError::new(Code::HostUnreachable, "no controller is known");
     for controller in controllers {
-        match controller.renew(&ask).await {
+        match controller.ask("/internal/v1/renew", &ask).await {
             Ok(Renewed { cert }) => {
                 // Shown first: what does not fit the key must not be on the disk.
                 tls.show(&cert).map_err(|error| ApiError::new(Code::Internal, error.to_string()))?;
@@ -100,19 +100,6 @@ async fn renew(host: &HostName, files: &TlsFiles, tls: &LiveTls, controllers: &[
         }
     }
     Err(failure)
-}
-
-fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
-    let fresh = path.with_extension("new");
-    match std::fs::remove_file(&fresh) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh)?;
-    file.write_all(content)?;
-    file.sync_all()?;
-    std::fs::rename(&fresh, path)?;
-    path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use crate::handle::{Principal, PrincipalRole};
 use crate::site::Identity;
 use pan_api::desired::Desired;
 use pan_api::join::{Renew, Renewed};
+use pan_api::keys::AskKeys;
 use pan_api::pki;
 use pan_api::report::{Hello, Report};
 use pan_api::tls::PeerIdentity;
@@ -23,6 +24,7 @@ const LINES: &str = "What the host should be: at once, then each newer state as 
 pub const ROUTES: &[Route] = &[
     route(Method::Post, "/internal/v1/hello", "A host presents itself.", hello),
     route(Method::Post, "/internal/v1/renew", "A host gets its certificate anew.", renew),
+    route(Method::Post, "/internal/v1/keys", "A host gets its keys.", keys),
     route(Method::Post, "/internal/v1/report", "A role process tells what it sees.", report),
     Route {
         query: &[HOST],
@@ -62,6 +64,19 @@ fn renew(call: Call<PeerIdentity>) -> Answering {
         };
         let cert = call.site().certify(&request, Identity { name: host, roles, addresses }, serial)?;
         Ok(answer::json(&Renewed { cert }))
+    })
+}
+
+fn keys(call: Call<PeerIdentity>) -> Answering {
+    Box::pin(async move {
+        check_version(&call)?;
+        let AskKeys { host, have, .. } = call.body()?;
+        check_host(&call.who, &host)?;
+        let who = Principal { name: format!("host {host}"), role: PrincipalRole::Joining, partition: None };
+        let Reply::Keys { current, newest } = call.handle().request(&who, Request::Keys { host: host.clone(), have }).await? else {
+            return Err(ApiError::new(Code::Internal, "a question for keys was answered with something else"));
+        };
+        Ok(answer::json(&call.site().keys(&host, &call.who.roles, (current, newest))))
     })
 }
 

@@ -10,7 +10,8 @@ use crate::handle::{Principal, PrincipalRole};
 use crate::site::Identity;
 use pan_api::ApiError;
 use pan_api::join::{Join, Joined};
-use pan_api::keyfile::{hex, parse_key};
+use pan_api::keyfile::parse_key;
+use pan_api::keys::Keys;
 use pan_api::pki;
 use pan_api::token::{JoinToken, NewToken, Token, TokenMade, id_text};
 use pan_model::{Code, HostName};
@@ -111,11 +112,13 @@ fn joined(
         let identity = Identity { name: host.clone(), roles: roles.clone(), addresses: Vec::new() };
         site.certify(request, identity, serial)?
     };
+    let view = call.handle().view();
+    let Keys { own, pan, .. } = site.keys(host, &roles, view.keys);
     Ok(Joined {
         ca: site.ca_pem.clone(),
         cert,
-        beat_key: hex(&pan_member::host_key(&site.pan_key, host)),
-        pan_key: site.judges(host, &roles).then(|| hex(&site.pan_key)),
+        keys: own,
+        pan_keys: pan,
         profile: site.profile.clone(),
         controllers: site.controllers.iter().map(Into::into).collect(),
         lessors: site.lessors.iter().map(Into::into).collect(),

@@ -1,5 +1,6 @@
 //! A host leaves the PAN for good: nothing of it is left but what must be remembered of its name.
 
+use super::keys;
 use super::record::Duty;
 use super::seen::Life;
 use super::world::{Dirty, Effect, Now, World};
@@ -40,6 +41,9 @@ pub fn remove(world: &mut World, now: Now, name: &HostName) -> Result<(), ApiErr
         world.effects.push(Effect::Fence(name.clone(), admission));
     }
     world.hosts.remove(name);
+    // It has keys that are good now. If a rotation is under way, it has those as well, and the next one is soon enough:
+    // nobody listens to a host that is not known.
+    let _ = keys::rotate(world, now);
     world.seen.hosts.remove(name);
     world.seen.quarantine.remove(name);
     world.seen.published.remove(name);

@@ -8,6 +8,7 @@ pub mod digest;
 pub mod ending;
 pub mod fail;
 pub mod hosts;
+pub mod keys;
 pub mod leave;
 pub mod operate;
 pub mod orders;

@@ -3,7 +3,7 @@
 use super::record::{Duty, EndingPhase, Goal, Intent};
 use super::request::{Kind, Reply, Request};
 use super::world::{ClusterKey, Dirty, Now, World};
-use super::{apply, ending, hosts, leave, place, tokens};
+use super::{apply, ending, hosts, keys, leave, place, tokens};
 use pan_api::ApiError;
 use pan_model::event::Severity;
 use pan_model::{ClusterName, Code, HostName, PartitionName, ServerKey, ServiceName};
@@ -37,6 +37,8 @@ pub fn request(world: &mut World, now: Now, request: Request) -> Result<Reply, A
         Request::RevokeToken(id) => tokens::revoke(world, now, id)?,
         Request::Join(joining) => return tokens::join(world, now, &joining),
         Request::Renew(host) => return tokens::renew(world, now, &host),
+        Request::Keys { host, have } => return keys::asked(world, &host, have),
+        Request::RotateKeys => keys::rotate(world, now)?,
         Request::RemoveHost(host) => leave::remove(world, now, &host)?,
     }
     Ok(Reply::Done)

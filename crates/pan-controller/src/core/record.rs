@@ -234,6 +234,17 @@ pub enum Duty {
     Draining,
 }
 
+/// Which periods' heartbeat keys are good; the keys themselves are derived from a root that is not in the store.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeysRecord {
+    /// The period whose keys are used.
+    pub current: u64,
+    /// The period whose keys are handed out: the same, or the next.
+    pub newest: u64,
+    /// Wall clock at the last change, microseconds since 1970; 0: there was none.
+    pub since: i64,
+}
+
 /// The PAN's own counters.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PanRecord {
@@ -251,10 +262,13 @@ pub struct PanRecord {
     pub next_event: u64,
     /// No epoch of a deleted partition is above this: where the next one of its name begins.
     pub last_epoch: Epoch,
+    /// Keys of heartbeats.
+    #[serde(default)]
+    pub keys: KeysRecord,
 }
 
 impl Default for PanRecord {
     fn default() -> Self {
-        Self { term: 0, leader: None, instance: 0, next_vni: 100, next_event: 1, last_epoch: Epoch(0) }
+        Self { term: 0, leader: None, instance: 0, next_vni: 100, next_event: 1, last_epoch: Epoch(0), keys: KeysRecord::default() }
     }
 }

@@ -92,6 +92,15 @@ pub enum Request {
     Join(Joining),
     /// Give a host its certificate anew.
     Renew(HostName),
+    /// Tell a host which keys it should have.
+    Keys {
+        /// The host.
+        host: HostName,
+        /// The newest period whose keys it has.
+        have: Option<u64>,
+    },
+    /// Begin a new period of keys.
+    RotateKeys,
     /// Take a host out of the PAN.
     RemoveHost(HostName),
 }
@@ -129,6 +138,13 @@ pub enum Reply {
     Applied(Vec<Applied>),
     /// It is committed.
     Done,
+    /// Which periods' keys are used, and handed out.
+    Keys {
+        /// Used.
+        current: u64,
+        /// Handed out.
+        newest: u64,
+    },
     /// A certificate may be signed.
     Certify {
         /// Roles to put into it.

@@ -34,6 +34,11 @@ impl Owner {
             self.told.clone_from(&known);
             self.ear.order(Order::Hosts(known));
         }
+        let keys = (self.world.pan.keys.current, self.world.pan.keys.newest);
+        if self.told_keys != Some(keys) {
+            self.told_keys = Some(keys);
+            self.ear.order(Order::Keys { current: keys.0, newest: keys.1 });
+        }
         if self.world.leading {
             let promises = self.world.clusters.values().filter_map(|cluster| cluster.spec.protect).map(|protect| protect.failures as usize);
             self.ear.protected_failures(promises.max().unwrap_or(1).max(1));

@@ -2,6 +2,7 @@
 //! own, small and with nothing to wait for, so that it goes on while the agent is busy, dead or replaced.
 
 mod keep;
+mod keys;
 mod lease;
 mod lessor;
 mod load;

@@ -4,14 +4,14 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use pan_api::keyfile::read_key;
 use pan_linux::datagram::{self, Waker};
 use pan_linux::realtime::{lock_memory, schedule_fifo, since_boot};
-use pan_member::frame::{FRAME_BYTES_MAX, Key};
+use pan_member::frame::FRAME_BYTES_MAX;
 use pan_member::{Frame, Profile, Tick};
 use pan_model::host::{Fabric, Role};
 use pan_model::host_config::{BEAT_PORT, DIRECTOR_PORT, HostConfig, LESSOR_PORT, PeerAddress};
 
+use super::keys::Keys;
 use super::lease::Lease;
 use super::lessor::LessorPart;
 use super::load;
@@ -60,7 +60,7 @@ fn after(last: Duration, period: Duration, now: Duration) -> Duration {
 struct Beat {
     config: HostConfig,
     period: Duration,
-    key: Key,
+    keys: Keys,
     frame: Frame,
     senders: [Sender; 2],
     agent: MarkSeen,
@@ -79,12 +79,12 @@ impl Beat {
         let profile: Profile = config.profile.parse()?;
         let now = clock::now();
         let timing = profile.timing(0);
-        let key = read_key(&config.beat_key)?;
+        let (keys, pan) = Keys::open(config)?;
         let boot = boot_id(&config.run_dir)?;
         let waker = Waker::new().map_err(|source| Error::Clock { source })?;
-        let lease = config.roles.contains(&Role::Node).then(|| Lease::new(config, boot, &timing, key)).transpose()?;
-        let lessor = match &config.pan_key {
-            Some(path) => LessorPart::new(config, read_key(path)?, waker.clone(), clock::now)?,
+        let lease = config.roles.contains(&Role::Node).then(|| Lease::new(config, boot, &timing, keys.own)).transpose()?;
+        let lessor = match pan {
+            Some(pan) => LessorPart::new(config, pan, waker.clone(), clock::now)?,
             None => None,
         };
         let frame = Frame {
@@ -107,7 +107,7 @@ impl Beat {
         Ok(Self {
             // No host knows how many there are; the smallest PAN has the shortest period.
             period: timing.period,
-            key,
+            keys,
             frame,
             senders: Fabric::BOTH.map(|fabric| sender(config, fabric, ports)),
             agent: MarkSeen::new(alive_file(&config.run_dir)),
@@ -127,6 +127,7 @@ impl Beat {
         self.frame.agent_age = self.agent_age(now);
         if now >= self.load_at {
             self.frame.load = load::read();
+            self.rekey();
             self.load_at = now.plus(LOAD_EVERY);
             self.lag = Duration::ZERO;
         }
@@ -135,8 +136,20 @@ impl Beat {
         }
         for sender in &mut self.senders {
             self.frame.fabric = sender.fabric;
-            let length = self.frame.encode(&self.key, &mut self.datagram);
+            let length = self.frame.encode(self.keys.own.current(), &mut self.datagram);
             sender.send(&self.datagram[..length], now);
+        }
+    }
+
+    /// Takes up keys that were handed out.
+    fn rekey(&mut self) {
+        if self.keys.news()
+            && let Some(lease) = &mut self.lease
+        {
+            lease.keys = self.keys.own;
+        }
+        if let (Some(pan), Some(lessor)) = (self.keys.pan_news(), &mut self.lessor) {
+            lessor.rekey(pan);
         }
     }
 

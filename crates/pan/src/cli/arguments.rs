@@ -55,6 +55,13 @@ pub enum HostCommand {
     },
 }
 
+/// `pan key …`.
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub enum KeyCommand {
+    /// Give the hosts new keys for their heartbeats; they are used once all have them.
+    Rotate,
+}
+
 /// Run the director role on this host (--config), or act on a director.
 #[derive(Debug, Clone, Args)]
 pub struct DirectorArgs {
@@ -112,6 +119,9 @@ pub enum Command {
     #[command(subcommand)]
     Host(HostCommand),
     Join(JoinArgs),
+    /// Keys of the PAN.
+    #[command(subcommand)]
+    Key(KeyCommand),
     /// Tokens with which machines join.
     #[command(subcommand)]
     Token(TokenCommand),

@@ -1,6 +1,6 @@
 //! From the command line to the command, and from its result to the exit code.
 
-use super::arguments::{Cli, Command, DirectorCommand, HostCommand};
+use super::arguments::{Cli, Command, DirectorCommand, HostCommand, KeyCommand};
 use super::failure::Failure;
 use super::get::GetArgs;
 use super::kind::Kind;
@@ -117,6 +117,7 @@ async fn call(command: Command, session: &Session) -> Result<u8, Failure> {
         Command::Host(HostCommand::List) => {
             get::run(GetArgs { kind: Kind::Host, name: None, all: false, watch: false }, session).await.map(done)
         }
+        Command::Key(KeyCommand::Rotate) => host::rotate_keys(session).await.map(done),
         Command::Join(args) => join::run(args, session).await.map(done),
         Command::Token(command) => token::run(command, session).await.map(done),
         Command::Host(HostCommand::Remove { host }) => host::remove(&host, session).await.map(done),

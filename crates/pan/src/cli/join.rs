@@ -118,16 +118,16 @@ fn finish(
     (requested, joined): (&Requested, Joined),
     session: &Session,
 ) -> Result<(), Failure> {
-    let (tls, keys) = (place.tls(), joined.pan_key.is_some());
+    let (tls, keys) = (place.tls(), !joined.pan_keys.is_empty());
     let config = config(args, name, &joined, |keys| place.paths(keys), keys)?;
     let text = serde_saphyr::to_string(&config)
         .map_err(|error| Failure::new(Code::Internal, format!("cannot write the configuration: {error}")))?;
     place.write(&tls.ca, &joined.ca)?;
     place.write(&tls.cert, &joined.cert)?;
     place.write(&tls.key, &requested.key_pem)?;
-    place.write(&config.beat_key, &joined.beat_key)?;
-    if let (Some(path), Some(key)) = (&config.pan_key, &joined.pan_key) {
-        place.write(path, key)?;
+    place.write(&config.beat_key, &joined.keys.join("\n"))?;
+    if let Some(path) = &config.pan_key {
+        place.write(path, &joined.pan_keys.join("\n"))?;
     }
     place.write(&place.config(), &text)?;
     place.give_up();

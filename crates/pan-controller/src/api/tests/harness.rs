@@ -72,8 +72,8 @@ fn config(files: &TempDir, authority: &Authority) -> HostConfig {
         "controllers": [],
         "tls": {"ca": write("ca", authority.cert_pem()), "cert": write("cert", &issued.cert_pem), "key": write("key", &issued.key_pem)},
         "beatKey": "/none", "profile": "lan", "stateDir": "/none", "runDir": "/none",
-        "panKey": write("pan", &"00".repeat(32)), "controller": {"adminTokenSha256": digest, "outside": [], "pools": [],
-            "authorityKey": write("authority", authority.key_pem())},
+         "controller": {"adminTokenSha256": digest, "outside": [], "pools": [],
+            "rootKey": write("root", &"00".repeat(32)), "authorityKey": write("authority", authority.key_pem())},
     }))
     .unwrap()
 }
