@@ -1,6 +1,6 @@
 # The commands of a fresh machine; everything behind them is `./setup.sh`, `cargo` and `pan`.
 
-export PATH := $(PATH):$(HOME)/.cargo/bin
+export PATH := $(HOME)/.cargo/bin:$(PATH)
 PAN := target/release/pan
 
 .PHONY: setup up down test bench soak

@@ -15,9 +15,11 @@ if [ ${#missing[@]} -gt 0 ]; then
   [ "$(id -u)" = 0 ] || { echo "setup: as root, run: apt-get install ${missing[*]}" >&2; exit 1; }
   echo "setup: installing ${missing[*]}"
   policy=/usr/sbin/policy-rc.d
-  [ ! -e $policy ] || mv $policy $policy.panloom # kept, and put back below whatever happens
+  ours='# while Panloom installs packages'
+  # The machine's own is kept, and put back below whatever happens; one of ours is left by a setup that was killed.
+  [ ! -e $policy ] || grep -qF "$ours" $policy || mv $policy $policy.panloom
   trap 'rm -f $policy; [ ! -e $policy.panloom ] || mv $policy.panloom $policy' EXIT
-  printf '#!/bin/sh\nexit 101\n' >$policy && chmod 755 $policy
+  printf '#!/bin/sh\n%s\nexit 101\n' "$ours" >$policy && chmod 755 $policy
   apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}"
   for package in "${missing[@]}"; do # nor at the next boot
     case $package in

@@ -29,6 +29,10 @@ pub struct Desired {
     pub networks: Vec<Network>,
     /// Servers this host should run (or should end in an orderly way).
     pub servers: Vec<ServerOrder>,
+    /// Servers of hosts that are silent for the moment, which this host would get: everything of them may be made ready
+    /// but nothing of theirs may run or be reached. Their epoch is not known yet and is 0; their `run` means nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warm: Vec<ServerOrder>,
     /// Takeover units; empty unless the host is a director.
     pub units: Vec<Unit>,
 }

@@ -1,8 +1,8 @@
 //! Host as the API shows it.
 
-use pan_model::HostName;
 use pan_model::host::{Fabrics, Role};
 use pan_model::node::NodeState;
+use pan_model::{Admission, HostName};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
@@ -25,4 +25,60 @@ pub struct Host {
     pub address: IpAddr,
     /// Whether its agent reports (its heartbeats come from another process).
     pub agent: bool,
+    /// What keeps its servers from sending without a lease; absent where it is not known, and for who is no node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gate: Option<Gate>,
+    /// How its lease stands; absent where it is not known, and for who is no node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<Lease>,
+}
+
+/// A node's gate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Gate {
+    /// What it is made of, found by trying.
+    pub kind: GateKind,
+    /// Why the kernel has no BPF gate, in its words, where that was tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bpf_refused: Option<String>,
+}
+
+/// What a gate is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum GateKind {
+    /// A BPF program with an absolute deadline.
+    Bpf,
+    /// A set of nftables whose element times out.
+    NftSet,
+    /// There is none: nothing keeps its servers from sending.
+    None,
+}
+
+/// A node's lease.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Lease {
+    /// How it stands.
+    pub state: LeaseState,
+    /// The number the node takes part under; it grows when the node is declared dead.
+    pub admission: Admission,
+    /// What was left of it when the node's agent looked last (once a second), milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_ms: Option<u64>,
+}
+
+/// How a lease stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum LeaseState {
+    /// Not admitted yet.
+    None,
+    /// Its servers may send.
+    Held,
+    /// Not renewed in time: opens again by itself when a majority of lessors acknowledges.
+    Expired,
+    /// Revoked: opens again under a new number only.
+    Fenced,
 }

@@ -63,6 +63,68 @@ pub struct Lost {
     pub reason: String,
 }
 
+/// A failure domain that is being emptied, or is empty.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DomainDrain {
+    /// The label, `NAME=VALUE`.
+    pub domain: String,
+    /// How far it is.
+    pub state: DrainState,
+    /// The nodes with that label, and the servers still on each.
+    pub nodes: Vec<DrainNode>,
+    /// Why it does not go on, if it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// How far the drain of a domain is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum DrainState {
+    /// Nodes are being emptied.
+    Draining,
+    /// No further node may be drained now without breaking a promise; it goes on when that changes.
+    Held,
+    /// Every node with the label is empty.
+    Done,
+}
+
+/// A node of a domain that is drained.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DrainNode {
+    /// Its name.
+    pub name: HostName,
+    /// Its turn has come.
+    pub begun: bool,
+    /// Servers bound to it.
+    pub servers: u64,
+}
+
+/// What draining a domain would do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DrainPlan {
+    /// Whether it can be done at all.
+    pub ok: bool,
+    /// Nodes that would be drained together, one batch after the other.
+    pub batches: Vec<DrainBatch>,
+    /// The promise it would break.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counterexample: Option<Counterexample>,
+    /// Why it cannot be done, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// Nodes that would be drained together.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DrainBatch {
+    /// The nodes.
+    pub nodes: Vec<HostName>,
+    /// Where their servers would go.
+    pub moves: Vec<Move>,
+}
+
 /// Why an object is as it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Why {

@@ -4,6 +4,7 @@
 //! Wire types are separate from the model's so that the model can change without breaking a release that is
 //! one older. Nothing here decides anything.
 
+pub mod beatcount;
 pub mod client;
 pub mod cluster;
 pub mod desired;
@@ -13,11 +14,13 @@ mod file;
 pub mod host;
 pub mod hostclient;
 pub mod hostlink;
+pub mod hostmetrics;
 pub mod insight;
 pub mod join;
 pub mod keyfile;
 pub mod keys;
 mod lines;
+pub mod metrics;
 pub mod node;
 pub mod partition;
 pub mod pki;

@@ -79,6 +79,9 @@ pub struct Report {
     /// Lessors no longer acknowledge that number: it asks for the next one (node role).
     #[serde(default)]
     pub wants_admission: bool,
+    /// The gate as the agent sees it (node role with lessors).
+    #[serde(default)]
+    pub gate: Option<GateReport>,
     /// All servers on the host (node role).
     #[serde(default)]
     pub servers: Vec<ServerReport>,
@@ -88,6 +91,15 @@ pub struct Report {
     /// Things that went wrong and are being tried again, for people.
     #[serde(default)]
     pub problems: Vec<String>,
+}
+
+/// What a node's agent knows of its gate beyond what heartbeats say.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GateReport {
+    /// Why the kernel has no BPF gate, where that was tried.
+    pub bpf_refused: Option<String>,
+    /// For how long it stays open if nobody renews the lease, milliseconds; zero when it is shut.
+    pub left_ms: u64,
 }
 
 /// One server as its node sees it.
@@ -101,6 +113,10 @@ pub struct ServerReport {
     pub incarnation: u64,
     /// What it is doing.
     pub phase: Phase,
+    /// The newest desired state whose order for it this is the outcome of, or the way to; the default while a newer
+    /// order has not been taken up yet.
+    #[serde(default)]
+    pub followed: Generation,
     /// PAN_INSTANCE of the running process.
     pub instance: Option<String>,
     /// Automatic restarts so far under this epoch.

@@ -135,3 +135,11 @@ pub struct Health {
     /// Always true: a controller that is not well does not answer.
     pub ok: bool,
 }
+
+/// `POST /v1/drains`, `…/whatif` and `…/undo`: the nodes with a label.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DrainRequest {
+    /// The label, `NAME=VALUE`.
+    pub domain: String,
+}

@@ -3,6 +3,7 @@
 use crate::core::request::{Reply, Request};
 use arc_swap::ArcSwap;
 use pan_api::ApiError;
+use pan_api::beatcount::BeatCounts;
 use pan_api::desired::Desired;
 use pan_api::event::Event;
 use pan_api::insight::Timeline;
@@ -10,6 +11,7 @@ use pan_api::report::{Hello, Report};
 use pan_model::{ClusterName, Code, HostName, PartitionName, ServerKey, ServiceName};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -62,8 +64,12 @@ pub struct View {
     pub keys: (u64, u64),
     /// What the planner sees.
     pub snapshot: Arc<pan_plan::Snapshot>,
+    /// Failure domains that are drained.
+    pub drains: Vec<pan_api::insight::DomainDrain>,
     /// Another controller leads: its name and address.
     pub leader: Option<(HostName, IpAddr)>,
+    /// This controller leads.
+    pub leads: bool,
     /// Addresses of hosts on the fabrics.
     pub node_addresses: BTreeMap<HostName, IpAddr>,
 }
@@ -110,6 +116,8 @@ pub struct Handle {
     pub(crate) inbox: mpsc::Sender<Message>,
     pub(crate) desires: Desires,
     pub(crate) metrics: Arc<crate::metrics::Metrics>,
+    /// Where the host's beat process leaves its counts.
+    pub(crate) run_dir: Arc<Path>,
 }
 
 impl Handle {
@@ -167,6 +175,7 @@ impl Handle {
     /// Metrics in Prometheus text format.
     #[must_use]
     pub fn metrics(&self) -> String {
-        self.metrics.render(&self.view())
+        self.metrics.queued(self.inbox.max_capacity() - self.inbox.capacity());
+        self.metrics.render(&self.view(), BeatCounts::read(&self.run_dir).as_ref())
     }
 }

@@ -9,13 +9,13 @@ pub mod core;
 pub mod ear;
 mod etcd;
 pub mod handle;
-mod metrics;
+pub mod metrics;
 mod owner;
 mod routes;
 mod run;
 pub mod server;
 mod site;
-mod views;
+pub mod views;
 
 pub use etcd::{EtcdError, etcd_arguments};
 pub use handle::{Handle, Principal, PrincipalRole, View};

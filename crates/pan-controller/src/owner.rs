@@ -23,6 +23,7 @@ use pan_model::host::Role;
 use pan_model::{Code, HostName};
 use pan_store::{AnyStore, Batch, Revision, Watch, WatchError};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -155,9 +156,10 @@ impl Owner {
     }
 
     async fn round(&mut self, answers: Vec<Answer>) -> Result<(), RunError> {
-        let before = Instant::now();
+        let (before, planned_for) = (Instant::now(), self.world.seen.snapshot.clone());
         self.settle();
-        self.handle.metrics.settled(before.elapsed());
+        let planned = !Arc::ptr_eq(&planned_for, &self.world.seen.snapshot);
+        self.handle.metrics.settled(before.elapsed(), planned);
         match self.commit().await {
             Ok(()) => {
                 self.publish();
@@ -165,6 +167,7 @@ impl Owner {
                 answers.into_iter().for_each(Answer::give);
             }
             Err(failed) => {
+                self.handle.metrics.not_committed();
                 let told = self.refusal(&failed);
                 tracing::error!(%failed, "stepping down");
                 answers.into_iter().for_each(|answer| answer.fail(&told));
@@ -195,6 +198,7 @@ impl Owner {
             Message::Hello(hello, answer) => Some(Answer::Host(answer, self.hello(now, &hello))),
             Message::Report(report, answer) => Some(Answer::Host(answer, hosts_core::report(&mut self.world, now, report))),
             Message::Liveness(changes) => {
+                self.handle.metrics.life(&changes);
                 for change in changes {
                     hosts_core::life(&mut self.world, now, change);
                 }

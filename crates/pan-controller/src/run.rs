@@ -84,7 +84,7 @@ pub async fn run(config: HostConfig) -> Result<(), RunError> {
     let waker = Waker::new().map_err(|error| wrong(format!("eventfd: {error}")))?;
     let ear = Ear { orders, waker: waker.clone(), protected: Arc::new(AtomicUsize::new(1)) };
     let (changed, changes) = watch::channel(0);
-    let handle = handle(inbox.clone(), changes);
+    let handle = handle(inbox.clone(), changes, &config);
     let mut owner = Owner {
         me: config.name.clone(),
         instance,
@@ -120,6 +120,7 @@ pub async fn run(config: HostConfig) -> Result<(), RunError> {
         protected: ear.protected.clone(),
         waker,
         orders: ordered,
+        metrics: handle.metrics.clone(),
         inbox,
     };
     let hearing = tokio::task::spawn_blocking(move || ear::run(setup));
@@ -169,9 +170,16 @@ async fn open_store(config: &HostConfig, part: &ControllerConfig) -> Result<AnyS
     }
 }
 
-fn handle(inbox: mpsc::Sender<Message>, changes: watch::Receiver<u64>) -> Handle {
+fn handle(inbox: mpsc::Sender<Message>, changes: watch::Receiver<u64>, config: &HostConfig) -> Handle {
     let view = Arc::new(ArcSwap::from_pointee(View::default()));
-    Handle { view, changes, inbox, desires: Arc::default(), metrics: Arc::new(Metrics::default()) }
+    Handle {
+        view,
+        changes,
+        inbox,
+        desires: Arc::default(),
+        metrics: Arc::new(Metrics::default()),
+        run_dir: config.run_dir.as_path().into(),
+    }
 }
 
 fn profile(config: &HostConfig) -> Result<Profile, RunError> {

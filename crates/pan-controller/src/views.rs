@@ -1,21 +1,26 @@
 //! The view: the world as wire objects, made anew after each commit.
 
+use crate::core::domain::Progress;
 use crate::core::orders::{backend_state, may_start};
 use crate::core::record::{Duty, Intent, ServerRecord, TokenRecord};
 use crate::core::seen::Life;
 use crate::core::world::{ServiceKey, World, wall_text};
 use crate::handle::View;
 use pan_api::cluster::ClusterState;
+use pan_api::host::{GateKind, LeaseState};
+use pan_api::insight::{DomainDrain, DrainNode, DrainState};
 use pan_api::node::Amount;
 use pan_api::partition::PartitionState;
 use pan_api::report::Phase;
 use pan_api::service::{Backend, ServiceState};
 use pan_api::token::{Token, TokenState, id_text};
+use pan_member::GateState;
+use pan_member::profile::Gate;
 use pan_model::host::{Fabrics, Link, Role};
 use pan_model::node::NodeState;
 use pan_model::server::ServerState;
 use pan_model::service::BackendState;
-use pan_model::{ByteSize, Cpu, HostName, Resources, ServerKey};
+use pan_model::{Admission, ByteSize, Cpu, HostName, Resources, ServerKey};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -33,10 +38,12 @@ pub fn view(world: &World, revision: u64) -> View {
         events: world.events.iter().map(|(partition, events)| (partition.clone(), events.iter().cloned().collect())).collect(),
         timelines: world.timelines.view().into_iter().map(|(object, all)| (object, Arc::new(all))).collect(),
         snapshot: world.seen.snapshot.clone(),
+        drains: world.pan.drains.keys().filter_map(|name| drain(world, name)).collect(),
         leader: elsewhere(world),
         tokens: world.tokens.iter().map(|(id, record)| (*id, token(*id, record))).collect(),
         refused: world.credentials.iter().filter_map(|(name, record)| Some((name.clone(), record.refused?))).collect(),
         keys: (world.pan.keys.current, world.pan.keys.newest),
+        leads: world.leading,
         node_addresses: world.hosts.iter().map(|(name, record)| (name.clone(), record.address)).collect(),
     }
 }
@@ -55,6 +62,27 @@ fn token(id: u64, record: &TokenRecord) -> Token {
 fn elsewhere(world: &World) -> Option<(HostName, IpAddr)> {
     let name = world.pan.leader.as_ref().filter(|_| !world.leading)?;
     Some((name.clone(), world.hosts.get(name)?.address))
+}
+
+fn drain(world: &World, name: &str) -> Option<DomainDrain> {
+    let domain = name.parse().ok()?;
+    let record = world.pan.drains.get(name)?;
+    let nodes = crate::core::domain::nodes_of(&world.seen.snapshot, &domain).into_iter().filter(|node| !record.spared.contains(node));
+    let nodes: Vec<DrainNode> = nodes
+        .map(|node| {
+            let servers = world.servers.values().filter(|server| server.node.as_ref() == Some(&node)).count() as u64;
+            DrainNode { begun: record.begun.contains_key(&node), servers, name: node }
+        })
+        .collect();
+    // Who follows did not look itself; whether all are empty it sees all the same.
+    let empty = nodes.iter().all(|node| node.begun && node.servers == 0);
+    let (state, reason) = match world.seen.drains.1.get(name) {
+        Some(Progress::Held(reason)) => (DrainState::Held, Some(reason.clone())),
+        Some(Progress::Done) => (DrainState::Done, None),
+        None if empty => (DrainState::Done, None),
+        Some(Progress::Draining) | None => (DrainState::Draining, None),
+    };
+    Some(DomainDrain { domain: name.to_owned(), state, nodes, reason })
 }
 
 fn used_by<'a>(world: &'a World, servers: impl Iterator<Item = (&'a ServerKey, &'a ServerRecord)>) -> Resources {
@@ -205,10 +233,12 @@ fn tables_current(world: &World) -> bool {
 fn reach(world: &World, address: IpAddr) -> Option<IpAddr> {
     let (from, to) = world.settings.reach?;
     match (address, from.network(), to.network()) {
-        (IpAddr::V4(address), IpAddr::V4(from), IpAddr::V4(to)) => {
-            Some(IpAddr::V4((u32::from(to) + (u32::from(address) - u32::from(from))).into()))
+        _ if from == to => Some(address),
+        (IpAddr::V4(v4), IpAddr::V4(from_v4), IpAddr::V4(to)) if from.contains(&address) => {
+            let offset = u32::from(v4) - u32::from(from_v4);
+            u32::from(to).checked_add(offset).map(|bits| IpAddr::V4(bits.into()))
         }
-        _ => Some(address),
+        _ => None,
     }
 }
 
@@ -267,5 +297,33 @@ fn host(world: &World, name: &HostName) -> pan_api::host::Host {
         version: record.software.clone(),
         address: record.address,
         agent: world.seen.hosts.get(name).is_some_and(|seen| seen.agent),
+        gate: gate(world, name),
+        lease: lease(world, name),
     }
+}
+
+fn gate(world: &World, name: &HostName) -> Option<pan_api::host::Gate> {
+    let seen = world.seen.hosts.get(name)?;
+    let kind = match seen.lease?.gate {
+        GateState::None => GateKind::None,
+        GateState::Present(Gate::Absolute) => GateKind::Bpf,
+        GateState::Present(Gate::Relative) => GateKind::NftSet,
+    };
+    Some(pan_api::host::Gate { kind, bpf_refused: seen.gate.as_ref().and_then(|gate| gate.bpf_refused.clone()) })
+}
+
+fn lease(world: &World, name: &HostName) -> Option<pan_api::host::Lease> {
+    let seen = world.seen.hosts.get(name)?;
+    let said = seen.lease?;
+    // Who was declared dead cannot know: what the records say of its number comes before what it said itself.
+    let state = match said.state {
+        _ if said.admission <= world.hosts[name].revoked && said.admission != Admission::NONE => LeaseState::Fenced,
+        pan_member::LeaseState::None => LeaseState::None,
+        pan_member::LeaseState::Held => LeaseState::Held,
+        pan_member::LeaseState::Expired => LeaseState::Expired,
+        pan_member::LeaseState::Fenced => LeaseState::Fenced,
+    };
+    let current = state == LeaseState::Held && seen.life == Life::Alive && seen.agent;
+    let left_ms = seen.gate.as_ref().filter(|_| current).map(|gate| gate.left_ms);
+    Some(pan_api::host::Lease { state, admission: said.admission, left_ms })
 }

@@ -145,6 +145,7 @@ impl Pan {
                 RunOrder::Hold if running(&order.key) => Phase::Healthy,
                 RunOrder::Hold | RunOrder::Stop => Phase::Absent,
             },
+            followed: generation,
             instance: None,
             restarts: 0,
             message: None,
@@ -159,6 +160,7 @@ impl Pan {
             applied: generation,
             admission: desired.admission,
             wants_admission: false,
+            gate: None,
             servers: servers.collect(),
             connections: vec![ConnectionCount {
                 partition: "p".parse().unwrap(),
@@ -499,6 +501,7 @@ fn a_report_that_a_newer_one_overtook_changes_nothing() {
         applied: Generation::default(),
         admission: Admission::FIRST,
         wants_admission: false,
+        gate: None,
         servers: vec![],
         connections: vec![],
         problems: vec!["no such bridge".into()],
@@ -769,4 +772,336 @@ fn what_a_dead_node_leaves_without_a_place_is_not_its_any_more() {
     assert_eq!(pan.node_of("web-1").as_deref(), Some(lost));
     assert!(pan.world.servers[&server("web-1")].epoch > epoch);
     assert_eq!(pan.backend("web-1"), BackendState::Up);
+}
+
+/// Where something is made ready, and what.
+fn made_ready(desired: &BTreeMap<HostName, Desired>) -> Vec<(String, String)> {
+    let of = |(host, desired): (&HostName, &Desired)| {
+        desired.warm.iter().map(|order| (host.to_string(), order.key.name.to_string())).collect::<Vec<_>>()
+    };
+    desired.iter().flat_map(of).collect()
+}
+
+#[test]
+fn a_silent_nodes_servers_are_made_ready_where_they_would_go() {
+    let mut pan = Pan::new();
+    pan.apply(&web(3)).unwrap();
+    pan.rounds(2);
+    assert_eq!(made_ready(&pan.round()), []);
+    let victim = pan.node_of("web-1").unwrap();
+    let victim = NODES.into_iter().find(|name| **name == *victim).unwrap();
+    pan.life(LifeChange::Suspect(host(victim), 60_000));
+    let desired = pan.round();
+    let ready = made_ready(&desired);
+    let [(backup, name)] = &ready[..] else { panic!("{ready:?}") };
+    assert!(name == "web-1" && backup != victim, "{ready:?}");
+    let order = &desired[&host(backup)].warm[0];
+    assert_eq!((order.epoch.0, order.incarnation), (0, 0), "nothing is decided");
+    assert!(desired[&host(backup)].servers.iter().all(|order| order.key.name.as_str() != "web-1"));
+    assert!(desired[&host(backup)].networks.iter().any(|network| network.partition.as_str() == "p"));
+
+    // A heartbeat that comes after all undoes it; death makes an order of it, for the same node.
+    pan.life(LifeChange::Alive(host(victim)));
+    assert_eq!(made_ready(&pan.round()), []);
+    pan.life(LifeChange::Suspect(host(victim), 60_000));
+    assert_eq!(made_ready(&pan.round()), ready);
+    pan.cut(victim);
+    let desired = pan.round();
+    assert_eq!(made_ready(&desired), []);
+    let ordered = desired[&host(backup)].servers.iter().find(|order| order.key.name.as_str() == "web-1").unwrap();
+    assert!(ordered.epoch.0 > 0);
+    assert_eq!(pan.node_of("web-1").as_ref(), Some(backup));
+}
+
+#[test]
+fn what_nobody_wants_to_run_is_not_made_ready() {
+    let mut pan = Pan::new();
+    pan.apply(&web(3).replace("  protect: {failures: 1}\n", "")).unwrap();
+    pan.rounds(2);
+    let victim = host(&pan.node_of("web-1").unwrap());
+    pan.life(LifeChange::Suspect(victim, 60_000));
+    assert_eq!(made_ready(&pan.round()), [], "without protection no place is kept");
+}
+
+#[test]
+fn trouble_elsewhere_on_its_node_does_not_hold_up_a_stop() {
+    let mut pan = Pan::new();
+    pan.apply(&web(3)).unwrap();
+    pan.rounds(2);
+    let from = pan.node_of("web-1").unwrap();
+    let key = server("web-1");
+    pan.ask(Request::Failover { key: key.clone(), to: None }).unwrap();
+    let desired = pan.round();
+    assert_eq!(desired.values().flat_map(|one| &one.servers).find(|order| order.key == key).unwrap().run, RunOrder::Stop);
+    // The node followed the order; its network has been in trouble since long ago, so that nothing is applied whole.
+    assert_ne!(pan.node_of("web-1"), Some(from.clone()), "it is elsewhere");
+
+    // A report from before the order was taken up says nothing.
+    let (mut pan, key) = (Pan::new(), server("web-1"));
+    pan.apply(&web(3)).unwrap();
+    pan.rounds(2);
+    let from = pan.node_of("web-1").unwrap();
+    pan.ask(Request::Failover { key: key.clone(), to: None }).unwrap();
+    pan.settle();
+    pan.step += 1;
+    let generation = Generation { term: 1, step: pan.step };
+    pan.world.seen.published.insert(host(&from), generation);
+    published::note(&mut pan.world, pan.now);
+    let absent = |pan: &mut Pan, followed| {
+        pan.step += 1;
+        let record = pan.world.servers[&key].clone();
+        let report = ServerReport {
+            key: key.clone(),
+            epoch: record.epoch,
+            incarnation: record.incarnation,
+            phase: Phase::Absent,
+            followed,
+            instance: None,
+            restarts: 0,
+            message: None,
+            steps: vec![],
+        };
+        let report = Report {
+            version: pan_api::WIRE_VERSION,
+            host: host(&from),
+            role: Role::Node,
+            boot: 1,
+            sequence: pan.step,
+            applied: Generation::default(),
+            admission: Admission::FIRST,
+            wants_admission: false,
+            gate: None,
+            servers: vec![report],
+            connections: vec![],
+            problems: vec!["interface ps1 is not there".into()],
+        };
+        hosts::report(&mut pan.world, pan.now, report).unwrap();
+        pan.settle();
+    };
+    absent(&mut pan, Generation::default());
+    assert_eq!(pan.node_of("web-1"), Some(from.clone()), "it may be starting at this moment");
+    absent(&mut pan, generation);
+    assert_ne!(pan.node_of("web-1"), Some(from.clone()), "whatever else is wrong there");
+}
+
+#[test]
+fn folders_of_the_node_are_images_of_the_node() {
+    let mut pan = Pan::new();
+    let closed = web(3).replace("{network: 10.0.0.0/24}", "{network: 10.0.0.0/24, hostImage: deny}");
+    for image in ["host", "dir:/", "dir:/srv/images/web"] {
+        let refused = pan.apply(&closed.replace("image: host", &format!("image: {image}"))).unwrap_err();
+        assert_eq!((refused.code, refused.problems[0].line), (Code::Denied, 12), "{refused}");
+    }
+}
+
+#[test]
+fn a_partition_cannot_be_made_smaller_than_what_it_has() {
+    let mut pan = Pan::new();
+    pan.apply(&web(3)).unwrap();
+    let with = |spec: &str| web(3).replace("{network: 10.0.0.0/24}", &format!("{{network: 10.0.0.0/24, {spec}}}"));
+    for (spec, says) in [
+        ("quota: {servers: 2}", "its clusters have 3 servers, and this allows 2"),
+        ("quota: {addresses: 0}", "its services have 1 addresses, and this allows 0"),
+        ("hostImage: deny", "cluster web has image host"),
+    ] {
+        // By itself: what it refuses is in no document.
+        let alone = with(spec).split("---").next().unwrap().to_owned();
+        let refused = pan.apply(&alone).unwrap_err();
+        assert!(refused.problems[0].message.contains(says) && refused.problems[0].line == 4, "{spec}: {refused} {:?}", refused.problems);
+    }
+    // Down first, in the same file.
+    pan.apply(&with("quota: {servers: 2}").replace("servers: 3", "servers: 2")).unwrap();
+}
+
+#[test]
+fn a_service_gets_addresses_that_its_servers_can_answer() {
+    let mut pan = Pan::new();
+    let settings = std::sync::Arc::make_mut(&mut pan.world.settings);
+    settings.pools.push(("fd18::10".parse().unwrap(), "fd18::19".parse().unwrap()));
+    settings.outside.push("fd18::/64".parse().unwrap());
+    let six = web(1).replace("network: 10.0.0.0/24", "networks: [\"fd00:7::/64\"]");
+    let refused = pan.apply(&six.replace("{port: 80, cluster: web}", "{address: 198.18.0.12, port: 80, cluster: web}")).unwrap_err();
+    assert!(refused.problems[0].message.contains("no IPv4 network"), "{refused}");
+    pan.apply(&six).unwrap();
+    let service = &pan.world.services[&("p".parse().unwrap(), "www".parse().unwrap())];
+    assert_eq!(service.addresses, ["fd18::10".parse::<std::net::IpAddr>().unwrap()]);
+}
+
+#[test]
+fn starting_what_runs_changes_nothing() {
+    let mut pan = Pan::new();
+    pan.apply(&web(3)).unwrap();
+    pan.rounds(2);
+    let key = server("web-1");
+    let before = pan.world.servers[&key].incarnation;
+    // It did not stay up once, and has recovered since.
+    pan.world.seen.retry_at.insert(key.clone(), Tick(1));
+    pan.ask(Request::Start(key.clone())).unwrap();
+    assert_eq!(pan.world.servers[&key].incarnation, before);
+    pan.round();
+    assert!(pan.world.seen.retry_at.is_empty());
+}
+
+#[test]
+fn a_hosts_gate_and_lease_are_shown_as_it_says_until_it_was_declared_dead() {
+    use pan_api::host::{GateKind, LeaseState};
+    use pan_controller::core::seen::LeaseSeen;
+    let mut pan = Pan::new();
+    let shown = |pan: &Pan| pan_controller::views::view(&pan.world, 1).hosts[&host("n1")].clone();
+    assert_eq!((shown(&pan).gate, shown(&pan).lease), (None, None), "nothing was said");
+    let gate = pan_member::GateState::Present(pan_member::profile::Gate::Relative);
+    let said = LeaseSeen { state: pan_member::LeaseState::Held, admission: Admission(1), gate };
+    pan.life(LifeChange::Lease(host("n1"), said));
+    pan.life(LifeChange::Agent(host("n1"), true));
+    let report = Report {
+        version: pan_api::WIRE_VERSION,
+        host: host("n1"),
+        role: Role::Node,
+        boot: 1,
+        sequence: 1,
+        applied: Generation::default(),
+        admission: Admission(1),
+        wants_admission: false,
+        gate: Some(pan_api::report::GateReport { bpf_refused: Some("no BPF here".into()), left_ms: 170 }),
+        servers: vec![],
+        connections: vec![],
+        problems: vec![],
+    };
+    hosts::report(&mut pan.world, pan.now, report).unwrap();
+    let gate = pan_api::host::Gate { kind: GateKind::NftSet, bpf_refused: Some("no BPF here".into()) };
+    let lease = |state, left_ms| pan_api::host::Lease { state, admission: Admission(1), left_ms };
+    assert_eq!((shown(&pan).gate, shown(&pan).lease), (Some(gate), Some(lease(LeaseState::Held, Some(170)))));
+    pan.cut("n1");
+    pan.rounds(1);
+    assert_eq!(shown(&pan).lease, Some(lease(LeaseState::Fenced, None)), "it still says that it holds one");
+}
+
+/// Four nodes in two racks.
+fn racked() -> Pan {
+    let mut pan = Pan::new();
+    for (node, rack) in NODES.into_iter().zip(["r1", "r1", "r2", "r2"]) {
+        let labels = BTreeMap::from([("rack".to_owned(), Some(rack.to_owned()))]);
+        pan.ask(Request::Label { node: host(node), labels }).unwrap();
+    }
+    pan
+}
+
+fn servers_on(pan: &Pan, node: &str) -> usize {
+    pan.world.servers.values().filter(|server| server.node == Some(host(node))).count()
+}
+
+const PAIR: &str = "api: pan/v1\nkind: Partition\nname: p\nspec: {network: 10.0.0.0/24}\n---\napi: pan/v1\nkind: Cluster\npartition: p\nname: web\nspec:\n  servers: 2\n  image: host\n  command: [sleep, inf]\n  protect: {failures: 1}\n  resources: {cpu: 500m, memory: 128MiB}\n---\napi: pan/v1\nkind: Cluster\npartition: p\nname: aux\nspec:\n  servers: 4\n  image: host\n  command: [sleep, inf]\n  spread: prefer-node\n  resources: {cpu: 100m, memory: 64MiB}\n";
+
+#[test]
+fn a_rack_is_emptied_one_promised_failure_at_a_time_and_taken_back() {
+    let mut pan = racked();
+    pan.apply(PAIR).unwrap();
+    pan.rounds(4);
+    let rack: pan_controller::core::domain::Domain = "rack=r1".parse().unwrap();
+    pan.ask(Request::DrainDomain(rack.clone())).unwrap();
+    let recorded = pan.world.pan.drains.clone();
+    pan.ask(Request::DrainDomain(rack.clone())).unwrap();
+    assert_eq!(pan.world.pan.drains, recorded, "asking twice changes nothing");
+    let draining = |pan: &Pan| -> Vec<&str> {
+        let duty = |node: &&str| pan.world.hosts[&host(node)].duty == pan_controller::core::record::Duty::Draining;
+        NODES.into_iter().filter(duty).collect()
+    };
+    let mut steps = Vec::new();
+    for _ in 0..60 {
+        pan.rounds(1);
+        let begun = draining(&pan);
+        if begun.len() == 2 && steps.last() != Some(&begun) {
+            assert_eq!(servers_on(&pan, "n1"), 0, "the second begins when the first is empty");
+        }
+        if steps.last() != Some(&begun) {
+            steps.push(begun);
+        }
+    }
+    assert_eq!(steps, [vec!["n1"], vec!["n1", "n2"]]);
+    assert_eq!((servers_on(&pan, "n1"), servers_on(&pan, "n2")), (0, 0));
+    let view = pan_controller::views::view(&pan.world, 1);
+    assert_eq!(view.drains[0].state, pan_api::insight::DrainState::Done);
+    assert!(pan.world.seen.protected.contains(&server("web-1")), "the promise is kept");
+    pan.ask(Request::UndoDrain(rack.clone())).unwrap();
+    pan.rounds(2);
+    assert!(draining(&pan).is_empty() && pan.world.pan.drains.is_empty());
+    assert_eq!(pan.ask(Request::UndoDrain(rack)).unwrap_err().code, Code::NotFound);
+}
+
+#[test]
+fn a_drain_of_a_domain_goes_on_under_another_leader() {
+    let mut pan = racked();
+    pan.apply(PAIR).unwrap();
+    pan.rounds(4);
+    let mut entries = BTreeMap::new();
+    pan.rounds_keeping_dirty(1);
+    pan.world.dirty.extend(all_dirty(&pan.world));
+    pan.ask(Request::DrainDomain("rack=r1".parse().unwrap())).unwrap();
+    pan.rounds_keeping_dirty(1);
+    commit(&mut pan, &mut entries);
+    standing::follow(&mut pan.world, listed(&entries)).unwrap();
+    standing::lead(&mut pan.world);
+    pan.rounds(60);
+    assert_eq!((servers_on(&pan, "n1"), servers_on(&pan, "n2")), (0, 0));
+}
+
+fn all_dirty(world: &World) -> Vec<Dirty> {
+    let hosts = world.hosts.keys().cloned().map(Dirty::Host);
+    let servers = world.servers.keys().cloned().map(Dirty::Server);
+    let clusters = world.clusters.keys().cloned().map(Dirty::Cluster);
+    hosts.chain(servers).chain(clusters).chain(world.partitions.keys().cloned().map(Dirty::Partition)).chain([Dirty::Pan]).collect()
+}
+
+#[test]
+fn a_domain_that_cannot_be_emptied_is_refused_with_the_loss_and_nothing_changes() {
+    let mut pan = racked();
+    pan.apply(&web(3)).unwrap();
+    pan.rounds(3);
+    let error = pan.ask(Request::DrainDomain("rack=r1".parse().unwrap())).unwrap_err();
+    assert!(matches!(error.code, Code::Protection | Code::NoCapacity), "{error:?}");
+    assert!(error.message.contains("web-"), "it names the server: {}", error.message);
+    assert!(pan.world.pan.drains.is_empty());
+    assert_eq!(pan.ask(Request::DrainDomain("rack=r9".parse().unwrap())).unwrap_err().code, Code::NotFound);
+}
+
+#[test]
+fn a_node_taken_back_into_use_is_left_alone_by_the_drain_of_its_rack() {
+    let mut pan = racked();
+    pan.apply(PAIR).unwrap();
+    pan.rounds(4);
+    pan.ask(Request::DrainDomain("rack=r1".parse().unwrap())).unwrap();
+    pan.rounds(2);
+    pan.ask(Request::Uncordon(host("n1"))).unwrap();
+    pan.rounds(40);
+    assert_eq!(pan.world.hosts[&host("n1")].duty, pan_controller::core::record::Duty::Full);
+    assert_eq!(servers_on(&pan, "n2"), 0, "the other is emptied");
+    pan.ask(Request::Uncordon(host("n2"))).unwrap();
+    assert!(pan.world.pan.drains.is_empty(), "nothing is left to drain");
+}
+
+#[test]
+fn a_hosts_timeline_has_its_steps_and_survives_another_leader_and_is_bounded() {
+    let mut pan = Pan::new();
+    pan.apply(&web(3)).unwrap();
+    pan.rounds(2);
+    let mut entries = BTreeMap::new();
+    pan.world.dirty.extend(all_dirty(&pan.world));
+    pan.life(LifeChange::Suspect(host("n1"), 200_000));
+    pan.pass(400);
+    pan.cut("n1");
+    pan.rounds_keeping_dirty(2);
+    commit(&mut pan, &mut entries);
+    standing::follow(&mut pan.world, listed(&entries)).unwrap();
+    let steps = |pan: &Pan| -> Vec<String> { pan.world.timelines.view()["n1"][0].steps.iter().map(|step| step.step.clone()).collect() };
+    assert_eq!(steps(&pan), ["last-heartbeat", "suspect", "fenced", "dead"]);
+    standing::lead(&mut pan.world);
+    for _ in 0..12 {
+        pan.pass(1000);
+        pan.life(LifeChange::Alive(host("n1")));
+        pan.life(LifeChange::Suspect(host("n1"), 200_000));
+        pan.pass(100);
+        pan.life(LifeChange::Alive(host("n1")));
+    }
+    assert_eq!(steps(&pan), ["last-heartbeat", "suspect", "alive-again"]);
+    assert_eq!(pan.world.timelines.view()["n1"].len(), 10, "older ones are forgotten");
 }

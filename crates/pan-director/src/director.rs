@@ -5,6 +5,7 @@ use crate::announce::{self, Announcement};
 use crate::census::Census;
 use crate::error::Trouble;
 use crate::memory::{Memory, Units};
+use crate::metrics::Counts;
 use crate::namespace::Namespace;
 use crate::rules::{OUTSIDE, ruleset};
 use crate::specs::{self, GATEWAY_PORTS, NAMESPACE_PREFIX};
@@ -19,6 +20,7 @@ use pan_linux::underlay::Underlay;
 use pan_model::host_config::HostConfig;
 use pan_model::{HostName, PartitionName};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Every partition's namespace is compared with what it should be once in so many calls of [`Director::refresh`].
@@ -45,6 +47,7 @@ pub struct Director {
     /// Found out by the step under way.
     unanswered: Vec<Unanswered>,
     forgetting: Forgetting,
+    counts: Arc<Counts>,
 }
 
 impl Director {
@@ -53,6 +56,11 @@ impl Director {
     /// # Errors
     /// The kernel refuses what every partition needs.
     pub fn new(config: &HostConfig, interface: &str) -> Result<Self, Trouble> {
+        Self::counting(config, interface, Arc::default())
+    }
+
+    /// The same, counting there what it does.
+    pub(crate) fn counting(config: &HostConfig, interface: &str, counts: Arc<Counts>) -> Result<Self, Trouble> {
         let memory = Memory::new(&config.run_dir);
         Ok(Self {
             config: config.clone(),
@@ -69,6 +77,7 @@ impl Director {
             refreshed: 0,
             unanswered: Vec::new(),
             forgetting: Forgetting::default(),
+            counts,
         })
     }
 
@@ -93,10 +102,16 @@ impl Director {
         }
         troubles.extend(self.overlay.apply(&specs::networks(desired)).err().map(Trouble::from));
         self.take_owned(desired, &mut troubles);
-        self.forgetting.start(std::mem::take(&mut self.unanswered));
+        self.forgetting.start(std::mem::take(&mut self.unanswered), &self.counts);
         troubles.extend(self.namespaces.values_mut().filter_map(Namespace::take_drift));
         troubles.extend(self.memory.save(&self.units).err());
+        self.count_backends();
         troubles
+    }
+
+    fn count_backends(&self) {
+        let services = self.units.values().flat_map(|kept| &kept.unit.services);
+        self.counts.set_backends(services.flat_map(|service| &service.backends).map(|backend| backend.state));
     }
 
     /// Takes note of the hosts this director itself takes for silent, all of them. New connections avoid their
@@ -119,10 +134,11 @@ impl Director {
         for unit in &changed {
             troubles.extend(self.settle(unit).err());
         }
-        self.forgetting.start(std::mem::take(&mut self.unanswered));
+        self.forgetting.start(std::mem::take(&mut self.unanswered), &self.counts);
         troubles.extend(self.namespaces.values_mut().filter_map(Namespace::take_drift));
         if !changed.is_empty() {
             troubles.extend(self.memory.save(&self.units).err());
+            self.count_backends();
         }
         troubles
     }
@@ -162,7 +178,7 @@ impl Director {
                 all.push(Unanswered { vni: unit.vni, netns: namespace.netns().try_clone()?, ends });
             }
         }
-        self.forgetting.start(all);
+        self.forgetting.start(all, &self.counts);
         Ok(())
     }
 
@@ -234,7 +250,7 @@ impl Director {
         let vni = unit.vni;
         let network = desired.networks.iter().find(|network| network.vni == vni).ok_or(Trouble::NoNetwork { vni })?;
         if let std::collections::btree_map::Entry::Vacant(entry) = self.namespaces.entry(vni) {
-            entry.insert(Namespace::open(vni)?);
+            entry.insert(Namespace::open(vni, self.counts.clone())?);
         }
         let told = Told::new(unit, network, &desired.host);
         let suspecting = told.under(&self.silent);
@@ -260,7 +276,7 @@ impl Director {
         }
         let decision = decide(known, unit, now);
         namespace.tables().load(ruleset(&decision.kept))?;
-        namespace.forget(&decision.forget)?;
+        self.counts.forgotten_dead.add(namespace.forget(&decision.forget)?);
         if !decision.unanswered.is_empty() {
             let netns = namespace.netns().try_clone()?;
             self.unanswered.push(Unanswered { vni: unit.vni, netns, ends: decision.unanswered });
@@ -278,6 +294,7 @@ impl Director {
             match taken {
                 Ok((addresses, _)) if addresses.is_empty() => {}
                 Ok((addresses, netns)) => {
+                    self.counts.takeovers.one();
                     let mac = specs::outside_mac(&self.config.name, unit.vni);
                     tracing::info!(partition = %unit.partition, epoch = %unit.epoch, "public addresses are here now: {addresses:?}");
                     announcements.push(Announcement { netns, device: OUTSIDE, addresses, mac, current: namespace.current() });

@@ -38,6 +38,9 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// The host's certificate cannot be used.
+    #[error("serve metrics")]
+    Tls(#[from] pan_api::tls::TlsError),
     /// The kernel refuses what the role needs from the start.
     #[error("prepare the host's network")]
     Prepare(#[from] Trouble),

@@ -1,6 +1,7 @@
 //! The director's own ear: heartbeats of all hosts, and from them who is silent at present. It waits for nobody's
 //! word, least of all for a controller's.
 
+use crate::metrics::Counts;
 use crate::suspicion::Suspicions;
 use pan_api::keys::LiveKeys;
 use pan_linux::datagram::{self, BeatSocket, Waker};
@@ -11,6 +12,7 @@ use pan_model::host_config::DIRECTOR_PORT;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Longest sleep: a bound on what a mistaken deadline can cost.
@@ -28,6 +30,7 @@ pub(crate) struct Setup {
     pub live: LiveKeys,
     pub timing: Timing,
     pub suspicions: Suspicions,
+    pub counts: Arc<Counts>,
 }
 
 /// Hears for ever.
@@ -38,7 +41,7 @@ pub(crate) fn run(mut setup: Setup) -> io::Result<()> {
     let bind = |address: &IpAddr| BeatSocket::bind(SocketAddr::new(*address, DIRECTOR_PORT));
     let sockets = setup.fabrics.iter().map(bind).collect::<io::Result<Vec<_>>>()?;
     let waker = Waker::new()?;
-    let mut ear = Ear::new(setup.pan, setup.timing, now());
+    let mut ear = Ear::new(setup.pan, setup.timing, setup.counts.clone(), now());
     let mut look_at = now();
     loop {
         if now() >= look_at {
@@ -73,13 +76,14 @@ struct Ear {
     detector: Detector,
     silent: BTreeSet<HostName>,
     changed: bool,
+    counts: Arc<Counts>,
 }
 
 impl Ear {
-    fn new(pan: KeyRing, timing: Timing, now: Tick) -> Self {
+    fn new(pan: KeyRing, timing: Timing, counts: Arc<Counts>, now: Tick) -> Self {
         // Deaths are the controller's to say, so nothing is to be braked here.
         let settings = Settings { timing, grace: Duration::ZERO, protected_failures: usize::MAX };
-        Self { pan, keys: BTreeMap::new(), detector: Detector::new(settings, now), silent: BTreeSet::new(), changed: false }
+        Self { pan, keys: BTreeMap::new(), detector: Detector::new(settings, now), silent: BTreeSet::new(), changed: false, counts }
     }
 
     fn rekey(&mut self, pan: KeyRing) {
@@ -95,12 +99,17 @@ impl Ear {
             let name = HostName::new(name).ok()?;
             Some(self.keys.get(&name).copied().unwrap_or_else(|| self.pan.derive(|key| host_key(key, &name))))
         };
-        let Ok(frame) = Frame::decode(bytes, key_of) else { return };
+        let frame = match Frame::decode(bytes, key_of) {
+            Ok(frame) => frame,
+            Err(error) => return self.counts.unreadable(&error),
+        };
         if !self.keys.contains_key(&frame.host) {
             self.keys.insert(frame.host.clone(), self.pan.derive(|key| host_key(key, &frame.host)));
             self.detector.add_host(frame.host.clone(), received);
         }
+        let before = self.detector.counters();
         let changes = self.detector.on_beat(&Beat::of(&frame, received));
+        self.counts.heard(frame.fabric, before, self.detector.counters());
         self.note(changes);
     }
 
@@ -113,6 +122,9 @@ impl Ear {
 
     fn note(&mut self, changes: Vec<Change>) {
         for change in changes {
+            if matches!(change, Change::Suspect { .. }) {
+                self.counts.suspicions.one();
+            }
             self.changed |= match change {
                 Change::Suspect { host, .. } | Change::Dead { host, .. } => self.silent.insert(host),
                 Change::Alive { host, .. } => self.silent.remove(&host),
@@ -169,7 +181,7 @@ mod tests {
     #[test]
     fn who_was_heard_and_falls_silent_is_suspected_until_it_is_heard_again() {
         let timing = Profile::Lan.timing(2);
-        let mut ear = Ear::new(KEY.into(), timing, at(0));
+        let mut ear = Ear::new(KEY.into(), timing, Arc::default(), at(0));
         let hosts = |names: &[&str]| names.iter().map(|name| name.parse().unwrap()).collect::<BTreeSet<HostName>>();
         for period in 1..=100 {
             let now = at(period * 20);

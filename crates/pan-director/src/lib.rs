@@ -11,6 +11,7 @@ mod director;
 mod error;
 mod hear;
 mod memory;
+pub mod metrics;
 mod namespace;
 mod rules;
 mod ruleset;

@@ -4,6 +4,7 @@
 //! Everything is taken over if it is there, so that an agent that starts again disturbs no connection.
 
 use crate::error::Trouble;
+use crate::metrics::Counts;
 use crate::rules::{INSIDE, OUTSIDE};
 use crate::specs::{Wiring, gateway_port, namespace_name};
 use crate::tables::Tables;
@@ -33,11 +34,11 @@ pub(crate) struct Namespace {
 
 impl Namespace {
     /// Takes over the partition's namespace, or makes it.
-    pub(crate) fn open(vni: u32) -> Result<Self, Trouble> {
+    pub(crate) fn open(vni: u32, counts: Arc<Counts>) -> Result<Self, Trouble> {
         let name = namespace_name(vni);
         let netns = if Netns::exists(&name) { Netns::open(&name)? } else { Netns::create(&name)? };
         let inside = Rtnl::open_in(&netns)?;
-        let tables = Tables::open(vni, netns.try_clone()?)?;
+        let tables = Tables::open(vni, netns.try_clone()?, counts)?;
         Ok(Self { vni, netns, inside, tables, drift: Vec::new(), wiring: None, public: None, current: Arc::default() })
     }
 

@@ -5,17 +5,20 @@ use crate::census::Census;
 use crate::director::Director;
 use crate::error::{Error, Trouble, line};
 use crate::hear::{self, Setup};
+use crate::metrics::{self, Counts};
 use crate::suspicion::Suspicions;
 use pan_api::WIRE_VERSION;
+use pan_api::beatcount::BeatCounts;
 use pan_api::desired::Desired;
 use pan_api::hostlink::{HostLink, boot_id};
+use pan_api::hostmetrics;
 use pan_api::keyfile::KeyFileError;
 use pan_api::keys::LiveKeys;
 use pan_api::report::{ConnectionCount, Hello, Report};
 use pan_linux::datagram::boot_clock;
 use pan_member::{KeyRing, Profile};
 use pan_model::host::Role;
-use pan_model::host_config::HostConfig;
+use pan_model::host_config::{DIRECTOR_METRICS_PORT, HostConfig};
 use pan_model::{Admission, Generation, HostName};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -32,8 +35,18 @@ const EVERY: Duration = Duration::from_secs(1);
 /// # Errors
 /// [`Error`]: the role cannot start. Later troubles are reported and tried again.
 pub async fn run(config: HostConfig) -> Result<(), Error> {
-    let suspicions = Suspicions::default();
-    let Some(path) = &config.pan_key else { return run_with(config, suspicions).await };
+    let (suspicions, counts) = (Suspicions::default(), Arc::new(Counts::default()));
+    let (counted, run_dir) = (counts.clone(), config.run_dir.clone());
+    let render: hostmetrics::Render = Arc::new(move || metrics::render(&counted, BeatCounts::read(&run_dir).as_ref()));
+    let (front, worker) = (config.clone(), config.clone());
+    let serving = hostmetrics::serve(&front, DIRECTOR_METRICS_PORT, render);
+    let work = async {
+        tokio::select! {
+            ended = run_counting(worker, suspicions.clone(), counts.clone()) => ended,
+            ended = serving => Ok(ended?),
+        }
+    };
+    let Some(path) = &config.pan_key else { return work.await };
     let profile: Profile = config.profile.parse()?;
     let (live, keys) = LiveKeys::open(&config.run_dir, path)?;
     let setup = Setup {
@@ -42,10 +55,11 @@ pub async fn run(config: HostConfig) -> Result<(), Error> {
         live,
         timing: profile.timing(0),
         suspicions: suspicions.clone(),
+        counts: counts.clone(),
     };
     let hearing = tokio::task::spawn_blocking(move || hear::run(setup));
     tokio::select! {
-        ended = run_with(config, suspicions) => ended,
+        ended = work => ended,
         deaf = hearing => Err(Error::Deaf(format!("{deaf:?}"))),
     }
 }
@@ -55,13 +69,17 @@ pub async fn run(config: HostConfig) -> Result<(), Error> {
 /// # Errors
 /// [`Error`]: the role cannot start. Later troubles are reported and tried again.
 pub async fn run_with(config: HostConfig, suspicions: Suspicions) -> Result<(), Error> {
+    run_counting(config, suspicions, Arc::default()).await
+}
+
+async fn run_counting(config: HostConfig, suspicions: Suspicions, counts: Arc<Counts>) -> Result<(), Error> {
     let interface = config.director.as_ref().ok_or(Error::NoDirector)?.interface.clone();
     let link = HostLink::start(&config, Role::Director, Hello::of(&config)).await?;
     let boot = boot_id(&config.run_dir).map_err(|source| Error::Boot { path: config.run_dir.clone(), source })?;
     let mut desired = link.desired.clone();
     let made = blocking({
         let config = config.clone();
-        move || Director::new(&config, &interface)
+        move || Director::counting(&config, &interface, counts)
     });
     let mut work = Work::new(made.await?);
     // The kept state of an earlier life counts as news, and so do suspicions from before.
@@ -108,6 +126,7 @@ pub async fn run_with(config: HostConfig, suspicions: Suspicions) -> Result<(), 
                 applied: work.known.0,
                 admission: Admission::NONE,
                 wants_admission: false,
+                gate: None,
                 servers: Vec::new(),
                 connections: work.known.1.clone(),
                 problems: work.problems.clone(),

@@ -2,6 +2,7 @@
 //! somebody else did. Effects only.
 
 use crate::error::Trouble;
+use crate::metrics::Counts;
 use crate::rules::down_set;
 use crate::ruleset::Ruleset;
 use pan_linux::netns::Netns;
@@ -9,6 +10,7 @@ use pan_linux::nft::{self, Batch, ElementsError, Generation, Nft};
 use pan_linux::sysctl;
 use pan_model::ServiceName;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// Settings of the namespace, in force before it has links. Forwarding, and connections that were accepted by
 /// another director are taken up mid-stream whatever their windows; nobody is redirected, and an address is
@@ -39,6 +41,7 @@ pub(crate) struct Tables {
     loaded: Option<Loaded>,
     /// What somebody else changed, as far as it was seen and not yet told.
     drift: Vec<String>,
+    counts: Arc<Counts>,
 }
 
 /// Rules that are known to be in force.
@@ -50,9 +53,9 @@ struct Loaded {
 }
 
 impl Tables {
-    pub(crate) fn open(vni: u32, netns: Netns) -> Result<Self, Trouble> {
+    pub(crate) fn open(vni: u32, netns: Netns, counts: Arc<Counts>) -> Result<Self, Trouble> {
         let nft = Nft::open_in(&netns).map_err(|source| Trouble::Elements { vni, source })?;
-        Ok(Self { vni, netns, nft, loaded: None, drift: Vec::new() })
+        Ok(Self { vni, netns, nft, loaded: None, drift: Vec::new(), counts })
     }
 
     /// Whether the rules in force are known.
@@ -96,6 +99,7 @@ impl Tables {
 
     fn run_script(&mut self, script: &str) -> Result<Generation, Trouble> {
         nft::load(Some(&self.netns), script).map_err(|source| Trouble::Rules { vni: self.vni, source })?;
+        self.counts.loads.one();
         self.generation()
     }
 
@@ -105,7 +109,10 @@ impl Tables {
             return Ok(Some(expected));
         }
         match self.nft.commit(batch, Some(expected)) {
-            Ok(()) => Ok(Some(expected.next())),
+            Ok(()) => {
+                self.counts.elements.add(batch.steps() as u64);
+                Ok(Some(expected.next()))
+            }
             Err(ElementsError::Changed { .. }) => Ok(None),
             Err(source) => Err(Trouble::Elements { vni: self.vni, source }),
         }

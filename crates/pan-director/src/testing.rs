@@ -68,6 +68,7 @@ pub(crate) fn desired(units: Vec<Unit>) -> Desired {
         peers: Vec::new(),
         networks: units.iter().map(network).collect(),
         servers: Vec::new(),
+        warm: Vec::new(),
         units,
     }
 }

@@ -2,10 +2,12 @@
 //! connections takes some 10 ms, so that is done beside everything else: the next suspicion must not wait for it.
 
 use crate::error::{Trouble, line};
+use crate::metrics::Counts;
 use pan_linux::conntrack;
 use pan_linux::netns::Netns;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 /// What to forget in one partition.
@@ -30,15 +32,19 @@ impl Forgetting {
     }
 
     /// Begins to forget.
-    pub(crate) fn start(&mut self, all: Vec<Unanswered>) {
+    pub(crate) fn start(&mut self, all: Vec<Unanswered>, counts: &Arc<Counts>) {
         if all.is_empty() {
             return;
         }
+        let counts = counts.clone();
         let work = move || {
             for one in &all {
                 match conntrack::delete_unreplied(&one.netns, &one.ends) {
                     Ok(0) => {}
-                    Ok(forgotten) => tracing::debug!(vni = one.vni, forgotten, "unanswered connections may go elsewhere"),
+                    Ok(forgotten) => {
+                        counts.forgotten_unanswered.add(forgotten);
+                        tracing::debug!(vni = one.vni, forgotten, "unanswered connections may go elsewhere");
+                    }
                     Err(source) => tracing::warn!("{}", line(&Trouble::Forget { vni: one.vni, source })),
                 }
             }

@@ -229,7 +229,6 @@ fn host_config(data: &Path, state: &LabState, secrets: &Secrets, host: LabHost, 
 fn controller_config(state: &LabState, secrets: &Secrets) -> ControllerConfig {
     let (first, last) = (outside(POOL.0), outside(POOL.1));
     let pools = first.iter().zip(&last).map(|(first, last)| Pool { first: first.addr(), last: last.addr() });
-    let mapped = state.machine_link.as_ref().filter(|link| link.network != OUTSIDE_V4);
     ControllerConfig {
         listen: Vec::new(),
         admin_token_sha256: secrets.admin_token_sha256(),
@@ -240,7 +239,6 @@ fn controller_config(state: &LabState, secrets: &Secrets) -> ControllerConfig {
         outside: vec![OUTSIDE_V4.into(), OUTSIDE_V6.into()],
         pools: pools.collect(),
         host_image_allowed: true,
-        reach: mapped.map(|link| Reach { from: OUTSIDE_V4.into(), to: link.network.into() }),
-        laboratory: true,
+        reach: state.machine_link.as_ref().map(|link| Reach { from: OUTSIDE_V4.into(), to: link.network.into() }),
     }
 }

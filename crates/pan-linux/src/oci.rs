@@ -19,7 +19,7 @@ use std::path::PathBuf;
 pub use exec::{Leader, NotStarted, end_program};
 pub use exit::ExitRecord;
 pub use runtime::{Runtime, State, Status};
-pub use shim::{ShimArgs, shim_main, spawn_shim};
+pub use shim::{ShimArgs, Until, shim_main, spawn_shim};
 pub use spec::{Access, Bind, ContainerSpec};
 
 /// A container operation that failed.

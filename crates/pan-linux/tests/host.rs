@@ -16,7 +16,7 @@ use nix::sys::signal::Signal;
 use pan_linux::cgroup::{CGROUP_ROOT, CgroupTree, Layout};
 use pan_linux::hostns::{self, HostHandle, HostNsError, HostNsSpec};
 use pan_linux::mount;
-use pan_linux::oci::{ContainerSpec, ExitRecord, Runtime, ShimArgs, Status, shim_main, spawn_shim};
+use pan_linux::oci::{ContainerSpec, ExitRecord, Runtime, ShimArgs, Status, Until, shim_main, spawn_shim};
 use pan_linux::process::{PidFd, Reaper, Seen, is_running};
 
 fn main() -> ExitCode {
@@ -104,6 +104,7 @@ fn shim_args(id: &str) -> ShimArgs {
         log: dir.join("log"),
         exit_file: dir.join("exit"),
         pid_file: dir.join("pid"),
+        until: Until::Running,
     }
 }
 

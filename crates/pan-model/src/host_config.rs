@@ -154,12 +154,9 @@ pub struct ControllerConfig {
     /// Whether `hostImage` defaults to allow.
     #[serde(default)]
     pub host_image_allowed: bool,
-    /// `None`: public addresses are reached as they are. Otherwise how the laboratory maps them for its machine.
+    /// Of a laboratory that its machine can reach: how.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reach: Option<Reach>,
-    /// Whether this PAN is a laboratory.
-    #[serde(default)]
-    pub laboratory: bool,
 }
 
 /// Long enough for a host to be away for a holiday, short enough for a stolen disk to lose its worth.
@@ -246,3 +243,7 @@ pub const BEAT_PORT: u16 = 7445;
 pub const LESSOR_PORT: u16 = 7446;
 /// UDP port of directors for heartbeats.
 pub const DIRECTOR_PORT: u16 = 7447;
+/// Port of the directors' HTTPS, for metrics.
+pub const DIRECTOR_METRICS_PORT: u16 = 7448;
+/// Port of the storage hosts' HTTPS, for metrics.
+pub const STORAGE_METRICS_PORT: u16 = 7449;

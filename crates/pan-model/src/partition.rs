@@ -46,7 +46,7 @@ pub struct QuotaSpec {
     /// Most servers of all clusters together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub servers: Option<u32>,
-    /// Most public addresses.
+    /// Most public addresses; an IPv4 and an IPv6 address count once together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub addresses: Option<u32>,
     /// Most storage; there is nothing to count against it before volumes exist.

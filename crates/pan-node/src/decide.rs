@@ -25,6 +25,8 @@ pub enum Wish<'a> {
     Unknown,
     /// It belongs elsewhere, or nowhere.
     Gone,
+    /// It runs elsewhere, on a node that is silent; this is to be made ready in case.
+    Warm(&'a ServerOrder),
     /// This.
     Order(&'a ServerOrder),
 }
@@ -45,6 +47,8 @@ pub struct Binding {
 pub enum Here {
     /// Nothing.
     Nothing,
+    /// All of it but a program that runs. Whether that is what is wanted now: see [`serves`].
+    Warm { fits: bool },
     /// It runs. `hopeless` is when to give up waiting for its health to come back, if that is gone.
     Running { binding: Binding, hopeless: Option<Tick> },
     /// It was asked to stop, and is to be killed at `kill_at`.
@@ -62,6 +66,8 @@ pub enum Here {
 pub enum Action {
     /// Nothing, until something happens or, if given, this moment.
     Rest { until: Option<Tick> },
+    /// Make everything and start nothing.
+    Warm,
     /// Make what is missing and start it.
     Start,
     /// Ask it to stop, and say why.
@@ -103,7 +109,7 @@ pub enum Stand {
 pub fn stand(wish: Wish<'_>, binding: Binding) -> Stand {
     let order = match wish {
         Wish::Unknown => return Stand::Keep,
-        Wish::Gone => return Stand::Leaves,
+        Wish::Gone | Wish::Warm(_) => return Stand::Leaves,
         Wish::Order(order) => order,
     };
     if order.epoch < binding.epoch {
@@ -124,9 +130,15 @@ pub fn stand(wish: Wish<'_>, binding: Binding) -> Stand {
 pub fn orphan(wish: Wish<'_>, here: Epoch) -> bool {
     match wish {
         Wish::Unknown => false,
-        Wish::Gone => true,
+        Wish::Gone | Wish::Warm(_) => true,
         Wish::Order(order) => order.epoch > here,
     }
+}
+
+/// Whether what was made for one order serves another: they differ in nothing but the binding and what to do now.
+#[must_use]
+pub fn serves(made: &ServerOrder, order: &ServerOrder) -> bool {
+    ServerOrder { epoch: order.epoch, incarnation: order.incarnation, run: order.run, ..made.clone() } == *order
 }
 
 /// What to do about a server.
@@ -136,7 +148,15 @@ pub fn next(wish: Wish<'_>, here: Here, now: Tick) -> Action {
     match here {
         Here::Nothing => match wish {
             Wish::Order(order) if order.run == RunOrder::Run => Action::Start,
+            Wish::Warm(_) => Action::Warm,
             Wish::Order(_) | Wish::Gone | Wish::Unknown => IDLE,
+        },
+        Here::Warm { fits } => match wish {
+            Wish::Order(order) if fits && order.run == RunOrder::Run => Action::Start,
+            Wish::Order(order) if fits && order.run == RunOrder::Hold => IDLE,
+            Wish::Warm(_) if fits => IDLE,
+            Wish::Unknown => IDLE,
+            Wish::Order(_) | Wish::Warm(_) | Wish::Gone => Action::Release,
         },
         Here::Running { binding, hopeless } => match (stand(wish, binding), hopeless) {
             (Stand::Leaves, _) if orphan(wish, binding.epoch) => Action::Ask(Why::Orphan),

@@ -102,3 +102,32 @@ fn health_forgives() {
     assert_eq!(ends_after(2, healthy_for(60), NOW), 1);
     assert_eq!(ends_after(2, None, NOW), 3);
 }
+
+#[test]
+fn what_is_made_ready_waits_for_an_order_it_serves() {
+    let order = ordered(0, 0, RunOrder::Run);
+    let warm = Here::Warm { fits: true };
+    assert_eq!(next(Wish::Warm(&order), Here::Nothing, NOW), Action::Warm);
+    assert_eq!(next(Wish::Warm(&order), warm, NOW), IDLE);
+    assert_eq!(next(Wish::Unknown, warm, NOW), IDLE);
+    check(Some(&ordered(6, 3, RunOrder::Run)), warm, Action::Start);
+    check(Some(&ordered(6, 3, RunOrder::Hold)), warm, IDLE);
+    check(Some(&ordered(6, 3, RunOrder::Stop)), warm, Action::Release);
+    check(None, warm, Action::Release);
+    // What was made is not what is wanted any more.
+    let other = Here::Warm { fits: false };
+    assert_eq!(next(Wish::Warm(&order), other, NOW), Action::Release);
+    check(Some(&ordered(6, 3, RunOrder::Run)), other, Action::Release);
+    // An earlier instance that still runs here belongs elsewhere.
+    let running = Here::Running { binding: bound(5, 3, 0), hopeless: None };
+    assert_eq!(next(Wish::Warm(&order), running, NOW), Action::Ask(Why::Orphan));
+    assert_eq!(next(Wish::Warm(&order), Here::Ended { binding: bound(5, 3, 0), at: NOW }, NOW), Action::Release);
+}
+
+#[test]
+fn only_the_binding_may_differ() {
+    let made = ordered(0, 0, RunOrder::Hold);
+    assert!(serves(&made, &ordered(7, 4, RunOrder::Run)));
+    let env = [("MODE".to_owned(), "other".to_owned())].into_iter().collect();
+    assert!(!serves(&made, &ServerOrder { env, ..ordered(7, 4, RunOrder::Run) }));
+}

@@ -18,6 +18,7 @@ mod error;
 mod health;
 mod host;
 mod logs;
+pub mod metrics;
 pub mod names;
 mod network;
 mod paths;

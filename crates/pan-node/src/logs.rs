@@ -9,10 +9,12 @@ use crate::paths::{Paths, old_log};
 
 /// A log that has grown past this is rotated.
 const LOG_BYTES_MAX: u64 = 10 << 20;
-/// How often sizes are looked at. A server would have to write 2 MiB/s to go over by as much again.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// How often sizes are looked at: a server that writes as fast as it can goes over by what a disk takes in this time.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Most that is read back to find the last lines.
 const TAIL_BYTES_MAX: u64 = 4 << 20;
+/// Most that is read where all is asked for: a log just before it is rotated, and no more than an agent's memory bears.
+const WHOLE_BYTES_MAX: u64 = 12 << 20;
 
 /// Rotates logs for ever.
 pub(crate) async fn rotate(paths: Paths) {
@@ -26,8 +28,9 @@ pub(crate) async fn rotate(paths: Paths) {
     }
 }
 
-/// Copies and truncates, because the writer keeps its descriptor: it appends, so it goes on at the new
-/// end. What it writes between the two steps is lost; better than a restart.
+/// Copies the end and truncates, because the writer keeps its descriptor: it appends, so it goes on at the new
+/// end. What it writes between the two steps is lost; better than a restart. No more is kept than a log may have,
+/// however far over it went.
 fn rotate_all(folder: &Path, bytes_max: u64) -> io::Result<()> {
     let listed = match fs::read_dir(folder) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
@@ -36,26 +39,27 @@ fn rotate_all(folder: &Path, bytes_max: u64) -> io::Result<()> {
     for entry in listed {
         let path = entry?.path();
         let is_log = path.extension().is_some_and(|extension| extension == "log");
-        if !is_log || fs::metadata(&path)?.len() <= bytes_max {
+        let size = fs::metadata(&path)?.len();
+        if !is_log || size <= bytes_max {
             continue;
         }
-        fs::copy(&path, old_log(&path))?;
-        File::options().write(true).open(&path)?.set_len(0)?;
+        let mut log = File::options().read(true).write(true).open(&path)?;
+        // Not by much: a log that was written slowly is kept whole.
+        log.seek(SeekFrom::Start(size.saturating_sub(2 * bytes_max)))?;
+        io::copy(&mut Read::take(&mut log, 2 * bytes_max), &mut File::create(old_log(&path))?)?;
+        log.set_len(0)?;
     }
     Ok(())
 }
 
-/// The last `lines` lines of a log (all of it if none is given), and how many bytes the log had then.
+/// The last `lines` lines of a log (all of it if none is given, up to a bound), and how many bytes the log had then.
 pub(crate) fn tail(log: &Path, lines: Option<usize>) -> io::Result<(Vec<u8>, u64)> {
     let mut file = match File::open(log) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok((Vec::new(), 0)),
         opened => opened?,
     };
     let size = file.metadata()?.len();
-    let from = match lines {
-        Some(_) => size.saturating_sub(TAIL_BYTES_MAX),
-        None => 0,
-    };
+    let from = size.saturating_sub(if lines.is_some() { TAIL_BYTES_MAX } else { WHOLE_BYTES_MAX });
     file.seek(SeekFrom::Start(from))?;
     let mut text = Vec::new();
     file.take(size - from).read_to_end(&mut text)?;

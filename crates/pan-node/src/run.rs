@@ -31,7 +31,7 @@ pub async fn run(config: HostConfig) -> Result<(), Error> {
     let link = HostLink::start(&config, Role::Node, hello).await?;
     let desired = link.desired.clone();
     let (reports, inbox) = mpsc::channel(REPORTS_MAX);
-    let inside = api::Inside { servers: agent.servers(), host: agent.host.clone() };
+    let inside = api::Inside { servers: agent.servers(), host: agent.host.clone(), run_dir: config.run_dir.clone() };
     // None of these ends before the agent does, whose servers need none of them.
     tokio::select! {
         ended = agent.run(desired, reports) => ended,

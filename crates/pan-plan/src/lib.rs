@@ -9,6 +9,7 @@
 //! - [`protect`] turns a promise ("survives the loss of one node") into capacity that stays free.
 //! - [`certify()`] checks the promise without trusting [`protect`]: it loses every node in turn.
 //! - [`admit()`] refuses a change that would make a promise impossible to keep.
+//! - [`evacuate`] empties a failure domain batch by batch, as far as every promise stays kept.
 //! - [`room()`] says how many more servers fit; [`ganeti`] reads and writes the files of another planner, to compare.
 //! - [`whatif`] and [`explain`] answer questions with the code that decides.
 
@@ -24,6 +25,7 @@ mod world;
 
 pub mod admit;
 pub mod certify;
+pub mod evacuate;
 pub mod ganeti;
 pub mod guarantee;
 pub mod plan;

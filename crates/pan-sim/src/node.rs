@@ -8,7 +8,7 @@ use crate::sim::Sim;
 use crate::task::{Done, Life, Moment};
 use crate::time::MS;
 use pan_api::WIRE_VERSION;
-use pan_api::desired::Desired;
+use pan_api::desired::{Desired, ServerOrder};
 use pan_api::hostlink::admit;
 use pan_api::report::{Report, ServerReport};
 use pan_member::Tick;
@@ -65,7 +65,10 @@ impl Agent {
 fn wish<'a>(newest: Option<&'a Rc<Desired>>, key: &ServerKey) -> Wish<'a> {
     match newest {
         None => Wish::Unknown,
-        Some(desired) => desired.servers.iter().find(|order| order.key == *key).map_or(Wish::Gone, Wish::Order),
+        Some(desired) => {
+            let among = |orders: &'a [ServerOrder]| orders.iter().find(|order| order.key == *key);
+            among(&desired.servers).map(Wish::Order).or(among(&desired.warm).map(Wish::Warm)).unwrap_or(Wish::Gone)
+        }
     }
 }
 
@@ -228,7 +231,7 @@ impl Sim {
         agent.silent.0.clear();
         let newest = agent.newest.clone();
         let mut tasks = std::mem::take(&mut agent.tasks);
-        for order in newest.iter().flat_map(|desired| &desired.servers) {
+        for order in newest.iter().flat_map(|desired| desired.servers.iter().chain(&desired.warm)) {
             if !tasks.contains_key(&order.key) {
                 tasks.insert(order.key.clone(), Life::Nothing);
             }
@@ -245,7 +248,7 @@ impl Sim {
                 }
             }
         }
-        tasks.retain(|key, life| *life != Life::Nothing || matches!(wish(newest.as_ref(), key), Wish::Order(_)));
+        tasks.retain(|key, life| *life != Life::Nothing || matches!(wish(newest.as_ref(), key), Wish::Order(_) | Wish::Warm(_)));
         if let Some(agent) = &mut self.hosts[host].agent {
             agent.tasks = tasks;
         }
@@ -287,7 +290,8 @@ impl Sim {
         if granted <= current {
             return;
         }
-        let wanted: BTreeMap<ServerKey, Epoch> = newest.servers.iter().map(|order| (order.key.clone(), order.epoch)).collect();
+        let wanted: BTreeMap<ServerKey, Epoch> =
+            newest.warm.iter().chain(&newest.servers).map(|order| (order.key.clone(), order.epoch)).collect();
         let reports = reports(agent, tick);
         let tended: BTreeSet<ServerKey> = agent.tasks.keys().chain(reports.keys()).cloned().collect();
         let state = State { current, granted, wanted: Some(&wanted), tended: &tended, silent: &agent.silent.0, reports: &reports };
@@ -328,6 +332,7 @@ impl Sim {
             applied: h.map.generation,
             admission: h.run.lease.0,
             wants_admission: h.run.lease.1,
+            gate: None,
             servers: reports.into_values().collect(),
             connections: Vec::new(),
             problems: Vec::new(),
@@ -363,6 +368,11 @@ impl Sim {
 fn reports(agent: &Agent, tick: Tick) -> BTreeMap<ServerKey, ServerReport> {
     let newest = agent.newest.as_ref();
     let known = |key: &&ServerKey| !agent.silent.0.contains(*key);
-    let of = |key: &ServerKey| Some((key.clone(), agent.tasks[key].report(key, wish(newest, key), tick)?));
+    // Tasks are looked at whenever a desired state comes in, so the newest is the one they follow.
+    let followed = newest.map(|newest| newest.generation).unwrap_or_default();
+    let of = |key: &ServerKey| {
+        let report = agent.tasks[key].report(key, wish(newest, key), tick)?;
+        Some((key.clone(), ServerReport { followed, ..report }))
+    };
     agent.tasks.keys().filter(known).filter_map(of).collect()
 }

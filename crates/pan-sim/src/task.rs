@@ -5,13 +5,21 @@ use crate::time::MS;
 use pan_api::desired::ServerOrder;
 use pan_api::report::{Phase, ServerReport};
 use pan_member::Tick;
-use pan_model::ServerKey;
+use pan_model::{Generation, ServerKey};
 use pan_node::decide::{self, Action, Binding, Here, Stand, Why, Wish};
 
 /// What is here of a server, as its task knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Life {
     Nothing,
+    /// Made ready, or about to be at a point of true time.
+    Warm {
+        until: u64,
+    },
+    /// What was made ready is being removed, until a point of true time.
+    Cooling {
+        until: u64,
+    },
     /// Being made, until a point of true time; nothing can stop that.
     Making {
         binding: Binding,
@@ -62,7 +70,7 @@ pub(crate) struct Moment {
 impl Life {
     fn binding(&self) -> Option<Binding> {
         match *self {
-            Self::Nothing => None,
+            Self::Nothing | Self::Warm { .. } | Self::Cooling { .. } => None,
             Self::Making { binding, .. }
             | Self::Running { binding, .. }
             | Self::Stopping { binding, .. }
@@ -86,7 +94,7 @@ impl Life {
                 *self = Self::Ended { binding, at: tick };
                 return Done::Ended;
             }
-            Self::Releasing { until, .. } if now >= until => *self = Self::Nothing,
+            Self::Releasing { until, .. } | Self::Cooling { until } if now >= until => *self = Self::Nothing,
             Self::Stopping { binding, orphan: false, dead_at, .. } if decide::orphan(wish, binding.epoch) => {
                 *self = Self::Stopping { binding, orphan: true, kill_at: tick, dead_at };
             }
@@ -98,7 +106,9 @@ impl Life {
             Self::Stopping { kill_at, .. } => Here::Stopping { kill_at },
             Self::Ended { binding, at } => Here::Ended { binding, at },
             Self::Failed { binding } => Here::Failed { binding },
-            Self::Making { .. } | Self::Releasing { .. } => return Done::Nothing,
+            // The simulator never changes what a server is made of.
+            Self::Warm { until } if now >= until => Here::Warm { fits: true },
+            Self::Warm { .. } | Self::Cooling { .. } | Self::Making { .. } | Self::Releasing { .. } => return Done::Nothing,
         };
         self.act(decide::next(wish, here, tick), wish, moment);
         Done::Nothing
@@ -107,10 +117,12 @@ impl Life {
     fn act(&mut self, action: Action, wish: Wish<'_>, Moment { now, tick, roll }: Moment) {
         match action {
             Action::Rest { .. } => {}
+            Action::Warm => *self = Self::Warm { until: now + MS * (10 + (roll >> 8) % 150) },
             Action::Start => {
                 let Some(binding) = fresh(wish, self.binding()) else { return };
                 // Once in a while a start hangs for a moment.
                 let takes = if roll % 32 == 0 { 3000 } else { 150 };
+                let takes = if matches!(self, Self::Warm { .. }) { takes / 5 } else { takes };
                 *self = Self::Making { binding, until: now + MS * (10 + (roll >> 8) % takes) };
             }
             Action::Ask(why) => {
@@ -127,6 +139,7 @@ impl Life {
                     *dead_at = (*dead_at).min(now + MS / 2 + MS * (roll % 30));
                 }
             }
+            Action::Release if matches!(self, Self::Warm { .. }) => *self = Self::Cooling { until: now + MS * (1 + roll % 60) },
             Action::Release => {
                 let Some(binding) = self.binding() else { return };
                 *self = Self::Releasing { binding, until: now + MS * (1 + roll % 60) };
@@ -149,14 +162,15 @@ impl Life {
     /// When the task has something to do if nothing happens, in true time; `reaches` says when the clock shows something.
     pub(crate) fn next(&self, wish: Wish<'_>, tick: Tick, reaches: impl Fn(Tick) -> u64) -> u64 {
         match *self {
-            Self::Making { until, .. } | Self::Releasing { until, .. } => until,
+            Self::Making { until, .. } | Self::Releasing { until, .. } | Self::Cooling { until } => until,
+            Self::Warm { until } if until > reaches(tick) => until,
             Self::Stopping { kill_at, dead_at, .. } => dead_at.min(reaches(kill_at)),
             Self::Running { healthy_at, .. } if healthy_at > tick => reaches(healthy_at),
             Self::Ended { binding, at } => match decide::next(wish, Here::Ended { binding, at }, tick) {
                 Action::Rest { until: Some(until) } => reaches(until),
                 _ => u64::MAX,
             },
-            Self::Nothing | Self::Running { .. } | Self::Failed { .. } => u64::MAX,
+            Self::Nothing | Self::Warm { .. } | Self::Running { .. } | Self::Failed { .. } => u64::MAX,
         }
     }
 
@@ -164,7 +178,7 @@ impl Life {
     pub(crate) fn report(&self, key: &ServerKey, wish: Wish<'_>, tick: Tick) -> Option<ServerReport> {
         let leaves = |binding| decide::stand(wish, binding) == Stand::Leaves;
         let phase = match *self {
-            Self::Nothing => Phase::Absent,
+            Self::Nothing | Self::Warm { .. } | Self::Cooling { .. } => Phase::Absent,
             Self::Making { .. } => Phase::Starting,
             Self::Running { healthy_at, .. } if tick >= healthy_at => Phase::Healthy,
             Self::Running { .. } => Phase::Starting,
@@ -175,10 +189,11 @@ impl Life {
         let (epoch, incarnation) = match (self.binding(), wish) {
             (Some(binding), _) => (binding.epoch, binding.incarnation),
             (None, Wish::Order(order)) => (order.epoch, order.incarnation),
-            (None, Wish::Unknown | Wish::Gone) => return None,
+            (None, Wish::Unknown | Wish::Gone | Wish::Warm(_)) => return None,
         };
         let (instance, restarts, message, steps) = (None, 0, None, Vec::new());
-        Some(ServerReport { key: key.clone(), epoch, incarnation, phase, instance, restarts, message, steps })
+        let followed = Generation::default();
+        Some(ServerReport { key: key.clone(), epoch, incarnation, phase, followed, instance, restarts, message, steps })
     }
 }
 
@@ -192,13 +207,13 @@ fn fresh(wish: Wish<'_>, here: Option<Binding>) -> Option<Binding> {
         (Some(binding), Wish::Order(order)) if order.epoch == binding.epoch => Some(of(order, binding.ends)),
         (Some(binding), _) => Some(binding),
         (None, Wish::Order(order)) => Some(of(order, 0)),
-        (None, Wish::Unknown | Wish::Gone) => None,
+        (None, Wish::Unknown | Wish::Gone | Wish::Warm(_)) => None,
     }
 }
 
 fn grace_of(wish: Wish<'_>) -> u64 {
     match wish {
         Wish::Order(order) => crate::dice::nanos(order.stop.grace.0),
-        Wish::Unknown | Wish::Gone => 1000 * MS,
+        Wish::Unknown | Wish::Gone | Wish::Warm(_) => 1000 * MS,
     }
 }

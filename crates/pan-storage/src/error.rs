@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use pan_api::hostlink::LinkError;
+use pan_api::tls::TlsError;
 use pan_linux::rtnl::RtnlError;
 use pan_linux::underlay::UnderlayError;
 
@@ -24,6 +25,9 @@ pub enum Error {
     /// There is no socket for routes.
     #[error("talk to the kernel about routes")]
     Rtnl(#[from] RtnlError),
+    /// The host's certificate cannot be used.
+    #[error("serve metrics")]
+    Tls(#[from] TlsError),
     /// The kernel refuses what routes over two fabrics need.
     #[error("prepare the host's routes")]
     Underlay(#[from] UnderlayError),

@@ -4,6 +4,7 @@
 //! It must not know who decides, or why: it follows its own desired state.
 
 mod error;
+pub mod metrics;
 mod routes;
 mod run;
 

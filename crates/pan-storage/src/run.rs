@@ -1,17 +1,22 @@
 //! The role's loop: follow the desired state, look after it once a second, report.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use pan_api::WIRE_VERSION;
+use pan_api::beatcount::BeatCounts;
 use pan_api::hostlink::{HostLink, boot_id};
+use pan_api::hostmetrics;
 use pan_api::report::{Hello, Report};
 use pan_linux::datagram::boot_clock;
 use pan_model::host::Role;
-use pan_model::host_config::HostConfig;
+use pan_model::host_config::{HostConfig, STORAGE_METRICS_PORT};
 use pan_model::{Admission, Generation};
 use tokio::time::MissedTickBehavior;
 
 use crate::error::Error;
+use crate::metrics::{self, Counts};
 use crate::routes::Routes;
 
 /// How often routes are compared with the kernel, and reports sent: interfaces go down and come back untold, and take
@@ -23,9 +28,19 @@ const EVERY: Duration = Duration::from_secs(1);
 /// # Errors
 /// [`Error`]: the role cannot start. Later troubles are reported and tried again.
 pub async fn run(config: HostConfig) -> Result<(), Error> {
-    let link = HostLink::start(&config, Role::Storage, Hello::of(&config)).await?;
+    let counts = Arc::new(Counts::default());
+    let (counted, run_dir) = (counts.clone(), config.run_dir.clone());
+    let render: hostmetrics::Render = Arc::new(move || metrics::render(&counted, BeatCounts::read(&run_dir).as_ref()));
+    tokio::select! {
+        ended = follow(&config, &counts) => ended,
+        ended = hostmetrics::serve(&config, STORAGE_METRICS_PORT, render) => Ok(ended?),
+    }
+}
+
+async fn follow(config: &HostConfig, counts: &Counts) -> Result<(), Error> {
+    let link = HostLink::start(config, Role::Storage, Hello::of(config)).await?;
     let boot = boot_id(&config.run_dir).map_err(|source| Error::Boot { path: config.run_dir.clone(), source })?;
-    let mut routes = Routes::new(&config)?;
+    let mut routes = Routes::new(config)?;
     let mut desired = link.desired.clone();
     // The kept state of an earlier life counts as news.
     desired.mark_changed();
@@ -48,6 +63,8 @@ pub async fn run(config: HostConfig) -> Result<(), Error> {
                 (routes, trouble)
             })
             .await;
+            counts.rounds.one();
+            counts.problems.store(u64::from(trouble.is_some()), Ordering::Relaxed);
             if trouble.is_none() {
                 applied = generation;
             }
@@ -66,6 +83,7 @@ pub async fn run(config: HostConfig) -> Result<(), Error> {
             applied,
             admission: Admission::default(),
             wants_admission: false,
+            gate: None,
             servers: Vec::new(),
             connections: Vec::new(),
             problems: problems.clone(),

@@ -3,7 +3,7 @@
 use crate::cli::Failure;
 use crate::config;
 use clap::{Args, ValueEnum};
-use pan_linux::oci::{ShimArgs, shim_main};
+use pan_linux::oci::{ShimArgs, Until, shim_main};
 use pan_model::host::Role;
 use pan_model::host_config::HostConfig;
 use std::error::Error;
@@ -64,6 +64,9 @@ pub struct ShimCommandArgs {
     /// Gets the pid.
     #[arg(long)]
     pid_file: PathBuf,
+    /// How far the container is brought: running or created.
+    #[arg(long)]
+    until: Until,
 }
 
 /// Log lines on stderr; PAN_LOG chooses which, `default` without it.
@@ -147,8 +150,8 @@ pub fn etcd(path: &Path) -> ExitCode {
 
 /// Keeps a container's exit status. Called before anything starts a thread.
 pub fn shim(args: ShimCommandArgs) -> ExitCode {
-    let ShimCommandArgs { bundle, id, root, log, exit_file, pid_file } = args;
-    shim_main(ShimArgs { bundle, id, root, log, exit_file, pid_file })
+    let ShimCommandArgs { bundle, id, root, log, exit_file, pid_file, until } = args;
+    shim_main(ShimArgs { bundle, id, root, log, exit_file, pid_file, until })
 }
 
 /// The text that is generated from the code, as it is committed.

@@ -132,6 +132,7 @@ mod tests {
             peers: Vec::new(),
             networks: Vec::new(),
             servers: Vec::new(),
+            warm: Vec::new(),
             units: Vec::new(),
         };
         assert_eq!(admit(&here, None, &offer(at(1, 1))), Ok(()));

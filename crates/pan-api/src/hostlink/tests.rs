@@ -59,6 +59,7 @@ fn desired(step: u64) -> Desired {
         peers: Vec::new(),
         networks: Vec::new(),
         servers: Vec::new(),
+        warm: Vec::new(),
         units: Vec::new(),
     }
 }
@@ -78,6 +79,7 @@ fn report() -> Report {
         applied: Generation { term: 1, step: 1 },
         admission: pan_model::Admission::NONE,
         wants_admission: false,
+        gate: None,
         servers: Vec::new(),
         connections: Vec::new(),
         problems: Vec::new(),

@@ -33,7 +33,7 @@ pub const ROUTES: &[Route] = &[
 ];
 
 /// Runs a question to the planner where it holds nobody up. It keeps its turn to its end, even when nobody waits for it any more.
-async fn ask<T: Send + 'static>(call: &Call<Principal>, question: impl FnOnce() -> T + Send + 'static) -> Result<T, ApiError> {
+pub(super) async fn ask<T: Send + 'static>(call: &Call<Principal>, question: impl FnOnce() -> T + Send + 'static) -> Result<T, ApiError> {
     let stopping = |_| ApiError::new(Code::Internal, "the controller is stopping");
     let turn = call.turn().await.map_err(stopping)?;
     let asked = tokio::task::spawn_blocking(move || {
@@ -96,14 +96,14 @@ fn forecast(snapshot: &Snapshot, fail: &[HostName], added: Option<(HostName, Nod
             pan_plan::whatif::fail(&larger, fail)
         }
     };
-    let moves = outcome.moves.into_iter().map(|placed| Move {
-        server: show_server(&placed.server),
-        from: placed.from,
-        to: placed.node,
-        reason: placed.why.to_string(),
-    });
+    let moves = outcome.moves.into_iter().map(moved);
     let lost = outcome.lost.into_iter().map(|(server, reason)| Lost { server: show_server(&server), reason: reason.to_string() });
     WhatIf { moves: moves.collect(), lost: lost.collect() }
+}
+
+/// A placement as the API shows it.
+pub(super) fn moved(placed: pan_plan::Placement) -> Move {
+    Move { server: show_server(&placed.server), from: placed.from, to: placed.node, reason: placed.why.to_string() }
 }
 
 fn reasons(call: Call<Principal>) -> Answering {

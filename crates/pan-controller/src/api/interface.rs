@@ -6,9 +6,6 @@ use super::route::{Access, Answering, Gives, Method, Route, ready, schema};
 use crate::auth::Noun;
 use pan_api::requests::{Health, Version};
 
-/// Media type of metrics (Prometheus text exposition format 0.0.4).
-const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
-
 pub const ROUTES: &[Route] = &[
     open("/healthz", "Whether the controller answers.", Gives::Json(schema::<Health>), health),
     open("/metrics", "Metrics, in Prometheus text format.", Gives::Text, metrics),
@@ -27,7 +24,7 @@ fn health(_: Call<()>) -> Answering {
 }
 
 fn metrics(call: Call<()>) -> Answering {
-    ready(Ok(answer::text(METRICS, call.handle().metrics())))
+    ready(Ok(answer::text(pan_api::metrics::MEDIA, call.handle().metrics())))
 }
 
 fn version() -> Version {

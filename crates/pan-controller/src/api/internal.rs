@@ -97,7 +97,7 @@ fn desired(call: Call<PeerIdentity>) -> Answering {
         check_host(&call.who, &named)?;
         let never = || ApiError::new(Code::State, format!("host {named} must present itself first (POST /internal/v1/hello)"));
         let newest = call.handle().desired(&named).ok_or_else(never)?;
-        Ok(follow(newest, |newest| {
+        Ok(follow(newest, call.handle().metrics.stream(), |newest| {
             let desired: Option<std::sync::Arc<Desired>> = newest.borrow().clone();
             let mut out = Vec::new();
             if let Some(desired) = desired {

@@ -8,6 +8,7 @@ mod apply;
 mod call;
 mod cluster;
 mod dispatch;
+mod drain;
 mod event;
 mod host;
 mod insight;

@@ -160,7 +160,7 @@ impl Route {
 
 /// Every route.
 pub fn table() -> Vec<Route> {
-    let parts: [&[Route]; 13] = [
+    let parts: [&[Route]; 14] = [
         super::interface::ROUTES,
         super::apply::ROUTES,
         super::partition::ROUTES,
@@ -170,6 +170,7 @@ pub fn table() -> Vec<Route> {
         super::service::ROUTES,
         super::event::ROUTES,
         super::node::ROUTES,
+        super::drain::ROUTES,
         super::host::ROUTES,
         super::token::ROUTES,
         super::insight::ROUTES,

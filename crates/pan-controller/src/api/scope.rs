@@ -202,6 +202,14 @@ impl Scope {
         Some(self.view.timelines.get(name.as_str()).cloned().unwrap_or_default())
     }
 
+    /// The failure domains that are drained.
+    ///
+    /// # Errors
+    /// `Denied` for a principal of a partition.
+    pub fn drains(&self) -> Result<Vec<pan_api::insight::DomainDrain>, ApiError> {
+        self.snapshot().map(|_| self.view.drains.clone())
+    }
+
     /// What the planner sees: everything, so only for callers who may see the whole PAN.
     ///
     /// # Errors

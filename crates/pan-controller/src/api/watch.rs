@@ -6,6 +6,7 @@ use super::answer;
 use super::call::Call;
 use super::scope::Scope;
 use crate::handle::Principal;
+use crate::metrics::Stream;
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::stream;
@@ -49,15 +50,19 @@ where
 
 /// Streams what `step` makes of each new view.
 pub fn views(call: Call<Principal>, mut step: impl FnMut(&Scope) -> Vec<u8> + Send + 'static) -> Response {
-    let changes = call.handle().changes();
-    follow(changes, move |_| step(&call.scope()))
+    let (changes, counted) = (call.handle().changes(), call.handle().metrics.stream());
+    follow(changes, counted, move |_| step(&call.scope()))
 }
 
 /// Streams what `step` makes of a watched value: at once, and then of each newer one.
-pub fn follow<V: Send + Sync + 'static>(changes: Receiver<V>, step: impl FnMut(&mut Receiver<V>) -> Vec<u8> + Send + 'static) -> Response {
-    let state = Some((changes, step, false));
+pub fn follow<V: Send + Sync + 'static>(
+    changes: Receiver<V>,
+    counted: Stream,
+    step: impl FnMut(&mut Receiver<V>) -> Vec<u8> + Send + 'static,
+) -> Response {
+    let state = Some((changes, step, counted, false));
     let lines = stream::unfold(state, |state| async move {
-        let (mut changes, mut step, begun) = state?;
+        let (mut changes, mut step, counted, begun) = state?;
         let woken = if begun { tokio::time::timeout(KEEP_ALIVE, changes.changed()).await } else { Ok(Ok::<(), RecvError>(())) };
         let mut out = match woken {
             Ok(Ok(())) => {
@@ -71,7 +76,7 @@ pub fn follow<V: Send + Sync + 'static>(changes: Receiver<V>, step: impl FnMut(&
         if out.is_empty() {
             out.push(b'\n');
         }
-        Some((Ok::<_, Infallible>(Bytes::from(out)), Some((changes, step, true))))
+        Some((Ok::<_, Infallible>(Bytes::from(out)), Some((changes, step, counted, true))))
     });
     answer::stream(answer::LINES, lines)
 }

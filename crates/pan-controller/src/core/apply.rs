@@ -44,6 +44,11 @@ pub fn apply(world: &mut World, now: Now, documents: &[Document], dry_run: bool)
     if problems.is_empty() {
         problems.extend(validate::references(&draft).into_iter().map(|(object, trouble)| blame.place(&object, trouble)));
     }
+    for document in &blame.changed {
+        if let (true, Object::Partition(name, _)) = (problems.is_empty(), &document.object) {
+            problems.extend(validate::limits(&draft, name).into_iter().map(|(object, trouble)| blame.place(&object, trouble)));
+        }
+    }
     if problems.is_empty()
         && let Err(text) = fits_one_transaction(&draft)
     {

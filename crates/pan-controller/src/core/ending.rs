@@ -78,12 +78,11 @@ fn advance_one(world: &mut World, now: Now, key: &ServerKey) {
     }
 }
 
-/// Whether the node of a server has applied a state that says stop: an absence from before says nothing, it may be
-/// starting at this moment.
+/// Whether what is known of a server is the outcome of an order to stop: an absence from before says nothing, it may be
+/// starting at this moment. Whatever else is wrong on its node does not matter.
 fn told_to_stop(world: &World, key: &ServerKey) -> bool {
-    let seen = world.servers[key].node.as_ref().and_then(|node| world.seen.hosts.get(node));
-    let applied = seen.and_then(|seen| seen.applied.get(&Role::Node));
-    world.seen.stopped_from.get(key).is_some_and(|from| applied.is_some_and(|applied| applied >= from))
+    let followed = world.seen.servers.get(key).map(|seen| seen.report.followed);
+    world.seen.stopped_from.get(key).is_some_and(|from| followed.is_some_and(|followed| followed >= *from))
 }
 
 fn connections(world: &World, key: &ServerKey) -> Option<u64> {

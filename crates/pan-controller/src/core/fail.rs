@@ -6,6 +6,7 @@ use super::world::{Now, World};
 use pan_api::report::Phase;
 use pan_model::ServerKey;
 use pan_model::event::Severity;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// Longest pause between two attempts; a server that needs longer needs a person.
@@ -15,7 +16,9 @@ const PROVED: Duration = Duration::from_secs(60);
 
 /// Tries again what does not stay up, when its pause is over.
 pub fn advance(world: &mut World, now: Now) {
-    let failed: Vec<ServerKey> = world.servers.keys().filter(|key| is_failed(world, key)).cloned().collect();
+    let failed: BTreeSet<ServerKey> = world.servers.keys().filter(|key| is_failed(world, key)).cloned().collect();
+    // Whatever became of the others meanwhile, their next failure has a pause of its own.
+    world.seen.retry_at.retain(|key, _| failed.contains(key));
     for key in failed {
         let tries = world.servers[&key].failed_moves;
         let pause = if tries == 0 { Duration::ZERO } else { Duration::from_secs(1 << tries.min(6)).min(PAUSE_MAX) };
@@ -38,7 +41,8 @@ pub fn advance(world: &mut World, now: Now) {
     }
 }
 
-fn is_failed(world: &World, key: &ServerKey) -> bool {
+/// Whether a server that should run is given up by its node.
+pub(super) fn is_failed(world: &World, key: &ServerKey) -> bool {
     let server = &world.servers[key];
     server.intent == Intent::Run && server.ending.is_none() && world.seen.current_phase(key, server) == Some(Phase::Failed)
 }

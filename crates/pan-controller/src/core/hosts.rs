@@ -1,13 +1,18 @@
 //! What hosts say and what their heartbeats show: hello, reports, silence, death.
 
 use super::record::{Duty, HostRecord};
-use super::seen::{HostSeen, Life, ServerSeen};
+use super::seen::{HostSeen, LeaseSeen, Life, ServerSeen};
 use super::world::{Dirty, Effect, Now, World};
 use pan_api::ApiError;
 use pan_api::report::{Hello, Phase, Report, ServerReport};
 use pan_model::event::Severity;
 use pan_model::host::{Fabric, Link, Role};
 use pan_model::{Admission, Code, HostName, ServerKey};
+
+/// Problems of one role that are looked at, and characters of each: a host in trouble must not push everything else out
+/// of the PAN's events.
+const PROBLEMS_MAX: usize = 16;
+const PROBLEM_CHARS_MAX: usize = 400;
 
 /// What the heartbeat receiver noticed about a host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +33,8 @@ pub enum LifeChange {
     Agent(HostName, bool),
     /// Dies too often, or no longer.
     Quarantined(HostName, bool),
+    /// A node's heartbeats say something new of its lease or gate.
+    Lease(HostName, LeaseSeen),
     /// So many hosts fell silent at once that nothing is moved yet.
     Brake(Vec<HostName>),
 }
@@ -98,13 +105,16 @@ pub fn report(world: &mut World, now: Now, report: Report) -> Result<(), ApiErro
         world.seen.replan = true;
     }
     let told = seen.problems.entry(report.role).or_default();
-    let news: Vec<String> = report.problems.iter().filter(|problem| !told.contains(problem)).cloned().collect();
-    told.clone_from(&report.problems);
+    let problems: Vec<String> =
+        report.problems.iter().take(PROBLEMS_MAX).map(|text| text.chars().take(PROBLEM_CHARS_MAX).collect()).collect();
+    let news: Vec<String> = problems.iter().filter(|problem| !told.contains(problem)).cloned().collect();
+    *told = problems;
     seen.boot = Some(report.boot);
     seen.worn = report.wants_admission.then_some(report.admission);
     match report.role {
         Role::Director => seen.connections = report.connections,
         Role::Node => {
+            seen.gate = report.gate;
             servers(world, now, &report.host, report.servers);
         }
         Role::Controller | Role::Storage => {}
@@ -188,14 +198,7 @@ pub fn life(world: &mut World, now: Now, change: LifeChange) {
     match change {
         LifeChange::Alive(host) => alive(world, now, &host),
         LifeChange::Fabric(host, fabric, link) => fabric_changed(world, now, &host, fabric, link),
-        LifeChange::Suspect(host, silent) => {
-            enter(world, now, &host, Life::Suspect);
-            for key in bound_to(world, &host) {
-                let text = format!("its node {host} has been silent for {} ms", silent / 1000);
-                world.timelines.begin(&key.to_string(), now.wall - silent, "last-heartbeat", format!("of node {host}"));
-                world.timelines.mark(&key.to_string(), now.wall, "suspect", text);
-            }
-        }
+        LifeChange::Suspect(host, silent) => suspected(world, now, &host, silent),
         LifeChange::Dead(host, silent) => lost(world, now, &host, silent),
         LifeChange::Fenced(host, through) => fenced(world, now, &host, through),
         LifeChange::Rebooted(host) => {
@@ -226,6 +229,7 @@ pub fn life(world: &mut World, now: Now, change: LifeChange) {
                 world.host_event(now, &host, Severity::Alarm, "Quarantined", text);
             }
         }
+        LifeChange::Lease(host, lease) => world.seen.hosts.entry(host).or_default().lease = Some(lease),
         LifeChange::Brake(hosts) => {
             let names: Vec<_> = hosts.iter().map(HostName::as_str).collect();
             let text =
@@ -234,6 +238,18 @@ pub fn life(world: &mut World, now: Now, change: LifeChange) {
                 world.host_event(now, host, Severity::Alarm, "MassBrake", text.clone());
             }
         }
+    }
+}
+
+fn suspected(world: &mut World, now: Now, host: &HostName, silent: i64) {
+    enter(world, now, host, Life::Suspect);
+    let object = host.to_string();
+    world.timelines.begin(&object, now.wall - silent, "last-heartbeat", "on either fabric");
+    world.timelines.mark(&object, now.wall, "suspect", format!("silent for {} ms", silent / 1000));
+    for key in bound_to(world, host) {
+        let text = format!("its node {host} has been silent for {} ms", silent / 1000);
+        world.timelines.begin(&key.to_string(), now.wall - silent, "last-heartbeat", format!("of node {host}"));
+        world.timelines.mark(&key.to_string(), now.wall, "suspect", text);
     }
 }
 
@@ -273,6 +289,10 @@ fn alive(world: &mut World, now: Now, host: &HostName) {
         Life::Joining if !world.seen.hosts.get(host).is_some_and(|seen| seen.introduced) => {}
         Life::Joining => world.host_event(now, host, Severity::Info, "HostAlive", format!("host {host} is heard")),
         Life::Suspect => {
+            let object = host.to_string();
+            if world.timelines.finish(&object, now.wall, "alive-again", "it is heard again") {
+                world.dirty.insert(Dirty::Timeline(object));
+            }
             for key in bound_to(world, host) {
                 let object = key.to_string();
                 let moving = world.timelines.has(&object, "bound") || world.timelines.has(&object, "move-begins");
@@ -356,6 +376,7 @@ fn fenced(world: &mut World, now: Now, host: &HostName, through: Admission) {
     let Some(seen) = world.seen.hosts.get_mut(host).filter(|seen| seen.revoking == Some(through)) else { return };
     seen.revoking = None;
     let Some(silent) = seen.lost else { return };
+    world.timelines.mark(&host.to_string(), now.wall, "fenced", "a majority of lessors lets it send no more");
     for key in bound_to(world, host) {
         world.timelines.mark(&key.to_string(), now.wall, "fenced", format!("a majority of lessors lets node {host} send no more"));
     }

@@ -5,6 +5,7 @@
 
 pub mod apply;
 pub mod digest;
+pub mod domain;
 pub mod ending;
 pub mod fail;
 pub mod hosts;
@@ -24,4 +25,5 @@ pub mod standing;
 pub mod timeline;
 pub mod tokens;
 pub mod validate;
+mod warm;
 pub mod world;

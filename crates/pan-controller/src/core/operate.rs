@@ -3,7 +3,7 @@
 use super::record::{Duty, EndingPhase, Goal, Intent};
 use super::request::{Kind, Reply, Request};
 use super::world::{ClusterKey, Dirty, Now, World};
-use super::{apply, ending, hosts, keys, leave, place, tokens};
+use super::{apply, domain, ending, hosts, keys, leave, place, tokens};
 use pan_api::ApiError;
 use pan_model::event::Severity;
 use pan_model::{ClusterName, Code, HostName, PartitionName, ServerKey, ServiceName};
@@ -25,7 +25,12 @@ pub fn request(world: &mut World, now: Now, request: Request) -> Result<Reply, A
         Request::Migrate { key, to } => relocate(world, now, &key, to, EndingPhase::Draining)?,
         Request::Drain(node) => duty(world, now, &node, Duty::Draining)?,
         Request::Cordon(node) => duty(world, now, &node, Duty::Cordoned)?,
-        Request::Uncordon(node) => duty(world, now, &node, Duty::Full)?,
+        Request::Uncordon(node) => {
+            duty(world, now, &node, Duty::Full)?;
+            domain::spare(world, &node);
+        }
+        Request::DrainDomain(all) => domain::begin(world, now, &all)?,
+        Request::UndoDrain(all) => domain::end(world, now, &all)?,
         Request::Clear(node) => {
             known_node(world, &node)?;
             hosts::life(world, now, hosts::LifeChange::Quarantined(node, false));
@@ -86,10 +91,11 @@ fn stop(world: &mut World, now: Now, key: &ServerKey) -> Result<(), ApiError> {
 fn start(world: &mut World, now: Now, key: &ServerKey) -> Result<(), ApiError> {
     known_server(world, key)?;
     let stopping = world.servers[key].ending.as_ref().is_some_and(|ending| ending.goal == Goal::Stop);
-    let failed = world.seen.retry_at.remove(key).is_some();
+    let failed = super::fail::is_failed(world, key);
     if world.servers[key].intent == Intent::Run && !stopping && !failed {
         return Ok(());
     }
+    world.seen.retry_at.remove(key);
     world.server_event(now, key, Severity::Info, "Started", "is started by an operator");
     world.seen.replan = true;
     if let Some(server) = world.server_mut(key) {
@@ -129,7 +135,11 @@ fn relocate(world: &mut World, now: Now, key: &ServerKey, to: Option<HostName>, 
     Ok(())
 }
 
-fn duty(world: &mut World, now: Now, node: &HostName, duty: Duty) -> Result<(), ApiError> {
+/// Lets a node do more or less than before.
+///
+/// # Errors
+/// `NotFound`.
+pub fn duty(world: &mut World, now: Now, node: &HostName, duty: Duty) -> Result<(), ApiError> {
     known_node(world, node)?;
     if world.hosts[node].duty == duty {
         return Ok(());

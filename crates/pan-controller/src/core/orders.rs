@@ -2,6 +2,7 @@
 
 use super::record::{EndingPhase, Goal, Intent, PartitionRecord, ServerRecord};
 use super::seen::Life;
+use super::warm;
 use super::world::World;
 use pan_api::WIRE_VERSION;
 use pan_api::desired::{BackendOrder, Desired, Network, NetworkEntry, Peer, RunOrder, ServerOrder, ServiceOrder, Unit};
@@ -19,13 +20,16 @@ pub fn all(world: &World) -> BTreeMap<HostName, Desired> {
     let networks: BTreeMap<&PartitionName, Network> =
         world.partitions.iter().map(|(name, record)| (name, network(world, name, record))).collect();
     let units: Vec<Unit> = world.partitions.iter().filter_map(|(name, record)| unit(world, name, record)).collect();
-    world.hosts.keys().map(|host| (host.clone(), one(world, host, &networks, &units))).collect()
+    let mut warm = warm::all(world);
+    let mut one = |host| one(world, host, &networks, &units, warm.remove(host).unwrap_or_default());
+    world.hosts.keys().map(|host| (host.clone(), one(host))).collect()
 }
 
-fn one(world: &World, host: &HostName, networks: &BTreeMap<&PartitionName, Network>, units: &[Unit]) -> Desired {
+fn one(world: &World, host: &HostName, networks: &BTreeMap<&PartitionName, Network>, units: &[Unit], warm: Vec<ServerOrder>) -> Desired {
     let record = &world.hosts[host];
     let mine: Vec<(&ServerKey, &ServerRecord)> = world.servers.iter().filter(|(_, server)| server.node.as_ref() == Some(host)).collect();
     let mut partitions: BTreeSet<&PartitionName> = mine.iter().map(|(key, _)| &key.partition).collect();
+    partitions.extend(warm.iter().filter_map(|order| world.partitions.get_key_value(&order.key.partition)).map(|(name, _)| name));
     let units: Vec<Unit> = if record.roles.contains(&Role::Director) {
         let owned = |unit: &Unit| world.partitions[&unit.partition].owner.as_ref() == Some(host);
         units.iter().map(|unit| Unit { owner: owned(unit), ..unit.clone() }).collect()
@@ -41,6 +45,7 @@ fn one(world: &World, host: &HostName, networks: &BTreeMap<&PartitionName, Netwo
         peers: peers(world, host),
         networks: partitions.into_iter().filter_map(|name| networks.get(name).cloned()).collect(),
         servers: mine.into_iter().filter_map(|(key, server)| order(world, key, server)).collect(),
+        warm,
         units,
     }
 }
@@ -119,7 +124,7 @@ pub fn may_start(world: &World, key: &ServerKey) -> bool {
     })
 }
 
-fn order(world: &World, key: &ServerKey, server: &ServerRecord) -> Option<ServerOrder> {
+pub(super) fn order(world: &World, key: &ServerKey, server: &ServerRecord) -> Option<ServerOrder> {
     let spec = &world.cluster_of(key)?.spec;
     let ending = server.ending.as_ref().is_some_and(|ending| ending.phase == EndingPhase::Stopping);
     let run = if ending || server.intent == Intent::Stopped {

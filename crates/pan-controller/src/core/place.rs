@@ -200,7 +200,7 @@ fn unbind_the_dead(world: &mut World) {
 
 /// Clusters of which a server is on its way: one at a time, so that the others can take its connections. What does
 /// not stay up is not on its way, or it would hold up the others for ever.
-fn moving_clusters(world: &World) -> BTreeSet<super::world::ClusterKey> {
+pub fn moving_clusters(world: &World) -> BTreeSet<super::world::ClusterKey> {
     let on_the_way = |key: &ServerKey, server: &ServerRecord| {
         let starting = matches!(world.seen.current_phase(key, server), None | Some(Phase::Starting));
         let alive = server.node.as_ref().is_some_and(|node| world.seen.life(node) != Life::Dead);

@@ -6,7 +6,7 @@ use pan_model::host::Role;
 use pan_model::network::Cidr;
 use pan_model::{Admission, ClusterName, ClusterSpec, Epoch, HostName, Mac, PartitionSpec, ServiceSpec};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 /// Format version of every record.
@@ -245,7 +245,16 @@ pub struct KeysRecord {
     pub since: i64,
 }
 
-/// The PAN's own counters.
+/// A failure domain that is to be empty.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DomainDrain {
+    /// Nodes whose turn has come, and what they were allowed before.
+    pub begun: BTreeMap<HostName, Duty>,
+    /// Nodes that an operator took back into use meanwhile.
+    pub spared: BTreeSet<HostName>,
+}
+
+/// The PAN's own counters, and what is wanted of it as a whole.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PanRecord {
     /// Grows each time a controller takes over.
@@ -260,6 +269,9 @@ pub struct PanRecord {
     pub next_vni: u32,
     /// The number of the next event of the PAN itself.
     pub next_event: u64,
+    /// Failure domains that are to be empty, by label (`NAME=VALUE`).
+    #[serde(default)]
+    pub drains: BTreeMap<String, DomainDrain>,
     /// No epoch of a deleted partition is above this: where the next one of its name begins.
     pub last_epoch: Epoch,
     /// Keys of heartbeats.
@@ -269,6 +281,15 @@ pub struct PanRecord {
 
 impl Default for PanRecord {
     fn default() -> Self {
-        Self { term: 0, leader: None, instance: 0, next_vni: 100, next_event: 1, last_epoch: Epoch(0), keys: KeysRecord::default() }
+        Self {
+            term: 0,
+            leader: None,
+            instance: 0,
+            next_vni: 100,
+            next_event: 1,
+            drains: BTreeMap::new(),
+            last_epoch: Epoch(0),
+            keys: KeysRecord::default(),
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! What an operator may ask of the controller.
 
 use super::digest::Digest;
+use super::domain::Domain;
 use pan_api::requests::Applied;
 use pan_model::host::Role;
 use pan_model::manifest::Document;
@@ -60,6 +61,10 @@ pub enum Request {
     },
     /// Move everything away from a node.
     Drain(HostName),
+    /// Empty a failure domain, as far at a time as every promise allows.
+    DrainDomain(Domain),
+    /// End that.
+    UndoDrain(Domain),
     /// Let a node take no new servers.
     Cordon(HostName),
     /// End a drain or a cordon.

@@ -1,7 +1,7 @@
 //! What was observed and is not stored: a restarted controller is told all of it again.
 
-use pan_api::report::{ConnectionCount, Phase, ServerReport};
-use pan_member::Tick;
+use pan_api::report::{ConnectionCount, GateReport, Phase, ServerReport};
+use pan_member::{GateState, LeaseState, Tick};
 use pan_model::host::{Fabrics, Link, Role};
 use pan_model::{Admission, Generation, HostName, ServerKey};
 use std::collections::{BTreeMap, BTreeSet};
@@ -39,6 +39,8 @@ pub struct Seen {
     pub retry_at: BTreeMap<ServerKey, Tick>,
     /// The rotation of keys in progress.
     pub rotating: Option<super::keys::Rotating>,
+    /// How far the drains of domains are, and the planner's snapshot for which that was found out.
+    pub drains: (Option<std::sync::Arc<pan_plan::Snapshot>>, BTreeMap<String, super::domain::Progress>),
     /// Since when this controller sees an orderly end in progress: a new one grants the time anew.
     pub ending_from: BTreeMap<ServerKey, Tick>,
 }
@@ -72,6 +74,10 @@ pub struct HostSeen {
     pub revoking: Option<Admission>,
     /// It asked for another number than this one.
     pub worn: Option<Admission>,
+    /// Its lease and gate, as its heartbeats say.
+    pub lease: Option<LeaseSeen>,
+    /// Its gate, as its agent says.
+    pub gate: Option<GateReport>,
     /// Problems its roles reported last.
     pub problems: BTreeMap<Role, Vec<String>>,
     /// It joined under this controller and was not heard yet.
@@ -105,11 +111,24 @@ impl Default for HostSeen {
             lost: None,
             revoking: None,
             worn: None,
+            lease: None,
+            gate: None,
             problems: BTreeMap::new(),
             introduced: false,
             links_lost: BTreeSet::new(),
         }
     }
+}
+
+/// How a node's lease and gate stand, by its heartbeats.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LeaseSeen {
+    /// The lease.
+    pub state: LeaseState,
+    /// The number it is, or was, held under.
+    pub admission: Admission,
+    /// The gate.
+    pub gate: GateState,
 }
 
 /// What the heartbeats of a host say.

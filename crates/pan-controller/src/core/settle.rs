@@ -2,7 +2,7 @@
 
 use super::record::{EndingPhase, Goal, Intent};
 use super::world::{Dirty, Now, World};
-use super::{ending, fail, hosts, keys, place, services, tokens};
+use super::{domain, ending, fail, hosts, keys, place, services, tokens};
 use pan_api::report::Phase;
 use pan_model::{PartitionName, ServerKey};
 
@@ -18,6 +18,11 @@ pub fn settle(world: &mut World, now: Now) {
     roll(world, now);
     remove(world);
     place::advance(world, now);
+    domain::advance(world, now);
+    // What was drained just now has its servers planned elsewhere in the same round.
+    if world.seen.replan {
+        place::advance(world, now);
+    }
 }
 
 /// Restarts servers of changed clusters, one at a time and only while all others run.

@@ -52,6 +52,7 @@ fn renew(world: &mut World) {
     seen.drained_from.clear();
     seen.tables_from.clear();
     seen.stopped_from.clear();
+    seen.drains = Default::default();
     seen.replan = true;
     // Attempts to fence belong to a term.
     for host in seen.hosts.values_mut() {

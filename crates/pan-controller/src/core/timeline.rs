@@ -105,6 +105,12 @@ impl Timelines {
         self.kept.remove(object);
     }
 
+    /// The finished timeline that an object got last.
+    #[must_use]
+    pub fn newest(&self, object: &str) -> Option<Timeline> {
+        Some(show(object, self.kept.get(object)?.tracks.front()?, true))
+    }
+
     /// Forgets the finished timelines of an object.
     pub fn forget_kept(&mut self, object: &str) {
         self.kept.remove(object);

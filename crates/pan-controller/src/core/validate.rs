@@ -77,19 +77,63 @@ fn partition<'a>(draft: &'a World, name: &PartitionName) -> Result<&'a Partition
     }
 }
 
+fn host_image_allowed(draft: &World, partition: &PartitionRecord) -> bool {
+    partition.spec.host_image.map_or(draft.settings.host_image_allowed, |allow| allow == HostImage::Allow)
+}
+
+/// Whether an image is made of the node's own files.
+const fn shows_the_node(image: &Image) -> bool {
+    match image {
+        Image::Host | Image::Dir(_) => true,
+    }
+}
+
+/// Checks what a changed partition allows against what it has once all documents are in.
+#[must_use]
+pub fn limits(draft: &World, name: &PartitionName) -> Vec<(Which, Trouble)> {
+    let Some(partition) = draft.partitions.get(name) else { return Vec::new() };
+    let clusters = || draft.clusters.iter().filter(|(key, record)| key.0 == *name && !record.deleting);
+    let mut found = Vec::new();
+    if !host_image_allowed(draft, partition)
+        && let Some((key, record)) = clusters().find(|(_, record)| shows_the_node(&record.spec.image))
+    {
+        let text = format!("cluster {} has image {}: change or delete it first", key.1, record.spec.image);
+        found.push(Trouble::new(Code::Conflict, "spec.hostImage", text));
+    }
+    let quota = partition.spec.quota.as_ref();
+    let servers: u32 = clusters().map(|(_, record)| record.spec.servers).sum();
+    if let Some(most) = quota.and_then(|quota| quota.servers).filter(|most| servers > *most) {
+        let text = format!("its clusters have {servers} servers, and this allows {most}: scale them down first");
+        found.push(Trouble::new(Code::Quota, "spec.quota.servers", text));
+    }
+    let addresses: BTreeSet<IpAddr> =
+        draft.services.iter().filter(|(key, _)| key.0 == *name).flat_map(|(_, record)| record.addresses.iter().copied()).collect();
+    let used = pairs(&addresses);
+    if let Some(most) = quota.and_then(|quota| quota.addresses).filter(|most| used > *most as usize) {
+        let text = format!("its services have {used} addresses, and this allows {most}: delete some first");
+        found.push(Trouble::new(Code::Quota, "spec.quota.addresses", text));
+    }
+    found.into_iter().map(|trouble| (Which::Partition(name.clone()), trouble)).collect()
+}
+
+/// How many addresses count against a quota: one of each family belong together.
+fn pairs(addresses: &BTreeSet<IpAddr>) -> usize {
+    let v4 = addresses.iter().filter(|address| address.is_ipv4()).count();
+    v4.max(addresses.len() - v4)
+}
+
 /// Checks a cluster against its partition.
 ///
 /// # Errors
 /// The first [`Trouble`].
 pub fn cluster(draft: &World, key: &ClusterKey, spec: &ClusterSpec) -> Result<(), Trouble> {
     let partition = partition(draft, &key.0)?;
-    let allowed = partition.spec.host_image.map_or(draft.settings.host_image_allowed, |allow| allow == HostImage::Allow);
-    if spec.image == Image::Host && !allowed {
-        return Err(Trouble::new(
-            Code::Denied,
-            "spec.image",
-            "image host is not allowed in this partition: use another image, or let an administrator set hostImage: allow",
-        ));
+    if shows_the_node(&spec.image) && !host_image_allowed(draft, partition) {
+        let text = format!(
+            "image {} is not allowed in this partition, as it shows files of the node: use another, or let an administrator set hostImage: allow",
+            spec.image
+        );
+        return Err(Trouble::new(Code::Denied, "spec.image", text));
     }
     if let Some(most) = partition.spec.quota.as_ref().and_then(|quota| quota.servers) {
         let others: u32 = draft
@@ -145,7 +189,7 @@ pub fn service(draft: &World, key: &ServiceKey, spec: &ServiceSpec, former: Opti
         );
         return Err(Trouble::new(Code::Conflict, "spec.cluster", text));
     }
-    let addresses = addresses(draft, key, spec, former)?;
+    let addresses = addresses(draft, partition, (key, spec), former)?;
     if let Some((other, _)) =
         others().find(|(_, record)| record.spec.port == spec.port && record.addresses.iter().any(|address| addresses.contains(address)))
     {
@@ -159,17 +203,24 @@ pub fn service(draft: &World, key: &ServiceKey, spec: &ServiceSpec, former: Opti
     if let Some(most) = partition.spec.quota.as_ref().and_then(|quota| quota.addresses) {
         let mut all: BTreeSet<IpAddr> =
             others().filter(|(other, _)| other.0 == key.0).flat_map(|(_, record)| record.addresses.iter().copied()).collect();
-        let used = all.len();
+        let used = pairs(&all);
         all.extend(&addresses);
-        if all.len() > most as usize {
-            let text = format!("quota of addresses: {} asked for, {used} used, {most} allowed", all.len() - used);
+        if pairs(&all) > most as usize {
+            let text = format!("quota of addresses: {} asked for, {used} used, {most} allowed", pairs(&all) - used);
             return Err(Trouble::new(Code::Quota, "spec.address", text));
         }
     }
     Ok(addresses)
 }
 
-fn addresses(draft: &World, key: &ServiceKey, spec: &ServiceSpec, former: Option<&ServiceRecord>) -> Result<Vec<IpAddr>, Trouble> {
+fn addresses(
+    draft: &World,
+    partition: &PartitionRecord,
+    (key, spec): (&ServiceKey, &ServiceSpec),
+    former: Option<&ServiceRecord>,
+) -> Result<Vec<IpAddr>, Trouble> {
+    // Its servers have no address of another family that connections could go to.
+    let has_family = |v4: bool| partition.networks.iter().any(|net| net.0.addr().is_ipv4() == v4);
     let elsewhere = |address: &IpAddr| draft.services.iter().any(|(other, record)| other.0 != key.0 && record.addresses.contains(address));
     match (spec.address, former) {
         (Some(address), _) => {
@@ -181,6 +232,11 @@ fn addresses(draft: &World, key: &ServiceKey, spec: &ServiceSpec, former: Option
                     format!("{address} is not a public address of this PAN: expected one in {}", nets.join(" or ")),
                 ));
             }
+            if !has_family(address.is_ipv4()) {
+                let (family, other) = if address.is_ipv4() { ("IPv4", "IPv6") } else { ("IPv6", "IPv4") };
+                let text = format!("partition {} has no {family} network that {address} could lead to: give an {other} address", key.0);
+                return Err(Trouble::new(Code::Conflict, "spec.address", text));
+            }
             if elsewhere(&address) {
                 return Err(Trouble::new(Code::Conflict, "spec.address", "that address is not available"));
             }
@@ -190,7 +246,8 @@ fn addresses(draft: &World, key: &ServiceKey, spec: &ServiceSpec, former: Option
         (None, Some(former)) if former.spec.address.is_none() => Ok(former.addresses.clone()),
         (None, _) => {
             let taken: BTreeSet<IpAddr> = draft.services.values().flat_map(|record| record.addresses.iter().copied()).collect();
-            let found: Vec<IpAddr> = [true, false].into_iter().filter_map(|v4| pick(draft, &taken, v4)).collect();
+            let found: Vec<IpAddr> =
+                [true, false].into_iter().filter(|v4| has_family(*v4)).filter_map(|v4| pick(draft, &taken, v4)).collect();
             if found.is_empty() {
                 Err(Trouble::new(Code::NoCapacity, "spec", "no public address is free: give one with `address`, or delete a service"))
             } else {

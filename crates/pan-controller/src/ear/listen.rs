@@ -4,7 +4,9 @@ use super::fencing::Fencing;
 use super::speak::Speaker;
 use super::{Known, Order};
 use crate::core::hosts::LifeChange;
+use crate::core::seen::LeaseSeen;
 use crate::handle::Message as ToLoop;
+use crate::metrics::{Metrics, Reason, unreadable};
 use crate::owner::GRACE;
 use pan_linux::datagram::{self, Waker};
 use pan_member::frame::{FRAME_BYTES_MAX, KeyRing, host_key};
@@ -13,7 +15,7 @@ use pan_member::wire::{Family, MESSAGE_BYTES_MAX, decode, family};
 use pan_member::{
     Beat, BootId, Campaign, Candidate, Change, Detector, Frame, LeaderRecord, Message, Nonce, Rules, Tick, Timing, lessor_key,
 };
-use pan_model::host::Link;
+use pan_model::host::{Fabric, Link, Role};
 use pan_model::host_config::PeerAddress;
 use pan_model::{Admission, HostName};
 use std::collections::BTreeMap;
@@ -47,6 +49,7 @@ pub(crate) struct Setup {
     pub protected: Arc<AtomicUsize>,
     pub waker: Waker,
     pub orders: Receiver<Order>,
+    pub metrics: Arc<Metrics>,
     /// The loop.
     pub inbox: Sender<ToLoop>,
 }
@@ -87,7 +90,10 @@ struct Listener {
     keys: BTreeMap<HostName, KeyRing>,
     out: Vec<ToLoop>,
     changes: Vec<LifeChange>,
+    /// What nodes said last of their leases, and in which heartbeat of which boot.
+    leases: BTreeMap<HostName, ((BootId, u64), LeaseSeen)>,
     dropped: u64,
+    metrics: Arc<Metrics>,
 }
 
 impl Listener {
@@ -120,7 +126,9 @@ impl Listener {
             keys: BTreeMap::new(),
             out: Vec::new(),
             changes: Vec::new(),
+            leases: BTreeMap::new(),
             dropped: 0,
+            metrics: setup.metrics,
         })
     }
 
@@ -189,6 +197,7 @@ impl Listener {
         }
         for host in self.known.keys().filter(|host| !known.contains_key(*host)) {
             self.keys.remove(host);
+            self.leases.remove(host);
             self.detector.remove_host(host);
         }
         self.known = known;
@@ -208,23 +217,26 @@ impl Listener {
             for _ in 0..ROUND_MAX {
                 let Some(arrived) = self.speaker.sockets[at].receive(&mut buffer)? else { break };
                 let (bytes, received) = (&buffer[..arrived.bytes], Tick(arrived.at));
-                let error = match family(bytes) {
+                // In the order in which they were bound.
+                let fabric = Fabric::BOTH[at.min(1)];
+                let (error, reason) = match family(bytes) {
                     Some(Family::Heartbeat) => match self.decode(bytes) {
                         Ok(frame) => {
                             self.beat(&frame, received);
                             continue;
                         }
-                        Err(error) => error.to_string(),
+                        Err(error) => (error.to_string(), unreadable(&error)),
                     },
                     Some(Family::Message) => match decode(bytes, &self.speaker.keys) {
                         Ok(message) => {
                             self.message(&message);
                             continue;
                         }
-                        Err(error) => error.to_string(),
+                        Err(error) => (error.to_string(), Reason::Forged),
                     },
-                    Some(Family::Ack) | None => "it is nothing that a controller is sent".into(),
+                    Some(Family::Ack) | None => ("it is nothing that a controller is sent".into(), Reason::UnknownFormat),
                 };
+                self.metrics.dropped(fabric, reason);
                 self.dropped += 1;
                 if self.dropped.is_power_of_two() {
                     tracing::warn!(dropped = self.dropped, error, "a datagram was dropped");
@@ -244,10 +256,34 @@ impl Listener {
     fn beat(&mut self, frame: &Frame, received: Tick) {
         self.fencing.gate_of(frame);
         if self.known.get(&frame.host).is_some_and(|known| speaks_for_the_dead(known, frame.admission)) {
+            self.metrics.dropped(frame.fabric, Reason::Revoked);
             return;
         }
+        let before = self.detector.counters();
         let changes = self.detector.on_beat(&Beat::of(frame, received));
         self.changes.extend(changes.into_iter().filter_map(|change| translate(change, received)));
+        self.metrics.heard(frame.fabric, before, self.detector.counters());
+        if self.detector.counters() == before && frame.roles.has(Role::Node) {
+            self.lease(frame);
+        }
+    }
+
+    /// Tells the loop how a node's lease stands when that is another than it was. Of the two copies of a heartbeat, and
+    /// of two that overtook each other, the newest counts.
+    fn lease(&mut self, frame: &Frame) {
+        let said = (frame.boot, frame.sequence);
+        let lease = LeaseSeen { state: frame.lease, admission: frame.admission, gate: frame.gate };
+        match self.leases.get_mut(&frame.host) {
+            Some((last, known)) if last.0 != said.0 || last.1 < said.1 => {
+                *last = said;
+                if std::mem::replace(known, lease) == lease {
+                    return;
+                }
+            }
+            Some(_) => return,
+            None => drop(self.leases.insert(frame.host.clone(), (said, lease))),
+        }
+        self.changes.push(LifeChange::Lease(frame.host.clone(), lease));
     }
 
     fn message(&mut self, message: &Message) {

@@ -61,6 +61,7 @@ impl Owner {
         self.handle.metrics.committed(before.elapsed());
         self.ear.order(crate::ear::Order::Stored);
         self.log_events(&dirty);
+        self.count_failovers(&dirty);
         Ok(())
     }
 
@@ -79,6 +80,16 @@ impl Owner {
             if let Some(event) = event {
                 let partition = partition.as_ref().map_or("-", |name| name.as_str());
                 tracing::info!(partition, kind = event.kind, object = event.object, reason = event.reason, "{}", event.message);
+            }
+        }
+    }
+
+    /// A timeline is written when it ends, and then only. One that is forgotten with its object has nothing to count.
+    fn count_failovers(&self, dirty: &[Dirty]) {
+        for one in dirty {
+            let Dirty::Timeline(object) = one else { continue };
+            if let Some(ended) = self.world.timelines.newest(object) {
+                self.handle.metrics.ended(&ended);
             }
         }
     }

@@ -509,6 +509,7 @@ pub fn desired(owner: u8, own: bool, states: &[BackendState]) -> Desired {
             entries,
         }],
         servers: Vec::new(),
+        warm: Vec::new(),
         units: vec![Unit {
             partition,
             vni: VNI,

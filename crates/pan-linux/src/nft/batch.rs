@@ -147,6 +147,11 @@ impl Batch {
         self
     }
 
+    /// How many elements it changes.
+    pub fn steps(&self) -> usize {
+        self.steps.len()
+    }
+
     /// True if nothing would be sent.
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty()

@@ -87,6 +87,15 @@ impl Runtime {
         Ok(all)
     }
 
+    /// Lets the program of a container that was only created begin.
+    pub fn start(&self, id: &str) -> Result<(), OciError> {
+        let output = self.output(&["start", id])?;
+        if output.status.success() {
+            return Ok(());
+        }
+        Err(refused("start", id, &output))
+    }
+
     /// Sends a signal, named `TERM`, `QUIT`, …, to the first process. Refused if it is not running.
     pub fn kill(&self, id: &str, signal: &str) -> Result<(), OciError> {
         let output = self.output(&["kill", id, signal])?;

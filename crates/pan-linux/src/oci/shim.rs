@@ -1,7 +1,7 @@
 //! The shim: one tiny process per container that is the parent of its first process, so that the exit
 //! status is known even if the agent that started the container is long dead.
 //!
-//! `spawn_shim` (agent) -> `shim_main` (new session, subreaper) -> `runc run --detach`. The shim
+//! `spawn_shim` (agent) -> `shim_main` (new session, subreaper) -> `runc run --detach`, or `runc create`. The shim
 //! reports over its standard output, once: `ok` or `error: …`; then it lets go of the pipe.
 #![allow(unsafe_code)]
 
@@ -26,9 +26,37 @@ const START_WAIT: Duration = Duration::from_secs(30);
 /// More of an error text than this helps nobody.
 const REPORT_MAX: usize = 16 * 1024;
 
+/// How far a shim brings its container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Until {
+    /// Its program runs.
+    Running,
+    /// Everything is made, and its program waits for [`Runtime::start`].
+    Created,
+}
+
+impl Until {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Created => "created",
+        }
+    }
+}
+
+impl std::str::FromStr for Until {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let known = [Self::Running, Self::Created].into_iter().find(|until| until.as_str() == text);
+        known.ok_or_else(|| format!("{text:?}: expected running or created"))
+    }
+}
+
 /// What a shim needs to know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ShimArgs {
+    /// How far the container is brought before the shim says that it is done.
+    pub until: Until,
     /// Folder with the container's `config.json`.
     pub bundle: PathBuf,
     /// The container's id.
@@ -45,7 +73,7 @@ pub struct ShimArgs {
 
 impl ShimArgs {
     /// The command line a program must hand to [`shim_main`]:
-    /// `shim --bundle DIR --id ID --root DIR --log FILE --exit-file FILE --pid-file FILE`.
+    /// `shim --bundle DIR --id ID --root DIR --log FILE --exit-file FILE --pid-file FILE --until WORD`.
     pub fn to_arguments(&self) -> Vec<OsString> {
         let mut all = vec![OsString::from("shim")];
         let mut push = |flag: &str, value: &Path| {
@@ -58,6 +86,7 @@ impl ShimArgs {
         push("--log", &self.log);
         push("--exit-file", &self.exit_file);
         push("--pid-file", &self.pid_file);
+        push("--until", Path::new(self.until.as_str()));
         all
     }
 
@@ -78,6 +107,7 @@ impl ShimArgs {
             log: take("--log")?,
             exit_file: take("--exit-file")?,
             pid_file: take("--pid-file")?,
+            until: take("--until")?.to_string_lossy().parse()?,
         };
         match given.keys().next() {
             Some(unknown) => Err(format!("unknown flag {unknown}")),
@@ -92,7 +122,7 @@ impl ShimArgs {
 }
 
 /// Starts a container through a shim: `exe` must hand the arguments of [`ShimArgs::to_arguments`] to
-/// [`shim_main`]. Returns once the container runs and its pid file is there, or with the runtime's
+/// [`shim_main`]. Returns once the container is what was asked for and its pid file is there, or with the runtime's
 /// error text. The shim is nobody's child by then and stays in the caller's control group.
 pub fn spawn_shim(exe: &Path, arguments: &ShimArgs) -> Result<(), OciError> {
     for stale in [&arguments.exit_file, &arguments.pid_file] {
@@ -210,7 +240,11 @@ fn start(arguments: &ShimArgs) -> Result<(Pid, File), String> {
         .command()
         .arg("--log")
         .arg(&words)
-        .args(["--log-format", "json", "run", "--detach", "--bundle"])
+        .args(["--log-format", "json"])
+        .args(match arguments.until {
+            Until::Running => &["run", "--detach", "--bundle"][..],
+            Until::Created => &["create", "--bundle"],
+        })
         .arg(&arguments.bundle)
         .arg("--pid-file")
         .arg(&arguments.pid_file)

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use pan_api::WIRE_VERSION;
-use pan_api::desired::Desired;
-use pan_api::report::{Report, ServerReport};
+use pan_api::desired::{Desired, ServerOrder};
+use pan_api::report::{GateReport, Report, ServerReport};
 use pan_member::{BootId, Tick};
 use pan_model::host::Role;
 use pan_model::{HostName, ServerKey};
@@ -18,11 +18,10 @@ use crate::server::task::Wanted;
 /// What is wanted of each server of `desired`.
 pub(super) fn wanted(desired: &Desired) -> BTreeMap<ServerKey, Wanted> {
     let cables: BTreeMap<_, _> = desired.networks.iter().map(|network| (&network.partition, Cable::of(network))).collect();
-    let order = |order: &pan_api::desired::ServerOrder| {
-        let cable = cables.get(&order.key.partition).cloned();
-        (order.key.clone(), Wanted::Order(Arc::new(order.clone()), cable))
-    };
-    desired.servers.iter().map(order).collect()
+    let cable = |order: &ServerOrder| cables.get(&order.key.partition).cloned();
+    let warm = desired.warm.iter().map(|order| (order.key.clone(), Wanted::Warm(Arc::new(order.clone()), cable(order))));
+    let ordered = desired.servers.iter().map(|order| (order.key.clone(), Wanted::Order(Arc::new(order.clone()), cable(order))));
+    warm.chain(ordered).collect()
 }
 
 /// The host's report, written at `now`.
@@ -31,8 +30,8 @@ pub(super) fn report(
     boot: BootId,
     now: Tick,
     network: &Status,
-    lease: LeaseNote,
-    servers: &BTreeMap<ServerKey, ServerReport>,
+    (lease, gate): (LeaseNote, Option<GateReport>),
+    servers: Vec<ServerReport>,
 ) -> Report {
     Report {
         version: WIRE_VERSION,
@@ -43,7 +42,8 @@ pub(super) fn report(
         applied: network.applied,
         admission: lease.admission,
         wants_admission: lease.wants,
-        servers: servers.values().cloned().collect(),
+        gate,
+        servers,
         connections: Vec::new(),
         problems: network.problems.clone(),
     }

@@ -26,7 +26,7 @@ use crate::names;
 use crate::network::Status;
 use crate::paths::{admission_file, alive_file, lease_file};
 use crate::server::record::Record;
-use crate::server::task::{Task, Update, Wanted};
+use crate::server::task::{News, Task, Told, Update, Wanted};
 
 /// Changes this close together go into one report.
 const COALESCE: Duration = Duration::from_millis(5);
@@ -54,8 +54,10 @@ pub struct Agent {
     admission: (Mark, Admission),
     network: watch::Receiver<Status>,
     tasks: JoinSet<ServerKey>,
-    running: BTreeMap<ServerKey, (Id, watch::Sender<Wanted>)>,
+    running: BTreeMap<ServerKey, (Id, watch::Sender<Told>)>,
     reports: BTreeMap<ServerKey, ServerReport>,
+    /// Servers of which something else is wanted since this desired state, and whose tasks have not taken it up yet.
+    unheeded: BTreeMap<ServerKey, Generation>,
     /// Servers that were taken over and have not spoken yet.
     silent: BTreeSet<ServerKey>,
     wanted: Option<BTreeMap<ServerKey, Wanted>>,
@@ -90,6 +92,7 @@ impl Agent {
             tasks: JoinSet::new(),
             running: BTreeMap::new(),
             reports: BTreeMap::new(),
+            unheeded: BTreeMap::new(),
             silent: records.iter().map(|(key, _)| key.clone()).collect(),
             wanted: None,
             generation: Generation::default(),
@@ -174,7 +177,8 @@ impl Agent {
             return;
         }
         let epoch = |(key, wanted): (&ServerKey, &Wanted)| match wanted {
-            Wanted::Order(order, _) => Some((key.clone(), order.epoch)),
+            // What is only made ready has no epoch, which no binding has: an earlier one of it that runs is an orphan.
+            Wanted::Order(order, _) | Wanted::Warm(order, _) => Some((key.clone(), order.epoch)),
             Wanted::Gone | Wanted::Unknown => None,
         };
         let wanted = self.wanted.as_ref().map(|all| all.iter().filter_map(epoch).collect());
@@ -207,7 +211,9 @@ impl Agent {
         let wanted = book::wanted(&desired);
         self.host.network.desire(desired);
         for (key, (_, orders)) in &self.running {
-            tell(orders, wanted.get(key).cloned().unwrap_or(Wanted::Gone));
+            if tell(orders, wanted.get(key).cloned().unwrap_or(Wanted::Gone), self.generation) {
+                self.unheeded.insert(key.clone(), self.generation);
+            }
         }
         let fresh: Vec<_> = wanted.iter().filter(|(key, _)| !self.running.contains_key(key)).collect();
         let fresh: Vec<_> = fresh.into_iter().map(|(key, wanted)| (key.clone(), wanted.clone())).collect();
@@ -218,17 +224,29 @@ impl Agent {
     }
 
     fn spawn(&mut self, key: ServerKey, wanted: Wanted, record: Option<Record>) {
-        let (orders, inbox) = watch::channel(wanted);
+        self.unheeded.insert(key.clone(), self.generation);
+        let (orders, inbox) = watch::channel(Told { wanted, by: self.generation });
         let task = Task::new(key.clone(), self.host.clone(), inbox, self.updates.0.clone());
         let id = self.tasks.spawn(task.run(record)).id();
         self.running.insert(key, (id, orders));
     }
 
-    fn hear(&mut self, Update { key, report }: Update) {
-        self.silent.remove(&key);
-        match report {
-            Some(report) => drop(self.reports.insert(key, report)),
-            None => drop(self.reports.remove(&key)),
+    fn hear(&mut self, Update { key, news }: Update) {
+        match news {
+            News::Heeds(by) => {
+                if self.unheeded.get(&key) == Some(&by) {
+                    self.unheeded.remove(&key);
+                }
+                return;
+            }
+            News::Report(Some(report)) => {
+                self.silent.remove(&key);
+                self.reports.insert(key, report);
+            }
+            News::Report(None) => {
+                self.silent.remove(&key);
+                self.reports.remove(&key);
+            }
         }
         self.servers.send_replace(Arc::new(self.reports.clone()));
     }
@@ -240,6 +258,7 @@ impl Agent {
         };
         let Some(key) = self.running.iter().find(|(_, (own, _))| *own == id).map(|(key, _)| key.clone()) else { return };
         self.running.remove(&key);
+        self.unheeded.remove(&key);
         let mut record = None;
         if let Err(lost) = ended {
             tracing::error!(server = %key, error = %lost, "its task was lost; a new one takes over");
@@ -254,7 +273,7 @@ impl Agent {
             Some(all) => all.get(&key).cloned().unwrap_or(Wanted::Gone),
         };
         // An order may have come in while the task was ending.
-        if record.is_some() || matches!(wanted, Wanted::Order(..)) {
+        if record.is_some() || matches!(wanted, Wanted::Order(..) | Wanted::Warm(..)) {
             self.spawn(key, wanted, record);
         } else {
             self.forget(key);
@@ -272,18 +291,23 @@ impl Agent {
     }
 
     fn report(&self, reports: &mpsc::Sender<Report>) {
-        let report = book::report(&self.name, self.boot, clock::now(), &self.network.borrow(), self.lease.1, &self.reports);
+        let followed = |key: &ServerKey| if self.unheeded.contains_key(key) { Generation::default() } else { self.generation };
+        let servers = self.reports.iter().map(|(key, report)| ServerReport { followed: followed(key), ..report.clone() });
+        let lease = (self.lease.1, self.host.gate_report());
+        let report = book::report(&self.name, self.boot, clock::now(), &self.network.borrow(), lease, servers.collect());
         if reports.try_send(report).is_err() {
             tracing::debug!("a report was dropped: earlier ones still wait to be delivered");
         }
     }
 }
 
-/// Wakes the server's task only if something about it changed.
-fn tell(orders: &watch::Sender<Wanted>, wanted: Wanted) {
+/// Wakes the server's task only if something about it changed, and says whether it did.
+fn tell(orders: &watch::Sender<Told>, wanted: Wanted, by: Generation) -> bool {
     orders.send_if_modified(|old| {
-        let changed = *old != wanted;
-        *old = wanted;
+        let changed = old.wanted != wanted;
+        if changed {
+            *old = Told { wanted, by };
+        }
         changed
-    });
+    })
 }

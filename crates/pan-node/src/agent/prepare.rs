@@ -31,10 +31,10 @@ pub(super) fn prepare(config: &HostConfig, exe: PathBuf) -> Result<Prepared, Err
     let attached = records.iter().filter(|(_, record)| is_attached(&record.stage));
     let ports = attached.map(|(_, record)| start::port(&record.bound.order, record.bound.cable.vni)).collect();
     let gate = open_gate(config)?;
-    let network = Network::start(config.clone(), ports, gate)?;
+    let network = Network::start(config.clone(), ports, gate.clone())?;
     let rtnl = Rtnl::open().map_err(NetworkError::from)?;
     let deaths = Deaths::start().map_err(|source| Error::Watch { source })?;
-    let host = Host::new(config, exe, rtnl, network, deaths);
+    let host = Host::new(config, exe, rtnl, network, (deaths, gate));
     let known: Vec<ServerKey> = records.iter().map(|(key, _)| key.clone()).collect();
     adopt::sweep(&host, &known).map_err(adopting)?;
     Ok(Prepared { host: Arc::new(host), records })
@@ -55,6 +55,6 @@ fn open_gate(config: &HostConfig) -> Result<Option<Arc<Gate>>, Error> {
 fn is_attached(stage: &Stage) -> bool {
     match stage {
         Stage::Running { .. } | Stage::Stopping { .. } | Stage::Ended { .. } | Stage::Failed { .. } => true,
-        Stage::Preparing { .. } | Stage::Releasing => false,
+        Stage::Preparing { .. } | Stage::Warm | Stage::Releasing => false,
     }
 }

@@ -1,14 +1,18 @@
 //! The routes, what they are answered from, and how they refuse.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Json;
 use axum::Router;
+use axum::extract::State;
 use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use pan_api::ApiError;
+use pan_api::metrics::MEDIA;
 use pan_api::report::ServerReport;
 use pan_model::{Code, ServerKey};
 
@@ -20,6 +24,7 @@ use crate::host::Host;
 pub(crate) struct Inside {
     pub servers: Servers,
     pub host: Arc<Host>,
+    pub run_dir: PathBuf,
 }
 
 impl Inside {
@@ -36,11 +41,21 @@ const BODY_MAX: usize = 4 << 20;
 
 pub(super) fn router(inside: Arc<Inside>) -> Router {
     Router::new()
+        .route("/metrics", get(metrics))
         .route("/internal/v1/servers/{partition}/{name}/logs", get(logs::logs))
         .route("/internal/v1/servers/{partition}/{name}/exec", post(exec::exec))
         .fallback(async || Refusal(ApiError::new(Code::NotFound, "the node's agent has no such path")))
         .layer(axum::extract::DefaultBodyLimit::max(BODY_MAX))
         .with_state(inside)
+}
+
+async fn metrics(State(inside): State<Arc<Inside>>) -> Response {
+    let servers: Vec<ServerReport> = inside.servers.borrow().values().cloned().collect();
+    let page = tokio::task::spawn_blocking(move || inside.host.metrics(&servers, &inside.run_dir)).await;
+    match page {
+        Ok(page) => ([(CONTENT_TYPE, MEDIA)], page).into_response(),
+        Err(lost) => Refusal(ApiError::new(Code::Internal, format!("the page was lost: {lost}"))).into_response(),
+    }
 }
 
 /// What a peer gets that is no controller.

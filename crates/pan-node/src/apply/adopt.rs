@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use pan_linux::mount::{self, Busy};
 use pan_linux::netns::Netns;
+use pan_linux::oci::Status;
 use pan_linux::process::command_line;
 use pan_model::ServerKey;
 
@@ -82,7 +83,8 @@ pub(crate) fn finish(host: &Host, key: &ServerKey, record: &mut Record) -> Resul
     while !at.pid().exists() && shim_at_work(host, &id)? && Instant::now() < deadline {
         std::thread::sleep(SHIM_POLL);
     }
-    let known = host.runtime.state(&id)?.is_some();
+    // One that was made ready and not begun has a first process, too: the runtime's own.
+    let known = host.runtime.state(&id)?.is_some_and(|state| !matches!(state.status, Status::Creating | Status::Created));
     record.stage = match container::running(&at, instance)? {
         Some(container) if known => {
             // The earlier agent may have died before it did, and an unwritten start is not among the ports this one began with.

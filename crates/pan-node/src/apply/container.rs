@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use pan_api::desired::ServerOrder;
 use pan_linux::netns::NETNS_DIR;
-use pan_linux::oci::{ContainerSpec, ExitRecord, ShimArgs, spawn_shim};
+use pan_linux::oci::{ContainerSpec, ExitRecord, ShimArgs, Until, spawn_shim};
 use pan_linux::process::{is_running, start_time};
 use pan_model::ServerKey;
 
@@ -25,12 +25,22 @@ const SHARES_PER_CPU: u64 = 1024;
 /// The least the kernel takes.
 const SHARES_MIN: u64 = 2;
 
-/// Starts the container on a mounted root file system.
-pub(super) fn start(host: &Host, order: &ServerOrder, root: Rootfs, instance: &str) -> Result<Container, ApplyError> {
+/// Makes the container on a mounted root file system, and starts its program if that is asked for.
+pub(super) fn make(host: &Host, order: &ServerOrder, root: Rootfs, instance: &str, until: Until) -> Result<(), ApplyError> {
     let id = names::id(&order.key);
     let at = host.paths.server(&id);
     describe(host, order, root, instance).write_bundle(&at.bundle())?;
-    spawn_shim(&host.exe, &shim_arguments(host, &id, &at))?;
+    Ok(spawn_shim(&host.exe, &ShimArgs { until, ..shim_arguments(host, &id, &at) })?)
+}
+
+/// Lets the program of a container that was only made begin.
+pub(super) fn begin(host: &Host, order: &ServerOrder) -> Result<(), ApplyError> {
+    Ok(host.runtime.start(&names::id(&order.key))?)
+}
+
+/// The container that was started a moment ago.
+pub(super) fn started(host: &Host, order: &ServerOrder, instance: &str) -> Result<Container, ApplyError> {
+    let at = host.paths.server(&names::id(&order.key));
     running(&at, instance)?.ok_or_else(|| {
         let record = exit_record(&at.exit());
         ApplyError::EndedAtOnce(match record.map(|record| (record.code, record.signal)) {
@@ -71,6 +81,7 @@ pub(crate) fn end(host: &Host, key: &ServerKey) -> Result<(), ApplyError> {
     Ok(host.runtime.delete(&names::id(key))?)
 }
 
+/// The shim of a container that is made and started in one.
 pub(super) fn shim_arguments(host: &Host, id: &str, at: &ServerPaths) -> ShimArgs {
     ShimArgs {
         bundle: at.bundle(),
@@ -79,6 +90,7 @@ pub(super) fn shim_arguments(host: &Host, id: &str, at: &ServerPaths) -> ShimArg
         log: at.log.clone(),
         exit_file: at.exit(),
         pid_file: at.pid(),
+        until: Until::Running,
     }
 }
 

@@ -6,7 +6,19 @@ use std::path::{Path, PathBuf};
 use pan_model::host_config::HostConfig;
 
 /// Hidden on every node.
-const ALWAYS: [&str; 6] = ["/root", "/home", "/etc/shadow", "/etc/gshadow", "/etc/ssl/private", "/etc/ssh"];
+const ALWAYS: [&str; 10] = [
+    "/root",
+    "/home",
+    "/etc/shadow",
+    "/etc/gshadow",
+    // What passwd(1) and its kin leave of the former ones.
+    "/etc/shadow-",
+    "/etc/gshadow-",
+    "/etc/security/opasswd",
+    "/var/backups",
+    "/etc/ssl/private",
+    "/etc/ssh",
+];
 
 /// Paths of the node's root that servers must not see.
 #[derive(Debug, Clone)]

@@ -1,6 +1,8 @@
-//! The whole start of a server, step by step, with the time of each.
+//! The whole start of a server, step by step, with the time of each; or all of it but its program and its place in the
+//! network, ahead of the order to run it, and the rest later.
 
 use pan_api::desired::ServerOrder;
+use pan_linux::oci::Until;
 
 use super::{ApplyError, cable, container, rootfs};
 use crate::clock::wall_micros;
@@ -27,19 +29,47 @@ pub(crate) fn instance() -> Result<String, ApplyError> {
 /// Makes cable, root file system and container, and lets the server be reached. On failure the container
 /// is gone and the rest stays for the next attempt or for [`super::release`].
 pub(crate) fn start(host: &Host, plan: Plan) -> (Bound, Result<Container, ApplyError>) {
+    let stage = Stage::Preparing { instance: plan.instance.clone() };
+    cleanly(host, plan, |host, bound, instance| {
+        make(host, bound, instance, stage, Until::Running)?;
+        reachable(host, bound, instance)
+    })
+}
+
+/// Makes everything, and starts nothing: the program waits, and the cable leads nowhere. On failure as [`start`].
+pub(crate) fn warm(host: &Host, plan: Plan) -> (Bound, Result<(), ApplyError>) {
+    let stage = Stage::Warm;
+    cleanly(host, plan, |host, bound, instance| make(host, bound, instance, stage, Until::Created))
+}
+
+/// Starts what was made ready, under the binding that came at last.
+pub(crate) fn start_warm(host: &Host, plan: Plan) -> (Bound, Result<Container, ApplyError>) {
+    cleanly(host, plan, |host, bound, instance| {
+        let at = host.paths.server(&names::id(&bound.order.key));
+        Record::new(bound.clone(), Stage::Preparing { instance: instance.to_owned() }).write(&at.record())?;
+        container::begin(host, &bound.order)?;
+        reachable(host, bound, instance)
+    })
+}
+
+fn cleanly<T>(
+    host: &Host,
+    plan: Plan,
+    steps: impl FnOnce(&Host, &mut Bound, &str) -> Result<T, ApplyError>,
+) -> (Bound, Result<T, ApplyError>) {
     let Plan { mut bound, instance } = plan;
-    let started = steps(host, &mut bound, &instance);
-    if started.is_err()
+    let made = steps(host, &mut bound, &instance);
+    if made.is_err()
         && let Err(error) = super::end(host, &bound.order.key)
     {
         tracing::warn!(server = %bound.order.key, error = chain(&error), "a failed start left a container");
     }
-    (bound, started)
+    (bound, made)
 }
 
-fn steps(host: &Host, bound: &mut Bound, instance: &str) -> Result<Container, ApplyError> {
+fn make(host: &Host, bound: &mut Bound, instance: &str, stage: Stage, until: Until) -> Result<(), ApplyError> {
     let at = host.paths.server(&names::id(&bound.order.key));
-    Record::new(bound.clone(), Stage::Preparing { instance: instance.to_owned() }).write(&at.record())?;
+    Record::new(bound.clone(), stage).write(&at.record())?;
     let log_folder = host.paths.layers();
     std::fs::create_dir_all(&log_folder).map_err(FileError::of("make", &log_folder))?;
 
@@ -47,7 +77,11 @@ fn steps(host: &Host, bound: &mut Bound, instance: &str) -> Result<Container, Ap
     bound.steps.push(("netns".into(), wall_micros()));
     let root = rootfs::make(host, &bound.order)?;
     bound.steps.push(("rootfs".into(), wall_micros()));
-    let container = container::start(host, &bound.order, root, instance)?;
+    container::make(host, &bound.order, root, instance, until)
+}
+
+fn reachable(host: &Host, bound: &mut Bound, instance: &str) -> Result<Container, ApplyError> {
+    let container = container::started(host, &bound.order, instance)?;
     bound.steps.push(("runc-started".into(), wall_micros()));
     host.network.attach(port(&bound.order, bound.cable.vni));
     Ok(container)

@@ -1,5 +1,6 @@
 //! The node's lease: acknowledgements in, the gate's deadline out. What counts is decided by [`Holder`].
 
+use pan_api::beatcount::{BeatCount, BeatCounts};
 use pan_linux::datagram::BeatSocket;
 use pan_linux::gate::{Gate, GateKind, Renewal};
 use pan_linux::netns::Netns;
@@ -31,6 +32,7 @@ pub(super) struct Lease {
     told: Option<LeaseNote>,
     note: Mark,
     complained: bool,
+    pub counts: BeatCounts,
 }
 
 impl Lease {
@@ -48,6 +50,7 @@ impl Lease {
             told: None,
             note: Mark::open(&lease_file(&config.run_dir))?,
             complained: false,
+            counts: BeatCounts::default(),
         })
     }
 
@@ -85,11 +88,22 @@ impl Lease {
             // An error is of an interface that went away; the next heartbeat finds that out.
             let Ok(Some(arrived)) = socket.receive(&mut buffer) else { break };
             // A forged or broken one is as good as none.
-            let (Ok(ack), Some(holder)) = (decode_ack(&buffer[..arrived.bytes], &self.keys), &mut self.holder) else { continue };
+            let (Ok(ack), Some(holder)) = (decode_ack(&buffer[..arrived.bytes], &self.keys), &mut self.holder) else {
+                self.counts.one(BeatCount::AcksBad);
+                continue;
+            };
+            self.counts.one(BeatCount::AcksGood);
             let done = match holder.ack(&ack, now()) {
-                Outcome::Opened { until } => self.open(until),
-                Outcome::Renewed { until } => self.renew(until),
+                Outcome::Opened { until } => {
+                    self.counts.one(BeatCount::LeaseGranted);
+                    self.open(until)
+                }
+                Outcome::Renewed { until } => {
+                    self.counts.one(BeatCount::LeaseRenewed);
+                    self.renew(until)
+                }
                 Outcome::Fenced => {
+                    self.counts.one(BeatCount::LeaseFenced);
                     tracing::warn!(number = %self.admission, "fenced: the gate is shut until this host is admitted anew");
                     self.gate.as_ref().map_or(Ok(()), Gate::shut)
                 }

@@ -1,5 +1,6 @@
 //! The lessor's sockets and disk around [`Lessor`], which decides whom to acknowledge.
 
+use pan_api::beatcount::{BeatCount, BeatCounts};
 use pan_linux::datagram::{BeatSocket, Waker};
 use pan_member::frame::{FRAME_BYTES_MAX, Key, KeyRing, host_key};
 use pan_member::lessor::{Effect, Heartbeat, Ticket};
@@ -34,6 +35,7 @@ pub(super) struct LessorPart {
     keys: BTreeMap<HostName, KeyRing>,
     controllers: BTreeMap<HostName, [SocketAddr; 2]>,
     dropped: u64,
+    pub counts: BeatCounts,
 }
 
 impl LessorPart {
@@ -58,6 +60,7 @@ impl LessorPart {
             keys: BTreeMap::new(),
             controllers: config.controllers.iter().map(book).collect(),
             dropped: 0,
+            counts: BeatCounts::default(),
         }))
     }
 
@@ -118,7 +121,12 @@ impl LessorPart {
         for effect in effects {
             match effect {
                 Effect::Persist { state, ticket } => self.keeper.keep(state, ticket),
-                Effect::Answer { to, message } => self.answer(&to, &message),
+                Effect::Answer { to, message } => {
+                    if matches!(message, Message::Revoked(_)) {
+                        self.counts.one(BeatCount::Revoked);
+                    }
+                    self.answer(&to, &message);
+                }
             }
         }
     }
@@ -128,6 +136,7 @@ impl LessorPart {
             Ok(()) => self.core.persisted(ticket, now),
             Err(error) => {
                 tracing::error!(error = chain(&error), "a revocation cannot be written down, so it is not confirmed");
+                self.counts.one(BeatCount::DiskFailed);
                 self.core.persist_failed(ticket);
                 Vec::new()
             }
@@ -150,18 +159,19 @@ impl LessorPart {
             match family(bytes) {
                 Some(Family::Heartbeat) => match self.decode(bytes) {
                     Ok((frame, key)) => self.acknowledge(at, (&frame, &key), Tick(arrived.at), arrived.from, now()),
-                    Err(error) => self.drop_one(&error),
+                    Err(error) => self.drop_one(dropped_for(&error), &error),
                 },
                 Some(Family::Message) => match decode(bytes, &self.between) {
                     Ok(message) => questions.push(message),
-                    Err(error) => self.drop_one(&error),
+                    Err(error) => self.drop_one(BeatCount::DroppedForged, &error),
                 },
-                Some(Family::Ack) | None => self.drop_one(&"it is nothing that a lessor is sent"),
+                Some(Family::Ack) | None => self.drop_one(BeatCount::DroppedFormat, &"it is nothing that a lessor is sent"),
             }
         }
     }
 
-    fn drop_one(&mut self, error: &dyn std::fmt::Display) {
+    fn drop_one(&mut self, reason: BeatCount, error: &dyn std::fmt::Display) {
+        self.counts.one(reason);
         self.dropped += 1;
         if self.dropped.is_power_of_two() {
             tracing::warn!(dropped = self.dropped, %error, "a datagram was dropped");
@@ -183,7 +193,15 @@ impl LessorPart {
     fn acknowledge(&mut self, at: usize, (frame, key): (&Frame, &Key), received: Tick, from: Option<SocketAddr>, now: Tick) {
         let ack = self.core.heartbeat(&Heartbeat::of(frame, received), now);
         // Only a node has a lease to renew.
-        let ack = ack.filter(|_| frame.roles.has(Role::Node));
+        if !frame.roles.has(Role::Node) {
+            return;
+        }
+        self.counts.one(match (at, &ack) {
+            (0, Some(_)) => BeatCount::AckedA,
+            (_, Some(_)) => BeatCount::AckedB,
+            (0, None) => BeatCount::RefusedA,
+            (_, None) => BeatCount::RefusedB,
+        });
         let (Some(ack), Some(from), Some(socket)) = (ack, from, &self.sockets[at]) else { return };
         let mut out = [0; ACK_BYTES_MAX];
         // Under the key that it used itself: whatever it has missed, it has that one.
@@ -202,5 +220,14 @@ impl LessorPart {
                 tracing::debug!(%address, %error, "an answer was not sent");
             }
         }
+    }
+}
+
+/// Why a heartbeat that cannot be read is dropped.
+fn dropped_for(error: &pan_member::FrameError) -> BeatCount {
+    use pan_member::FrameError::{BadMac, BadMagic, Length, Malformed, UnknownHost, Version};
+    match error {
+        BadMac { .. } | UnknownHost { .. } => BeatCount::DroppedForged,
+        BadMagic | Version { .. } | Length { .. } | Malformed { .. } => BeatCount::DroppedFormat,
     }
 }

@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use pan_api::beatcount::{BeatCount, BeatCountFile, BeatCounts};
 use pan_linux::datagram::{self, Waker};
 use pan_linux::realtime::{lock_memory, schedule_fifo, since_boot};
 use pan_member::frame::FRAME_BYTES_MAX;
@@ -72,6 +73,7 @@ struct Beat {
     waker: Waker,
     /// How late the loop woke up, at worst within this second.
     lag: Duration,
+    counts: BeatCountFile,
 }
 
 impl Beat {
@@ -118,6 +120,7 @@ impl Beat {
             lessor,
             waker,
             lag: Duration::ZERO,
+            counts: BeatCountFile::open(&config.run_dir).map_err(|source| Error::Boot { path: config.run_dir.clone(), source })?,
             config: config.clone(),
         })
     }
@@ -130,6 +133,7 @@ impl Beat {
             self.rekey();
             self.load_at = now.plus(LOAD_EVERY);
             self.lag = Duration::ZERO;
+            self.counts.write(&self.counted());
         }
         if let Some(lease) = &mut self.lease {
             lease.beat(&mut self.frame, now);
@@ -151,6 +155,18 @@ impl Beat {
         if let (Some(pan), Some(lessor)) = (self.keys.pan_news(), &mut self.lessor) {
             lessor.rekey(pan);
         }
+    }
+
+    /// What was counted since this process started.
+    fn counted(&self) -> BeatCounts {
+        let mut counts = BeatCounts::default();
+        let [a, b] = self.senders.each_ref().map(|sender| sender.rounds);
+        counts.add(BeatCount::SentA, a.0);
+        counts.add(BeatCount::UnsentA, a.1);
+        counts.add(BeatCount::SentB, b.0);
+        counts.add(BeatCount::UnsentB, b.1);
+        let counts = self.lease.iter().fold(counts, |sum, lease| sum.plus(&lease.counts));
+        self.lessor.iter().fold(counts, |sum, lessor| sum.plus(&lessor.counts))
     }
 
     /// The loop woke up this much later than it should have.

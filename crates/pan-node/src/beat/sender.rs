@@ -20,11 +20,13 @@ pub(super) struct Sender {
     pub socket: Option<BeatSocket>,
     open_at: Tick,
     failing: bool,
+    /// Rounds that went out to everybody, and those that did not.
+    pub rounds: (u64, u64),
 }
 
 impl Sender {
     pub(super) fn new(fabric: Fabric, device: String, local: IpAddr, targets: Vec<SocketAddr>) -> Self {
-        Self { fabric, device, local, targets, socket: None, open_at: Tick(0), failing: false }
+        Self { fabric, device, local, targets, socket: None, open_at: Tick(0), failing: false, rounds: (0, 0) }
     }
 
     /// Sends to everybody who listens. Whoever cannot be reached now is not reached: the next beat comes soon.
@@ -36,12 +38,19 @@ impl Sender {
                 Err(error) => self.complain("make a socket on", &error),
             }
         }
-        let Some(socket) = &self.socket else { return };
+        let Some(socket) = &self.socket else {
+            self.rounds.1 += 1;
+            return;
+        };
         let mut failure = None;
         for target in &self.targets {
             if let Err(error) = socket.send(datagram, *target) {
                 failure = Some(error);
             }
+        }
+        match failure {
+            None => self.rounds.0 += 1,
+            Some(_) => self.rounds.1 += 1,
         }
         match failure {
             Some(error) => {

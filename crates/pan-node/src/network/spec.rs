@@ -96,6 +96,7 @@ mod tests {
                 entries: vec![entry],
             }],
             servers: vec![],
+            warm: Vec::new(),
             units: vec![],
         }
     }

@@ -4,7 +4,8 @@ use pan_member::Tick;
 
 use super::exit::Watch;
 use super::record::{Bound, Container, Record, Stage};
-use crate::decide::{Binding, Here, Why};
+use super::task::Wanted;
+use crate::decide::{self, Binding, Here, Why};
 use crate::health::{Health, Target};
 use crate::host::Host;
 use crate::names;
@@ -14,6 +15,8 @@ use crate::names;
 pub(crate) enum Life {
     /// Nothing.
     Nothing,
+    /// All of it but a program that runs and a place in the network.
+    Warm(Warm),
     /// A container that runs.
     Running(Running),
     /// A container that was asked to stop.
@@ -24,6 +27,16 @@ pub(crate) enum Life {
     Failed(Failed),
     /// What removal left.
     Leftover(Leftover),
+}
+
+#[derive(Debug)]
+pub(crate) struct Warm {
+    /// Its order has no epoch yet.
+    pub bound: Bound,
+    /// PAN_INSTANCE.
+    pub instance: String,
+    /// When it was ready, on the wall clock.
+    pub ready: i64,
 }
 
 #[derive(Debug)]
@@ -71,9 +84,10 @@ pub(crate) struct Leftover {
 
 impl Life {
     /// What decisions need to know of it.
-    pub(crate) fn here(&self) -> Here {
+    pub(crate) fn here(&self, wanted: &Wanted) -> Here {
         match self {
             Self::Nothing => Here::Nothing,
+            Self::Warm(warm) => Here::Warm { fits: fits(&warm.bound, wanted) },
             Self::Running(running) => Here::Running {
                 binding: binding(&running.bound),
                 hopeless: running.health.hopeless_at(running.bound.order.health.as_ref()),
@@ -88,7 +102,8 @@ impl Life {
     pub(crate) fn bound(&self) -> Option<&Bound> {
         match self {
             Self::Nothing => None,
-            Self::Running(Running { bound, .. })
+            Self::Warm(Warm { bound, .. })
+            | Self::Running(Running { bound, .. })
             | Self::Stopping(Stopping { bound, .. })
             | Self::Ended(Ended { bound, .. })
             | Self::Failed(Failed { bound, .. })
@@ -101,6 +116,7 @@ impl Life {
         let bound = self.bound()?.clone();
         let stage = match self {
             Self::Nothing => return None,
+            Self::Warm(_) => Stage::Warm,
             Self::Running(Running { container, health, .. }) => Stage::Running { container: container.clone(), health: *health },
             Self::Stopping(Stopping { container, why, complaint, kill_at, .. }) => {
                 Stage::Stopping { container: container.clone(), why: *why, complaint: complaint.clone(), kill_at: kill_at.0 }
@@ -110,6 +126,16 @@ impl Life {
             Self::Leftover(_) => Stage::Releasing,
         };
         Some(Record::new(bound, stage))
+    }
+}
+
+/// Whether what was made ready is what is wanted now.
+fn fits(made: &Bound, wanted: &Wanted) -> bool {
+    match wanted {
+        Wanted::Warm(order, cable) | Wanted::Order(order, cable) => {
+            cable.as_ref() == Some(&made.cable) && decide::serves(&made.order, order)
+        }
+        Wanted::Unknown | Wanted::Gone => false,
     }
 }
 

@@ -66,6 +66,8 @@ pub(crate) struct Container {
 pub(crate) enum Stage {
     /// Something between nothing and a container that runs.
     Preparing { instance: String },
+    /// What was made ready ahead of an order to run it, or is being made. Nothing of it runs.
+    Warm,
     /// A container that runs, or ran when this was written.
     Running { container: Container, health: Health },
     /// The same, and it is to stop; killed at this point of the boot clock.

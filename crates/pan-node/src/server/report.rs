@@ -1,8 +1,8 @@
-//! What a server's task tells the agent, in the words of the wire. Pure.
+//! What a server's task tells the agent, in the words of the wire; the agent adds which desired state it is about. Pure.
 
 use pan_api::desired::ServerOrder;
 use pan_api::report::{Phase, ServerReport};
-use pan_model::ServerKey;
+use pan_model::{Generation, ServerKey};
 
 use super::life::Life;
 use crate::decide::{Stand, Why, Wish, stand};
@@ -10,23 +10,25 @@ use crate::health::Health;
 
 /// The report about a server; `None` when it is neither wanted nor here.
 pub(crate) fn report(key: &ServerKey, wish: Wish<'_>, life: &Life) -> Option<ServerReport> {
-    let Some(bound) = life.bound() else {
+    // What is only made ready is nobody's business but this host's.
+    let Some(bound) = life.bound().filter(|_| !matches!(life, Life::Warm(_))) else {
         return match wish {
             Wish::Order(order) => Some(absent(order)),
-            Wish::Unknown | Wish::Gone => None,
+            Wish::Unknown | Wish::Gone | Wish::Warm(_) => None,
         };
     };
     let (phase, message) = describe(wish, life);
     let instance = match life {
         Life::Running(running) => Some(running.container.instance.clone()),
         Life::Stopping(stopping) => Some(stopping.container.instance.clone()),
-        Life::Nothing | Life::Ended(_) | Life::Failed(_) | Life::Leftover(_) => None,
+        Life::Nothing | Life::Warm(_) | Life::Ended(_) | Life::Failed(_) | Life::Leftover(_) => None,
     };
     Some(ServerReport {
         key: key.clone(),
         epoch: bound.order.epoch,
         incarnation: bound.order.incarnation,
         phase,
+        followed: Generation::default(),
         instance,
         restarts: bound.restarts,
         message: message.or_else(|| refusal(wish, life)),
@@ -54,6 +56,7 @@ fn absent(order: &ServerOrder) -> ServerReport {
         epoch: order.epoch,
         incarnation: order.incarnation,
         phase: Phase::Absent,
+        followed: Generation::default(),
         instance: None,
         restarts: 0,
         message: None,
@@ -64,7 +67,7 @@ fn absent(order: &ServerOrder) -> ServerReport {
 fn describe(wish: Wish<'_>, life: &Life) -> (Phase, Option<String>) {
     let leaves = |bound| matches!(stand(wish, super::life::binding(bound)), Stand::Leaves);
     match life {
-        Life::Nothing => (Phase::Absent, None),
+        Life::Nothing | Life::Warm(_) => (Phase::Absent, None),
         Life::Running(running) => (phase_of(running.health), running.complaint.clone()),
         Life::Stopping(stopping) => match stopping.why {
             Why::Unwanted | Why::Orphan => (Phase::Stopping, None),

@@ -86,6 +86,10 @@ impl Task {
     }
 
     fn checked(&mut self, seen: Result<(), String>, spec: &HealthSpec) {
+        match &seen {
+            Ok(()) => self.host.counts.checks_passed.one(),
+            Err(_) => self.host.counts.checks_failed.one(),
+        }
         let Life::Running(running) = &mut self.life else { return };
         let now = clock::now();
         let before = running.health;

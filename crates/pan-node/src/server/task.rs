@@ -8,14 +8,15 @@ use std::sync::Arc;
 use pan_api::desired::ServerOrder;
 use pan_api::report::ServerReport;
 use pan_member::Tick;
-use pan_model::ServerKey;
+use pan_model::{Generation, ServerKey};
 use tokio::sync::{mpsc, watch};
 
 use super::deaths::Deaths;
 use super::exit::Watch;
-use super::life::{Ended, Failed, Leftover, Life, Running, Stopping};
+use super::life::{Ended, Failed, Leftover, Life, Running, Stopping, Warm};
 use super::record::{Bound, Cable, Record, Stage};
 use super::report;
+use crate::apply::start::Plan;
 use crate::apply::{self, ApplyError, signal};
 use crate::clock;
 use crate::decide::{self, Action, Why, Wish};
@@ -30,6 +31,8 @@ pub(crate) enum Wanted {
     Unknown,
     /// It belongs elsewhere, or nowhere.
     Gone,
+    /// To be made ready, and no more; without a cable as below.
+    Warm(Arc<ServerOrder>, Option<Cable>),
     /// This; without a cable when the partition's network is missing in the same desired state.
     Order(Arc<ServerOrder>, Option<Cable>),
 }
@@ -39,16 +42,32 @@ impl Wanted {
         match self {
             Self::Unknown => Wish::Unknown,
             Self::Gone => Wish::Gone,
+            Self::Warm(order, _) => Wish::Warm(order),
             Self::Order(order, _) => Wish::Order(order),
         }
     }
 }
 
-/// News of a server; no report when nothing of it is here and nobody wants it.
+/// What is wanted, and the desired state that changed it last.
+#[derive(Debug, Clone)]
+pub(crate) struct Told {
+    pub wanted: Wanted,
+    pub by: Generation,
+}
+
+/// News of a server.
 #[derive(Debug)]
 pub(crate) struct Update {
     pub key: ServerKey,
-    pub report: Option<ServerReport>,
+    pub news: News,
+}
+
+#[derive(Debug)]
+pub(crate) enum News {
+    /// How it is; nothing when nothing of it is here and nobody wants it.
+    Report(Option<ServerReport>),
+    /// What this desired state wants of it is taken up: whatever was begun for an earlier one is done, or was told before.
+    Heeds(Generation),
 }
 
 /// One server's task.
@@ -56,18 +75,19 @@ pub(crate) struct Update {
 pub(crate) struct Task {
     pub(super) key: ServerKey,
     pub(super) host: Arc<Host>,
-    pub(super) wanted: watch::Receiver<Wanted>,
+    pub(super) wanted: watch::Receiver<Told>,
     pub(super) updates: mpsc::Sender<Update>,
     pub(super) life: Life,
     told: Option<ServerReport>,
+    heeds: Option<Generation>,
 }
 
 /// Goes on, or ends the task.
 pub(super) type Flow = ControlFlow<()>;
 
 impl Task {
-    pub(crate) fn new(key: ServerKey, host: Arc<Host>, wanted: watch::Receiver<Wanted>, updates: mpsc::Sender<Update>) -> Self {
-        Self { key, host, wanted, updates, life: Life::Nothing, told: None }
+    pub(crate) fn new(key: ServerKey, host: Arc<Host>, wanted: watch::Receiver<Told>, updates: mpsc::Sender<Update>) -> Self {
+        Self { key, host, wanted, updates, life: Life::Nothing, told: None, heeds: None }
     }
 
     /// Looks after the server until nothing of it is here and nobody wants it, or until the agent ends.
@@ -81,9 +101,12 @@ impl Task {
     }
 
     async fn step(&mut self) -> Flow {
-        let wanted = self.wanted.borrow_and_update().clone();
+        let Told { wanted, by } = self.wanted.borrow_and_update().clone();
+        if self.heeds.replace(by) != Some(by) {
+            self.update(News::Heeds(by)).await;
+        }
         self.refresh(&wanted);
-        match decide::next(wanted.wish(), self.life.here(), clock::now()) {
+        match decide::next(wanted.wish(), self.life.here(&wanted), clock::now()) {
             Action::Rest { until } => {
                 self.tell(&wanted).await;
                 if matches!((&self.life, &wanted), (Life::Nothing, Wanted::Gone | Wanted::Unknown)) {
@@ -91,6 +114,7 @@ impl Task {
                 }
                 self.rest(until).await
             }
+            Action::Warm => self.warm(&wanted).await,
             Action::Start => self.start(&wanted).await,
             Action::Ask(why) => self.ask(why),
             Action::Kill => self.kill(),
@@ -136,7 +160,7 @@ impl Task {
         let Wanted::Order(order, _) = wanted else { return };
         let bound = match &mut self.life {
             Life::Running(Running { bound, .. }) | Life::Ended(Ended { bound, .. }) | Life::Failed(Failed { bound, .. }) => bound,
-            Life::Nothing | Life::Stopping(_) | Life::Leftover(_) => return,
+            Life::Nothing | Life::Warm(_) | Life::Stopping(_) | Life::Leftover(_) => return,
         };
         let own = &mut bound.order;
         let same = (own.epoch, own.incarnation) == (order.epoch, order.incarnation);
@@ -163,10 +187,15 @@ impl Task {
             }
         };
         bound.steps = vec![("ordered".into(), clock::wall_micros())];
-        let message = match &self.life {
-            Life::Ended(ended) => Some(ended.message.clone()),
-            _ => None,
-        };
+        let (mut message, mut warm) = (None, None);
+        match &self.life {
+            Life::Ended(ended) => message = Some(ended.message.clone()),
+            Life::Warm(made) => {
+                bound.steps.insert(0, ("made-ready".into(), made.ready));
+                warm = Some(made.instance.clone());
+            }
+            Life::Nothing | Life::Running(_) | Life::Stopping(_) | Life::Failed(_) | Life::Leftover(_) => {}
+        }
         self.send(Some(report::starting(&bound.order, bound.restarts, message.clone()))).await;
 
         let host = self.host.clone();
@@ -178,20 +207,26 @@ impl Task {
             && ended.bound.ends > 0
         {
             bound.restarts += 1;
+            self.host.counts.restarts.one();
         }
         let (host, before) = (self.host.clone(), bound.clone());
         let made = blocking(move || {
-            let instance = apply::start::instance()?;
-            let plan = apply::start::Plan { bound, instance };
-            Ok(apply::start::start(&host, plan))
+            Ok(match warm {
+                Some(instance) => apply::start::start_warm(&host, Plan { bound, instance }),
+                None => apply::start::start(&host, Plan { bound, instance: apply::start::instance()? }),
+            })
         });
         let (bound, started) = match made.await {
             Ok(made) => made,
             Err(error) => (before, Err(error)),
         };
         match started {
-            Ok(container) => self.started(bound, container, message),
+            Ok(container) => {
+                self.host.counts.started.one();
+                self.started(bound, container, message);
+            }
             Err(error) => {
+                self.host.counts.not_started.one();
                 let message = format!("cannot start: {}", chain(&error));
                 tracing::warn!(server = %self.key, message);
                 let ends = decide::ends_after(bound.ends, None, clock::now());
@@ -201,13 +236,41 @@ impl Task {
         Flow::Continue(())
     }
 
+    /// Makes everything ready for a start that may be ordered soon.
+    async fn warm(&mut self, wanted: &Wanted) -> Flow {
+        let Wanted::Warm(order, Some(cable)) = wanted else { return self.rest(None).await };
+        let (order, cable) = (ServerOrder::clone(order), cable.clone());
+        let bound = Bound { order, cable, restarts: 0, ends: 0, steps: Vec::new() };
+        let host = self.host.clone();
+        let _permit = tokio::select! {
+            permit = host.starts.acquire() => permit.expect("the semaphore is never closed"),
+            changed = self.wanted.changed() => return flow(changed),
+        };
+        let (host, before) = (self.host.clone(), bound.clone());
+        let made = blocking(move || {
+            let instance = apply::start::instance()?;
+            let (bound, made) = apply::start::warm(&host, Plan { bound, instance: instance.clone() });
+            made.map(|()| (bound, instance))
+        });
+        self.life = match made.await {
+            Ok((bound, instance)) => Life::Warm(Warm { bound, instance, ready: clock::wall_micros() }),
+            Err(error) => {
+                let message = format!("cannot be made ready: {}", chain(&error));
+                tracing::warn!(server = %self.key, message);
+                Life::Leftover(Leftover { bound: before, at: clock::now(), message })
+            }
+        };
+        Flow::Continue(())
+    }
+
     /// What a start would bind the server to; `None` if it cannot be connected.
     fn plan(&self, wanted: &Wanted) -> Option<Bound> {
         let fresh = |order: &ServerOrder, cable: &Cable| {
             let (restarts, ends, steps) = (0, 0, Vec::new());
             Bound { order: order.clone(), cable: cable.clone(), restarts, ends, steps }
         };
-        match (self.life.bound(), wanted) {
+        let made = self.life.bound().filter(|_| !matches!(self.life, Life::Warm(_)));
+        match (made, wanted) {
             // A local restart follows the newest order of the same binding in everything, if there is one.
             (Some(bound), Wanted::Order(order, Some(cable))) if order.epoch == bound.order.epoch => {
                 Some(Bound { restarts: bound.restarts, ends: bound.ends, ..fresh(order, cable) })
@@ -255,7 +318,10 @@ impl Task {
     }
 
     async fn release(&mut self) -> Flow {
-        let (Life::Ended(Ended { bound, .. }) | Life::Failed(Failed { bound, .. }) | Life::Leftover(Leftover { bound, .. })) = self.take()
+        let (Life::Warm(Warm { bound, .. })
+        | Life::Ended(Ended { bound, .. })
+        | Life::Failed(Failed { bound, .. })
+        | Life::Leftover(Leftover { bound, .. })) = self.take()
         else {
             return Flow::Continue(());
         };
@@ -311,7 +377,11 @@ impl Task {
             return;
         }
         self.told.clone_from(&report);
-        let update = Update { key: self.key.clone(), report };
+        self.update(News::Report(report)).await;
+    }
+
+    async fn update(&self, news: News) {
+        let update = Update { key: self.key.clone(), news };
         if self.updates.send(update).await.is_err() {
             tracing::debug!(server = %self.key, "the agent has ended");
         }
@@ -334,7 +404,7 @@ impl Task {
                     changed = self.wanted.changed() => flow(changed),
                 }
             }
-            Life::Nothing | Life::Ended(_) | Life::Failed(_) | Life::Leftover(_) => {
+            Life::Nothing | Life::Warm(_) | Life::Ended(_) | Life::Failed(_) | Life::Leftover(_) => {
                 tokio::select! {
                     () = timer => Flow::Continue(()),
                     changed = self.wanted.changed() => flow(changed),
@@ -379,7 +449,10 @@ fn adopted(deaths: &Deaths, record: Record) -> Life {
         }
         Stage::Ended { at, message } => Life::Ended(Ended { bound, at: Tick(at), message }),
         Stage::Failed { message } => Life::Failed(Failed { bound, message }),
-        Stage::Preparing { .. } | Stage::Releasing => Life::Leftover(Leftover { bound, at: Tick(0), message: "half removed".into() }),
+        // Perhaps half made, perhaps begun: quicker made anew than found out.
+        Stage::Preparing { .. } | Stage::Warm | Stage::Releasing => {
+            Life::Leftover(Leftover { bound, at: Tick(0), message: "half made or half removed".into() })
+        }
     }
 }
 

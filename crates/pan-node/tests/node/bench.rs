@@ -121,9 +121,18 @@ impl Bench {
     /// The same, with the network's map saying that all servers are on `host`.
     pub fn desire_on(&mut self, host: &str, servers: Vec<ServerOrder>) {
         self.step += 1;
-        let desired = desired(self.step, host, servers);
+        self.publish(&desired(self.step, host, servers));
+    }
+
+    /// Servers that run, and others that are only to be made ready: those are still on another node.
+    pub fn warm(&mut self, servers: Vec<ServerOrder>, warm: Vec<ServerOrder>) {
+        self.step += 1;
+        self.publish(&Desired { warm, ..desired(self.step, "n1", servers) });
+    }
+
+    fn publish(&self, desired: &Desired) {
         let path = self.data.path().join("desired.json");
-        fs::write(path.with_extension("new"), serde_json::to_vec(&desired).unwrap()).unwrap();
+        fs::write(path.with_extension("new"), serde_json::to_vec(desired).unwrap()).unwrap();
         fs::rename(path.with_extension("new"), path).unwrap();
     }
 
@@ -249,6 +258,7 @@ fn desired(step: u64, host: &str, servers: Vec<ServerOrder>) -> Desired {
             entries: entries.collect(),
         }],
         servers,
+        warm: Vec::new(),
         units: vec![],
     }
 }

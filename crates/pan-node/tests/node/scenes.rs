@@ -10,8 +10,9 @@ use pan_model::{Epoch, Span};
 
 use crate::bench::{Bench, nginx, order};
 
-pub const ALL: [(&str, fn()); 5] = [
+pub const ALL: [(&str, fn()); 6] = [
     ("a_server_lives_and_dies", a_server_lives_and_dies),
+    ("what_is_made_ready_neither_runs_nor_is_reached", what_is_made_ready_neither_runs_nor_is_reached),
     ("a_slow_stop_holds_up_nobody", a_slow_stop_holds_up_nobody),
     ("servers_that_end_are_restarted_and_given_up", servers_that_end_are_restarted_and_given_up),
     ("an_agent_may_die_at_any_point", an_agent_may_die_at_any_point),
@@ -82,6 +83,51 @@ fn a_server_lives_and_dies() {
     bench.assert_empty();
 }
 
+fn what_is_made_ready_neither_runs_nor_is_reached() {
+    let mut bench = Bench::start("warm");
+    bench.start_agent("agent");
+    let neighbour = || order("cron-1", 11, 1, &["sleep", "600"]);
+    let warm = || ServerOrder { incarnation: 0, ..nginx("web-1", 10, 0) };
+    bench.warm(vec![neighbour()], vec![warm()]);
+    bench.wait_healthy("cron-1", 1);
+    let state = |bench: &Bench| bench.outcome(&["runc", "--root", "/run/pan/runc", "state", "acme.web-1"]).1;
+    bench.wait_for("a container that waits", || state(&bench).contains("\"created\"").then_some(()));
+    let fetch = ["ip", "netns", "exec", "pan-acme.cron-1", "curl", "-s", "-m", "1", "http://10.0.0.10/"];
+    assert_ne!(bench.outcome(&fetch).0, 0);
+    assert_eq!(bench.output(&["sh", "-c", "pgrep -x nginx || true"]), "");
+    assert!(bench.server("web-1").is_none(), "nobody is told of it");
+
+    // The order comes: what was made is what runs.
+    let waiting = bench.output(&["cat", "/run/pan/servers/acme.web-1/pid"]);
+    bench.desire(vec![nginx("web-1", 10, 1), neighbour()]);
+    let web = bench.wait_healthy("web-1", 1);
+    let names: Vec<&str> = web.steps.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["made-ready", "ordered", "runc-started", "first-healthy"]);
+    assert_eq!(bench.output(&["cat", "/run/pan/servers/acme.web-1/pid"]), waiting);
+    assert_world(&bench, &web.instance.unwrap());
+
+    // Another image than was made ready, and an agent that died meanwhile, are made anew; a suspicion that ends leaves nothing.
+    bench.desire(vec![neighbour()]);
+    bench.wait_for("web-1 to be gone", || bench.server("web-1").is_none().then_some(()));
+    for (epoch, dies) in [(2, false), (3, true)] {
+        bench.warm(vec![neighbour()], vec![order("web-1", 10, 0, &["sleep", "5"])]);
+        bench.wait_for("a container that waits", || state(&bench).contains("\"created\"").then_some(()));
+        if dies {
+            bench.kill_agent();
+            bench.start_agent("agent");
+        }
+        bench.desire(vec![nginx("web-1", 10, epoch), neighbour()]);
+        let web = bench.wait_healthy("web-1", epoch);
+        assert_eq!(web.steps[0].0, "ordered");
+        bench.desire(vec![neighbour()]);
+        bench.wait_for("web-1 to be gone", || bench.server("web-1").is_none().then_some(()));
+    }
+    bench.warm(vec![], vec![warm()]);
+    bench.wait_for("a container that waits", || state(&bench).contains("\"created\"").then_some(()));
+    bench.desire(vec![]);
+    bench.assert_empty();
+}
+
 /// What a server sees, and what its network looks like.
 fn assert_world(bench: &Bench, instance: &str) {
     let sh = |script: &str| bench.inside("web-1", &["sh", "-c", script]);
@@ -90,7 +136,10 @@ fn assert_world(bench: &Bench, instance: &str) {
     assert!(sh("cat /etc/hosts").contains("10.0.0.10 web-1\nfd00:1::a web-1"));
     assert_eq!(sh("echo $MODE $PAN_PARTITION $PAN_CLUSTER $PAN_SERVER $PAN_INSTANCE"), format!("demo acme web web-1 {instance}"));
     assert_eq!(sh("cat /etc/shadow /etc/gshadow; ls -A /root /home /usr/share/doc /etc/ssh; ls /run /tmp").matches("ssh_host").count(), 0);
-    assert_eq!(sh("cat /etc/shadow; ls -A /root; ls -A /usr/share/doc; ls -A /tmp"), "");
+    assert_eq!(
+        sh("cat /etc/shadow /etc/shadow- /etc/gshadow- 2>/dev/null; ls -A /var/backups; ls -A /root; ls -A /usr/share/doc; ls -A /tmp"),
+        ""
+    );
     assert_eq!(sh("cat /sys/class/net/eth0/address /sys/class/net/eth0/mtu"), "02:70:0a:00:00:0a\n1430");
     let ip = |words: &[&str]| bench.output(&[&["ip", "-n", "pan-acme.web-1"], words].concat());
     let v4 = ip(&["-4", "route"]);

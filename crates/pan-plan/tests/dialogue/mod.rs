@@ -3,7 +3,7 @@
 use pan_model::{ByteSize, ClusterName, HostName, PartitionName, Resources, ServerName};
 use pan_plan::{
     Cluster, ClusterKey, Domain, Node, NodeState, Options, Partition, Plan, Protect, Reserves, ServerId, Snapshot, Spread, Strategy, admit,
-    certify, compute, explain, plan_with, whatif,
+    certify, compute, evacuate, explain, plan_with, whatif,
 };
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -64,6 +64,7 @@ impl Dialogue {
                 let what = whatif::add_node(&self.snapshot, host(args[0]), node);
                 self.show_whatif(&what);
             }
+            "empty" => self.empty(args),
             "why" => {
                 let answer = explain(&self.snapshot, &server(args[0]));
                 writeln!(self.out, "{}\n- {}\n* {}", answer.decision, answer.reasons.join("\n- "), answer.alternatives.join("\n* "))
@@ -171,6 +172,32 @@ impl Dialogue {
             Err(refusal) => {
                 writeln!(self.out, "refused: {}\nthe partition reads: {}", refusal.text, refusal.partition_text).unwrap();
                 self.snapshot = before;
+            }
+        }
+    }
+
+    /// `empty LABEL=VALUE`: what to drain next, and all that would come; what comes next is then drained.
+    fn empty(&mut self, args: &[&str]) {
+        let (key, value) = args[0].split_once('=').unwrap();
+        let has = |node: &Node| node.labels.get(key).is_some_and(|found| found == value);
+        let wanted = self.snapshot.nodes.iter().filter(|(_, node)| has(node)).map(|(name, _)| name.clone()).collect();
+        let names = |nodes: &std::collections::BTreeSet<HostName>| nodes.iter().map(HostName::as_str).collect::<Vec<_>>().join(" ");
+        match evacuate::batches(&self.snapshot, &wanted) {
+            Err(stuck) => writeln!(self.out, "stuck: {stuck}").unwrap(),
+            Ok(batches) => {
+                for batch in batches {
+                    writeln!(self.out, "batch {}", names(&batch.nodes)).unwrap();
+                    batch.moves.iter().for_each(|placed| writeln!(self.out, "  {placed}").unwrap());
+                }
+            }
+        }
+        match evacuate::next(&self.snapshot, &wanted) {
+            Err(_) => writeln!(self.out, "now nothing").unwrap(),
+            Ok(evacuate::Next::Done) => writeln!(self.out, "now done").unwrap(),
+            Ok(evacuate::Next::Wait(nodes)) => writeln!(self.out, "now wait for {}", names(&nodes)).unwrap(),
+            Ok(evacuate::Next::Drain(nodes)) => {
+                writeln!(self.out, "now drain {}", names(&nodes)).unwrap();
+                nodes.iter().for_each(|name| self.snapshot.nodes.get_mut(name).unwrap().state = NodeState::Draining);
             }
         }
     }

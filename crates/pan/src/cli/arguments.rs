@@ -5,6 +5,7 @@ use super::bench::{BenchArgs, ProberArgs};
 use super::contexts::ContextArgs;
 use super::delete::DeleteArgs;
 use super::describe::DescribeArgs;
+use super::drain::DrainArgs;
 use super::edit::EditArgs;
 use super::get::{EventsArgs, GetArgs};
 use super::help::{CompletionArgs, ErrorArgs, ExplainArgs};
@@ -114,6 +115,7 @@ pub enum Command {
     Failover(MoveArgs),
 
     Node(NodeArgs),
+    Drain(DrainArgs),
     Director(DirectorArgs),
     /// Show hosts.
     #[command(subcommand)]
@@ -170,8 +172,6 @@ pub enum LaterCommand {
     Top(Later),
     /// Answer a question of a cluster's confirmation (not yet).
     Confirm(Later),
-    /// Empty a whole failure domain (not yet).
-    Drain(Later),
     /// Show a request's way through the balancing pipeline (not yet).
     Trace(Later),
     /// Volumes (not yet).
@@ -199,7 +199,6 @@ impl LaterCommand {
             Self::Head(_) => "pan head",
             Self::Top(_) => "pan top",
             Self::Confirm(_) => "pan confirm",
-            Self::Drain(_) => "pan drain",
             Self::Trace(_) => "pan trace",
             Self::Volume(_) => "pan volume",
             Self::Policy(_) => "pan policy",

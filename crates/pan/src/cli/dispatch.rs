@@ -7,7 +7,9 @@ use super::kind::Kind;
 use super::lab::{LabCommandError, Surroundings};
 use super::output::{Format, note};
 use super::session::Session;
-use super::{apply, bench, contexts, delete, describe, edit, get, help, host, inside, insight, join, lab, node, server, token, wait};
+use super::{
+    apply, bench, contexts, delete, describe, drain, edit, get, help, host, inside, insight, join, lab, node, server, token, wait,
+};
 use crate::roles;
 use clap::{CommandFactory, Parser};
 use pan_model::host::Role;
@@ -121,6 +123,7 @@ async fn call(command: Command, session: &Session) -> Result<u8, Failure> {
         Command::Join(args) => join::run(args, session).await.map(done),
         Command::Token(command) => token::run(command, session).await.map(done),
         Command::Host(HostCommand::Remove { host }) => host::remove(&host, session).await.map(done),
+        Command::Drain(args) => drain::run(args, session).await,
         Command::Why(args) => insight::why(args, session).await.map(done),
         Command::Certify(args) => insight::certify(args, session).await,
         Command::Whatif(args) => insight::whatif(args, session).await.map(done),

@@ -37,7 +37,7 @@ pub struct UpArgs {
     /// How many directors.
     #[arg(long, default_value_t = 2)]
     pub directors: u8,
-    /// How many controllers (so far exactly 1).
+    /// How many controllers: one with a file of its own, or three with etcd.
     #[arg(long, default_value_t = 1)]
     pub controllers: u8,
     /// How fast failures are noticed, and how much noise is borne.

@@ -7,6 +7,7 @@ mod contexts;
 mod delete;
 mod describe;
 mod dispatch;
+mod drain;
 mod edit;
 mod failure;
 mod get;

@@ -139,8 +139,11 @@ async fn drain(node: &HostName, limit: Span, session: &Session) -> Result<(), Fa
             }
         }
         if Instant::now() >= deadline {
+            if is_empty {
+                break;
+            }
             let missing: Vec<String> = drain.staying.iter().map(|server| format!("server {} is still on {node}", label(server))).collect();
-            return if is_empty { Ok(()) } else { Err(timed_out(limit, &missing)) };
+            return Err(timed_out(limit, &missing));
         }
         tokio::time::sleep(LOOK_AGAIN).await;
     }

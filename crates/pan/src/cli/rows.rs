@@ -6,7 +6,7 @@ use super::output::{Cell, Table, Tone};
 use jiff::{SignedDuration, Timestamp};
 use pan_api::cluster::{Cluster, ClusterState};
 use pan_api::event::{Event, Severity};
-use pan_api::host::Host;
+use pan_api::host::{GateKind, Host, LeaseState};
 use pan_api::node::Node;
 use pan_api::partition::{Partition, PartitionState};
 use pan_api::server::Server;
@@ -44,7 +44,9 @@ impl Shape {
             Kind::Node => {
                 (&["NAME", "STATE", "A", "B", "SERVERS", "CPU FREE", "MEMORY FREE"], &["CPU RESERVED", "MEMORY RESERVED", "LABELS"])
             }
-            Kind::Host => (&["NAME", "ROLES", "STATE", "A", "B", "ADDRESS"], &["VERSION", "AGENT"]),
+            Kind::Host => {
+                (&["NAME", "ROLES", "STATE", "A", "B", "GATE", "LEASE", "ADDRESS"], &["NUMBER", "LEFT MS", "BPF", "VERSION", "AGENT"])
+            }
             Kind::Event => (&["TIME", "KIND", "OBJECT", "REASON", "MESSAGE"], &["NUMBER", "SEVERITY"]),
             Kind::Token => (&["ID", "HOST", "ROLES", "STATE", "EXPIRES"], &["CREATED"]),
             Kind::Volume | Kind::Policy => (&[], &[]),
@@ -195,10 +197,33 @@ fn host(it: &Host) -> Halves {
         node_state(it.state),
         link(it.fabrics.a),
         link(it.fabrics.b),
+        it.gate.as_ref().map_or_else(|| Cell::from("-"), |gate| self::gate(gate.kind)),
+        it.lease.as_ref().map_or_else(|| Cell::from("-"), |lease| self::lease(lease.state)),
         it.address.to_string().into(),
     ];
+    let number = it.lease.as_ref().map_or_else(|| "-".to_owned(), |lease| lease.admission.to_string());
+    let left = it.lease.as_ref().and_then(|lease| lease.left_ms).map_or_else(|| "-".to_owned(), |left| left.to_string());
+    let refused =
+        it.gate.as_ref().and_then(|gate| gate.bpf_refused.as_deref()).map_or_else(|| "-".to_owned(), |why| format!("refused: {why}"));
     let agent = if it.agent { Cell::from("reports") } else { Cell::toned("silent", Tone::Doubtful) };
-    (narrow, vec![it.version.as_str().into(), agent])
+    (narrow, vec![number.into(), left.into(), refused.into(), it.version.as_str().into(), agent])
+}
+
+fn gate(kind: GateKind) -> Cell {
+    match kind {
+        GateKind::Bpf => Cell::from("bpf"),
+        GateKind::NftSet => Cell::from("nft-set"),
+        GateKind::None => Cell::toned("none", Tone::Bad),
+    }
+}
+
+fn lease(state: LeaseState) -> Cell {
+    match state {
+        LeaseState::None => Cell::from("none"),
+        LeaseState::Held => Cell::toned("held", Tone::Good),
+        LeaseState::Expired => Cell::toned("expired", Tone::Doubtful),
+        LeaseState::Fenced => Cell::toned("fenced", Tone::Bad),
+    }
 }
 
 fn event(it: &Event) -> Halves {

@@ -106,7 +106,14 @@ impl Front {
         let (changes, seen) = watch::channel(0);
         let (asked, desires): (Arc<Mutex<Vec<Request>>>, crate::handle::Desires) = Default::default();
         let view = Arc::new(ArcSwap::from_pointee(view));
-        let handle = Handle { view: view.clone(), changes: seen, inbox: send, desires: desires.clone(), metrics: Arc::default() };
+        let handle = Handle {
+            view: view.clone(),
+            changes: seen,
+            inbox: send,
+            desires: desires.clone(),
+            metrics: Arc::default(),
+            run_dir: std::path::Path::new("/nowhere").into(),
+        };
         tokio::spawn(answer_everything(inbox, asked.clone()));
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();

@@ -59,8 +59,8 @@ async fn a_certificate_of_another_authority_is_refused() {
 fn desired(step: u64) -> Desired {
     let generation = Generation { term: 1, step };
     let admission = pan_model::Admission::FIRST;
-    let (peers, networks, servers, units) = Default::default();
-    Desired { version: WIRE_VERSION, generation, host: host("n1"), admission, peers, networks, servers, units }
+    let (peers, networks, servers, warm, units) = Default::default();
+    Desired { version: WIRE_VERSION, generation, host: host("n1"), admission, peers, networks, servers, warm, units }
 }
 
 #[tokio::test]

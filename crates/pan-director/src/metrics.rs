@@ -1,0 +1,116 @@
+//! The director's metrics. What it does is counted where it is done; partitions and servers are never named.
+
+use pan_api::beatcount::BeatCounts;
+use pan_api::metrics::{Count, Family, Page};
+use pan_member::{FrameError, detector};
+use pan_model::host::Fabric;
+use pan_model::service::BackendState;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+const ELEMENTS: Family = Family::counter(
+    "pan_director_elements_changed_total",
+    "Elements of nftables maps and sets (slots and marks) this director changed",
+    &[],
+);
+const LOADS: Family = Family::counter("pan_director_ruleset_loads_total", "Rule sets this director loaded whole", &[]);
+const BACKENDS: Family = Family::gauge("pan_director_backends", "Backends in this director's tables by state", &["state"]);
+const TAKEOVERS: Family =
+    Family::counter("pan_director_takeovers_total", "Times this director took the public addresses of a partition", &[]);
+const FORGOTTEN: Family =
+    Family::counter("pan_director_conntrack_deletions_total", "Tracked connections this director deleted", &["reason"]);
+const RECEIVED: Family = Family::counter("pan_director_heartbeats_received_total", "Heartbeats this director heard", &["fabric"]);
+const DROPPED: Family = Family::counter("pan_director_heartbeats_dropped_total", "Heartbeats this director dropped", &["reason"]);
+const SUSPICIONS: Family = Family::counter("pan_director_suspicions_total", "Times this director suspected a host by itself", &[]);
+
+/// The role's own families.
+pub const FAMILIES: [Family; 8] = [ELEMENTS, LOADS, BACKENDS, TAKEOVERS, FORGOTTEN, RECEIVED, DROPPED, SUSPICIONS];
+
+const STATES: [(BackendState, &str); 4] =
+    [(BackendState::Up, "up"), (BackendState::Down, "down"), (BackendState::Suspect, "suspect"), (BackendState::Draining, "draining")];
+
+/// What the role counts.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    pub elements: Count,
+    pub loads: Count,
+    pub takeovers: Count,
+    pub forgotten_dead: Count,
+    pub forgotten_unanswered: Count,
+    pub received: [Count; 2],
+    pub dropped: Dropped,
+    pub suspicions: Count,
+    backends: [AtomicU64; STATES.len()],
+}
+
+/// Heartbeats dropped.
+#[derive(Debug, Default)]
+pub(crate) struct Dropped {
+    forged: Count,
+    unknown_format: Count,
+    replayed: Count,
+    late: Count,
+}
+
+impl Counts {
+    /// The states of all backends in the tables.
+    pub fn set_backends(&self, all: impl Iterator<Item = BackendState> + Clone) {
+        for ((state, _), number) in STATES.iter().zip(&self.backends) {
+            number.store(all.clone().filter(|other| other == state).count() as u64, Ordering::Relaxed);
+        }
+    }
+
+    /// A heartbeat that cannot be read.
+    pub fn unreadable(&self, error: &FrameError) {
+        match error {
+            FrameError::BadMac { .. } | FrameError::UnknownHost { .. } => self.dropped.forged.one(),
+            FrameError::BadMagic | FrameError::Version { .. } | FrameError::Length { .. } | FrameError::Malformed { .. } => {
+                self.dropped.unknown_format.one();
+            }
+        }
+    }
+
+    /// A heartbeat that was read, and what the detector had dropped before and after it.
+    pub fn heard(&self, fabric: Fabric, before: detector::Counters, after: detector::Counters) {
+        match fabric {
+            Fabric::A => self.received[0].one(),
+            Fabric::B => self.received[1].one(),
+        }
+        self.dropped.replayed.add(after.replayed - before.replayed);
+        self.dropped.late.add(after.retired_boots - before.retired_boots);
+    }
+}
+
+/// The page.
+pub(crate) fn render(counts: &Counts, beat: Option<&BeatCounts>) -> String {
+    let mut page = Page::default();
+    page.number(&ELEMENTS, counts.elements.get());
+    page.number(&LOADS, counts.loads.get());
+    let states = STATES.iter().zip(&counts.backends);
+    page.samples(&BACKENDS, states.map(|((_, word), number)| ([*word], number.load(Ordering::Relaxed))));
+    page.number(&TAKEOVERS, counts.takeovers.get());
+    page.samples(&FORGOTTEN, [(["dead"], counts.forgotten_dead.get()), (["unanswered"], counts.forgotten_unanswered.get())]);
+    page.samples(&RECEIVED, ["a", "b"].into_iter().zip(&counts.received).map(|(fabric, count)| ([fabric], count.get())));
+    let Dropped { forged, unknown_format, replayed, late } = &counts.dropped;
+    let reasons = [("forged", forged), ("unknown-format", unknown_format), ("replayed", replayed), ("late", late)];
+    page.samples(&DROPPED, reasons.map(|(reason, count)| ([reason], count.get())));
+    page.number(&SUSPICIONS, counts.suspicions.get());
+    BeatCounts::show(beat, &mut page);
+    page.text()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_has_every_family_and_can_be_read() {
+        let counts = Counts::default();
+        counts.set_backends([BackendState::Up, BackendState::Up, BackendState::Draining].into_iter());
+        let text = render(&counts, Some(&BeatCounts::default()));
+        let samples = pan_api::metrics::read(&text).unwrap();
+        for family in FAMILIES.iter().chain(&pan_api::beatcount::FAMILIES) {
+            assert!(samples.iter().any(|sample| sample.family == family.name), "{} in\n{text}", family.name);
+        }
+        assert!(text.contains("pan_director_backends{state=\"up\"} 2\n"), "{text}");
+    }
+}

@@ -1,0 +1,105 @@
+//! The node's metrics: what its agent counts, its servers and gate as they are now, and what its beat process counted.
+
+use std::path::Path;
+use std::time::Duration;
+
+use pan_api::beatcount::BeatCounts;
+use pan_api::metrics::{Count, Family, Page};
+use pan_api::report::{GateReport, Phase, ServerReport};
+
+const SERVERS: Family = Family::gauge("pan_node_servers", "Servers on this node by what they are doing", &["phase"]);
+const STARTS: Family = Family::counter("pan_server_starts_total", "Starts of servers on this node", &["result"]);
+const RESTARTS: Family =
+    Family::counter("pan_server_restarts_total", "Starts of servers on this node that came after an end nobody asked for", &[]);
+const CHECKS: Family = Family::counter("pan_health_checks_total", "Health checks of servers on this node", &["result"]);
+const LEFT: Family = Family::gauge("pan_lease_remaining_seconds", "What is left of this node's lease; none without lessors", &[]);
+const HELD_BACK: Family = Family::counter("pan_gate_dropped_packets_total", "Packets of servers that the shut gate held back", &[]);
+
+/// The agent's own families.
+pub const FAMILIES: [Family; 6] = [SERVERS, STARTS, RESTARTS, CHECKS, LEFT, HELD_BACK];
+
+/// What the agent counts.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    pub started: Count,
+    pub not_started: Count,
+    pub restarts: Count,
+    pub checks_passed: Count,
+    pub checks_failed: Count,
+}
+
+/// What is looked up when somebody asks.
+pub(crate) struct Now<'a> {
+    pub servers: &'a [Phase],
+    pub gate: Option<GateReport>,
+    /// Packets the gate dropped.
+    pub dropped: Option<u64>,
+    pub beat: Option<BeatCounts>,
+}
+
+const PHASES: [(Phase, &str); 7] = [
+    (Phase::Starting, "starting"),
+    (Phase::Healthy, "healthy"),
+    (Phase::Unhealthy, "unhealthy"),
+    (Phase::Stopping, "stopping"),
+    (Phase::Restarting, "restarting"),
+    (Phase::Failed, "failed"),
+    (Phase::Absent, "absent"),
+];
+
+/// The page.
+pub(crate) fn render(counts: &Counts, now: &Now<'_>) -> String {
+    let mut page = Page::default();
+    let of = |phase: Phase| now.servers.iter().filter(|other| **other == phase).count() as u64;
+    page.samples(&SERVERS, PHASES.map(|(phase, word)| ([word], of(phase))));
+    page.samples(&STARTS, [(["ok"], counts.started.get()), (["failed"], counts.not_started.get())]);
+    page.number(&RESTARTS, counts.restarts.get());
+    page.samples(&CHECKS, [(["passed"], counts.checks_passed.get()), (["failed"], counts.checks_failed.get())]);
+    page.seconds(&LEFT, now.gate.as_ref().map(|gate| Duration::from_millis(gate.left_ms)));
+    page.samples(&HELD_BACK, now.dropped.map(|dropped| ([], dropped)));
+    BeatCounts::show(now.beat.as_ref(), &mut page);
+    page.text()
+}
+
+impl crate::host::Host {
+    /// The page as of now. May ask the kernel, so it may block for a moment.
+    pub(crate) fn metrics(&self, servers: &[ServerReport], run_dir: &Path) -> String {
+        let phases: Vec<Phase> = servers.iter().map(|server| server.phase).collect();
+        let dropped = self.gate.as_ref().and_then(|gate| gate.dropped().ok());
+        render(&self.counts, &Now { servers: &phases, gate: self.gate_report(), dropped, beat: BeatCounts::read(run_dir) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_has_every_family_and_can_be_read() {
+        let counts = Counts::default();
+        counts.restarts.one();
+        let gate = GateReport { bpf_refused: None, left_ms: 170 };
+        let now = Now {
+            servers: &[Phase::Healthy, Phase::Healthy, Phase::Failed],
+            gate: Some(gate),
+            dropped: Some(4),
+            beat: Some(BeatCounts::default()),
+        };
+        let text = render(&counts, &now);
+        let samples = pan_api::metrics::read(&text).unwrap();
+        for family in FAMILIES.iter().chain(&pan_api::beatcount::FAMILIES) {
+            assert!(samples.iter().any(|sample| sample.family == family.name), "{} in\n{text}", family.name);
+        }
+        for line in [
+            "pan_node_servers{phase=\"healthy\"} 2",
+            "pan_node_servers{phase=\"failed\"} 1",
+            "pan_server_restarts_total 1",
+            "pan_lease_remaining_seconds 0.17",
+        ] {
+            assert!(text.lines().any(|other| other == line), "{line} in\n{text}");
+        }
+        let nothing = render(&counts, &Now { servers: &[], gate: None, dropped: None, beat: None });
+        assert!(!nothing.contains("pan_lease_remaining_seconds 0"), "no lease is not one that is over:\n{nothing}");
+        pan_api::metrics::read(&nothing).unwrap();
+    }
+}
