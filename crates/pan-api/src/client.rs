@@ -6,9 +6,11 @@ use crate::transport::{Target, Transport, Way, json};
 use crate::{ApiError, tls};
 use hyper::{Method, Uri};
 use pan_model::Code;
+use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// A client of one PAN. Cheap to make; connects when first asked.
@@ -32,17 +34,33 @@ impl Client {
     /// # Errors
     /// As [`Client::new`].
     pub fn with_timeouts(url: &str, token: Option<&str>, ca_pem: &str, timeouts: Timeouts) -> Result<Self, ApiError> {
-        let ways = url.split(',').map(|one| way(one.trim())).collect::<Result<Vec<_>, _>>()?;
         let config = tls::client_config(ca_pem, None)
             .map_err(|error| ApiError::new(Code::Invalid, format!("the CA certificate for {url}: {error}")))?;
+        Self::over(url, token, config, timeouts, Code::Unreachable)
+    }
+
+    /// A client without credentials that trusts the one authority with this fingerprint ([`tls::fingerprint`]).
+    ///
+    /// Whoever cannot prove to be of that authority is refused with `Code::Unauthenticated` before anything is sent.
+    ///
+    /// # Errors
+    /// `Code::Invalid` when the URL is not one.
+    pub fn pinned(url: &str, authority: [u8; 32]) -> Result<Self, ApiError> {
+        let config = tls::pinned_client_config(authority).map_err(|error| ApiError::new(Code::Internal, error.to_string()))?;
+        Self::over(url, None, config, Timeouts::default(), Code::Unauthenticated)
+    }
+
+    fn over(url: &str, token: Option<&str>, tls: Arc<ClientConfig>, timeouts: Timeouts, stranger: Code) -> Result<Self, ApiError> {
+        let ways = url.split(',').map(|one| way(one.trim())).collect::<Result<Vec<_>, _>>()?;
         let target = Target {
             ways,
-            tls: config,
+            tls,
             bind: None,
             token: token.map(str::to_owned),
             timeouts,
             label: format!("the PAN at {url}"),
             silent: Code::Unreachable,
+            stranger,
         };
         Ok(Self { transport: Transport::new(target), url: url.to_owned() })
     }

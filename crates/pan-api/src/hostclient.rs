@@ -54,6 +54,7 @@ impl HostClient {
             timeouts: options.timeouts,
             label,
             silent: Code::HostUnreachable,
+            stranger: Code::HostUnreachable,
         };
         Self { transport: Transport::new(target) }
     }

@@ -7,7 +7,9 @@
 
 mod boot;
 mod intake;
+mod keys;
 mod path;
+mod renew;
 #[cfg(test)]
 mod tests;
 
@@ -15,9 +17,8 @@ pub use boot::{boot_id, make_run_dir};
 pub use intake::{Refused, admit};
 
 use crate::desired::Desired;
-use crate::hostclient::TlsMaterial;
 use crate::report::{Hello, Report};
-use crate::tls::TlsError;
+use crate::tls::{LiveTls, TlsError};
 use intake::Intake;
 use pan_model::host::Role;
 use pan_model::host_config::{CONTROLLER_PORT, HostConfig};
@@ -66,15 +67,18 @@ impl HostLink {
     async fn start_at(config: &HostConfig, role: Role, hello: Hello, port: u16) -> Result<Self, LinkError> {
         let refused = |source| LinkError::RunDir { path: config.run_dir.clone(), source };
         make_run_dir(&config.run_dir).map_err(refused)?;
-        let tls = TlsMaterial::read(&config.tls)?.client_config()?;
+        let live = LiveTls::open(&config.tls)?;
+        let tls = live.client_config()?;
         let hello = Arc::new(hello);
         let (intake, desired) = Intake::open(config, role).await;
         let (offers, offered) = mpsc::channel(OFFERS_MAX);
         let (reports, newest) = watch::channel(None);
         let mut tasks = JoinSet::new();
         tasks.spawn(intake.run(offered));
-        for controller in path::all(config, &tls, port) {
-            let controller = Arc::new(controller);
+        let controllers: Vec<_> = path::all(config, &tls, port).into_iter().map(Arc::new).collect();
+        tasks.spawn(renew::keep(config.name.clone(), config.tls.clone(), live, controllers.clone()));
+        tasks.spawn(keys::keep(config.clone(), controllers.clone()));
+        for controller in controllers {
             for at in 0..controller.paths.len() {
                 tasks.spawn(path::follow(controller.clone(), at, hello.clone(), offers.clone()));
             }

@@ -34,6 +34,16 @@ pub fn read_key(path: &Path) -> Result<[u8; KEY_BYTES], KeyFileError> {
     parse_key(&text).ok_or_else(|| KeyFileError::NoKey { path: path.to_owned() })
 }
 
+/// Reads a file that holds some keys, a line each, and nothing else but space around them.
+///
+/// # Errors
+/// [`KeyFileError`].
+pub fn read_keys(path: &Path) -> Result<Vec<[u8; KEY_BYTES]>, KeyFileError> {
+    let text = std::fs::read_to_string(path).map_err(|source| KeyFileError::Read { path: path.to_owned(), source })?;
+    let keys: Option<Vec<_>> = text.trim().lines().map(parse_key).collect();
+    keys.filter(|keys| !keys.is_empty()).ok_or_else(|| KeyFileError::NoKey { path: path.to_owned() })
+}
+
 /// The key that 64 hexadecimal digits write, of either case; space around them does not count.
 #[must_use]
 pub fn parse_key(text: &str) -> Option<[u8; KEY_BYTES]> {
@@ -47,6 +57,12 @@ pub fn parse_key(text: &str) -> Option<[u8; KEY_BYTES]> {
         *byte = digit(*high)? << 4 | digit(*low)?;
     }
     Some(key)
+}
+
+/// The hexadecimal digits of bytes, in lower case.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -2,6 +2,12 @@
 //!
 //! Only the PAN's own authority is trusted; the machine's trust store is never read.
 
+mod live;
+mod pinned;
+
+pub use live::LiveTls;
+pub use pinned::{fingerprint, pinned_client_config};
+
 use pan_model::HostName;
 use pan_model::host::Role;
 use pan_model::host_config::TlsFiles;
@@ -9,9 +15,10 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 /// Whether a server wants its clients to show a certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,25 +95,48 @@ impl TlsMaterial {
     }
 }
 
+type ServerBuilder = rustls::ConfigBuilder<ServerConfig, rustls::server::WantsServerCert>;
+
 /// Settings of a server whose clients are checked against the same authority.
 ///
 /// # Errors
 /// [`TlsError`] when a text is not PEM or the key does not belong to the certificate.
 pub fn server_config(ca_pem: &str, cert_pem: &str, key_pem: &str, clients: ClientCerts) -> Result<Arc<ServerConfig>, TlsError> {
+    let (chain, key) = (chain(ca_pem, cert_pem, clients)?, private_key(key_pem)?);
+    server_config_with(ca_pem, clients, |builder| builder.with_single_cert(chain, key).map_err(|error| TlsError::Setup(error.to_string())))
+}
+
+fn server_config_with(
+    ca_pem: &str,
+    clients: ClientCerts,
+    shows: impl FnOnce(ServerBuilder) -> Result<ServerConfig, TlsError>,
+) -> Result<Arc<ServerConfig>, TlsError> {
     let verifier = WebPkiClientVerifier::builder_with_provider(roots(ca_pem)?.into(), provider());
     let verifier = match clients {
         ClientCerts::Optional => verifier.allow_unauthenticated(),
         ClientCerts::Required => verifier,
     };
     let verifier = verifier.build().map_err(|error| TlsError::Setup(error.to_string()))?;
-    let mut config = ServerConfig::builder_with_provider(provider())
+    let builder = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(|error| TlsError::Setup(error.to_string()))?
-        .with_client_cert_verifier(verifier)
-        .with_single_cert(certificates(cert_pem)?, private_key(key_pem)?)
-        .map_err(|error| TlsError::Setup(error.to_string()))?;
+        .with_client_cert_verifier(verifier);
+    let mut config = shows(builder)?;
+    // A session that is taken up again shows no certificate: one that was revoked or has ended would live on in it.
+    config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
+}
+
+/// Where strangers may call, the authority's own certificate is shown as well: one who knows only its fingerprint can then
+/// check it ([`pinned_client_config`]).
+fn chain(ca_pem: &str, cert_pem: &str, clients: ClientCerts) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let mut chain = certificates(cert_pem)?;
+    if clients == ClientCerts::Optional {
+        chain.extend(certificates(ca_pem)?);
+    }
+    Ok(chain)
 }
 
 /// Settings of a client that trusts the authority and shows `identity` (certificate, key) when asked.
@@ -135,6 +165,12 @@ pub struct PeerIdentity {
     pub host: HostName,
     /// The roles its certificate allows.
     pub roles: Vec<Role>,
+    /// The number under which the certificate was issued; 0 if it was not issued by the PAN's controllers.
+    pub serial: u64,
+    /// When the certificate ends, seconds since 1970.
+    pub ends: i64,
+    /// Addresses it may serve at besides its name, those of the machine itself left out.
+    pub addresses: Vec<IpAddr>,
 }
 
 impl PeerIdentity {
@@ -143,6 +179,15 @@ impl PeerIdentity {
     pub fn has(&self, role: Role) -> bool {
         self.roles.contains(&role)
     }
+}
+
+/// When a certificate begins and ends, seconds since 1970.
+///
+/// # Errors
+/// [`TlsError::Peer`] when it cannot be read.
+pub(crate) fn validity(cert_der: &[u8]) -> Result<(i64, i64), TlsError> {
+    let (_, cert) = X509Certificate::from_der(cert_der).map_err(|error| TlsError::Peer(format!("cannot be read: {error}")))?;
+    Ok((cert.validity().not_before.timestamp(), cert.validity().not_after.timestamp()))
 }
 
 /// Reads a peer's certificate, which the TLS handshake has already checked.
@@ -163,7 +208,22 @@ pub fn peer_identity(cert_der: &[u8]) -> Result<PeerIdentity, TlsError> {
             roles.push(role.ok_or_else(|| bad(format!("carries the unknown role {word:?}")))?);
         }
     }
-    Ok(PeerIdentity { host, roles })
+    // A number of more than eight bytes is a random one.
+    let serial = cert.raw_serial().iter().try_fold(0_u64, |all, byte| Some(all.checked_mul(256)? + u64::from(*byte))).unwrap_or(0);
+    Ok(PeerIdentity { host, roles, serial, ends: cert.validity().not_after.timestamp(), addresses: addresses(&cert) })
+}
+
+fn addresses(cert: &X509Certificate<'_>) -> Vec<IpAddr> {
+    let names = cert.subject_alternative_name().ok().flatten().map(|names| names.value.general_names.as_slice()).unwrap_or_default();
+    let address = |name: &GeneralName<'_>| match name {
+        GeneralName::IPAddress(bytes) => match bytes.len() {
+            4 => <[u8; 4]>::try_from(*bytes).ok().map(IpAddr::from),
+            16 => <[u8; 16]>::try_from(*bytes).ok().map(IpAddr::from),
+            _ => None,
+        },
+        _ => None,
+    };
+    names.iter().filter_map(address).filter(|address| !address.is_loopback()).collect()
 }
 
 /// The certificates of a PEM text.

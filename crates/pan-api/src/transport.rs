@@ -52,6 +52,8 @@ pub(crate) struct Target {
     pub(crate) label: String,
     /// The code of an error when it does not answer.
     pub(crate) silent: Code,
+    /// The code when it is somebody else, who shows no certificate of the authority that is trusted.
+    pub(crate) stranger: Code,
 }
 
 /// One place where a target is to be found.
@@ -204,7 +206,7 @@ impl Transport {
             let tcp = self.connect_tcp(&way.authority).await.map_err(|error| self.unreachable(&error.to_string()))?;
             let _ = tcp.set_nodelay(true);
             let connector = TlsConnector::from(self.target.tls.clone());
-            let stream = connector.connect(way.expected.clone(), tcp).await.map_err(|error| self.unreachable(&format!("TLS: {error}")))?;
+            let stream = connector.connect(way.expected.clone(), tcp).await.map_err(|error| self.untrusted(&error))?;
             let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(|error| self.unreachable(&error.to_string()))?;
             tokio::spawn(async move {
                 // Its failure reaches whoever waits for an answer; there is nobody else to tell.
@@ -270,6 +272,18 @@ impl Transport {
             ""
         };
         ApiError::new(self.target.silent, format!("cannot reach {label}: {reason}{todo}"))
+    }
+
+    fn untrusted(&self, error: &std::io::Error) -> ApiError {
+        let refused = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
+        if matches!(refused, Some(rustls::Error::InvalidCertificate(_))) && self.target.stranger != self.target.silent {
+            let label = &self.target.label;
+            return ApiError::new(
+                self.target.stranger,
+                format!("{label} is not the one that is trusted ({error}); nothing was sent to it"),
+            );
+        }
+        self.unreachable(&format!("TLS: {error}"))
     }
 
     fn broken(&self, path: &str, error: &hyper::Error) -> ApiError {

@@ -36,6 +36,8 @@ pub enum Noun {
     Node,
     /// A host.
     Host,
+    /// Tokens.
+    Token,
     /// Events.
     Event,
     /// The PAN as a whole: capacity, proofs, forecasts.
@@ -49,12 +51,15 @@ pub enum Noun {
 #[must_use]
 pub const fn allowed(role: PrincipalRole, verb: Verb, noun: Noun) -> bool {
     match (role, noun, verb) {
-        (PrincipalRole::PanAdministrator, Noun::Partition | Noun::Cluster | Noun::Service, verb) => {
+        (PrincipalRole::Joining, _, _) => false,
+        (PrincipalRole::PanAdministrator, Noun::Partition | Noun::Cluster | Noun::Service | Noun::Token, verb) => {
             matches!(verb, Verb::Read | Verb::Change)
         }
         (PrincipalRole::PanAdministrator, Noun::Server, verb) => matches!(verb, Verb::Read | Verb::Operate | Verb::Enter),
         (PrincipalRole::PanAdministrator, Noun::Node, verb) => matches!(verb, Verb::Read | Verb::Operate),
-        (PrincipalRole::PanAdministrator, Noun::Host | Noun::Event | Noun::Pan | Noun::Interface, verb) => matches!(verb, Verb::Read),
+        (PrincipalRole::PanAdministrator, Noun::Host, verb) => matches!(verb, Verb::Read | Verb::Change),
+        (PrincipalRole::PanAdministrator, Noun::Pan, verb) => matches!(verb, Verb::Read | Verb::Operate),
+        (PrincipalRole::PanAdministrator, Noun::Event | Noun::Interface, verb) => matches!(verb, Verb::Read),
     }
 }
 

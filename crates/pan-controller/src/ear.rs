@@ -32,6 +32,8 @@ pub struct Known {
 pub(crate) enum Order {
     /// All hosts there are.
     Hosts(BTreeMap<HostName, Known>),
+    /// The periods whose keys are used and handed out.
+    Keys { current: u64, newest: u64 },
     /// Have a node fenced up to a number, in this term, and say when it is.
     Fence { host: HostName, through: Admission, term: u64 },
     /// It is heard again.

@@ -31,6 +31,8 @@ pub struct Principal {
 pub enum PrincipalRole {
     /// May do everything.
     PanAdministrator,
+    /// A machine with a token, or a host with a certificate: may get a certificate, if what it has is good.
+    Joining,
 }
 
 /// The newest committed state, as wire objects; immutable.
@@ -54,6 +56,12 @@ pub struct View {
     pub events: BTreeMap<Option<PartitionName>, Vec<Arc<Event>>>,
     /// Timelines by object (`PARTITION/SERVER` or host), newest first.
     pub timelines: BTreeMap<String, Arc<Vec<Timeline>>>,
+    /// Tokens.
+    pub tokens: BTreeMap<u64, pan_api::token::Token>,
+    /// Hosts some of whose certificates are refused: up to this number.
+    pub refused: BTreeMap<HostName, u64>,
+    /// The periods whose keys are used and handed out.
+    pub keys: (u64, u64),
     /// What the planner sees.
     pub snapshot: Arc<pan_plan::Snapshot>,
     /// Failure domains that are drained.

@@ -14,6 +14,7 @@ mod owner;
 mod routes;
 mod run;
 pub mod server;
+mod site;
 pub mod views;
 
 pub use etcd::{EtcdError, etcd_arguments};

@@ -82,6 +82,8 @@ pub(crate) struct Owner {
     pub revision: u64,
     /// What the ear was told last of hosts.
     pub told: BTreeMap<HostName, crate::ear::Known>,
+    /// And of the periods of keys.
+    pub told_keys: Option<(u64, u64)>,
 }
 
 /// What woke the loop.

@@ -10,7 +10,7 @@ use arc_swap::ArcSwap;
 use pan_api::hostlink::HostLink;
 use pan_api::keyfile::read_key;
 use pan_api::report::Hello;
-use pan_api::tls::TlsMaterial;
+use pan_api::tls::LiveTls;
 use pan_linux::datagram::Waker;
 use pan_member::{BootId, Nonce, Profile, Timing};
 use pan_model::HostName;
@@ -77,8 +77,7 @@ fn settings(config: &ControllerConfig) -> Settings {
 pub async fn run(config: HostConfig) -> Result<(), RunError> {
     let wrong = |message: String| RunError::Config { host: config.name.clone(), message };
     let part = config.controller.clone().ok_or_else(|| wrong("it has the role controller but no part `controller`".into()))?;
-    let key_file = config.pan_key.clone().ok_or_else(|| wrong("it has the role controller but no `panKey`".into()))?;
-    let pan_key = read_key(&key_file)?;
+    let root = read_key(&part.root_key)?;
     let store = open_store(&config, &part).await?;
     let random = || getrandom::u64().map_err(|error| wrong(format!("random numbers: {error}")));
     let instance = random()?;
@@ -104,6 +103,7 @@ pub async fn run(config: HostConfig) -> Result<(), RunError> {
         latest: BTreeMap::new(),
         revision: 0,
         told: BTreeMap::new(),
+        told_keys: None,
     };
     owner.reload().await?;
     // Whoever asks before the first round must not be told that there is nothing.
@@ -116,7 +116,7 @@ pub async fn run(config: HostConfig) -> Result<(), RunError> {
         nonces: [Nonce(random()?), Nonce(random()?)],
         timing,
         fabrics,
-        pan_key,
+        root,
         controllers: config.controllers.clone(),
         lessors: config.lessors.clone(),
         protected: ear.protected.clone(),
@@ -153,7 +153,7 @@ async fn open_store(config: &HostConfig, part: &ControllerConfig) -> Result<AnyS
     };
     let endpoints = endpoints.iter().map(|text| text.parse()).collect::<Result<Vec<pan_store::Endpoint>, _>>();
     let endpoints = endpoints.map_err(|error| wrong(error.to_string()))?;
-    let tls = TlsMaterial::read(&config.tls).and_then(|tls| tls.client_config()).map_err(|error| wrong(error.to_string()))?;
+    let tls = LiveTls::open(&config.tls).and_then(|tls| tls.client_config()).map_err(|error| wrong(error.to_string()))?;
     let timing = match profile(config)? {
         Profile::Lan => pan_store::Timing::LAN,
         Profile::Shared => pan_store::Timing::SHARED,

@@ -5,16 +5,18 @@
 use crate::api::{App, DomainKey, Peer, router};
 use crate::auth::{AdminToken, DigestError};
 use crate::handle::Handle;
+use crate::site::{Site, SiteError};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use pan_api::tls::{ClientCerts, TlsError, TlsMaterial, peer_identity};
+use pan_api::keyfile::{KeyFileError, hex, read_key};
+use pan_api::tls::{ClientCerts, LiveTls, TlsError, peer_identity};
 use pan_model::host_config::{CONTROLLER_PORT, HostConfig};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
@@ -34,6 +36,8 @@ const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(5);
 const HEAD_TIME_MAX: Duration = Duration::from_secs(30);
 /// How long a peer may stay silent at the TCP level before its connection ends.
 const DEAD_AFTER: Duration = Duration::from_secs(3);
+/// How long a request that is being answered may go on when its connection has to end; a stream never ends by itself.
+const GOODBYE_MAX: Duration = Duration::from_secs(1);
 /// Limits of time of one connection.
 #[derive(Clone, Copy)]
 pub(crate) struct Limits {
@@ -50,21 +54,18 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Why the controller cannot be reached by HTTPS.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// The configuration has no `controller` part, or no key of the PAN.
-    #[error("the configuration of host {0} has no part `controller` or no `panKey`")]
+    /// The configuration has no `controller` part.
+    #[error("the configuration of host {0} has no part `controller`")]
     NoController(String),
     /// The digest of the administrator's token is none.
     #[error(transparent)]
     Token(#[from] DigestError),
-    /// A key file cannot be read.
-    #[error("cannot read the PAN's key {path}")]
-    PanKey {
-        /// The file.
-        path: PathBuf,
-        /// The reason.
-        #[source]
-        source: std::io::Error,
-    },
+    /// The PAN's key cannot be read.
+    #[error(transparent)]
+    PanKey(#[from] KeyFileError),
+    /// Hosts cannot be certified.
+    #[error(transparent)]
+    Site(#[from] SiteError),
     /// Certificates cannot be used.
     #[error("cannot set up TLS")]
     Tls(#[from] TlsError),
@@ -116,14 +117,15 @@ pub(crate) async fn serve_within(
     listeners: Vec<std::net::TcpListener>,
 ) -> Result<(), ServeError> {
     let controller = config.controller.as_ref().ok_or_else(|| ServeError::NoController(config.name.to_string()))?;
-    let path = config.pan_key.clone().ok_or_else(|| ServeError::NoController(config.name.to_string()))?;
-    let pan_key = std::fs::read(&path).map_err(|source| ServeError::PanKey { path, source })?;
-    let tls = TlsMaterial::read(&config.tls)?;
+    let root = read_key(&controller.root_key)?;
+    let tls = LiveTls::open(&config.tls)?;
     let acceptor = TlsAcceptor::from(tls.server_config(ClientCerts::Optional)?);
     let app = Arc::new(App {
         handle,
         token: AdminToken::from_digest(&controller.admin_token_sha256)?,
-        domains: DomainKey::of(pan_key.trim_ascii()),
+        site: Site::open(config, tls.ca_pem(), root)?,
+        // Of its digits, as they are written: names of failure domains outlive releases.
+        domains: DomainKey::of(hex(&root).as_bytes()),
         agents: tls.client_config()?,
         questions: Arc::new(Semaphore::new(1)),
     });
@@ -192,6 +194,7 @@ impl Front {
             Err(error) => return tracing::warn!(%error, "a connection is closed"),
         };
         end_in_time(&stream, &peer);
+        let ended = end_of(&peer);
         let router = self.router;
         let service = service_fn(move |mut request: hyper::Request<Incoming>| {
             request.extensions_mut().insert(peer.clone());
@@ -200,7 +203,15 @@ impl Front {
         });
         let mut http = hyper::server::conn::http1::Builder::new();
         http.timer(TokioTimer::new()).header_read_timeout(self.limits.head);
-        if let Err(error) = http.serve_connection(TokioIo::new(stream), service).await {
+        let mut serving = pin!(http.serve_connection(TokioIo::new(stream), service));
+        let served = tokio::select! {
+            served = serving.as_mut() => served,
+            () = ended => {
+                serving.as_mut().graceful_shutdown();
+                tokio::time::timeout(GOODBYE_MAX, serving).await.unwrap_or(Ok(()))
+            }
+        };
+        if let Err(error) = served {
             tracing::debug!(%error, "a connection broke");
         }
     }
@@ -219,6 +230,17 @@ async fn accept(listener: TcpListener, handshakes: Arc<Semaphore>, arrive: mpsc:
                 tracing::warn!(%error, "cannot accept a connection");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
+        }
+    }
+}
+
+/// Waits until the peer's certificate ends: a connection must not outlive what it was opened with.
+fn end_of(peer: &Peer) -> impl Future<Output = ()> + use<> {
+    let left = peer.0.as_ref().map(|peer| u64::try_from(peer.ends.saturating_sub(jiff::Timestamp::now().as_second())).unwrap_or(0));
+    async move {
+        match left {
+            Some(seconds) => tokio::time::sleep(Duration::from_secs(seconds)).await,
+            None => std::future::pending().await,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::core::domain::Progress;
 use crate::core::orders::{backend_state, may_start};
-use crate::core::record::{Duty, Intent, ServerRecord};
+use crate::core::record::{Duty, Intent, ServerRecord, TokenRecord};
 use crate::core::seen::Life;
 use crate::core::world::{ServiceKey, World, wall_text};
 use crate::handle::View;
@@ -13,6 +13,7 @@ use pan_api::node::Amount;
 use pan_api::partition::PartitionState;
 use pan_api::report::Phase;
 use pan_api::service::{Backend, ServiceState};
+use pan_api::token::{Token, TokenState, id_text};
 use pan_member::GateState;
 use pan_member::profile::Gate;
 use pan_model::host::{Fabrics, Link, Role};
@@ -39,8 +40,22 @@ pub fn view(world: &World, revision: u64) -> View {
         snapshot: world.seen.snapshot.clone(),
         drains: world.pan.drains.keys().filter_map(|name| drain(world, name)).collect(),
         leader: elsewhere(world),
+        tokens: world.tokens.iter().map(|(id, record)| (*id, token(*id, record))).collect(),
+        refused: world.credentials.iter().filter_map(|(name, record)| Some((name.clone(), record.refused?))).collect(),
+        keys: (world.pan.keys.current, world.pan.keys.newest),
         leads: world.leading,
         node_addresses: world.hosts.iter().map(|(name, record)| (name.clone(), record.address)).collect(),
+    }
+}
+
+fn token(id: u64, record: &TokenRecord) -> Token {
+    Token {
+        id: id_text(id),
+        host: record.host.clone(),
+        roles: record.roles.clone(),
+        created: wall_text(record.created),
+        expires: wall_text(record.expires),
+        state: if record.used_for.is_some() { TokenState::Used } else { TokenState::Unused },
     }
 }
 

@@ -3,8 +3,9 @@
 
 use crate::metrics::Counts;
 use crate::suspicion::Suspicions;
+use pan_api::keys::LiveKeys;
 use pan_linux::datagram::{self, BeatSocket, Waker};
-use pan_member::frame::{FRAME_BYTES_MAX, Key, host_key};
+use pan_member::frame::{FRAME_BYTES_MAX, KeyRing, host_key};
 use pan_member::{Beat, Change, Detector, Frame, Settings, Tick, Timing};
 use pan_model::HostName;
 use pan_model::host_config::DIRECTOR_PORT;
@@ -16,14 +17,17 @@ use std::time::Duration;
 
 /// Longest sleep: a bound on what a mistaken deadline can cost.
 const SLEEP_MAX: Duration = Duration::from_millis(20);
+/// How often is looked for new keys, which are handed out seconds before anybody uses them.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Datagrams read of one socket before hosts are judged: far more than a round of a large PAN.
 const ROUND_MAX: usize = 20_000;
 
 /// What the ear needs.
 pub(crate) struct Setup {
     pub fabrics: [IpAddr; 2],
-    /// The key from which every host's is derived.
-    pub pan_key: Key,
+    /// The keys from which every host's are derived, and where newer ones come from.
+    pub pan: KeyRing,
+    pub live: LiveKeys,
     pub timing: Timing,
     pub suspicions: Suspicions,
     pub counts: Arc<Counts>,
@@ -33,12 +37,19 @@ pub(crate) struct Setup {
 ///
 /// # Errors
 /// A fabric's address cannot be bound, or the kernel refuses to wait.
-pub(crate) fn run(setup: Setup) -> io::Result<()> {
+pub(crate) fn run(mut setup: Setup) -> io::Result<()> {
     let bind = |address: &IpAddr| BeatSocket::bind(SocketAddr::new(*address, DIRECTOR_PORT));
     let sockets = setup.fabrics.iter().map(bind).collect::<io::Result<Vec<_>>>()?;
     let waker = Waker::new()?;
-    let mut ear = Ear::new(setup.pan_key, setup.timing, setup.counts.clone(), now());
+    let mut ear = Ear::new(setup.pan, setup.timing, setup.counts.clone(), now());
+    let mut look_at = now();
     loop {
+        if now() >= look_at {
+            look_at = now().plus(LOOK_EVERY);
+            if let Some(pan) = setup.live.news().and_then(|keys| KeyRing::of(&keys)) {
+                ear.rekey(pan);
+            }
+        }
         datagram::wait(&sockets, &waker, ear.detector.next_deadline().since(now()).min(SLEEP_MAX))?;
         for socket in &sockets {
             let mut buffer = [0; FRAME_BYTES_MAX + 1];
@@ -59,9 +70,9 @@ fn now() -> Tick {
 
 /// Who is silent, by heartbeats alone.
 struct Ear {
-    pan_key: Key,
+    pan: KeyRing,
     /// Keys of hosts that proved theirs: whoever was never heard is not missed either.
-    keys: BTreeMap<HostName, Key>,
+    keys: BTreeMap<HostName, KeyRing>,
     detector: Detector,
     silent: BTreeSet<HostName>,
     changed: bool,
@@ -69,24 +80,31 @@ struct Ear {
 }
 
 impl Ear {
-    fn new(pan_key: Key, timing: Timing, counts: Arc<Counts>, now: Tick) -> Self {
+    fn new(pan: KeyRing, timing: Timing, counts: Arc<Counts>, now: Tick) -> Self {
         // Deaths are the controller's to say, so nothing is to be braked here.
         let settings = Settings { timing, grace: Duration::ZERO, protected_failures: usize::MAX };
-        Self { pan_key, keys: BTreeMap::new(), detector: Detector::new(settings, now), silent: BTreeSet::new(), changed: false, counts }
+        Self { pan, keys: BTreeMap::new(), detector: Detector::new(settings, now), silent: BTreeSet::new(), changed: false, counts }
+    }
+
+    fn rekey(&mut self, pan: KeyRing) {
+        self.pan = pan;
+        for (host, keys) in &mut self.keys {
+            *keys = pan.derive(|key| host_key(key, host));
+        }
     }
 
     /// A datagram; what is no heartbeat of this PAN is as good as none.
     fn hear(&mut self, bytes: &[u8], received: Tick) {
         let key_of = |name: &str| {
             let name = HostName::new(name).ok()?;
-            Some(self.keys.get(&name).copied().unwrap_or_else(|| host_key(&self.pan_key, &name)))
+            Some(self.keys.get(&name).copied().unwrap_or_else(|| self.pan.derive(|key| host_key(key, &name))))
         };
         let frame = match Frame::decode(bytes, key_of) {
             Ok(frame) => frame,
             Err(error) => return self.counts.unreadable(&error),
         };
         if !self.keys.contains_key(&frame.host) {
-            self.keys.insert(frame.host.clone(), host_key(&self.pan_key, &frame.host));
+            self.keys.insert(frame.host.clone(), self.pan.derive(|key| host_key(key, &frame.host)));
             self.detector.add_host(frame.host.clone(), received);
         }
         let before = self.detector.counters();
@@ -129,6 +147,8 @@ mod tests {
     use pan_model::ByteSize;
     use pan_model::host::{Fabric, Role};
 
+    type Key = pan_member::frame::Key;
+
     const KEY: Key = [7; 32];
 
     fn at(ms: u64) -> Tick {
@@ -161,7 +181,7 @@ mod tests {
     #[test]
     fn who_was_heard_and_falls_silent_is_suspected_until_it_is_heard_again() {
         let timing = Profile::Lan.timing(2);
-        let mut ear = Ear::new(KEY, timing, Arc::default(), at(0));
+        let mut ear = Ear::new(KEY.into(), timing, Arc::default(), at(0));
         let hosts = |names: &[&str]| names.iter().map(|name| name.parse().unwrap()).collect::<BTreeSet<HostName>>();
         for period in 1..=100 {
             let now = at(period * 20);

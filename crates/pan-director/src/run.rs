@@ -12,10 +12,11 @@ use pan_api::beatcount::BeatCounts;
 use pan_api::desired::Desired;
 use pan_api::hostlink::{HostLink, boot_id};
 use pan_api::hostmetrics;
-use pan_api::keyfile::read_key;
+use pan_api::keyfile::KeyFileError;
+use pan_api::keys::LiveKeys;
 use pan_api::report::{ConnectionCount, Hello, Report};
 use pan_linux::datagram::boot_clock;
-use pan_member::Profile;
+use pan_member::{KeyRing, Profile};
 use pan_model::host::Role;
 use pan_model::host_config::{DIRECTOR_METRICS_PORT, HostConfig};
 use pan_model::{Admission, Generation, HostName};
@@ -47,9 +48,11 @@ pub async fn run(config: HostConfig) -> Result<(), Error> {
     };
     let Some(path) = &config.pan_key else { return work.await };
     let profile: Profile = config.profile.parse()?;
+    let (live, keys) = LiveKeys::open(&config.run_dir, path)?;
     let setup = Setup {
         fabrics: [config.fabrics.a.address.addr(), config.fabrics.b.address.addr()],
-        pan_key: read_key(path)?,
+        pan: KeyRing::of(&keys).ok_or_else(|| KeyFileError::NoKey { path: path.clone() })?,
+        live,
         timing: profile.timing(0),
         suspicions: suspicions.clone(),
         counts: counts.clone(),

@@ -8,12 +8,12 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
-use pan_model::HostName;
 use pan_model::host::Role;
 use pan_model::host_config::{
     ControllerConfig, DirectorConfig, ETCD_CLIENT_PORT, EtcdConfig, EtcdMember, FabricConfig, FabricsConfig, HostConfig, NodeConfig,
     PeerAddress, Pool, Reach, StoreConfig, TlsFiles,
 };
+use pan_model::{HostName, Span};
 
 use crate::address::{Net, OTHERS, OUTSIDE_V4, OUTSIDE_V6, POOL, outside};
 use crate::disk;
@@ -28,6 +28,9 @@ pub(crate) const STATE_DIR: &str = "/var/lib/pan";
 /// Folders of a host that are the lab's and not on its disk: the program, its configuration and keys, and its logs, which
 /// must tell of a disk that fails.
 pub(crate) const OF_THE_LAB: [&str; 3] = ["bin", "etc", "log"];
+
+/// How long certificates are good that hosts get from the controllers.
+const CERTIFICATES_VALID: Span = Span::millis(30 * 86_400_000);
 
 /// A host's home as the machine sees it.
 pub(crate) fn home(data: &Path, host: LabHost) -> PathBuf {
@@ -67,14 +70,23 @@ pub(crate) fn write_home(data: &Path, state: &LabState, secrets: &Secrets, host:
     };
     let addresses = [member.address, member.a.addr(), member.b.addr()];
     write_certificate(&etc.join("tls"), secrets, &member.name, &member.roles, &addresses)?;
-    let beat = pan_member::frame::host_key(&secrets.pan_key, &member.name);
-    write_private(&etc.join("beat.key"), hex(&beat).as_bytes())?;
+    // Those of the first period. What the controllers handed out since is newer.
+    let pan = pan_member::period_key(&secrets.root_key, 0);
+    write_missing(&etc.join("beat.key"), &pan_member::host_key(&pan, &member.name))?;
     if holds_pan_key(host.kind()) {
-        write_private(&etc.join("pan.key"), hex(&secrets.pan_key).as_bytes())?;
+        write_missing(&etc.join("pan.key"), &pan)?;
+    }
+    if host.kind() == HostKind::Controller {
+        write_private(&etc.join("authority.key"), secrets.authority.key_pem().as_bytes())?;
+        write_private(&etc.join("root.key"), hex(&secrets.root_key).as_bytes())?;
     }
     let config = host_config(data, state, secrets, host, &member);
     let text = serde_saphyr::to_string(&config).map_err(|error| LabError::Config { host, message: error.to_string() })?;
     write_private(&etc.join("host.yaml"), text.as_bytes())
+}
+
+fn write_missing(path: &Path, key: &[u8; 32]) -> Result<(), LabError> {
+    if path.exists() { Ok(()) } else { write_private(path, hex(key).as_bytes()) }
 }
 
 fn write_certificate(tls: &Path, secrets: &Secrets, name: &HostName, roles: &[Role], addresses: &[IpAddr]) -> Result<(), LabError> {
@@ -222,6 +234,9 @@ fn controller_config(state: &LabState, secrets: &Secrets) -> ControllerConfig {
     ControllerConfig {
         listen: Vec::new(),
         admin_token_sha256: secrets.admin_token_sha256(),
+        root_key: Path::new(STATE_DIR).join("etc").join("root.key"),
+        authority_key: Some(Path::new(STATE_DIR).join("etc").join("authority.key")),
+        certificates_valid: CERTIFICATES_VALID,
         store: store(state),
         outside: vec![OUTSIDE_V4.into(), OUTSIDE_V6.into()],
         pools: range(POOL),

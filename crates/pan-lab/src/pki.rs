@@ -28,8 +28,8 @@ pub struct Credentials {
 /// The secrets of a lab.
 pub(crate) struct Secrets {
     pub(crate) authority: Authority,
-    /// 32 bytes from which every host's heartbeat key is derived.
-    pub(crate) pan_key: [u8; 32],
+    /// 32 bytes from which all heartbeat keys are derived.
+    pub(crate) root_key: [u8; 32],
     pub(crate) admin_token: String,
 }
 
@@ -47,13 +47,13 @@ impl Secrets {
                 made
             }
         };
-        let pan_key = kept(&dir.join("pan.key"), || random().map(|key| hex(&key)))?;
+        let root_key = kept(&dir.join("root.key"), || random().map(|key| hex(&key)))?;
         let admin_token = kept(&dir.join("admin.token"), || random().map(|secret| format!("pan_admin_{}", hex(&secret))))?;
         Ok(Self {
             authority,
-            pan_key: parse_key(&pan_key).ok_or_else(|| {
+            root_key: parse_key(&root_key).ok_or_else(|| {
                 let wrong = std::io::Error::new(std::io::ErrorKind::InvalidData, "expected 64 hex digits");
-                LabError::file("read", &dir.join("pan.key"))(wrong)
+                LabError::file("read", &dir.join("root.key"))(wrong)
             })?,
             admin_token,
         })
@@ -118,7 +118,7 @@ mod tests {
         let data = tempfile::tempdir().unwrap();
         let first = Secrets::ensure(data.path()).unwrap();
         let again = Secrets::ensure(data.path()).unwrap();
-        assert_eq!(first.pan_key, again.pan_key);
+        assert_eq!(first.root_key, again.root_key);
         assert_eq!(first.admin_token, again.admin_token);
         assert_eq!(first.authority.cert_pem(), again.authority.cert_pem());
         for entry in fs::read_dir(data.path().join("pki")).unwrap() {

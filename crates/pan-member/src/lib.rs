@@ -31,7 +31,7 @@ pub mod tick;
 pub mod wire;
 
 pub use detector::{Beat, Change, Counters, Detector, Settings};
-pub use frame::{BootId, Frame, FrameError, GateState, LeaseState, Load, Permille, Roles, host_key, lessor_key};
+pub use frame::{BootId, Frame, FrameError, GateState, KeyRing, LeaseState, Load, Permille, Roles, host_key, lessor_key, period_key};
 pub use leadership::{Campaign, Candidate, LeaderRecord, Revision};
 pub use lease::Holder;
 pub use lessor::Lessor;

@@ -1,7 +1,7 @@
 //! The configuration file of a host: who it is, its fabrics, its roles. One file serves every role on it.
 
 use crate::host::Role;
-use crate::{ByteSize, Cpu, HostName};
+use crate::{ByteSize, Cpu, HostName, Span};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -33,9 +33,10 @@ pub struct HostConfig {
     pub directors: Vec<PeerAddress>,
     /// Certificates: `ca.pem`, `host.pem`, `host.key`.
     pub tls: TlsFiles,
-    /// The 32-byte key, in hex, that authenticates this host's heartbeats.
+    /// The 32-byte keys, in hex, a line each, that authenticate this host's heartbeats; the first one is used. The
+    /// controllers hand out new ones from time to time, and the host replaces the file.
     pub beat_key: PathBuf,
-    /// The key, in hex, from which every host's heartbeat key is derived: for controllers, directors and lessors only.
+    /// The keys, in hex, from which every host's heartbeat keys are derived: for controllers, directors and lessors only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pan_key: Option<PathBuf>,
     /// Timing profile: `lan`, `shared` or `wan`.
@@ -134,6 +135,15 @@ pub struct ControllerConfig {
     pub listen: Vec<SocketAddr>,
     /// SHA-256, in hex, of the administrator's token.
     pub admin_token_sha256: String,
+    /// The key, in hex, from which all keys of heartbeats are derived, period after period: for controllers only.
+    pub root_key: PathBuf,
+    /// The authority's private key, 0600, with which the controllers certify hosts; the certificate is `tls.ca`.
+    /// Without it no host can join and no certificate be renewed through this controller.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authority_key: Option<PathBuf>,
+    /// How long a host's certificate is good; hosts renew theirs when a third of that is left.
+    #[serde(default = "certificates_valid")]
+    pub certificates_valid: Span,
     /// Where the PAN's state is kept.
     #[serde(default)]
     pub store: StoreConfig,
@@ -151,6 +161,11 @@ pub struct ControllerConfig {
     /// Of a laboratory that its machine can reach: how.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reach: Option<Reach>,
+}
+
+/// Long enough for a host to be away for a holiday, short enough for a stolen disk to lose its worth.
+const fn certificates_valid() -> Span {
+    Span::millis(30 * 86_400_000)
 }
 
 /// Where the PAN's state is kept.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use pan_api::hostlink::HostLink;
 use pan_api::report::{Hello, Report};
-use pan_api::tls::{ClientCerts, TlsMaterial};
+use pan_api::tls::{ClientCerts, LiveTls};
 use pan_model::host::Role;
 use pan_model::host_config::HostConfig;
 use tokio::sync::mpsc;
@@ -26,7 +26,7 @@ const REPORTS_MAX: usize = 16;
 pub async fn run(config: HostConfig) -> Result<(), Error> {
     let hello = hello(&config)?;
     let exe = std::env::current_exe().map_err(|source| Error::Program { source })?;
-    let tls = TlsMaterial::read(&config.tls)?.server_config(ClientCerts::Required)?;
+    let tls = LiveTls::open(&config.tls)?.server_config(ClientCerts::Required)?;
     let agent = Agent::new(&config, exe).await?;
     let link = HostLink::start(&config, Role::Node, hello).await?;
     let desired = link.desired.clone();

@@ -149,13 +149,10 @@ fn what_comes_later_says_so() {
         "restore FILE",
         "trace request --service www",
         "confirm web-1 yes",
-        "host remove n1",
         "director drain d1",
         "top",
-        "join https://x --token-file y",
         "get volume -A",
         "get policy",
-        "get token",
         "explain volume",
     ] {
         fails(&user.run(line), 1, "PAN-101");

@@ -7,6 +7,8 @@ use crate::report::{Hello, Report};
 use pan_model::host_config::{HostConfig, PeerAddress};
 use pan_model::{Code, HostName};
 use rustls::ClientConfig;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,6 +52,20 @@ pub(super) fn all(config: &HostConfig, tls: &Arc<ClientConfig>, port: u16) -> Ve
         Controller { name: controller.name.clone(), paths: paths.into() }
     };
     config.controllers.iter().map(of).collect()
+}
+
+impl Controller {
+    /// Asks it for something, on one way after the other.
+    pub(super) async fn ask<A: Serialize + Sync, T: DeserializeOwned>(&self, what: &str, ask: &A) -> Result<T, ApiError> {
+        let mut failure = ApiError::new(Code::HostUnreachable, format!("there is no way to controller {}", self.name));
+        for path in &self.paths {
+            match path.reports.post(what, ask).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => failure = error,
+            }
+        }
+        Err(failure)
+    }
 }
 
 impl Path {

@@ -7,6 +7,7 @@ use super::watch;
 use crate::auth::{self, Noun, Verb};
 use crate::core::request::{Reply, Request};
 use crate::handle::{Handle, Principal};
+use crate::site::Site;
 use axum::response::Response;
 use bytes::Bytes;
 use pan_api::ApiError;
@@ -52,6 +53,11 @@ impl<Who> Call<Who> {
     /// The controller.
     pub fn handle(&self) -> &Handle {
         &self.app.handle
+    }
+
+    /// What hosts are told and certified with.
+    pub fn site(&self) -> &Site {
+        &self.app.site
     }
 
     /// A name in the path. One that no object can have is not found.
@@ -121,6 +127,7 @@ impl Call<Principal> {
         match self.app.handle.request(&self.who, request).await? {
             Reply::Applied(all) => Ok(answer::json(&all)),
             Reply::Done => Ok(answer::done()),
+            Reply::Certify { .. } | Reply::Keys { .. } => Err(ApiError::new(Code::Internal, "something was granted to nobody")),
         }
     }
 

@@ -6,6 +6,7 @@ use super::route::{Access, Route, table};
 use super::scope::DomainKey;
 use crate::auth::{self, AdminToken, Verb};
 use crate::handle::Handle;
+use crate::site::Site;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{FromRequestParts, Query, RawPathParams, Request};
@@ -42,6 +43,8 @@ pub struct App {
     pub handle: Handle,
     /// The administrator's token.
     pub token: AdminToken,
+    /// What hosts are told and certified with.
+    pub site: Site,
     /// Names of failure domains.
     pub domains: DomainKey,
     /// How to call the agents of nodes.
@@ -103,6 +106,13 @@ async fn serve(app: &Arc<App>, route: &Route, request: Request) -> Result<Respon
     let app = app.clone();
     let running = match route.access {
         Access::Open(run) => run(Call { who: (), input: input(route, &mut parts, body).await?, app }),
+        Access::Joining(run) => {
+            let input = input(route, &mut parts, body).await?;
+            if let Some(leader) = app.handle.view().leader.clone() {
+                return Ok(pass_on(&app, leader, &parts, input.body).await?);
+            }
+            run(Call { who: (), input, app })
+        }
         Access::Role(verb, noun, run) => {
             let who = app.token.principal(&parts.headers)?;
             auth::permit(&who, verb, noun)?;
@@ -113,7 +123,7 @@ async fn serve(app: &Arc<App>, route: &Route, request: Request) -> Result<Respon
             run(Call { who, input: input(route, &mut parts, body).await?, app })
         }
         Access::Host(run) => {
-            let who = host(&parts.extensions)?;
+            let who = host(&app, &parts.extensions)?;
             run(Call { who, input: input(route, &mut parts, body).await?, app })
         }
     };
@@ -140,6 +150,7 @@ async fn pass_on(app: &App, (name, address): (HostName, IpAddr), parts: &Parts, 
     let nobody = |error: ApiError| ApiError::new(Code::NotLeading, format!("{name} leads, but {error}; nothing was changed"));
     client.reach().await.map_err(nobody)?;
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+    // Of one who joins there is none: his is in the body.
     let token = auth::bearer(&parts.headers).unwrap_or_default();
     let passed = client.pass_on(parts.method.clone(), path, token, body).await;
     let bytes = passed.map_err(|error| match error.code {
@@ -149,9 +160,18 @@ async fn pass_on(app: &App, (name, address): (HostName, IpAddr), parts: &Parts, 
     Ok(if bytes.is_empty() { answer::done() } else { answer::raw(bytes) })
 }
 
-fn host(extensions: &hyper::http::Extensions) -> Result<PeerIdentity, ApiError> {
+/// Looked up for each request: a host that was removed is refused at once, on connections that it has as well.
+fn host(app: &App, extensions: &hyper::http::Extensions) -> Result<PeerIdentity, ApiError> {
     let peer = extensions.get::<Peer>().and_then(|peer| peer.0.clone());
-    peer.ok_or_else(|| ApiError::new(Code::Unauthenticated, "this is for hosts: expected a certificate of the PAN"))
+    let peer = peer.ok_or_else(|| ApiError::new(Code::Unauthenticated, "this is for hosts: expected a certificate of the PAN"))?;
+    match app.handle.view().refused.get(&peer.host) {
+        Some(through) if peer.serial <= *through => {
+            let text =
+                format!("the certificate of host {} was revoked when the host was removed: it can join anew with a token", peer.host);
+            Err(ApiError::new(Code::Denied, text))
+        }
+        Some(_) | None => Ok(peer),
+    }
 }
 
 async fn input(route: &Route, parts: &mut Parts, body: Body) -> Result<Input, Refusal> {
@@ -221,7 +241,11 @@ async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, Refusal> {
 /// Refuses callers that are nobody before telling them which paths there are.
 fn known(app: &App, request: &Request) -> Result<(), ApiError> {
     let path = request.uri().path();
-    if path.starts_with("/internal/") { host(request.extensions()).map(|_| ()) } else { app.token.principal(request.headers()).map(|_| ()) }
+    if path.starts_with("/internal/") {
+        host(app, request.extensions()).map(|_| ())
+    } else {
+        app.token.principal(request.headers()).map(|_| ())
+    }
 }
 
 fn unknown(app: &App, request: &Request) -> Refusal {
@@ -235,7 +259,7 @@ fn unknown(app: &App, request: &Request) -> Refusal {
 }
 
 fn wrong_method(app: &App, routes: &[Route], request: &Request) -> Response {
-    let open = routes.iter().any(|route| matches!(route.access, Access::Open(_)));
+    let open = routes.iter().any(|route| matches!(route.access, Access::Open(_) | Access::Joining(_)));
     if let (false, Err(error)) = (open, known(app, request)) {
         return answered(Err(error.into()));
     }

@@ -4,7 +4,13 @@ use super::answer;
 use super::call::Call;
 use super::route::{Access, Answering, Gives, Method, Param, Route, schema};
 use super::watch::{follow, line};
+use crate::core::request::{Reply, Request};
+use crate::handle::{Principal, PrincipalRole};
+use crate::site::Identity;
 use pan_api::desired::Desired;
+use pan_api::join::{Renew, Renewed};
+use pan_api::keys::AskKeys;
+use pan_api::pki;
 use pan_api::report::{Hello, Report};
 use pan_api::tls::PeerIdentity;
 use pan_api::{ApiError, WIRE_VERSION};
@@ -17,6 +23,8 @@ const LINES: &str = "What the host should be: at once, then each newer state as 
 
 pub const ROUTES: &[Route] = &[
     route(Method::Post, "/internal/v1/hello", "A host presents itself.", hello),
+    route(Method::Post, "/internal/v1/renew", "A host gets its certificate anew.", renew),
+    route(Method::Post, "/internal/v1/keys", "A host gets its keys.", keys),
     route(Method::Post, "/internal/v1/report", "A role process tells what it sees.", report),
     Route {
         query: &[HOST],
@@ -39,6 +47,36 @@ fn hello(call: Call<PeerIdentity>) -> Answering {
         hello.roles.iter().try_for_each(|role| check_role(&call.who, *role))?;
         call.handle().hello(hello).await?;
         Ok(answer::done())
+    })
+}
+
+fn renew(call: Call<PeerIdentity>) -> Answering {
+    Box::pin(async move {
+        check_version(&call)?;
+        let ask: Renew = call.body()?;
+        check_host(&call.who, &ask.host)?;
+        let request = pki::Request::read(&ask.request).map_err(|error| ApiError::new(Code::Invalid, error.to_string()))?;
+        call.site().authority()?;
+        let PeerIdentity { host, roles, addresses, .. } = call.who.clone();
+        let who = Principal { name: format!("host {host}"), role: PrincipalRole::Joining, partition: None };
+        let Reply::Certify { serial, .. } = call.handle().request(&who, Request::Renew(host.clone())).await? else {
+            return Err(ApiError::new(Code::Internal, "a renewal was answered with something else"));
+        };
+        let cert = call.site().certify(&request, Identity { name: host, roles, addresses }, serial)?;
+        Ok(answer::json(&Renewed { cert }))
+    })
+}
+
+fn keys(call: Call<PeerIdentity>) -> Answering {
+    Box::pin(async move {
+        check_version(&call)?;
+        let AskKeys { host, have, .. } = call.body()?;
+        check_host(&call.who, &host)?;
+        let who = Principal { name: format!("host {host}"), role: PrincipalRole::Joining, partition: None };
+        let Reply::Keys { current, newest } = call.handle().request(&who, Request::Keys { host: host.clone(), have }).await? else {
+            return Err(ApiError::new(Code::Internal, "a question for keys was answered with something else"));
+        };
+        Ok(answer::json(&call.site().keys(&host, &call.who.roles, (current, newest))))
     })
 }
 

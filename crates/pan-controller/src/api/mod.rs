@@ -25,6 +25,7 @@ mod service;
 #[cfg(test)]
 mod tests;
 mod timeline;
+mod token;
 mod watch;
 mod why;
 

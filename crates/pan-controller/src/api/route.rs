@@ -52,6 +52,8 @@ impl Method {
 pub enum Access {
     /// Everybody.
     Open(fn(Call<()>) -> Answering),
+    /// Everybody who has a join token, which the handler checks. Only the controller that leads can answer.
+    Joining(fn(Call<()>) -> Answering),
     /// Principals whose role may do this.
     Role(Verb, Noun, fn(Call<Principal>) -> Answering),
     /// Hosts, by certificate, about themselves.
@@ -158,7 +160,7 @@ impl Route {
 
 /// Every route.
 pub fn table() -> Vec<Route> {
-    let parts: [&[Route]; 13] = [
+    let parts: [&[Route]; 14] = [
         super::interface::ROUTES,
         super::apply::ROUTES,
         super::partition::ROUTES,
@@ -170,6 +172,7 @@ pub fn table() -> Vec<Route> {
         super::node::ROUTES,
         super::drain::ROUTES,
         super::host::ROUTES,
+        super::token::ROUTES,
         super::insight::ROUTES,
         super::timeline::ROUTES,
     ];

@@ -14,6 +14,7 @@ use pan_api::node::Node;
 use pan_api::partition::Partition;
 use pan_api::server::Server;
 use pan_api::service::Service;
+use pan_api::token::Token;
 use pan_model::{ClusterName, Code, HostName, PartitionName, ServerKey, ServiceName};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -173,6 +174,11 @@ impl Scope {
     /// A host.
     pub fn host(&self, name: &HostName) -> Option<Host> {
         self.view.hosts.get(name).filter(|_| self.is_whole()).cloned()
+    }
+
+    /// All tokens; none for principals of a partition.
+    pub fn tokens(&self) -> BTreeMap<u64, Token> {
+        if self.is_whole() { self.view.tokens.clone() } else { BTreeMap::new() }
     }
 
     /// Events by where they belong, ascending numbers: those of a partition, or all that are visible.

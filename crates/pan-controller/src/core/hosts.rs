@@ -66,7 +66,12 @@ pub fn hello(world: &mut World, now: Now, hello: &Hello) -> Result<(), ApiError>
     }
     let former = world.hosts.get(&hello.host);
     let new = former.is_none();
-    let record = HostRecord::of(hello, former);
+    let mut record = HostRecord::of(hello, former);
+    // A name that comes back goes on counting: old heartbeats of it must not open anything.
+    let counted = world.credentials.get(&hello.host).map_or(Admission::NONE, |credential| credential.admission);
+    if new && counted != Admission::NONE {
+        (record.admission, record.revoked) = (counted.next(), counted);
+    }
     if former != Some(&record) {
         world.hosts.insert(hello.host.clone(), record);
         world.dirty.insert(Dirty::Host(hello.host.clone()));

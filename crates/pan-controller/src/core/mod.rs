@@ -4,10 +4,13 @@
 //! hosts see the outcome.
 
 pub mod apply;
+pub mod digest;
 pub mod domain;
 pub mod ending;
 pub mod fail;
 pub mod hosts;
+pub mod keys;
+pub mod leave;
 pub mod operate;
 pub mod orders;
 pub mod persist;
@@ -20,6 +23,7 @@ pub mod services;
 pub mod settle;
 pub mod standing;
 pub mod timeline;
+pub mod tokens;
 pub mod validate;
 mod warm;
 pub mod world;

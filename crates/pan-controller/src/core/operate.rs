@@ -3,7 +3,7 @@
 use super::record::{Duty, EndingPhase, Goal, Intent};
 use super::request::{Kind, Reply, Request};
 use super::world::{ClusterKey, Dirty, Now, World};
-use super::{apply, domain, ending, hosts, place};
+use super::{apply, domain, ending, hosts, keys, leave, place, tokens};
 use pan_api::ApiError;
 use pan_model::event::Severity;
 use pan_model::{ClusterName, Code, HostName, PartitionName, ServerKey, ServiceName};
@@ -36,6 +36,15 @@ pub fn request(world: &mut World, now: Now, request: Request) -> Result<Reply, A
             hosts::life(world, now, hosts::LifeChange::Quarantined(node, false));
         }
         Request::Label { node, labels } => label(world, &node, labels)?,
+        Request::CreateToken { id, secret, host, roles, lives } => {
+            tokens::create(world, now, id, tokens::New { secret, host, roles, lives })?
+        }
+        Request::RevokeToken(id) => tokens::revoke(world, now, id)?,
+        Request::Join(joining) => return tokens::join(world, now, &joining),
+        Request::Renew(host) => return tokens::renew(world, now, &host),
+        Request::Keys { host, have } => return keys::asked(world, &host, have),
+        Request::RotateKeys => keys::rotate(world, now)?,
+        Request::RemoveHost(host) => leave::remove(world, now, &host)?,
     }
     Ok(Reply::Done)
 }

@@ -2,6 +2,7 @@
 
 use super::record::{PanRecord, RECORD_VERSION};
 use super::world::{Dirty, Settings, World};
+use pan_api::token::id_text;
 use pan_model::event::Event;
 use pan_model::{ClusterName, HostName, PartitionName, ServerKey, ServerName, ServiceName};
 use serde::de::DeserializeOwned;
@@ -55,6 +56,8 @@ pub fn key_of(dirty: &Dirty) -> String {
         Dirty::Server(key) => format!("p/{}/server/{}", key.partition, key.name),
         Dirty::Service((partition, name)) => format!("p/{partition}/service/{name}"),
         Dirty::Host(name) => format!("host/{name}"),
+        Dirty::Token(id) => format!("token/{}", id_text(*id)),
+        Dirty::Credential(name) => format!("credential/{name}"),
         Dirty::Event(Some(partition), number) => format!("p/{partition}/event/{number:016}"),
         Dirty::Event(None, number) => format!("pan/event/{number:016}"),
         Dirty::Timeline(object) => match object.split_once('/') {
@@ -79,6 +82,8 @@ pub fn value_of(world: &World, dirty: &Dirty) -> Option<Vec<u8>> {
         Dirty::Server(key) => write(world.servers.get(key)),
         Dirty::Service(key) => write(world.services.get(key)),
         Dirty::Host(name) => write(world.hosts.get(name)),
+        Dirty::Token(id) => write(world.tokens.get(id)),
+        Dirty::Credential(name) => write(world.credentials.get(name)),
         Dirty::Event(partition, number) => {
             let events = world.events.get(partition)?;
             let place = events.binary_search_by_key(number, |event| event.number).ok()?;
@@ -126,6 +131,12 @@ pub fn load_one(world: &mut World, key: &str, value: &[u8]) -> Result<(), LoadEr
         ["pan", "timeline", object] => world.timelines.restore((*object).to_owned(), read(key, value)?),
         ["host", name] => {
             world.hosts.insert(HostName::new(*name).map_err(|_| unknown())?, read(key, value)?);
+        }
+        ["token", id] => {
+            world.tokens.insert(u64::from_str_radix(id, 16).map_err(|_| unknown())?, read(key, value)?);
+        }
+        ["credential", name] => {
+            world.credentials.insert(HostName::new(*name).map_err(|_| unknown())?, read(key, value)?);
         }
         ["p", partition, rest @ ..] => {
             let partition = PartitionName::new(*partition).map_err(|_| unknown())?;
@@ -186,6 +197,8 @@ pub fn forget(world: &mut World, key: &str) -> Result<(), LoadError> {
             world.hosts.remove(&name);
             world.seen.hosts.remove(&name);
         }
+        ["token", id] => drop(world.tokens.remove(&u64::from_str_radix(id, 16).map_err(|_| unknown())?)),
+        ["credential", name] => drop(world.credentials.remove(&HostName::new(*name).map_err(|_| unknown())?)),
         ["p", partition, rest @ ..] => {
             let partition = PartitionName::new(*partition).map_err(|_| unknown())?;
             match rest {

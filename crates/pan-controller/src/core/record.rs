@@ -1,5 +1,6 @@
 //! What the store keeps: one record per object, each with a format version.
 
+use super::digest::Digest;
 use pan_api::report::{Hello, Offer};
 use pan_model::host::Role;
 use pan_model::network::Cidr;
@@ -194,6 +195,34 @@ impl HostRecord {
     }
 }
 
+/// A token with which one machine may join.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenRecord {
+    /// The host that the machine becomes.
+    pub host: HostName,
+    /// Its roles.
+    pub roles: Vec<Role>,
+    /// SHA-256 of the secret.
+    pub secret: Digest,
+    /// Wall clock, microseconds since 1970.
+    pub created: i64,
+    /// The same: from then on it is good for nothing.
+    pub expires: i64,
+    /// SHA-256 of the key that it was used for.
+    pub used_for: Option<Digest>,
+}
+
+/// What a host was given to prove who it is. It outlives the host's record: a name that comes back goes on counting.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CredentialRecord {
+    /// The number of its newest certificate.
+    pub issued: u64,
+    /// Certificates up to this number are refused.
+    pub refused: Option<u64>,
+    /// The number under which a host of this name took part last.
+    pub admission: Admission,
+}
+
 /// What an operator lets a node do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Duty {
@@ -203,6 +232,17 @@ pub enum Duty {
     Cordoned,
     /// Give its servers away.
     Draining,
+}
+
+/// Which periods' heartbeat keys are good; the keys themselves are derived from a root that is not in the store.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeysRecord {
+    /// The period whose keys are used.
+    pub current: u64,
+    /// The period whose keys are handed out: the same, or the next.
+    pub newest: u64,
+    /// Wall clock at the last change, microseconds since 1970; 0: there was none.
+    pub since: i64,
 }
 
 /// A failure domain that is to be empty.
@@ -234,10 +274,22 @@ pub struct PanRecord {
     pub drains: BTreeMap<String, DomainDrain>,
     /// No epoch of a deleted partition is above this: where the next one of its name begins.
     pub last_epoch: Epoch,
+    /// Keys of heartbeats.
+    #[serde(default)]
+    pub keys: KeysRecord,
 }
 
 impl Default for PanRecord {
     fn default() -> Self {
-        Self { term: 0, leader: None, instance: 0, next_vni: 100, next_event: 1, drains: BTreeMap::new(), last_epoch: Epoch(0) }
+        Self {
+            term: 0,
+            leader: None,
+            instance: 0,
+            next_vni: 100,
+            next_event: 1,
+            drains: BTreeMap::new(),
+            last_epoch: Epoch(0),
+            keys: KeysRecord::default(),
+        }
     }
 }

@@ -1,10 +1,13 @@
 //! What an operator may ask of the controller.
 
+use super::digest::Digest;
 use super::domain::Domain;
 use pan_api::requests::Applied;
+use pan_model::host::Role;
 use pan_model::manifest::Document;
-use pan_model::{ClusterName, HostName, PartitionName, ServerKey};
+use pan_model::{ClusterName, HostName, PartitionName, ServerKey, Span};
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 /// A change asked for.
 #[derive(Debug, Clone)]
@@ -75,6 +78,51 @@ pub enum Request {
         /// New values; `None` removes.
         labels: BTreeMap<String, Option<String>>,
     },
+    /// Let one machine become a host.
+    CreateToken {
+        /// What the token is known by.
+        id: u64,
+        /// SHA-256 of its secret.
+        secret: Digest,
+        /// The host that the machine becomes.
+        host: HostName,
+        /// That host's roles.
+        roles: Vec<Role>,
+        /// How long it is good.
+        lives: Span,
+    },
+    /// Forget a token.
+    RevokeToken(u64),
+    /// Become a host with a token.
+    Join(Joining),
+    /// Give a host its certificate anew.
+    Renew(HostName),
+    /// Tell a host which keys it should have.
+    Keys {
+        /// The host.
+        host: HostName,
+        /// The newest period whose keys it has.
+        have: Option<u64>,
+    },
+    /// Begin a new period of keys.
+    RotateKeys,
+    /// Take a host out of the PAN.
+    RemoveHost(HostName),
+}
+
+/// A machine that wants to become a host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Joining {
+    /// The id of its token.
+    pub token: u64,
+    /// SHA-256 of the secret it showed.
+    pub secret: Digest,
+    /// The name it believes to have.
+    pub host: HostName,
+    /// SHA-256 of the key it wants to be certified.
+    pub key: Digest,
+    /// Its addresses: on `lo`, on fabric A, on fabric B.
+    pub addresses: [IpAddr; 3],
 }
 
 /// Kinds that can be deleted.
@@ -95,4 +143,18 @@ pub enum Reply {
     Applied(Vec<Applied>),
     /// It is committed.
     Done,
+    /// Which periods' keys are used, and handed out.
+    Keys {
+        /// Used.
+        current: u64,
+        /// Handed out.
+        newest: u64,
+    },
+    /// A certificate may be signed.
+    Certify {
+        /// Roles to put into it.
+        roles: Vec<Role>,
+        /// The number to issue it under.
+        serial: u64,
+    },
 }

@@ -37,6 +37,8 @@ pub struct Seen {
     pub published: BTreeMap<HostName, Generation>,
     /// Servers not to be tried again before a time, because they do not stay up.
     pub retry_at: BTreeMap<ServerKey, Tick>,
+    /// The rotation of keys in progress.
+    pub rotating: Option<super::keys::Rotating>,
     /// How far the drains of domains are, and the planner's snapshot for which that was found out.
     pub drains: (Option<std::sync::Arc<pan_plan::Snapshot>>, BTreeMap<String, super::domain::Progress>),
     /// Since when this controller sees an orderly end in progress: a new one grants the time anew.
@@ -62,6 +64,8 @@ pub struct HostSeen {
     pub boot: Option<u64>,
     /// Boot and sequence of the newest report of each role: what is older says nothing any more.
     pub reported: BTreeMap<pan_model::host::Role, (u64, u64)>,
+    /// The newest period whose keys it says to have.
+    pub keys: Option<u64>,
     /// Too many deaths.
     pub quarantined: bool,
     /// Silent for so long, in microseconds, that it is to be taken for dead once it is fenced.
@@ -102,6 +106,7 @@ impl Default for HostSeen {
             connections: Vec::new(),
             boot: None,
             reported: BTreeMap::new(),
+            keys: None,
             quarantined: false,
             lost: None,
             revoking: None,

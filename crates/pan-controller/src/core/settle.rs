@@ -2,12 +2,14 @@
 
 use super::record::{EndingPhase, Goal, Intent};
 use super::world::{Dirty, Now, World};
-use super::{domain, ending, fail, hosts, place, services};
+use super::{domain, ending, fail, hosts, keys, place, services, tokens};
 use pan_api::report::Phase;
 use pan_model::{PartitionName, ServerKey};
 
 /// Brings the records to where the observations and intents lead. Calling it twice changes nothing more.
 pub fn settle(world: &mut World, now: Now) {
+    tokens::expire(world, now);
+    keys::advance(world, now);
     hosts::release(world, now);
     hosts::advance(world, now);
     services::advance(world, now);

@@ -1,6 +1,6 @@
 //! The world: every record, what was observed, and which records differ from the store.
 
-use super::record::{ClusterRecord, HostRecord, PanRecord, PartitionRecord, ServerRecord, ServiceRecord};
+use super::record::{ClusterRecord, CredentialRecord, HostRecord, PanRecord, PartitionRecord, ServerRecord, ServiceRecord, TokenRecord};
 use super::seen::Seen;
 use super::timeline::Timelines;
 use pan_member::Tick;
@@ -73,6 +73,10 @@ pub enum Dirty {
     Service(ServiceKey),
     /// A host.
     Host(HostName),
+    /// A token.
+    Token(u64),
+    /// What a host was given to prove who it is.
+    Credential(HostName),
     /// An event.
     Event(Option<PartitionName>, u64),
     /// The finished timelines of an object.
@@ -96,6 +100,10 @@ pub struct World {
     pub services: BTreeMap<ServiceKey, ServiceRecord>,
     /// Hosts.
     pub hosts: BTreeMap<HostName, HostRecord>,
+    /// Tokens, by id.
+    pub tokens: BTreeMap<u64, TokenRecord>,
+    /// What hosts were given to prove who they are, those that were removed included.
+    pub credentials: BTreeMap<HostName, CredentialRecord>,
     /// Events.
     pub events: BTreeMap<Option<PartitionName>, VecDeque<Arc<Event>>>,
     /// What was observed; not stored.
@@ -141,6 +149,8 @@ impl World {
             servers: BTreeMap::new(),
             services: BTreeMap::new(),
             hosts: BTreeMap::new(),
+            tokens: BTreeMap::new(),
+            credentials: BTreeMap::new(),
             events: BTreeMap::new(),
             seen: Seen::default(),
             timelines: Timelines::default(),

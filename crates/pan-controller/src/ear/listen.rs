@@ -9,7 +9,7 @@ use crate::handle::Message as ToLoop;
 use crate::metrics::{Metrics, Reason, unreadable};
 use crate::owner::GRACE;
 use pan_linux::datagram::{self, Waker};
-use pan_member::frame::{FRAME_BYTES_MAX, host_key};
+use pan_member::frame::{FRAME_BYTES_MAX, KeyRing, host_key};
 use pan_member::leadership::{Effect, Taken};
 use pan_member::wire::{Family, MESSAGE_BYTES_MAX, decode, family};
 use pan_member::{
@@ -42,8 +42,8 @@ pub(crate) struct Setup {
     pub timing: Timing,
     /// This host's addresses on the fabrics.
     pub fabrics: [IpAddr; 2],
-    /// The key from which every host's is derived.
-    pub pan_key: [u8; 32],
+    /// The key from which all are derived.
+    pub root: [u8; 32],
     pub controllers: Vec<PeerAddress>,
     pub lessors: Vec<PeerAddress>,
     pub protected: Arc<AtomicUsize>,
@@ -78,14 +78,16 @@ struct Listener {
     waker: Waker,
     orders: Receiver<Order>,
     inbox: Sender<ToLoop>,
-    pan_key: [u8; 32],
+    root: [u8; 32],
+    /// From which every host's keys are derived at present.
+    pan: KeyRing,
     detector: Detector,
     campaign: Campaign,
     fencing: Fencing,
     protected: Arc<AtomicUsize>,
     known: BTreeMap<HostName, Known>,
     /// Only hosts that joined have a key kept: a forged name costs a derivation, not memory.
-    keys: BTreeMap<HostName, [u8; 32]>,
+    keys: BTreeMap<HostName, KeyRing>,
     out: Vec<ToLoop>,
     changes: Vec<LifeChange>,
     /// What nodes said last of their leases, and in which heartbeat of which boot.
@@ -108,13 +110,14 @@ impl Listener {
             rules: Rules::SOUND,
         };
         let fencing = Fencing::new(setup.me.clone(), names(&setup.lessors), setup.timing, setup.nonces[1]);
-        let key = lessor_key(&setup.pan_key);
+        let pan = KeyRing::at(&setup.root, 0, 0);
         Ok(Self {
-            speaker: Speaker::bind(setup.me, &setup.fabrics, key, &setup.controllers, &setup.lessors)?,
+            speaker: Speaker::bind(setup.me, &setup.fabrics, pan.derive(lessor_key), &setup.controllers, &setup.lessors)?,
             waker: setup.waker,
             orders: setup.orders,
             inbox: setup.inbox,
-            pan_key: setup.pan_key,
+            root: setup.root,
+            pan,
             detector: Detector::new(settings, now),
             campaign: Campaign::new(candidate, now),
             fencing,
@@ -163,6 +166,7 @@ impl Listener {
             let now = Tick(datagram::boot_clock());
             match order {
                 Order::Hosts(known) => self.hosts(known, now),
+                Order::Keys { current, newest } => self.rekey(KeyRing::at(&self.root, current, newest)),
                 Order::Fence { host, through, term } => self.changes.extend(self.fencing.begin(host, through, term)),
                 Order::Unfence { host } => self.fencing.end(&host),
                 Order::Record(record) => self.observed(record, now),
@@ -188,7 +192,7 @@ impl Listener {
 
     fn hosts(&mut self, known: BTreeMap<HostName, Known>, now: Tick) {
         for host in known.keys().filter(|host| !self.known.contains_key(*host)) {
-            self.keys.insert(host.clone(), host_key(&self.pan_key, host));
+            self.keys.insert(host.clone(), self.pan.derive(|key| host_key(key, host)));
             self.detector.add_host(host.clone(), now);
         }
         for host in self.known.keys().filter(|host| !known.contains_key(*host)) {
@@ -197,6 +201,14 @@ impl Listener {
             self.detector.remove_host(host);
         }
         self.known = known;
+    }
+
+    fn rekey(&mut self, pan: KeyRing) {
+        self.pan = pan;
+        self.speaker.keys = pan.derive(lessor_key);
+        for (host, keys) in &mut self.keys {
+            *keys = pan.derive(|key| host_key(key, host));
+        }
     }
 
     fn hear(&mut self) -> std::io::Result<()> {
@@ -215,7 +227,7 @@ impl Listener {
                         }
                         Err(error) => (error.to_string(), unreadable(&error)),
                     },
-                    Some(Family::Message) => match decode(bytes, &self.speaker.key) {
+                    Some(Family::Message) => match decode(bytes, &self.speaker.keys) {
                         Ok(message) => {
                             self.message(&message);
                             continue;
@@ -237,7 +249,7 @@ impl Listener {
     fn decode(&self, bytes: &[u8]) -> Result<Frame, pan_member::FrameError> {
         Frame::decode(bytes, |name| {
             let name = HostName::new(name).ok()?;
-            Some(self.keys.get(&name).copied().unwrap_or_else(|| host_key(&self.pan_key, &name)))
+            Some(self.keys.get(&name).copied().unwrap_or_else(|| self.pan.derive(|key| host_key(key, &name))))
         })
     }
 

@@ -2,7 +2,7 @@
 
 use pan_linux::datagram::BeatSocket;
 use pan_member::Message;
-use pan_member::frame::Key;
+use pan_member::frame::KeyRing;
 use pan_member::wire::{MESSAGE_BYTES_MAX, encode};
 use pan_model::HostName;
 use pan_model::host_config::{BEAT_PORT, LESSOR_PORT, PeerAddress};
@@ -14,7 +14,7 @@ pub(super) struct Speaker {
     /// On fabric A and on fabric B.
     pub sockets: Vec<BeatSocket>,
     /// Between controllers and lessors.
-    pub key: Key,
+    pub keys: KeyRing,
     controllers: BTreeMap<HostName, [SocketAddr; 2]>,
     lessors: BTreeMap<HostName, [SocketAddr; 2]>,
 }
@@ -23,7 +23,7 @@ impl Speaker {
     pub fn bind(
         me: HostName,
         fabrics: &[IpAddr; 2],
-        key: Key,
+        keys: KeyRing,
         controllers: &[PeerAddress],
         lessors: &[PeerAddress],
     ) -> std::io::Result<Self> {
@@ -34,7 +34,7 @@ impl Speaker {
         };
         let mut controllers: BTreeMap<_, _> = book(controllers, BEAT_PORT);
         controllers.remove(&me);
-        Ok(Self { sockets, key, controllers, lessors: book(lessors, LESSOR_PORT) })
+        Ok(Self { sockets, keys, controllers, lessors: book(lessors, LESSOR_PORT) })
     }
 
     /// To all other controllers.
@@ -52,7 +52,7 @@ impl Speaker {
 
     fn send<'a>(&self, message: &Message, to: impl Iterator<Item = &'a [SocketAddr; 2]>) {
         let mut bytes = [0; MESSAGE_BYTES_MAX];
-        let length = encode(message, &self.key, &mut bytes);
+        let length = encode(message, self.keys.current(), &mut bytes);
         for addresses in to {
             for (socket, address) in self.sockets.iter().zip(addresses) {
                 if let Err(error) = socket.send(&bytes[..length], *address) {

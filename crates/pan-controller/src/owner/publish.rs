@@ -34,6 +34,11 @@ impl Owner {
             self.told.clone_from(&known);
             self.ear.order(Order::Hosts(known));
         }
+        let keys = (self.world.pan.keys.current, self.world.pan.keys.newest);
+        if self.told_keys != Some(keys) {
+            self.told_keys = Some(keys);
+            self.ear.order(Order::Keys { current: keys.0, newest: keys.1 });
+        }
         if self.world.leading {
             let promises = self.world.clusters.values().filter_map(|cluster| cluster.spec.protect).map(|protect| protect.failures as usize);
             self.ear.protected_failures(promises.max().unwrap_or(1).max(1));
@@ -44,6 +49,9 @@ impl Owner {
         let all = orders::all(&self.world);
         let mut senders = self.handle.desires.lock().unwrap_or_else(PoisonError::into_inner);
         self.step += 1;
+        // Whoever was removed is told nothing more: its stream ends.
+        senders.retain(|host, _| all.contains_key(host));
+        self.latest.retain(|host, _| all.contains_key(host));
         let generation = Generation { term: self.world.pan.term, step: self.step };
         for (host, desired) in all {
             if self.latest.get(&host) == Some(&desired) {
@@ -64,6 +72,7 @@ impl Owner {
     /// Hosts may wait here for the day this controller leads; what it said in an earlier term is not said again.
     fn publish_nothing(&mut self) {
         let mut senders = self.handle.desires.lock().unwrap_or_else(PoisonError::into_inner);
+        senders.retain(|host, _| self.world.hosts.contains_key(host));
         for host in self.world.hosts.keys() {
             if !senders.contains_key(host) {
                 senders.insert(host.clone(), watch::Sender::new(None));

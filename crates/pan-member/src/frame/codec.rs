@@ -7,6 +7,7 @@ use pan_model::{Admission, ByteSize, HostName};
 
 use super::bytes::{Reader, Short, Writer, fabric_byte, fabric_from};
 use super::key::Key;
+use super::ring::KeyRing;
 use super::words::{BootId, Frame, GateState, LeaseState, Load, Permille, Roles};
 use crate::profile::Gate;
 use crate::term::Term;
@@ -75,11 +76,19 @@ impl Frame {
         total
     }
 
-    /// Reads a datagram. `key_of` finds a host's key; `None` says that the host is unknown.
+    /// Reads a datagram. `keys_of` finds a host's keys; `None` says that the host is unknown.
     ///
     /// # Errors
     /// [`FrameError`]; the datagram is then to be dropped and counted.
-    pub fn decode(datagram: &[u8], key_of: impl FnOnce(&str) -> Option<Key>) -> Result<Self, FrameError> {
+    pub fn decode<K: Into<KeyRing>>(datagram: &[u8], keys_of: impl FnOnce(&str) -> Option<K>) -> Result<Self, FrameError> {
+        Self::open(datagram, keys_of).map(|(frame, _)| frame)
+    }
+
+    /// The same, and which of the keys made it: an answer under that one will be understood.
+    ///
+    /// # Errors
+    /// As [`Frame::decode`].
+    pub fn open<K: Into<KeyRing>>(datagram: &[u8], keys_of: impl FnOnce(&str) -> Option<K>) -> Result<(Self, Key), FrameError> {
         let short = |_: Short| FrameError::Length { found: datagram.len(), expected: HEAD_BYTES + 1 + MAC_BYTES };
         let mut reader = Reader::new(datagram);
         if reader.array().map_err(short)? != MAGIC {
@@ -97,14 +106,11 @@ impl Frame {
         let (signed, mac) = datagram.split_at(expected - MAC_BYTES);
         let name = std::str::from_utf8(&signed[HEAD_BYTES..]);
         let name = name.map_err(|_| FrameError::Malformed { what: "a name" })?;
-        let key = key_of(name).ok_or_else(|| FrameError::UnknownHost { host: name.to_owned() })?;
-        // The comparison of two `blake3::Hash` takes the same time whatever they are.
-        let right = blake3::keyed_hash(&key, signed);
+        let keys: KeyRing = keys_of(name).ok_or_else(|| FrameError::UnknownHost { host: name.to_owned() })?.into();
         let given = blake3::Hash::from_bytes(mac.try_into().expect("split off with this length"));
-        if right != given {
-            return Err(FrameError::BadMac { host: name.to_owned() });
-        }
-        Self::read(reader, name).map_err(|what| what.map_or_else(|| short(Short), |what| FrameError::Malformed { what }))
+        let key = *keys.maker(signed, &given).ok_or_else(|| FrameError::BadMac { host: name.to_owned() })?;
+        let read = Self::read(reader, name);
+        read.map(|frame| (frame, key)).map_err(|what| what.map_or_else(|| short(Short), |what| FrameError::Malformed { what }))
     }
 
     /// Reads what stands after the length, its hash being right. Says what has no meaning; `None` if it is

@@ -12,6 +12,9 @@
 //! everything before it. The version comes before anything that may change, so that an unknown one can be
 //! named; whatever else is wrong with a datagram, it is not looked at further until its hash is right.
 //!
+//! Which of the host's keys made the hash is found by trying ([`KeyRing`]): there are two outside of a rotation, and the
+//! first one fits but for hosts that missed the last.
+//!
 //! Replays: a receiver takes a heartbeat only if its boot was not followed by another, and its sequence is
 //! above the last one of that boot on that fabric. The boot is random and is for this only; what a host may
 //! do is told by its admission.
@@ -19,6 +22,7 @@
 mod bytes;
 mod codec;
 mod key;
+mod ring;
 mod words;
 
 #[cfg(test)]
@@ -28,4 +32,5 @@ pub(crate) use self::bytes::{Reader, Short, Writer, fabric_byte, fabric_from};
 pub use self::codec::{FRAME_BYTES_MAX, FrameError, VERSION};
 pub(crate) use self::codec::{MAC_BYTES, NAME_BYTES_MAX};
 pub use self::key::{Key, host_key, lessor_key};
+pub use self::ring::{KeyRing, period_key};
 pub use self::words::{BootId, Frame, GateState, LeaseState, Load, Permille, Roles};

@@ -72,7 +72,7 @@ fn another_hosts_key_does_not_open_it() {
     let length = frame("n1").encode(&key_of("n2").unwrap(), &mut bytes);
     let refused = Frame::decode(&bytes[..length], key_of);
     assert_eq!(refused, Err(FrameError::BadMac { host: "n1".to_owned() }));
-    let refused = Frame::decode(&bytes[..length], |_| None);
+    let refused = Frame::decode(&bytes[..length], |_| None::<Key>);
     assert_eq!(refused, Err(FrameError::UnknownHost { host: "n1".to_owned() }));
 }
 

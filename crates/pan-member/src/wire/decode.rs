@@ -6,7 +6,7 @@ use pan_model::{Admission, HostName};
 
 use super::encode::{ASKED_MAX, HEAD_BYTES, MAGIC, VERSION, kind, verdict_byte, vote_byte};
 use super::words::{Ack, Ask, Heard, LeaderBeat, Message, Nonce, PreVoteAsk, PreVoteSay, Refused, Revoke, Revoked, Verdict, Vote};
-use crate::frame::{BootId, Key, MAC_BYTES, Reader, Short, fabric_from};
+use crate::frame::{BootId, KeyRing, MAC_BYTES, Reader, Short, fabric_from};
 use crate::term::Term;
 
 /// A datagram is none of these, or not of this PAN.
@@ -49,12 +49,12 @@ pub fn family(datagram: &[u8]) -> Option<Family> {
     }
 }
 
-/// Reads an acknowledgement with this host's own key.
+/// Reads an acknowledgement with this host's own keys.
 ///
 /// # Errors
 /// [`WireError`]; the datagram is then to be dropped and counted.
-pub fn decode_ack(datagram: &[u8], key: &Key) -> Result<Ack, WireError> {
-    let (kind, lessor, mut reader) = open(datagram, key)?;
+pub fn decode_ack(datagram: &[u8], keys: &KeyRing) -> Result<Ack, WireError> {
+    let (kind, lessor, mut reader) = open(datagram, keys)?;
     if kind != kind::ACK {
         return Err(WireError::Kind { kind });
     }
@@ -70,12 +70,12 @@ pub fn decode_ack(datagram: &[u8], key: &Key) -> Result<Ack, WireError> {
     Ok(Ack { lessor, term, boot, sequence, fabric, admission, verdict })
 }
 
-/// Reads a message with the key between controllers and lessors.
+/// Reads a message with the keys between controllers and lessors.
 ///
 /// # Errors
 /// [`WireError`]; the datagram is then to be dropped and counted.
-pub fn decode(datagram: &[u8], key: &Key) -> Result<Message, WireError> {
-    let (kind, sender, mut reader) = open(datagram, key)?;
+pub fn decode(datagram: &[u8], keys: &KeyRing) -> Result<Message, WireError> {
+    let (kind, sender, mut reader) = open(datagram, keys)?;
     let reader = &mut reader;
     let message = match kind {
         kind::REVOKE | kind::REVOKED => revocation(kind, sender, reader)?,
@@ -125,7 +125,7 @@ fn revocation(kind: u8, sender: HostName, reader: &mut Reader<'_>) -> Result<Mes
 }
 
 /// Checks everything that all kinds have in common; leaves what stands after the sender's name.
-fn open<'a>(datagram: &'a [u8], key: &Key) -> Result<(u8, HostName, Reader<'a>), WireError> {
+fn open<'a>(datagram: &'a [u8], keys: &KeyRing) -> Result<(u8, HostName, Reader<'a>), WireError> {
     let expected = HEAD_BYTES + 3 + MAC_BYTES;
     let short = |Short| WireError::Length { found: datagram.len(), expected };
     let mut reader = Reader::new(datagram);
@@ -141,9 +141,8 @@ fn open<'a>(datagram: &'a [u8], key: &Key) -> Result<(u8, HostName, Reader<'a>),
         return Err(WireError::Length { found: datagram.len(), expected });
     }
     let (signed, mac) = datagram.split_at(expected - MAC_BYTES);
-    // The comparison of two `blake3::Hash` takes the same time whatever they are.
     let given = blake3::Hash::from_bytes(mac.try_into().expect("split off with this length"));
-    if blake3::keyed_hash(key, signed) != given {
+    if keys.maker(signed, &given).is_none() {
         return Err(WireError::BadMac);
     }
     let mut reader = Reader::new(&signed[HEAD_BYTES..]);

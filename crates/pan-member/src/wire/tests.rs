@@ -66,7 +66,7 @@ fn sealed_ack(ack: &Ack) -> Vec<u8> {
 }
 
 fn read(datagram: &[u8]) -> Result<Message, WireError> {
-    decode(datagram, &lessor_key(&PAN_KEY))
+    decode(datagram, &lessor_key(&PAN_KEY).into())
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -107,16 +107,16 @@ fn what_is_sent_is_what_is_read() {
         assert_eq!(read(&sealed(&message)), Ok(message));
     }
     let key = host_key(&PAN_KEY, &host("n1"));
-    assert_eq!(decode_ack(&sealed_ack(&ack()), &key), Ok(ack()));
+    assert_eq!(decode_ack(&sealed_ack(&ack()), &key.into()), Ok(ack()));
 }
 
 #[test]
 fn keys_do_not_open_what_is_not_theirs() {
-    assert_eq!(decode_ack(&sealed_ack(&ack()), &host_key(&PAN_KEY, &host("n2"))), Err(WireError::BadMac));
+    assert_eq!(decode_ack(&sealed_ack(&ack()), &host_key(&PAN_KEY, &host("n2")).into()), Err(WireError::BadMac));
     assert_eq!(read(&sealed_ack(&ack())), Err(WireError::BadMac));
     // Under one key, a message still is no acknowledgement.
     let beat = sealed(&messages()[5]);
-    assert_eq!(decode_ack(&beat, &lessor_key(&PAN_KEY)), Err(WireError::Kind { kind: 7 }));
+    assert_eq!(decode_ack(&beat, &lessor_key(&PAN_KEY).into()), Err(WireError::Kind { kind: 7 }));
 }
 
 #[test]
@@ -191,6 +191,6 @@ proptest! {
         if let Ok(message) = read(&bytes) {
             prop_assert_eq!(&sealed(&message), &bytes);
         }
-        let _ = decode_ack(&bytes, &lessor_key(&PAN_KEY));
+        let _ = decode_ack(&bytes, &lessor_key(&PAN_KEY).into());
     }
 }

@@ -5,14 +5,14 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use pan_api::beatcount::{BeatCount, BeatCountFile, BeatCounts};
-use pan_api::keyfile::read_key;
 use pan_linux::datagram::{BeatSocket, Waker};
-use pan_member::frame::{FRAME_BYTES_MAX, Key};
+use pan_member::frame::FRAME_BYTES_MAX;
 use pan_member::{Frame, Profile, Tick, Timing};
 use pan_model::host::{Fabric, Role};
 use pan_model::host_config::{HostConfig, PeerAddress};
 
 use super::handover::{Descriptor, Identity, Memory, Taking};
+use super::keys::Keys;
 use super::lease::Lease;
 use super::lessor::LessorPart;
 use super::load;
@@ -31,7 +31,7 @@ const BEATS: [Descriptor; 2] = [Descriptor::BeatA, Descriptor::BeatB];
 pub(super) struct Heart {
     config: HostConfig,
     pub timing: Timing,
-    key: Key,
+    keys: Keys,
     pub frame: Frame,
     pub senders: [Sender; 2],
     agent: MarkSeen,
@@ -53,12 +53,12 @@ impl Heart {
         let now = clock::now();
         // No host knows how many there are; the smallest PAN has the shortest period.
         let timing = profile.timing(0);
-        let key = read_key(&config.beat_key)?;
+        let (keys, pan) = Keys::open(config)?;
         let boot = boot_id(&config.run_dir)?;
         let waker = Waker::new().map_err(|source| Error::Clock { source })?;
-        let lease = config.roles.contains(&Role::Node).then(|| Lease::new(config, boot, &timing, key)).transpose()?;
-        let lessor = match &config.pan_key {
-            Some(path) => LessorPart::new(config, read_key(path)?, waker.clone())?,
+        let lease = config.roles.contains(&Role::Node).then(|| Lease::new(config, boot, &timing, keys.own)).transpose()?;
+        let lessor = match pan {
+            Some(pan) => LessorPart::new(config, pan, waker.clone())?,
             None => None,
         };
         let frame = Frame {
@@ -78,7 +78,7 @@ impl Heart {
         };
         Ok(Self {
             timing,
-            key,
+            keys,
             frame,
             senders: Fabric::BOTH.map(|fabric| sender(config, fabric, ports)),
             agent: MarkSeen::new(alive_file(&config.run_dir)),
@@ -170,6 +170,7 @@ impl Heart {
         if now >= self.load_at {
             self.frame.load = load::read();
             self.load_at = now.plus(LOAD_EVERY);
+            self.rekey();
             self.lag = Duration::ZERO;
             self.counts.write(&self.counted());
         }
@@ -178,8 +179,20 @@ impl Heart {
         }
         for sender in &mut self.senders {
             self.frame.fabric = sender.fabric;
-            let length = self.frame.encode(&self.key, &mut self.datagram);
+            let length = self.frame.encode(self.keys.own.current(), &mut self.datagram);
             sender.send(&self.datagram[..length], now);
+        }
+    }
+
+    /// Takes up keys that were handed out.
+    fn rekey(&mut self) {
+        if self.keys.news()
+            && let Some(lease) = &mut self.lease
+        {
+            lease.keys = self.keys.own;
+        }
+        if let (Some(pan), Some(lessor)) = (self.keys.pan_news(), &mut self.lessor) {
+            lessor.rekey(pan);
         }
     }
 
@@ -249,6 +262,7 @@ fn sender(config: &HostConfig, fabric: Fabric, [controllers, lessors, directors]
 pub(super) mod tests {
     use super::*;
     use crate::boot::Mark;
+    use pan_member::frame::Key;
     use pan_member::host_key;
     use std::fs;
     use std::net::UdpSocket;

@@ -4,7 +4,7 @@ use pan_api::beatcount::{BeatCount, BeatCounts};
 use pan_linux::datagram::BeatSocket;
 use pan_linux::gate::{Gate, GateKind, Renewal};
 use pan_linux::netns::Netns;
-use pan_member::frame::Key;
+use pan_member::frame::KeyRing;
 use pan_member::lease::Outcome;
 use pan_member::memory::HolderMemory;
 use pan_member::wire::{ACK_BYTES_MAX, decode_ack};
@@ -24,7 +24,8 @@ const ROUND_MAX: usize = 256;
 pub(super) struct Lease {
     holder: Option<Holder>,
     gate: Option<Gate>,
-    key: Key,
+    /// This host's own.
+    pub keys: KeyRing,
     /// The number that the agent lets us use.
     granted: MarkSeen,
     admission: Admission,
@@ -37,14 +38,14 @@ pub(super) struct Lease {
 
 impl Lease {
     /// Without lessors there is nobody to renew a lease, so there is no gate either.
-    pub fn new(config: &HostConfig, boot: BootId, timing: &Timing, key: Key) -> Result<Self, Error> {
+    pub fn new(config: &HostConfig, boot: BootId, timing: &Timing, keys: KeyRing) -> Result<Self, Error> {
         let lessors: Vec<HostName> = config.lessors.iter().map(|lessor| lessor.name.clone()).collect();
         let holder = (!lessors.is_empty()).then(|| Holder::new(boot, &lessors, timing.lease));
         let gate = if holder.is_some() { open_gate(config) } else { None };
         Ok(Self {
             holder,
             gate,
-            key,
+            keys,
             granted: MarkSeen::new(admission_file(&config.run_dir)),
             admission: Admission::NONE,
             told: None,
@@ -105,7 +106,7 @@ impl Lease {
             // An error is of an interface that went away; the next heartbeat finds that out.
             let Ok(Some(arrived)) = socket.receive(&mut buffer) else { break };
             // A forged or broken one is as good as none.
-            let (Ok(ack), Some(holder)) = (decode_ack(&buffer[..arrived.bytes], &self.key), &mut self.holder) else {
+            let (Ok(ack), Some(holder)) = (decode_ack(&buffer[..arrived.bytes], &self.keys), &mut self.holder) else {
                 self.counts.one(BeatCount::AcksBad);
                 continue;
             };

@@ -2,7 +2,7 @@
 
 use pan_api::beatcount::{BeatCount, BeatCounts};
 use pan_linux::datagram::{BeatSocket, Waker};
-use pan_member::frame::{FRAME_BYTES_MAX, Key, host_key};
+use pan_member::frame::{FRAME_BYTES_MAX, Key, KeyRing, host_key};
 use pan_member::lessor::{Effect, Heartbeat, Ticket};
 use pan_member::memory::LessorMemory;
 use pan_member::wire::{ACK_BYTES_MAX, Family, MESSAGE_BYTES_MAX, decode, encode, encode_ack, family};
@@ -28,13 +28,14 @@ const OPEN_AGAIN: Duration = Duration::from_millis(100);
 pub(super) struct LessorPart {
     core: Lessor,
     keeper: Keeper,
-    pan_key: Key,
-    key: Key,
+    pan: KeyRing,
+    /// Between lessors and controllers.
+    between: KeyRing,
     addresses: [SocketAddr; 2],
     sockets: [Option<BeatSocket>; 2],
     open_at: Tick,
     /// Keys of hosts that proved theirs.
-    keys: BTreeMap<HostName, Key>,
+    keys: BTreeMap<HostName, KeyRing>,
     controllers: BTreeMap<HostName, [SocketAddr; 2]>,
     dropped: u64,
     pub counts: BeatCounts,
@@ -42,7 +43,7 @@ pub(super) struct LessorPart {
 
 impl LessorPart {
     /// `None`: this host is no lessor. It acknowledges nothing before [`LessorPart::first`] or [`LessorPart::resume`].
-    pub fn new(config: &HostConfig, pan_key: Key, waker: Waker) -> Result<Option<Self>, Error> {
+    pub fn new(config: &HostConfig, pan: KeyRing, waker: Waker) -> Result<Option<Self>, Error> {
         if !config.lessors.iter().any(|lessor| lessor.name == config.name) {
             return Ok(None);
         }
@@ -53,8 +54,8 @@ impl LessorPart {
         Ok(Some(Self {
             core,
             keeper,
-            pan_key,
-            key: lessor_key(&pan_key),
+            pan,
+            between: pan.derive(lessor_key),
             addresses: fabrics.map(|fabric| SocketAddr::new(fabric.address.addr(), LESSOR_PORT)),
             sockets: [None, None],
             open_at: Tick(0),
@@ -91,6 +92,15 @@ impl LessorPart {
         let names = [Descriptor::LessorA, Descriptor::LessorB];
         let sockets = names.into_iter().zip(&self.sockets).filter_map(|(name, socket)| Some((name, socket.as_ref()?.as_fd())));
         sockets.chain(self.keeper.lock().map(|lock| (Descriptor::LessorLock, lock))).collect()
+    }
+
+    /// Other keys are good from now on.
+    pub fn rekey(&mut self, pan: KeyRing) {
+        self.pan = pan;
+        self.between = pan.derive(lessor_key);
+        for (host, keys) in &mut self.keys {
+            *keys = pan.derive(|key| host_key(key, host));
+        }
     }
 
     /// The sockets there are at present.
@@ -178,10 +188,10 @@ impl LessorPart {
             let bytes = &buffer[..arrived.bytes];
             match family(bytes) {
                 Some(Family::Heartbeat) => match self.decode(bytes) {
-                    Ok(frame) => self.acknowledge(at, &frame, Tick(arrived.at), arrived.from, now()),
+                    Ok((frame, key)) => self.acknowledge(at, (&frame, &key), Tick(arrived.at), arrived.from, now()),
                     Err(error) => self.drop_one(dropped_for(&error), &error),
                 },
-                Some(Family::Message) => match decode(bytes, &self.key) {
+                Some(Family::Message) => match decode(bytes, &self.between) {
                     Ok(message) => questions.push(message),
                     Err(error) => self.drop_one(BeatCount::DroppedForged, &error),
                 },
@@ -198,19 +208,19 @@ impl LessorPart {
         }
     }
 
-    fn decode(&mut self, bytes: &[u8]) -> Result<Frame, pan_member::FrameError> {
+    fn decode(&mut self, bytes: &[u8]) -> Result<(Frame, Key), pan_member::FrameError> {
         let key_of = |name: &str| {
             let name = HostName::new(name).ok()?;
-            Some(self.keys.get(&name).copied().unwrap_or_else(|| host_key(&self.pan_key, &name)))
+            Some(self.keys.get(&name).copied().unwrap_or_else(|| self.pan.derive(|key| host_key(key, &name))))
         };
-        let frame = Frame::decode(bytes, key_of)?;
+        let (frame, key) = Frame::open(bytes, key_of)?;
         if !self.keys.contains_key(&frame.host) {
-            self.keys.insert(frame.host.clone(), host_key(&self.pan_key, &frame.host));
+            self.keys.insert(frame.host.clone(), self.pan.derive(|key| host_key(key, &frame.host)));
         }
-        Ok(frame)
+        Ok((frame, key))
     }
 
-    fn acknowledge(&mut self, at: usize, frame: &Frame, received: Tick, from: Option<SocketAddr>, now: Tick) {
+    fn acknowledge(&mut self, at: usize, (frame, key): (&Frame, &Key), received: Tick, from: Option<SocketAddr>, now: Tick) {
         let ack = self.core.heartbeat(&Heartbeat::of(frame, received), now);
         // Only a node has a lease to renew.
         if !frame.roles.has(Role::Node) {
@@ -224,7 +234,8 @@ impl LessorPart {
         });
         let (Some(ack), Some(from), Some(socket)) = (ack, from, &self.sockets[at]) else { return };
         let mut out = [0; ACK_BYTES_MAX];
-        let length = encode_ack(&ack, &self.keys[&frame.host], &mut out);
+        // Under the key that it used itself: whatever it has missed, it has that one.
+        let length = encode_ack(&ack, key, &mut out);
         if let Err(error) = socket.send(&out[..length], from) {
             tracing::debug!(%from, %error, "an acknowledgement was not sent");
         }
@@ -232,7 +243,7 @@ impl LessorPart {
 
     fn answer(&self, to: &HostName, message: &Message) {
         let mut out = [0; MESSAGE_BYTES_MAX];
-        let length = encode(message, &self.key, &mut out);
+        let length = encode(message, self.between.current(), &mut out);
         let addresses = self.controllers.get(to).into_iter().flatten();
         for (socket, address) in self.sockets.iter().zip(addresses) {
             if let Some(Err(error)) = socket.as_ref().map(|socket| socket.send(&out[..length], *address)) {

@@ -5,6 +5,7 @@
 mod handover;
 mod heart;
 mod keep;
+mod keys;
 mod lease;
 mod lessor;
 mod load;

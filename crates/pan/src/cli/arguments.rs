@@ -11,13 +11,16 @@ use super::get::{EventsArgs, GetArgs};
 use super::help::{CompletionArgs, ErrorArgs, ExplainArgs};
 use super::inside::{ExecArgs, LogsArgs};
 use super::insight::{CertifyArgs, TimelineArgs, WhatIfArgs, WhyArgs};
+use super::join::JoinArgs;
 use super::lab::{DownArgs, HostInitArgs, LabArgs, LabRelayArgs, UpArgs};
 use super::node::NodeArgs;
 use super::server::{MoveArgs, ScaleArgs, ServerArgs};
 use super::session::Globals;
+use super::token::TokenCommand;
 use super::wait::WaitArgs;
 use crate::roles::{BeatArgs, GenerateArgs, RoleArgs, ShimCommandArgs};
 use clap::{Args, Parser, Subcommand};
+use pan_model::HostName;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -46,8 +49,18 @@ pub struct Later {
 pub enum HostCommand {
     /// Show all hosts.
     List,
-    /// Remove a host for good (not yet).
-    Remove(Later),
+    /// Take a host out of the PAN; its certificate is refused everywhere from then on.
+    Remove {
+        /// Which host; a node must be drained or dead.
+        host: HostName,
+    },
+}
+
+/// `pan key …`.
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub enum KeyCommand {
+    /// Give the hosts new keys for their heartbeats; they are used once all have them.
+    Rotate,
 }
 
 /// Run the director role on this host (--config), or act on a director.
@@ -107,6 +120,13 @@ pub enum Command {
     /// Show hosts.
     #[command(subcommand)]
     Host(HostCommand),
+    Join(JoinArgs),
+    /// Keys of the PAN.
+    #[command(subcommand)]
+    Key(KeyCommand),
+    /// Tokens with which machines join.
+    #[command(subcommand)]
+    Token(TokenCommand),
 
     Why(WhyArgs),
     Certify(CertifyArgs),
@@ -148,8 +168,6 @@ pub enum Command {
 pub enum LaterCommand {
     /// Serve one volume to one server (not yet).
     Head(Later),
-    /// Make this machine a host (not yet).
-    Join(Later),
     /// Show what uses most (not yet).
     Top(Later),
     /// Answer a question of a cluster's confirmation (not yet).
@@ -166,8 +184,6 @@ pub enum LaterCommand {
     Usage(Later),
     /// Log in (not yet).
     Login(Later),
-    /// Credentials (not yet).
-    Token(Later),
     /// Who did what (not yet).
     Audit(Later),
     /// Save the PAN's state (not yet).
@@ -181,7 +197,6 @@ impl LaterCommand {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Head(_) => "pan head",
-            Self::Join(_) => "pan join",
             Self::Top(_) => "pan top",
             Self::Confirm(_) => "pan confirm",
             Self::Trace(_) => "pan trace",
@@ -190,7 +205,6 @@ impl LaterCommand {
             Self::Slo(_) => "pan slo",
             Self::Usage(_) => "pan usage",
             Self::Login(_) => "pan login",
-            Self::Token(_) => "pan token",
             Self::Audit(_) => "pan audit",
             Self::Backup(_) => "pan backup",
             Self::Restore(_) => "pan restore",

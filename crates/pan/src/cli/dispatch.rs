@@ -1,13 +1,15 @@
 //! From the command line to the command, and from its result to the exit code.
 
-use super::arguments::{Cli, Command, DirectorCommand, HostCommand};
+use super::arguments::{Cli, Command, DirectorCommand, HostCommand, KeyCommand};
 use super::failure::Failure;
 use super::get::GetArgs;
 use super::kind::Kind;
 use super::lab::{LabCommandError, Surroundings};
 use super::output::{Format, note};
 use super::session::Session;
-use super::{apply, bench, contexts, delete, describe, drain, edit, get, help, inside, insight, lab, node, server, wait};
+use super::{
+    apply, bench, contexts, delete, describe, drain, edit, get, help, host, inside, insight, join, lab, node, server, token, wait,
+};
 use crate::roles;
 use clap::{CommandFactory, Parser};
 use pan_model::host::Role;
@@ -117,7 +119,10 @@ async fn call(command: Command, session: &Session) -> Result<u8, Failure> {
         Command::Host(HostCommand::List) => {
             get::run(GetArgs { kind: Kind::Host, name: None, all: false, watch: false }, session).await.map(done)
         }
-        Command::Host(HostCommand::Remove(_)) => Err(Failure::not_yet("pan host remove")),
+        Command::Key(KeyCommand::Rotate) => host::rotate_keys(session).await.map(done),
+        Command::Join(args) => join::run(args, session).await.map(done),
+        Command::Token(command) => token::run(command, session).await.map(done),
+        Command::Host(HostCommand::Remove { host }) => host::remove(&host, session).await.map(done),
         Command::Drain(args) => drain::run(args, session).await,
         Command::Why(args) => insight::why(args, session).await.map(done),
         Command::Certify(args) => insight::certify(args, session).await,

@@ -12,8 +12,10 @@ mod edit;
 mod failure;
 mod get;
 mod help;
+mod host;
 mod inside;
 mod insight;
+mod join;
 mod kind;
 mod lab;
 mod node;
@@ -23,6 +25,7 @@ mod refused;
 mod rows;
 mod server;
 mod session;
+mod token;
 mod wait;
 
 pub use dispatch::main;

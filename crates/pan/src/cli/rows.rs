@@ -11,6 +11,7 @@ use pan_api::node::Node;
 use pan_api::partition::{Partition, PartitionState};
 use pan_api::server::Server;
 use pan_api::service::{Service, ServiceState};
+use pan_api::token::{Token, TokenState};
 use pan_model::Code;
 use pan_model::host::Link;
 use pan_model::node::NodeState;
@@ -47,7 +48,8 @@ impl Shape {
                 (&["NAME", "ROLES", "STATE", "A", "B", "GATE", "LEASE", "ADDRESS"], &["NUMBER", "LEFT MS", "BPF", "VERSION", "AGENT"])
             }
             Kind::Event => (&["TIME", "KIND", "OBJECT", "REASON", "MESSAGE"], &["NUMBER", "SEVERITY"]),
-            Kind::Volume | Kind::Policy | Kind::Token => (&[], &[]),
+            Kind::Token => (&["ID", "HOST", "ROLES", "STATE", "EXPIRES"], &["CREATED"]),
+            Kind::Volume | Kind::Policy => (&[], &[]),
         };
         let partition = self.partition.then_some("PARTITION");
         let wide = if self.wide { wide } else { &[] };
@@ -64,7 +66,8 @@ impl Shape {
             Kind::Node => node(&read(object)?),
             Kind::Host => host(&read(object)?),
             Kind::Event => event(&read(object)?),
-            Kind::Volume | Kind::Policy | Kind::Token => (Vec::new(), Vec::new()),
+            Kind::Token => token(&read(object)?),
+            Kind::Volume | Kind::Policy => (Vec::new(), Vec::new()),
         };
         let of = self.partition.then(|| Cell::from(object["partition"].as_str().unwrap_or("-")));
         Ok(of.into_iter().chain(narrow).chain(if self.wide { wide } else { Vec::new() }).collect())
@@ -172,6 +175,18 @@ fn node(it: &Node) -> Halves {
         format!("{} of {}", it.memory.free, it.memory.total).into(),
     ];
     (narrow, vec![it.cpu.reserved.to_string().into(), it.memory.reserved.to_string().into(), labels(&it.labels).into()])
+}
+
+fn token(it: &Token) -> Halves {
+    let over = it.expires.parse::<Timestamp>().is_ok_and(|expires| expires <= Timestamp::now());
+    let state = match it.state {
+        TokenState::Used => Cell::from("used"),
+        TokenState::Unused if over => Cell::toned("expired", Tone::Doubtful),
+        TokenState::Unused => Cell::toned("unused", Tone::Good),
+    };
+    let roles: Vec<&str> = it.roles.iter().map(|role| role.as_str()).collect();
+    let narrow = vec![it.id.as_str().into(), it.host.as_str().into(), roles.join(",").into(), state, it.expires.as_str().into()];
+    (narrow, vec![it.created.as_str().into()])
 }
 
 fn host(it: &Host) -> Halves {

@@ -5,14 +5,24 @@ use crate::api::route::{Access, Route, table};
 use crate::auth::{Noun, allowed};
 use crate::handle::PrincipalRole;
 
-const NOUNS: [Noun; 9] =
-    [Noun::Partition, Noun::Cluster, Noun::Server, Noun::Service, Noun::Node, Noun::Host, Noun::Event, Noun::Pan, Noun::Interface];
+const NOUNS: [Noun; 10] = [
+    Noun::Token,
+    Noun::Partition,
+    Noun::Cluster,
+    Noun::Server,
+    Noun::Service,
+    Noun::Node,
+    Noun::Host,
+    Noun::Event,
+    Noun::Pan,
+    Noun::Interface,
+];
 
 /// A path at which everything is there.
 fn path(route: &Route) -> String {
     let mut path = route.path.to_owned();
     let names = [("partition", "acme"), ("cluster", "web"), ("server", "web-1"), ("service", "www"), ("node", "n1"), ("host", "n1")];
-    for (name, value) in names.into_iter().chain([("object", "n1"), ("kind", "node"), ("name", "n1")]) {
+    for (name, value) in names.into_iter().chain([("object", "n1"), ("token", "000000000000000a"), ("kind", "node"), ("name", "n1")]) {
         path = path.replace(&format!("{{{name}}}"), value);
     }
     path
@@ -27,6 +37,7 @@ async fn strangers_get_one_answer_everywhere() {
         let (method, path) = (route.method.as_str(), path(&route));
         match route.access {
             Access::Open(_) => assert_eq!(front.anonymous(method, &path).await.status, 200, "{path}"),
+            Access::Joining(_) => front.anonymous(method, &path).await.refuses(400, "PAN-100", "request body"),
             Access::Host(_) => {
                 front.anonymous(method, &path).await.refuses(401, "PAN-400", "certificate");
                 front.send(method, &path, &[], b"").await.refuses(401, "PAN-400", "certificate");

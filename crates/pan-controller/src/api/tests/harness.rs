@@ -72,7 +72,8 @@ fn config(files: &TempDir, authority: &Authority) -> HostConfig {
         "controllers": [],
         "tls": {"ca": write("ca", authority.cert_pem()), "cert": write("cert", &issued.cert_pem), "key": write("key", &issued.key_pem)},
         "beatKey": "/none", "profile": "lan", "stateDir": "/none", "runDir": "/none",
-        "panKey": write("pan", "00"), "controller": {"adminTokenSha256": digest, "outside": [], "pools": []},
+         "controller": {"adminTokenSha256": digest, "outside": [], "pools": [],
+            "rootKey": write("root", &"00".repeat(32)), "authorityKey": write("authority", authority.key_pem())},
     }))
     .unwrap()
 }
@@ -241,6 +242,9 @@ pub fn world() -> View {
         view.hosts.insert(host(name), read(host_json));
         view.node_addresses.insert(host(name), address.parse().unwrap());
     }
+    let token = json!({"id": "000000000000000a", "host": "n3", "roles": ["node"], "created": "2026-01-01T00:00:00.000000Z",
+        "expires": "2026-01-01T00:10:00.000000Z", "state": "unused"});
+    view.tokens.insert(10, read(token));
     view.events.insert(None, vec![Arc::new(event(1, None, "node", "n1", "NodeJoined"))]);
     view
 }

@@ -1,0 +1,99 @@
+//! The host's heartbeat keys, asked for again and again: one role process of the host does it, and puts what it gets where
+//! all processes of the host find it ([`crate::keys`]).
+//!
+//! What it has is said with the next question. The leader lets nobody use a key before all have it.
+
+use super::path::Controller;
+use crate::ApiError;
+use crate::WIRE_VERSION;
+use crate::file::replace;
+use crate::keyfile::parse_key;
+use crate::keys::{AskKeys, Keys, fresh};
+use pan_model::Code;
+use pan_model::host_config::HostConfig;
+use std::fs::OpenOptions;
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How often is asked: a rotation takes some of these, and a thousand hosts are a few hundred small questions a second.
+const EVERY: Duration = Duration::from_secs(2);
+
+/// Where keys go to.
+struct Files {
+    run_dir: PathBuf,
+    own: PathBuf,
+    pan: Option<PathBuf>,
+}
+
+/// Asks for ever.
+pub(super) async fn keep(config: HostConfig, controllers: Vec<Arc<Controller>>) {
+    let files = Files { run_dir: config.run_dir.clone(), own: config.beat_key.clone(), pan: config.pan_key.clone() };
+    let lock = loop {
+        match lock(&config.run_dir) {
+            Ok(lock) => break lock,
+            // Another role of the host does it; this one takes over when that ends.
+            Err(_) => tokio::time::sleep(EVERY).await,
+        }
+    };
+    let mut ask = AskKeys { version: WIRE_VERSION, host: config.name, have: None };
+    let mut known = None;
+    loop {
+        match ask_all(&controllers, &ask).await {
+            Ok(keys) if known != Some((keys.current, keys.newest)) => match files.take(&keys) {
+                Ok(()) => {
+                    tracing::debug!(current = keys.current, newest = keys.newest, "new keys");
+                    known = Some((keys.current, keys.newest));
+                    ask.have = Some(keys.newest);
+                    // Said at once: others may be waiting for it.
+                    continue;
+                }
+                Err(error) => tracing::warn!(%error, "new keys cannot be put in their place"),
+            },
+            Ok(_) => {}
+            Err(error) => tracing::debug!("no controller tells the keys: {error}"),
+        }
+        tokio::time::sleep(EVERY).await;
+        // Held for as long as it is done.
+        let _ = &lock;
+    }
+}
+
+fn lock(run_dir: &Path) -> io::Result<std::fs::File> {
+    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(run_dir.join("keys.lock"))?;
+    file.try_lock()?;
+    Ok(file)
+}
+
+async fn ask_all(controllers: &[Arc<Controller>], ask: &AskKeys) -> Result<Keys, ApiError> {
+    let mut failure = ApiError::new(Code::HostUnreachable, "no controller is known");
+    for controller in controllers {
+        match controller.ask("/internal/v1/keys", ask).await {
+            Ok(keys) => return Ok(keys),
+            Err(error) => failure = error,
+        }
+    }
+    Err(failure)
+}
+
+impl Files {
+    /// Puts keys where processes look for them, and where they outlive a boot. A disk that takes nothing keeps no host
+    /// from following: after a boot it asks again.
+    fn take(&self, keys: &Keys) -> io::Result<()> {
+        let parts = [Some((&self.own, &keys.own)), self.pan.as_ref().map(|pan| (pan, &keys.pan))];
+        for (configured, keys) in parts.into_iter().flatten() {
+            let whole = !keys.is_empty() && keys.iter().all(|key| parse_key(key).is_some());
+            if !whole {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "the controller told something else than keys"));
+            }
+            let text = keys.join("\n") + "\n";
+            replace(&fresh(&self.run_dir, configured), text.as_bytes())?;
+            if let Err(error) = replace(configured, text.as_bytes()) {
+                tracing::warn!(file = %configured.display(), %error, "new keys will not outlive a boot");
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,128 @@
+//! Routes of tokens, and the one by which a machine joins with one.
+
+use super::answer;
+use super::call::{Call, not_found};
+use super::route::{Access, Answering, Gives, Method, Route, ready, schema};
+use crate::auth::{Noun, Verb};
+use crate::core::digest::Digest;
+use crate::core::request::{Joining, Reply, Request};
+use crate::handle::{Principal, PrincipalRole};
+use crate::site::Identity;
+use pan_api::ApiError;
+use pan_api::join::{Join, Joined};
+use pan_api::keyfile::parse_key;
+use pan_api::keys::Keys;
+use pan_api::pki;
+use pan_api::token::{JoinToken, NewToken, Token, TokenMade, id_text};
+use pan_model::{Code, HostName};
+use sha2::{Digest as _, Sha256};
+
+const CHANGE: (Verb, Noun) = (Verb::Change, Noun::Token);
+
+pub const ROUTES: &[Route] = &[
+    Route::watched::<Vec<Token>, Token>("/v1/tokens", "All tokens, without their secrets.", Noun::Token, list),
+    Route::watched::<Token, Token>("/v1/tokens/{token}", "A token, without its secret.", Noun::Token, one),
+    Route {
+        gives: Gives::Json(schema::<TokenMade>),
+        ..Route::act(Method::Post, "/v1/tokens", "Make a token with which one machine may join.", CHANGE, create).taking::<NewToken>()
+    },
+    Route::act(Method::Delete, "/v1/tokens/{token}", "Revoke a token.", CHANGE, revoke),
+    Route {
+        method: Method::Post,
+        path: "/v1/join",
+        summary: "Become a host, with a join token.",
+        access: Access::Joining(join),
+        query: &[],
+        takes: Some(schema::<Join>),
+        gives: Gives::Json(schema::<Joined>),
+    },
+];
+
+fn list(call: Call<Principal>) -> Answering {
+    ready(call.list(|scope| scope.tokens()))
+}
+
+/// The token in the path.
+fn id(call: &Call<Principal>) -> Result<u64, ApiError> {
+    let text: String = call.name("token")?;
+    let number = u64::from_str_radix(&text, 16).ok().filter(|number| id_text(*number) == text);
+    number.ok_or_else(|| not_found(format_args!("token {text:?}")))
+}
+
+fn one(call: Call<Principal>) -> Answering {
+    ready(id(&call).and_then(|id| call.one(format!("token {}", id_text(id)), move |scope| scope.tokens().remove(&id))))
+}
+
+fn create(call: Call<Principal>) -> Answering {
+    Box::pin(async move {
+        let NewToken { host, roles, expires } = call.body()?;
+        let authority = call.site().authority()?.fingerprint;
+        let mut secret = [0; 32];
+        let failed = |error: getrandom::Error| ApiError::new(Code::Internal, format!("no random numbers: {error}"));
+        getrandom::fill(&mut secret).map_err(failed)?;
+        let token = JoinToken { id: getrandom::u64().map_err(failed)?, secret, authority };
+        let digest = Digest(Sha256::digest(secret).into());
+        let until = jiff::Timestamp::now().saturating_add(expires.0).unwrap_or(jiff::Timestamp::MAX);
+        let request = Request::CreateToken { id: token.id, secret: digest, host: host.clone(), roles, lives: expires };
+        call.request(request).await?;
+        Ok(answer::json(&TokenMade { id: id_text(token.id), token: token.text(), host, expires: format!("{until:.6}") }))
+    })
+}
+
+fn revoke(call: Call<Principal>) -> Answering {
+    Box::pin(async move {
+        let id = id(&call)?;
+        call.request(Request::RevokeToken(id)).await
+    })
+}
+
+fn join(call: Call<()>) -> Answering {
+    Box::pin(async move {
+        let join: Join = call.body()?;
+        let request = pki::Request::read(&join.request).map_err(|error| ApiError::new(Code::Invalid, error.to_string()))?;
+        // What is no id or no secret is treated as one that nobody has.
+        let token = u64::from_str_radix(&join.token, 16).unwrap_or_default();
+        let secret = parse_key(&join.secret).map(Sha256::digest).unwrap_or_default();
+        let joining = Joining {
+            token,
+            secret: Digest(secret.into()),
+            host: join.host.clone(),
+            key: Digest(request.key_digest()),
+            addresses: [join.address, join.a, join.b],
+        };
+        // Whether it can be signed is known before the token is used up.
+        call.site().authority()?;
+        let who = Principal { name: format!("joining host {}", join.host), role: PrincipalRole::Joining, partition: None };
+        let Reply::Certify { roles, serial } = call.handle().request(&who, Request::Join(joining)).await? else {
+            return Err(ApiError::new(Code::Internal, "a join was answered with something else"));
+        };
+        joined(&call, &join.host, &request, (roles, serial)).map(|joined| answer::json(&joined))
+    })
+}
+
+fn joined(
+    call: &Call<()>,
+    host: &HostName,
+    request: &pki::Request,
+    (roles, serial): (Vec<pan_model::host::Role>, u64),
+) -> Result<Joined, ApiError> {
+    let site = call.site();
+    let cert = {
+        // Other hosts know it by its name. An address that a host claims might be somebody else's.
+        let identity = Identity { name: host.clone(), roles: roles.clone(), addresses: Vec::new() };
+        site.certify(request, identity, serial)?
+    };
+    let view = call.handle().view();
+    let Keys { own, pan, .. } = site.keys(host, &roles, view.keys);
+    Ok(Joined {
+        ca: site.ca_pem.clone(),
+        cert,
+        keys: own,
+        pan_keys: pan,
+        profile: site.profile.clone(),
+        controllers: site.controllers.iter().map(Into::into).collect(),
+        lessors: site.lessors.iter().map(Into::into).collect(),
+        directors: site.directors.iter().map(Into::into).collect(),
+        roles,
+    })
+}

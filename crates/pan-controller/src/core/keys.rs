@@ -1,0 +1,185 @@
+//! When the PAN's heartbeat keys change. A period's keys are handed out, then used, and those before stay good meanwhile:
+//! nobody uses a key that somebody else does not have.
+
+use super::record::KeysRecord;
+use super::request::Reply;
+use super::seen::Life;
+use super::world::{About, Dirty, Now, World};
+use pan_api::ApiError;
+use pan_model::event::Severity;
+use pan_model::{Code, HostName};
+use std::time::Duration;
+
+/// How long a period is, unless somebody ends it.
+const PERIOD_MAX: i64 = 30 * 86_400 * 1_000_000;
+/// How long a host that has new keys may take until all its processes use them; they look once a second.
+const PICKED_UP: Duration = Duration::from_secs(3);
+/// How long is waited for hosts that are alive and do not fetch the new keys. They are understood afterwards as well, but
+/// one that grants leases may understand others no more.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// A rotation in progress, as this controller sees it; a new leader begins to wait anew.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Rotating {
+    since: pan_member::Tick,
+    all_have: Option<pan_member::Tick>,
+}
+
+/// Begins a new period: its keys are handed out from now on.
+///
+/// # Errors
+/// `State` while the last rotation is not over.
+pub fn rotate(world: &mut World, now: Now) -> Result<(), ApiError> {
+    let keys = world.pan.keys;
+    if keys.newest > keys.current {
+        return Err(ApiError::new(Code::State, format!("the keys are being rotated already, to period {}", keys.newest)));
+    }
+    world.pan.keys = KeysRecord { newest: keys.current + 1, since: now.wall, ..keys };
+    tell(world, now, Severity::Info, "KeysHandedOut", format!("keys of period {} are handed out", keys.current + 1));
+    Ok(())
+}
+
+/// A host asks for its keys and says which it has.
+///
+/// # Errors
+/// `NotFound` when it never presented itself.
+pub fn asked(world: &mut World, host: &HostName, have: Option<u64>) -> Result<Reply, ApiError> {
+    if !world.hosts.contains_key(host) {
+        return Err(ApiError::new(Code::NotFound, format!("host {host} is not known: it should say hello first")));
+    }
+    world.seen.hosts.entry(host.clone()).or_default().keys = have;
+    Ok(Reply::Keys { current: world.pan.keys.current, newest: world.pan.keys.newest })
+}
+
+/// Uses keys once everybody has them, and begins a new period when the last one is old.
+pub fn advance(world: &mut World, now: Now) {
+    let keys = world.pan.keys;
+    if keys.newest == keys.current {
+        world.seen.rotating = None;
+        match keys.since {
+            // With whatever is written first: it is not worth a transaction of its own.
+            0 if world.dirty.contains(&Dirty::Pan) => world.pan.keys.since = now.wall,
+            0 => {}
+            since if now.wall.saturating_sub(since) >= PERIOD_MAX => {
+                // It cannot be in progress.
+                let _ = rotate(world, now);
+            }
+            _ => {}
+        }
+        return;
+    }
+    let mut rotating = world.seen.rotating.unwrap_or(Rotating { since: now.boot, all_have: None });
+    let lacking: Vec<&str> = lacking(world, keys.newest).collect();
+    rotating.all_have = lacking.is_empty().then(|| rotating.all_have.unwrap_or(now.boot));
+    let spread = rotating.all_have.is_some_and(|since| now.boot.since(since) >= PICKED_UP);
+    let late = now.boot.since(rotating.since) >= PATIENCE;
+    let missing = lacking.join(", ");
+    world.seen.rotating = Some(rotating);
+    if spread || late {
+        world.pan.keys = KeysRecord { current: keys.newest, newest: keys.newest, since: now.wall };
+        world.seen.rotating = None;
+        let text = format!("keys of period {} are used now", keys.newest);
+        match spread {
+            true => tell(world, now, Severity::Info, "KeysRotated", text),
+            false => tell(world, now, Severity::Warning, "KeysRotated", format!("{text}, although {missing} did not fetch them")),
+        }
+    }
+}
+
+/// Hosts that take part and do not have the keys of a period. The dead fetch them before they are heard again.
+fn lacking(world: &World, period: u64) -> impl Iterator<Item = &str> {
+    let has = move |name: &HostName| world.seen.hosts.get(name).and_then(|seen| seen.keys).is_some_and(|have| have >= period);
+    world.hosts.keys().filter(move |name| world.seen.life(name) != Life::Dead && !has(name)).map(HostName::as_str)
+}
+
+fn tell(world: &mut World, now: Now, severity: Severity, reason: &str, text: String) {
+    world.dirty.insert(Dirty::Pan);
+    world.event(now, &About { partition: None, kind: "pan", object: "keys" }, severity, reason, text);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::world::Settings;
+    use pan_api::report::Hello;
+    use pan_member::Tick;
+
+    struct Case {
+        world: World,
+        now: Now,
+    }
+
+    impl Case {
+        fn new() -> Self {
+            let settings =
+                Settings { outside: Vec::new(), pools: Vec::new(), reserved: Vec::new(), host_image_allowed: true, reach: None, mtu: 1430 };
+            let mut case = Self { world: World::new(settings), now: Now { wall: 1, boot: Tick(1) } };
+            for (last, name) in ["c1", "n1", "s1"].into_iter().enumerate() {
+                let address = |net: u8| std::net::IpAddr::from([10, net, 0, u8::try_from(last).unwrap()]);
+                let (version, host) = (pan_api::WIRE_VERSION, name.parse().unwrap());
+                let (roles, software) = (Vec::new(), String::new());
+                let hello = Hello { version, host, roles, software, address: address(0), a: address(1), b: address(2), node: None };
+                crate::core::hosts::hello(&mut case.world, case.now, &hello).unwrap();
+            }
+            case
+        }
+
+        fn at(&self) -> (u64, u64) {
+            (self.world.pan.keys.current, self.world.pan.keys.newest)
+        }
+
+        fn after(&mut self, seconds: u64) -> (u64, u64) {
+            self.now.boot = self.now.boot.plus(Duration::from_secs(seconds));
+            self.now.wall += i64::try_from(seconds).unwrap() * 1_000_000;
+            advance(&mut self.world, self.now);
+            self.at()
+        }
+
+        fn has(&mut self, host: &str, period: u64) {
+            asked(&mut self.world, &host.parse().unwrap(), Some(period)).unwrap();
+        }
+    }
+
+    #[test]
+    fn keys_are_used_only_after_everybody_has_them() {
+        let mut case = Case::new();
+        assert_eq!(case.after(1), (0, 0));
+        rotate(&mut case.world, case.now).unwrap();
+        assert_eq!(case.after(1), (0, 1), "handed out, not used");
+        assert_eq!(rotate(&mut case.world, case.now).unwrap_err().code, Code::State);
+        case.has("c1", 1);
+        case.has("n1", 1);
+        case.has("s1", 0);
+        assert_eq!(case.after(60), (0, 1), "s1 has only the old ones");
+        case.has("s1", 1);
+        assert_eq!(case.after(0), (0, 1), "its processes may not use them yet");
+        assert_eq!(case.after(2), (0, 1));
+        assert_eq!(case.after(1), (1, 1));
+        let told: Vec<_> = case.world.events[&None].iter().map(|event| event.reason.as_str()).collect();
+        assert_eq!(told[told.len() - 2..], ["KeysHandedOut", "KeysRotated"]);
+    }
+
+    #[test]
+    fn a_host_that_never_answers_holds_it_up_for_a_while_and_a_dead_one_does_not() {
+        let mut case = Case::new();
+        rotate(&mut case.world, case.now).unwrap();
+        case.has("c1", 1);
+        case.has("n1", 1);
+        assert_eq!((case.after(1), case.after(598)), ((0, 1), (0, 1)));
+        assert_eq!(case.after(2), (1, 1));
+        assert!(case.world.events[&None].back().unwrap().message.contains("although s1 did not"));
+        rotate(&mut case.world, case.now).unwrap();
+        case.has("c1", 2);
+        case.has("n1", 2);
+        case.world.seen.hosts.get_mut(&"s1".parse().unwrap()).unwrap().life = Life::Dead;
+        assert_eq!((case.after(1), case.after(3)), ((1, 2), (2, 2)));
+    }
+
+    #[test]
+    fn a_period_ends_by_itself() {
+        let mut case = Case::new();
+        assert_eq!(case.after(1), (0, 0));
+        assert_eq!(case.after(29 * 86_400), (0, 0));
+        assert_eq!(case.after(86_400), (0, 1));
+    }
+}
