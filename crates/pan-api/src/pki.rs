@@ -194,10 +194,17 @@ impl Authority {
     }
 }
 
+/// The DNS name in certificates of those who may read and write the PAN's records in etcd: controllers, and etcd's members
+/// (which have no role). Without it a node's certificate, being of the same authority, would do as well.
+pub const STORE_NAME: &str = "store.pan.internal";
+
 fn host_params(name: &HostName, roles: &[Role], addresses: &[IpAddr]) -> Result<CertificateParams, rcgen::Error> {
     // Whoever may pass for `localhost` may pass for a controller to whoever calls one from the same machine.
     let local = roles.is_empty() || roles.contains(&Role::Controller);
-    let names = if local { vec![name.to_string(), "localhost".to_owned()] } else { vec![name.to_string()] };
+    let mut names = vec![name.to_string()];
+    if local {
+        names.extend(["localhost".to_owned(), STORE_NAME.to_owned()]);
+    }
     let mut params = CertificateParams::new(names)?;
     let loopback = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
     let loopback = loopback.iter().filter(|_| local);

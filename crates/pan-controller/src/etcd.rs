@@ -1,5 +1,6 @@
 //! How a member of the controllers' etcd is started: the arguments that the store needs, from a host's configuration.
 
+use pan_api::pki::STORE_NAME;
 use pan_member::Profile;
 use pan_model::host_config::{ETCD_CLIENT_PORT, ETCD_PEER_PORT, EtcdConfig, EtcdMember};
 use pan_store::{ClusterState, Member, MemberTls, Pace};
@@ -32,7 +33,12 @@ pub fn etcd_arguments(config: &EtcdConfig) -> Result<Vec<OsString>, EtcdError> {
         cluster: config.members.iter().map(|member| (member.name.to_string(), urls(member, ETCD_PEER_PORT))).collect(),
         state: ClusterState::New,
         token: config.token.clone(),
-        tls: MemberTls { ca: config.tls.ca.clone(), cert: config.tls.cert.clone(), key: config.tls.key.clone() },
+        tls: MemberTls {
+            ca: config.tls.ca.clone(),
+            cert: config.tls.cert.clone(),
+            key: config.tls.key.clone(),
+            allowed: STORE_NAME.to_owned(),
+        },
         pace: match config.profile.parse()? {
             Profile::Lan => Pace::LAN,
             Profile::Shared => Pace::SHARED,

@@ -45,6 +45,8 @@ pub struct MemberTls {
     pub ca: PathBuf,
     pub cert: PathBuf,
     pub key: PathBuf,
+    /// A DNS name that only certificates of members and of the store's users have: others of the same authority are refused.
+    pub allowed: String,
 }
 
 /// Whether the cluster exists before this member does. A member that has its data directory ignores it.
@@ -77,7 +79,7 @@ pub struct Member {
 
 impl Member {
     /// The arguments of `etcd`, version 3.4 to 3.6. Everybody who speaks to it, client or member, must show a
-    /// certificate of the authority.
+    /// certificate of the authority with the name allowed.
     pub fn arguments(&self) -> Vec<OsString> {
         let urls = |(name, urls): &(String, Vec<String>)| urls.iter().map(|url| format!("{name}={url}")).collect::<Vec<_>>();
         let cluster: Vec<String> = self.cluster.iter().flat_map(urls).collect();
@@ -105,14 +107,16 @@ impl Member {
             ("auto-compaction-retention", REVISIONS_KEPT.to_string()),
             ("snapshot-count", LOG_ENTRIES_KEPT.to_string()),
             ("client-cert-auth", "true".to_owned()),
+            ("client-cert-allowed-hostname", self.tls.allowed.clone()),
             ("peer-client-cert-auth", "true".to_owned()),
+            ("peer-cert-allowed-hostname", self.tls.allowed.clone()),
             // The same API once more as JSON, which nobody here uses.
             ("enable-grpc-gateway", "false".to_owned()),
             ("logger", "zap".to_owned()),
             ("log-level", "warn".to_owned()),
             ("log-outputs", "stderr".to_owned()),
         ];
-        let MemberTls { ca, cert, key } = &self.tls;
+        let MemberTls { ca, cert, key, allowed: _ } = &self.tls;
         let files = [
             ("data-dir", &self.data_dir),
             ("trusted-ca-file", ca),

@@ -205,29 +205,44 @@ impl Authority {
         Self { issuer: Issuer::new(params, key), ca_pem }
     }
 
-    fn sign(&self) -> (String, String) {
+    fn sign(&self, names: &[&str]) -> (String, String) {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::default();
         // Not that of the authority: OpenSSL would take the certificate for signed by itself.
         params.distinguished_name.push(DnType::CommonName, "member");
         params.subject_alt_names = vec![SanType::IpAddress(address()), SanType::IpAddress(Ipv4Addr::LOCALHOST.into())];
+        params.subject_alt_names.extend(names.iter().map(|name| SanType::DnsName((*name).try_into().unwrap())));
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         (params.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
     }
 
     fn issue(&self, directory: &Path) -> MemberTls {
-        let (cert, key) = self.sign();
+        let (cert, key) = self.sign(&[ALLOWED]);
         let write = |name: &str, text: &str| {
             let path = directory.join(name);
             fs::write(&path, text).unwrap();
             path
         };
-        MemberTls { ca: write("ca.pem", &self.ca_pem), cert: write("cert.pem", &cert), key: write("key.pem", &key) }
+        MemberTls {
+            ca: write("ca.pem", &self.ca_pem),
+            cert: write("cert.pem", &cert),
+            key: write("key.pem", &key),
+            allowed: ALLOWED.to_owned(),
+        }
     }
 
-    /// Settings of a client that trusts this authority and has a certificate of it.
+    /// Settings of a client that trusts this authority and has a certificate of it, as those have who may use the store.
     pub fn client(&self) -> Arc<ClientConfig> {
-        let (cert, key) = self.sign();
+        self.client_with(&[ALLOWED])
+    }
+
+    /// The same with a certificate as other hosts have.
+    pub fn other_host(&self) -> Arc<ClientConfig> {
+        self.client_with(&["n1", "localhost"])
+    }
+
+    fn client_with(&self, names: &[&str]) -> Arc<ClientConfig> {
+        let (cert, key) = self.sign(names);
         let cert = CertificateDer::from_pem_slice(cert.as_bytes()).unwrap();
         let builder = client_builder(&self.ca_pem);
         Arc::new(builder.with_client_auth_cert(vec![cert], PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap()).unwrap())
@@ -238,6 +253,9 @@ impl Authority {
         Arc::new(client_builder(&self.ca_pem).with_no_client_auth())
     }
 }
+
+/// Whose certificates are taken.
+const ALLOWED: &str = "store.test.internal";
 
 impl Cluster {
     /// Has etcd forget what happened before `revision`.
