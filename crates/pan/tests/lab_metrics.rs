@@ -62,9 +62,13 @@ fn every_role_shows_its_metrics_to_controllers() {
     let directors = [page("d1", DIRECTOR_METRICS_PORT), page("d2", DIRECTOR_METRICS_PORT)];
     let of_both = |name: &str| directors.iter().map(|one| number(one, name, None)).sum::<f64>();
     assert!(of_both("pan_director_takeovers_total") >= 1.0 && of_both("pan_director_heartbeats_received_total") > 0.0);
-    let storage = page("s1", STORAGE_METRICS_PORT);
-    assert!(number(&storage, "pan_storage_rounds_total", None) > 0.0);
-    assert!(number(&storage, "pan_lessor_acknowledgements_total", None) > 0.0, "s1 is a lessor");
+    // Likewise, of a host that came up last.
+    lab.wait_for("s1 acknowledging, as a lessor", SOON, |_| {
+        last = page("s1", STORAGE_METRICS_PORT);
+        number(&last, "pan_lessor_acknowledgements_total", None) > 0.0
+    })
+    .unwrap();
+    assert!(number(&last, "pan_storage_rounds_total", None) > 0.0);
     for (name, port) in [(node.as_str(), NODE_PORT), ("d1", DIRECTOR_METRICS_PORT), ("s1", STORAGE_METRICS_PORT)] {
         let (_, status) = ask(&lab, "d2", &address(name), port);
         assert!(status != "200", "{name} answers a director");
