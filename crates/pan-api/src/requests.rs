@@ -132,7 +132,7 @@ pub struct Version {
 /// `GET /healthz`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Health {
-    /// Always true: a controller that is not well does not answer.
+    /// Always true: a controller that is not well answers with an error.
     pub ok: bool,
 }
 

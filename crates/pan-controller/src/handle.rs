@@ -1,7 +1,7 @@
 //! The handle by which everything else speaks to the controller's loop: read the newest view, ask for a change.
 
 use crate::core::request::{Reply, Request};
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use pan_api::ApiError;
 use pan_api::beatcount::BeatCounts;
 use pan_api::desired::Desired;
@@ -116,6 +116,8 @@ pub struct Handle {
     pub(crate) inbox: mpsc::Sender<Message>,
     pub(crate) desires: Desires,
     pub(crate) metrics: Arc<crate::metrics::Metrics>,
+    /// Why the store cannot be read at present; the loop waits for it and answers nobody meanwhile.
+    pub(crate) store_lost: Arc<ArcSwapOption<String>>,
     /// Where the host's beat process leaves its counts.
     pub(crate) run_dir: Arc<Path>,
 }
@@ -140,11 +142,23 @@ impl Handle {
         answered.await.map_err(|_| gone(()))?
     }
 
+    /// Whether decisions can be made and read at all.
+    ///
+    /// # Errors
+    /// `NotLeading`, with what is wrong with the store: views are of the moment before that.
+    pub fn health(&self) -> Result<(), ApiError> {
+        match self.store_lost.load_full() {
+            None => Ok(()),
+            Some(why) => Err(ApiError::new(Code::NotLeading, format!("the store cannot be read, so nothing is decided: {why}"))),
+        }
+    }
+
     /// Asks for a change; answered after it is committed.
     ///
     /// # Errors
-    /// The refusal, or `Internal` when the controller stops meanwhile: the outcome is unknown then.
+    /// The refusal, at once where the store is lost, or `Internal` when the controller stops meanwhile: the outcome is unknown then.
     pub async fn request(&self, principal: &Principal, request: Request) -> Result<Reply, ApiError> {
+        self.health()?;
         let principal = principal.clone();
         self.ask(|answer| Message::Request(principal, request, answer)).await
     }

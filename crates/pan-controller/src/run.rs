@@ -180,6 +180,7 @@ fn handle(inbox: mpsc::Sender<Message>, changes: watch::Receiver<u64>, config: &
         inbox,
         desires: Arc::default(),
         metrics: Arc::new(Metrics::default()),
+        store_lost: Arc::default(),
         run_dir: config.run_dir.as_path().into(),
     }
 }

@@ -7,7 +7,7 @@ use crate::auth::Noun;
 use pan_api::requests::{Health, Version};
 
 pub const ROUTES: &[Route] = &[
-    open("/healthz", "Whether the controller answers.", Gives::Json(schema::<Health>), health),
+    open("/healthz", "Whether the controller is well: a 503 says why it decides nothing.", Gives::Json(schema::<Health>), health),
     open("/metrics", "Metrics, in Prometheus text format.", Gives::Text, metrics),
     Route::get::<Version>("/v1/version", "Versions of program and interface.", Noun::Interface, |_| ready(Ok(answer::json(&version())))),
     Route::get::<serde_json::Value>("/v1/openapi.json", "This description.", Noun::Interface, |_| {
@@ -19,8 +19,8 @@ const fn open(path: &'static str, summary: &'static str, gives: Gives, run: fn(C
     Route { method: Method::Get, path, summary, access: Access::Open(run), query: &[], takes: None, gives }
 }
 
-fn health(_: Call<()>) -> Answering {
-    ready(Ok(answer::json(&Health { ok: true })))
+fn health(call: Call<()>) -> Answering {
+    ready(call.handle().health().map(|()| answer::json(&Health { ok: true })))
 }
 
 fn metrics(call: Call<()>) -> Answering {

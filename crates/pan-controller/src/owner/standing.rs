@@ -11,6 +11,7 @@ use crate::run::RunError;
 use pan_member::leadership::Taken;
 use pan_member::{BootId, LeaderRecord, Revision, Term};
 use pan_store::{Batch, Change, CommitError, Store, WatchError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Pause before the store is asked again after it failed.
@@ -81,11 +82,17 @@ impl Owner {
             match self.store.list("").await {
                 Ok(listing) => break listing,
                 Err(error) => {
-                    tracing::warn!(%error, "the store cannot be read; trying again");
+                    let why = Arc::new(error.to_string());
+                    if self.handle.store_lost.swap(Some(why.clone())).as_ref() != Some(&why) {
+                        tracing::warn!(%error, "the store cannot be read; trying until it can");
+                    }
                     tokio::time::sleep(AGAIN).await;
                 }
             }
         };
+        if self.handle.store_lost.swap(None).is_some() {
+            tracing::info!("the store can be read again");
+        }
         let entries = listing.entries.iter();
         self.record = entries.clone().find(|entry| entry.key == TERM_KEY).map(|entry| entry.revision);
         standing::follow(&mut self.world, entries.map(|entry| (entry.key.as_str(), entry.value.as_slice())))?;

@@ -106,12 +106,8 @@ pub async fn certify(args: CertifyArgs, session: &Session) -> Result<u8, Failure
         session.out.line(&format!("every promise holds{failures}: {} cases were tried", proof.checked))?;
     } else if let Some(case) = proof.counterexample {
         let hosts: Vec<&str> = case.hosts.iter().map(HostName::as_str).collect();
-        session.out.line(&format!(
-            "a promise is broken{failures}: without {}, {} has no place: {}",
-            hosts.join(" and "),
-            case.object,
-            case.short
-        ))?;
+        let without = if hosts.is_empty() { String::new() } else { format!("without {}, ", hosts.join(" and ")) };
+        session.out.line(&format!("a promise is broken{failures}: {without}{} has no place: {}", case.object, case.short))?;
     } else {
         session.out.line(&format!("not proved{failures}: {}", proof.unproved.as_deref().unwrap_or("no reason was given")))?;
     }

@@ -48,6 +48,7 @@ pub struct Front {
     pub changes: watch::Sender<u64>,
     pub desires: crate::handle::Desires,
     view: Arc<ArcSwap<View>>,
+    pub store_lost: Arc<arc_swap::ArcSwapOption<String>>,
     serving: tokio::task::JoinHandle<()>,
     _files: TempDir,
 }
@@ -106,19 +107,21 @@ impl Front {
         let (changes, seen) = watch::channel(0);
         let (asked, desires): (Arc<Mutex<Vec<Request>>>, crate::handle::Desires) = Default::default();
         let view = Arc::new(ArcSwap::from_pointee(view));
+        let store_lost: Arc<arc_swap::ArcSwapOption<String>> = Arc::default();
         let handle = Handle {
             view: view.clone(),
             changes: seen,
             inbox: send,
             desires: desires.clone(),
             metrics: Arc::default(),
+            store_lost: store_lost.clone(),
             run_dir: std::path::Path::new("/nowhere").into(),
         };
         tokio::spawn(answer_everything(inbox, asked.clone()));
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let serving = tokio::spawn(async move { serve_within(limits, handle, &config, vec![listener]).await.unwrap() });
-        Self { address, authority, asked, changes, desires, view, serving, _files: files }
+        Self { address, authority, asked, changes, desires, view, store_lost, serving, _files: files }
     }
 
     /// Shows the world something new.

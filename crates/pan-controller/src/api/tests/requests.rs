@@ -5,6 +5,7 @@ use crate::api::dispatch::BODY_MAX;
 use crate::core::request::Request;
 use crate::server::Limits;
 use serde_json::json;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
@@ -99,6 +100,17 @@ async fn who_says_nothing_is_shown_out() {
     let read = soon(silent.read(&mut [0; 16])).await;
     assert!(matches!(read, Ok(0) | Err(_)), "{read:?}");
     // Others were and are served.
+    assert_eq!(front.anonymous("GET", "/healthz").await.status, 200);
+}
+
+#[tokio::test]
+async fn who_has_lost_its_store_says_so_and_changes_nothing() {
+    let front = Front::start(world());
+    front.store_lost.store(Some(Arc::new("input/output error".to_owned())));
+    front.anonymous("GET", "/healthz").await.refuses(503, "PAN-603", "input/output error");
+    front.post("/v1/nodes/n1/cordon", &json!({})).await.refuses(503, "PAN-603", "input/output error");
+    assert_eq!(front.send("GET", "/v1/version", &[], b"").await.status, 200);
+    front.store_lost.store(None);
     assert_eq!(front.anonymous("GET", "/healthz").await.status, 200);
 }
 

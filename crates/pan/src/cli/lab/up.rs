@@ -44,6 +44,8 @@ pub fn run_up(args: UpArgs, around: &Surroundings) -> Result<ExitCode, LabComman
             lab
         }
         None => {
+            // Better now than when the laboratory stands and nobody knows how to reach it.
+            Contexts::load()?.save()?;
             let start = Instant::now();
             let mut progress = |line: &str| tell(around, &format!("[{:6.2} s] {line}", start.elapsed().as_secs_f64()));
             let (lab, origin) = Lab::bring_up(spec, &mut progress)?;
@@ -64,7 +66,8 @@ pub fn run_up(args: UpArgs, around: &Surroundings) -> Result<ExitCode, LabComman
             return Ok(ExitCode::SUCCESS);
         }
         tell(around, "taking it down");
-        take_down(&lab.name().to_string())?;
+        Lab::down(lab.name())?;
+        forget(&lab.name().to_string())?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -87,7 +90,10 @@ fn make_ready(lab: &Lab, args: &UpArgs, nodes: usize, progress: &mut dyn FnMut(&
 /// # Errors
 /// Something could not be removed; everything else was.
 pub fn run_down(args: &DownArgs, around: &Surroundings) -> Result<ExitCode, LabCommandError> {
-    let found = take_down(&args.name)?;
+    let found = Lab::down(&parse(&args.name)?)?;
+    if let Err(error) = forget(&args.name) {
+        tell(around, &format!("its context stays behind: {error}"));
+    }
     if !around.quiet && !around.json {
         let name = &args.name;
         let line = if found { format!("laboratory {name} is gone") } else { format!("there was no laboratory {name}") };
@@ -96,15 +102,15 @@ pub fn run_down(args: &DownArgs, around: &Surroundings) -> Result<ExitCode, LabC
     Ok(ExitCode::SUCCESS)
 }
 
-fn take_down(name: &str) -> Result<bool, LabCommandError> {
-    let found = Lab::down(&parse(name)?)?;
+/// Removes a laboratory's context.
+fn forget(name: &str) -> Result<(), LabCommandError> {
     let mut contexts = Contexts::load()?;
     let before = contexts.clone();
     contexts.remove(name);
     if contexts != before {
         contexts.save()?;
     }
-    Ok(found)
+    Ok(())
 }
 
 fn spec_of(args: &UpArgs) -> Result<LabSpec, LabCommandError> {
@@ -254,21 +260,30 @@ fn print_lab(lab: &Lab, around: &Surroundings) -> Result<(), LabCommandError> {
         IpAddr::from(Ipv4Addr::new(a, b, c, DEMO_HOST))
     });
     if !around.quiet {
-        print_hints(demo);
+        print_hints(demo, &lab.name().to_string());
     }
     Ok(())
 }
 
-fn print_hints(demo: Option<IpAddr>) {
+fn print_hints(demo: Option<IpAddr>, name: &str) {
+    // What is not the default is neither the current context nor what `pan lab` is about.
+    let (context, lab) = match name {
+        DEFAULT_NAME => (String::new(), String::new()),
+        _ => (format!(" --context {name}"), format!(" --name {name}")),
+    };
     print_line("try next:");
     if let Some(address) = demo {
         print_line(&format!("  curl http://{address}/                 the demo's service, if it was applied"));
     }
-    print_line("  pan get server -A                       what runs where");
-    print_line("  pan lab hosts                           the hosts behind it");
-    print_line("  pan lab kill n1                         cut a node's power; `pan lab start n1` boots it");
-    print_line("  pan events -A -f                        what the PAN does about it");
-    print_line("  pan down                                take everything away");
+    for (command, what) in [
+        (format!("pan{context} get server -A"), "what runs where"),
+        (format!("pan lab hosts{lab}"), "the hosts behind it"),
+        (format!("pan lab kill n1{lab}"), "cut a node's power; `pan lab start n1` boots it"),
+        (format!("pan{context} events -A -f"), "what the PAN does about it"),
+        (format!("pan down{lab}"), "take everything away"),
+    ] {
+        print_line(&format!("  {command:<38}  {what}"));
+    }
 }
 
 fn tell(around: &Surroundings, line: &str) {
