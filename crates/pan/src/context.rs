@@ -114,17 +114,32 @@ impl Contexts {
         serde_saphyr::from_str(&text).map_err(|error| ContextError::Content { path: path.to_path_buf(), message: error.to_string() })
     }
 
-    /// Writes them, readable by the owner only.
+    /// Changes them, while no other program of the same user does. The file is readable by the owner only.
     ///
     /// # Errors
-    /// The file cannot be written.
-    pub fn save(&self) -> Result<(), ContextError> {
-        self.save_to(&Self::path()?)
+    /// The file cannot be read, understood or written, or what `change` said; then nothing was changed.
+    pub fn change<T, E: From<ContextError>>(change: impl FnOnce(&mut Self) -> Result<T, E>) -> Result<T, E> {
+        Self::change_in(&Self::path()?, change)
+    }
+
+    fn change_in<T, E: From<ContextError>>(path: &Path, change: impl FnOnce(&mut Self) -> Result<T, E>) -> Result<T, E> {
+        let dir = path.parent().expect("the path ends in pan/config.yaml");
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed("create", dir))?;
+        // A file of its own: the other one is replaced by renaming. It is free again when it is closed.
+        let lock = path.with_extension("lock");
+        let held = fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&lock);
+        let held = held.map_err(failed("open", &lock))?;
+        held.lock().map_err(failed("lock", &lock))?;
+        let mut contexts = Self::load_from(path)?;
+        let before = contexts.clone();
+        let done = change(&mut contexts)?;
+        if contexts != before {
+            contexts.save_to(path)?;
+        }
+        Ok(done)
     }
 
     fn save_to(&self, path: &Path) -> Result<(), ContextError> {
-        let dir = path.parent().expect("the path ends in pan/config.yaml");
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed("create", dir))?;
         let text = serde_saphyr::to_string(self)
             .map_err(|error| ContextError::Content { path: path.to_path_buf(), message: error.to_string() })?;
         let fresh = path.with_extension(format!("new{}", std::process::id()));
@@ -185,22 +200,52 @@ mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
 
-    #[test]
-    fn reads_back_what_it_wrote() {
-        let dir = std::env::temp_dir().join(format!("pan-context-{}", std::process::id()));
-        let path = dir.join("pan").join("config.yaml");
-        let mut contexts = Contexts::load_from(&path).unwrap();
-        assert_eq!(contexts, Contexts::default());
-        contexts.put(Context {
-            name: "local".into(),
+    fn context(name: &str) -> Context {
+        Context {
+            name: name.into(),
             url: "https://127.0.0.1:7070".into(),
             token: "pan_admin_1".into(),
             ca: "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n".into(),
             partition: None,
+        }
+    }
+
+    #[test]
+    fn changes_made_at_once_are_all_made() {
+        let dir = std::env::temp_dir().join(format!("pan-contexts-{}", std::process::id()));
+        let path = dir.join("pan").join("config.yaml");
+        std::thread::scope(|scope| {
+            for number in 0..8 {
+                let add = move |contexts: &mut Contexts| {
+                    contexts.put(context(&format!("lab{number}")));
+                    Ok::<_, ContextError>(())
+                };
+                let path = &path;
+                scope.spawn(move || Contexts::change_in(path, add).unwrap());
+            }
         });
-        contexts.current = Some("local".into());
-        contexts.save_to(&path).unwrap();
-        assert_eq!(Contexts::load_from(&path).unwrap(), contexts);
+        assert_eq!(Contexts::load_from(&path).unwrap().contexts.len(), 8);
+        let refused = Contexts::change_in(&path, |contexts| {
+            contexts.contexts.clear();
+            Err::<(), _>(ContextError::NoHome)
+        });
+        assert!(refused.is_err() && Contexts::load_from(&path).unwrap().contexts.len() == 8);
+        fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn reads_back_what_it_wrote() {
+        let dir = std::env::temp_dir().join(format!("pan-context-{}", std::process::id()));
+        let path = dir.join("pan").join("config.yaml");
+        assert_eq!(Contexts::load_from(&path).unwrap(), Contexts::default());
+        let changed = Contexts::change_in(&path, |contexts| {
+            contexts.put(context("local"));
+            contexts.current = Some("local".into());
+            Ok::<_, ContextError>(contexts.clone())
+        });
+        let mut contexts = Contexts::load_from(&path).unwrap();
+        assert_eq!(changed.unwrap(), contexts);
+        assert_eq!(contexts.contexts, [context("local")]);
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert!(matches!(contexts.named("x"), Err(ContextError::Unknown { .. })));
         contexts.remove("local");

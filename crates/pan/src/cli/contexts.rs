@@ -73,16 +73,17 @@ fn list(session: &Session) -> Result<(), Failure> {
 }
 
 fn choose(name: &str, session: &Session) -> Result<(), Failure> {
-    let mut contexts = Contexts::load()?;
-    let mut context = contexts.named(name)?.clone();
-    if let Some(partition) = &session.globals.partition {
-        PartitionName::new(partition.as_str()).map_err(|error| Failure::Usage(format!("partition {error}")))?;
-        context.partition = Some(partition.clone());
-    }
-    let shown = context.partition.as_ref().map(|partition| format!(", partition {partition}")).unwrap_or_default();
-    contexts.put(context);
-    contexts.current = Some(name.to_owned());
-    contexts.save()?;
+    let (contexts, shown) = Contexts::change(|contexts| {
+        let mut context = contexts.named(name)?.clone();
+        if let Some(partition) = &session.globals.partition {
+            PartitionName::new(partition.as_str()).map_err(|error| Failure::Usage(format!("partition {error}")))?;
+            context.partition = Some(partition.clone());
+        }
+        let shown = context.partition.as_ref().map(|partition| format!(", partition {partition}")).unwrap_or_default();
+        contexts.put(context);
+        contexts.current = Some(name.to_owned());
+        Ok::<_, Failure>((contexts.clone(), shown))
+    })?;
     if session.out.is_data() {
         return session.out.data(&data(contexts.named(name)?, &contexts));
     }

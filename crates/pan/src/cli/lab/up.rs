@@ -45,7 +45,7 @@ pub fn run_up(args: UpArgs, around: &Surroundings) -> Result<ExitCode, LabComman
         }
         None => {
             // Better now than when the laboratory stands and nobody knows how to reach it.
-            Contexts::load()?.save()?;
+            Contexts::change(|_| Ok::<_, LabCommandError>(()))?;
             let start = Instant::now();
             let mut progress = |line: &str| tell(around, &format!("[{:6.2} s] {line}", start.elapsed().as_secs_f64()));
             let (lab, origin) = Lab::bring_up(spec, &mut progress)?;
@@ -104,13 +104,10 @@ pub fn run_down(args: &DownArgs, around: &Surroundings) -> Result<ExitCode, LabC
 
 /// Removes a laboratory's context.
 fn forget(name: &str) -> Result<(), LabCommandError> {
-    let mut contexts = Contexts::load()?;
-    let before = contexts.clone();
-    contexts.remove(name);
-    if contexts != before {
-        contexts.save()?;
-    }
-    Ok(())
+    Contexts::change(|contexts| {
+        contexts.remove(name);
+        Ok(())
+    })
 }
 
 fn spec_of(args: &UpArgs) -> Result<LabSpec, LabCommandError> {
@@ -149,17 +146,14 @@ fn spec_of(args: &UpArgs) -> Result<LabSpec, LabCommandError> {
 fn remember(lab: &Lab, args: &UpArgs) -> Result<(), LabCommandError> {
     let Credentials { url, token, ca_pem, .. } = lab.credentials()?;
     let name = lab.name().to_string();
-    let mut contexts = Contexts::load()?;
-    let before = contexts.clone();
-    let partition = contexts.contexts.iter().find(|one| one.name == name).and_then(|one| one.partition.clone());
-    contexts.put(Context { name: name.clone(), url, token, ca: ca_pem, partition });
-    if args.name.is_none() {
-        contexts.current = Some(name);
-    }
-    if contexts != before {
-        contexts.save()?;
-    }
-    Ok(())
+    Contexts::change(|contexts| {
+        let partition = contexts.contexts.iter().find(|one| one.name == name).and_then(|one| one.partition.clone());
+        contexts.put(Context { name: name.clone(), url, token, ca: ca_pem, partition });
+        if args.name.is_none() {
+            contexts.current = Some(name);
+        }
+        Ok(())
+    })
 }
 
 /// Refuses to wait any longer for a laboratory that was taken down.
