@@ -20,6 +20,7 @@ pub mod resources;
 pub mod server;
 pub mod service;
 pub mod size;
+pub mod volume;
 
 pub use cluster::ClusterSpec;
 pub use duration::Span;
@@ -31,3 +32,4 @@ pub use resources::Resources;
 pub use server::ServerKey;
 pub use service::ServiceSpec;
 pub use size::{ByteSize, Cpu};
+pub use volume::{Lineage, Session, VolumeEpoch, VolumeId};
