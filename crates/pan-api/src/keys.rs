@@ -30,6 +30,9 @@ pub struct Keys {
     /// Those from which everybody's are derived, in the same order; for those who judge others only.
     #[serde(default)]
     pub pan: Vec<String>,
+    /// The public keys that capabilities are checked with ([`crate::capability`]), in the same order; for those who keep volumes.
+    #[serde(default)]
+    pub capability: Vec<String>,
 }
 
 /// Without the keys.

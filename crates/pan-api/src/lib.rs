@@ -5,6 +5,7 @@
 //! one older. Nothing here decides anything.
 
 pub mod beatcount;
+pub mod capability;
 pub mod client;
 pub mod cluster;
 pub mod desired;

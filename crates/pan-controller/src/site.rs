@@ -3,6 +3,7 @@
 //! It holds the authority's private key, and gives away nothing but signatures made with it.
 
 use pan_api::ApiError;
+use pan_api::capability::SigningKey;
 use pan_api::keyfile::hex;
 use pan_api::keys::Keys;
 use pan_api::pki::{Authority, Grant, PkiError, Request};
@@ -109,7 +110,9 @@ impl Site {
         let pan = KeyRing::at(&self.root, current, newest);
         let digits = |ring: KeyRing| ring.iter().map(|key| hex(key)).collect::<Vec<_>>();
         let everybodys = if self.judges(host, roles) { digits(pan) } else { Vec::new() };
-        Keys { current, newest, own: digits(pan.derive(|key| host_key(key, host))), pan: everybodys }
+        let public = |period| SigningKey::of_period(&self.root, period).public();
+        let capability = if roles.contains(&Role::Storage) { KeyRing::periods(current, newest).map(public).collect() } else { Vec::new() };
+        Keys { current, newest, own: digits(pan.derive(|key| host_key(key, host))), pan: everybodys, capability }
     }
 
     /// Whether a host judges others' heartbeats, for which it needs everybody's key.

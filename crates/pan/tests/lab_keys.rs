@@ -18,6 +18,12 @@ fn keys(lab: &TestLab) -> BTreeMap<String, Vec<String>> {
     hosts.iter().filter_map(|host| of(host.name)).collect()
 }
 
+/// The public keys that a storage host checks capabilities with, as its processes see them.
+fn capability_keys(lab: &TestLab, host: &str) -> Vec<String> {
+    let text = pan(lab, &["lab", "exec", host, "--", "sh", "-c", "cat /run/pan/capability.keys 2>&1 || true"]);
+    text.lines().map(str::to_owned).collect()
+}
+
 fn count(lab: &TestLab, reason: &str) -> usize {
     let events = json(lab, &["events", "-A"]);
     events.as_array().unwrap().iter().filter(|event| event["reason"] == reason).count()
@@ -33,6 +39,9 @@ fn keys_are_rotated_under_load_and_nobody_falls_silent() {
     pan(&lab, &["apply", "-f", &demo, "--wait=60s"]);
     let first = keys(&lab);
     assert_eq!(first.len(), 8, "{:?}", first.keys());
+    lab.wait_for("the storage host's keys of capabilities", SOON, |lab| capability_keys(lab, "s1")[0].len() == 64).unwrap();
+    let checked_with = capability_keys(&lab, "s1");
+    assert!(capability_keys(&lab, "n1").concat().contains("No such file"), "only who keeps volumes checks capabilities");
     let load = wrk(&lab, 20, true);
     for round in 1..=2 {
         pan(&lab, &["key", "rotate"]);
@@ -43,6 +52,11 @@ fn keys_are_rotated_under_load_and_nobody_falls_silent() {
 
     // Every host has keys that none had before, and those before are on their way out.
     lab.wait_for("every host to know that they are used", SOON, |lab| keys(lab).values().all(|keys| keys.len() == 2)).unwrap();
+    lab.wait_for("the storage host to check with new keys", SOON, |lab| {
+        let now = capability_keys(lab, "s1");
+        now.len() == 2 && !now.contains(&checked_with[0])
+    })
+    .unwrap();
     for (host, keys) in keys(&lab) {
         assert!(!first[&host].iter().any(|old| keys.contains(old)), "{host} still has a key of two rotations ago");
     }

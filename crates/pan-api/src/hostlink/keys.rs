@@ -6,6 +6,7 @@
 use super::path::Controller;
 use crate::ApiError;
 use crate::WIRE_VERSION;
+use crate::capability::handed_out;
 use crate::file::replace;
 use crate::keyfile::parse_key;
 use crate::keys::{AskKeys, Keys, fresh};
@@ -84,16 +85,23 @@ impl Files {
     fn take(&self, keys: &Keys) -> io::Result<()> {
         let parts = [Some((&self.own, &keys.own)), self.pan.as_ref().map(|pan| (pan, &keys.pan))];
         for (configured, keys) in parts.into_iter().flatten() {
-            let whole = !keys.is_empty() && keys.iter().all(|key| parse_key(key).is_some());
-            if !whole {
-                return Err(io::Error::new(io::ErrorKind::InvalidData, "the controller told something else than keys"));
-            }
+            whole(keys)?;
             let text = keys.join("\n") + "\n";
             replace(&fresh(&self.run_dir, configured), text.as_bytes())?;
             if let Err(error) = replace(configured, text.as_bytes()) {
                 tracing::warn!(file = %configured.display(), %error, "new keys will not outlive a boot");
             }
         }
+        // They need not outlive a boot: who lacks them refuses every head until it has asked.
+        if !keys.capability.is_empty() {
+            whole(&keys.capability)?;
+            replace(&handed_out(&self.run_dir), (keys.capability.join("\n") + "\n").as_bytes())?;
+        }
         Ok(())
     }
+}
+
+fn whole(keys: &[String]) -> io::Result<()> {
+    let whole = !keys.is_empty() && keys.iter().all(|key| parse_key(key).is_some());
+    if whole { Ok(()) } else { Err(io::Error::new(io::ErrorKind::InvalidData, "the controller told something else than keys")) }
 }

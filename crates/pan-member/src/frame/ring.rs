@@ -29,13 +29,17 @@ impl KeyRing {
     /// The ring of a time at which `current` is used and `newest`, the same or the next, is handed out.
     #[must_use]
     pub fn at(root: &Key, current: u64, newest: u64) -> Self {
-        let mut ring = Self::from(period_key(root, current));
-        let others = [(newest > current).then_some(newest), current.checked_sub(1)];
-        for period in others.into_iter().flatten() {
+        let mut ring = Self { count: 0, ..Self::from(period_key(root, current)) };
+        for period in Self::periods(current, newest) {
             ring.keys[ring.count] = period_key(root, period);
             ring.count += 1;
         }
         ring
+    }
+
+    /// The periods whose keys are good at such a time, the one in use first.
+    pub fn periods(current: u64, newest: u64) -> impl Iterator<Item = u64> {
+        [Some(current), (newest > current).then_some(newest), current.checked_sub(1)].into_iter().flatten()
     }
 
     /// The key to use.
