@@ -227,6 +227,7 @@ impl Director {
     fn check_origins(&self) -> Vec<Trouble> {
         let fabrics = [&self.config.fabrics.a.interface, &self.config.fabrics.b.interface];
         let failed = |origins: &Arc<Origins>| fabrics.iter().filter_map(|fabric| origins.ensure_attached(fabric).err()).collect::<Vec<_>>();
+        self.origins.iter().for_each(|origins| self.counts.set_frames(origins.dropped()));
         self.origins.iter().flat_map(failed).map(Trouble::from).collect()
     }
 

@@ -2,6 +2,7 @@
 
 use pan_api::beatcount::BeatCounts;
 use pan_api::metrics::{Count, Family, Page};
+use pan_linux::origin;
 use pan_member::{FrameError, detector};
 use pan_model::host::Fabric;
 use pan_model::service::BackendState;
@@ -21,9 +22,14 @@ const FORGOTTEN: Family =
 const RECEIVED: Family = Family::counter("pan_director_heartbeats_received_total", "Heartbeats this director heard", &["fabric"]);
 const DROPPED: Family = Family::counter("pan_director_heartbeats_dropped_total", "Heartbeats this director dropped", &["reason"]);
 const SUSPICIONS: Family = Family::counter("pan_director_suspicions_total", "Times this director suspected a host by itself", &[]);
+const FRAMES: Family = Family::counter(
+    "pan_director_frames_dropped_total",
+    "Frames dropped on this director's fabrics: from a host that has lost their server, or of a server nobody knows",
+    &["reason"],
+);
 
 /// The role's own families.
-pub const FAMILIES: [Family; 8] = [ELEMENTS, LOADS, BACKENDS, TAKEOVERS, FORGOTTEN, RECEIVED, DROPPED, SUSPICIONS];
+pub const FAMILIES: [Family; 9] = [ELEMENTS, LOADS, BACKENDS, TAKEOVERS, FORGOTTEN, RECEIVED, DROPPED, SUSPICIONS, FRAMES];
 
 const STATES: [(BackendState, &str); 4] =
     [(BackendState::Up, "up"), (BackendState::Down, "down"), (BackendState::Suspect, "suspect"), (BackendState::Draining, "draining")];
@@ -39,6 +45,8 @@ pub(crate) struct Counts {
     pub received: [Count; 2],
     pub dropped: Dropped,
     pub suspicions: Count,
+    frames_stale: AtomicU64,
+    frames_unknown: AtomicU64,
     backends: [AtomicU64; STATES.len()],
 }
 
@@ -57,6 +65,13 @@ impl Counts {
         for ((state, _), number) in STATES.iter().zip(&self.backends) {
             number.store(all.clone().filter(|other| other == state).count() as u64, Ordering::Relaxed);
         }
+    }
+
+    /// The frames that the kernel dropped so far.
+    pub fn set_frames(&self, dropped: origin::Dropped) {
+        let origin::Dropped { stale, unknown } = dropped;
+        self.frames_stale.store(stale, Ordering::Relaxed);
+        self.frames_unknown.store(unknown, Ordering::Relaxed);
     }
 
     /// A heartbeat that cannot be read.
@@ -94,6 +109,8 @@ pub(crate) fn render(counts: &Counts, beat: Option<&BeatCounts>) -> String {
     let reasons = [("forged", forged), ("unknown-format", unknown_format), ("replayed", replayed), ("late", late)];
     page.samples(&DROPPED, reasons.map(|(reason, count)| ([reason], count.get())));
     page.number(&SUSPICIONS, counts.suspicions.get());
+    let frames = [("stale", &counts.frames_stale), ("unknown", &counts.frames_unknown)];
+    page.samples(&FRAMES, frames.map(|(reason, count)| ([reason], count.load(Ordering::Relaxed))));
     BeatCounts::show(beat, &mut page);
     page.text()
 }

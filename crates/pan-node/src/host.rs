@@ -1,10 +1,8 @@
 //! What every server's task needs of the host.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use pan_api::report::GateReport;
-use pan_linux::gate::Gate;
 use pan_linux::oci::Runtime;
 use pan_linux::realtime::since_boot;
 use pan_linux::rtnl::Rtnl;
@@ -13,7 +11,7 @@ use tokio::sync::Semaphore;
 
 use crate::apply::hidden::Hidden;
 use crate::metrics::Counts;
-use crate::network::Network;
+use crate::network::{Checks, Network};
 use crate::paths::Paths;
 use crate::server::deaths::Deaths;
 
@@ -32,19 +30,13 @@ pub(crate) struct Host {
     pub starts: Semaphore,
     pub hidden: Hidden,
     pub deaths: Deaths,
-    /// What the servers' ports are behind, where leases are granted.
-    pub gate: Option<Arc<Gate>>,
+    /// What the servers' ports are behind.
+    pub checks: Checks,
     pub counts: Counts,
 }
 
 impl Host {
-    pub(crate) fn new(
-        config: &HostConfig,
-        exe: PathBuf,
-        rtnl: Rtnl,
-        network: Network,
-        (deaths, gate): (Deaths, Option<Arc<Gate>>),
-    ) -> Self {
+    pub(crate) fn new(config: &HostConfig, exe: PathBuf, rtnl: Rtnl, network: Network, (deaths, checks): (Deaths, Checks)) -> Self {
         let paths = Paths::of(config);
         Self {
             runtime: Runtime { root: paths.runtime(), ..Runtime::default() },
@@ -55,14 +47,14 @@ impl Host {
             starts: Semaphore::new(STARTS_MAX),
             hidden: Hidden::of(config),
             deaths,
-            gate,
+            checks,
             counts: Counts::default(),
         }
     }
 
     /// The gate as it is now. One that cannot be read is told as shut.
     pub(crate) fn gate_report(&self) -> Option<GateReport> {
-        let gate = self.gate.as_ref()?;
+        let gate = self.checks.gate.as_ref()?;
         let left = gate.deadline().unwrap_or_default().saturating_sub(since_boot());
         let left_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
         Some(GateReport { bpf_refused: gate.bpf_refused().map(str::to_owned), left_ms })

@@ -6,6 +6,7 @@ use std::time::Duration;
 use pan_api::beatcount::BeatCounts;
 use pan_api::metrics::{Count, Family, Page};
 use pan_api::report::{GateReport, Phase, ServerReport};
+use pan_linux::origin::Dropped;
 
 const SERVERS: Family = Family::gauge("pan_node_servers", "Servers on this node by what they are doing", &["phase"]);
 const STARTS: Family = Family::counter("pan_server_starts_total", "Starts of servers on this node", &["result"]);
@@ -14,9 +15,14 @@ const RESTARTS: Family =
 const CHECKS: Family = Family::counter("pan_health_checks_total", "Health checks of servers on this node", &["result"]);
 const LEFT: Family = Family::gauge("pan_lease_remaining_seconds", "What is left of this node's lease; none without lessors", &[]);
 const HELD_BACK: Family = Family::counter("pan_gate_dropped_packets_total", "Packets of servers that the shut gate held back", &[]);
+const FRAMES: Family = Family::counter(
+    "pan_node_frames_dropped_total",
+    "Frames dropped on this node's fabrics: from a host that has lost their server, or of a server nobody knows",
+    &["reason"],
+);
 
 /// The agent's own families.
-pub const FAMILIES: [Family; 6] = [SERVERS, STARTS, RESTARTS, CHECKS, LEFT, HELD_BACK];
+pub const FAMILIES: [Family; 7] = [SERVERS, STARTS, RESTARTS, CHECKS, LEFT, HELD_BACK, FRAMES];
 
 /// What the agent counts.
 #[derive(Debug, Default)]
@@ -34,6 +40,8 @@ pub(crate) struct Now<'a> {
     pub gate: Option<GateReport>,
     /// Packets the gate dropped.
     pub dropped: Option<u64>,
+    /// Frames that came from a wrong host.
+    pub frames: Option<Dropped>,
     pub beat: Option<BeatCounts>,
 }
 
@@ -57,6 +65,8 @@ pub(crate) fn render(counts: &Counts, now: &Now<'_>) -> String {
     page.samples(&CHECKS, [(["passed"], counts.checks_passed.get()), (["failed"], counts.checks_failed.get())]);
     page.seconds(&LEFT, now.gate.as_ref().map(|gate| Duration::from_millis(gate.left_ms)));
     page.samples(&HELD_BACK, now.dropped.map(|dropped| ([], dropped)));
+    let frames = now.frames.into_iter().flat_map(|Dropped { stale, unknown }| [(["stale"], stale), (["unknown"], unknown)]);
+    page.samples(&FRAMES, frames);
     BeatCounts::show(now.beat.as_ref(), &mut page);
     page.text()
 }
@@ -65,8 +75,10 @@ impl crate::host::Host {
     /// The page as of now. May ask the kernel, so it may block for a moment.
     pub(crate) fn metrics(&self, servers: &[ServerReport], run_dir: &Path) -> String {
         let phases: Vec<Phase> = servers.iter().map(|server| server.phase).collect();
-        let dropped = self.gate.as_ref().and_then(|gate| gate.dropped().ok());
-        render(&self.counts, &Now { servers: &phases, gate: self.gate_report(), dropped, beat: BeatCounts::read(run_dir) })
+        let dropped = self.checks.gate.as_ref().and_then(|gate| gate.dropped().ok());
+        let frames = self.checks.origins.as_ref().map(|origins| origins.dropped());
+        let beat = BeatCounts::read(run_dir);
+        render(&self.counts, &Now { servers: &phases, gate: self.gate_report(), dropped, frames, beat })
     }
 }
 

@@ -31,12 +31,11 @@ pub(super) fn prepare(config: &HostConfig, exe: PathBuf) -> Result<Prepared, Err
     // Their cables are in use; the network's first pass must not cut them off.
     let attached = records.iter().filter(|(_, record)| is_attached(&record.stage));
     let ports = attached.map(|(_, record)| start::port(&record.bound.order, record.bound.cable.vni)).collect();
-    let gate = open_gate(config)?;
-    let checks = Checks { gate: gate.clone(), origins: Origins::open_if_possible(&origins_dir(&config.run_dir)) };
-    let network = Network::start(config.clone(), ports, checks)?;
+    let checks = Checks { gate: open_gate(config)?, origins: Origins::open_if_possible(&origins_dir(&config.run_dir)) };
+    let network = Network::start(config.clone(), ports, checks.clone())?;
     let rtnl = Rtnl::open().map_err(NetworkError::from)?;
     let deaths = Deaths::start().map_err(|source| Error::Watch { source })?;
-    let host = Host::new(config, exe, rtnl, network, (deaths, gate));
+    let host = Host::new(config, exe, rtnl, network, (deaths, checks));
     let known: Vec<ServerKey> = records.iter().map(|(key, _)| key.clone()).collect();
     adopt::sweep(&host, &known).map_err(adopting)?;
     Ok(Prepared { host: Arc::new(host), records })
