@@ -79,7 +79,10 @@ impl LabSpec {
             return refuse("data", format!("{data}: expected an absolute folder at least two levels deep"));
         }
         let hosts = self.hosts()?;
-        for host in self.labels.keys() {
+        for (host, labels) in &self.labels {
+            if let Some(problem) = labels.iter().find_map(|(key, value)| pan_model::node::label(key, value).err()) {
+                return refuse("label", problem);
+            }
             let known = host.parse::<LabHost>().is_ok_and(|one| hosts.contains(&one));
             if !known {
                 return refuse("label", format!("there is no host {host} in this lab"));
