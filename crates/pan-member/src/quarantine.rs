@@ -40,7 +40,30 @@ pub struct Quarantine {
     until: Option<Tick>,
 }
 
+/// What of a record outlives whoever keeps it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Times {
+    /// Deaths that count.
+    pub deaths: Vec<Tick>,
+    /// Quarantines so far that are not forgotten.
+    pub strikes: u32,
+    /// The end of the last one.
+    pub until: Option<Tick>,
+}
+
 impl Quarantine {
+    /// What is to be kept.
+    #[must_use]
+    pub fn times(&self) -> Times {
+        Times { deaths: self.deaths.iter().copied().collect(), strikes: self.strikes, until: self.until }
+    }
+
+    /// Goes on with what was kept; whether the node is alive is not a part of it.
+    pub fn recall(&mut self, kept: Times) {
+        let Times { deaths, strikes, until } = kept;
+        *self = Self { deaths: deaths.into(), alive_since: self.alive_since, strikes, until };
+    }
+
     /// A clean record.
     #[must_use]
     pub fn new() -> Self {

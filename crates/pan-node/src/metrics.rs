@@ -95,6 +95,7 @@ mod tests {
             servers: &[Phase::Healthy, Phase::Healthy, Phase::Failed],
             gate: Some(gate),
             dropped: Some(4),
+            frames: Some(Dropped { stale: 7, unknown: 0 }),
             beat: Some(BeatCounts::default()),
         };
         let text = render(&counts, &now);
@@ -107,10 +108,11 @@ mod tests {
             "pan_node_servers{phase=\"failed\"} 1",
             "pan_server_restarts_total 1",
             "pan_lease_remaining_seconds 0.17",
+            "pan_node_frames_dropped_total{reason=\"stale\"} 7",
         ] {
             assert!(text.lines().any(|other| other == line), "{line} in\n{text}");
         }
-        let nothing = render(&counts, &Now { servers: &[], gate: None, dropped: None, beat: None });
+        let nothing = render(&counts, &Now { servers: &[], gate: None, dropped: None, frames: None, beat: None });
         assert!(!nothing.contains("pan_lease_remaining_seconds 0"), "no lease is not one that is over:\n{nothing}");
         pan_api::metrics::read(&nothing).unwrap();
     }

@@ -327,9 +327,9 @@ impl Sim {
     }
 
     fn lead(&mut self, host: usize, term: u64) {
-        let now = self.clock(host);
+        let (now, core_now) = (self.clock(host), self.core_now(host));
         let owner = self.owner(host);
-        standing::lead(&mut owner.world);
+        standing::lead(&mut owner.world, core_now);
         owner.watch = None;
         (owner.step, owner.started, owner.warm) = (0, now, false);
         owner.latest.clear();

@@ -1,5 +1,6 @@
 //! What hosts say and what their heartbeats show: hello, reports, silence, death.
 
+use super::quarantine;
 use super::record::{Duty, HostRecord};
 use super::seen::{HostSeen, LeaseSeen, Life, ServerSeen};
 use super::world::{Dirty, Effect, Now, World};
@@ -239,6 +240,7 @@ pub fn life(world: &mut World, now: Now, change: LifeChange) {
         LifeChange::Quarantined(host, on) => {
             if !on {
                 world.seen.quarantine.entry(host.clone()).or_default().clear();
+                quarantine::keep(world, now, &host);
             }
             world.seen.hosts.entry(host.clone()).or_default().quarantined = on;
             world.seen.replan = true;
@@ -283,15 +285,6 @@ fn enter(world: &mut World, now: Now, host: &HostName, life: Life) -> Life {
         world.seen.replan = true;
     }
     former
-}
-
-/// Ends quarantines whose time is over.
-pub fn release(world: &mut World, now: Now) {
-    let held = world.seen.hosts.iter().filter(|(_, seen)| seen.quarantined).map(|(name, _)| name);
-    let over = held.filter(|name| world.seen.quarantine.get(*name).is_none_or(|record| record.until(now.boot).is_none()));
-    for host in over.cloned().collect::<Vec<_>>() {
-        life(world, now, LifeChange::Quarantined(host, false));
-    }
 }
 
 fn alive(world: &mut World, now: Now, host: &HostName) {
@@ -428,6 +421,7 @@ fn dead(world: &mut World, now: Now, host: &HostName, silent: i64) {
     if world.seen.quarantine.entry(host.clone()).or_default().on_death(death, now.boot).is_some() {
         life(world, now, LifeChange::Quarantined(host.clone(), true));
     }
+    quarantine::keep(world, now, host);
     let seen: &mut HostSeen = world.seen.hosts.entry(host.clone()).or_default();
     seen.lost = None;
     seen.applied.clear();

@@ -16,6 +16,7 @@ pub mod orders;
 pub mod persist;
 pub mod place;
 pub mod published;
+pub mod quarantine;
 pub mod record;
 pub mod request;
 pub mod seen;

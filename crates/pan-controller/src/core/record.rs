@@ -157,6 +157,28 @@ pub struct HostRecord {
     /// Its death was decided up to this number; heartbeats that carry it, or an older one, are of the dead.
     #[serde(default)]
     pub revoked: Admission,
+    /// Its deaths of late.
+    #[serde(default, skip_serializing_if = "DeathsRecord::is_clean")]
+    pub deaths: DeathsRecord,
+}
+
+/// Deaths of a node that may end in a quarantine; times are wall clock, microseconds since 1970.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeathsRecord {
+    /// Deaths that count.
+    pub at: Vec<i64>,
+    /// Quarantines so far that are not forgotten.
+    pub strikes: u32,
+    /// The end of the last one.
+    pub until: Option<i64>,
+}
+
+impl DeathsRecord {
+    /// Nothing to remember.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 const fn first_admission() -> Admission {
@@ -178,6 +200,7 @@ impl HostRecord {
             duty: former.map_or(Duty::Full, |host| host.duty),
             admission: former.map_or(Admission::FIRST, |host| host.admission),
             revoked: former.map_or(Admission::NONE, |host| host.revoked),
+            deaths: former.map(|host| host.deaths.clone()).unwrap_or_default(),
         }
     }
 

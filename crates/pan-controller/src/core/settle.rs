@@ -2,7 +2,7 @@
 
 use super::record::{EndingPhase, Goal, Intent};
 use super::world::{Dirty, Now, World};
-use super::{domain, ending, fail, hosts, keys, place, services, tokens};
+use super::{domain, ending, fail, hosts, keys, place, quarantine, services, tokens};
 use pan_api::report::Phase;
 use pan_model::{PartitionName, ServerKey};
 
@@ -10,7 +10,7 @@ use pan_model::{PartitionName, ServerKey};
 pub fn settle(world: &mut World, now: Now) {
     tokens::expire(world, now);
     keys::advance(world, now);
-    hosts::release(world, now);
+    quarantine::release(world, now);
     hosts::advance(world, now);
     services::advance(world, now);
     ending::advance(world, now);

@@ -4,7 +4,8 @@
 //! from hosts and heartbeats, which speak to all controllers. So taking over is one compare-and-swap and no reading.
 
 use super::persist::{self, LoadError};
-use super::world::{Dirty, World};
+use super::quarantine;
+use super::world::{Dirty, Now, World};
 use pan_model::HostName;
 
 /// Writes this controller into the leader's record, to be committed under the condition that nobody else wrote
@@ -17,8 +18,9 @@ pub fn candidate(world: &mut World, me: &HostName, instance: u64, term: u64) {
 }
 
 /// The record was committed: this controller decides from now on.
-pub fn lead(world: &mut World) {
+pub fn lead(world: &mut World, now: Now) {
     world.leading = true;
+    quarantine::recall(world, now);
     renew(world);
 }
 

@@ -45,7 +45,7 @@ impl Owner {
     }
 
     fn lead(&mut self, term: u64) {
-        standing::lead(&mut self.world);
+        standing::lead(&mut self.world, super::now());
         self.watch = None;
         (self.step, self.started, self.warm) = (0, Instant::now(), false);
         self.latest.clear();
