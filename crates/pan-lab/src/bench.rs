@@ -11,6 +11,8 @@ mod demo;
 mod disturb;
 mod error;
 mod failover;
+mod leader;
+mod page;
 mod peer;
 mod probing;
 mod report;

@@ -8,8 +8,9 @@ use pan_api::server::Server;
 use pan_linux::realtime::since_boot;
 use pan_model::server::ServerState;
 
-use super::demo::{Demo, Leader, SERVERS, ready};
+use super::demo::{Demo, SERVERS, ready};
 use super::error::BenchError;
+use super::leader::Leader;
 use super::probing::Probing;
 use super::report::RunDetail;
 use crate::name::LabHost;

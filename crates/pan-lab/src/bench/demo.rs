@@ -19,8 +19,9 @@ use super::control::Pan;
 use super::cut::{STEADY, micros};
 use super::error::BenchError;
 use super::failover::FailoverOptions;
+use super::leader::{self, Leader};
 use super::probing::{Client, Probing};
-use crate::name::{HostKind, LabHost};
+use crate::name::LabHost;
 use crate::room::{Afterwards, Room, RoomSpec};
 
 /// What is measured is what users are shown first.
@@ -39,15 +40,6 @@ pub(super) const DATA: &str = "/var/tmp/pan-bench";
 pub(super) const READY_MAX: Duration = Duration::from_secs(60);
 /// Before a fault, until everything is served.
 const STEADY_MAX: Duration = Duration::from_secs(20);
-
-/// What has a leader.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Leader {
-    /// The controllers.
-    Controller,
-    /// etcd's members.
-    Etcd,
-}
 
 /// The demo in a laboratory of its own.
 pub(super) struct Demo<'a> {
@@ -111,18 +103,12 @@ impl<'a> Demo<'a> {
         Ok((server, node))
     }
 
-    /// The host that leads, by what it and its like wrote: the latest term counts.
+    /// The host that leads, as soon as there is one and all its like are back from what was done to them before.
     pub(super) fn leader(&self, of: Leader) -> Result<LabHost, BenchError> {
-        let (kind, log, mark) = match of {
-            Leader::Controller => (HostKind::Controller, "controller", "this controller leads term="),
-            Leader::Etcd => (HostKind::Etcd, "etcd", "became leader at term "),
-        };
-        let mut latest = None;
-        for host in self.room.hosts()?.into_iter().map(|host| host.name).filter(|host| host.kind() == kind) {
-            let text = std::fs::read_to_string(self.room.log(host, log)).unwrap_or_default();
-            latest = latest.max(last_term(&text, mark).map(|term| (term, host)));
-        }
-        latest.map(|(_, host)| host).ok_or_else(|| BenchError::Surprise(format!("no host wrote that it leads ({mark:?} in {log}.log)")))
+        self.pan.wait(&format!("one leader ({of:?})"), READY_MAX, || {
+            let hosts = self.room.hosts().map_err(|error| error.to_string())?;
+            leader::find(&self.room, of, hosts.into_iter().map(|host| host.name))
+        })
     }
 
     /// A host by what the PAN calls it.
@@ -162,15 +148,6 @@ impl<'a> Demo<'a> {
         self.pan.wait("every node being alive", READY_MAX, || nodes_alive(&self.pan))?;
         self.pan.wait("the demo being ready", READY_MAX, || ready(&self.pan, servers))
     }
-}
-
-/// The highest number after a mark.
-fn last_term(text: &str, mark: &str) -> Option<u64> {
-    let terms = text.split(mark).skip(1).filter_map(|rest| {
-        let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
-        rest[..end].parse().ok()
-    });
-    terms.max()
 }
 
 fn heard(pan: &Pan<'_>, name: &str) -> Result<(), String> {
@@ -213,14 +190,6 @@ pub(super) fn ready(pan: &Pan<'_>, servers: u32) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_last_term_is_the_highest() {
-        let log = "INFO this controller leads term=3\nINFO ends\nINFO this controller leads term=12 x\n";
-        assert_eq!(last_term(log, "this controller leads term="), Some(12));
-        assert_eq!(last_term("raft: 8e9e became leader at term 2\n", "became leader at term "), Some(2));
-        assert_eq!(last_term(log, "became leader at term "), None);
-    }
 
     #[test]
     fn the_demo_is_what_is_asked_for_here() {

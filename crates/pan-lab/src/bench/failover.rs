@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use super::case::{FailoverCase, PanCase};
 use super::cut;
-use super::demo::{Demo, Leader};
+use super::demo::Demo;
 use super::disturb;
 use super::error::BenchError;
+use super::leader::Leader;
 use super::peer;
 use super::report::{Case, MILLIS, Report, RunDetail, machine};
 
