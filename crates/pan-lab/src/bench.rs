@@ -6,16 +6,19 @@
 
 mod case;
 mod control;
+mod counter;
 mod cut;
 mod demo;
 mod disturb;
 mod error;
 mod failover;
+mod frozen;
 mod leader;
 mod page;
 mod peer;
 mod probing;
 mod report;
+mod suspected;
 
 pub use case::{FailoverCase, PanCase};
 pub use error::BenchError;

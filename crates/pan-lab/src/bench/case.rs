@@ -2,9 +2,11 @@
 
 use std::str::FromStr;
 
-use super::disturb::{FAILED_REQUESTS, FAILOVERS, LATE_REPLIES, SUSPICIONS};
+use super::disturb::{FAILED_REQUESTS, FAILOVERS};
+use super::frozen::{ATTEMPTS, LATE_FRAMES, LATE_REPLIES};
 use super::peer::{Peer, PeerCase};
 use super::report::MILLIS;
+use super::suspected::{DIRECTORS_SUSPICIONS, SUSPICIONS};
 
 /// What is done to a PAN.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -19,6 +21,8 @@ pub enum PanCase {
     AgentKilled,
     /// The node of a service's only server stands still, and goes on after the takeover.
     NodeFrozen,
+    /// All of several controllers are.
+    ThreeControllersKilled,
     /// The node of the only server and the leading controller lose their power together.
     ControllerAndNode,
     /// The node of the only server and etcd's leader do.
@@ -27,12 +31,13 @@ pub enum PanCase {
 
 impl PanCase {
     /// All of them, in the order in which they are run.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::NodeCutMany,
         Self::NodeCutSingle,
         Self::ControllersKilled,
         Self::AgentKilled,
         Self::NodeFrozen,
+        Self::ThreeControllersKilled,
         Self::ControllerAndNode,
         Self::EtcdAndNode,
     ];
@@ -46,6 +51,7 @@ impl PanCase {
             Self::ControllersKilled => "controllers-killed",
             Self::AgentKilled => "agent-killed",
             Self::NodeFrozen => "node-frozen",
+            Self::ThreeControllersKilled => "three-controllers-killed",
             Self::ControllerAndNode => "controller-and-node",
             Self::EtcdAndNode => "etcd-and-node",
         }
@@ -54,7 +60,7 @@ impl PanCase {
     /// Servers of the demo while it is run.
     pub(super) const fn servers(self) -> u32 {
         match self {
-            Self::NodeCutMany | Self::ControllersKilled | Self::AgentKilled => 3,
+            Self::NodeCutMany | Self::ControllersKilled | Self::ThreeControllersKilled | Self::AgentKilled => 3,
             Self::NodeCutSingle | Self::NodeFrozen | Self::ControllerAndNode | Self::EtcdAndNode => 1,
         }
     }
@@ -63,16 +69,16 @@ impl PanCase {
     pub(super) const fn units(self) -> &'static [&'static str] {
         match self {
             Self::NodeCutMany | Self::NodeCutSingle | Self::ControllerAndNode | Self::EtcdAndNode => &[MILLIS],
-            Self::ControllersKilled => &[FAILED_REQUESTS, FAILOVERS],
-            Self::AgentKilled => &[FAILED_REQUESTS, SUSPICIONS, FAILOVERS],
-            Self::NodeFrozen => &[LATE_REPLIES],
+            Self::ControllersKilled | Self::ThreeControllersKilled => &[FAILED_REQUESTS, FAILOVERS],
+            Self::AgentKilled => &[FAILED_REQUESTS, SUSPICIONS, DIRECTORS_SUSPICIONS, FAILOVERS],
+            Self::NodeFrozen => &[LATE_FRAMES, LATE_REPLIES, ATTEMPTS],
         }
     }
 
     /// Controllers of its laboratory; several keep their records in etcd.
     pub(super) const fn controllers(self) -> u8 {
         match self {
-            Self::ControllerAndNode | Self::EtcdAndNode => 3,
+            Self::ThreeControllersKilled | Self::ControllerAndNode | Self::EtcdAndNode => 3,
             Self::NodeCutMany | Self::NodeCutSingle | Self::ControllersKilled | Self::AgentKilled | Self::NodeFrozen => 1,
         }
     }

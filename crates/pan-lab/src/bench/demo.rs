@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
@@ -16,12 +17,13 @@ use pan_model::node::NodeState;
 use pan_model::service::BackendState;
 
 use super::control::Pan;
+use super::counter::{self, Counter};
 use super::cut::{STEADY, micros};
 use super::error::BenchError;
 use super::failover::FailoverOptions;
 use super::leader::{self, Leader};
 use super::probing::{Client, Probing};
-use crate::name::LabHost;
+use crate::name::{HostKind, LabHost};
 use crate::room::{Afterwards, Room, RoomSpec};
 
 /// What is measured is what users are shown first.
@@ -46,6 +48,8 @@ pub(super) struct Demo<'a> {
     pub(super) room: Room,
     pub(super) pan: Pan<'a>,
     pub(super) controllers: u8,
+    /// The program all its hosts run.
+    pub(super) exe: PathBuf,
     /// The number of the last fault of each node, so that they take turns.
     turn_last: BTreeMap<String, u32>,
     turns: u32,
@@ -76,7 +80,7 @@ impl<'a> Demo<'a> {
         pan.wait_for_api(READY_MAX)?;
         pan.wait("every node being alive", READY_MAX, || nodes_alive(&pan))?;
         pan.apply("examples/demo.yaml", DEMO)?;
-        Ok(Self { room, pan, controllers, turn_last: BTreeMap::new(), turns: 0 })
+        Ok(Self { room, pan, controllers, exe: options.exe.clone(), turn_last: BTreeMap::new(), turns: 0 })
     }
 
     /// Gives it the number of servers that a case needs.
@@ -109,6 +113,22 @@ impl<'a> Demo<'a> {
             let hosts = self.room.hosts().map_err(|error| error.to_string())?;
             leader::find(&self.room, of, hosts.into_iter().map(|host| host.name))
         })
+    }
+
+    /// A counter's sum over all hosts that have it, or over one.
+    pub(super) fn count(&self, counter: Counter, of: Option<LabHost>) -> Result<u64, BenchError> {
+        let hosts: Vec<LabHost> = match of {
+            Some(host) => vec![host],
+            None => self.room.hosts()?.into_iter().map(|host| host.name).collect(),
+        };
+        let asking = self.controllers()?.into_iter().next().ok_or_else(|| BenchError::Surprise("there is no controller".to_owned()))?;
+        self.pan.wait("a page of counters", READY_MAX, || counter::read(&self.room, asking, counter, hosts.iter().copied()))
+    }
+
+    /// Every controller.
+    pub(super) fn controllers(&self) -> Result<Vec<LabHost>, BenchError> {
+        let all = self.room.hosts()?.into_iter().map(|host| host.name);
+        Ok(all.filter(|host| host.kind() == HostKind::Controller).collect())
     }
 
     /// A host by what the PAN calls it.

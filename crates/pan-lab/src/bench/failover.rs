@@ -12,6 +12,7 @@ use super::cut;
 use super::demo::Demo;
 use super::disturb;
 use super::error::BenchError;
+use super::frozen;
 use super::leader::Leader;
 use super::peer;
 use super::report::{Case, MILLIS, Report, RunDetail, machine};
@@ -90,9 +91,9 @@ fn run_own<'a>(
     demo.prepare(servers)?;
     for _ in 0..options.runs {
         log.done(match case {
-            PanCase::ControllersKilled => disturb::controllers_killed(demo, options.outage, servers)?,
+            PanCase::ControllersKilled | PanCase::ThreeControllersKilled => disturb::controllers_killed(demo, options.outage, servers)?,
             PanCase::AgentKilled => disturb::agent_killed(demo, servers)?,
-            PanCase::NodeFrozen => disturb::node_frozen(demo, servers)?,
+            PanCase::NodeFrozen => frozen::run(demo, servers)?,
             PanCase::NodeCutMany | PanCase::NodeCutSingle => cut::run(demo, servers, None)?,
             PanCase::ControllerAndNode => cut::run(demo, servers, Some(Leader::Controller))?,
             PanCase::EtcdAndNode => cut::run(demo, servers, Some(Leader::Etcd))?,

@@ -47,8 +47,8 @@ pub enum BenchCommand {
 #[derive(Debug, Clone, Args)]
 pub struct FailoverArgs {
     /// Only this case; may be repeated. Of a PAN: node-cut-many, node-cut-single, controllers-killed,
-    /// agent-killed, node-frozen, controller-and-node, etcd-and-node. Of others: keepalived-1s, keepalived-100ms, keepalived-10ms,
-    /// pacemaker-default, pacemaker-300ms, each of these two also with -fenced.
+    /// agent-killed, node-frozen, three-controllers-killed, controller-and-node, etcd-and-node. Of others: keepalived-1s,
+    /// keepalived-100ms, keepalived-10ms, pacemaker-default, pacemaker-300ms, each of these two also with -fenced.
     #[arg(long, value_name = "CASE")]
     case: Vec<FailoverCase>,
     /// Runs of each case.
@@ -60,7 +60,7 @@ pub struct FailoverArgs {
     /// Measure others beside it, as this distribution packages them: keepalived, pacemaker.
     #[arg(long, value_name = "PEER", value_delimiter = ',')]
     against: Vec<Peer>,
-    /// How long all controllers are away in controllers-killed.
+    /// How long all controllers are away in controllers-killed and three-controllers-killed.
     #[arg(long, value_name = "TIME", default_value = "60s")]
     outage: Span,
     /// Write everything measured here, as JSON.
