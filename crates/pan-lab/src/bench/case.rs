@@ -3,6 +3,7 @@
 use std::str::FromStr;
 
 use super::disturb::{FAILED_REQUESTS, FAILOVERS};
+use super::false_failovers::LOAD;
 use super::frozen::{ATTEMPTS, LATE_FRAMES, LATE_REPLIES};
 use super::peer::{Peer, PeerCase};
 use super::report::MILLIS;
@@ -15,13 +16,15 @@ pub enum PanCase {
     NodeCutMany,
     /// The node of a service's only server does.
     NodeCutSingle,
-    /// All controllers are gone for a while.
+    /// The only controller is gone for a while.
     ControllersKilled,
     /// The agent of a node is killed again and again.
     AgentKilled,
     /// The node of a service's only server stands still, and goes on after the takeover.
     NodeFrozen,
-    /// All of several controllers are.
+    /// Nobody fails, but something else wants all processors.
+    FalseFailovers,
+    /// All of three controllers are.
     ThreeControllersKilled,
     /// The node of the only server and the leading controller lose their power together.
     ControllerAndNode,
@@ -31,12 +34,13 @@ pub enum PanCase {
 
 impl PanCase {
     /// All of them, in the order in which they are run.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::NodeCutMany,
         Self::NodeCutSingle,
         Self::ControllersKilled,
         Self::AgentKilled,
         Self::NodeFrozen,
+        Self::FalseFailovers,
         Self::ThreeControllersKilled,
         Self::ControllerAndNode,
         Self::EtcdAndNode,
@@ -51,6 +55,7 @@ impl PanCase {
             Self::ControllersKilled => "controllers-killed",
             Self::AgentKilled => "agent-killed",
             Self::NodeFrozen => "node-frozen",
+            Self::FalseFailovers => "false-failovers",
             Self::ThreeControllersKilled => "three-controllers-killed",
             Self::ControllerAndNode => "controller-and-node",
             Self::EtcdAndNode => "etcd-and-node",
@@ -60,7 +65,7 @@ impl PanCase {
     /// Servers of the demo while it is run.
     pub(super) const fn servers(self) -> u32 {
         match self {
-            Self::NodeCutMany | Self::ControllersKilled | Self::ThreeControllersKilled | Self::AgentKilled => 3,
+            Self::NodeCutMany | Self::ControllersKilled | Self::ThreeControllersKilled | Self::AgentKilled | Self::FalseFailovers => 3,
             Self::NodeCutSingle | Self::NodeFrozen | Self::ControllerAndNode | Self::EtcdAndNode => 1,
         }
     }
@@ -70,18 +75,50 @@ impl PanCase {
         match self {
             Self::NodeCutMany | Self::NodeCutSingle | Self::ControllerAndNode | Self::EtcdAndNode => &[MILLIS],
             Self::ControllersKilled | Self::ThreeControllersKilled => &[FAILED_REQUESTS, FAILOVERS],
+            Self::FalseFailovers => &[FAILED_REQUESTS, SUSPICIONS, DIRECTORS_SUSPICIONS, FAILOVERS, LOAD],
             Self::AgentKilled => &[FAILED_REQUESTS, SUSPICIONS, DIRECTORS_SUSPICIONS, FAILOVERS],
             Self::NodeFrozen => &[LATE_FRAMES, LATE_REPLIES, ATTEMPTS],
         }
     }
 
-    /// Controllers of its laboratory; several keep their records in etcd.
-    pub(super) const fn controllers(self) -> u8 {
+    /// The laboratory it needs.
+    pub(super) const fn hosts(self) -> Hosts {
         match self {
-            Self::ThreeControllersKilled | Self::ControllerAndNode | Self::EtcdAndNode => 3,
-            Self::NodeCutMany | Self::NodeCutSingle | Self::ControllersKilled | Self::AgentKilled | Self::NodeFrozen => 1,
+            Self::NodeCutMany
+            | Self::NodeCutSingle
+            | Self::ControllersKilled
+            | Self::AgentKilled
+            | Self::NodeFrozen
+            | Self::FalseFailovers => Hosts { controllers: 1, storage: 0 },
+            Self::ControllerAndNode | Self::EtcdAndNode => Hosts { controllers: 3, storage: 0 },
+            // As `pan up` makes it: most lessors are elsewhere. Where most are controllers' hosts, leases end with their power.
+            Self::ThreeControllersKilled => Hosts { controllers: 3, storage: 2 },
         }
     }
+
+    /// How often it is run where so many runs of each case are wanted.
+    const fn runs(self, wanted: u32) -> u32 {
+        match self {
+            // Its length takes the place of many runs.
+            Self::FalseFailovers => 1,
+            Self::NodeCutMany
+            | Self::NodeCutSingle
+            | Self::ControllersKilled
+            | Self::AgentKilled
+            | Self::NodeFrozen
+            | Self::ThreeControllersKilled
+            | Self::ControllerAndNode
+            | Self::EtcdAndNode => wanted,
+        }
+    }
+}
+
+/// Hosts of a laboratory that cases differ in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Hosts {
+    /// Several keep their records in etcd.
+    pub(super) controllers: u8,
+    pub(super) storage: u8,
 }
 
 /// A case: something done to a PAN, or to another product beside it.
@@ -105,6 +142,14 @@ impl FailoverCase {
         match self {
             Self::Pan(case) => case.as_str(),
             Self::Peer(case) => case.as_str(),
+        }
+    }
+
+    /// How often it is run where so many runs of each case are wanted.
+    pub(super) const fn runs(self, wanted: u32) -> u32 {
+        match self {
+            Self::Pan(case) => case.runs(wanted),
+            Self::Peer(_) => wanted,
         }
     }
 

@@ -116,6 +116,7 @@ pub(super) fn detail(victim: Victim<'_>, cut: &CutTime, samples: &[Sample], time
         slow: number(|sample| sample.outcome == Outcome::Ok && !sample.is_good()),
         late_max_ms: millis(Duration::from_micros(samples.iter().map(|sample| sample.late_us).max().unwrap_or(0))),
         timeline,
+        timelines: Vec::new(),
     }
 }
 

@@ -16,6 +16,7 @@ use pan_model::host::Link;
 use pan_model::node::NodeState;
 use pan_model::service::BackendState;
 
+use super::case::Hosts;
 use super::control::Pan;
 use super::counter::{self, Counter};
 use super::cut::{STEADY, micros};
@@ -47,7 +48,7 @@ const STEADY_MAX: Duration = Duration::from_secs(20);
 pub(super) struct Demo<'a> {
     pub(super) room: Room,
     pub(super) pan: Pan<'a>,
-    pub(super) controllers: u8,
+    pub(super) hosts: Hosts,
     /// The program all its hosts run.
     pub(super) exe: PathBuf,
     /// The number of the last fault of each node, so that they take turns.
@@ -56,10 +57,10 @@ pub(super) struct Demo<'a> {
 }
 
 impl<'a> Demo<'a> {
-    /// Brings it up with so many controllers.
+    /// Brings it up.
     pub(super) fn up(
         options: &FailoverOptions,
-        controllers: u8,
+        hosts: Hosts,
         stop: &'a AtomicBool,
         progress: &mut dyn FnMut(&str),
     ) -> Result<Self, BenchError> {
@@ -67,9 +68,9 @@ impl<'a> Demo<'a> {
             prefix: "bench",
             data: DATA,
             nodes: NODES,
-            storage: 0,
+            storage: hosts.storage,
             directors: 2,
-            controllers,
+            controllers: hosts.controllers,
             profile: options.profile.clone(),
             exe: options.exe.clone(),
             afterwards: if options.keep { Afterwards::Keep } else { Afterwards::Remove },
@@ -80,7 +81,7 @@ impl<'a> Demo<'a> {
         pan.wait_for_api(READY_MAX)?;
         pan.wait("every node being alive", READY_MAX, || nodes_alive(&pan))?;
         pan.apply("examples/demo.yaml", DEMO)?;
-        Ok(Self { room, pan, controllers, exe: options.exe.clone(), turn_last: BTreeMap::new(), turns: 0 })
+        Ok(Self { room, pan, hosts, exe: options.exe.clone(), turn_last: BTreeMap::new(), turns: 0 })
     }
 
     /// Gives it the number of servers that a case needs.

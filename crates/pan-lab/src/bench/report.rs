@@ -82,6 +82,9 @@ pub struct RunDetail {
     pub late_max_ms: f64,
     /// What the PAN says of the failover.
     pub timeline: Option<Timeline>,
+    /// Where nobody failed: what the PAN says of everything that it took for a failure, by object and time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub timelines: Vec<Timeline>,
 }
 
 impl Case {
@@ -116,7 +119,7 @@ impl RunDetail {
 
 impl fmt::Display for RunDetail {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.node)?;
+        f.write_str(if self.node.is_empty() { "no host touched" } else { &self.node })?;
         if !self.server.is_empty() {
             write!(f, " with {}", self.server)?;
         }
@@ -131,7 +134,12 @@ impl fmt::Display for RunDetail {
         for (unit, count) in &self.counts {
             write!(f, ", {count} {unit}")?;
         }
-        write!(f, ", {} of {} probes lost", self.lost, self.probes)
+        write!(f, ", {} of {} probes lost", self.lost, self.probes)?;
+        for Timeline { object, steps, .. } in &self.timelines {
+            let steps: Vec<String> = steps.iter().map(|step| format!("{} ({})", step.step, step.reason)).collect();
+            write!(f, "\n  {object}: {}", steps.join(", "))?;
+        }
+        Ok(())
     }
 }
 
@@ -221,6 +229,7 @@ mod tests {
             slow: 0,
             late_max_ms: 0.0,
             timeline: None,
+            timelines: Vec::new(),
         }
     }
 
