@@ -26,4 +26,4 @@ pub use case::{FailoverCase, PanCase};
 pub use error::BenchError;
 pub use failover::{FailoverOptions, failover};
 pub use peer::{Peer, PeerCase};
-pub use report::{Case, Report, RunDetail};
+pub use report::{Bound, Case, Report, RunDetail};

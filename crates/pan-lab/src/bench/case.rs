@@ -6,8 +6,11 @@ use super::disturb::{FAILED_REQUESTS, FAILOVERS};
 use super::false_failovers::LOAD;
 use super::frozen::{ATTEMPTS, LATE_FRAMES, LATE_REPLIES};
 use super::peer::{Peer, PeerCase};
-use super::report::MILLIS;
+use super::report::{Bound, MILLIS};
 use super::suspected::{DIRECTORS_SUSPICIONS, SUSPICIONS};
+
+/// Not one of what is counted.
+const NONE: Bound = Bound { p50: 0.0, worst: 0.0 };
 
 /// What is done to a PAN.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -78,6 +81,25 @@ impl PanCase {
             Self::FalseFailovers => &[FAILED_REQUESTS, SUSPICIONS, DIRECTORS_SUSPICIONS, FAILOVERS, LOAD],
             Self::AgentKilled => &[FAILED_REQUESTS, SUSPICIONS, DIRECTORS_SUSPICIONS, FAILOVERS],
             Self::NodeFrozen => &[LATE_FRAMES, LATE_REPLIES, ATTEMPTS],
+        }
+    }
+
+    /// What is promised of it, if anything is: lengths for machines that do nothing else, counts for any.
+    pub(super) fn bound(self, unit: &str, profile: &str) -> Option<Bound> {
+        let lan = profile == "lan";
+        match self {
+            _ if [ATTEMPTS, LOAD].contains(&unit) => None,
+            Self::NodeCutMany => lan.then_some(Bound { p50: 80.0, worst: 200.0 }),
+            Self::NodeCutSingle => lan.then_some(Bound { p50: 350.0, worst: 800.0 }),
+            Self::ControllerAndNode => lan.then_some(Bound { p50: 600.0, worst: 1200.0 }),
+            Self::EtcdAndNode => lan.then_some(Bound { p50: 1200.0, worst: 2500.0 }),
+            Self::ControllersKilled | Self::ThreeControllersKilled | Self::AgentKilled | Self::NodeFrozen => Some(NONE),
+            Self::FalseFailovers => match unit {
+                // A suspicion that comes to nothing is what it is there for.
+                SUSPICIONS | DIRECTORS_SUSPICIONS => None,
+                FAILOVERS if lan => Some(Bound { p50: 1.0, worst: 1.0 }),
+                _ => Some(NONE),
+            },
         }
     }
 
@@ -196,6 +218,25 @@ mod tests {
         }
         let refused = "director".parse::<FailoverCase>().unwrap_err();
         assert!(refused.contains("node-cut-many") && refused.contains("keepalived-10ms"), "{refused}");
+    }
+
+    #[test]
+    fn promises_are_of_what_was_promised() {
+        let bound = |case: PanCase, unit, profile| case.bound(unit, profile).map(|bound| (bound.p50, bound.worst));
+        assert_eq!(bound(PanCase::EtcdAndNode, MILLIS, "lan"), Some((1200.0, 2500.0)));
+        assert_eq!(bound(PanCase::EtcdAndNode, MILLIS, "shared"), None);
+        assert_eq!(bound(PanCase::FalseFailovers, FAILOVERS, "lan"), Some((1.0, 1.0)));
+        assert_eq!(bound(PanCase::FalseFailovers, FAILOVERS, "shared"), Some((0.0, 0.0)));
+        assert_eq!(bound(PanCase::FalseFailovers, FAILED_REQUESTS, "lan"), Some((0.0, 0.0)));
+        assert_eq!(bound(PanCase::FalseFailovers, SUSPICIONS, "lan"), None);
+        assert_eq!(bound(PanCase::NodeFrozen, ATTEMPTS, "lan"), None, "the more the better");
+        assert_eq!(bound(PanCase::NodeFrozen, LATE_FRAMES, "shared"), Some((0.0, 0.0)));
+    }
+
+    #[test]
+    fn a_long_case_is_run_once() {
+        let runs = |name: &str| name.parse::<FailoverCase>().unwrap().runs(50);
+        assert_eq!([runs("false-failovers"), runs("node-frozen"), runs("keepalived-1s")], [1, 50, 50]);
     }
 
     #[test]

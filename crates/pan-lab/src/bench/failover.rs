@@ -67,7 +67,7 @@ pub fn failover(options: &FailoverOptions, stop: &AtomicBool, progress: &mut dyn
                 Some(error.to_string())
             }
         };
-        cases.extend(reported(*case, log.details, problem.as_deref()));
+        cases.extend(reported(*case, &options.profile, log.details, problem.as_deref()));
     }
     Ok(Report { bench: "failover".to_owned(), profile: options.profile.clone(), machine: machine(), cases })
 }
@@ -107,12 +107,15 @@ fn run_own<'a>(
 }
 
 /// A case as the report has it: once for each thing that is counted in it.
-fn reported(case: FailoverCase, details: Vec<RunDetail>, problem: Option<&str>) -> Vec<Case> {
+fn reported(case: FailoverCase, profile: &str, details: Vec<RunDetail>, problem: Option<&str>) -> Vec<Case> {
     let (peer, units) = match case {
         FailoverCase::Pan(own) => ("panloom", own.units()),
         FailoverCase::Peer(other) => (other.peer().as_str(), &[MILLIS][..]),
     };
     let mut all: Vec<Case> = units.iter().map(|unit| Case::of(case.as_str(), peer, unit, &details, problem)).collect();
+    if let FailoverCase::Pan(own) = case {
+        all.iter_mut().for_each(|one| one.bound = own.bound(&one.unit, profile));
+    }
     if let Some(first) = all.first_mut() {
         first.details = details;
     }

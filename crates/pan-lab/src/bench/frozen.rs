@@ -87,8 +87,14 @@ impl Readings {
     }
 
     /// Those since some moment, and perhaps some just before it: never too few.
+    ///
+    /// # Errors
+    /// There were none before either: whatever served until then was not counted, and none afterwards would mean nothing.
     fn since(&self, boot_us: u64) -> Result<u64, BenchError> {
-        Ok(self.count.read()?.saturating_sub(before(&self.taken, boot_us)))
+        match before(&self.taken, boot_us) {
+            0 => Err(BenchError::Surprise("no frame was counted while the server was served from there".to_owned())),
+            earlier => Ok(self.count.read()?.saturating_sub(earlier)),
+        }
     }
 }
 
