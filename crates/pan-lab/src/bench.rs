@@ -6,17 +6,24 @@
 
 mod case;
 mod control;
+mod counter;
 mod cut;
 mod demo;
 mod disturb;
 mod error;
 mod failover;
+mod false_failovers;
+mod frozen;
+mod leader;
+mod load;
+mod page;
 mod peer;
 mod probing;
 mod report;
+mod suspected;
 
 pub use case::{FailoverCase, PanCase};
 pub use error::BenchError;
 pub use failover::{FailoverOptions, failover};
 pub use peer::{Peer, PeerCase};
-pub use report::{Case, Report, RunDetail};
+pub use report::{Bound, Case, Report, RunDetail};

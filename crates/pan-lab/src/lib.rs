@@ -23,6 +23,7 @@ mod disk;
 mod down;
 mod error;
 mod fault;
+mod frames;
 mod lab;
 mod lock;
 mod machine;

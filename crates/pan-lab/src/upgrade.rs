@@ -2,6 +2,7 @@
 //! the heartbeats, is the business of the program.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use nix::sys::signal::{Signal, kill};
@@ -35,5 +36,23 @@ impl Lab {
             }
         }
         Ok(upgraded)
+    }
+
+    /// Which of some roles do not run the program that the host has now, because they are gone or still run an older one.
+    ///
+    /// # Errors
+    /// The host is off, or its program cannot be found.
+    pub fn outdated(&self, host: LabHost, roles: &[&str]) -> Result<Vec<String>, LabError> {
+        let init = self.state()?.host(host)?.require_running()?;
+        let program = config::home(self.data(), host).join("bin").join("pan");
+        let file = |path: &Path| fs::metadata(path).map(|file| (file.dev(), file.ino()));
+        let newest = file(&program).map_err(LabError::file("find", &program))?;
+        let running = self.roles(host, init.pid)?;
+        let is_new = |role: &str| {
+            // The link leads to the file it was started from, whatever lies under its path by now.
+            let mut of_it = running.iter().filter(|(_, name)| name == role).peekable();
+            of_it.peek().is_some() && of_it.all(|(pid, _)| file(Path::new(&format!("/proc/{pid}/exe"))).is_ok_and(|file| file == newest))
+        };
+        Ok(roles.iter().filter(|role| !is_new(role)).map(|role| (*role).to_owned()).collect())
     }
 }

@@ -70,6 +70,7 @@ fn measure(case: PeerCase, runs: u32) -> Report {
         runs,
         profile: "lan".to_owned(),
         outage: Duration::ZERO,
+        load: Duration::ZERO,
         keep: false,
         exe: std::env::current_exe().unwrap(),
     };
@@ -134,6 +135,7 @@ fn a_killed_benchmark_is_swept() {
         runs: 1,
         profile: "lan".to_owned(),
         outage: Duration::ZERO,
+        load: Duration::ZERO,
         keep: false,
         exe: std::env::current_exe().unwrap(),
     };

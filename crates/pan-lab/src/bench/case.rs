@@ -2,9 +2,15 @@
 
 use std::str::FromStr;
 
-use super::disturb::{FAILED_REQUESTS, FAILOVERS, LATE_REPLIES, SUSPICIONS};
+use super::disturb::{FAILED_REQUESTS, FAILOVERS};
+use super::false_failovers::LOAD;
+use super::frozen::{ATTEMPTS, LATE_FRAMES, LATE_REPLIES};
 use super::peer::{Peer, PeerCase};
-use super::report::MILLIS;
+use super::report::{Bound, MILLIS};
+use super::suspected::{DIRECTORS_SUSPICIONS, SUSPICIONS};
+
+/// Not one of what is counted.
+const NONE: Bound = Bound { p50: 0.0, worst: 0.0 };
 
 /// What is done to a PAN.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -13,12 +19,16 @@ pub enum PanCase {
     NodeCutMany,
     /// The node of a service's only server does.
     NodeCutSingle,
-    /// All controllers are gone for a while.
+    /// The only controller is gone for a while.
     ControllersKilled,
     /// The agent of a node is killed again and again.
     AgentKilled,
     /// The node of a service's only server stands still, and goes on after the takeover.
     NodeFrozen,
+    /// Nobody fails, but something else wants all processors.
+    FalseFailovers,
+    /// All of three controllers are.
+    ThreeControllersKilled,
     /// The node of the only server and the leading controller lose their power together.
     ControllerAndNode,
     /// The node of the only server and etcd's leader do.
@@ -27,12 +37,14 @@ pub enum PanCase {
 
 impl PanCase {
     /// All of them, in the order in which they are run.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::NodeCutMany,
         Self::NodeCutSingle,
         Self::ControllersKilled,
         Self::AgentKilled,
         Self::NodeFrozen,
+        Self::FalseFailovers,
+        Self::ThreeControllersKilled,
         Self::ControllerAndNode,
         Self::EtcdAndNode,
     ];
@@ -46,6 +58,8 @@ impl PanCase {
             Self::ControllersKilled => "controllers-killed",
             Self::AgentKilled => "agent-killed",
             Self::NodeFrozen => "node-frozen",
+            Self::FalseFailovers => "false-failovers",
+            Self::ThreeControllersKilled => "three-controllers-killed",
             Self::ControllerAndNode => "controller-and-node",
             Self::EtcdAndNode => "etcd-and-node",
         }
@@ -54,7 +68,7 @@ impl PanCase {
     /// Servers of the demo while it is run.
     pub(super) const fn servers(self) -> u32 {
         match self {
-            Self::NodeCutMany | Self::ControllersKilled | Self::AgentKilled => 3,
+            Self::NodeCutMany | Self::ControllersKilled | Self::ThreeControllersKilled | Self::AgentKilled | Self::FalseFailovers => 3,
             Self::NodeCutSingle | Self::NodeFrozen | Self::ControllerAndNode | Self::EtcdAndNode => 1,
         }
     }
@@ -63,19 +77,70 @@ impl PanCase {
     pub(super) const fn units(self) -> &'static [&'static str] {
         match self {
             Self::NodeCutMany | Self::NodeCutSingle | Self::ControllerAndNode | Self::EtcdAndNode => &[MILLIS],
-            Self::ControllersKilled => &[FAILED_REQUESTS, FAILOVERS],
-            Self::AgentKilled => &[FAILED_REQUESTS, SUSPICIONS, FAILOVERS],
-            Self::NodeFrozen => &[LATE_REPLIES],
+            Self::ControllersKilled | Self::ThreeControllersKilled => &[FAILED_REQUESTS, FAILOVERS],
+            Self::FalseFailovers => &[FAILED_REQUESTS, SUSPICIONS, DIRECTORS_SUSPICIONS, FAILOVERS, LOAD],
+            Self::AgentKilled => &[FAILED_REQUESTS, SUSPICIONS, DIRECTORS_SUSPICIONS, FAILOVERS],
+            Self::NodeFrozen => &[LATE_FRAMES, LATE_REPLIES, ATTEMPTS],
         }
     }
 
-    /// Controllers of its laboratory; several keep their records in etcd.
-    pub(super) const fn controllers(self) -> u8 {
+    /// What is promised of it, if anything is: lengths for machines that do nothing else, counts for any.
+    pub(super) fn bound(self, unit: &str, profile: &str) -> Option<Bound> {
+        let lan = profile == "lan";
         match self {
-            Self::ControllerAndNode | Self::EtcdAndNode => 3,
-            Self::NodeCutMany | Self::NodeCutSingle | Self::ControllersKilled | Self::AgentKilled | Self::NodeFrozen => 1,
+            _ if [ATTEMPTS, LOAD].contains(&unit) => None,
+            Self::NodeCutMany => lan.then_some(Bound { p50: 80.0, worst: 200.0 }),
+            Self::NodeCutSingle => lan.then_some(Bound { p50: 350.0, worst: 800.0 }),
+            Self::ControllerAndNode => lan.then_some(Bound { p50: 600.0, worst: 1200.0 }),
+            Self::EtcdAndNode => lan.then_some(Bound { p50: 1200.0, worst: 2500.0 }),
+            Self::ControllersKilled | Self::ThreeControllersKilled | Self::AgentKilled | Self::NodeFrozen => Some(NONE),
+            Self::FalseFailovers => match unit {
+                // A suspicion that comes to nothing is what it is there for.
+                SUSPICIONS | DIRECTORS_SUSPICIONS => None,
+                FAILOVERS if lan => Some(Bound { p50: 1.0, worst: 1.0 }),
+                _ => Some(NONE),
+            },
         }
     }
+
+    /// The laboratory it needs.
+    pub(super) const fn hosts(self) -> Hosts {
+        match self {
+            Self::NodeCutMany
+            | Self::NodeCutSingle
+            | Self::ControllersKilled
+            | Self::AgentKilled
+            | Self::NodeFrozen
+            | Self::FalseFailovers => Hosts { controllers: 1, storage: 0 },
+            Self::ControllerAndNode | Self::EtcdAndNode => Hosts { controllers: 3, storage: 0 },
+            // As `pan up` makes it: most lessors are elsewhere. Where most are controllers' hosts, leases end with their power.
+            Self::ThreeControllersKilled => Hosts { controllers: 3, storage: 2 },
+        }
+    }
+
+    /// How often it is run where so many runs of each case are wanted.
+    const fn runs(self, wanted: u32) -> u32 {
+        match self {
+            // Its length takes the place of many runs.
+            Self::FalseFailovers => 1,
+            Self::NodeCutMany
+            | Self::NodeCutSingle
+            | Self::ControllersKilled
+            | Self::AgentKilled
+            | Self::NodeFrozen
+            | Self::ThreeControllersKilled
+            | Self::ControllerAndNode
+            | Self::EtcdAndNode => wanted,
+        }
+    }
+}
+
+/// Hosts of a laboratory that cases differ in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Hosts {
+    /// Several keep their records in etcd.
+    pub(super) controllers: u8,
+    pub(super) storage: u8,
 }
 
 /// A case: something done to a PAN, or to another product beside it.
@@ -99,6 +164,14 @@ impl FailoverCase {
         match self {
             Self::Pan(case) => case.as_str(),
             Self::Peer(case) => case.as_str(),
+        }
+    }
+
+    /// How often it is run where so many runs of each case are wanted.
+    pub(super) const fn runs(self, wanted: u32) -> u32 {
+        match self {
+            Self::Pan(case) => case.runs(wanted),
+            Self::Peer(_) => wanted,
         }
     }
 
@@ -145,6 +218,25 @@ mod tests {
         }
         let refused = "director".parse::<FailoverCase>().unwrap_err();
         assert!(refused.contains("node-cut-many") && refused.contains("keepalived-10ms"), "{refused}");
+    }
+
+    #[test]
+    fn promises_are_of_what_was_promised() {
+        let bound = |case: PanCase, unit, profile| case.bound(unit, profile).map(|bound| (bound.p50, bound.worst));
+        assert_eq!(bound(PanCase::EtcdAndNode, MILLIS, "lan"), Some((1200.0, 2500.0)));
+        assert_eq!(bound(PanCase::EtcdAndNode, MILLIS, "shared"), None);
+        assert_eq!(bound(PanCase::FalseFailovers, FAILOVERS, "lan"), Some((1.0, 1.0)));
+        assert_eq!(bound(PanCase::FalseFailovers, FAILOVERS, "shared"), Some((0.0, 0.0)));
+        assert_eq!(bound(PanCase::FalseFailovers, FAILED_REQUESTS, "lan"), Some((0.0, 0.0)));
+        assert_eq!(bound(PanCase::FalseFailovers, SUSPICIONS, "lan"), None);
+        assert_eq!(bound(PanCase::NodeFrozen, ATTEMPTS, "lan"), None, "the more the better");
+        assert_eq!(bound(PanCase::NodeFrozen, LATE_FRAMES, "shared"), Some((0.0, 0.0)));
+    }
+
+    #[test]
+    fn a_long_case_is_run_once() {
+        let runs = |name: &str| name.parse::<FailoverCase>().unwrap().runs(50);
+        assert_eq!([runs("false-failovers"), runs("node-frozen"), runs("keepalived-1s")], [1, 50, 50]);
     }
 
     #[test]

@@ -8,8 +8,9 @@ use pan_api::server::Server;
 use pan_linux::realtime::since_boot;
 use pan_model::server::ServerState;
 
-use super::demo::{Demo, Leader, SERVERS, ready};
+use super::demo::{Demo, SERVERS, ready};
 use super::error::BenchError;
+use super::leader::Leader;
 use super::probing::Probing;
 use super::report::RunDetail;
 use crate::name::LabHost;
@@ -115,6 +116,7 @@ pub(super) fn detail(victim: Victim<'_>, cut: &CutTime, samples: &[Sample], time
         slow: number(|sample| sample.outcome == Outcome::Ok && !sample.is_good()),
         late_max_ms: millis(Duration::from_micros(samples.iter().map(|sample| sample.late_us).max().unwrap_or(0))),
         timeline,
+        timelines: Vec::new(),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
@@ -15,10 +16,13 @@ use pan_model::host::Link;
 use pan_model::node::NodeState;
 use pan_model::service::BackendState;
 
+use super::case::Hosts;
 use super::control::Pan;
+use super::counter::{self, Counter};
 use super::cut::{STEADY, micros};
 use super::error::BenchError;
 use super::failover::FailoverOptions;
+use super::leader::{self, Leader};
 use super::probing::{Client, Probing};
 use crate::name::{HostKind, LabHost};
 use crate::room::{Afterwards, Room, RoomSpec};
@@ -40,30 +44,23 @@ pub(super) const READY_MAX: Duration = Duration::from_secs(60);
 /// Before a fault, until everything is served.
 const STEADY_MAX: Duration = Duration::from_secs(20);
 
-/// What has a leader.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Leader {
-    /// The controllers.
-    Controller,
-    /// etcd's members.
-    Etcd,
-}
-
 /// The demo in a laboratory of its own.
 pub(super) struct Demo<'a> {
     pub(super) room: Room,
     pub(super) pan: Pan<'a>,
-    pub(super) controllers: u8,
+    pub(super) hosts: Hosts,
+    /// The program all its hosts run.
+    pub(super) exe: PathBuf,
     /// The number of the last fault of each node, so that they take turns.
     turn_last: BTreeMap<String, u32>,
     turns: u32,
 }
 
 impl<'a> Demo<'a> {
-    /// Brings it up with so many controllers.
+    /// Brings it up.
     pub(super) fn up(
         options: &FailoverOptions,
-        controllers: u8,
+        hosts: Hosts,
         stop: &'a AtomicBool,
         progress: &mut dyn FnMut(&str),
     ) -> Result<Self, BenchError> {
@@ -71,9 +68,9 @@ impl<'a> Demo<'a> {
             prefix: "bench",
             data: DATA,
             nodes: NODES,
-            storage: 0,
+            storage: hosts.storage,
             directors: 2,
-            controllers,
+            controllers: hosts.controllers,
             profile: options.profile.clone(),
             exe: options.exe.clone(),
             afterwards: if options.keep { Afterwards::Keep } else { Afterwards::Remove },
@@ -84,7 +81,7 @@ impl<'a> Demo<'a> {
         pan.wait_for_api(READY_MAX)?;
         pan.wait("every node being alive", READY_MAX, || nodes_alive(&pan))?;
         pan.apply("examples/demo.yaml", DEMO)?;
-        Ok(Self { room, pan, controllers, turn_last: BTreeMap::new(), turns: 0 })
+        Ok(Self { room, pan, hosts, exe: options.exe.clone(), turn_last: BTreeMap::new(), turns: 0 })
     }
 
     /// Gives it the number of servers that a case needs.
@@ -111,18 +108,28 @@ impl<'a> Demo<'a> {
         Ok((server, node))
     }
 
-    /// The host that leads, by what it and its like wrote: the latest term counts.
+    /// The host that leads, as soon as there is one and all its like are back from what was done to them before.
     pub(super) fn leader(&self, of: Leader) -> Result<LabHost, BenchError> {
-        let (kind, log, mark) = match of {
-            Leader::Controller => (HostKind::Controller, "controller", "this controller leads term="),
-            Leader::Etcd => (HostKind::Etcd, "etcd", "became leader at term "),
+        self.pan.wait(&format!("one leader ({of:?})"), READY_MAX, || {
+            let hosts = self.room.hosts().map_err(|error| error.to_string())?;
+            leader::find(&self.room, of, hosts.into_iter().map(|host| host.name))
+        })
+    }
+
+    /// A counter's sum over all hosts that have it, or over one.
+    pub(super) fn count(&self, counter: Counter, of: Option<LabHost>) -> Result<u64, BenchError> {
+        let hosts: Vec<LabHost> = match of {
+            Some(host) => vec![host],
+            None => self.room.hosts()?.into_iter().map(|host| host.name).collect(),
         };
-        let mut latest = None;
-        for host in self.room.hosts()?.into_iter().map(|host| host.name).filter(|host| host.kind() == kind) {
-            let text = std::fs::read_to_string(self.room.log(host, log)).unwrap_or_default();
-            latest = latest.max(last_term(&text, mark).map(|term| (term, host)));
-        }
-        latest.map(|(_, host)| host).ok_or_else(|| BenchError::Surprise(format!("no host wrote that it leads ({mark:?} in {log}.log)")))
+        let asking = self.controllers()?.into_iter().next().ok_or_else(|| BenchError::Surprise("there is no controller".to_owned()))?;
+        self.pan.wait("a page of counters", READY_MAX, || counter::read(&self.room, asking, counter, hosts.iter().copied()))
+    }
+
+    /// Every controller.
+    pub(super) fn controllers(&self) -> Result<Vec<LabHost>, BenchError> {
+        let all = self.room.hosts()?.into_iter().map(|host| host.name);
+        Ok(all.filter(|host| host.kind() == HostKind::Controller).collect())
     }
 
     /// A host by what the PAN calls it.
@@ -162,15 +169,6 @@ impl<'a> Demo<'a> {
         self.pan.wait("every node being alive", READY_MAX, || nodes_alive(&self.pan))?;
         self.pan.wait("the demo being ready", READY_MAX, || ready(&self.pan, servers))
     }
-}
-
-/// The highest number after a mark.
-fn last_term(text: &str, mark: &str) -> Option<u64> {
-    let terms = text.split(mark).skip(1).filter_map(|rest| {
-        let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
-        rest[..end].parse().ok()
-    });
-    terms.max()
 }
 
 fn heard(pan: &Pan<'_>, name: &str) -> Result<(), String> {
@@ -213,14 +211,6 @@ pub(super) fn ready(pan: &Pan<'_>, servers: u32) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_last_term_is_the_highest() {
-        let log = "INFO this controller leads term=3\nINFO ends\nINFO this controller leads term=12 x\n";
-        assert_eq!(last_term(log, "this controller leads term="), Some(12));
-        assert_eq!(last_term("raft: 8e9e became leader at term 2\n", "became leader at term "), Some(2));
-        assert_eq!(last_term(log, "became leader at term "), None);
-    }
 
     #[test]
     fn the_demo_is_what_is_asked_for_here() {

@@ -9,9 +9,12 @@ use std::time::Duration;
 
 use super::case::{FailoverCase, PanCase};
 use super::cut;
-use super::demo::{Demo, Leader};
+use super::demo::Demo;
 use super::disturb;
 use super::error::BenchError;
+use super::false_failovers;
+use super::frozen;
+use super::leader::Leader;
 use super::peer;
 use super::report::{Case, MILLIS, Report, RunDetail, machine};
 
@@ -29,6 +32,8 @@ pub struct FailoverOptions {
     pub profile: String,
     /// How long all controllers stay away where they do.
     pub outage: Duration,
+    /// How long all processors are busy where they are.
+    pub load: Duration,
     /// Whether laboratories are left running.
     pub keep: bool,
     /// The `pan` program.
@@ -44,7 +49,7 @@ pub fn failover(options: &FailoverOptions, stop: &AtomicBool, progress: &mut dyn
     let mut cases = Vec::new();
     let mut demo = None;
     for case in &options.cases {
-        let mut log = Log { case: *case, runs: options.runs, details: Vec::new(), progress };
+        let mut log = Log { case: *case, runs: case.runs(options.runs), details: Vec::new(), progress };
         let outcome = match case {
             FailoverCase::Pan(own) => run_own(*own, options, stop, &mut demo, &mut log),
             FailoverCase::Peer(other) => {
@@ -62,7 +67,7 @@ pub fn failover(options: &FailoverOptions, stop: &AtomicBool, progress: &mut dyn
                 Some(error.to_string())
             }
         };
-        cases.extend(reported(*case, log.details, problem.as_deref()));
+        cases.extend(reported(*case, &options.profile, log.details, problem.as_deref()));
     }
     Ok(Report { bench: "failover".to_owned(), profile: options.profile.clone(), machine: machine(), cases })
 }
@@ -74,24 +79,25 @@ fn run_own<'a>(
     demo: &mut Option<Demo<'a>>,
     log: &mut Log<'_>,
 ) -> Result<(), BenchError> {
-    let controllers = case.controllers();
-    if controllers > 1 && !Path::new(ETCD).exists() {
+    let hosts = case.hosts();
+    if hosts.controllers > 1 && !Path::new(ETCD).exists() {
         return Err(BenchError::Packages("etcd-server".to_owned()));
     }
-    if demo.as_ref().is_some_and(|demo| demo.controllers != controllers) {
+    if demo.as_ref().is_some_and(|demo| demo.hosts != hosts) {
         *demo = None;
     }
     let demo = match demo {
         Some(demo) => demo,
-        None => demo.insert(Demo::up(options, controllers, stop, log.progress)?),
+        None => demo.insert(Demo::up(options, hosts, stop, log.progress)?),
     };
     let servers = case.servers();
     demo.prepare(servers)?;
-    for _ in 0..options.runs {
+    for _ in 0..log.runs {
         log.done(match case {
-            PanCase::ControllersKilled => disturb::controllers_killed(demo, options.outage, servers)?,
+            PanCase::ControllersKilled | PanCase::ThreeControllersKilled => disturb::controllers_killed(demo, options.outage, servers)?,
             PanCase::AgentKilled => disturb::agent_killed(demo, servers)?,
-            PanCase::NodeFrozen => disturb::node_frozen(demo, servers)?,
+            PanCase::FalseFailovers => false_failovers::run(demo, options.load, servers)?,
+            PanCase::NodeFrozen => frozen::run(demo, servers)?,
             PanCase::NodeCutMany | PanCase::NodeCutSingle => cut::run(demo, servers, None)?,
             PanCase::ControllerAndNode => cut::run(demo, servers, Some(Leader::Controller))?,
             PanCase::EtcdAndNode => cut::run(demo, servers, Some(Leader::Etcd))?,
@@ -101,12 +107,15 @@ fn run_own<'a>(
 }
 
 /// A case as the report has it: once for each thing that is counted in it.
-fn reported(case: FailoverCase, details: Vec<RunDetail>, problem: Option<&str>) -> Vec<Case> {
+fn reported(case: FailoverCase, profile: &str, details: Vec<RunDetail>, problem: Option<&str>) -> Vec<Case> {
     let (peer, units) = match case {
         FailoverCase::Pan(own) => ("panloom", own.units()),
         FailoverCase::Peer(other) => (other.peer().as_str(), &[MILLIS][..]),
     };
     let mut all: Vec<Case> = units.iter().map(|unit| Case::of(case.as_str(), peer, unit, &details, problem)).collect();
+    if let FailoverCase::Pan(own) = case {
+        all.iter_mut().for_each(|one| one.bound = own.bound(&one.unit, profile));
+    }
     if let Some(first) = all.first_mut() {
         first.details = details;
     }

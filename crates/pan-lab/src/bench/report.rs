@@ -41,6 +41,9 @@ pub struct Case {
     pub p99: Option<f64>,
     /// All are.
     pub worst: Option<f64>,
+    /// What half of the samples, and what all of them, are to be at most; absent where nothing is promised.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bound: Option<Bound>,
     /// Runs that gave no sample, because the service did not recover.
     pub failed: u32,
     /// Why not all runs were made, if they were not.
@@ -51,6 +54,15 @@ pub struct Case {
     /// What happened in each run. Of several cases of one name and peer, measured in the same runs, the first
     /// has it.
     pub details: Vec<RunDetail>,
+}
+
+/// What is promised of a case, in its unit.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Bound {
+    /// Of half of the samples.
+    pub p50: f64,
+    /// Of all.
+    pub worst: f64,
 }
 
 /// One run.
@@ -82,6 +94,9 @@ pub struct RunDetail {
     pub late_max_ms: f64,
     /// What the PAN says of the failover.
     pub timeline: Option<Timeline>,
+    /// Where nobody failed: what the PAN says of everything that it took for a failure, by object and time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub timelines: Vec<Timeline>,
 }
 
 impl Case {
@@ -99,6 +114,7 @@ impl Case {
             p90: rank(&sorted, 90),
             p99: rank(&sorted, 99),
             worst: rank(&sorted, 100),
+            bound: None,
             failed: count(details.len() - samples.len()),
             problem: problem.map(ToOwned::to_owned),
             samples,
@@ -116,7 +132,7 @@ impl RunDetail {
 
 impl fmt::Display for RunDetail {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.node)?;
+        f.write_str(if self.node.is_empty() { "no host touched" } else { &self.node })?;
         if !self.server.is_empty() {
             write!(f, " with {}", self.server)?;
         }
@@ -131,7 +147,12 @@ impl fmt::Display for RunDetail {
         for (unit, count) in &self.counts {
             write!(f, ", {count} {unit}")?;
         }
-        write!(f, ", {} of {} probes lost", self.lost, self.probes)
+        write!(f, ", {} of {} probes lost", self.lost, self.probes)?;
+        for Timeline { object, steps, .. } in &self.timelines {
+            let steps: Vec<String> = steps.iter().map(|step| format!("{} ({})", step.step, step.reason)).collect();
+            write!(f, "\n  {object}: {}", steps.join(", "))?;
+        }
+        Ok(())
     }
 }
 
@@ -167,7 +188,7 @@ impl Report {
     }
 
     /// The names of the columns of [`Report::rows`].
-    pub const HEAD: [&'static str; 9] = ["CASE", "PEER", "RUNS", "UNIT", "P50", "P90", "P99", "WORST", "FAILED"];
+    pub const HEAD: [&'static str; 10] = ["CASE", "PEER", "RUNS", "UNIT", "P50", "P90", "P99", "WORST", "FAILED", "BOUND"];
 
     /// The figures as a table, a line per case.
     #[must_use]
@@ -188,6 +209,7 @@ impl Report {
                 figure(&case.unit, case.p99),
                 figure(&case.unit, case.worst),
                 case.failed.to_string(),
+                case.bound.map_or_else(|| "-".to_owned(), |bound| format!("{}/{}", bound.p50, bound.worst)),
             ]
         };
         self.cases.iter().map(row).collect()
@@ -221,6 +243,7 @@ mod tests {
             slow: 0,
             late_max_ms: 0.0,
             timeline: None,
+            timelines: Vec::new(),
         }
     }
 
@@ -256,7 +279,22 @@ mod tests {
         let report = Report { bench: "failover".into(), profile: "lan".into(), machine: machine(), cases: vec![case] };
         assert!(report.is_whole());
         assert_eq!(report.rows()[0][3..8], ["failed requests", "0", "12", "12", "12"].map(String::from));
+        let bound = Some(Bound { p50: 80.0, worst: 200.0 });
+        let bounded = Report { cases: vec![Case { bound, ..report.cases[0].clone() }], ..report.clone() };
+        assert_eq!([report.rows()[0][9].as_str(), &bounded.rows()[0][9]], ["-", "80/200"]);
+        assert_eq!(serde_json::to_value(&bounded).unwrap()["cases"][0]["bound"]["worst"], 200.0);
         assert_eq!(counted(12).to_string(), "n1 with web-1, 12 failed requests, 0 of 0 probes lost");
+    }
+
+    #[test]
+    fn what_was_taken_for_a_failure_is_told() {
+        use pan_api::insight::Step;
+        let step = |step: &str, reason: &str| Step { at: String::new(), step: step.into(), took_ms: 0, reason: reason.into() };
+        let steps = vec![step("suspect", "silent for 70 ms"), step("alive-again", "it is heard again")];
+        let timeline = Timeline { object: "n1".into(), epoch: None, finished: true, steps, total_ms: 0 };
+        let run = RunDetail { node: String::new(), server: String::new(), timelines: vec![timeline], ..run(None) };
+        assert!(run.to_string().ends_with("\n  n1: suspect (silent for 70 ms), alive-again (it is heard again)"), "{run}");
+        assert!(run.to_string().starts_with("no host touched"), "{run}");
     }
 
     #[test]

@@ -82,6 +82,24 @@ impl CgroupTree {
         !dir.join("cpu.rt_period_us").exists() || (set("cpu.rt_period_us", period) && set("cpu.rt_runtime_us", runtime))
     }
 
+    /// Gives the group `times` the weight of a new one: so many times the processor time of each of its neighbours, while all
+    /// want more than there is.
+    pub fn weigh(&self, times: u32) -> Result<(), CgroupError> {
+        for hierarchy in self.layout.hierarchies() {
+            let dir = hierarchy.dir.join(&self.path);
+            // What a new group has, and the most that is taken.
+            let (file, one, most) = match &hierarchy.v1_options {
+                None => ("cpu.weight", 100, 10_000),
+                Some(_) => ("cpu.shares", 1024, 262_144),
+            };
+            // Each file is where the controller is.
+            if dir.join(file).exists() {
+                write(&dir.join(file), &times.max(1).saturating_mul(one).min(most).to_string())?;
+            }
+        }
+        Ok(())
+    }
+
     /// The controllers that limit this group, once it is made: those of every v1 hierarchy, and those that its v2 parents hand down.
     pub fn controllers(&self) -> BTreeSet<String> {
         let mut found = BTreeSet::new();

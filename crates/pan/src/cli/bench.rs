@@ -47,11 +47,11 @@ pub enum BenchCommand {
 #[derive(Debug, Clone, Args)]
 pub struct FailoverArgs {
     /// Only this case; may be repeated. Of a PAN: node-cut-many, node-cut-single, controllers-killed,
-    /// agent-killed, node-frozen, controller-and-node, etcd-and-node. Of others: keepalived-1s, keepalived-100ms, keepalived-10ms,
-    /// pacemaker-default, pacemaker-300ms, each of these two also with -fenced.
+    /// agent-killed, node-frozen, false-failovers, three-controllers-killed, controller-and-node, etcd-and-node. Of others: keepalived-1s,
+    /// keepalived-100ms, keepalived-10ms, pacemaker-default, pacemaker-300ms, each of these two also with -fenced.
     #[arg(long, value_name = "CASE")]
     case: Vec<FailoverCase>,
-    /// Runs of each case.
+    /// Runs of each case; false-failovers is one run.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     runs: u32,
     /// How fast failures are noticed, and how much noise is borne.
@@ -60,9 +60,12 @@ pub struct FailoverArgs {
     /// Measure others beside it, as this distribution packages them: keepalived, pacemaker.
     #[arg(long, value_name = "PEER", value_delimiter = ',')]
     against: Vec<Peer>,
-    /// How long all controllers are away in controllers-killed.
+    /// How long all controllers are away in controllers-killed and three-controllers-killed.
     #[arg(long, value_name = "TIME", default_value = "60s")]
     outage: Span,
+    /// How long all processors are busy with something else in false-failovers.
+    #[arg(long, value_name = "TIME", default_value = "10m")]
+    load: Span,
     /// Write everything measured here, as JSON.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -108,6 +111,7 @@ fn run_failover(args: &FailoverArgs, session: &Session) -> Result<ExitCode, Fail
         runs: args.runs,
         profile: profile.expect("every profile can be typed"),
         outage: args.outage.0,
+        load: args.load.0,
         keep: args.keep,
         exe: std::env::current_exe().map_err(Failure::local("find this program"))?,
     };
