@@ -167,7 +167,7 @@ impl Metrics {
                 LifeChange::Dead(..) => self.deaths.one(),
                 LifeChange::Fenced(..) => self.fenced.one(),
                 LifeChange::Brake(_) => self.brakes.one(),
-                LifeChange::Alive(_)
+                LifeChange::Alive(..)
                 | LifeChange::Fabric(..)
                 | LifeChange::Rebooted(_)
                 | LifeChange::Agent(..)

@@ -67,7 +67,7 @@ impl Pan {
             node: node.then(|| Offer { cpu: Cpu(4000), memory: ByteSize(4 << 30), labels: BTreeMap::new() }),
         };
         hosts::hello(&mut self.world, self.now, &hello).unwrap();
-        self.life(LifeChange::Alive(host(name)));
+        self.life(LifeChange::Alive(host(name), Duration::ZERO));
         for fabric in Fabric::BOTH {
             self.life(LifeChange::Fabric(host(name), fabric, Link::Up));
         }
@@ -302,7 +302,7 @@ fn a_controller_waits_for_hosts_of_its_records_and_not_for_those_that_joined() {
     };
     assert!(seen(&mut pan, true), "it joined here");
     assert!(!seen(&mut pan, false), "it is known from the records");
-    pan.life(LifeChange::Alive(n1.clone()));
+    pan.life(LifeChange::Alive(n1.clone(), Duration::ZERO));
     assert!(!hosts::has_spoken(&pan.world, &n1), "it is heard, and what it runs is not known");
     pan.round();
     assert!(hosts::has_spoken(&pan.world, &n1), "it has reported");
@@ -585,7 +585,7 @@ fn a_node_that_is_heard_again_in_time_keeps_its_servers_and_asks_for_a_new_numbe
     pan.life(LifeChange::Dead(node.clone(), 270_000));
     settle::settle(&mut pan.world, pan.now);
     pan.world.effects.clear();
-    pan.life(LifeChange::Alive(node.clone()));
+    pan.life(LifeChange::Alive(node.clone(), Duration::ZERO));
     assert_eq!(std::mem::take(&mut pan.world.effects), [Effect::Unfence(node.clone())]);
     pan.life(LifeChange::Fenced(node.clone(), Admission(1)));
     settle::settle(&mut pan.world, pan.now);
@@ -663,7 +663,7 @@ fn who_follows_knows_all_that_was_committed_and_leads_without_reading() {
 
     let me = host("c2");
     standing::candidate(&mut follower, &me, 7, leader.world.pan.term + 1);
-    standing::lead(&mut follower);
+    standing::lead(&mut follower, leader.now);
     assert!(follower.leading);
     assert_eq!((follower.pan.term, follower.pan.leader.clone()), (leader.world.pan.term + 1, Some(me)));
 }
@@ -804,7 +804,7 @@ fn what_a_dead_node_leaves_without_a_place_is_not_its_any_more() {
     // Back, it takes the server again, under a greater epoch.
     let epoch = pan.world.servers[&server("web-1")].epoch;
     pan.alive.push(lost);
-    pan.life(LifeChange::Alive(host(lost)));
+    pan.life(LifeChange::Alive(host(lost), Duration::ZERO));
     pan.rounds(3);
     assert_eq!(pan.node_of("web-1").as_deref(), Some(lost));
     assert!(pan.world.servers[&server("web-1")].epoch > epoch);
@@ -838,7 +838,7 @@ fn a_silent_nodes_servers_are_made_ready_where_they_would_go() {
     assert!(desired[&host(backup)].networks.iter().any(|network| network.partition.as_str() == "p"));
 
     // A heartbeat that comes after all undoes it; death makes an order of it, for the same node.
-    pan.life(LifeChange::Alive(host(victim)));
+    pan.life(LifeChange::Alive(host(victim), Duration::ZERO));
     assert_eq!(made_ready(&pan.round()), []);
     pan.life(LifeChange::Suspect(host(victim), 60_000));
     assert_eq!(made_ready(&pan.round()), ready);
@@ -1077,7 +1077,7 @@ fn a_drain_of_a_domain_goes_on_under_another_leader() {
     pan.rounds_keeping_dirty(1);
     commit(&mut pan, &mut entries);
     standing::follow(&mut pan.world, listed(&entries)).unwrap();
-    standing::lead(&mut pan.world);
+    standing::lead(&mut pan.world, pan.now);
     pan.rounds(60);
     assert_eq!((servers_on(&pan, "n1"), servers_on(&pan, "n2")), (0, 0));
 }
@@ -1131,13 +1131,13 @@ fn a_hosts_timeline_has_its_steps_and_survives_another_leader_and_is_bounded() {
     standing::follow(&mut pan.world, listed(&entries)).unwrap();
     let steps = |pan: &Pan| -> Vec<String> { pan.world.timelines.view()["n1"][0].steps.iter().map(|step| step.step.clone()).collect() };
     assert_eq!(steps(&pan), ["last-heartbeat", "suspect", "fenced", "dead"]);
-    standing::lead(&mut pan.world);
+    standing::lead(&mut pan.world, pan.now);
     for _ in 0..12 {
         pan.pass(1000);
-        pan.life(LifeChange::Alive(host("n1")));
+        pan.life(LifeChange::Alive(host("n1"), Duration::ZERO));
         pan.life(LifeChange::Suspect(host("n1"), 200_000));
         pan.pass(100);
-        pan.life(LifeChange::Alive(host("n1")));
+        pan.life(LifeChange::Alive(host("n1"), Duration::ZERO));
     }
     assert_eq!(steps(&pan), ["last-heartbeat", "suspect", "alive-again"]);
     assert_eq!(pan.world.timelines.view()["n1"].len(), 10, "older ones are forgotten");

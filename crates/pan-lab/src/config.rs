@@ -186,12 +186,16 @@ fn of_role(state: &LabState, role: Role) -> Vec<PeerAddress> {
 }
 
 /// At most three controllers, two storage hosts and two directors, and an odd number of them: an even set bears no
-/// more losses than the next smaller one.
+/// more losses than the next smaller one. The others are a majority wherever there are others: all controllers may be lost, and
+/// servers go on.
 fn lessors(state: &LabState) -> Vec<PeerAddress> {
     let of = |role, most| of_role(state, role).into_iter().take(most);
-    let mut all: Vec<_> = of(Role::Controller, 3).chain(of(Role::Storage, 2)).chain(of(Role::Director, 2)).collect();
+    let others: Vec<_> = of(Role::Storage, 2).chain(of(Role::Director, 2)).collect();
+    let controllers = if others.is_empty() { 3 } else { 3.min(others.len() - 1) };
+    let mut all: Vec<_> = of(Role::Controller, controllers).chain(others).collect();
     if all.len() % 2 == 0 {
-        all.pop();
+        // The last is no controller; without it the others would be no majority any more, unless a controller goes instead.
+        all.remove(if controllers > 1 { 0 } else { all.len() - 1 });
     }
     all
 }

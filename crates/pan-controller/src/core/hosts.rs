@@ -9,6 +9,7 @@ use pan_api::report::{Hello, Phase, Report, ServerReport};
 use pan_model::event::Severity;
 use pan_model::host::{Fabric, Link, Role};
 use pan_model::{Admission, Code, HostName, ServerKey};
+use std::time::Duration;
 
 /// Problems of one role that are looked at, and characters of each: a host in trouble must not push everything else out
 /// of the PAN's events.
@@ -18,8 +19,8 @@ const PROBLEM_CHARS_MAX: usize = 400;
 /// What the heartbeat receiver noticed about a host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LifeChange {
-    /// Heard (again).
-    Alive(HostName),
+    /// Heard (again); how late it was with its own heartbeats, by its own word.
+    Alive(HostName, Duration),
     /// Silent on one fabric only, or heard again there.
     Fabric(HostName, Fabric, Link),
     /// Silent for some periods; since how long, in microseconds.
@@ -215,7 +216,7 @@ fn finish_timeline(world: &mut World, now: Now, host: &HostName, report: &Server
 /// The heartbeat receiver noticed something.
 pub fn life(world: &mut World, now: Now, change: LifeChange) {
     match change {
-        LifeChange::Alive(host) => alive(world, now, &host),
+        LifeChange::Alive(host, lag) => alive(world, now, &host, lag),
         LifeChange::Fabric(host, fabric, link) => fabric_changed(world, now, &host, fabric, link),
         LifeChange::Suspect(host, silent) => suspected(world, now, &host, silent),
         LifeChange::Dead(host, silent) => lost(world, now, &host, silent),
@@ -287,7 +288,9 @@ fn enter(world: &mut World, now: Now, host: &HostName, life: Life) -> Life {
     former
 }
 
-fn alive(world: &mut World, now: Now, host: &HostName) {
+fn alive(world: &mut World, now: Now, host: &HostName, lag: Duration) {
+    // Who was late itself was starved of its processor; who was not was not reached.
+    let late = if lag.as_millis() > 0 { format!("; it was {} ms late itself", lag.as_millis()) } else { String::new() };
     let seen = world.seen.hosts.entry(host.clone()).or_default();
     seen.lost = None;
     if seen.revoking.take().is_some() {
@@ -301,21 +304,25 @@ fn alive(world: &mut World, now: Now, host: &HostName) {
         Life::Joining => world.host_event(now, host, Severity::Info, "HostAlive", format!("host {host} is heard")),
         Life::Suspect => {
             let object = host.to_string();
-            if world.timelines.finish(&object, now.wall, "alive-again", "it is heard again") {
+            if world.timelines.finish(&object, now.wall, "alive-again", format!("it is heard again{late}")) {
                 world.dirty.insert(Dirty::Timeline(object));
             }
             for key in bound_to(world, host) {
                 let object = key.to_string();
                 let moving = world.timelines.has(&object, "bound") || world.timelines.has(&object, "move-begins");
                 if moving {
-                    world.timelines.mark(&object, now.wall, "alive-again", format!("node {host} is heard again"));
-                } else if world.timelines.finish(&object, now.wall, "alive-again", format!("node {host} is heard again; nothing was moved"))
-                {
+                    world.timelines.mark(&object, now.wall, "alive-again", format!("node {host} is heard again{late}"));
+                } else if world.timelines.finish(
+                    &object,
+                    now.wall,
+                    "alive-again",
+                    format!("node {host} is heard again{late}; nothing was moved"),
+                ) {
                     world.dirty.insert(Dirty::Timeline(object));
                 }
             }
         }
-        Life::Dead => world.host_event(now, host, Severity::Info, "HostReturned", format!("host {host} is heard again")),
+        Life::Dead => world.host_event(now, host, Severity::Info, "HostReturned", format!("host {host} is heard again{late}")),
     }
 }
 

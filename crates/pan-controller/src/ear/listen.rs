@@ -369,7 +369,7 @@ fn micros(span: Duration) -> i64 {
 #[must_use]
 pub fn translate(change: Change, now: Tick) -> Option<LifeChange> {
     Some(match change {
-        Change::Alive { host, .. } => LifeChange::Alive(host),
+        Change::Alive { host, lag, .. } => LifeChange::Alive(host, lag),
         Change::Suspect { host, silent_for } => LifeChange::Suspect(host, micros(silent_for)),
         Change::Dead { host, last_heard } => LifeChange::Dead(host, last_heard.map_or(0, |heard| micros(now.since(heard)))),
         Change::Rebooted { host, .. } => LifeChange::Rebooted(host),

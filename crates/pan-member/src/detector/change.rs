@@ -37,7 +37,14 @@ impl<'a> Beat<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
     /// The host is heard, for the first time or again. Its boot may differ from the one last seen.
-    Alive { host: HostName, boot: BootId },
+    Alive {
+        /// Which.
+        host: HostName,
+        /// Of which boot.
+        boot: BootId,
+        /// How late it was with its own heartbeats, by its own word.
+        lag: Duration,
+    },
     /// Silent on both fabrics for a few periods. Reversible: prepare, decide nothing.
     Suspect { host: HostName, silent_for: Duration },
     /// Silent on both fabrics for too long. `last_heard` is `None` for a host never heard at all.

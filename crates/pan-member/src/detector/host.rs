@@ -100,7 +100,7 @@ impl Host {
         self.condition = Condition::Alive;
         // The other fabric's heartbeat may be a moment behind: its silence counts from now.
         self.links.iter_mut().for_each(|link| link.expect_from(beat.received));
-        Some(Change::Alive { host: self.name.clone(), boot: beat.boot })
+        Some(Change::Alive { host: self.name.clone(), boot: beat.boot, lag: beat.lag })
     }
 
     fn hear_of_agent(&mut self, age: Duration) -> Option<Change> {
