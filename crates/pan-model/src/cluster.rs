@@ -1,6 +1,7 @@
 //! Cluster: a set of like servers with a protection level.
 
 use crate::notyet::NotYet;
+use crate::volume::ServerVolume;
 use crate::{ByteSize, ClusterName, Cpu, Resources, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -58,9 +59,8 @@ pub struct ClusterSpec {
     #[serde(default)]
     pub restart: RestartSpec,
     /// Volumes, one set per server.
-    #[serde(default, skip_serializing)]
-    #[schemars(with = "Option<NotYet>")]
-    pub volumes: Option<NotYet>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<ServerVolume>,
     /// Confirmation before a move.
     #[serde(default, skip_serializing)]
     #[schemars(with = "Option<NotYet>")]

@@ -303,7 +303,7 @@ mod tests {
         says("cluster.spec.health.every", &["a duration like 500ms or 30s  (default 1s)", "How often."]);
         says("cluster.after.cluster", &["The cluster.", "(required)"]);
         says("cluster.spread", &["node | rack", "prefer-zone: "]);
-        says("cluster.volumes", &["not yet supported"]);
+        says("cluster.volumes.size", &["It may grow later"]);
         says("cluster.command", &["list of text"]);
         says("cluster.resources.cpu", &["cores, or a text like 500m"]);
         says("service.balance.policy", &["round-robin"]);

@@ -32,4 +32,4 @@ pub use resources::Resources;
 pub use server::ServerKey;
 pub use service::ServiceSpec;
 pub use size::{ByteSize, Cpu};
-pub use volume::{Lineage, Session, VolumeEpoch, VolumeId};
+pub use volume::{Lineage, Session, VolumeEpoch, VolumeId, VolumeKey, VolumeName};

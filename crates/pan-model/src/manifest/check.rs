@@ -5,6 +5,7 @@ use crate::cluster::{Failback, FileSpec, HealthSpec};
 use crate::node::label;
 use crate::notyet::NOT_YET;
 use crate::partition::networks;
+use crate::volume::{self, COPIES_MAX};
 use crate::{ByteSize, ClusterName, ClusterSpec, Code, PartitionSpec, ServiceSpec, Span};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -98,6 +99,38 @@ impl Findings {
         }
         if let Some(health) = &spec.health {
             self.health(health);
+        }
+        self.volumes(spec);
+    }
+
+    fn volumes(&mut self, spec: &ClusterSpec) {
+        if !spec.volumes.is_empty() {
+            self.add_code(Code::NotYet, "volumes", format!("volumes: {NOT_YET}"));
+        }
+        let mut names = BTreeSet::new();
+        for (index, volume) in spec.volumes.iter().enumerate() {
+            let path = |field: &str| format!("volumes[{index}].{field}");
+            if !names.insert(&volume.name) {
+                self.add(path("name"), format!("volume {} is given twice: keep one of them", volume.name));
+            }
+            if let Err(message) = volume_size(volume.size) {
+                self.add(path("size"), message);
+            }
+            if volume.copies == 0 || volume.copies > COPIES_MAX {
+                self.add(path("copies"), format!("{} copies: expected 1 to {COPIES_MAX}", volume.copies));
+            }
+            if let Err(message) = mount_path(&volume.mount) {
+                self.add(path("mount"), message);
+            }
+            let within = |one: &str, other: &str| one == other || one.strip_prefix(other).is_some_and(|rest| rest.starts_with('/'));
+            let others = spec.volumes[..index].iter().map(|other| other.mount.as_str());
+            if let Some(other) = others.into_iter().find(|other| within(&volume.mount, other) || within(other, &volume.mount)) {
+                self.add(path("mount"), format!("{} and {other} lie in each other: mount volumes beside each other", volume.mount));
+            }
+            if let Some(file) = spec.files.iter().find(|file| within(&file.path, &volume.mount)) {
+                let text = format!("file {} would be hidden by the volume mounted at {}: put it elsewhere", file.path, volume.mount);
+                self.add(path("mount"), text);
+            }
         }
     }
 
@@ -212,6 +245,33 @@ impl Findings {
             self.add("address", format!("{address} cannot be a public address"));
         }
     }
+}
+
+/// Whether a volume may have a size.
+fn volume_size(size: ByteSize) -> Result<(), String> {
+    if !(volume::SIZE_MIN..=volume::SIZE_MAX).contains(&size) {
+        return Err(format!("{size} is no size of a volume: expected {} to {}", volume::SIZE_MIN, volume::SIZE_MAX));
+    }
+    if !size.0.is_multiple_of(volume::SIZE_STEP.0) {
+        return Err(format!("{size} is no size of a volume: expected a multiple of {}", volume::SIZE_STEP));
+    }
+    Ok(())
+}
+
+/// Whether a volume can be mounted at a path of any server.
+fn mount_path(path: &str) -> Result<(), String> {
+    let plain = path.starts_with('/') && !path.contains('\0') && path.split('/').skip(1).all(|part| !["", ".", ".."].contains(&part));
+    if !plain {
+        return Err(format!("{path:?} is not a folder to mount at: expected an absolute path without '..', '.' or empty parts, like /srv"));
+    }
+    if path.len() > PATH_MAX || path.split('/').any(|part| part.len() > NAME_MAX) {
+        return Err(format!("the path is too long: at most {PATH_MAX} bytes, and {NAME_MAX} between two slashes"));
+    }
+    let first = path[1..].find('/').map_or(path, |at| &path[..=at]);
+    if KERNELS_OWN.contains(&first) {
+        return Err(format!("{path} cannot be a volume: {first} belongs to the kernel"));
+    }
+    Ok(())
 }
 
 /// Whether a file can be placed at a path of any server.

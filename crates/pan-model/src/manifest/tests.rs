@@ -198,7 +198,7 @@ fn wrong_types_and_units_have_their_place() {
 
 #[test]
 fn what_comes_later_is_refused_by_name() {
-    cluster_refused("  volumes: [{name: data}]", &[("9:12 PAN-101", "not yet supported")]);
+    cluster_refused("  volumes: [{name: data, size: 1GiB, mount: /srv}]", &[("9:3 PAN-101", "not yet supported")]);
     cluster_refused("  confirm: {}", &[("9:12 PAN-101", "not yet supported")]);
     cluster_refused("  failback: return", &[("9:13 PAN-101", "failback return: not yet supported")]);
     refused(&format!("{CLUSTER}{COMMAND}").replace("image: host", "image: oci:nginx"), &[("7:10 PAN-101", "not yet supported")]);
@@ -241,6 +241,27 @@ fn specs_are_checked() {
         "api: pan/v1\nkind: Service\npartition: a\nname: s\nspec: {port: 0, cluster: web, targetPort: 0, address: 127.0.0.1}\n",
         &[("5:14 PAN-100", "0 is not a port"), ("5:43 PAN-100", "0 is not a port"), ("5:55 PAN-100", "cannot be a public address")],
     );
+}
+
+#[test]
+fn volumes_are_checked() {
+    let check = |volumes: &str, more: &str, wanted: &[(&str, &str)]| {
+        let wanted: Vec<_> = [("9:3 PAN-101", "not yet")].iter().chain(wanted).copied().collect();
+        cluster_refused(&format!("  volumes: [{volumes}]{more}"), &wanted);
+    };
+    check("{name: a, size: 1MiB, mount: /srv}", "", &[("9:29 PAN-100", "expected 16MiB to 16TiB")]);
+    check("{name: a, size: 20000001, mount: /srv}", "", &[("9:29 PAN-100", "a multiple of 4KiB")]);
+    check("{name: a, size: 1GiB, mount: /srv, copies: 4}", "", &[("9:56 PAN-100", "expected 1 to 3")]);
+    for bad in ["srv", "/", "/a//b", "/a/../b", "/proc/x", "/dev"] {
+        check(&format!("{{name: a, size: 1GiB, mount: {bad}}}"), "", &[("9:42 PAN-100", bad)]);
+    }
+    let (a, b) = ("{name: a, size: 1GiB, mount: /srv/a}", "{name: b, size: 1GiB, mount: /srv/b}");
+    check(&format!("{a}, {b}"), "", &[]);
+    check(&format!("{a}, {}", b.replace("/srv/b", "/srv")), "", &[("9:80 PAN-100", "lie in each other")]);
+    check(&format!("{a}, {}", b.replace("name: b", "name: a")), "", &[("9:58 PAN-100", "given twice")]);
+    check(a, "\n  files: [{path: /srv/a/x, content: y}]", &[("9:42 PAN-100", "would be hidden")]);
+    cluster_refused("  volumes: [{name: A, size: 1GiB, mount: /srv}]", &[("9:20 PAN-100", "is not a name")]);
+    cluster_refused("  volumes: [{name: a, size: 1GiB}]", &[("9:23 PAN-100", "missing field `mount`")]);
 }
 
 #[test]
