@@ -11,6 +11,7 @@
 //! - [`admit()`] refuses a change that would make a promise impossible to keep.
 //! - [`evacuate`] empties a failure domain batch by batch, as far as every promise stays kept.
 //! - [`room()`] says how many more servers fit; [`ganeti`] reads and writes the files of another planner, to compare.
+//! - [`replicas`] chooses the storage hosts of a volume.
 //! - [`whatif`] and [`explain`] answer questions with the code that decides.
 
 mod board;
@@ -31,6 +32,7 @@ pub mod guarantee;
 pub mod plan;
 pub mod protect;
 pub mod reason;
+pub mod replicas;
 pub mod score;
 pub mod snapshot;
 pub mod whatif;
