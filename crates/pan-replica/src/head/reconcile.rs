@@ -1,0 +1,88 @@
+//! Rule 4: extents that were being written when an earlier head ended are made equal from one member before they are read.
+
+use super::task::{Copying, Task, Waiting, What};
+use super::{Head, Role};
+use crate::arbiter::Member;
+use crate::geometry::{Extent, Span};
+use crate::locks::{Ticket, Use};
+use crate::rules::Mutant;
+use std::collections::BTreeSet;
+
+impl<D: Clone> Head<D> {
+    /// All that any of the members kept is not sure of.
+    pub(super) fn find_unequal(&mut self) {
+        // One alone is equal to itself.
+        if self.record.in_sync.len() < 2 || self.rules.breaks(Mutant::NoReconcile) {
+            return;
+        }
+        let said = self.good().into_iter().filter_map(|member| self.said(member));
+        let dirty: BTreeSet<Extent> = said.flat_map(|fenced| fenced.dirty.iter().copied()).collect();
+        dirty.into_iter().for_each(|extent| self.make_equal(extent, None));
+    }
+
+    fn make_equal(&mut self, extent: Extent, not_from: Option<Member>) {
+        if self.unequal.insert(extent, not_from).is_none() {
+            let ticket = self.next_ticket();
+            self.waiting.insert(ticket, Waiting::Reconcile(extent));
+            self.locks.ask(ticket, self.settings.geometry.span_of(extent), Use::Alone);
+        }
+    }
+
+    fn all_answer(&self) -> bool {
+        let known =
+            self.rules.breaks(Mutant::OneFenced) || self.record.in_sync.iter().all(|member| self.role(*member) == Some(&Role::InSync));
+        known && self.asking.is_none()
+    }
+
+    /// Goes on with what waited for a member to answer, or to be out.
+    pub(super) fn reconcile_stalled(&mut self) {
+        if !self.stalled.is_empty() && self.all_answer() {
+            for (ticket, extent) in std::mem::take(&mut self.stalled) {
+                self.reconcile(ticket, extent);
+            }
+        }
+    }
+
+    pub(super) fn is_equal(&mut self, extent: Extent) {
+        self.unequal.remove(&extent);
+        if self.unequal.is_empty() {
+            for ticket in std::mem::take(&mut self.flushes) {
+                self.begin(ticket);
+            }
+        }
+    }
+
+    /// What a member has of a place is not what was written there.
+    pub(super) fn distrust(&mut self, span: Span, member: Member) {
+        self.settings.geometry.extents(span).for_each(|extent| self.make_equal(extent, Some(member)));
+    }
+
+    pub(super) fn reconcile(&mut self, ticket: Ticket, extent: Extent) {
+        // One that does not answer at the moment may be the only one to be believed.
+        if !self.all_answer() {
+            self.stalled.push((ticket, extent));
+            return;
+        }
+        let not_from = self.unequal.get(&extent).copied().flatten();
+        let source = self.source(not_from);
+        let (Some(source), true) = (source, self.record.in_sync.len() > 1) else {
+            self.locks.release(ticket);
+            self.is_equal(extent);
+            return;
+        };
+        let span = self.settings.geometry.span_of(extent);
+        let tried: BTreeSet<Member> = not_from.into_iter().collect();
+        let what = What::CopyRead { extent, span, to: Copying::Reconcile, tried };
+        self.read(Task { since: self.now, ticket: Some(ticket), waiting: BTreeSet::new(), what }, Some(source));
+    }
+
+    /// Rule 8. Who is believed: one whose machine was not restarted; if all were, the one with the last flush.
+    fn source(&self, not_from: Option<Member>) -> Option<Member> {
+        let key = |member: &Member| {
+            let said = self.said(*member);
+            let lossy = said.is_some_and(|fenced| fenced.lossy);
+            (!lossy, said.map(|fenced| fenced.flushed), std::cmp::Reverse(*member))
+        };
+        self.good().into_iter().filter(|member| Some(*member) != not_from).max_by_key(key)
+    }
+}

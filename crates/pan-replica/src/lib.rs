@@ -1,0 +1,22 @@
+//! The mirror protocol of volumes: every acknowledged write is on all replicas in sync, one head writes at a time, and a head
+//! that lost its volume changes nothing any more.
+//!
+//! Three parts, all without I/O: [`arbiter`] says who writes and who is in sync (in the controllers' store), [`head`] serves one
+//! volume to one server and keeps its replicas equal, [`replica`] obeys one head and remembers what its disk must not forget.
+//! `tests/model.rs` runs all three against each other through every order of events, and shows for each rule what happens without
+//! it. The rules are numbered as in docs/volumes.md.
+
+pub mod arbiter;
+pub mod geometry;
+pub mod head;
+mod locks;
+pub mod message;
+pub mod replica;
+pub mod rules;
+
+pub use arbiter::{Change, Member, Record, Refusal, Since, Writer};
+pub use geometry::{EXTENT, Extent, Geometry, Span};
+pub use head::{Effect, End, Env, Event, Head, MemberState, Op, OpId, Settings, Trouble};
+pub use message::{Answer, Ask, Content, Fault, Fenced, Part, Reply, Request, Sequence};
+pub use replica::{Conn, Flush, Job, Notes, Replica, Standing, Verdict};
+pub use rules::{Mutant, Rules};

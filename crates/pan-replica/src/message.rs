@@ -1,0 +1,185 @@
+//! What head and replica say to each other.
+
+use crate::arbiter::{Member, Since, Writer};
+use crate::geometry::{Extent, Span};
+use pan_model::{Lineage, VolumeEpoch};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// Numbers a head's requests, over all replicas and connections of its session.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Sequence(pub u64);
+
+impl Sequence {
+    /// The one after this.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+impl fmt::Display for Sequence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// A head asks a replica.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Request<D> {
+    /// As whom.
+    pub writer: Writer,
+    /// Of which lineage.
+    pub lineage: Lineage,
+    /// The number of this request.
+    pub sequence: Sequence,
+    /// All writes up to this one are on every replica in sync: no head need ever make them equal again.
+    pub settled: Sequence,
+    /// What earlier heads left unequal has been made equal.
+    pub reconciled: bool,
+    /// What is asked.
+    pub ask: Ask<D>,
+}
+
+/// What is asked of a replica.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Ask<D> {
+    /// Rule 2. Obey nobody older from now on. The first request on a connection; it ends all others.
+    Fence {
+        /// As what the replica is wanted.
+        part: Part,
+    },
+    /// Read.
+    Read {
+        /// Where.
+        span: Span,
+        /// To make another one equal.
+        copy: bool,
+    },
+    /// Write.
+    Write {
+        /// Where.
+        span: Span,
+        /// What.
+        content: Content<D>,
+        /// On the disk before it is answered.
+        durable: bool,
+        /// To make it equal to another one.
+        copy: bool,
+    },
+    /// Rule 5. Put everything on the disk that was answered before.
+    Flush {
+        /// Rule 7. One that was blank has everything then, and notes that too.
+        whole: bool,
+    },
+    /// Rule 7. From now on, note what is written, for a replica that is out; and note these extents, which it may lack.
+    Miss {
+        /// Who is out.
+        member: Member,
+        /// Since when.
+        since: Since,
+        /// What was under way when it left.
+        extents: Vec<Extent>,
+    },
+    /// It is in again, or gone for good: its notes are not needed any more.
+    Forget {
+        /// Who.
+        member: Member,
+    },
+    /// Rule 7. What did it miss?
+    Missed {
+        /// Who.
+        member: Member,
+        /// Since when it is out; notes about another absence do not count.
+        since: Since,
+    },
+}
+
+/// As what a replica is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Part {
+    /// It is in sync: its lineage must be the head's, or the one that was adopted.
+    Member {
+        /// The lineage before a loss was accepted.
+        adopts: Option<Lineage>,
+    },
+    /// It is out and is made equal: whatever it has, it takes on the head's lineage.
+    Joiner,
+}
+
+/// What is written.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Content<D> {
+    /// These bytes.
+    Data(D),
+    /// Zeros, with space kept for them.
+    Zeros,
+    /// Nothing: it reads as zeros, and its space is free.
+    Hole,
+}
+
+/// A replica answers.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Reply<D> {
+    /// What it answers.
+    pub sequence: Sequence,
+    /// The answer.
+    pub answer: Answer<D>,
+}
+
+/// What a replica answers.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Answer<D> {
+    /// It obeys nobody older, and its disk knows.
+    Fenced(Fenced),
+    /// What was read.
+    Read(D),
+    /// It is done.
+    Done,
+    /// What a member missed; `None`: it has no notes about that absence.
+    Missed(Option<Vec<Extent>>),
+    /// It obeys somebody else.
+    Refused {
+        /// The epoch it obeys.
+        epoch: VolumeEpoch,
+    },
+    /// It is of another lineage, or none.
+    Strange,
+    /// It cannot.
+    Failed(Fault),
+}
+
+/// What a replica says when it is fenced.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Fenced {
+    /// The epoch and sequence of its last flush.
+    pub flushed: (VolumeEpoch, Sequence),
+    /// Extents that may differ from those of other replicas.
+    pub dirty: Vec<Extent>,
+    /// Its machine was restarted, and what was not flushed may be lost.
+    pub lossy: bool,
+    /// It was of another lineage, or new: nothing it has is worth anything.
+    pub blank: bool,
+}
+
+/// Why a replica cannot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Fault {
+    /// Its disk is full.
+    NoSpace,
+    /// Its disk fails.
+    Io,
+    /// What it has is not what was written.
+    Rotten,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoSpace => "its disk is full",
+            Self::Io => "its disk fails",
+            Self::Rotten => "what it has is not what was written",
+        })
+    }
+}

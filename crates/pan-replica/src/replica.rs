@@ -1,0 +1,335 @@
+//! A replica: whom it obeys, and what it has to remember of what it is told.
+//!
+//! It decides what the disk does and in which order; the shell does it ([`Job`]). The shell calls [`Replica::admit`] for each
+//! request in the order of arrival, may then do jobs at the same time, and must wait for all that were begun before it does that
+//! of a fence. What has to outlive a restart is in [`Standing`], the dirty extents and the notes; a job says what of them changes
+//! and has it on the disk before anything else of it.
+
+use crate::arbiter::{Member, Since, Writer};
+use crate::geometry::{Extent, Geometry, Span};
+use crate::message::{Answer, Ask, Content, Fenced, Part, Request, Sequence};
+use crate::rules::{Mutant, Rules};
+use pan_model::{Lineage, Session, VolumeEpoch};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Whom a replica obeys; on its disk.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct Standing {
+    /// Zero: it is new and has nothing. A replica that a volume begins with is made with the first one.
+    pub lineage: Lineage,
+    /// The newest epoch it was fenced for.
+    pub epoch: VolumeEpoch,
+    /// By whom.
+    pub session: Session,
+    /// The epoch and sequence of the last flush.
+    pub flushed: (VolumeEpoch, Sequence),
+    /// It was new, or of another lineage, and has not been given everything yet.
+    pub partial: bool,
+}
+
+/// What was written while a member was out; on the disk.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct Notes {
+    /// Which absence.
+    pub since: Since,
+    /// The extents.
+    pub extents: BTreeSet<Extent>,
+}
+
+/// A connection of a head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Conn(pub u64);
+
+/// What makes an extent dirty.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Stamp {
+    /// An earlier session.
+    Earlier,
+    /// The present one.
+    Write(Sequence),
+}
+
+/// A replica.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Replica {
+    rules: Rules,
+    geometry: Geometry,
+    standing: Standing,
+    /// Extents that may differ from other replicas', or may not be on the disk.
+    dirty: BTreeMap<Extent, Stamp>,
+    notes: BTreeMap<Member, Notes>,
+    lossy: bool,
+    current: Option<Conn>,
+    settled: Sequence,
+    reconciled: bool,
+}
+
+/// What becomes of a request.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Verdict<D> {
+    /// This is the answer.
+    Answer(Answer<D>),
+    /// This is to be done first.
+    Do(Job<D>),
+}
+
+/// Work for the disk, part after part.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Job<D> {
+    /// After all jobs that were begun before: end all other connections without doing what waits on them, put the standing on the
+    /// disk, forget the notes if so, and only then answer.
+    Fence {
+        /// The standing.
+        standing: Standing,
+        /// Whether notes about others' absences are void.
+        forget_notes: bool,
+        /// The answer.
+        answer: Fenced,
+    },
+    /// Read, and answer with it.
+    Read {
+        /// Where.
+        span: Span,
+    },
+    /// Put `dirty` and `notes` on the disk, then write; on the disk too if `durable`.
+    Write {
+        /// Extents that become dirty.
+        dirty: Vec<Extent>,
+        /// Extents to be noted, for each member that is out.
+        notes: Vec<(Member, Vec<Extent>)>,
+        /// Where.
+        span: Span,
+        /// What.
+        content: Content<D>,
+        /// Whether it is to be on the disk before it is answered.
+        durable: bool,
+    },
+    /// Put everything on the disk, then say so ([`Replica::flushed`]).
+    Flush(Flush),
+    /// Put a member's notes on the disk.
+    Note {
+        /// Who is out.
+        member: Member,
+        /// All its notes; `None`: there are none any more.
+        notes: Option<Notes>,
+    },
+}
+
+/// What is true once a flush is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Flush {
+    /// When it was asked for.
+    epoch: VolumeEpoch,
+    /// Up to where.
+    upto: (VolumeEpoch, Sequence),
+    settled: Sequence,
+    reconciled: bool,
+    whole: bool,
+}
+
+impl Flush {
+    /// Whether the standing that [`Replica::flushed`] gives has to be on the disk before the flush is answered.
+    #[must_use]
+    pub const fn is_whole(&self) -> bool {
+        self.whole
+    }
+}
+
+impl Replica {
+    /// A replica as its disk has it. `lossy`: the machine was restarted since, so that what was not flushed may be lost.
+    #[must_use]
+    pub fn new(
+        geometry: Geometry,
+        standing: Standing,
+        kept: (BTreeSet<Extent>, BTreeMap<Member, Notes>),
+        lossy: bool,
+        rules: Rules,
+    ) -> Self {
+        let (dirty, notes) = kept;
+        let standing = if rules.breaks(Mutant::VolatileEpoch) {
+            Standing { epoch: VolumeEpoch(0), session: Session(0), ..standing }
+        } else {
+            standing
+        };
+        Self {
+            rules,
+            geometry,
+            standing,
+            lossy: lossy && !dirty.is_empty(),
+            dirty: dirty.into_iter().map(|extent| (extent, Stamp::Earlier)).collect(),
+            notes,
+            current: None,
+            settled: Sequence(0),
+            reconciled: false,
+        }
+    }
+
+    /// Whom it obeys.
+    #[must_use]
+    pub const fn standing(&self) -> Standing {
+        self.standing
+    }
+
+    /// The connection that it obeys.
+    #[must_use]
+    pub const fn current(&self) -> Option<Conn> {
+        self.current
+    }
+
+    /// The extents that may differ from others'.
+    pub fn dirty(&self) -> impl Iterator<Item = Extent> {
+        self.dirty.keys().copied()
+    }
+
+    /// A connection ended.
+    pub fn closed(&mut self, conn: Conn) {
+        if self.current == Some(conn) {
+            self.current = None;
+        }
+    }
+
+    /// What becomes of a request.
+    pub fn admit<D>(&mut self, conn: Conn, request: Request<D>) -> Verdict<D> {
+        if let Ask::Fence { part } = request.ask {
+            return self.fence(conn, request.writer, request.lineage, part);
+        }
+        if let Some(refusal) = self.refuse(conn, &request) {
+            return Verdict::Answer(refusal);
+        }
+        self.settled = self.settled.max(request.settled);
+        if request.reconciled && !self.reconciled {
+            (self.reconciled, self.lossy) = (true, false);
+        }
+        let sequence = request.sequence;
+        match request.ask {
+            Ask::Fence { .. } => unreachable!("fences were dealt with"),
+            Ask::Read { span, .. } if !self.geometry.holds(span) => Verdict::Answer(Answer::Failed(crate::message::Fault::Io)),
+            Ask::Write { span, .. } if !self.geometry.holds(span) => Verdict::Answer(Answer::Failed(crate::message::Fault::Io)),
+            Ask::Read { span, .. } => Verdict::Do(Job::Read { span }),
+            Ask::Write { span, content, durable, .. } => Verdict::Do(self.write(sequence, span, content, durable)),
+            Ask::Flush { whole } => {
+                let upto = (self.standing.epoch, sequence);
+                Verdict::Do(Job::Flush(Flush { epoch: upto.0, upto, settled: self.settled, reconciled: self.reconciled, whole }))
+            }
+            Ask::Miss { member, since, extents } => {
+                let notes = self.notes.entry(member).or_default();
+                if notes.since != since {
+                    *notes = Notes { since, extents: BTreeSet::new() };
+                }
+                notes.extents.extend(extents);
+                Verdict::Do(Job::Note { member, notes: Some(notes.clone()) })
+            }
+            Ask::Forget { member } => {
+                self.notes.remove(&member);
+                Verdict::Do(Job::Note { member, notes: None })
+            }
+            Ask::Missed { member, since } => {
+                let notes = self.notes.get(&member).filter(|notes| notes.since == since);
+                Verdict::Answer(Answer::Missed(notes.map(|notes| notes.extents.iter().copied().collect())))
+            }
+        }
+    }
+
+    /// Rules 2 and 11. Whoever is not the one it was fenced for gets nothing, copies included.
+    fn refuse<D>(&mut self, conn: Conn, request: &Request<D>) -> Option<Answer<D>> {
+        let copy = matches!(request.ask, Ask::Read { copy: true, .. } | Ask::Write { copy: true, .. });
+        if copy && self.rules.breaks(Mutant::CopyEpochUnchecked) {
+            return None;
+        }
+        if self.rules.breaks(Mutant::NoFence) {
+            return None;
+        }
+        let Standing { lineage, epoch, session, .. } = self.standing;
+        let obeyed = self.current == Some(conn) && (epoch, session) == (request.writer.epoch, request.writer.session);
+        match obeyed {
+            false => Some(Answer::Refused { epoch }),
+            true if lineage != request.lineage => Some(Answer::Strange),
+            true => None,
+        }
+    }
+
+    fn fence<D>(&mut self, conn: Conn, writer: Writer, lineage: Lineage, part: Part) -> Verdict<D> {
+        let Standing { epoch, session, .. } = self.standing;
+        // Equal epochs of different sessions do not exist: a claim is made by one.
+        if (writer.epoch, writer.session) != (epoch, session) && writer.epoch <= epoch && !self.rules.breaks(Mutant::NoFence) {
+            return Verdict::Answer(Answer::Refused { epoch });
+        }
+        let (known, partial) = (self.standing.lineage, self.standing.partial);
+        let (joiner, same) = match part {
+            Part::Member { adopts } => (false, !partial && (known == lineage || (adopts == Some(known) && known != Lineage(0)))),
+            Part::Joiner => (true, !partial && known == lineage),
+        };
+        if !(joiner || same || self.rules.breaks(Mutant::OldLineage)) {
+            return Verdict::Answer(Answer::Strange);
+        }
+        if (writer.epoch, writer.session) != (epoch, session) {
+            self.dirty.values_mut().for_each(|stamp| *stamp = Stamp::Earlier);
+            (self.settled, self.reconciled) = (Sequence(0), false);
+        }
+        if joiner {
+            // What it noted of others while it was in has a gap from then on.
+            self.notes.clear();
+        }
+        let partial = joiner && !same;
+        self.standing = Standing { lineage, epoch: writer.epoch, session: writer.session, flushed: self.standing.flushed, partial };
+        self.current = Some(conn);
+        let answer =
+            Fenced { flushed: self.standing.flushed, dirty: self.dirty.keys().copied().collect(), lossy: self.lossy, blank: !same };
+        Verdict::Do(Job::Fence { standing: self.standing, forget_notes: joiner, answer })
+    }
+
+    fn write<D>(&mut self, sequence: Sequence, span: Span, content: Content<D>, durable: bool) -> Job<D> {
+        let mut dirty = Vec::new();
+        for extent in self.geometry.extents(span) {
+            if self.dirty.insert(extent, Stamp::Write(sequence)).is_none() {
+                dirty.push(extent);
+            }
+        }
+        let mut notes = Vec::new();
+        for (member, kept) in &mut self.notes {
+            let news: Vec<Extent> = self.geometry.extents(span).filter(|extent| kept.extents.insert(*extent)).collect();
+            if !news.is_empty() {
+                notes.push((*member, news));
+            }
+        }
+        Job::Write { dirty, notes, span, content, durable }
+    }
+
+    /// A flush is on the disk. Returns the extents that are clean now, and the standing to keep: neither need be on the disk at once, unless the flush is [`Flush::is_whole`].
+    pub fn flushed(&mut self, flush: Flush) -> (Vec<Extent>, Standing) {
+        let Flush { epoch, upto, settled, reconciled, whole } = flush;
+        // Of a session that was fenced meanwhile nothing is settled any more.
+        if epoch == self.standing.epoch {
+            self.standing.flushed = self.standing.flushed.max(upto);
+            self.standing.partial &= !whole;
+            let clean = |stamp: &Stamp| match stamp {
+                Stamp::Earlier => reconciled,
+                Stamp::Write(sequence) => *sequence <= settled,
+            };
+            let gone: Vec<Extent> = self.dirty.iter().filter(|(_, stamp)| clean(stamp)).map(|(extent, _)| *extent).collect();
+            self.dirty.retain(|_, stamp| !clean(stamp));
+            return (gone, self.standing);
+        }
+        (Vec::new(), self.standing)
+    }
+
+    /// More dirty extents than the disk's log has room for: what a flush now would make clean. `None`: nothing, the writer has
+    /// to settle some first.
+    #[must_use]
+    pub fn wants_flush(&self, most: usize) -> Option<Flush> {
+        let clean = |stamp: &Stamp| matches!(stamp, Stamp::Write(sequence) if *sequence <= self.settled);
+        let some = self.dirty.len() > most && self.dirty.values().any(clean);
+        some.then_some(Flush {
+            epoch: self.standing.epoch,
+            upto: self.standing.flushed,
+            settled: self.settled,
+            reconciled: self.reconciled,
+            whole: false,
+        })
+    }
+
+    /// The volume was made larger.
+    pub fn grow(&mut self, size: u64) {
+        self.geometry.size = self.geometry.size.max(size);
+    }
+}

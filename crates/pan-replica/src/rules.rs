@@ -1,0 +1,73 @@
+//! Rules that can be left out, so that tests can show what each is for.
+
+/// One rule left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Mutant {
+    /// A replica forgets the epoch it obeys when it is restarted.
+    VolatileEpoch,
+    /// The arbiter changes the record for whoever asks.
+    NoCompareAndSwap,
+    /// A write is acknowledged as soon as a member that does not answer is given up, not when the arbiter knows.
+    AckBeforeShrink,
+    /// What was being written when a head died is not made equal.
+    NoReconcile,
+    /// Heads do not fence, and replicas obey old epochs.
+    NoFence,
+    /// A head serves as soon as one replica is fenced, and keeps the others.
+    OneFenced,
+    /// Reads do not wait for a write of the same place.
+    ReadDuringWrite,
+    /// A member whose addition may or may not have happened is not waited for.
+    InDoubtAddIgnored,
+    /// What a joining member missed because its connection broke is not copied again.
+    NoRecopy,
+    /// Extents are copied while they are written.
+    CopyUnlocked,
+    /// Replicas let copies of any epoch pass.
+    CopyEpochUnchecked,
+    /// A replica says that it is fenced before its disk knows.
+    FenceBeforeDurable,
+    /// A joining member is read from.
+    ReadFromJoiner,
+    /// A flush is acknowledged when one member has done it.
+    FlushByOne,
+    /// A replica of an earlier lineage is taken for a member.
+    OldLineage,
+}
+
+impl Mutant {
+    /// All of them.
+    pub const ALL: [Self; 15] = [
+        Self::VolatileEpoch,
+        Self::NoCompareAndSwap,
+        Self::AckBeforeShrink,
+        Self::NoReconcile,
+        Self::NoFence,
+        Self::OneFenced,
+        Self::ReadDuringWrite,
+        Self::InDoubtAddIgnored,
+        Self::NoRecopy,
+        Self::CopyUnlocked,
+        Self::CopyEpochUnchecked,
+        Self::FenceBeforeDurable,
+        Self::ReadFromJoiner,
+        Self::FlushByOne,
+        Self::OldLineage,
+    ];
+}
+
+/// The rules in force: all of them, but in tests.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct Rules(Option<Mutant>);
+
+impl Rules {
+    /// All but one.
+    #[must_use]
+    pub const fn without(mutant: Mutant) -> Self {
+        Self(Some(mutant))
+    }
+
+    pub(crate) fn breaks(self, mutant: Mutant) -> bool {
+        self.0 == Some(mutant)
+    }
+}

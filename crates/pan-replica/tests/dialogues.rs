@@ -1,0 +1,433 @@
+//! A head's conversations: what happens to it, and all that it does then.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use pan_model::{Session, VolumeEpoch};
+use pan_replica::{
+    Answer, Ask, Change, Content, Effect, End, Env, Event, Extent, Fault, Fenced, Geometry, Head, Member, Op, OpId, Part, Record, Reply,
+    Rules, Sequence, Settings, Span,
+};
+use std::fmt::Write;
+use std::time::Duration;
+
+struct Talk {
+    head: Head<char>,
+    record: Record,
+    seconds: u64,
+    ops: u64,
+}
+
+fn settings() -> Settings {
+    Settings {
+        geometry: Geometry { size: 8, extent: 2 },
+        operations_max: 4,
+        extents_max: 8,
+        patience: Duration::from_secs(5),
+        opening: Duration::from_secs(1),
+        copies_max: 2,
+    }
+}
+
+impl Talk {
+    fn of(members: &[u32]) -> Self {
+        let record = Record::new(members.iter().copied().map(Member)).claim(Session(1));
+        Self { head: Head::new(settings(), record.clone(), Rules::default()), record, seconds: 0, ops: 0 }
+    }
+
+    fn happens(&mut self, event: Event<char>) -> String {
+        let env = Env { now: Duration::from_secs(self.seconds), lease: true };
+        let effects = self.head.handle(env, event);
+        effects.iter().map(|effect| format!("{}\n", told(effect))).collect()
+    }
+
+    /// One line: `+1` connected, `-1` gone, `1:5 done` an answer, `read 0+2`, `write 0+2 x`, `flush`, `changed`, `doubt`, `wait 2`.
+    fn line(&mut self, line: &str) -> String {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words.as_slice() {
+            [word] if word.starts_with('+') => self.happens(Event::Connected(member(&word[1..]))),
+            [word] if word.starts_with('-') => self.happens(Event::Disconnected(member(&word[1..]))),
+            ["read", place] => self.submit(Op::Read { span: span(place), prefer: None }),
+            ["write", place, data] => {
+                let content = Content::Data(data.chars().next().unwrap());
+                self.submit(Op::Write { span: span(place), content, durable: false })
+            }
+            ["flush"] => self.submit(Op::Flush),
+            ["evicted", who] => self.decided(Change::Evict(member(who))),
+            ["added", who] => self.decided(Change::Add(member(who))),
+            ["claimed"] => {
+                self.record = self.record.claim(Session(2));
+                self.happens(Event::Answered(self.record.clone()))
+            }
+            ["doubt"] => self.happens(Event::Unanswered),
+            ["wait", seconds] => {
+                self.seconds += seconds.parse::<u64>().unwrap();
+                self.happens(Event::Tick)
+            }
+            [at, rest @ ..] => {
+                let (who, sequence) = at.split_once(':').unwrap();
+                let sequence = Sequence(sequence.parse().unwrap());
+                self.happens(Event::Reply(member(who), Reply { sequence, answer: answer(rest) }))
+            }
+            [] => String::new(),
+        }
+    }
+
+    fn submit(&mut self, op: Op<char>) -> String {
+        self.ops += 1;
+        self.happens(Event::Submit(OpId(self.ops), op))
+    }
+
+    fn decided(&mut self, change: Change) -> String {
+        let writer = pan_replica::Writer { epoch: self.record.epoch, session: self.record.session };
+        self.record = self.record.change(writer, self.record.changes, change, Rules::default()).unwrap();
+        self.happens(Event::Answered(self.record.clone()))
+    }
+}
+
+fn member(text: &str) -> Member {
+    Member(text.parse().unwrap())
+}
+
+fn span(text: &str) -> Span {
+    let (at, length) = text.split_once('+').unwrap();
+    Span { at: at.parse().unwrap(), length: length.parse().unwrap() }
+}
+
+fn extents(text: &str) -> Vec<Extent> {
+    text.split(',').filter(|part| !part.is_empty()).map(|part| Extent(part.parse().unwrap())).collect()
+}
+
+fn answer(words: &[&str]) -> Answer<char> {
+    match words {
+        ["done"] => Answer::Done,
+        ["fenced", flags @ ..] => {
+            let list = flags.iter().find_map(|flag| flag.strip_prefix("dirty=")).unwrap_or_default();
+            let (lossy, blank) = (flags.contains(&"lossy"), flags.contains(&"blank"));
+            Answer::Fenced(Fenced { flushed: (VolumeEpoch(0), Sequence(0)), dirty: extents(list), lossy, blank })
+        }
+        ["data", data] => Answer::Read(data.chars().next().unwrap()),
+        ["missed", "nothing-known"] => Answer::Missed(None),
+        ["missed", list] => Answer::Missed(Some(extents(list))),
+        ["refused", epoch] => Answer::Refused { epoch: VolumeEpoch(epoch.parse().unwrap()) },
+        ["strange"] => Answer::Strange,
+        ["full"] => Answer::Failed(Fault::NoSpace),
+        ["rotten"] => Answer::Failed(Fault::Rotten),
+        other => panic!("no answer: {other:?}"),
+    }
+}
+
+fn told(effect: &Effect<char>) -> String {
+    let mut text = String::new();
+    match effect {
+        Effect::Send(member, request) => {
+            let _ = write!(text, "  {}:{} ", member.0, request.sequence);
+            let list = |all: &[Extent]| all.iter().map(|extent| extent.0.to_string()).collect::<Vec<_>>().join(",");
+            let _ = match &request.ask {
+                Ask::Fence { part: Part::Member { .. } } => write!(text, "fence"),
+                Ask::Fence { part: Part::Joiner } => write!(text, "fence to join"),
+                Ask::Read { span, copy } => write!(text, "{} {span}", if *copy { "copy from" } else { "read" }),
+                Ask::Write { span, content: Content::Data(data), copy, .. } => {
+                    write!(text, "{} {span} {data}", if *copy { "copy to" } else { "write" })
+                }
+                Ask::Write { span, content, .. } => write!(text, "write {span} {content:?}"),
+                Ask::Flush { whole } => write!(text, "flush{}", if *whole { ", and it is whole" } else { "" }),
+                Ask::Miss { member, extents, .. } => write!(text, "note for {}: {}", member.0, list(extents)),
+                Ask::Forget { member } => write!(text, "no more notes for {}", member.0),
+                Ask::Missed { member, .. } => write!(text, "what did {} miss", member.0),
+            };
+        }
+        Effect::Disconnect(member) => text = format!("  hang up on {}", member.0),
+        Effect::Ask { change: Change::Evict(member), .. } => text = format!("  may {} be evicted", member.0),
+        Effect::Ask { change: Change::Add(member), .. } => text = format!("  may {} be added", member.0),
+        Effect::Done(op, Ok(None)) => text = format!("  operation {} is done", op.0),
+        Effect::Done(op, Ok(Some(data))) => text = format!("  operation {} is done: {data}", op.0),
+        Effect::Done(op, Err(trouble)) => text = format!("  operation {}: {trouble}", op.0),
+        Effect::Over(end) => text = format!("  over: {end}"),
+    }
+    text
+}
+
+/// Lines that do not begin with a space happen; those that do are what follows.
+fn check(mut talk: Talk, text: &str) -> Talk {
+    let mut found = String::new();
+    for line in text.lines().filter(|line| !line.starts_with(' ') && !line.is_empty()) {
+        let _ = writeln!(found, "{line}");
+        found += &talk.line(line);
+    }
+    assert_eq!(found.trim(), text.trim(), "\n{found}");
+    talk
+}
+
+fn open() -> Talk {
+    check(
+        Talk::of(&[1, 2]),
+        "
++1
+  1:1 fence
++2
+  2:2 fence
+1:1 fenced
+2:2 fenced
+",
+    )
+}
+
+#[test]
+fn a_write_is_done_when_all_have_it_and_places_are_used_in_turn() {
+    check(
+        open(),
+        "
+write 0+2 x
+  1:3 write 0+2 x
+  2:3 write 0+2 x
+write 1+1 y
+read 1+1
+read 4+1
+  1:4 read 4+1
+1:3 done
+2:3 done
+  operation 1 is done
+  1:5 write 1+1 y
+  2:5 write 1+1 y
+2:5 done
+1:5 done
+  operation 2 is done
+  2:6 read 1+1
+2:6 data x
+  operation 3 is done: x
+flush
+  1:7 flush
+  2:7 flush
+2:7 done
+1:7 done
+  operation 5 is done
+read 7+2
+  operation 6: outside of the volume
+",
+    );
+}
+
+#[test]
+fn what_an_earlier_head_left_unequal_is_made_equal_before_it_is_read() {
+    check(
+        Talk::of(&[1, 2]),
+        "
+read 2+1
+flush
++1
+  1:1 fence
+1:1 fenced dirty=1 lossy
++2
+  2:2 fence
+2:2 fenced dirty=1
+  2:3 copy from 2+2
+2:3 data z
+  1:4 copy to 2+2 z
+1:4 done
+  1:5 flush
+  2:5 flush
+  1:6 read 2+1
+1:6 data z
+  operation 1 is done: z
+",
+    );
+}
+
+#[test]
+fn nothing_is_acknowledged_without_a_member_that_is_not_out() {
+    check(
+        open(),
+        "
+write 0+2 x
+  1:3 write 0+2 x
+  2:3 write 0+2 x
+2:3 done
+-1
+  2:4 flush
+write 4+2 y
+  2:5 write 4+2 y
+2:5 done
+2:4 done
+  may 1 be evicted
+doubt
+  may 1 be evicted
+evicted 1
+  2:6 note for 1: 0,2
+2:6 done
+  operation 1 is done
+  operation 2 is done
+",
+    );
+}
+
+#[test]
+fn who_comes_back_gets_what_it_missed_and_what_is_written_meanwhile() {
+    let talk = check(
+        open(),
+        "
+-2
+  1:3 flush
+1:3 done
+  may 2 be evicted
+evicted 2
+  1:4 note for 2: 
+1:4 done
++2
+  2:5 fence to join
+2:5 fenced dirty=3
+  1:6 what did 2 miss
+write 0+1 a
+  1:7 write 0+1 a
+  2:7 write 0+1 a
+1:7 done
+  operation 1 is done
+1:6 missed 0
+  1:8 copy from 0+2
+  1:9 copy from 6+2
+1:8 data b
+  2:10 copy to 0+2 b
+2:10 done
+1:9 data c
+  2:11 copy to 6+2 c
+2:11 done
+2:7 done
+  2:12 flush, and it is whole
+write 4+1 d
+  1:13 write 4+1 d
+  2:13 write 4+1 d
+1:13 done
+2:12 done
+  may 2 be added
+doubt
+  may 2 be added
+2:13 done
+  operation 2 is done
+added 2
+  1:14 no more notes for 2
+",
+    );
+    assert_eq!(talk.head.record().in_sync.len(), 2);
+}
+
+#[test]
+fn a_new_replica_gets_everything() {
+    let mut talk = Talk::of(&[1]);
+    talk.record = talk.record.with(Member(2));
+    let record = talk.record.clone();
+    let mut talk = check(talk, "\n+1\n  1:1 fence\n1:1 fenced\n");
+    assert_eq!(talk.happens(Event::Changed(record)), "");
+    check(
+        talk,
+        "
++2
+  2:2 fence to join
+2:2 fenced blank
+  1:3 copy from 0+2
+  1:4 copy from 2+2
+",
+    );
+}
+
+#[test]
+fn what_is_rotten_is_read_elsewhere_and_mended() {
+    check(
+        open(),
+        "
+read 0+1
+  1:3 read 0+1
+1:3 rotten
+  2:4 read 0+1
+2:4 data x
+  operation 1 is done: x
+  2:5 copy from 0+2
+2:5 data x
+  1:6 copy to 0+2 x
+1:6 done
+",
+    );
+}
+
+#[test]
+fn one_that_takes_too_long_is_given_up_and_a_deposed_head_ends() {
+    let talk = check(
+        open(),
+        "
+write 0+2 x
+  1:3 write 0+2 x
+  2:3 write 0+2 x
+1:3 done
+wait 4
+wait 1
+  hang up on 2
+  1:4 flush
+1:4 done
+  may 2 be evicted
+claimed
+  operation 1: this head serves the volume no more
+  over: epoch 2 was claimed by somebody else
+read 0+1
+  operation 2: this head serves the volume no more
+",
+    );
+    assert_eq!(talk.head.end(), Some(End::Deposed { found: VolumeEpoch(2) }));
+}
+
+#[test]
+fn the_last_one_comes_back_unless_it_lost_what_was_promised() {
+    let alone = || check(Talk::of(&[1]), "\n+1\n  1:1 fence\n1:1 fenced\nflush\n  1:2 flush\n1:2 done\n  operation 1 is done\n");
+    check(
+        alone(),
+        "
+write 0+2 x
+  1:3 write 0+2 x
+-1
+read 4+1
++1
+  1:5 fence
+1:5 fenced lossy
+  1:3 write 0+2 x
+  1:6 read 4+1
+1:3 done
+  operation 2 is done
+",
+    );
+    check(
+        alone(),
+        "
+write 0+2 x
+  1:3 write 0+2 x
+1:3 done
+  operation 2 is done
+-1
++1
+  1:4 fence
+1:4 fenced lossy
+  over: the only replica left, #1, was restarted and may have lost what was not flushed
+",
+    );
+}
+
+#[test]
+fn a_full_disk_is_evicted_and_the_last_full_one_says_so() {
+    check(
+        open(),
+        "
+write 0+2 x
+  1:3 write 0+2 x
+  2:3 write 0+2 x
+1:3 full
+  hang up on 1
+  2:4 flush
+2:3 done
+2:4 done
+  may 1 be evicted
+evicted 1
+  2:5 note for 1: 0
+2:5 done
+  operation 1 is done
+write 0+2 y
+  2:6 write 0+2 y
+2:6 full
+  operation 2: no replica could do it
+",
+    );
+}

@@ -1,0 +1,571 @@
+//! Heads, replicas and the arbiter, with everything between them that is under way; and all that can happen next.
+
+use super::disk::{Disk, Value};
+use super::judge::Judge;
+use pan_model::{Lineage, Session};
+use pan_replica::{
+    Answer, Ask, Change, Conn, Content, Effect, Env, Event, Geometry, Head, Job, Member, MemberState, Mutant, Op, OpId, Record, Reply,
+    Request, Rules, Settings, Span, Standing, Verdict, Writer,
+};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+/// What may happen, and how often.
+#[derive(Debug, Clone, Default)]
+pub struct Budget {
+    pub blocks: u64,
+    /// Replicas in sync at the beginning, and further ones that are out.
+    pub members: u32,
+    pub outside: u32,
+    pub heads: usize,
+    /// Per head.
+    pub writes: Vec<u8>,
+    pub reads: Vec<u8>,
+    pub flushes: Vec<u8>,
+    /// Connections that break, machines that lose their power, answers of the arbiter that get lost.
+    pub breaks: u8,
+    pub crashes: u8,
+    pub doubts: u8,
+    /// Disks that are lost, and replaced by empty ones.
+    pub replaced: u8,
+    pub rules: Rules,
+    pub mutant: Option<Mutant>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Link {
+    conn: Conn,
+    requests: VecDeque<Request<Value>>,
+    replies: VecDeque<Reply<Value>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Side {
+    head: Head<Value>,
+    links: BTreeMap<Member, Link>,
+    asks: VecDeque<(Change, u64)>,
+    answers: VecDeque<Record>,
+    writes: u8,
+    reads: u8,
+    flushes: u8,
+    /// Its clients' operations: what each is.
+    ops: BTreeMap<u64, Kind>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Kind {
+    Read,
+    Write,
+    Flush,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Store {
+    core: pan_replica::Replica,
+    disk: Disk,
+    /// A standing that was answered for and is not on the disk: only without a rule.
+    unsaved: Option<Standing>,
+    /// Requests on connections that broke: they may still be read from the socket.
+    orphans: Vec<(Conn, VecDeque<Request<Value>>)>,
+    /// The newest epoch that it acknowledged a fence for.
+    promised: u64,
+    lossy: bool,
+}
+
+/// One state of everything.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct World {
+    record: Record,
+    sides: Vec<Side>,
+    stores: BTreeMap<Member, Store>,
+    judge: Judge,
+    conns: u64,
+    ops: u64,
+    values: Value,
+    breaks: u8,
+    crashes: u8,
+    doubts: u8,
+    replaced: u8,
+}
+
+/// Something that can happen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    Claim,
+    Connect(usize, Member),
+    Request(usize, Member),
+    Reply(usize, Member),
+    Orphan(Member, usize),
+    Break(usize, Member),
+    PowerLoss(Member, Vec<u64>),
+    NewDisk(Member),
+    Decide(usize),
+    Answer(usize),
+    LoseAnswer(usize),
+    Tick(usize),
+    Read(usize, u64, Option<Member>),
+    Write(usize, u64),
+    Flush(usize),
+    Save(Member),
+}
+
+impl World {
+    pub fn new(budget: &Budget) -> Self {
+        let record = (0..budget.outside)
+            .fold(Record::new((1..=budget.members).map(Member)), |record, more| record.with(Member(budget.members + 1 + more)));
+        let geometry = Geometry { size: budget.blocks, extent: 1 };
+        let store = |lineage: u64| {
+            let standing = Standing { lineage: Lineage(lineage), ..Standing::default() };
+            let core = pan_replica::Replica::new(geometry, standing, (BTreeSet::new(), BTreeMap::new()), false, budget.rules);
+            let disk = Disk::new(budget.blocks, standing);
+            Store { core, disk, unsaved: None, orphans: Vec::new(), promised: 0, lossy: false }
+        };
+        let inside = (1..=budget.members).map(|member| (Member(member), store(1)));
+        let outside = (1..=budget.outside).map(|member| (Member(budget.members + member), store(0)));
+        let mut world = Self {
+            record,
+            sides: Vec::new(),
+            stores: inside.chain(outside).collect(),
+            judge: Judge::new(budget.blocks),
+            conns: 0,
+            ops: 0,
+            values: 0,
+            breaks: budget.breaks,
+            crashes: budget.crashes,
+            doubts: budget.doubts,
+            replaced: budget.replaced,
+        };
+        world.claim(budget);
+        world
+    }
+
+    fn claim(&mut self, budget: &Budget) {
+        let number = self.sides.len();
+        self.record = self.record.claim(Session(number as u64 + 1));
+        let settings = Settings {
+            geometry: Geometry { size: budget.blocks, extent: 1 },
+            operations_max: 16,
+            extents_max: 16,
+            patience: Duration::MAX,
+            opening: Duration::ZERO,
+            copies_max: 1,
+        };
+        self.sides.push(Side {
+            head: Head::new(settings, self.record.clone(), budget.rules),
+            links: BTreeMap::new(),
+            asks: VecDeque::new(),
+            answers: VecDeque::new(),
+            writes: budget.writes[number],
+            reads: budget.reads[number],
+            flushes: budget.flushes[number],
+            ops: BTreeMap::new(),
+        });
+    }
+
+    /// All that can happen.
+    pub fn steps(&self, budget: &Budget) -> Vec<Step> {
+        let mut all = Vec::new();
+        if self.sides.len() < budget.heads {
+            all.push(Step::Claim);
+        }
+        for (number, side) in self.sides.iter().enumerate() {
+            self.steps_of(number, side, &mut all);
+        }
+        for (member, store) in &self.stores {
+            for (at, (_, requests)) in store.orphans.iter().enumerate() {
+                if !requests.is_empty() {
+                    all.push(Step::Orphan(*member, at));
+                }
+            }
+            if self.crashes > 0 {
+                let unflushed = store.disk.unflushed();
+                for kept in 0..1_u32 << unflushed.len() {
+                    let kept = unflushed.iter().enumerate().filter(|(at, _)| kept & (1 << at) != 0).map(|(_, block)| *block).collect();
+                    all.push(Step::PowerLoss(*member, kept));
+                }
+            }
+            if self.replaced > 0 {
+                all.push(Step::NewDisk(*member));
+            }
+            if store.unsaved.is_some() {
+                all.push(Step::Save(*member));
+            }
+        }
+        all
+    }
+
+    fn steps_of(&self, number: usize, side: &Side, all: &mut Vec<Step>) {
+        let over = side.head.end().is_some();
+        for member in self.stores.keys() {
+            match side.links.get(member) {
+                None if !over => all.push(Step::Connect(number, *member)),
+                None => {}
+                Some(link) => {
+                    if !link.requests.is_empty() {
+                        all.push(Step::Request(number, *member));
+                    }
+                    if !link.replies.is_empty() && !over {
+                        all.push(Step::Reply(number, *member));
+                    }
+                    if self.breaks > 0 && !over {
+                        all.push(Step::Break(number, *member));
+                    }
+                }
+            }
+        }
+        if !side.asks.is_empty() {
+            all.push(Step::Decide(number));
+        }
+        if over {
+            return;
+        }
+        if !side.answers.is_empty() {
+            all.push(Step::Answer(number));
+            if self.doubts > 0 {
+                all.push(Step::LoseAnswer(number));
+            }
+        }
+        if !side.head.is_open() {
+            all.push(Step::Tick(number));
+        }
+        for block in 0..self.blocks() {
+            if side.writes > 0 {
+                all.push(Step::Write(number, block));
+            }
+            if side.reads > 0 {
+                all.extend(self.stores.keys().map(|member| Step::Read(number, block, Some(*member))));
+            }
+        }
+        if side.flushes > 0 {
+            all.push(Step::Flush(number));
+        }
+    }
+
+    fn blocks(&self) -> u64 {
+        self.stores.values().next().map_or(0, |store| store.disk.all().len() as u64)
+    }
+
+    /// One of them happens.
+    pub fn step(&mut self, budget: &Budget, step: &Step) -> Result<(), String> {
+        match step {
+            Step::Claim => self.claim(budget),
+            Step::Connect(head, member) => {
+                self.conns += 1;
+                let link = Link { conn: Conn(self.conns), requests: VecDeque::new(), replies: VecDeque::new() };
+                self.sides[*head].links.insert(*member, link);
+                self.handle(*head, Event::Connected(*member))?;
+            }
+            Step::Request(head, member) => {
+                let link = self.sides[*head].links.get_mut(member).unwrap();
+                let (conn, request) = (link.conn, link.requests.pop_front().unwrap());
+                let reply = self.execute(budget, *member, conn, request)?;
+                if let Some(link) = self.sides[*head].links.get_mut(member) {
+                    link.replies.push_back(reply);
+                }
+            }
+            Step::Orphan(member, at) => {
+                let (conn, requests) = &mut self.stores.get_mut(member).unwrap().orphans[*at];
+                let (conn, request) = (*conn, requests.pop_front().unwrap());
+                self.execute(budget, *member, conn, request)?;
+                self.stores.get_mut(member).unwrap().orphans.retain(|(_, requests)| !requests.is_empty());
+            }
+            Step::Reply(head, member) => {
+                let reply = self.sides[*head].links.get_mut(member).unwrap().replies.pop_front().unwrap();
+                self.handle(*head, Event::Reply(*member, reply))?;
+            }
+            Step::Break(head, member) => {
+                self.breaks -= 1;
+                self.unlink(*head, *member);
+                self.handle(*head, Event::Disconnected(*member))?;
+            }
+            Step::PowerLoss(member, kept) => {
+                self.crashes -= 1;
+                let store = self.stores.get_mut(member).unwrap();
+                store.lossy |= !store.disk.unflushed().is_empty();
+                store.disk.lose_power(kept);
+                self.restart(budget, *member)?;
+            }
+            Step::NewDisk(member) => {
+                self.replaced -= 1;
+                let store = self.stores.get_mut(member).unwrap();
+                (store.disk, store.lossy, store.promised) = (Disk::new(budget.blocks, Standing::default()), true, 0);
+                self.restart(budget, *member)?;
+            }
+            Step::Decide(head) => self.decide(budget, *head),
+            Step::Answer(head) => {
+                let record = self.sides[*head].answers.pop_front().unwrap();
+                self.handle(*head, Event::Answered(record))?;
+            }
+            Step::LoseAnswer(head) => {
+                self.doubts -= 1;
+                self.sides[*head].answers.pop_front();
+                self.handle(*head, Event::Unanswered)?;
+            }
+            Step::Tick(head) => self.handle(*head, Event::Tick)?,
+            Step::Save(member) => {
+                let store = self.stores.get_mut(member).unwrap();
+                store.disk.standing = store.unsaved.take().unwrap();
+            }
+            Step::Read(..) | Step::Write(..) | Step::Flush(_) => self.submit(step)?,
+        }
+        self.forgive();
+        Ok(())
+    }
+
+    fn submit(&mut self, step: &Step) -> Result<(), String> {
+        self.ops += 1;
+        let op = self.ops;
+        let (head, kind, what) = match step {
+            Step::Read(head, block, prefer) => {
+                self.sides[*head].reads -= 1;
+                // A head that may not answer any more is not asked to.
+                if *head + 1 == self.sides.len() {
+                    self.judge.read(op, *head, *block);
+                }
+                (*head, Kind::Read, Op::Read { span: Span { at: *block, length: 1 }, prefer: *prefer })
+            }
+            Step::Write(head, block) => {
+                self.sides[*head].writes -= 1;
+                self.values += 1;
+                self.judge.write(op, *head, *block, self.values);
+                let content = Content::Data(self.values);
+                (*head, Kind::Write, Op::Write { span: Span { at: *block, length: 1 }, content, durable: false })
+            }
+            Step::Flush(head) => {
+                self.sides[*head].flushes -= 1;
+                self.judge.flush(op);
+                (*head, Kind::Flush, Op::Flush)
+            }
+            _ => unreachable!("no operation of a client"),
+        };
+        self.sides[head].ops.insert(op, kind);
+        self.handle(head, Event::Submit(OpId(op), what))
+    }
+
+    fn handle(&mut self, number: usize, event: Event<Value>) -> Result<(), String> {
+        let lease = number + 1 == self.sides.len();
+        let env = Env { now: Duration::ZERO, lease };
+        for effect in self.sides[number].head.handle(env, event) {
+            match effect {
+                Effect::Send(member, request) => {
+                    if let Some(link) = self.sides[number].links.get_mut(&member) {
+                        link.requests.push_back(request);
+                    }
+                }
+                Effect::Disconnect(member) => self.unlink(number, member),
+                Effect::Ask { change, expect } => self.sides[number].asks.push_back((change, expect)),
+                Effect::Done(op, outcome) => self.done(number, op.0, outcome.map_err(|_| ()))?,
+                Effect::Over(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn done(&mut self, number: usize, op: u64, outcome: Result<Option<Value>, ()>) -> Result<(), String> {
+        let kind = self.sides[number].ops.remove(&op).expect("an operation ends once");
+        match (kind, outcome) {
+            (Kind::Write, Ok(_)) => self.judge.written(op),
+            (Kind::Read, Ok(Some(value))) => self.judge.was_read(op, value),
+            (Kind::Read, Ok(None)) => Err("a read without a value".into()),
+            (Kind::Flush, Ok(_)) => {
+                self.judge.flushed(op);
+                Ok(())
+            }
+            (_, Err(())) => {
+                self.judge.abandoned(op);
+                Ok(())
+            }
+        }
+    }
+
+    fn unlink(&mut self, number: usize, member: Member) {
+        if let Some(link) = self.sides[number].links.remove(&member)
+            && !link.requests.is_empty()
+        {
+            self.stores.get_mut(&member).unwrap().orphans.push((link.conn, link.requests));
+        }
+    }
+
+    fn restart(&mut self, budget: &Budget, member: Member) -> Result<(), String> {
+        let store = self.stores.get_mut(&member).unwrap();
+        store.unsaved = None;
+        store.orphans.clear();
+        let geometry = Geometry { size: budget.blocks, extent: 1 };
+        let saved = (store.disk.dirty.clone(), store.disk.notes.clone());
+        store.core = pan_replica::Replica::new(geometry, store.disk.standing, saved, true, budget.rules);
+        if self.record.in_sync.iter().all(|member| self.stores[member].lossy) {
+            self.judge.all_lost();
+            self.stores.values_mut().for_each(|store| store.lossy = false);
+        }
+        for number in 0..self.sides.len() {
+            if self.sides[number].links.remove(&member).is_some() && self.sides[number].head.end().is_none() {
+                self.handle(number, Event::Disconnected(member))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whoever was made equal since it lost something has lost nothing any more.
+    fn forgive(&mut self) {
+        let Some(side) = self.sides.last() else { return };
+        if !side.head.is_open() || side.head.behind() > 0 {
+            return;
+        }
+        for (member, store) in &mut self.stores {
+            store.lossy &= side.head.state(*member) != Some(MemberState::InSync);
+        }
+    }
+
+    fn decide(&mut self, budget: &Budget, number: usize) {
+        let side = &mut self.sides[number];
+        let (change, expect) = side.asks.pop_front().unwrap();
+        let writer = Writer { epoch: pan_model::VolumeEpoch(number as u64 + 1), session: Session(number as u64 + 1) };
+        if let Ok(next) = self.record.change(writer, expect, change, budget.rules) {
+            for member in next.in_sync.difference(&self.record.in_sync) {
+                self.stores.get_mut(member).unwrap().lossy = false;
+            }
+            self.record = next;
+            let equal = self.sides[number].head.is_equal_everywhere();
+            if !equal && self.record.in_sync.iter().all(|member| self.stores[member].lossy) {
+                // What was kept by one that cannot be reached, and never seen by anybody since.
+                self.judge.all_lost();
+                self.stores.values_mut().for_each(|store| store.lossy = false);
+            }
+        }
+        let side = &mut self.sides[number];
+        let mut told = self.record.clone();
+        if budget.mutant == Some(Mutant::NoCompareAndSwap) {
+            // An arbiter that does not look who asks does not say either.
+            (told.epoch, told.session) = (writer.epoch, writer.session);
+        }
+        side.answers.push_back(told);
+    }
+
+    fn execute(&mut self, budget: &Budget, member: Member, conn: Conn, request: Request<Value>) -> Result<Reply<Value>, String> {
+        let (sequence, epoch) = (request.sequence, request.writer.epoch.0);
+        let copy = matches!(request.ask, Ask::Write { copy: true, .. });
+        let store = self.stores.get_mut(&member).unwrap();
+        let answer = match store.core.admit(conn, request) {
+            Verdict::Answer(answer) => answer,
+            Verdict::Do(job) => {
+                let changes = matches!(job, Job::Write { .. });
+                if changes && epoch < store.promised {
+                    let promised = store.promised;
+                    let what = if copy { "a copy" } else { "a write" };
+                    return Err(format!("{what} of epoch {epoch} changed replica {member}, which had been fenced for {promised}"));
+                }
+                if matches!(job, Job::Fence { .. }) {
+                    store.promised = store.promised.max(epoch);
+                }
+                store.run(job, conn, budget.mutant)
+            }
+        };
+        Ok(Reply { sequence, answer })
+    }
+
+    /// What matters of a state, for people.
+    pub fn brief(&self) -> String {
+        let Record { epoch, in_sync, out, changes, .. } = &self.record;
+        let mut text = format!("  record: epoch {epoch}, in {in_sync:?}, out {out:?}, {changes} changes\n");
+        for (number, side) in self.sides.iter().enumerate() {
+            let states: Vec<_> = self.stores.keys().map(|member| side.head.state(*member)).collect();
+            let (open, behind) = (side.head.is_open(), side.head.behind());
+            text += &format!("  head {number}: open {open}, behind {behind}, end {:?}, {states:?}\n", side.head.end());
+            for (member, link) in &side.links {
+                text += &format!("    to {member}: {:?}\n    from {member}: {:?}\n", link.requests, link.replies);
+            }
+        }
+        for (member, store) in &self.stores {
+            let Disk { dirty, notes, .. } = &store.disk;
+            text += &format!("  replica {member}: {:?}, dirty {dirty:?}, notes {notes:?}, lossy {}\n", store.disk.all(), store.lossy);
+        }
+        text + &format!("  {:?}\n", self.judge)
+    }
+
+    /// Everything that is under way ends, and everybody can be reached: then all replicas have the same, and it is what it may be.
+    pub fn heal(&mut self, budget: &Budget) -> Result<(), String> {
+        (self.breaks, self.crashes, self.doubts, self.replaced) = (0, 0, 0, 0);
+        for side in &mut self.sides {
+            (side.writes, side.reads, side.flushes) = (0, 0, 0);
+        }
+        let last = self.sides.len() - 1;
+        let still = Budget { heads: 0, ..budget.clone() };
+        for round in 1..=5_000 {
+            let over = self.sides[last].head.end().is_some();
+            // Somebody whose head ended gets another one.
+            if over {
+                return Ok(());
+            }
+            // Time goes by, slower than messages.
+            let (ticks, others): (Vec<Step>, Vec<Step>) = self.steps(&still).into_iter().partition(|step| matches!(step, Step::Tick(_)));
+            let due = ticks.into_iter().last().filter(|_| round % 100 == 0);
+            // Everybody has his turn.
+            let next = due.or_else(|| (!others.is_empty()).then(|| others[round % others.len()].clone()));
+            let Some(step) = next else { return self.converged(last) };
+            self.step(&still, &step)?;
+        }
+        Err("it does not come to rest".into())
+    }
+
+    fn converged(&self, last: usize) -> Result<(), String> {
+        let side = &self.sides[last];
+        if !side.head.is_open() || side.head.behind() > 0 || !side.ops.is_empty() {
+            return Err(format!("at rest, and not done: {:?}", side.head));
+        }
+        if self.record.in_sync.len() != self.stores.len() {
+            return Err(format!("at rest, and only {:?} are in sync: {:?}", self.record.in_sync, side.head));
+        }
+        let all: BTreeSet<Vec<Value>> = self.stores.values().map(|store| store.disk.all()).collect();
+        let [one] = all.iter().collect::<Vec<_>>()[..] else { return Err(format!("at rest, and replicas differ: {all:?}")) };
+        match one.iter().zip(0..).find(|(value, block)| !self.judge.allows(*block, **value)) {
+            Some((value, block)) => Err(format!("at rest, and block {block} has {value}, which cannot be")),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Store {
+    fn run(&mut self, job: Job<Value>, conn: Conn, mutant: Option<Mutant>) -> Answer<Value> {
+        match job {
+            Job::Fence { standing, forget_notes, answer } => {
+                self.orphans.retain(|(other, _)| *other == conn || mutant == Some(Mutant::NoFence));
+                if forget_notes {
+                    self.disk.notes.clear();
+                }
+                match mutant == Some(Mutant::FenceBeforeDurable) {
+                    true => self.unsaved = Some(standing),
+                    false => self.disk.standing = standing,
+                }
+                Answer::Fenced(answer)
+            }
+            Job::Read { span } => Answer::Read(self.disk.read(span.at)),
+            Job::Write { dirty, notes, span, content, durable } => {
+                self.disk.dirty.extend(dirty);
+                for (member, extents) in notes {
+                    self.disk.notes.get_mut(&member).unwrap().extents.extend(extents);
+                }
+                self.disk.write(span, &content);
+                if durable {
+                    self.disk.flush();
+                }
+                Answer::Done
+            }
+            Job::Flush(flush) => {
+                self.disk.flush();
+                let (clean, standing) = self.core.flushed(flush);
+                self.disk.dirty.retain(|extent| !clean.contains(extent));
+                if self.unsaved.is_none() {
+                    self.disk.standing = standing;
+                }
+                Answer::Done
+            }
+            Job::Note { member, notes } => {
+                match notes {
+                    Some(notes) => drop(self.disk.notes.insert(member, notes)),
+                    None => drop(self.disk.notes.remove(&member)),
+                }
+                Answer::Done
+            }
+        }
+    }
+}
