@@ -421,9 +421,6 @@ impl World {
         let (change, expect) = side.asks.pop_front().unwrap();
         let writer = Writer { epoch: pan_model::VolumeEpoch(number as u64 + 1), session: Session(number as u64 + 1) };
         if let Ok(next) = self.record.change(writer, expect, change, budget.rules) {
-            for member in next.in_sync.difference(&self.record.in_sync) {
-                self.stores.get_mut(member).unwrap().lossy = false;
-            }
             self.record = next;
             let equal = self.sides[number].head.is_equal_everywhere();
             if !equal && self.record.in_sync.iter().all(|member| self.stores[member].lossy) {
