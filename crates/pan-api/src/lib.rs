@@ -24,6 +24,7 @@ mod lines;
 pub mod metrics;
 pub mod node;
 pub mod partition;
+pub mod peers;
 pub mod pki;
 pub mod report;
 pub mod requests;
