@@ -23,6 +23,7 @@ pub mod keys;
 mod lines;
 pub mod metrics;
 pub mod node;
+pub mod pansize;
 pub mod partition;
 pub mod peers;
 pub mod pki;
