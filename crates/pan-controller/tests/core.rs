@@ -663,7 +663,7 @@ fn who_follows_knows_all_that_was_committed_and_leads_without_reading() {
 
     let me = host("c2");
     standing::candidate(&mut follower, &me, 7, leader.world.pan.term + 1);
-    standing::lead(&mut follower);
+    standing::lead(&mut follower, leader.now);
     assert!(follower.leading);
     assert_eq!((follower.pan.term, follower.pan.leader.clone()), (leader.world.pan.term + 1, Some(me)));
 }
@@ -1077,7 +1077,7 @@ fn a_drain_of_a_domain_goes_on_under_another_leader() {
     pan.rounds_keeping_dirty(1);
     commit(&mut pan, &mut entries);
     standing::follow(&mut pan.world, listed(&entries)).unwrap();
-    standing::lead(&mut pan.world);
+    standing::lead(&mut pan.world, pan.now);
     pan.rounds(60);
     assert_eq!((servers_on(&pan, "n1"), servers_on(&pan, "n2")), (0, 0));
 }
@@ -1131,7 +1131,7 @@ fn a_hosts_timeline_has_its_steps_and_survives_another_leader_and_is_bounded() {
     standing::follow(&mut pan.world, listed(&entries)).unwrap();
     let steps = |pan: &Pan| -> Vec<String> { pan.world.timelines.view()["n1"][0].steps.iter().map(|step| step.step.clone()).collect() };
     assert_eq!(steps(&pan), ["last-heartbeat", "suspect", "fenced", "dead"]);
-    standing::lead(&mut pan.world);
+    standing::lead(&mut pan.world, pan.now);
     for _ in 0..12 {
         pan.pass(1000);
         pan.life(LifeChange::Alive(host("n1")));
