@@ -2,6 +2,7 @@
 //!
 //! Level-triggered: a host needs only the newest. It refuses one older than it has applied ([`Generation`]).
 
+use crate::peers::Peers;
 use pan_model::cluster::{FileSpec, HealthSpec, Image, StopSpec};
 use pan_model::network::Cidr;
 use pan_model::service::BackendState;
@@ -24,7 +25,7 @@ pub struct Desired {
     #[serde(default)]
     pub admission: Admission,
     /// All other hosts and the fabrics that reach them.
-    pub peers: Vec<Peer>,
+    pub peers: Peers,
     /// Partition networks this host takes part in.
     pub networks: Vec<Network>,
     /// Servers this host should run (or should end in an orderly way).

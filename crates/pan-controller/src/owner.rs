@@ -79,6 +79,8 @@ pub(crate) struct Owner {
     pub started: Instant,
     pub warm: bool,
     pub latest: BTreeMap<HostName, Desired>,
+    /// The lists of hosts in them.
+    pub rosters: crate::core::roster::Rosters,
     pub revision: u64,
     /// What the ear was told last of hosts.
     pub told: BTreeMap<HostName, crate::ear::Known>,

@@ -65,7 +65,7 @@ pub(crate) fn desired(units: Vec<Unit>) -> Desired {
         admission: pan_model::Admission::FIRST,
         generation: Generation { term: 1, step: 1 },
         host: "d1".parse().unwrap(),
-        peers: Vec::new(),
+        peers: pan_api::peers::Peers::default(),
         networks: units.iter().map(network).collect(),
         servers: Vec::new(),
         warm: Vec::new(),

@@ -32,3 +32,4 @@ pub mod seqpacket;
 pub mod sysctl;
 pub mod tap;
 pub mod underlay;
+pub mod volley;

@@ -1,6 +1,7 @@
 //! Host-to-host routes over the two fabrics, level-triggered: what should be is compared with the
 //! kernel's own table each time, so nothing is remembered and any drift is put right.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -82,15 +83,18 @@ impl Underlay {
         let present = self.rtnl.routes(Protocol::Fabric)?;
         let (wanted, kept) = wanted_routes(spec, &is_up);
 
-        let mut batch = self.rtnl.batch();
+        // By destination: every host of a large PAN looks at its thousands of routes once a second.
+        let mut by_dst: BTreeMap<IpNet, Vec<&Route>> = BTreeMap::new();
         for old in &present {
-            let listed = wanted.iter().any(|route| route.dst == old.dst);
-            if !listed && !kept.contains(&old.dst) {
-                batch.del_route(old.dst);
-            }
+            by_dst.entry(old.dst).or_default().push(old);
+        }
+        let listed: BTreeSet<IpNet> = wanted.iter().map(|route| route.dst).chain(kept).collect();
+        let mut batch = self.rtnl.batch();
+        for old in present.iter().filter(|old| !listed.contains(&old.dst)) {
+            batch.del_route(old.dst);
         }
         for route in &wanted {
-            if !present.iter().any(|old| same(old, route)) {
+            if !by_dst.get(&route.dst).is_some_and(|there| there.iter().any(|old| same(old, route))) {
                 batch.replace_route(route, Protocol::Fabric)?;
             }
         }

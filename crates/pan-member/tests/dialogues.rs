@@ -99,7 +99,7 @@ impl World {
     fn receive(&mut self) {
         for (host, fabric, boot, sequence, agent_age, received) in std::mem::take(&mut self.waiting) {
             let (boot, received) = (BootId(boot), at(received));
-            let beat = Beat { host: &host, fabric, boot, sequence, agent_age, lag: Duration::ZERO, received };
+            let beat = Beat { host: &host, fabric, boot, sequence, agent_age, lag: Duration::ZERO, period: None, received };
             let changes = self.detector.on_beat(&beat);
             self.say(changes);
         }

@@ -110,7 +110,7 @@ impl Bench {
 
     fn beat(&mut self, host: usize, fabric: Fabric, Heard { boot, sequence, .. }: Heard) {
         let (host, boot, received) = (&self.names[host], BootId(boot), self.now);
-        let beat = Beat { host, fabric, boot, sequence, agent_age: Duration::ZERO, lag: Duration::ZERO, received };
+        let beat = Beat { host, fabric, boot, sequence, agent_age: Duration::ZERO, lag: Duration::ZERO, period: None, received };
         let changes = self.detector.on_beat(&beat);
         self.say(changes);
     }

@@ -9,7 +9,7 @@ use crate::time::MS;
 use pan_member::lease::Outcome;
 use pan_member::lease::relative::{Command, Driver};
 use pan_member::lessor::{Effect, Heartbeat};
-use pan_member::{Ack, Frame, GateState, Holder, Lessor, Load, Message, Permille, Tick};
+use pan_member::{Ack, Frame, GateState, Holder, Lessor, Load, Message, Permille, Profile, Tick};
 use pan_model::host::{Fabric, Role};
 use pan_model::{Admission, ByteSize};
 use std::collections::VecDeque;
@@ -30,6 +30,8 @@ enum Step {
 pub struct Beat {
     started: Tick,
     sequence: u64,
+    /// Heartbeats so far.
+    count: u64,
     next: Tick,
     holder: Option<Holder>,
     driver: Driver,
@@ -59,6 +61,13 @@ impl Beat {
     }
 }
 
+/// The periods of a PAN that grows and shrinks all the time, which every host learns of at another moment: each beats by one for
+/// fifty heartbeats, then by the next.
+fn stretched(count: u64, host: usize) -> Option<std::time::Duration> {
+    let periods = [None, Some(35), Some(50)];
+    periods[(count as usize / 50 + host) % periods.len()].map(std::time::Duration::from_millis)
+}
+
 impl Sim {
     /// Starts the beat process of a host.
     pub(crate) fn start_beat(&mut self, host: usize) {
@@ -75,6 +84,7 @@ impl Sim {
         h.beat = Some(Beat {
             started: now,
             sequence: now.0,
+            count: 0,
             next: now,
             holder,
             driver: Driver::new(timing.lease),
@@ -266,7 +276,8 @@ impl Sim {
     }
 
     fn send_beats(&mut self, host: usize) {
-        let (now, period, margin) = (self.clock(host), nanos(self.timing.period), MS);
+        let (now, margin, lan) = (self.clock(host), MS, self.options.profile == Profile::Lan);
+        let shortest = self.timing.period;
         let gate = self.hosts[host].gate.as_ref().map(|gate| match gate.shut {
             Shut::Absolute(_) => pan_member::profile::Gate::Absolute,
             Shut::Relative(_) => pan_member::profile::Gate::Relative,
@@ -280,6 +291,9 @@ impl Sim {
         }
         let late = now.0.saturating_sub(beat.next.0);
         beat.lag = beat.lag.max(if late > margin { late } else { 0 });
+        beat.count += 1;
+        let said = stretched(beat.count, host).filter(|_| lan);
+        let period = nanos(said.unwrap_or(shortest));
         beat.next = Tick(beat.next.0 + period * (late / period + 1));
         beat.sequence += 1;
         let mut frame = Frame {
@@ -296,6 +310,7 @@ impl Sim {
             load: Load { cpu: Permille(0), memory: ByteSize(0), pressure: None },
             lease: pan_member::LeaseState::None,
             gate: gate.map_or(GateState::None, GateState::Present),
+            period: said,
         };
         if let Some(holder) = &mut beat.holder {
             holder.admitted(granted, now);

@@ -46,7 +46,8 @@ impl Sim {
         let h = &mut self.hosts[host];
         let Some(director) = &mut h.director else { return };
         let before = director.silent.len();
-        let changes = director.detector.tick(now);
+        let due = now >= director.detector.next_deadline();
+        let changes = if due { director.detector.tick(now) } else { Vec::new() };
         let heed = !changes.is_empty();
         director.take(changes);
         self.tally.suspicions += director.silent.len().saturating_sub(before) as u64;

@@ -164,7 +164,8 @@ impl Sim {
         let early = self.options.is(Mutant::SuspicionIsDeath);
         let Some(controller) = &mut self.hosts[host].controller else { return };
         let ear = &mut controller.ear;
-        let judged = ear.detector.tick(now);
+        let due = now >= ear.detector.next_deadline();
+        let judged = if due { ear.detector.tick(now) } else { Vec::new() };
         for change in judged {
             if let Change::Suspect { host, silent_for } = &change
                 && early

@@ -2,6 +2,7 @@
 
 use crate::WIRE_VERSION;
 use crate::desired::Desired;
+use crate::pansize;
 use pan_model::host::Role;
 use pan_model::host_config::HostConfig;
 use pan_model::{Generation, HostName};
@@ -18,6 +19,7 @@ use tokio::sync::{mpsc, watch};
 pub(super) struct Intake {
     host: HostName,
     file: PathBuf,
+    run_dir: PathBuf,
     newest: watch::Sender<Option<Arc<Desired>>>,
 }
 
@@ -53,7 +55,7 @@ impl Intake {
             }
         };
         let (newest, desired) = watch::channel(kept.map(Arc::new));
-        (Self { host: config.name.clone(), file, newest }, desired)
+        (Self { host: config.name.clone(), file, run_dir: config.run_dir.clone(), newest }, desired)
     }
 
     /// Takes offers for as long as there are streams.
@@ -73,6 +75,10 @@ impl Intake {
         // the host from following its controller, though.
         if let Err(error) = write(&self.file, &offer).await {
             tracing::warn!(file = %self.file.display(), "the desired state cannot be kept: {error}");
+        }
+        let hosts = offer.peers.iter().count() + 1;
+        if let Err(error) = pansize::note(&self.run_dir, hosts) {
+            tracing::warn!(run_dir = %self.run_dir.display(), "the number of hosts cannot be kept: {error}");
         }
         self.newest.send_replace(Some(Arc::new(offer)));
     }
@@ -129,7 +135,7 @@ mod tests {
             admission: pan_model::Admission::FIRST,
             generation,
             host: here.clone(),
-            peers: Vec::new(),
+            peers: crate::peers::Peers::default(),
             networks: Vec::new(),
             servers: Vec::new(),
             warm: Vec::new(),

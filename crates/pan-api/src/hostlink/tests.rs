@@ -56,7 +56,7 @@ fn desired(step: u64) -> Desired {
         admission: pan_model::Admission::FIRST,
         generation: Generation { term: 1, step },
         host: host(),
-        peers: Vec::new(),
+        peers: crate::peers::Peers::default(),
         networks: Vec::new(),
         servers: Vec::new(),
         warm: Vec::new(),

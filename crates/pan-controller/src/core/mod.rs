@@ -19,6 +19,7 @@ pub mod published;
 pub mod quarantine;
 pub mod record;
 pub mod request;
+pub mod roster;
 pub mod seen;
 pub mod services;
 pub mod settle;

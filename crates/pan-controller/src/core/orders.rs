@@ -1,13 +1,15 @@
 //! The desired state of every host, computed from the world.
 
 use super::record::{EndingPhase, Goal, Intent, PartitionRecord, ServerRecord};
+use super::roster::Rosters;
 use super::seen::Life;
 use super::warm;
 use super::world::World;
 use pan_api::WIRE_VERSION;
-use pan_api::desired::{BackendOrder, Desired, Network, NetworkEntry, Peer, RunOrder, ServerOrder, ServiceOrder, Unit};
+use pan_api::desired::{BackendOrder, Desired, Network, NetworkEntry, RunOrder, ServerOrder, ServiceOrder, Unit};
+use pan_api::peers::Peers;
 use pan_api::report::Phase;
-use pan_model::host::{Fabric, Link, Role};
+use pan_model::host::Role;
 use pan_model::network::{GATEWAY_OFFSET, address_at};
 use pan_model::service::BackendState;
 use pan_model::{Generation, HostName, Mac, PartitionName, ServerKey};
@@ -17,17 +19,44 @@ use std::net::IpAddr;
 /// The desired state of every host, without generations.
 #[must_use]
 pub fn all(world: &World) -> BTreeMap<HostName, Desired> {
+    all_like(world, &mut Rosters::default())
+}
+
+/// The same, keeping those lists of hosts that are what they were.
+#[must_use]
+pub fn all_like(world: &World, rosters: &mut Rosters) -> BTreeMap<HostName, Desired> {
+    *rosters = Rosters::of(world, rosters);
     let networks: BTreeMap<&PartitionName, Network> =
         world.partitions.iter().map(|(name, record)| (name, network(world, name, record))).collect();
     let units: Vec<Unit> = world.partitions.iter().filter_map(|(name, record)| unit(world, name, record)).collect();
     let mut warm = warm::all(world);
-    let mut one = |host| one(world, host, &networks, &units, warm.remove(host).unwrap_or_default());
+    let mut servers: BTreeMap<&HostName, Vec<(&ServerKey, &ServerRecord)>> = BTreeMap::new();
+    for (key, server) in &world.servers {
+        if let Some(node) = &server.node {
+            servers.entry(node).or_default().push((key, server));
+        }
+    }
+    let mut one = |host: &HostName| {
+        let own = Own { servers: servers.remove(host).unwrap_or_default(), warm: warm.remove(host).unwrap_or_default() };
+        one(world, (host, rosters.peers(world, host)), own, &networks, &units)
+    };
     world.hosts.keys().map(|host| (host.clone(), one(host))).collect()
 }
 
-fn one(world: &World, host: &HostName, networks: &BTreeMap<&PartitionName, Network>, units: &[Unit], warm: Vec<ServerOrder>) -> Desired {
+/// What is one host's alone.
+struct Own<'a> {
+    servers: Vec<(&'a ServerKey, &'a ServerRecord)>,
+    warm: Vec<ServerOrder>,
+}
+
+fn one(
+    world: &World,
+    (host, peers): (&HostName, Peers),
+    Own { servers: mine, warm }: Own<'_>,
+    networks: &BTreeMap<&PartitionName, Network>,
+    units: &[Unit],
+) -> Desired {
     let record = &world.hosts[host];
-    let mine: Vec<(&ServerKey, &ServerRecord)> = world.servers.iter().filter(|(_, server)| server.node.as_ref() == Some(host)).collect();
     let mut partitions: BTreeSet<&PartitionName> = mine.iter().map(|(key, _)| &key.partition).collect();
     partitions.extend(warm.iter().filter_map(|order| world.partitions.get_key_value(&order.key.partition)).map(|(name, _)| name));
     let units: Vec<Unit> = if record.roles.contains(&Role::Director) {
@@ -42,36 +71,12 @@ fn one(world: &World, host: &HostName, networks: &BTreeMap<&PartitionName, Netwo
         generation: Generation::default(),
         host: host.clone(),
         admission: record.admission,
-        peers: peers(world, host),
+        peers,
         networks: partitions.into_iter().filter_map(|name| networks.get(name).cloned()).collect(),
         servers: mine.into_iter().filter_map(|(key, server)| order(world, key, server)).collect(),
         warm,
         units,
     }
-}
-
-fn reaches(world: &World, host: &HostName, fabric: Fabric) -> bool {
-    world.seen.hosts.get(host).is_none_or(|seen| {
-        let link = match fabric {
-            Fabric::A => seen.fabrics.a,
-            Fabric::B => seen.fabrics.b,
-        };
-        // Of a host that is not heard at all nothing is known: both ways stay open.
-        matches!(seen.life, Life::Joining | Life::Dead) || link == Link::Up
-    })
-}
-
-fn peers(world: &World, host: &HostName) -> Vec<Peer> {
-    let both = |other: &HostName, fabric| reaches(world, host, fabric) && reaches(world, other, fabric);
-    let others = world.hosts.iter().filter(|(name, _)| *name != host);
-    others
-        .map(|(name, record)| Peer {
-            host: name.clone(),
-            address: record.address,
-            a: both(name, Fabric::A).then_some(record.a),
-            b: both(name, Fabric::B).then_some(record.b),
-        })
-        .collect()
 }
 
 fn gateways(record: &PartitionRecord) -> Vec<IpAddr> {

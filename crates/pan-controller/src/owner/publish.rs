@@ -46,7 +46,7 @@ impl Owner {
     }
 
     fn publish_desired(&mut self) {
-        let all = orders::all(&self.world);
+        let all = orders::all_like(&self.world, &mut self.rosters);
         let mut senders = self.handle.desires.lock().unwrap_or_else(PoisonError::into_inner);
         self.step += 1;
         // Whoever was removed is told nothing more: its stream ends.

@@ -380,7 +380,7 @@ impl Rig {
                 a: Some(ip(&format!("10.201.0.{number}"))),
                 b: Some(ip(&format!("10.202.0.{number}"))),
             };
-            desired.peers = vec![peer(1), peer(2)];
+            desired.peers = vec![peer(1), peer(2)].into();
             for entry in desired.networks[0].entries.iter_mut().filter(|entry| entry.mac != gateway_mac()) {
                 (entry.host, entry.via) = ("d1".parse().unwrap(), ip("10.200.0.1"));
             }
@@ -510,7 +510,8 @@ pub fn desired(owner: u8, own: bool, states: &[BackendState]) -> Desired {
         admission: pan_model::Admission::FIRST,
         generation: Generation { term: 1, step: 1 },
         host: "d1".parse().unwrap(),
-        peers: vec![Peer { host: "n9".parse().unwrap(), address: ip("10.200.0.9"), a: Some(ip("10.201.0.9")), b: Some(ip("10.202.0.9")) }],
+        peers: vec![Peer { host: "n9".parse().unwrap(), address: ip("10.200.0.9"), a: Some(ip("10.201.0.9")), b: Some(ip("10.202.0.9")) }]
+            .into(),
         networks: vec![Network {
             partition: partition.clone(),
             vni: VNI,

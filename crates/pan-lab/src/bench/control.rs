@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Receiver;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -97,6 +98,20 @@ impl<'a> Pan<'a> {
             }
         });
         Ok(Suspicions { stop, counting, runtime: self.runtime.handle().clone() })
+    }
+
+    /// The objects of a watch as they come, until the stream breaks or nobody reads them.
+    pub(super) fn follow<T: DeserializeOwned + Send + 'static>(&self, path: &str) -> Result<Receiver<Result<T, ApiError>>, BenchError> {
+        let mut lines = self.runtime.block_on(self.client.stream::<Change<T>>(path)).map_err(refused(path))?;
+        let (out, objects) = std::sync::mpsc::channel();
+        self.runtime.spawn(async move {
+            while let Some(line) = lines.next().await {
+                if out.send(line.map(|change| change.object)).is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(objects)
     }
 
     /// Looks until `look` finds something. Its `Err` is what there is instead; it goes into the error.

@@ -123,6 +123,24 @@ impl Case {
     }
 }
 
+impl Case {
+    /// Works them out of what was counted, each number a run.
+    pub(super) fn counted(case: &str, peer: &str, unit: &str, samples: Vec<f64>) -> Self {
+        let runs = count(samples.len());
+        let mut sorted = samples.clone();
+        sorted.sort_by(f64::total_cmp);
+        let figure = |percent| rank(&sorted, percent);
+        let [p50, p90, p99, worst] = [figure(50), figure(90), figure(99), figure(100)];
+        Self { runs, p50, p90, p99, worst, failed: 0, samples, ..Self::of(case, peer, unit, &[], None) }
+    }
+
+    /// Whether something was above what is promised of all samples.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.bound.zip(self.worst).is_some_and(|(bound, worst)| worst > bound.worst)
+    }
+}
+
 impl RunDetail {
     fn sample(&self, unit: &str) -> Option<f64> {
         // Far below 2^53.
@@ -173,7 +191,7 @@ impl Report {
         self.cases.iter().all(|case| case.failed == 0 && case.runs > 0 && case.problem.is_none())
     }
 
-    /// Cases that could not be run, or not as often as wanted, and why.
+    /// Cases that could not be run, or not as often as wanted, and why; and those whose worst is above their bound.
     #[must_use]
     pub fn problems(&self) -> Vec<String> {
         let mut all: Vec<String> = Vec::new();
@@ -184,6 +202,12 @@ impl Report {
                 all.push(text);
             }
         }
+        let over = |case: &&Case| case.is_over();
+        let told = |case: &Case| {
+            let (worst, limit) = (case.worst.unwrap_or_default(), case.bound.map_or(0.0, |bound| bound.worst));
+            format!("{}: worst {worst:.1} {} is above {limit:.1}", case.case, case.unit)
+        };
+        all.extend(self.cases.iter().filter(over).map(told));
         all
     }
 

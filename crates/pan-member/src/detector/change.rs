@@ -20,6 +20,8 @@ pub struct Beat<'a> {
     pub agent_age: Duration,
     /// How late the host says its own loop was.
     pub lag: Duration,
+    /// After how long it says it beats again; `None`: it does not say.
+    pub period: Option<Duration>,
     /// When the kernel received it, on the boot clock.
     pub received: Tick,
 }
@@ -28,8 +30,8 @@ impl<'a> Beat<'a> {
     /// The heartbeat of a decoded frame.
     #[must_use]
     pub fn of(frame: &'a Frame, received: Tick) -> Self {
-        let Frame { host, fabric, boot, sequence, agent_age, lag, .. } = frame;
-        Self { host, fabric: *fabric, boot: *boot, sequence: *sequence, agent_age: *agent_age, lag: *lag, received }
+        let Frame { host, fabric, boot, sequence, agent_age, lag, period, .. } = frame;
+        Self { host, fabric: *fabric, boot: *boot, sequence: *sequence, agent_age: *agent_age, lag: *lag, period: *period, received }
     }
 }
 

@@ -35,6 +35,9 @@ pub struct Detector {
     hosts: BTreeMap<HostName, Host>,
     brake: Brake,
     last_tick: Tick,
+    /// When anybody is to be judged next. What is heard meanwhile only puts that off, and no deadline that arises before the
+    /// next tick is nearer than a period: nobody need be looked at sooner, however many heartbeats come in.
+    next: Tick,
     counters: Counters,
 }
 
@@ -49,12 +52,14 @@ impl Detector {
     #[must_use]
     pub fn with_rules(settings: Settings, now: Tick, rules: Rules) -> Self {
         let (hosts, brake, counters) = (BTreeMap::new(), Brake::Off, Counters::default());
-        Self { settings, rules, hosts, brake, last_tick: now, counters }
+        let next = now.plus(settings.timing.period);
+        Self { settings, rules, hosts, brake, last_tick: now, next, counters }
     }
 
     /// Expects heartbeats of `host`. Nothing happens if it is expected already.
     pub fn add_host(&mut self, host: HostName, now: Tick) {
         let grace = self.settings.grace;
+        self.next = self.next.min(now.plus(grace));
         self.hosts.entry(host).or_insert_with_key(|name| Host::new(name.clone(), now, grace));
     }
 
@@ -92,6 +97,7 @@ impl Detector {
         let timing = self.settings.timing;
         let mut changes: Vec<Change> = self.hosts.values_mut().flat_map(|host| host.judge(now, &timing)).collect();
         changes.extend(self.bury(now));
+        self.next = self.deadline();
         changes
     }
 
@@ -141,7 +147,10 @@ impl Detector {
     /// The hosts whose deaths the brake holds at `now`: those to ask the lessors about.
     #[must_use]
     pub fn held(&self, now: Tick) -> BTreeSet<HostName> {
-        let overdue = self.hosts.values().filter(|host| self.brake.holds() && host.is_overdue(now, &self.settings.timing));
+        if !self.brake.holds() {
+            return BTreeSet::new();
+        }
+        let overdue = self.hosts.values().filter(|host| host.is_overdue(now, &self.settings.timing));
         overdue.map(|host| host.name().clone()).collect()
     }
 
@@ -166,6 +175,10 @@ impl Detector {
     /// When [`Detector::tick`] is to be called next, at the latest; at most a period after the last.
     #[must_use]
     pub fn next_deadline(&self) -> Tick {
+        self.next
+    }
+
+    fn deadline(&self) -> Tick {
         let timing = &self.settings.timing;
         let of_hosts = self.hosts.values().filter_map(|host| host.deadline(timing));
         // A deadline that has passed is held by the brake, and looked at every period.

@@ -23,6 +23,8 @@ pub(super) struct Host {
     last_heard: Option<Tick>,
     /// How late it said its own loop was, in its last heartbeat.
     lag: Duration,
+    /// How often it said it beats, in its last heartbeat.
+    period: Option<Duration>,
     agent: Agent,
 }
 
@@ -49,7 +51,7 @@ impl Host {
     pub(super) fn new(name: HostName, now: Tick, grace: Duration) -> Self {
         let condition = Condition::Expected { until: now.plus(grace) };
         let links = [Link::new(now), Link::new(now)];
-        Self { name, condition, replay: Replay::default(), links, last_heard: None, lag: Duration::ZERO, agent: Agent::Up }
+        Self { name, condition, replay: Replay::default(), links, last_heard: None, lag: Duration::ZERO, period: None, agent: Agent::Up }
     }
 
     pub(super) fn name(&self) -> &HostName {
@@ -77,13 +79,19 @@ impl Host {
             }
         }
         self.last_heard = self.last_heard.max(Some(beat.received));
-        self.lag = beat.lag;
+        (self.lag, self.period) = (beat.lag, beat.period);
+        let timing = &self.timing(timing);
         changes.extend(self.come_alive(beat));
         if self.link(beat.fabric).hear(beat.received, timing) {
             changes.push(Change::FabricUp { host: self.name.clone(), fabric: beat.fabric });
         }
         changes.extend(self.hear_of_agent(beat.agent_age));
         changes
+    }
+
+    /// By what it is judged: only its own period tells what it has missed.
+    fn timing(&self, timing: &Timing) -> Timing {
+        self.period.map_or(*timing, |period| timing.at_period(period))
     }
 
     fn link(&mut self, fabric: Fabric) -> &mut Link {
@@ -118,6 +126,7 @@ impl Host {
         if self.condition != Condition::Alive {
             return Vec::new();
         }
+        let timing = &self.timing(timing);
         let silent_for = self.silence(now);
         if silent_for >= timing.suspect_after() {
             self.condition = Condition::Suspect;
@@ -136,7 +145,7 @@ impl Host {
     pub(super) fn is_overdue(&self, now: Tick, timing: &Timing) -> bool {
         match self.condition {
             Condition::Expected { until } => now >= until,
-            Condition::Alive | Condition::Suspect => self.silence(now) >= timing.dead_after_with(self.lag),
+            Condition::Alive | Condition::Suspect => self.silence(now) >= self.timing(timing).dead_after_with(self.lag),
             Condition::Dead { .. } => false,
         }
     }
@@ -172,6 +181,7 @@ impl Host {
 
     /// When something would change if nothing is heard.
     pub(super) fn deadline(&self, timing: &Timing) -> Option<Tick> {
+        let timing = &self.timing(timing);
         let [a, b] = &self.links;
         let both_silent = |duration| a.silent_for_at(duration).max(b.silent_for_at(duration));
         match self.condition {

@@ -12,14 +12,19 @@ use super::words::{BootId, Frame, GateState, LeaseState, Load, Permille, Roles};
 use crate::profile::Gate;
 use crate::term::Term;
 
-/// The version this release sends and reads.
-pub const VERSION: u16 = 2;
+/// The newest version this release sends and reads: with the period.
+pub const VERSION: u16 = 3;
+
+/// Without the period. Whoever beats at its profile's shortest has nothing more to say, and sends this one, so that hosts
+/// of a release that knows no other hear it; it is the only one they could misjudge nothing by.
+const PERIOD_UNSAID: u16 = 2;
 
 /// Largest heartbeat: a buffer of this size takes every frame.
-pub const FRAME_BYTES_MAX: usize = HEAD_BYTES + NAME_BYTES_MAX + MAC_BYTES;
+pub const FRAME_BYTES_MAX: usize = HEAD_BYTES + PERIOD_BYTES + NAME_BYTES_MAX + MAC_BYTES;
 
 pub(super) const MAGIC: [u8; 4] = *b"PNLB";
 const HEAD_BYTES: usize = 73;
+const PERIOD_BYTES: usize = 4;
 pub(crate) const NAME_BYTES_MAX: usize = 63;
 pub(crate) const MAC_BYTES: usize = 32;
 
@@ -54,12 +59,16 @@ impl Frame {
     pub fn encode(&self, key: &Key, out: &mut [u8]) -> usize {
         let name = self.host.as_str().as_bytes();
         assert!(name.len() <= NAME_BYTES_MAX, "host names have at most 63 bytes");
-        let signed = HEAD_BYTES + name.len();
+        let (version, head) = match self.period {
+            None => (PERIOD_UNSAID, HEAD_BYTES),
+            Some(_) => (VERSION, HEAD_BYTES + PERIOD_BYTES),
+        };
+        let signed = head + name.len();
         let total = signed + MAC_BYTES;
         let mut writer = Writer::new(&mut out[..total]);
         writer.put(&MAGIC);
-        writer.u16(VERSION);
-        writer.u16(u16::try_from(total).expect("at most 168"));
+        writer.u16(version);
+        writer.u16(u16::try_from(total).expect("at most 172"));
         for number in [self.boot.0, self.sequence, self.admission.0, self.term.0, self.load.memory.0] {
             writer.u64(number);
         }
@@ -69,6 +78,9 @@ impl Frame {
         writer.u16(self.load.cpu.0);
         writer.u16(self.load.pressure.map_or(NO_SHARE, |share| share.0.min(NO_SHARE - 1)));
         writer.put(&[self.roles.0, fabric_byte(self.fabric), lease_byte(self.lease), gate_byte(self.gate)]);
+        if let Some(period) = self.period {
+            writer.u32(clamp(period.as_micros()));
+        }
         writer.u8(u8::try_from(name.len()).expect("at most 63"));
         writer.put(name);
         let mac = blake3::keyed_hash(key, &out[..signed]);
@@ -95,27 +107,29 @@ impl Frame {
             return Err(FrameError::BadMagic);
         }
         let found = reader.u16().map_err(short)?;
-        if found != VERSION {
-            return Err(FrameError::Version { found, known: VERSION });
-        }
+        let head = match found {
+            PERIOD_UNSAID => HEAD_BYTES,
+            VERSION => HEAD_BYTES + PERIOD_BYTES,
+            _ => return Err(FrameError::Version { found, known: VERSION }),
+        };
         let expected = usize::from(reader.u16().map_err(short)?);
-        let name_length = usize::from(*datagram.get(HEAD_BYTES - 1).ok_or(Short).map_err(short)?);
-        if datagram.len() != expected || expected != HEAD_BYTES + name_length + MAC_BYTES {
+        let name_length = usize::from(*datagram.get(head - 1).ok_or(Short).map_err(short)?);
+        if datagram.len() != expected || expected != head + name_length + MAC_BYTES {
             return Err(FrameError::Length { found: datagram.len(), expected });
         }
         let (signed, mac) = datagram.split_at(expected - MAC_BYTES);
-        let name = std::str::from_utf8(&signed[HEAD_BYTES..]);
+        let name = std::str::from_utf8(&signed[head..]);
         let name = name.map_err(|_| FrameError::Malformed { what: "a name" })?;
         let keys: KeyRing = keys_of(name).ok_or_else(|| FrameError::UnknownHost { host: name.to_owned() })?.into();
         let given = blake3::Hash::from_bytes(mac.try_into().expect("split off with this length"));
         let key = *keys.maker(signed, &given).ok_or_else(|| FrameError::BadMac { host: name.to_owned() })?;
-        let read = Self::read(reader, name);
+        let read = Self::read(reader, name, found);
         read.map(|frame| (frame, key)).map_err(|what| what.map_or_else(|| short(Short), |what| FrameError::Malformed { what }))
     }
 
     /// Reads what stands after the length, its hash being right. Says what has no meaning; `None` if it is
     /// too short.
-    fn read(mut reader: Reader<'_>, name: &str) -> Result<Self, Option<&'static str>> {
+    fn read(mut reader: Reader<'_>, name: &str, version: u16) -> Result<Self, Option<&'static str>> {
         let short = |_: Short| None;
         let boot = BootId(reader.u64().map_err(short)?);
         let sequence = reader.u64().map_err(short)?;
@@ -138,9 +152,16 @@ impl Frame {
         let fabric = fabric_from(fabric).ok_or(Some("a fabric"))?;
         let lease = LEASES.into_iter().find(|known| lease_byte(*known) == lease).ok_or(Some("a lease"))?;
         let gate = GATES.into_iter().find(|known| gate_byte(*known) == gate).ok_or(Some("a gate"))?;
+        let period = match version {
+            PERIOD_UNSAID => None,
+            _ => Some(Duration::from_micros(reader.u32().map_err(short)?.into())),
+        };
+        if period.is_some_and(|period| period.is_zero()) {
+            return Err(Some("a period"));
+        }
         let host = HostName::new(name).map_err(|_| Some("a name"))?;
         let (roles, load) = (Roles(roles), Load { cpu, memory, pressure });
-        Ok(Self { host, roles, fabric, boot, sequence, admission, term, agent_age, acknowledged, lag, load, lease, gate })
+        Ok(Self { host, roles, fabric, boot, sequence, admission, term, agent_age, acknowledged, lag, load, lease, gate, period })
     }
 }
 

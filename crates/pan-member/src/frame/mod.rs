@@ -8,6 +8,10 @@
 //! 68 roles u8             69 fabric u8        70 lease u8             71 gate u8
 //! 72 name length u8       73 name             then 32 bytes: BLAKE3 keyed with the host's key
 //! ```
+//! That is version 2. Version 3 says after how long the next one is due:
+//! ```text
+//! 72 period us u32        76 name length u8   77 name            then the hash
+//! ```
 //! Numbers are big-endian; all ones is "none" for ages of acknowledgements and for pressure. The hash covers
 //! everything before it. The version comes before anything that may change, so that an unknown one can be
 //! named; whatever else is wrong with a datagram, it is not looked at further until its hash is right.

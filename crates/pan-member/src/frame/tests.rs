@@ -29,6 +29,7 @@ fn frame(name: &str) -> Frame {
         load: Load { cpu: Permille(250), memory: ByteSize(1 << 30), pressure: None },
         lease: LeaseState::Held,
         gate: GateState::Present(Gate::Absolute),
+        period: None,
     }
 }
 
@@ -67,6 +68,16 @@ fn the_layout_is_the_documented_one() {
 }
 
 #[test]
+fn a_period_makes_it_version_3_and_comes_before_the_name() {
+    let bytes = encode(&Frame { period: Some(Duration::from_micros(35_300)), ..frame("n1") });
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let old = &FIXTURE[16..144];
+    assert!(hex.starts_with(&format!("504e4c420003006f{old}000089e4026e31")), "{hex}");
+    let never = encode(&Frame { period: Some(Duration::ZERO), ..frame("n1") });
+    assert_eq!(Frame::decode(&never, key_of), Err(FrameError::Malformed { what: "a period" }));
+}
+
+#[test]
 fn another_hosts_key_does_not_open_it() {
     let mut bytes = vec![0; FRAME_BYTES_MAX];
     let length = frame("n1").encode(&key_of("n2").unwrap(), &mut bytes);
@@ -98,6 +109,7 @@ proptest! {
         name in "[a-z]([a-z0-9-]{0,61}[a-z0-9])?", boot: u64, sequence: u64, admission: u64, term: u64,
         age in 0..u32::MAX, a: Option<u16>, b: Option<u16>, lag in 0..u32::MAX, cpu: u16, memory: u64, pressure in prop::option::of(0..u16::MAX),
         roles in 0_u8..16, on_a: bool, lease in prop::sample::select(&LEASES), gate in prop::sample::select(&GATES),
+        period in prop::option::of(1..u32::MAX),
     ) {
         let sent = Frame {
             host: HostName::new(name).unwrap(),
@@ -113,6 +125,7 @@ proptest! {
             load: Load { cpu: Permille(cpu), memory: ByteSize(memory), pressure: pressure.map(Permille) },
             lease,
             gate,
+            period: period.map(|micros| Duration::from_micros(micros.into())),
         };
         prop_assert_eq!(Frame::decode(&encode(&sent), key_of), Ok(sent));
     }

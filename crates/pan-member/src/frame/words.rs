@@ -99,4 +99,6 @@ pub struct Frame {
     pub load: Load,
     pub lease: LeaseState,
     pub gate: GateState,
+    /// How long after this one the next is due; `None`: the profile's shortest. Never zero; whole microseconds travel.
+    pub period: Option<Duration>,
 }

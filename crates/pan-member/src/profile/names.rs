@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::timing::{Basics, Timing};
+use super::timing::{ALLOWANCE_MIN, Basics, Timing};
 
 /// How fast deaths are noticed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -59,10 +59,10 @@ fn basics([period, misses, allowance, lease]: [u64; 4], leader_silence: u64, str
 /// 20 ms up to 200 hosts, stretching evenly to 50 ms at 2,000; always dead after 270 ms.
 fn lan(hosts: usize) -> Basics {
     let small = basics([20, 12, 30, 240], 150, 130);
-    let (dead_after, allowance_min) = (Duration::from_millis(270), Duration::from_millis(20));
+    let dead_after = Duration::from_millis(270);
     let beyond = u64::try_from(hosts.clamp(200, 2000) - 200).expect("at most 1,800");
     let period = Duration::from_micros(20_000 + beyond * 30_000 / 1800);
-    let misses = ((dead_after - allowance_min).as_micros() / period.as_micros()) as u32;
+    let misses = ((dead_after - ALLOWANCE_MIN).as_micros() / period.as_micros()) as u32;
     Basics { period, misses, allowance: dead_after - period * misses, ..small }
 }
 

@@ -11,6 +11,9 @@ const DRIFT_PERMILLE: u32 = 10;
 /// What the inequality leaves for reading clocks and writing the gate's deadline.
 const MARGIN: Duration = Duration::from_millis(20);
 
+/// What every timing leaves for jitter.
+pub(super) const ALLOWANCE_MIN: Duration = Duration::from_millis(20);
+
 /// How the kernel enforces a lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub enum Gate {
@@ -79,6 +82,22 @@ impl Timing {
         let missing = timing.lease_bound(gate).saturating_sub(timing.dead_after());
         let whole = u64::try_from(missing.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
         Self { allowance: self.allowance + Duration::from_millis(whole), ..timing }
+    }
+
+    /// The timing for a host that says it beats every `period`, which is another one than its hearer expects where a large
+    /// PAN has stretched it. What it has missed is counted in its own periods; silence is death as soon as ever, so that
+    /// nothing that follows from leases depends on when anybody learned of the period. One that is too long to be suspected
+    /// by before its death is taken for the longest that is not.
+    #[must_use]
+    pub fn at_period(self, period: Duration) -> Self {
+        let dead_after = self.dead_after();
+        let period = period.min(dead_after / SUSPECT_MISSES);
+        if period == self.period || period.is_zero() {
+            return self;
+        }
+        let room = dead_after.saturating_sub(self.allowance.min(ALLOWANCE_MIN));
+        let misses = u32::try_from(room.as_nanos() / period.as_nanos()).unwrap_or(u32::MAX).max(SUSPECT_MISSES);
+        Self { period, misses, allowance: dead_after - period * misses, ..self }
     }
 
     /// Silence on both fabrics after which a host is dead.
@@ -170,6 +189,25 @@ mod tests {
         assert_eq!(timing.check(), Err(TimingError::NoSense { misses: 2 }));
         let timing = Timing { drift_permille: 500, ..Profile::Lan.timing(7) };
         assert_eq!(timing.check(), Err(TimingError::Drift { permille: 500 }));
+    }
+
+    #[test]
+    fn a_stretched_period_changes_suspicion_and_never_death() {
+        for gate in [Gate::Absolute, Gate::Relative] {
+            for profile in Profile::ALL {
+                let small = profile.timing(7).for_gate(gate);
+                for micros in (0..700_000).step_by(311).chain([1, u64::from(u32::MAX)]) {
+                    let timing = small.at_period(Duration::from_micros(micros));
+                    assert_eq!(timing.dead_after(), small.dead_after(), "{profile} at {micros} us");
+                    assert_eq!(timing.check(), Ok(()), "{profile} at {micros} us");
+                    assert!(timing.suspect_after() <= timing.dead_after(), "{profile} at {micros} us");
+                }
+            }
+        }
+        for hosts in [7, 200, 1100, 2000] {
+            let large = Profile::Lan.timing(hosts);
+            assert_eq!(Profile::Lan.timing(7).at_period(large.period), large, "{hosts} hosts");
+        }
     }
 
     #[test]

@@ -25,6 +25,8 @@ struct Bench {
     detector: Detector,
     now: u64,
     lag: Duration,
+    /// As it is said; the heartbeats come by it too.
+    period: Option<u64>,
 }
 
 impl Bench {
@@ -32,7 +34,7 @@ impl Bench {
         let settings = Settings { timing: Profile::Lan.timing(5), grace: Duration::from_secs(1), protected_failures: 1 };
         let mut detector = Detector::with_rules(settings, at(0), rules);
         names().into_iter().for_each(|name| detector.add_host(name, at(0)));
-        let mut bench = Self { detector, now: 0, lag: Duration::ZERO };
+        let mut bench = Self { detector, now: 0, lag: Duration::ZERO, period: None };
         bench.run(1000, &names());
         bench
     }
@@ -40,11 +42,12 @@ impl Bench {
     fn run(&mut self, end: u64, heard: &[HostName]) -> Vec<Change> {
         let mut changes = Vec::new();
         while self.now < end {
-            if self.now.is_multiple_of(20) {
+            if self.now.is_multiple_of(self.period.unwrap_or(20)) {
                 for host in heard {
                     let (boot, sequence, received) = (BootId(1), self.now, at(self.now));
                     let (fabric, agent_age, lag) = (Fabric::A, Duration::ZERO, self.lag);
-                    let beat = Beat { host, fabric, boot, sequence, agent_age, lag, received };
+                    let beat =
+                        Beat { host, fabric, boot, sequence, agent_age, lag, period: self.period.map(Duration::from_millis), received };
                     changes.extend(self.detector.on_beat(&beat));
                 }
             }
@@ -123,4 +126,31 @@ fn a_removed_host_is_a_stranger() {
     let mut bench = Bench::new(Rules::SOUND);
     bench.detector.remove_host(&names()[0]);
     assert!(bench.run(3000, &names()[1..]).is_empty(), "nobody misses it");
+}
+
+#[test]
+fn a_host_is_suspected_by_the_period_it_says_and_dies_as_soon_as_ever() {
+    let mut bench = Bench::new(Rules::SOUND);
+    // The period is said before it is used, and again when it is short once more.
+    for period in [Some(50), Some(35), Some(50), None] {
+        bench.period = period;
+        let changes = bench.run(bench.now + 1000, &names());
+        assert!(changes.is_empty(), "{period:?}: {changes:?}");
+    }
+    let after = |period: Option<u64>| {
+        let mut bench = Bench::new(Rules::SOUND);
+        bench.period = period;
+        bench.run(1101, &names());
+        // The last heartbeat of all is of 1100 ms.
+        let (mut suspect, mut died) = (None, None);
+        while died.is_none() {
+            let changes = bench.run(bench.now + 1, &names()[1..]);
+            let suspects = changes.iter().any(|change| matches!(change, Change::Suspect { .. }));
+            suspect = suspect.or(suspects.then_some(bench.now - 1 - 1100));
+            died = (!dead(&changes).is_empty()).then_some(bench.now - 1 - 1100);
+        }
+        (suspect, died)
+    };
+    assert_eq!(after(None), (Some(60), Some(270)));
+    assert_eq!(after(Some(50)), (Some(150), Some(270)));
 }

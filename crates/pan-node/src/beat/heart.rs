@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use pan_api::beatcount::{BeatCount, BeatCountFile, BeatCounts};
+use pan_api::pansize::PanSize;
 use pan_linux::datagram::{BeatSocket, Waker};
 use pan_member::frame::FRAME_BYTES_MAX;
 use pan_member::{Frame, Profile, Tick, Timing};
@@ -30,7 +31,9 @@ const BEATS: [Descriptor; 2] = [Descriptor::BeatA, Descriptor::BeatB];
 /// Everything but the office.
 pub(super) struct Heart {
     config: HostConfig,
+    profile: Profile,
     pub timing: Timing,
+    size: PanSize,
     keys: Keys,
     pub frame: Frame,
     pub senders: [Sender; 2],
@@ -51,7 +54,7 @@ impl Heart {
     pub fn prepare(config: &HostConfig, ports: [u16; 3]) -> Result<Self, Error> {
         let profile: Profile = config.profile.parse()?;
         let now = clock::now();
-        // No host knows how many there are; the smallest PAN has the shortest period.
+        // Until it is known how many hosts there are: the smallest PAN has the shortest period.
         let timing = profile.timing(0);
         let (keys, pan) = Keys::open(config)?;
         let boot = boot_id(&config.run_dir)?;
@@ -75,8 +78,11 @@ impl Heart {
             load: load::read(),
             lease: pan_member::LeaseState::None,
             gate: pan_member::GateState::None,
+            period: None,
         };
-        Ok(Self {
+        let mut heart = Self {
+            profile,
+            size: PanSize::of(&config.run_dir),
             timing,
             keys,
             frame,
@@ -91,7 +97,9 @@ impl Heart {
             lag: Duration::ZERO,
             counts: BeatCountFile::open(&config.run_dir).map_err(|source| Error::Boot { path: config.run_dir.clone(), source })?,
             config: config.clone(),
-        })
+        };
+        heart.resize();
+        Ok(heart)
     }
 
     /// Of whom this is the heart.
@@ -171,6 +179,7 @@ impl Heart {
             self.frame.load = load::read();
             self.load_at = now.plus(LOAD_EVERY);
             self.rekey();
+            self.resize();
             self.lag = Duration::ZERO;
             self.counts.write(&self.counted());
         }
@@ -194,6 +203,15 @@ impl Heart {
         if let (Some(pan), Some(lessor)) = (self.keys.pan_news(), &mut self.lessor) {
             lessor.rekey(pan);
         }
+    }
+
+    /// Beats as often as suits a PAN of the size that was told last. The next heartbeat says so, and after that one the
+    /// next is due: whoever hears it never expects one sooner.
+    fn resize(&mut self) {
+        let Some(hosts) = self.size.news() else { return };
+        let (timing, shortest) = (self.profile.timing(hosts), self.profile.timing(0).period);
+        self.timing.period = timing.period;
+        self.frame.period = (timing.period != shortest).then_some(timing.period);
     }
 
     /// What was counted since this process started.
@@ -283,6 +301,23 @@ pub(super) mod tests {
         let hex: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
         fs::write(&config.beat_key, format!("{hex}\n")).unwrap();
         (config, key)
+    }
+
+    #[test]
+    fn the_period_follows_the_size_of_the_pan_and_is_said() {
+        let dir = tempfile::tempdir().unwrap();
+        let (config, _) = config(dir.path());
+        let heart = |config| Heart::prepare(config, [9; 3]).unwrap();
+        let mut small = heart(&config);
+        assert_eq!((small.timing.period, small.frame.period), (Duration::from_millis(20), None));
+        for (hosts, wanted) in [(7, None), (2000, Some(50)), (1100, Some(35)), (12, None)] {
+            pan_api::pansize::note(dir.path(), hosts).unwrap();
+            small.beat(small.load_at);
+            let wanted = wanted.map(Duration::from_millis);
+            assert_eq!((small.frame.period, small.timing.period), (wanted, wanted.unwrap_or(Duration::from_millis(20))), "{hosts} hosts");
+        }
+        pan_api::pansize::note(dir.path(), 2000).unwrap();
+        assert_eq!(heart(&config).frame.period, Some(Duration::from_millis(50)), "known from the start");
     }
 
     #[test]

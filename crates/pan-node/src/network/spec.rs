@@ -90,7 +90,7 @@ mod tests {
             admission: pan_model::Admission::FIRST,
             generation: Default::default(),
             host: "n1".parse().unwrap(),
-            peers: vec![],
+            peers: pan_api::peers::Peers::default(),
             networks: vec![Network {
                 partition: "acme".parse().unwrap(),
                 vni: 100,

@@ -247,7 +247,7 @@ fn desired(step: u64, host: &str, servers: Vec<ServerOrder>) -> Desired {
         admission: pan_model::Admission::FIRST,
         generation: Generation { term: 1, step },
         host: "n1".parse().unwrap(),
-        peers: vec![peer],
+        peers: vec![peer].into(),
         networks: vec![Network {
             partition: "acme".parse().unwrap(),
             vni: 100,

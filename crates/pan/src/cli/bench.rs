@@ -6,12 +6,12 @@ use super::lab::Profile;
 use super::output::{Table, note};
 use super::session::Session;
 use clap::{Args, Subcommand, ValueEnum};
-use pan_lab::bench::{BenchError, FailoverCase, FailoverOptions, Peer, Report, failover};
+use pan_lab::bench::{BenchError, FailoverCase, FailoverOptions, HOSTS_MAX, HeartbeatsOptions, Peer, Report, failover, heartbeats};
 use pan_lab::prober::{ProbeError, ProbePlan, probe};
 use pan_model::{Code, Span};
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -35,6 +35,8 @@ pub struct BenchArgs {
 pub enum BenchCommand {
     /// How long users notice that a node lost its power, and whether they notice lesser things at all.
     Failover(FailoverArgs),
+    /// What thousands of hosts' heartbeats cost a controller, and how soon it notices that one of them fell silent.
+    Heartbeats(HeartbeatsArgs),
     /// What a director can take (not yet).
     Director(Later),
     /// What a volume can take (not yet).
@@ -74,6 +76,32 @@ pub struct FailoverArgs {
     keep: bool,
 }
 
+/// How to measure a controller that hears many hosts.
+#[derive(Debug, Clone, Args)]
+pub struct HeartbeatsArgs {
+    /// Simulated hosts.
+    #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u16).range(1..=i64::from(HOSTS_MAX)))]
+    hosts: u16,
+    /// How long all are heard before any falls silent.
+    #[arg(long, default_value = "60s", value_name = "TIME")]
+    length: Span,
+    /// How many of them fall silent, one after the other.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(0..=10_000))]
+    runs: u32,
+    /// How fast failures are noticed, and how much noise is borne.
+    #[arg(long, value_enum, default_value_t = Profile::Lan)]
+    profile: Profile,
+    /// Between two heartbeats of a host; what the profile says for so many hosts unless given.
+    #[arg(long, value_name = "TIME")]
+    period: Option<Span>,
+    /// Write everything measured here, as JSON.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Leave the laboratory running.
+    #[arg(long)]
+    keep: bool,
+}
+
 /// Open a connection at a fixed rate, whatever becomes of earlier ones, and tell what became of each.
 #[derive(Debug, Clone, Args)]
 pub struct ProberArgs {
@@ -98,6 +126,7 @@ pub struct ProberArgs {
 pub fn run(args: BenchArgs, session: &Session) -> Result<ExitCode, Failure> {
     match args.command {
         BenchCommand::Failover(args) => run_failover(&args, session),
+        BenchCommand::Heartbeats(args) => run_heartbeats(&args, session),
         BenchCommand::Director(_) => Err(Failure::not_yet("pan bench director")),
         BenchCommand::Volume(_) => Err(Failure::not_yet("pan bench volume")),
         BenchCommand::Placement(_) => Err(Failure::not_yet("pan bench placement")),
@@ -105,23 +134,46 @@ pub fn run(args: BenchArgs, session: &Session) -> Result<ExitCode, Failure> {
 }
 
 fn run_failover(args: &FailoverArgs, session: &Session) -> Result<ExitCode, Failure> {
-    let profile = args.profile.to_possible_value().map(|value| value.get_name().to_owned());
     let options = FailoverOptions {
         cases: FailoverCase::chosen(&args.case, &args.against),
         runs: args.runs,
-        profile: profile.expect("every profile can be typed"),
+        profile: name_of(args.profile),
         outage: args.outage.0,
         load: args.load.0,
         keep: args.keep,
         exe: std::env::current_exe().map_err(Failure::local("find this program"))?,
     };
     let stop = stop_on_signals()?;
-    let report = match failover(&options, &stop, &mut |line| session.out.progress(line)) {
+    conclude(failover(&options, &stop, &mut |line| session.out.progress(line)), args.out.as_deref(), session)
+}
+
+fn run_heartbeats(args: &HeartbeatsArgs, session: &Session) -> Result<ExitCode, Failure> {
+    let options = HeartbeatsOptions {
+        hosts: args.hosts,
+        runs: args.runs,
+        length: args.length.0,
+        profile: name_of(args.profile),
+        period: args.period.map(|period| period.0),
+        keep: args.keep,
+        exe: std::env::current_exe().map_err(Failure::local("find this program"))?,
+    };
+    let stop = stop_on_signals()?;
+    conclude(heartbeats(&options, &stop, &mut |line| session.out.progress(line)), args.out.as_deref(), session)
+}
+
+fn name_of(profile: Profile) -> String {
+    let value = profile.to_possible_value().expect("every profile can be typed");
+    value.get_name().to_owned()
+}
+
+/// Writes, prints and judges what was measured.
+fn conclude(report: Result<Report, BenchError>, out: Option<&Path>, session: &Session) -> Result<ExitCode, Failure> {
+    let report = match report {
         Ok(report) => report,
         Err(BenchError::Stopped) => return Ok(ExitCode::from(INTERRUPTED)),
         Err(error) => return Err(failed(error)),
     };
-    if let Some(path) = &args.out {
+    if let Some(path) = out {
         let text = serde_json::to_string_pretty(&report).map_err(|error| Failure::new(Code::Internal, error.to_string()))?;
         std::fs::write(path, text + "\n").map_err(Failure::local(format!("write {}", path.display())))?;
     }
