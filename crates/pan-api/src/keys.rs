@@ -16,6 +16,9 @@ pub struct AskKeys {
     pub host: HostName,
     /// The newest period whose keys it has; `None`: it does not know.
     pub have: Option<u64>,
+    /// What time it takes it for: wall clock, microseconds since 1970.
+    #[serde(default)]
+    pub wall: Option<i64>,
 }
 
 /// The answer.

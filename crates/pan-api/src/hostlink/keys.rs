@@ -39,9 +39,10 @@ pub(super) async fn keep(config: HostConfig, controllers: Vec<Arc<Controller>>) 
             Err(_) => tokio::time::sleep(EVERY).await,
         }
     };
-    let mut ask = AskKeys { version: WIRE_VERSION, host: config.name, have: None };
+    let mut ask = AskKeys { version: WIRE_VERSION, host: config.name, have: None, wall: None };
     let mut known = None;
     loop {
+        ask.wall = Some(jiff::Timestamp::now().as_microsecond());
         match ask_all(&controllers, &ask).await {
             Ok(keys) if known != Some((keys.current, keys.newest)) => match files.take(&keys) {
                 Ok(()) => {

@@ -70,10 +70,10 @@ fn renew(call: Call<PeerIdentity>) -> Answering {
 fn keys(call: Call<PeerIdentity>) -> Answering {
     Box::pin(async move {
         check_version(&call)?;
-        let AskKeys { host, have, .. } = call.body()?;
+        let AskKeys { host, have, wall, .. } = call.body()?;
         check_host(&call.who, &host)?;
         let who = Principal { name: format!("host {host}"), role: PrincipalRole::Joining, partition: None };
-        let Reply::Keys { current, newest } = call.handle().request(&who, Request::Keys { host: host.clone(), have }).await? else {
+        let Reply::Keys { current, newest } = call.handle().request(&who, Request::Keys { host: host.clone(), have, wall }).await? else {
             return Err(ApiError::new(Code::Internal, "a question for keys was answered with something else"));
         };
         Ok(answer::json(&call.site().keys(&host, &call.who.roles, (current, newest))))

@@ -7,6 +7,7 @@ use super::seen::Life;
 use super::world::{About, Dirty, Now, World};
 use pan_api::ApiError;
 use pan_model::event::Severity;
+use pan_model::host::Role;
 use pan_model::{Code, HostName};
 use std::time::Duration;
 
@@ -17,6 +18,9 @@ const PICKED_UP: Duration = Duration::from_secs(3);
 /// How long is waited for hosts that are alive and do not fetch the new keys. They are understood afterwards as well, but
 /// one that grants leases may understand others no more.
 const PATIENCE: Duration = Duration::from_secs(600);
+
+/// Wall clocks further apart than that are told, in microseconds. The way here takes some milliseconds of it.
+const SKEW_MAX: i64 = 1_000_000;
 
 /// A rotation in progress, as this controller sees it; a new leader begins to wait anew.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -39,16 +43,55 @@ pub fn rotate(world: &mut World, now: Now) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// A host asks for its keys and says which it has.
+/// What a host says when it asks for its keys.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// The newest period whose keys it has.
+    pub have: Option<u64>,
+    /// What time it takes it for: wall clock, microseconds since 1970.
+    pub wall: Option<i64>,
+}
+
+/// A host asks for its keys.
 ///
 /// # Errors
 /// `NotFound` when it never presented itself.
-pub fn asked(world: &mut World, host: &HostName, have: Option<u64>) -> Result<Reply, ApiError> {
+pub fn asked(world: &mut World, now: Now, host: &HostName, asked: Asked) -> Result<Reply, ApiError> {
     if !world.hosts.contains_key(host) {
         return Err(ApiError::new(Code::NotFound, format!("host {host} is not known: it should say hello first")));
     }
-    world.seen.hosts.entry(host.clone()).or_default().keys = have;
+    world.seen.hosts.entry(host.clone()).or_default().keys = asked.have;
+    if let Some(wall) = asked.wall {
+        compare_clocks(world, now, host, wall);
+    }
     Ok(Reply::Keys { current: world.pan.keys.current, newest: world.pan.keys.newest })
+}
+
+/// Wall clocks decide when certificates are good, and what events say; a controller's, when schedules begin. Nothing else goes by
+/// them.
+fn compare_clocks(world: &mut World, now: Now, host: &HostName, wall: i64) {
+    let skew = wall - now.wall;
+    let skewed = skew.abs() > SKEW_MAX;
+    let seen = world.seen.hosts.entry(host.clone()).or_default();
+    if std::mem::replace(&mut seen.skewed, skewed) == skewed {
+        return;
+    }
+    let controller = world.hosts[host].roles.contains(&Role::Controller);
+    let severity = if controller { Severity::Alarm } else { Severity::Warning };
+    let way = if skew > 0 { "ahead of" } else { "behind" };
+    match skewed {
+        true => world.host_event(
+            now,
+            host,
+            severity,
+            "ClockSkew",
+            format!(
+                "the clock of host {host} is {} ms {way} the leading controller's: set it, and have both kept by NTP",
+                skew.abs() / 1000
+            ),
+        ),
+        false => world.host_event(now, host, Severity::Info, "ClockRight", format!("the clock of host {host} is right again")),
+    }
 }
 
 /// Uses keys once everybody has them, and begins a new period when the last one is old.
@@ -136,7 +179,7 @@ mod tests {
         }
 
         fn has(&mut self, host: &str, period: u64) {
-            asked(&mut self.world, &host.parse().unwrap(), Some(period)).unwrap();
+            asked(&mut self.world, self.now, &host.parse().unwrap(), Asked { have: Some(period), wall: None }).unwrap();
         }
     }
 
@@ -173,6 +216,24 @@ mod tests {
         case.has("n1", 2);
         case.world.seen.hosts.get_mut(&"s1".parse().unwrap()).unwrap().life = Life::Dead;
         assert_eq!((case.after(1), case.after(3)), ((1, 2), (2, 2)));
+    }
+
+    #[test]
+    fn a_clock_that_is_wrong_is_told_once_and_when_it_is_right() {
+        let mut case = Case::new();
+        case.world.hosts.get_mut(&"c1".parse().unwrap()).unwrap().roles = vec![Role::Controller];
+        let mut says = |host: &str, off: i64| {
+            let before = case.world.events[&None].len();
+            asked(&mut case.world, case.now, &host.parse().unwrap(), Asked { have: None, wall: Some(case.now.wall + off) }).unwrap();
+            let news = case.world.events[&None].iter().skip(before);
+            news.map(|event| format!("{:?} {}", event.severity, event.message)).collect::<String>()
+        };
+        assert_eq!((says("c1", 0), says("c1", 900_000)), (String::new(), String::new()));
+        let told = says("c1", -1_500_000);
+        assert!(told.starts_with("Alarm the clock of host c1 is 1500 ms behind"), "{told}");
+        assert_eq!(says("c1", -1_700_000), "");
+        assert_eq!(says("c1", 10), "Info the clock of host c1 is right again");
+        assert!(says("n1", 60_000_000).starts_with("Warning the clock of host n1 is 60000 ms ahead of"));
     }
 
     #[test]

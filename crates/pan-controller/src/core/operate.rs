@@ -42,7 +42,7 @@ pub fn request(world: &mut World, now: Now, request: Request) -> Result<Reply, A
         Request::RevokeToken(id) => tokens::revoke(world, now, id)?,
         Request::Join(joining) => return tokens::join(world, now, &joining),
         Request::Renew(host) => return tokens::renew(world, now, &host),
-        Request::Keys { host, have } => return keys::asked(world, &host, have),
+        Request::Keys { host, have, wall } => return keys::asked(world, now, &host, keys::Asked { have, wall }),
         Request::RotateKeys => keys::rotate(world, now)?,
         Request::RemoveHost(host) => leave::remove(world, now, &host)?,
     }

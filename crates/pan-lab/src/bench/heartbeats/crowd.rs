@@ -113,7 +113,7 @@ async fn enter(host: &Simulated, door: &Door) -> Result<(), ApiError> {
         node: Some(Offer { cpu: Cpu(4000), memory: ByteSize(4 << 30), labels: Default::default() }),
     };
     client.post::<_, ()>("/internal/v1/hello", &hello).await?;
-    let ask = AskKeys { version: pan_api::WIRE_VERSION, host: host.name.clone(), have: None };
+    let ask = AskKeys { version: pan_api::WIRE_VERSION, host: host.name.clone(), have: None, wall: None };
     let keys: Keys = client.post("/internal/v1/keys", &ask).await?;
     let key = keys.own.first().and_then(|digits| parse_key(digits)).ok_or_else(|| failed("it got no key".into()))?;
     // It is asked for once.
