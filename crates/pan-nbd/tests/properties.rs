@@ -40,7 +40,7 @@ fn options() -> impl Strategy<Value = Vec<u8>> {
         Just(client::option(3, &[])),
         Just(client::option(5, &[])),
         (names(), prop::collection::vec(0_u16..5, 0..4)).prop_map(|(name, asked)| client::go(6, name, &asked)),
-        (10_u32..12, names(), prop::collection::vec(select(vec!["base:allocation", "base:", "x-a:b", "bad"]), 0..3))
+        (9_u32..11, names(), prop::collection::vec(select(vec!["base:allocation", "base:", "x-a:b", "bad"]), 0..3))
             .prop_map(|(option, name, queries)| client::context(option, name, &queries)),
         (any::<u32>(), prop::collection::vec(any::<u8>(), 0..40)).prop_map(|(option, data)| client::option(option, &data)),
     ]
@@ -149,7 +149,7 @@ proptest! {
         server.feed(&client::HELLO);
         server.feed(&client::option(8, &[]));
         if context {
-            server.feed(&client::context(11, "disk", &["base:allocation"]));
+            server.feed(&client::context(10, "disk", &["base:allocation"]));
         }
         server.feed(&client::go(7, "disk", &[]));
         server.events.clear();
@@ -213,7 +213,7 @@ proptest! {
         let mut server = server();
         server.feed(&client::HELLO);
         server.feed(&client::option(8, &[]));
-        server.feed(&client::context(11, "disk", &["base:allocation"]));
+        server.feed(&client::context(10, "disk", &["base:allocation"]));
         server.feed(&client::go(7, "disk", &[]));
         server.feed(&client::request(if one { 8 } else { 0 }, 7, 1, 0, length));
         let Some(Some(AnyTicket::Status(ticket))) = server.tickets.pop() else { panic!("no status") };

@@ -26,7 +26,8 @@ pub(super) fn answer(purpose: Purpose, answer: Answer, data: &[u8], catalog: &Ca
     if queries.iter().any(|query| !query.contains(':')) {
         return (answer.error(rep::ERR_INVALID, "a query begins with a namespace and a colon"), None);
     }
-    if !queries.iter().any(|query| matches(purpose, query)) && !(purpose == Purpose::List && queries.is_empty()) {
+    let everything = purpose == Purpose::List && queries.is_empty();
+    if !everything && !queries.iter().any(|query| matches(purpose, query)) {
         return (answer.ack(), None);
     }
     let (id, selected) = match purpose {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use pan_model::ByteSize;
 use pan_nbd::{
-    Access, BlockSizes, Catalog, Connections, Ended, Export, ExportName, Handshake, HandshakeStep, INPUT_MAX, Listing, Medium,
-    ReadTicket, Reply, Request, StatusTicket, Step, Ticket, Transmission,
+    Access, BlockSizes, Catalog, Connections, Ended, Export, ExportName, Handshake, HandshakeStep, INPUT_MAX, Listing, Medium, ReadTicket,
+    Reply, Request, StatusTicket, Step, Ticket, Transmission,
 };
 
 /// What came of the input so far, in order.
