@@ -151,7 +151,7 @@ async fn fio_verifies_what_it_wrote_over_several_connections() {
     let rig = Rig::disk(Arc::new(File::new(backing)), SIZE);
     let uri = format!("--uri={}", rig.uri("disk"));
     let options = "--name=verify --ioengine=nbd --rw=randwrite --bsrange=512-128k --blockalign=512 --iodepth=32 --size=4m --offset_increment=4m \
-                   --numjobs=4 --verify=crc32c --verify_fatal=1 --do_verify=1 --fsync=64 --group_reporting --output-format=json";
+                   --numjobs=4 --verify=crc32c --verify_fatal=1 --verify_state_save=0 --do_verify=1 --fsync=64 --group_reporting --output-format=json";
     let arguments: Vec<&str> = options.split_whitespace().chain([uri.as_str()]).collect();
     let told = must("fio", &arguments).await;
     let told: serde_json::Value = serde_json::from_str(&told[told.find('{').unwrap()..]).unwrap();

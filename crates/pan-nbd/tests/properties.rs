@@ -144,7 +144,10 @@ proptest! {
     #[test]
     fn every_request_is_either_asked_or_refused_as_the_specification_says(numbers in numbers(), context in any::<bool>(), cookie in any::<u64>()) {
         let (flags, command, offset, length) = numbers;
-        prop_assume!(command != 2);
+        if command == 2 {
+            // Leaving is no request.
+            return Ok(());
+        }
         let mut server = server();
         server.feed(&client::HELLO);
         server.feed(&client::option(8, &[]));
@@ -157,8 +160,10 @@ proptest! {
         let expected = reference(flags, command, offset, length, context);
         if command == 1 && expected.is_some() {
             // Nobody is told before the payload has passed, however long it says it is.
-            prop_assume!(length < 1 << 20);
             prop_assert_eq!(server.events.len(), usize::from(length == 0));
+            if length > 1 << 20 {
+                return Ok(());
+            }
             server.feed(&vec![0; length as usize]);
         }
         prop_assert_eq!(server.events.len(), 1);
