@@ -20,6 +20,7 @@ pub mod hostns;
 pub mod listen;
 pub mod loopdev;
 pub mod mount;
+pub mod nbd;
 pub mod netns;
 pub mod nft;
 pub mod oci;

@@ -1,6 +1,7 @@
-//! Messages of the netfilter subsystems: `struct nlmsghdr`, `struct nfgenmsg`, attributes.
+//! Messages of the netfilter subsystems: `struct nlmsghdr`, `struct nfgenmsg`, attributes; and of generic netlink, whose
+//! `struct genlmsghdr` has the same length.
 //!
-//! Layout: linux/netfilter/nfnetlink.h. What the attributes mean is the business of the callers.
+//! Layout: linux/netfilter/nfnetlink.h, linux/genetlink.h. What the attributes mean is the business of the callers.
 
 use netlink_packet_core::{NLA_F_NESTED, NLM_F_REQUEST};
 
@@ -28,6 +29,13 @@ impl Message {
         bytes.extend([family, 0]);
         bytes.extend(resource.to_be_bytes());
         Message { bytes }
+    }
+
+    /// Begins a request of generic netlink.
+    pub(crate) fn generic(family: u16, flags: u16, command: u8, version: u8) -> Message {
+        let mut message = Message::new(family, flags, command);
+        message.bytes[HEADER_LEN + 1] = version;
+        message
     }
 
     /// Bytes so far.
