@@ -13,6 +13,7 @@ mod locks;
 pub mod message;
 pub mod replica;
 pub mod rules;
+pub mod wire;
 
 pub use arbiter::{Change, Member, Record, Refusal, Since, Writer};
 pub use geometry::{EXTENT, Extent, Geometry, Span};
