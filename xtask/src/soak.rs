@@ -16,8 +16,8 @@ use crate::suite::{Suite, Tally};
 /// How long, in minutes.
 const MINUTES: &str = "SOAK_MINUTES";
 const MINUTES_DEFAULT: u64 = 30;
-/// Forty times proptest's default in every round; proptest draws other seeds each time.
-const CASES: &[(&str, &str)] = &[("PROPTEST_CASES", "10240")];
+/// Forty times proptest's default in every round; proptest draws other seeds each time. And a million ways of the mirror protocol.
+const CASES: &[(&str, &str)] = &[("PROPTEST_CASES", "10240"), ("MODEL_WAYS", "250000")];
 
 /// A suite may take 25 minutes, and a round of chaos takes most of a minute: hundreds of them are `SOAK_MINUTES=300`.
 const CHAOS: &[(&str, &str)] = &[(chaos::ROUNDS, "20")];

@@ -300,7 +300,10 @@ impl Replica {
         let Flush { epoch, upto, settled, reconciled, whole } = flush;
         // Of a session that was fenced meanwhile nothing is settled any more.
         if epoch == self.standing.epoch {
-            self.standing.flushed = self.standing.flushed.max(upto);
+            // What it lost before is not on its disk, whatever is flushed now.
+            if !self.lossy {
+                self.standing.flushed = self.standing.flushed.max(upto);
+            }
             self.standing.partial &= !whole;
             let clean = |stamp: &Stamp| match stamp {
                 Stamp::Earlier => reconciled,
