@@ -1,3 +1,5 @@
+//! Frames there and back, damaged, made up, and as they were in this release.
+
 use super::*;
 use proptest::prelude::*;
 
