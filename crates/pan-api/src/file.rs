@@ -5,11 +5,11 @@ use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-/// Replaces a file, 0600, durably: whoever reads it meanwhile sees the old content or the new.
+/// Replaces a file, 0600, durably: whoever reads it meanwhile sees the old content or the new. Its folder must be there.
 ///
 /// # Errors
 /// Those of the file system; the old file is then as it was.
-pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let fresh = path.with_extension("new");
     match fs::remove_file(&fresh) {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),

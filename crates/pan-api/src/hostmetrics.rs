@@ -1,6 +1,7 @@
 //! `GET /metrics` of a host role that has no other HTTPS interface: on the host's addresses, for controllers only, as
 //! everything a host answers.
 
+use crate::hostlisten::{self, Places};
 use crate::metrics::MEDIA;
 use crate::tls::{ClientCerts, TlsError, TlsMaterial, peer_identity};
 use bytes::Bytes;
@@ -12,12 +13,9 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use pan_model::host::Role;
 use pan_model::host_config::HostConfig;
 use std::convert::Infallible;
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
+use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
 /// Connections at the same time: a few collectors, each with one.
@@ -26,8 +24,6 @@ const CONNECTIONS_MAX: usize = 16;
 const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
 /// For being idle, and for the head of a request; collectors come every minute at least.
 const HEAD_MAX: Duration = Duration::from_secs(90);
-/// Pause before an address that is not there yet is tried again, and after a failure to accept.
-const AGAIN: Duration = Duration::from_secs(1);
 
 /// Makes the text of a page.
 pub type Render = Arc<dyn Fn() -> String + Send + Sync>;
@@ -36,7 +32,6 @@ pub type Render = Arc<dyn Fn() -> String + Send + Sync>;
 struct Front {
     tls: TlsAcceptor,
     render: Render,
-    places: Arc<Semaphore>,
 }
 
 /// Serves for ever on `port` of the host's own address and of its addresses on both fabrics.
@@ -45,49 +40,10 @@ struct Front {
 /// The host's certificate cannot be used.
 pub async fn serve(config: &HostConfig, port: u16, render: Render) -> Result<(), TlsError> {
     let tls = TlsAcceptor::from(TlsMaterial::read(&config.tls)?.server_config(ClientCerts::Required)?);
-    let front = Front { tls, render, places: Arc::new(Semaphore::new(CONNECTIONS_MAX)) };
-    let mut addresses = vec![config.address, config.fabrics.a.address.addr(), config.fabrics.b.address.addr()];
-    addresses.sort_unstable();
-    addresses.dedup();
-    let mut listeners = JoinSet::new();
-    addresses.into_iter().for_each(|address| drop(listeners.spawn(listen(address, port, front.clone()))));
-    while listeners.join_next().await.is_some() {}
+    let front = Front { tls, render };
+    let places = Places { port, connections_max: CONNECTIONS_MAX };
+    hostlisten::serve(config, places, move |stream| front.clone().connection(stream)).await;
     Ok(())
-}
-
-async fn listen(address: IpAddr, port: u16, front: Front) {
-    let address = SocketAddr::new(address, port);
-    let listener = loop {
-        match TcpListener::bind(address).await {
-            Ok(listener) => break listener,
-            // The address may come with the first desired state, or with the interface.
-            Err(error) => {
-                tracing::debug!(%error, %address, "cannot listen yet");
-                tokio::time::sleep(AGAIN).await;
-            }
-        }
-    };
-    let mut connections = JoinSet::new();
-    loop {
-        tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => {
-                    if let Ok(place) = front.places.clone().try_acquire_owned() {
-                        let front = front.clone();
-                        connections.spawn(async move {
-                            front.connection(stream).await;
-                            drop(place);
-                        });
-                    }
-                }
-                Err(error) => {
-                    tracing::warn!(%error, %address, "cannot accept a connection");
-                    tokio::time::sleep(AGAIN).await;
-                }
-            },
-            Some(_) = connections.join_next() => {}
-        }
-    }
 }
 
 impl Front {

@@ -115,6 +115,8 @@ macro_rules! counter {
     };
 }
 
+pub(crate) use counter;
+
 counter!(/// The fencing token of a binding; only grows.
     Epoch);
 counter!(/// A number that orders what one partition sees: objects and events.

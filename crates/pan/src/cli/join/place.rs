@@ -4,9 +4,9 @@ use super::Failure;
 use pan_api::pki::{PkiError, Requested};
 use pan_model::host_config::TlsFiles;
 use pan_model::{Code, HostName};
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::{self, DirBuilder};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 /// The files that a host's configuration names.
@@ -81,14 +81,5 @@ impl Place {
 fn write(path: &Path, content: &[u8]) -> io::Result<()> {
     let dir = path.parent().expect("every file is in a folder of the state directory");
     DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-    let fresh = path.with_extension("new");
-    match fs::remove_file(&fresh) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh)?;
-    file.write_all(content)?;
-    file.sync_all()?;
-    fs::rename(&fresh, path)?;
-    File::open(dir)?.sync_all()
+    pan_api::file::replace(path, content)
 }
