@@ -12,7 +12,7 @@ const BEGIN: &str = "<!-- deps:begin -->";
 const END: &str = "<!-- deps:end -->";
 
 /// Crates that decide and therefore touch nothing.
-pub const PURE: [&str; 4] = ["pan-model", "pan-plan", "pan-member", "pan-balance"];
+pub const PURE: [&str; 5] = ["pan-model", "pan-plan", "pan-member", "pan-balance", "pan-disk"];
 
 /// Crates whose very use would make a pure crate impure.
 const IMPURE: [&str; 15] = [
