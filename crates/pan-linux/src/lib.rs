@@ -16,6 +16,7 @@ pub mod datagram;
 pub mod ext4;
 pub mod gate;
 pub mod guard;
+pub mod hole;
 pub mod hostns;
 pub mod listen;
 pub mod loopdev;

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::ops::RangeInclusive;
 
-/// Bytes of an extent in production: small enough to copy within a millisecond, large enough for 16 TiB to have a bitmap of 32 MiB.
-pub const EXTENT: u64 = 64 << 10;
+/// Bytes of an extent in production: small enough to copy within a millisecond, large enough for 16 TiB to have a bitmap of 16 MiB.
+pub const EXTENT: u64 = 128 << 10;
 
 /// A run of bytes that is not empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

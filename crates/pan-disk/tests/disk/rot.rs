@@ -1,0 +1,123 @@
+//! Bits that flip: what was damaged is an error that names it, never other data.
+
+use pan_disk::faulty::{Dice, FaultyDisk};
+use pan_disk::{BLOCK, DiskError, Durability, Medium, Name, Pool, Source, Span, Write};
+
+use crate::model::{Damage, block};
+use crate::steps::{FIRST, World};
+
+/// A world in which everything is durable, and the journal says so.
+fn flushed(seed: u64) -> World {
+    let mut world = World::new(seed);
+    world.run(60).unwrap();
+    world.flush(FIRST).unwrap();
+    world.flush(FIRST).unwrap();
+    world
+}
+
+fn flip(disk: &FaultyDisk, dice: &mut Dice, name: Name) {
+    let length = disk.length(name).unwrap();
+    if length > 0 {
+        disk.flip(name, dice.below(length), dice.below(8) as u8);
+    }
+}
+
+#[test]
+fn a_flipped_bit_anywhere_is_no_wrong_data() {
+    for seed in 0..600 {
+        let mut world = flushed(seed);
+        let names = world.disk.names().unwrap();
+        let name = names[world.dice.below(names.len() as u64) as usize];
+        let open = world.dice.once_in(2);
+        flip(&world.disk, &mut world.dice, name);
+        if !open {
+            world.pool = None;
+            match Pool::open(world.disk.clone()) {
+                Ok(pool) => world.pool = Some(pool),
+                Err(DiskError::Damaged { name: found, .. }) => {
+                    assert!(matches!(found, Name::Journal(_)), "seed {seed}: all else has a twin or is data, {found}");
+                    continue;
+                }
+                Err(error) => panic!("seed {seed}: {name}: {error}"),
+            }
+        }
+        for (volume, model) in &world.volumes {
+            let damage = model.check_damaged(world.pool(), Source::Volume(*volume));
+            assert_eq!(damage.stale, 0, "seed {seed}: a bit of {name} made something older come back");
+        }
+        for (snapshot, model) in &world.snapshots {
+            let damage = model.check_damaged(world.pool(), Source::Snapshot(*snapshot));
+            assert_eq!(damage.stale, 0, "seed {seed}: a bit of {name} made something older come back");
+        }
+    }
+}
+
+#[test]
+fn scrub_finds_every_rotten_block_and_writing_makes_it_good() {
+    for seed in 0..100 {
+        let mut world = flushed(seed);
+        world.pool().tidy().unwrap();
+        flip(&world.disk, &mut world.dice, Name::Data);
+        let model = world.volumes[&FIRST].clone();
+        let damage = model.check_damaged(world.pool(), Source::Volume(FIRST));
+        let found = scrub(world.pool());
+        let mine: Vec<Span> = found.iter().filter(|(from, _)| *from == Source::Volume(FIRST)).map(|(_, span)| *span).collect();
+        if world.snapshots.is_empty() {
+            assert_eq!(mine.len() as u64, damage.rotten, "seed {seed}: {found:?}");
+        }
+        for span in mine {
+            world.write(FIRST, span, Durability::Now).unwrap();
+        }
+        if world.snapshots.is_empty() {
+            let healed = world.volumes[&FIRST].check_damaged(world.pool(), Source::Volume(FIRST));
+            assert_eq!(healed, Damage::default(), "seed {seed}");
+        }
+    }
+}
+
+fn scrub(pool: &Pool<FaultyDisk>) -> Vec<(Source, Span)> {
+    let mut found = Vec::new();
+    let mut next = Some(pan_disk::ScrubAt::default());
+    while let Some(at) = next {
+        let done = pool.scrub(at, 100_000).unwrap();
+        found.extend(done.rot.into_iter().map(|rot| (rot.from, rot.span)));
+        next = done.next;
+    }
+    found
+}
+
+#[test]
+fn a_disk_that_lies_about_syncs_is_found_out_or_shows_what_was_there_once() {
+    for seed in 0..400 {
+        let mut world = World::new(seed);
+        world.run(30).unwrap();
+        world.disk.set(pan_disk::faulty::Faults { lies: true, ..pan_disk::faulty::Faults::NONE });
+        world.run(40).unwrap();
+        world.pool = None;
+        world.disk.lose_power(&mut world.dice);
+        let Ok(pool) = Pool::open(world.disk.clone()) else { continue };
+        for info in pool.volumes().into_iter().filter(|info| info.superblock.is_some()) {
+            if let Some(model) = world.volumes.get(&info.volume) {
+                model.check_damaged(&pool, Source::Volume(info.volume));
+            }
+        }
+    }
+}
+
+#[test]
+fn the_error_names_the_range() {
+    let world = World::new(0);
+    let data: Vec<u8> = (1..=3).flat_map(block).collect();
+    world.pool().write(FIRST, Write { offset: 5 * BLOCK, data: &data }, Durability::Now).unwrap();
+    world.pool().tidy().unwrap();
+    for at in [6, 7] {
+        // The unit is the only one, so its place is the first.
+        world.disk.flip(Name::Data, at * BLOCK + 100, 3);
+    }
+    let mut bytes = vec![0; 10 * BLOCK as usize];
+    let error = world.pool().read(Source::Volume(FIRST), 0, &mut bytes).unwrap_err();
+    let span = Span { offset: 6 * BLOCK, length: 2 * BLOCK };
+    assert_eq!(error, DiskError::Rotten { from: Source::Volume(FIRST), span });
+    assert_eq!(error.to_string(), "volume 1 does not match its checksum at 24576+8192");
+    assert_eq!(scrub(world.pool()), [(Source::Volume(FIRST), span)]);
+}
