@@ -14,6 +14,7 @@ pub mod cgroup;
 pub mod conntrack;
 pub mod datagram;
 pub mod ext4;
+pub mod fuse;
 pub mod gate;
 pub mod guard;
 pub mod hostns;
