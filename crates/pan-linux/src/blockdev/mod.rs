@@ -1,62 +1,16 @@
 //! Block devices of this machine whose blocks are another process's: a FUSE file, which that process serves, under a loop
 //! device with direct I/O. Attaching, enlarging, detaching, and what of it a kernel can do.
 //!
-//! Three parties: one process keeps the [`Session`](crate::fuse::Session) and attaches; one serves, which may be killed and
-//! replaced at any time; users mount the device. Nobody who serves may use what it serves.
+//! Three processes: one keeps the [`Session`](crate::fuse::Session); one serves, and may be killed and replaced at any time; one
+//! attaches, mounts and detaches, for which it may have to wait in the kernel where no signal reaches it. So it should be
+//! neither of the others: the kernel ends a session that nobody serves only when nobody has its descriptor any more.
 
 mod attach;
 mod detach;
+mod error;
 mod probe;
 
 pub use attach::{AttachSpec, BlockDevice, follow_size};
 pub use detach::{Hung, detach};
+pub use error::BlockDeviceError;
 pub use probe::{Abilities, Ability, probe};
-
-use std::io;
-use std::path::PathBuf;
-use std::time::Duration;
-
-use crate::fuse::FuseError;
-use crate::loopdev::LoopError;
-use crate::mount::MountError;
-
-/// A block device that could not be attached, changed or detached.
-#[derive(Debug, thiserror::Error)]
-pub enum BlockDeviceError {
-    /// The file is not served.
-    #[error(transparent)]
-    Fuse(#[from] FuseError),
-    /// The device refused.
-    #[error(transparent)]
-    Loop(#[from] LoopError),
-    /// The file system of the one file could not be mounted or unmounted.
-    #[error(transparent)]
-    Mount(#[from] MountError),
-    /// Whoever serves did not answer in time; the connection was ended.
-    #[error("nobody served {} within {} ms: what waited for it was ended", file.display(), limit.as_millis())]
-    NotServed {
-        /// The file.
-        file: PathBuf,
-        /// How long was waited.
-        limit: Duration,
-    },
-    /// Somebody still uses the device.
-    #[error("{} is still in use after {} ms: a file system on it is mounted, perhaps in a container, or a program has it open", device.display(), limit.as_millis())]
-    InUse {
-        /// The device, or the folder of the one file.
-        device: PathBuf,
-        /// How long was waited.
-        limit: Duration,
-    },
-    /// The file could not be looked at.
-    #[error("cannot {action} {}", path.display())]
-    Io {
-        /// What was tried.
-        action: &'static str,
-        /// On what.
-        path: PathBuf,
-        /// Why not.
-        #[source]
-        source: io::Error,
-    },
-}

@@ -1,6 +1,7 @@
 //! The kernel's end of a file system: its mount, the descriptor its requests come from, and what was agreed on.
 //!
-//! Whoever has a duplicate of the descriptor keeps the file system alive; the kernel ends it when the last one is closed.
+//! Whoever has a duplicate of the descriptor keeps the file system alive; the kernel ends it when the last one is closed. A
+//! process of which a thread waits for the file system does not close it by being killed.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
