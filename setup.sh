@@ -4,8 +4,8 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 packages=(runc nftables iproute2 conntrack nginx-light iputils-ping curl ca-certificates gcc libc6-dev make procps e2fsprogs)
-case "${1:-run}" in test | bench) packages+=(wrk iperf3 tcpdump etcd-server libnbd-bin qemu-utils fio) ;; esac
-[ "${1:-run}" != bench ] || packages+=(keepalived pacemaker pacemaker-cli-utils corosync resource-agents ganeti-htools stress-ng)
+case "${1:-run}" in test | bench) packages+=(wrk iperf3 tcpdump etcd-server libnbd-bin qemu-utils fio xfsprogs) ;; esac
+[ "${1:-run}" != bench ] || packages+=(keepalived pacemaker pacemaker-cli-utils corosync resource-agents ganeti-htools stress-ng nbdkit)
 missing=()
 for package in "${packages[@]}"; do
   [ "$package" != nginx-light ] || ! command -v nginx >/dev/null || continue # any nginx will do

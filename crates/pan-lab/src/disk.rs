@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use nix::unistd::{Whence, lseek};
 use pan_linux::ext4::{self, Space};
 use pan_linux::hostns;
-use pan_linux::loopdev::{self, LoopDevice};
+use pan_linux::loopdev::{self, LoopDevice, LoopSpec};
 use serde::{Deserialize, Serialize};
 
 use crate::boot::DEATH_WAIT;
@@ -91,7 +91,7 @@ fn copy_sparse(from: &Path, to: &Path) -> io::Result<()> {
 
 /// Makes the disk of a host that boots a device.
 pub(crate) fn attach(data: &Path, host: LabHost) -> Result<LoopDevice, LabError> {
-    LoopDevice::attach(&image(data, host)).map_err(LabError::kernel(format!("attach the disk of host {host}")))
+    LoopDevice::attach(&image(data, host), &LoopSpec::ORDINARY).map_err(LabError::kernel(format!("attach the disk of host {host}")))
 }
 
 /// Waits until nothing of the machine uses the disk of a host that is off: a file system that is mounted twice at a time

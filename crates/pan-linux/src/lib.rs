@@ -9,11 +9,14 @@ mod netlink;
 mod nfnetlink;
 
 pub mod arp;
+pub mod blockdev;
 pub mod bpf;
 pub mod cgroup;
 pub mod conntrack;
 pub mod datagram;
 pub mod ext4;
+pub mod filesystem;
+pub mod fuse;
 pub mod gate;
 pub mod guard;
 pub mod hole;

@@ -39,6 +39,8 @@ pub enum MountError {
 pub struct MountEntry {
     /// Where it is mounted.
     pub target: PathBuf,
+    /// Major and minor number of the file system's device; anonymous ones have major 0.
+    pub device: (u32, u32),
     /// Type of the file system.
     pub fstype: String,
     /// Source as given to mount(2).
@@ -137,9 +139,11 @@ pub fn mounts_under(prefix: &Path) -> Result<Vec<MountEntry>, MountError> {
 
 fn parse_line(line: &str) -> Option<MountEntry> {
     let (left, right) = line.split_once(" - ")?;
-    let mut tail = right.split(' ');
+    let (mut fields, mut tail) = (left.split(' ').skip(2), right.split(' '));
+    let (major, minor) = fields.next()?.split_once(':')?;
     Some(MountEntry {
-        target: PathBuf::from(unescape(left.split(' ').nth(4)?)),
+        target: PathBuf::from(unescape(fields.nth(1)?)),
+        device: (major.parse().ok()?, minor.parse().ok()?),
         fstype: tail.next()?.to_owned(),
         source: unescape(tail.next()?),
         super_options: tail.next().unwrap_or_default().to_owned(),
@@ -176,7 +180,7 @@ mod tests {
         let line = "31 23 0:28 / /a\\040b rw,relatime shared:9 - cgroup none rw,cpu,cpuacct";
         let entry = parse_line(line).expect("parses");
         assert_eq!(entry.target, Path::new("/a b"));
-        assert_eq!(entry.fstype, "cgroup");
+        assert_eq!((entry.device, entry.fstype.as_str()), ((0, 28), "cgroup"));
         assert_eq!(entry.super_options, "rw,cpu,cpuacct");
     }
 

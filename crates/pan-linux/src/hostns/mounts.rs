@@ -112,7 +112,13 @@ mod tests {
     fn keeps_the_system_and_what_is_needed() {
         let layout = Layout::V2 { root: "/sys/fs/cgroup".into() };
         let mounts = HostMounts::new(layout, vec!["/mnt/disk/lab/n1".into()], vec![], vec![]);
-        let at = |target: &str| MountEntry { target: target.into(), fstype: "x".into(), source: "x".into(), super_options: String::new() };
+        let at = |target: &str| MountEntry {
+            target: target.into(),
+            device: (0, 0),
+            fstype: "x".into(),
+            source: "x".into(),
+            super_options: String::new(),
+        };
         for kept in ["/", "/usr", "/dev/pts", "/mnt/disk"] {
             assert!(mounts.keeps(&at(kept)), "{kept}");
         }
