@@ -101,7 +101,12 @@ impl<D: Clone> Task<D> {
             }
             What::Flush { .. } => Ask::Flush { whole: false },
             What::CopyRead { span, .. } => Ask::Read { span: *span, copy: true },
-            What::CopyWrite { span, content, .. } => Ask::Write { span: *span, content: content.clone(), durable: false, copy: true },
+            What::CopyWrite { span, content, to, .. } => {
+                // What was there instead must not come back with a power failure, after it was read that it is not there. One that
+                // joins is flushed as a whole.
+                let durable = *to == Copying::Reconcile;
+                Ask::Write { span: *span, content: content.clone(), durable, copy: true }
+            }
         }
     }
 
