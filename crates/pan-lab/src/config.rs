@@ -185,19 +185,17 @@ fn of_role(state: &LabState, role: Role) -> Vec<PeerAddress> {
     those.map(|one| PeerAddress { name: one.name, address: one.address, a: one.a.addr(), b: one.b.addr() }).collect()
 }
 
-/// At most three controllers, two storage hosts and two directors, and an odd number of them: an even set bears no
-/// more losses than the next smaller one. The others are a majority wherever there are others: all controllers may be lost, and
-/// servers go on.
+/// Two storage hosts, two directors, and a controller if that makes the number odd: an even set bears no more losses than the next
+/// smaller one. Controllers are needed as lessors only where there is nobody else: all of them may be lost, and of the others one
+/// more, before servers fall silent.
 fn lessors(state: &LabState) -> Vec<PeerAddress> {
     let of = |role, most| of_role(state, role).into_iter().take(most);
     let others: Vec<_> = of(Role::Storage, 2).chain(of(Role::Director, 2)).collect();
-    let controllers = if others.is_empty() { 3 } else { 3.min(others.len() - 1) };
-    let mut all: Vec<_> = of(Role::Controller, controllers).chain(others).collect();
-    if all.len() % 2 == 0 {
-        // The last is no controller; without it the others would be no majority any more, unless a controller goes instead.
-        all.remove(if controllers > 1 { 0 } else { all.len() - 1 });
-    }
-    all
+    let controllers = match others.len() {
+        0 => state.hosts.iter().filter(|host| host.name.kind() == HostKind::Controller).count().min(3),
+        some => usize::from(some % 2 == 0),
+    };
+    of(Role::Controller, controllers).chain(others).collect()
 }
 
 fn host_config(data: &Path, state: &LabState, secrets: &Secrets, host: LabHost, member: &Member) -> HostConfig {
