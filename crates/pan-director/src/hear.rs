@@ -116,7 +116,7 @@ impl Ear {
     /// Whether others are silent than when it was asked last.
     fn judge(&mut self, now: Tick) -> bool {
         // Every heartbeat of the PAN comes by here; its hosts are gone through when it is time.
-        if now >= self.detector.next_deadline() {
+        if self.detector.is_due(now) {
             let changes = self.detector.tick(now);
             self.note(changes);
         }

@@ -127,16 +127,17 @@ fn a_killed_server_loses_no_write() {
     let path = device.path();
     std::thread::scope(|scope| {
         let writers: Vec<_> = (0..16_u64).map(|number| scope.spawn(move || write_block(&open_direct(path), number, 1, 4096))).collect();
-        // Four were answered, the others wait.
-        wait_for("twelve that wait", || volume.connection.waiting().unwrap() == 12);
+        // Four were answered, the others wait; so do flushes, as those who were answered close the device.
+        wait_for("twelve that wait", || volume.connection.waiting().unwrap() >= 12);
         first.kill();
-        assert_eq!(volume.connection.waiting().unwrap(), 12, "nothing fails without a server");
+        let waiting = volume.connection.waiting().unwrap();
+        assert!(waiting >= 12, "{waiting}: nothing fails without a server");
         let mut second = volume.serve("file=2", Standing::Successor);
         for writer in writers {
             writer.join().unwrap().unwrap();
         }
         let (_, resent) = second.counts();
-        assert_eq!(resent, 12);
+        assert!(resent >= 12, "{resent} were sent again");
         let file = open_direct(path);
         (0..16).for_each(|number| check_block(&file, number, 1, 4096));
         drop(file);

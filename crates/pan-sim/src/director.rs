@@ -46,7 +46,7 @@ impl Sim {
         let h = &mut self.hosts[host];
         let Some(director) = &mut h.director else { return };
         let before = director.silent.len();
-        let due = now >= director.detector.next_deadline();
+        let due = director.detector.is_due(now);
         let changes = if due { director.detector.tick(now) } else { Vec::new() };
         let heed = !changes.is_empty();
         director.take(changes);

@@ -164,7 +164,7 @@ impl Sim {
         let early = self.options.is(Mutant::SuspicionIsDeath);
         let Some(controller) = &mut self.hosts[host].controller else { return };
         let ear = &mut controller.ear;
-        let due = now >= ear.detector.next_deadline();
+        let due = ear.detector.is_due(now);
         let judged = if due { ear.detector.tick(now) } else { Vec::new() };
         for change in judged {
             if let Change::Suspect { host, silent_for } = &change

@@ -321,7 +321,7 @@ impl Listener {
         self.detector.set_protected_failures(self.protected.load(Ordering::Relaxed));
         let now = Tick(datagram::boot_clock());
         // A large PAN's heartbeats wake this thread thousands of times a second; its hosts are gone through when it is time.
-        if now >= self.detector.next_deadline() {
+        if self.detector.is_due(now) {
             let judged = self.detector.tick(now);
             self.changes.extend(judged.into_iter().filter_map(|change| translate(change, now)));
         }

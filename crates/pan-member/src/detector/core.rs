@@ -101,6 +101,13 @@ impl Detector {
         changes
     }
 
+    /// Whether it is time to judge: somebody may be late, or the last time is a part of a period ago. What is longer ago than a
+    /// period passes for a stall of our own, so it must not become that while heartbeats keep us awake.
+    #[must_use]
+    pub fn is_due(&self, now: Tick) -> bool {
+        now >= self.next || now.since(self.last_tick) >= self.settings.timing.period / 4
+    }
+
     fn forgive_own_stall(&mut self, now: Tick) {
         let expected = self.last_tick.plus(self.settings.timing.period);
         let late = now.since(expected);
