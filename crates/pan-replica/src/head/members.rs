@@ -268,7 +268,7 @@ impl<D: Clone> Head<D> {
         }
     }
 
-    /// Notes of nobody exist.
+    /// Since when a member is out.
     pub(super) fn since(&self, member: Member) -> Since {
         self.record.out.get(&member).copied().unwrap_or(Since::NEVER)
     }

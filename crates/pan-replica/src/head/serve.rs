@@ -1,9 +1,9 @@
 //! Clients' operations. Rule 5: a write goes to every member in sync and is acknowledged when all have it.
 
 use super::task::{Copying, Task, Waiting, What};
-use super::{Effect, End, Env, Event, Head, Op, OpId, Role, Trouble};
+use super::{Effect, End, Env, Head, Op, OpId, Role, Trouble};
 use crate::arbiter::Member;
-use crate::geometry::Span;
+use crate::geometry::{Extent, Span};
 use crate::locks::{Ticket, Use};
 use crate::message::{Answer, Content, Fault, Reply, Sequence};
 use crate::rules::Mutant;
@@ -67,7 +67,7 @@ impl<D: Clone> Head<D> {
     }
 
     /// Sends something to everybody whose answer it needs, and to those who should have it besides.
-    pub(super) fn change(&mut self, ticket: Option<Ticket>, what: What<D>, needed: BTreeSet<Member>) -> Sequence {
+    pub(super) fn change(&mut self, ticket: Option<Ticket>, what: What<D>, needed: BTreeSet<Member>) {
         let sequence = self.next_sequence();
         let task = Task { since: self.now, ticket, waiting: needed.clone(), what };
         let ask = task.ask();
@@ -90,7 +90,6 @@ impl<D: Clone> Head<D> {
             }
         }
         self.complete_if_done(sequence);
-        sequence
     }
 
     /// Reads from one member: the preferred one, or the one that has the least to do. Without any it waits for one.
@@ -278,7 +277,7 @@ impl<D: Clone> Head<D> {
     }
 
     /// An extent was copied.
-    fn copied(&mut self, extent: crate::geometry::Extent, to: Copying) {
+    fn copied(&mut self, extent: Extent, to: Copying) {
         match to {
             Copying::Reconcile => self.is_equal(extent),
             Copying::Join(member) => self.joined(member, extent),
@@ -309,23 +308,5 @@ impl<D: Clone> Task<D> {
 
     fn place(&self) -> Span {
         self.span_read().expect("only what reads finds something rotten")
-    }
-}
-
-/// What an event is called in logs.
-impl<D> Event<D> {
-    /// Its name.
-    #[must_use]
-    pub const fn name(&self) -> &'static str {
-        match self {
-            Self::Submit(..) => "submit",
-            Self::Connected(_) => "connected",
-            Self::Disconnected(_) => "disconnected",
-            Self::Reply(..) => "reply",
-            Self::Answered(_) => "answered",
-            Self::Unanswered => "unanswered",
-            Self::Changed(_) => "changed",
-            Self::Tick => "tick",
-        }
     }
 }
