@@ -3,6 +3,7 @@
 //! Level-triggered: a host needs only the newest. It refuses one older than it has applied ([`Generation`]).
 
 use crate::peers::Peers;
+use crate::volume::{ReplicaOrder, VolumeOrder};
 use pan_model::cluster::{FileSpec, HealthSpec, Image, StopSpec};
 use pan_model::network::Cidr;
 use pan_model::service::BackendState;
@@ -36,6 +37,9 @@ pub struct Desired {
     pub warm: Vec<ServerOrder>,
     /// Takeover units; empty unless the host is a director.
     pub units: Vec<Unit>,
+    /// Replicas of volumes; empty unless the host is a storage host.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub replicas: Vec<ReplicaOrder>,
 }
 
 /// Another host.
@@ -118,6 +122,9 @@ pub struct ServerOrder {
     pub health: Option<HealthSpec>,
     /// Local restarts before giving up.
     pub restart_attempts: u32,
+    /// Volumes it has; it runs with all of them or not at all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<VolumeOrder>,
 }
 
 /// What to do with a server.

@@ -36,6 +36,7 @@ pub mod tls;
 pub mod token;
 mod transport;
 pub mod version;
+pub mod volume;
 
 pub use error::{ApiError, Problem};
 pub use version::WIRE_VERSION;

@@ -1,5 +1,6 @@
 //! What a host tells the controller: who it is, and what it sees.
 
+use crate::volume::{PoolReport, ReplicaReport, VolumeReport};
 use pan_model::host::Role;
 use pan_model::host_config::HostConfig;
 use pan_model::{Admission, ByteSize, Cpu, Epoch, Generation, HostName, PartitionName, ServerKey, ServerName};
@@ -26,6 +27,9 @@ pub struct Hello {
     pub b: IpAddr,
     /// What it offers, if it is a node.
     pub node: Option<Offer>,
+    /// What it offers, if it keeps volumes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage: Option<StorageOffer>,
 }
 
 impl Hello {
@@ -42,8 +46,18 @@ impl Hello {
             a: config.fabrics.a.address.addr(),
             b: config.fabrics.b.address.addr(),
             node: node.map(|node| Offer { cpu: node.cpu, memory: node.memory, labels: node.labels.clone() }),
+            storage: None,
         }
     }
+}
+
+/// What a storage host offers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StorageOffer {
+    /// What its disks hold.
+    pub capacity: ByteSize,
+    /// Labels of its configuration.
+    pub labels: BTreeMap<String, String>,
 }
 
 /// What a node offers.
@@ -88,6 +102,12 @@ pub struct Report {
     /// Connections per backend (director role, owner of the unit).
     #[serde(default)]
     pub connections: Vec<ConnectionCount>,
+    /// Replicas it keeps (storage role).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub replicas: Vec<ReplicaReport>,
+    /// The disk they lie on (storage role).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<PoolReport>,
     /// Things that went wrong and are being tried again, for people.
     #[serde(default)]
     pub problems: Vec<String>,
@@ -123,6 +143,9 @@ pub struct ServerReport {
     pub restarts: u64,
     /// What the phase is about.
     pub message: Option<String>,
+    /// Its attached volumes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<VolumeReport>,
     /// Steps of its latest start, for timelines: (name, wall clock in microseconds since 1970).
     #[serde(default)]
     pub steps: Vec<(String, i64)>,

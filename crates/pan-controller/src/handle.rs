@@ -81,7 +81,7 @@ pub(crate) enum Message {
     /// A host presents itself.
     Hello(Hello, oneshot::Sender<Result<(), ApiError>>),
     /// A host reports.
-    Report(Report, oneshot::Sender<Result<(), ApiError>>),
+    Report(Box<Report>, oneshot::Sender<Result<(), ApiError>>),
     /// The ear noticed something.
     Liveness(Vec<crate::core::hosts::LifeChange>),
     /// Time to take over, if the leader's record is still of this term.
@@ -176,7 +176,7 @@ impl Handle {
     /// # Errors
     /// The refusal.
     pub async fn report(&self, report: Report) -> Result<(), ApiError> {
-        self.ask(|answer| Message::Report(report, answer)).await
+        self.ask(|answer| Message::Report(Box::new(report), answer)).await
     }
 
     /// The desired state of a host; `None` when it never said hello. Empty while this controller does not lead.

@@ -196,7 +196,7 @@ impl Owner {
                 Some(Answer::Request(answer, operate::request(&mut self.world, now, request)))
             }
             Message::Hello(hello, answer) => Some(Answer::Host(answer, self.hello(now, &hello))),
-            Message::Report(report, answer) => Some(Answer::Host(answer, hosts_core::report(&mut self.world, now, report))),
+            Message::Report(report, answer) => Some(Answer::Host(answer, hosts_core::report(&mut self.world, now, *report))),
             Message::Liveness(changes) => {
                 self.handle.metrics.life(&changes);
                 for change in changes {

@@ -65,6 +65,7 @@ impl Pan {
             a: address(201),
             b: address(202),
             node: node.then(|| Offer { cpu: Cpu(4000), memory: ByteSize(4 << 30), labels: BTreeMap::new() }),
+            storage: None,
         };
         hosts::hello(&mut self.world, self.now, &hello).unwrap();
         self.life(LifeChange::Alive(host(name), Duration::ZERO));
@@ -152,6 +153,7 @@ impl Pan {
             restarts: 0,
             message: None,
             steps: vec![],
+            volumes: Vec::new(),
         });
         let report = Report {
             version: pan_api::WIRE_VERSION,
@@ -170,6 +172,8 @@ impl Pan {
                 connections: self.connections,
             }],
             problems: vec![],
+            pool: None,
+            replicas: Vec::new(),
         };
         hosts::report(&mut self.world, self.now, report).unwrap();
     }
@@ -542,6 +546,8 @@ fn a_report_that_a_newer_one_overtook_changes_nothing() {
         servers: vec![],
         connections: vec![],
         problems: vec!["no such bridge".into()],
+        pool: None,
+        replicas: Vec::new(),
     };
     let before = format!("{:?} {:?}", pan.world.seen, pan.world.events);
     for sequence in [0, pan.step - 1, pan.step] {
@@ -897,6 +903,7 @@ fn trouble_elsewhere_on_its_node_does_not_hold_up_a_stop() {
             restarts: 0,
             message: None,
             steps: vec![],
+            volumes: Vec::new(),
         };
         let report = Report {
             version: pan_api::WIRE_VERSION,
@@ -911,6 +918,8 @@ fn trouble_elsewhere_on_its_node_does_not_hold_up_a_stop() {
             servers: vec![report],
             connections: vec![],
             problems: vec!["interface ps1 is not there".into()],
+            pool: None,
+            replicas: Vec::new(),
         };
         hosts::report(&mut pan.world, pan.now, report).unwrap();
         pan.settle();
@@ -1003,6 +1012,8 @@ fn a_hosts_gate_and_lease_are_shown_as_it_says_until_it_was_declared_dead() {
         servers: vec![],
         connections: vec![],
         problems: vec![],
+        pool: None,
+        replicas: Vec::new(),
     };
     hosts::report(&mut pan.world, pan.now, report).unwrap();
     let gate = pan_api::host::Gate { kind: GateKind::NftSet, bpf_refused: Some("no BPF here".into()) };

@@ -130,6 +130,8 @@ async fn run_counting(config: HostConfig, suspicions: Suspicions, counts: Arc<Co
                 servers: Vec::new(),
                 connections: work.known.1.clone(),
                 problems: work.problems.clone(),
+                pool: None,
+                replicas: Vec::new(),
             });
         }
     }

@@ -70,5 +70,6 @@ pub(crate) fn desired(units: Vec<Unit>) -> Desired {
         servers: Vec::new(),
         warm: Vec::new(),
         units,
+        replicas: Vec::new(),
     }
 }

@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use pan_model::host::Role;
 use pan_model::host_config::{
     ControllerConfig, DirectorConfig, ETCD_CLIENT_PORT, EtcdConfig, EtcdMember, FabricConfig, FabricsConfig, HostConfig, NodeConfig,
-    PeerAddress, Pool, Reach, StoreConfig, TlsFiles,
+    PeerAddress, Pool, Reach, StorageConfig, StoreConfig, TlsFiles,
 };
 use pan_model::{HostName, Span};
 
@@ -222,6 +222,11 @@ fn host_config(data: &Path, state: &LabState, secrets: &Secrets, host: LabHost, 
             labels: state.labels.get(&host.to_string()).cloned().unwrap_or_default(),
             // The host's root is the machine's: other hosts' disks and all keys lie there.
             hidden: vec![data.to_path_buf()],
+        }),
+        storage: (host.kind() == HostKind::Storage).then(|| StorageConfig {
+            folder: None,
+            capacity: None,
+            labels: state.labels.get(&host.to_string()).cloned().unwrap_or_default(),
         }),
         director: (host.kind() == HostKind::Director).then(|| DirectorConfig { interface: Net::Outside.name().to_owned() }),
         controller: (host.kind() == HostKind::Controller).then(|| controller_config(state, secrets)),

@@ -48,6 +48,9 @@ pub struct HostConfig {
     /// The node role's part.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node: Option<NodeConfig>,
+    /// The storage role's part.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage: Option<StorageConfig>,
     /// The director role's part.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub director: Option<DirectorConfig>,
@@ -116,6 +119,21 @@ pub struct NodeConfig {
     /// Paths of the node's root that no server may see, besides the built-in ones.
     #[serde(default)]
     pub hidden: Vec<PathBuf>,
+}
+
+/// What a storage host offers.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct StorageConfig {
+    /// Where replicas lie: a folder on the disk meant for them. `volumes` in the state directory when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub folder: Option<PathBuf>,
+    /// How much volumes may be promised; what the file system of that folder holds when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capacity: Option<ByteSize>,
+    /// Labels: failure domains (`rack`, `zone`, `region`).
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
 }
 
 /// The director's outside.
@@ -251,3 +269,5 @@ pub const DIRECTOR_PORT: u16 = 7447;
 pub const DIRECTOR_METRICS_PORT: u16 = 7448;
 /// Port of the storage hosts' HTTPS, for metrics.
 pub const STORAGE_METRICS_PORT: u16 = 7449;
+/// Port of the storage hosts for heads.
+pub const REPLICA_PORT: u16 = 7450;

@@ -12,6 +12,7 @@ pub mod host;
 pub mod host_config;
 pub mod id;
 pub mod manifest;
+pub mod mirror;
 pub mod network;
 pub mod node;
 pub mod notyet;

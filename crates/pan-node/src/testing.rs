@@ -21,5 +21,6 @@ pub(crate) fn order(partition: &str, name: &str) -> ServerOrder {
         stop: StopSpec::default(),
         health: None,
         restart_attempts: 2,
+        volumes: Vec::new(),
     }
 }

@@ -5,69 +5,9 @@
 //! and a question that was late are both found out: nothing is ever applied on top of what its author did not know.
 
 use crate::rules::{Mutant, Rules};
+use pan_model::mirror::{Change, Member, Record, Since, Writer};
 use pan_model::{Lineage, Session, VolumeEpoch};
-use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
-
-/// The number of a replica within its volume; never given twice, also when the same host keeps another one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Member(pub u32);
-
-impl fmt::Display for Member {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "#{}", self.0)
-    }
-}
-
-/// The change with which a member was evicted. What survivors write down about the writes it misses carries the same number:
-/// notes about another absence are not taken for it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Since(pub u64);
-
-impl Since {
-    /// It was never in: nobody has notes.
-    pub const NEVER: Self = Self(0);
-}
-
-/// What the store keeps of a volume's protocol.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Record {
-    /// What the members have in common.
-    pub lineage: Lineage,
-    /// The lineage that its members may still have on their disks: the one before, where a loss was accepted.
-    pub adopts: Option<Lineage>,
-    /// Grows with each claim: the fencing token.
-    pub epoch: VolumeEpoch,
-    /// Who claimed it last.
-    pub session: Session,
-    /// The members that hold everything that was acknowledged.
-    pub in_sync: BTreeSet<Member>,
-    /// The others, and since when they are out.
-    pub out: BTreeMap<Member, Since>,
-    /// Grows with each change of this record.
-    pub changes: u64,
-}
-
-/// A change that a head asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Change {
-    /// A member does not answer, or is not what it was.
-    Evict(Member),
-    /// A member has everything.
-    Add(Member),
-}
-
-/// Who asks, and what it knows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Writer {
-    /// Its epoch.
-    pub epoch: VolumeEpoch,
-    /// Its session.
-    pub session: Session,
-}
 
 /// Why a change is not made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -99,100 +39,98 @@ pub enum Refusal {
     NotLost,
 }
 
-impl Record {
-    /// A new volume: its members are empty, and that is all there is.
-    #[must_use]
-    pub fn new(members: impl IntoIterator<Item = Member>) -> Self {
-        Self {
-            lineage: Lineage(1),
-            adopts: None,
-            epoch: VolumeEpoch(0),
-            session: Session(0),
-            in_sync: members.into_iter().collect(),
-            out: BTreeMap::new(),
-            changes: 1,
+/// A new volume: its members are empty, and that is all there is.
+#[must_use]
+pub fn found(members: impl IntoIterator<Item = Member>) -> Record {
+    Record {
+        lineage: Lineage(1),
+        adopts: None,
+        epoch: VolumeEpoch(0),
+        session: Session(0),
+        in_sync: members.into_iter().collect(),
+        out: BTreeMap::new(),
+        changes: 1,
+    }
+}
+
+/// Rule 1. A new writer: this is the moment at which ownership changes.
+#[must_use]
+pub fn claim(record: &Record, session: Session) -> Record {
+    Record { epoch: record.epoch.next(), session, changes: record.changes + 1, ..record.clone() }
+}
+
+/// Rules 6 and 7. A change that the present writer asks for, knowing of `expect` changes.
+///
+/// # Errors
+/// [`Refusal`]; the asker is deposed, or has to look at the record again.
+pub fn change(record: &Record, writer: Writer, expect: u64, change: Change, rules: Rules) -> Result<Record, Refusal> {
+    if !rules.breaks(Mutant::NoCompareAndSwap) {
+        if (record.epoch, record.session) != (writer.epoch, writer.session) {
+            return Err(Refusal::Deposed { found: record.epoch, asked: writer.epoch });
+        }
+        if record.changes != expect {
+            return Err(Refusal::Stale { found: record.changes, known: expect });
         }
     }
-
-    /// Rule 1. A new writer: this is the moment at which ownership changes.
-    #[must_use]
-    pub fn claim(&self, session: Session) -> Self {
-        Self { epoch: self.epoch.next(), session, changes: self.changes + 1, ..self.clone() }
-    }
-
-    /// Rules 6 and 7. A change that the present writer asks for, knowing of `expect` changes.
-    ///
-    /// # Errors
-    /// [`Refusal`]; the asker is deposed, or has to look at the record again.
-    pub fn change(&self, writer: Writer, expect: u64, change: Change, rules: Rules) -> Result<Self, Refusal> {
-        if !rules.breaks(Mutant::NoCompareAndSwap) {
-            if (self.epoch, self.session) != (writer.epoch, writer.session) {
-                return Err(Refusal::Deposed { found: self.epoch, asked: writer.epoch });
+    let mut next = Record { changes: record.changes + 1, ..record.clone() };
+    match change {
+        Change::Evict(member) => {
+            if !next.in_sync.remove(&member) {
+                return Err(Refusal::Unknown(member));
             }
-            if self.changes != expect {
-                return Err(Refusal::Stale { found: self.changes, known: expect });
+            if next.in_sync.is_empty() {
+                return Err(Refusal::Last(member));
             }
+            next.out.insert(member, Since(next.changes));
         }
-        let mut next = Self { changes: self.changes + 1, ..self.clone() };
-        match change {
-            Change::Evict(member) => {
-                if !next.in_sync.remove(&member) {
-                    return Err(Refusal::Unknown(member));
-                }
-                if next.in_sync.is_empty() {
-                    return Err(Refusal::Last(member));
-                }
-                next.out.insert(member, Since(next.changes));
-            }
-            Change::Add(member) => {
-                next.out.remove(&member).ok_or(Refusal::Unknown(member))?;
-                next.in_sync.insert(member);
-            }
+        Change::Add(member) => {
+            next.out.remove(&member).ok_or(Refusal::Unknown(member))?;
+            next.in_sync.insert(member);
         }
-        Ok(next)
     }
+    Ok(next)
+}
 
-    /// A further replica, which has nothing yet.
-    #[must_use]
-    pub fn with(&self, member: Member) -> Self {
-        let mut next = Self { changes: self.changes + 1, ..self.clone() };
-        next.out.insert(member, Since::NEVER);
-        next
-    }
+/// A further replica, which has nothing yet.
+#[must_use]
+pub fn with(record: &Record, member: Member) -> Record {
+    let mut next = Record { changes: record.changes + 1, ..record.clone() };
+    next.out.insert(member, Since::NEVER);
+    next
+}
 
-    /// A replica is given up for good.
-    ///
-    /// # Errors
-    /// [`Refusal::Last`], [`Refusal::Unknown`].
-    pub fn without(&self, member: Member) -> Result<Self, Refusal> {
-        let mut next = Self { changes: self.changes + 1, ..self.clone() };
-        if next.in_sync.remove(&member) {
-            return if next.in_sync.is_empty() { Err(Refusal::Last(member)) } else { Ok(next) };
-        }
-        next.out.remove(&member).map(|_| next).ok_or(Refusal::Unknown(member))
+/// A replica is given up for good.
+///
+/// # Errors
+/// [`Refusal::Last`], [`Refusal::Unknown`].
+pub fn without(record: &Record, member: Member) -> Result<Record, Refusal> {
+    let mut next = Record { changes: record.changes + 1, ..record.clone() };
+    if next.in_sync.remove(&member) {
+        return if next.in_sync.is_empty() { Err(Refusal::Last(member)) } else { Ok(next) };
     }
+    next.out.remove(&member).map(|_| next).ok_or(Refusal::Unknown(member))
+}
 
-    /// Rule 9. All that were in sync are lost: what `survivor` has is the volume from now on, under another lineage, so that the
-    /// copies that were lost are never taken for it should they come back.
-    ///
-    /// # Errors
-    /// [`Refusal::Unknown`], or [`Refusal::NotLost`] when it is in sync itself.
-    pub fn accept_loss(&self, survivor: Member) -> Result<Self, Refusal> {
-        if self.in_sync.contains(&survivor) {
-            return Err(Refusal::NotLost);
-        }
-        let mut out: BTreeMap<Member, Since> = self.out.keys().chain(&self.in_sync).map(|member| (*member, Since::NEVER)).collect();
-        out.remove(&survivor).ok_or(Refusal::Unknown(survivor))?;
-        Ok(Self {
-            lineage: self.lineage.next(),
-            adopts: Some(self.lineage),
-            epoch: self.epoch.next(),
-            session: Session(0),
-            in_sync: BTreeSet::from([survivor]),
-            out,
-            changes: self.changes + 1,
-        })
+/// Rule 9. All that were in sync are lost: what `survivor` has is the volume from now on, under another lineage, so that the
+/// copies that were lost are never taken for it should they come back.
+///
+/// # Errors
+/// [`Refusal::Unknown`], or [`Refusal::NotLost`] when it is in sync itself.
+pub fn accept_loss(record: &Record, survivor: Member) -> Result<Record, Refusal> {
+    if record.in_sync.contains(&survivor) {
+        return Err(Refusal::NotLost);
     }
+    let mut out: BTreeMap<Member, Since> = record.out.keys().chain(&record.in_sync).map(|member| (*member, Since::NEVER)).collect();
+    out.remove(&survivor).ok_or(Refusal::Unknown(survivor))?;
+    Ok(Record {
+        lineage: record.lineage.next(),
+        adopts: Some(record.lineage),
+        epoch: record.epoch.next(),
+        session: Session(0),
+        in_sync: BTreeSet::from([survivor]),
+        out,
+        changes: record.changes + 1,
+    })
 }
 
 #[cfg(test)]
@@ -203,19 +141,19 @@ mod tests {
     const B: Member = Member(2);
 
     fn claimed() -> (Record, Writer) {
-        let record = Record::new([A, B]).claim(Session(7));
+        let record = claim(&found([A, B]), Session(7));
         let writer = Writer { epoch: record.epoch, session: record.session };
         (record, writer)
     }
 
     fn ask(record: &Record, writer: Writer, change: Change) -> Result<Record, Refusal> {
-        record.change(writer, record.changes, change, Rules::default())
+        super::change(record, writer, record.changes, change, Rules::default())
     }
 
     #[test]
     fn only_the_writer_changes_it() {
         let (record, writer) = claimed();
-        let later = record.claim(Session(8));
+        let later = claim(&record, Session(8));
         assert_eq!(ask(&later, writer, Change::Evict(A)), Err(Refusal::Deposed { found: VolumeEpoch(2), asked: VolumeEpoch(1) }));
         let evicted = ask(&record, writer, Change::Evict(A)).unwrap();
         assert_eq!((evicted.in_sync.len(), evicted.out[&A]), (1, Since(3)));
@@ -230,7 +168,7 @@ mod tests {
         let added = ask(&evicted, writer, Change::Add(A)).unwrap();
         let again = ask(&added, writer, Change::Evict(A)).unwrap();
         // The question that `added` answered comes once more.
-        let late = again.change(writer, evicted.changes, Change::Add(A), Rules::default());
+        let late = change(&again, writer, evicted.changes, Change::Add(A), Rules::default());
         assert_eq!(late, Err(Refusal::Stale { found: again.changes, known: evicted.changes }));
     }
 
@@ -238,20 +176,20 @@ mod tests {
     fn an_accepted_loss_begins_another_lineage() {
         let (record, writer) = claimed();
         let alone = ask(&record, writer, Change::Evict(A)).unwrap();
-        assert_eq!(alone.accept_loss(B), Err(Refusal::NotLost));
-        let kept = alone.accept_loss(A).unwrap();
+        assert_eq!(accept_loss(&alone, B), Err(Refusal::NotLost));
+        let kept = accept_loss(&alone, A).unwrap();
         assert_eq!((kept.lineage, kept.adopts, kept.in_sync), (Lineage(2), Some(Lineage(1)), BTreeSet::from([A])));
         assert_eq!(kept.out, BTreeMap::from([(B, Since::NEVER)]));
-        assert!(matches!(ask(&alone.accept_loss(A).unwrap(), writer, Change::Add(B)), Err(Refusal::Deposed { .. })));
+        assert!(matches!(ask(&accept_loss(&alone, A).unwrap(), writer, Change::Add(B)), Err(Refusal::Deposed { .. })));
     }
 
     #[test]
     fn replicas_come_and_go() {
         let (record, _) = claimed();
-        let more = record.with(Member(3));
+        let more = with(&record, Member(3));
         assert_eq!(more.out, BTreeMap::from([(Member(3), Since::NEVER)]));
-        assert!(more.without(Member(3)).unwrap().out.is_empty());
-        assert_eq!(more.without(A).unwrap().without(B), Err(Refusal::Last(B)));
-        assert_eq!(more.without(Member(9)), Err(Refusal::Unknown(Member(9))));
+        assert!(without(&more, Member(3)).unwrap().out.is_empty());
+        assert_eq!(without(&without(&more, A).unwrap(), B), Err(Refusal::Last(B)));
+        assert_eq!(without(&more, Member(9)), Err(Refusal::Unknown(Member(9))));
     }
 }

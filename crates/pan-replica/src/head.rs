@@ -11,12 +11,12 @@ mod reconcile;
 mod serve;
 mod task;
 
-use crate::arbiter::{Change, Member, Record, Since, Writer};
 use crate::geometry::{Extent, Geometry, Span};
 use crate::locks::{Locks, Ticket};
 use crate::message::{Ask, Content, Reply, Request, Sequence};
 use crate::rules::Rules;
 use pan_model::VolumeEpoch;
+use pan_model::mirror::{Change, Member, Record, Since, Writer};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use task::Task;

@@ -1,7 +1,7 @@
 //! What head and replica say to each other.
 
-use crate::arbiter::{Member, Since, Writer};
 use crate::geometry::{Extent, Span};
+use pan_model::mirror::{Member, Since, Writer};
 use pan_model::{Lineage, VolumeEpoch};
 use serde::{Deserialize, Serialize};
 use std::fmt;

@@ -5,10 +5,10 @@
 //! of a fence. What has to outlive a restart is in [`Standing`], the dirty extents and the notes; a job says what of them changes
 //! and has it on the disk before anything else of it.
 
-use crate::arbiter::{Member, Since, Writer};
 use crate::geometry::{Extent, Geometry, Span};
 use crate::message::{Answer, Ask, Content, Fenced, Part, Request, Sequence};
 use crate::rules::{Mutant, Rules};
+use pan_model::mirror::{Member, Since, Writer};
 use pan_model::{Lineage, Session, VolumeEpoch};
 use std::collections::{BTreeMap, BTreeSet};
 

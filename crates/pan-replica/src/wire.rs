@@ -3,9 +3,9 @@
 //! Little-endian. Both parts carry a CRC-32C (RFC 3720, appendix B.4): TLS keeps strangers out, this keeps out what a host's own memory or a
 //! program's own mistake does to a block between two checks. Payloads are not copied here: heads are sent beside them.
 
-use crate::arbiter::{Member, Since, Writer};
 use crate::geometry::{Extent, Span};
 use crate::message::{Answer, Ask, Content, Fault, Fenced, Part, Reply, Request, Sequence};
+use pan_model::mirror::{Member, Since, Writer};
 use pan_model::{Lineage, Session, VolumeEpoch, VolumeId};
 
 /// Of everything below.

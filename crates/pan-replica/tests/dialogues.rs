@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use pan_model::{Session, VolumeEpoch};
+use pan_replica::arbiter;
 use pan_replica::{
     Answer, Ask, Change, Content, Effect, End, Env, Event, Extent, Fault, Fenced, Geometry, Head, Member, Op, OpId, Part, Record, Reply,
     Rules, Sequence, Settings, Span,
@@ -29,7 +30,7 @@ fn settings() -> Settings {
 
 impl Talk {
     fn of(members: &[u32]) -> Self {
-        let record = Record::new(members.iter().copied().map(Member)).claim(Session(1));
+        let record = arbiter::claim(&arbiter::found(members.iter().copied().map(Member)), Session(1));
         Self { head: Head::new(settings(), record.clone(), Rules::default()), record, seconds: 0, ops: 0 }
     }
 
@@ -54,7 +55,7 @@ impl Talk {
             ["evicted", who] => self.decided(Change::Evict(member(who))),
             ["added", who] => self.decided(Change::Add(member(who))),
             ["claimed"] => {
-                self.record = self.record.claim(Session(2));
+                self.record = arbiter::claim(&self.record, Session(2));
                 self.happens(Event::Answered(self.record.clone()))
             }
             ["doubt"] => self.happens(Event::Unanswered),
@@ -78,7 +79,7 @@ impl Talk {
 
     fn decided(&mut self, change: Change) -> String {
         let writer = pan_replica::Writer { epoch: self.record.epoch, session: self.record.session };
-        self.record = self.record.change(writer, self.record.changes, change, Rules::default()).unwrap();
+        self.record = arbiter::change(&self.record, writer, self.record.changes, change, Rules::default()).unwrap();
         self.happens(Event::Answered(self.record.clone()))
     }
 }
@@ -311,7 +312,7 @@ added 2
 #[test]
 fn a_new_replica_gets_everything() {
     let mut talk = Talk::of(&[1]);
-    talk.record = talk.record.with(Member(2));
+    talk.record = arbiter::with(&talk.record, Member(2));
     let record = talk.record.clone();
     let mut talk = check(talk, "\n+1\n  1:1 fence\n1:1 fenced\n");
     assert_eq!(talk.happens(Event::Changed(record)), "");

@@ -336,6 +336,8 @@ impl Sim {
             servers: reports.into_values().collect(),
             connections: Vec::new(),
             problems: Vec::new(),
+            pool: None,
+            replicas: Vec::new(),
         });
         for number in 0..self.options.controllers {
             let to = self.controllers[number];

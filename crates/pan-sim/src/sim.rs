@@ -135,6 +135,7 @@ fn hello(number: usize, host: &Host) -> Hello {
         a: address(201),
         b: address(202),
         node: host.is(Role::Node).then_some(offer),
+        storage: None,
     }
 }
 

@@ -193,7 +193,18 @@ impl Life {
         };
         let (instance, restarts, message, steps) = (None, 0, None, Vec::new());
         let followed = Generation::default();
-        Some(ServerReport { key: key.clone(), epoch, incarnation, phase, followed, instance, restarts, message, steps })
+        Some(ServerReport {
+            key: key.clone(),
+            epoch,
+            incarnation,
+            phase,
+            followed,
+            instance,
+            restarts,
+            message,
+            steps,
+            volumes: Vec::new(),
+        })
     }
 }
 

@@ -87,6 +87,8 @@ async fn follow(config: &HostConfig, counts: &Counts) -> Result<(), Error> {
             servers: Vec::new(),
             connections: Vec::new(),
             problems: problems.clone(),
+            pool: None,
+            replicas: Vec::new(),
         });
     }
 }

@@ -140,6 +140,7 @@ mod tests {
             servers: Vec::new(),
             warm: Vec::new(),
             units: Vec::new(),
+            replicas: Vec::new(),
         };
         assert_eq!(admit(&here, None, &offer(at(1, 1))), Ok(()));
         assert_eq!(admit(&here, Some(at(1, 9)), &offer(at(2, 1))), Ok(()));

@@ -61,12 +61,23 @@ fn desired(step: u64) -> Desired {
         servers: Vec::new(),
         warm: Vec::new(),
         units: Vec::new(),
+        replicas: Vec::new(),
     }
 }
 
 fn hello() -> Hello {
     let ip: IpAddr = "127.0.0.1".parse().unwrap();
-    Hello { version: WIRE_VERSION, host: host(), roles: vec![Role::Node], software: "test".into(), address: ip, a: ip, b: ip, node: None }
+    Hello {
+        version: WIRE_VERSION,
+        host: host(),
+        roles: vec![Role::Node],
+        software: "test".into(),
+        address: ip,
+        a: ip,
+        b: ip,
+        node: None,
+        storage: None,
+    }
 }
 
 fn report() -> Report {
@@ -83,6 +94,8 @@ fn report() -> Report {
         servers: Vec::new(),
         connections: Vec::new(),
         problems: Vec::new(),
+        pool: None,
+        replicas: Vec::new(),
     }
 }
 
@@ -116,6 +129,7 @@ fn config(dir: &std::path::Path, authority: &Authority) -> HostConfig {
         state_dir: dir.join("state"),
         run_dir: dir.join("run"),
         node: None,
+        storage: None,
         director: None,
         controller: None,
     }

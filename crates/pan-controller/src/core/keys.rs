@@ -161,7 +161,8 @@ mod tests {
                 let address = |net: u8| std::net::IpAddr::from([10, net, 0, u8::try_from(last).unwrap()]);
                 let (version, host) = (pan_api::WIRE_VERSION, name.parse().unwrap());
                 let (roles, software) = (Vec::new(), String::new());
-                let hello = Hello { version, host, roles, software, address: address(0), a: address(1), b: address(2), node: None };
+                let hello =
+                    Hello { version, host, roles, software, address: address(0), a: address(1), b: address(2), node: None, storage: None };
                 crate::core::hosts::hello(&mut case.world, case.now, &hello).unwrap();
             }
             case

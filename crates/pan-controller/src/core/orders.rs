@@ -76,6 +76,7 @@ fn one(
         servers: mine.into_iter().filter_map(|(key, server)| order(world, key, server)).collect(),
         warm,
         units,
+        replicas: Vec::new(),
     }
 }
 
@@ -155,6 +156,7 @@ pub(super) fn order(world: &World, key: &ServerKey, server: &ServerRecord) -> Op
         stop: spec.stop.clone(),
         health: spec.health.clone(),
         restart_attempts: spec.restart.attempts,
+        volumes: Vec::new(),
     })
 }
 

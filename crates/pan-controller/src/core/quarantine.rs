@@ -82,7 +82,17 @@ mod tests {
         let (mut world, n1) = (world(), "n1".parse::<HostName>().unwrap());
         let ip = std::net::IpAddr::from([10, 0, 0, 1]);
         let (roles, software) = (Vec::new(), String::new());
-        let hello = Hello { version: pan_api::WIRE_VERSION, host: n1.clone(), roles, software, address: ip, a: ip, b: ip, node: None };
+        let hello = Hello {
+            version: pan_api::WIRE_VERSION,
+            host: n1.clone(),
+            roles,
+            software,
+            address: ip,
+            a: ip,
+            b: ip,
+            node: None,
+            storage: None,
+        };
         hosts::hello(&mut world, at(1000, 0), &hello).unwrap();
         let dies = |world: &mut World, now: Now| {
             let record = world.seen.quarantine.entry(n1.clone()).or_default();

@@ -1,7 +1,7 @@
 //! What the store keeps: one record per object, each with a format version.
 
 use super::digest::Digest;
-use pan_api::report::{Hello, Offer};
+use pan_api::report::{Hello, Offer, StorageOffer};
 use pan_model::host::Role;
 use pan_model::network::Cidr;
 use pan_model::{Admission, ClusterName, ClusterSpec, Epoch, HostName, Mac, PartitionSpec, ServiceSpec};
@@ -145,8 +145,11 @@ pub struct HostRecord {
     pub b: IpAddr,
     /// The program's version.
     pub software: String,
-    /// What it offers.
+    /// What it offers as a node.
     pub offer: Option<Offer>,
+    /// What it offers as a storage host.
+    #[serde(default)]
+    pub storage: Option<StorageOffer>,
     /// Labels set by an operator, over those of its configuration.
     pub labels: BTreeMap<String, Option<String>>,
     /// Whether it may take servers.
@@ -196,6 +199,11 @@ impl HostRecord {
             b: hello.b,
             software: hello.software.clone(),
             offer: hello.node.clone(),
+            // Each role's process presents the host, and only that of the storage role knows its disks.
+            storage: hello
+                .storage
+                .clone()
+                .or_else(|| former.and_then(|host| host.storage.clone()).filter(|_| hello.roles.contains(&Role::Storage))),
             labels: former.map(|host| host.labels.clone()).unwrap_or_default(),
             duty: former.map_or(Duty::Full, |host| host.duty),
             admission: former.map_or(Admission::FIRST, |host| host.admission),

@@ -105,6 +105,7 @@ fn who_was_removed_is_refused_and_comes_back_under_later_numbers() {
         a: IpAddr::from([10, 0, 2, 5]),
         b: IpAddr::from([10, 0, 3, 5]),
         node: None,
+        storage: None,
     };
     assert_eq!(renew(&mut world, at(1), &name).unwrap_err().code, Code::NotFound, "it never said hello");
     join(&mut world, at(1), &joining()).unwrap();

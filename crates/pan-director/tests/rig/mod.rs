@@ -221,6 +221,7 @@ fn config(number: u8, run_dir: &Path) -> HostConfig {
         node: None,
         director: Some(DirectorConfig { interface: "ext".into() }),
         controller: None,
+        storage: None,
     }
 }
 
@@ -534,6 +535,7 @@ pub fn desired(owner: u8, own: bool, states: &[BackendState]) -> Desired {
             public,
             services: vec![service],
         }],
+        replicas: Vec::new(),
     }
 }
 

@@ -46,5 +46,7 @@ pub(super) fn report(
         servers,
         connections: Vec::new(),
         problems: network.problems.clone(),
+        pool: None,
+        replicas: Vec::new(),
     }
 }

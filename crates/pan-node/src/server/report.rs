@@ -33,6 +33,7 @@ pub(crate) fn report(key: &ServerKey, wish: Wish<'_>, life: &Life) -> Option<Ser
         restarts: bound.restarts,
         message: message.or_else(|| refusal(wish, life)),
         steps: bound.steps.clone(),
+        volumes: Vec::new(),
     })
 }
 
@@ -61,6 +62,7 @@ fn absent(order: &ServerOrder) -> ServerReport {
         restarts: 0,
         message: None,
         steps: Vec::new(),
+        volumes: Vec::new(),
     }
 }
 

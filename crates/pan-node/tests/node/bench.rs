@@ -260,6 +260,7 @@ fn desired(step: u64, host: &str, servers: Vec<ServerOrder>) -> Desired {
         servers,
         warm: Vec::new(),
         units: vec![],
+        replicas: Vec::new(),
     }
 }
 
@@ -282,6 +283,7 @@ pub fn order(name: &str, host: u8, epoch: u64, command: &[&str]) -> ServerOrder 
         stop: StopSpec { signal: StopSignal::Term, grace: Span::millis(5_000) },
         health: None,
         restart_attempts: 2,
+        volumes: Vec::new(),
     }
 }
 

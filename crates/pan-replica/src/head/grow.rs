@@ -3,11 +3,11 @@
 
 use super::task::{Copying, Task, Waiting, What};
 use super::{Head, Role};
-use crate::arbiter::{Change, Member};
 use crate::geometry::Extent;
 use crate::locks::{Ticket, Use};
 use crate::message::{Answer, Ask, Part, Sequence};
 use crate::rules::Mutant;
+use pan_model::mirror::{Change, Member};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 

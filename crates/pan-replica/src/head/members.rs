@@ -3,10 +3,10 @@
 
 use super::task::{Copying, Task, What};
 use super::{Asking, Effect, End, Head, Missing, Peer, Role, Shrink};
-use crate::arbiter::{Change, Member, Record, Since};
 use crate::geometry::Extent;
 use crate::message::{Answer, Ask, Sequence};
 use crate::rules::Mutant;
+use pan_model::mirror::{Change, Member, Record, Since};
 use std::collections::BTreeSet;
 use std::time::Duration;
 

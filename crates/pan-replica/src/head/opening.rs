@@ -2,9 +2,9 @@
 
 use super::task::Task;
 use super::{End, Head, Missing, Role};
-use crate::arbiter::Member;
 use crate::message::{Answer, Ask, Fenced, Part, Sequence};
 use crate::rules::Mutant;
+use pan_model::mirror::Member;
 use std::time::Duration;
 
 impl<D: Clone> Head<D> {

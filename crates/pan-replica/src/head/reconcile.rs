@@ -2,10 +2,10 @@
 
 use super::task::{Copying, Task, Waiting, What};
 use super::{Head, Role};
-use crate::arbiter::Member;
 use crate::geometry::{Extent, Span};
 use crate::locks::{Ticket, Use};
 use crate::rules::Mutant;
+use pan_model::mirror::Member;
 use std::collections::BTreeSet;
 
 impl<D: Clone> Head<D> {

@@ -2,11 +2,11 @@
 
 use super::task::{Copying, Task, Waiting, What};
 use super::{Effect, End, Env, Head, Op, OpId, Role, Trouble};
-use crate::arbiter::Member;
 use crate::geometry::{Extent, Span};
 use crate::locks::{Ticket, Use};
 use crate::message::{Answer, Content, Fault, Reply, Sequence};
 use crate::rules::Mutant;
+use pan_model::mirror::Member;
 use std::collections::BTreeSet;
 
 impl<D: Clone> Head<D> {

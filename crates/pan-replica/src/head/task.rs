@@ -1,10 +1,10 @@
 //! What a head has under way.
 
 use super::{Op, OpId, Trouble};
-use crate::arbiter::Member;
 use crate::geometry::{Extent, Span};
 use crate::locks::Ticket;
 use crate::message::{Ask, Content, Fault};
+use pan_model::mirror::Member;
 use std::collections::BTreeSet;
 use std::time::Duration;
 

@@ -3,6 +3,7 @@
 use super::disk::{Disk, Value};
 use super::judge::Judge;
 use pan_model::{Lineage, Session};
+use pan_replica::arbiter;
 use pan_replica::{
     Answer, Ask, Change, Conn, Content, Effect, Env, Event, Geometry, Head, Job, Member, MemberState, Mutant, Op, OpId, Record, Reply,
     Request, Rules, Settings, Span, Standing, Verdict, Writer,
@@ -111,8 +112,9 @@ pub enum Step {
 
 impl World {
     pub fn new(budget: &Budget) -> Self {
-        let record = (0..budget.outside)
-            .fold(Record::new((1..=budget.members).map(Member)), |record, more| record.with(Member(budget.members + 1 + more)));
+        let record = (0..budget.outside).fold(arbiter::found((1..=budget.members).map(Member)), |record, more| {
+            arbiter::with(&record, Member(budget.members + 1 + more))
+        });
         let geometry = Geometry { size: budget.blocks, extent: 1 };
         let store = |lineage: u64| {
             let standing = Standing { lineage: Lineage(lineage), ..Standing::default() };
@@ -141,7 +143,7 @@ impl World {
 
     fn claim(&mut self, budget: &Budget) {
         let number = self.sides.len();
-        self.record = self.record.claim(Session(number as u64 + 1));
+        self.record = arbiter::claim(&self.record, Session(number as u64 + 1));
         let settings = Settings {
             geometry: Geometry { size: budget.blocks, extent: 1 },
             operations_max: 16,
@@ -420,7 +422,7 @@ impl World {
         let side = &mut self.sides[number];
         let (change, expect) = side.asks.pop_front().unwrap();
         let writer = Writer { epoch: pan_model::VolumeEpoch(number as u64 + 1), session: Session(number as u64 + 1) };
-        if let Ok(next) = self.record.change(writer, expect, change, budget.rules) {
+        if let Ok(next) = arbiter::change(&self.record, writer, expect, change, budget.rules) {
             self.record = next;
             let equal = self.sides[number].head.is_equal_everywhere();
             if !equal && self.record.in_sync.iter().all(|member| self.stores[member].lossy) {

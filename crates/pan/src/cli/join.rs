@@ -186,6 +186,7 @@ fn config(
         node,
         director,
         controller: None,
+        storage: None,
     })
 }
 

@@ -111,6 +111,7 @@ async fn enter(host: &Simulated, door: &Door) -> Result<(), ApiError> {
         a: addresses[1],
         b: addresses[2],
         node: Some(Offer { cpu: Cpu(4000), memory: ByteSize(4 << 30), labels: Default::default() }),
+        storage: None,
     };
     client.post::<_, ()>("/internal/v1/hello", &hello).await?;
     let ask = AskKeys { version: pan_api::WIRE_VERSION, host: host.name.clone(), have: None, wall: None };

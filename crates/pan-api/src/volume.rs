@@ -1,0 +1,160 @@
+//! Volumes between controllers and hosts: which replicas a storage host keeps, what a node attaches for a server, and what a
+//! head asks of the leader while it serves one.
+
+use pan_model::mirror::{Change, Member, Record, Writer};
+use pan_model::volume::Filesystem;
+use pan_model::{ByteSize, Epoch, HostName, Lineage, ServerKey, VolumeEpoch, VolumeId, VolumeName};
+use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
+
+/// A replica of a storage host. Replicas that no order names stay as they are: only an order to discard one ends it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplicaOrder {
+    /// Of which volume; a host has one replica of it at most.
+    pub volume: VolumeId,
+    /// Bytes of the volume. It grows and never shrinks.
+    pub size: ByteSize,
+    /// What is to be of it.
+    pub want: ReplicaWant,
+}
+
+/// What is to be of a replica.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ReplicaWant {
+    /// The volume begins with it: where there is none it is made, of the first lineage. Nobody has written to the volume yet.
+    Found,
+    /// It is kept; where there is none, one is made that has nothing and is given everything by a head.
+    Keep,
+    /// It is removed, data and all.
+    Discard,
+}
+
+/// A volume that a node attaches for a server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumeOrder {
+    /// Which.
+    pub volume: VolumeId,
+    /// What people call it.
+    pub name: VolumeName,
+    /// Its bytes.
+    pub size: ByteSize,
+    /// Where the server finds it.
+    pub mount: String,
+    /// What is made on it when it is used first.
+    pub filesystem: Filesystem,
+    /// The right to write it; absent while its replicas are not made yet, or while the server may not have it.
+    pub claim: Option<Claim>,
+}
+
+/// The right of one head to write a volume, and where that volume is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claim {
+    /// The arbiter's record.
+    pub record: Record,
+    /// Where its members are.
+    pub members: Vec<MemberPlace>,
+    /// The capability for the writer of that record on the host that is told of it, in hexadecimal digits ([`crate::capability`]).
+    pub capability: String,
+}
+
+/// Where a replica is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberPlace {
+    /// Which.
+    pub member: Member,
+    /// The storage host.
+    pub host: HostName,
+    /// Its address on fabric A.
+    pub a: IpAddr,
+    /// Its address on fabric B.
+    pub b: IpAddr,
+}
+
+/// `POST /internal/v1/volumes`: a node asks for a volume of a server that is bound to it. The answer is a [`Claim`]: the record
+/// as it is after whatever was done, or refused. Only the leader answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AskVolume {
+    /// [`crate::WIRE_VERSION`].
+    pub version: u16,
+    /// The node.
+    pub host: HostName,
+    /// The volume.
+    pub volume: VolumeId,
+    /// Whose it is.
+    pub server: ServerKey,
+    /// Under which binding; of an older one everything is refused.
+    pub binding: Epoch,
+    /// What is asked.
+    pub ask: VolumeAsk,
+}
+
+/// What a node asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum VolumeAsk {
+    /// Another life of the head: a new epoch and session.
+    Claim,
+    /// A member is to go, or to come.
+    Change {
+        /// As whom.
+        writer: Writer,
+        /// Knowing of so many changes.
+        expect: u64,
+        /// The change.
+        change: Change,
+    },
+}
+
+/// A replica as its storage host sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplicaReport {
+    /// Of which volume.
+    pub volume: VolumeId,
+    /// What it is a copy of; zero: of nothing yet.
+    pub lineage: Lineage,
+    /// The newest epoch it was fenced for.
+    pub epoch: VolumeEpoch,
+    /// Bytes it takes.
+    pub used: ByteSize,
+    /// What is wrong with it, for people.
+    pub trouble: Option<String>,
+}
+
+/// The disk that a storage host keeps replicas on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolReport {
+    /// What the file system holds.
+    pub capacity: ByteSize,
+    /// What of it is free.
+    pub free: ByteSize,
+    /// What is wrong with it, for people.
+    pub trouble: Option<String>,
+}
+
+/// An attached volume as its node sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumeReport {
+    /// Which.
+    pub volume: VolumeId,
+    /// The epoch its head writes with.
+    pub epoch: VolumeEpoch,
+    /// How far it is.
+    pub state: HeadState,
+    /// Bytes that are still to be copied to members that come back.
+    pub behind: ByteSize,
+    /// Times its head ended and was followed by another one under the same device.
+    pub restarts: u64,
+}
+
+/// How far a head is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HeadState {
+    /// Its replicas do not all obey yet.
+    Opening,
+    /// It serves.
+    Open,
+    /// It serves no more; why, for people.
+    Over(String),
+}
