@@ -4,7 +4,7 @@ use super::record::{PanRecord, RECORD_VERSION};
 use super::world::{Dirty, Settings, World};
 use pan_api::token::id_text;
 use pan_model::event::Event;
-use pan_model::{ClusterName, HostName, PartitionName, ServerKey, ServerName, ServiceName};
+use pan_model::{ClusterName, HostName, PartitionName, ServerKey, ServerName, ServiceName, VolumeKey, VolumeName};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -55,6 +55,7 @@ pub fn key_of(dirty: &Dirty) -> String {
         Dirty::Cluster((partition, name)) => format!("p/{partition}/cluster/{name}"),
         Dirty::Server(key) => format!("p/{}/server/{}", key.partition, key.name),
         Dirty::Service((partition, name)) => format!("p/{partition}/service/{name}"),
+        Dirty::Volume(key) => format!("p/{}/volume/{}", key.partition, key.name),
         Dirty::Host(name) => format!("host/{name}"),
         Dirty::Token(id) => format!("token/{}", id_text(*id)),
         Dirty::Credential(name) => format!("credential/{name}"),
@@ -81,6 +82,7 @@ pub fn value_of(world: &World, dirty: &Dirty) -> Option<Vec<u8>> {
         Dirty::Cluster(key) => write(world.clusters.get(key)),
         Dirty::Server(key) => write(world.servers.get(key)),
         Dirty::Service(key) => write(world.services.get(key)),
+        Dirty::Volume(key) => write(world.volumes.get(key)),
         Dirty::Host(name) => write(world.hosts.get(name)),
         Dirty::Token(id) => write(world.tokens.get(id)),
         Dirty::Credential(name) => write(world.credentials.get(name)),
@@ -165,6 +167,10 @@ fn load_in_partition(world: &mut World, partition: PartitionName, rest: &[&str],
             let name = ServiceName::new(*name).map_err(|_| unknown())?;
             world.services.insert((partition, name), read(key, value)?);
         }
+        ["volume", name] => {
+            let name = VolumeName::new(*name).map_err(|_| unknown())?;
+            world.volumes.insert(VolumeKey { partition, name }, read(key, value)?);
+        }
         ["event", _] => remember(world, Some(partition), read(key, value)?),
         ["timeline", server] => world.timelines.restore(format!("{partition}/{server}"), read(key, value)?),
         _ => return Err(unknown()),
@@ -213,6 +219,9 @@ pub fn forget(world: &mut World, key: &str) -> Result<(), LoadError> {
                     world.seen.servers.remove(&key);
                 }
                 ["service", name] => drop(world.services.remove(&(partition, ServiceName::new(*name).map_err(|_| unknown())?))),
+                ["volume", name] => {
+                    drop(world.volumes.remove(&VolumeKey { partition, name: VolumeName::new(*name).map_err(|_| unknown())? }));
+                }
                 ["event", text] => drop_event(world, Some(partition), number(text)?),
                 ["timeline", server] => world.timelines.forget_kept(&format!("{partition}/{server}")),
                 _ => return Err(unknown()),

@@ -3,8 +3,12 @@
 use super::digest::Digest;
 use pan_api::report::{Hello, Offer, StorageOffer};
 use pan_model::host::Role;
+use pan_model::mirror::{Member, Record};
 use pan_model::network::Cidr;
-use pan_model::{Admission, ClusterName, ClusterSpec, Epoch, HostName, Mac, PartitionSpec, ServiceSpec};
+use pan_model::volume::Filesystem;
+use pan_model::{
+    Admission, ByteSize, ClusterName, ClusterSpec, Epoch, HostName, Mac, PartitionSpec, ServerName, ServiceSpec, Session, VolumeId,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -132,6 +136,31 @@ pub struct ServiceRecord {
     pub addresses: Vec<IpAddr>,
 }
 
+/// A volume.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct VolumeRecord {
+    /// Its number within the PAN; no other volume ever has it.
+    pub id: VolumeId,
+    /// The server that it belongs to, which need not be there.
+    pub server: ServerName,
+    /// Its bytes.
+    pub size: ByteSize,
+    /// On how many storage hosts it is to be.
+    pub copies: u8,
+    /// What is, or will be, on it.
+    pub filesystem: Filesystem,
+    /// Who writes it, and which replicas have all of it.
+    pub mirror: Record,
+    /// Where its replicas are: each of the record's members, and nobody else.
+    pub hosts: BTreeMap<Member, HostName>,
+    /// Members it begins with that are not known to be there yet. While there are any, nobody may write it.
+    pub unmade: BTreeSet<Member>,
+    /// The number of the next member.
+    pub next_member: u32,
+    /// It goes as soon as nobody has it any more.
+    pub deleting: bool,
+}
+
 /// A host.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct HostRecord {
@@ -163,6 +192,9 @@ pub struct HostRecord {
     /// Its deaths of late.
     #[serde(default, skip_serializing_if = "DeathsRecord::is_clean")]
     pub deaths: DeathsRecord,
+    /// Replicas that it is to remove, as far as it has not said that it did.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub discard: BTreeSet<VolumeId>,
 }
 
 /// Deaths of a node that may end in a quarantine; times are wall clock, microseconds since 1970.
@@ -209,6 +241,7 @@ impl HostRecord {
             admission: former.map_or(Admission::FIRST, |host| host.admission),
             revoked: former.map_or(Admission::NONE, |host| host.revoked),
             deaths: former.map(|host| host.deaths.clone()).unwrap_or_default(),
+            discard: former.map(|host| host.discard.clone()).unwrap_or_default(),
         }
     }
 
@@ -308,6 +341,20 @@ pub struct PanRecord {
     /// Keys of heartbeats.
     #[serde(default)]
     pub keys: KeysRecord,
+    /// The number of the next volume.
+    #[serde(default = "first_volume")]
+    pub next_volume: VolumeId,
+    /// The number of the next life of a head.
+    #[serde(default = "first_session")]
+    pub next_session: Session,
+}
+
+const fn first_volume() -> VolumeId {
+    VolumeId(1)
+}
+
+const fn first_session() -> Session {
+    Session(1)
 }
 
 impl Default for PanRecord {
@@ -321,6 +368,8 @@ impl Default for PanRecord {
             drains: BTreeMap::new(),
             last_epoch: Epoch(0),
             keys: KeysRecord::default(),
+            next_volume: first_volume(),
+            next_session: first_session(),
         }
     }
 }

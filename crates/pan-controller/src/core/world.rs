@@ -1,11 +1,13 @@
 //! The world: every record, what was observed, and which records differ from the store.
 
-use super::record::{ClusterRecord, CredentialRecord, HostRecord, PanRecord, PartitionRecord, ServerRecord, ServiceRecord, TokenRecord};
+use super::record::{
+    ClusterRecord, CredentialRecord, HostRecord, PanRecord, PartitionRecord, ServerRecord, ServiceRecord, TokenRecord, VolumeRecord,
+};
 use super::seen::Seen;
 use super::timeline::Timelines;
 use pan_member::Tick;
 use pan_model::event::{Event, Severity};
-use pan_model::{Admission, ClusterName, HostName, PartitionName, ServerKey, ServiceName};
+use pan_model::{Admission, ClusterName, HostName, PartitionName, ServerKey, ServiceName, VolumeKey};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -71,6 +73,8 @@ pub enum Dirty {
     Server(ServerKey),
     /// A service.
     Service(ServiceKey),
+    /// A volume.
+    Volume(VolumeKey),
     /// A host.
     Host(HostName),
     /// A token.
@@ -98,6 +102,8 @@ pub struct World {
     pub servers: BTreeMap<ServerKey, ServerRecord>,
     /// Services.
     pub services: BTreeMap<ServiceKey, ServiceRecord>,
+    /// Volumes.
+    pub volumes: BTreeMap<VolumeKey, VolumeRecord>,
     /// Hosts.
     pub hosts: BTreeMap<HostName, HostRecord>,
     /// Tokens, by id.
@@ -148,6 +154,7 @@ impl World {
             clusters: BTreeMap::new(),
             servers: BTreeMap::new(),
             services: BTreeMap::new(),
+            volumes: BTreeMap::new(),
             hosts: BTreeMap::new(),
             tokens: BTreeMap::new(),
             credentials: BTreeMap::new(),
@@ -185,6 +192,13 @@ impl World {
     pub fn host_mut(&mut self, name: &HostName) -> Option<&mut HostRecord> {
         let record = self.hosts.get_mut(name)?;
         self.dirty.insert(Dirty::Host(name.clone()));
+        Some(record)
+    }
+
+    /// A volume to change; it will be written.
+    pub fn volume_mut(&mut self, key: &VolumeKey) -> Option<&mut VolumeRecord> {
+        let record = self.volumes.get_mut(key)?;
+        self.dirty.insert(Dirty::Volume(key.clone()));
         Some(record)
     }
 
@@ -256,6 +270,12 @@ impl World {
     /// An event about a server, told to its partition.
     pub fn server_event(&mut self, now: Now, key: &ServerKey, severity: Severity, reason: &str, message: impl Into<String>) {
         let about = About { partition: Some(&key.partition), kind: "server", object: key.name.as_str() };
+        self.event(now, &about, severity, reason, message);
+    }
+
+    /// An event about a volume, told to its partition.
+    pub fn volume_event(&mut self, now: Now, key: &VolumeKey, severity: Severity, reason: &str, message: impl Into<String>) {
+        let about = About { partition: Some(&key.partition), kind: "volume", object: key.name.as_str() };
         self.event(now, &about, severity, reason, message);
     }
 
