@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use pan_api::desired::{RunOrder, ServerOrder};
+use pan_api::volume::VolumeOrder;
 use pan_member::Tick;
 use pan_model::Epoch;
 
@@ -49,8 +50,11 @@ pub enum Here {
     Nothing,
     /// All of it but a program that runs. Whether that is what is wanted now: see [`serves`].
     Warm { fits: bool },
-    /// It runs. `hopeless` is when to give up waiting for its health to come back, if that is gone.
-    Running { binding: Binding, hopeless: Option<Tick> },
+    /// It waits for its volumes, or has them all; nothing of it runs.
+    Attaching { binding: Binding, ready: bool },
+    /// It runs. `hopeless` is when to give up waiting for its health to come back, if that is gone; `lost` says that a volume of its
+    /// is.
+    Running { binding: Binding, hopeless: Option<Tick>, lost: bool },
     /// It was asked to stop, and is to be killed at `kill_at`.
     Stopping { kill_at: Tick },
     /// It does not run any more since `at`; its network and files are still here.
@@ -90,6 +94,8 @@ pub enum Why {
     Orphan,
     /// It is to be started again because it does not get healthy.
     Unhealthy,
+    /// A volume of its was lost, so that nothing it does can last. Killed at once, and started again with another head.
+    HeadLost,
 }
 
 /// How an order stands to the binding that is here.
@@ -135,10 +141,24 @@ pub fn orphan(wish: Wish<'_>, here: Epoch) -> bool {
     }
 }
 
-/// Whether what was made for one order serves another: they differ in nothing but the binding and what to do now.
+/// Whether what was made for one order serves another: they differ in nothing but the binding, what to do now, and who may write
+/// the volumes.
 #[must_use]
 pub fn serves(made: &ServerOrder, order: &ServerOrder) -> bool {
-    ServerOrder { epoch: order.epoch, incarnation: order.incarnation, run: order.run, ..made.clone() } == *order
+    let place = |volume: &VolumeOrder| (volume.volume, volume.mount.clone(), volume.filesystem);
+    let volumes = made.volumes.iter().map(place).eq(order.volumes.iter().map(place));
+    let binding = ServerOrder { epoch: order.epoch, incarnation: order.incarnation, run: order.run, ..made.clone() };
+    volumes && ServerOrder { volumes: order.volumes.clone(), ..binding } == *order
+}
+
+/// Whether a server that is here keeps its volumes when it is released: the order means it to run again under the same binding.
+#[must_use]
+pub fn keeps_volumes(order: &ServerOrder, here: Epoch) -> bool {
+    let comes_back = match order.run {
+        RunOrder::Run | RunOrder::Hold => true,
+        RunOrder::Stop => false,
+    };
+    comes_back && order.epoch == here && !order.volumes.is_empty()
 }
 
 /// What to do about a server.
@@ -158,8 +178,14 @@ pub fn next(wish: Wish<'_>, here: Here, now: Tick) -> Action {
             Wish::Unknown => IDLE,
             Wish::Order(_) | Wish::Warm(_) | Wish::Gone => Action::Release,
         },
-        Here::Running { binding, hopeless } => match (stand(wish, binding), hopeless) {
+        Here::Attaching { binding, ready } => match stand(wish, binding) {
+            Stand::Leaves => Action::Release,
+            Stand::Keep | Stand::Refused if ready => Action::Start,
+            Stand::Keep | Stand::Refused | Stand::Leave => IDLE,
+        },
+        Here::Running { binding, hopeless, lost } => match (stand(wish, binding), hopeless) {
             (Stand::Leaves, _) if orphan(wish, binding.epoch) => Action::Ask(Why::Orphan),
+            (Stand::Keep | Stand::Leave | Stand::Leaves | Stand::Refused, _) if lost => Action::Ask(Why::HeadLost),
             (Stand::Leaves, _) => Action::Ask(Why::Unwanted),
             (Stand::Keep, Some(at)) => at_or(at, Action::Ask(Why::Unhealthy)),
             (Stand::Keep, None) | (Stand::Leave | Stand::Refused, _) => IDLE,

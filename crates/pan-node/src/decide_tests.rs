@@ -35,7 +35,7 @@ fn only_an_order_to_run_starts_something() {
 
 #[test]
 fn what_runs_goes_on_until_something_newer_is_said() {
-    let running = Here::Running { binding: bound(5, 3, 0), hopeless: None };
+    let running = Here::Running { binding: bound(5, 3, 0), hopeless: None, lost: false };
     assert_eq!(next(Wish::Unknown, running, NOW), IDLE);
     check(Some(&ordered(5, 3, RunOrder::Run)), running, IDLE);
     check(Some(&ordered(5, 3, RunOrder::Hold)), running, IDLE);
@@ -51,7 +51,7 @@ fn what_runs_goes_on_until_something_newer_is_said() {
 
 #[test]
 fn a_server_without_hope_is_started_again_unless_held() {
-    let sick = |at| Here::Running { binding: bound(5, 3, 0), hopeless: Some(at) };
+    let sick = |at| Here::Running { binding: bound(5, 3, 0), hopeless: Some(at), lost: false };
     let later = after(Duration::from_secs(1));
     check(Some(&ordered(5, 3, RunOrder::Run)), sick(NOW), Action::Ask(Why::Unhealthy));
     check(Some(&ordered(5, 3, RunOrder::Run)), sick(later), Action::Rest { until: Some(later) });
@@ -119,7 +119,7 @@ fn what_is_made_ready_waits_for_an_order_it_serves() {
     assert_eq!(next(Wish::Warm(&order), other, NOW), Action::Release);
     check(Some(&ordered(6, 3, RunOrder::Run)), other, Action::Release);
     // An earlier instance that still runs here belongs elsewhere.
-    let running = Here::Running { binding: bound(5, 3, 0), hopeless: None };
+    let running = Here::Running { binding: bound(5, 3, 0), hopeless: None, lost: false };
     assert_eq!(next(Wish::Warm(&order), running, NOW), Action::Ask(Why::Orphan));
     assert_eq!(next(Wish::Warm(&order), Here::Ended { binding: bound(5, 3, 0), at: NOW }, NOW), Action::Release);
 }
@@ -130,4 +130,57 @@ fn only_the_binding_may_differ() {
     assert!(serves(&made, &ordered(7, 4, RunOrder::Run)));
     let env = [("MODE".to_owned(), "other".to_owned())].into_iter().collect();
     assert!(!serves(&made, &ServerOrder { env, ..ordered(7, 4, RunOrder::Run) }));
+}
+
+fn with_volume(order: ServerOrder, claim: bool) -> ServerOrder {
+    ServerOrder { volumes: vec![crate::testing::volume(7, claim)], ..order }
+}
+
+#[test]
+fn a_server_with_volumes_starts_when_it_has_them() {
+    let run = with_volume(ordered(5, 3, RunOrder::Run), true);
+    let waits = |ready| Here::Attaching { binding: bound(5, 3, 0), ready };
+    check(Some(&run), waits(false), IDLE);
+    check(Some(&run), waits(true), Action::Start);
+    check(Some(&ordered(4, 3, RunOrder::Run)), waits(true), Action::Start);
+    check(Some(&ordered(5, 3, RunOrder::Hold)), waits(true), IDLE);
+    for ready in [false, true] {
+        check(Some(&ordered(5, 4, RunOrder::Run)), waits(ready), Action::Release);
+        check(Some(&ordered(6, 3, RunOrder::Run)), waits(ready), Action::Release);
+        check(Some(&ordered(5, 3, RunOrder::Stop)), waits(ready), Action::Release);
+        check(None, waits(ready), Action::Release);
+        assert_eq!(next(Wish::Warm(&run), waits(ready), NOW), Action::Release);
+    }
+    assert_eq!(next(Wish::Unknown, waits(true), NOW), Action::Start);
+}
+
+#[test]
+fn a_server_that_lost_a_volume_does_not_run_on() {
+    let lost = Here::Running { binding: bound(5, 3, 0), hopeless: None, lost: true };
+    for run in [RunOrder::Run, RunOrder::Hold, RunOrder::Stop] {
+        check(Some(&ordered(5, 3, run)), lost, Action::Ask(Why::HeadLost));
+        check(Some(&ordered(6, 3, run)), lost, Action::Ask(Why::Orphan));
+    }
+    assert_eq!(next(Wish::Unknown, lost, NOW), Action::Ask(Why::HeadLost));
+    check(None, lost, Action::Ask(Why::Orphan));
+}
+
+#[test]
+fn volumes_stay_for_the_same_binding_only() {
+    let order = |epoch, run| with_volume(ordered(epoch, 4, run), true);
+    assert!(keeps_volumes(&order(5, RunOrder::Run), Epoch(5)));
+    assert!(keeps_volumes(&order(5, RunOrder::Hold), Epoch(5)));
+    assert!(!keeps_volumes(&order(5, RunOrder::Stop), Epoch(5)));
+    assert!(!keeps_volumes(&order(6, RunOrder::Run), Epoch(5)));
+    assert!(!keeps_volumes(&ordered(5, 4, RunOrder::Run), Epoch(5)), "it has none any more");
+}
+
+#[test]
+fn what_was_made_ready_waits_for_a_claim() {
+    let (made, claimed) = (with_volume(ordered(0, 0, RunOrder::Run), false), with_volume(ordered(7, 1, RunOrder::Run), true));
+    assert!(serves(&made, &claimed));
+    assert!(!serves(&made, &ordered(7, 1, RunOrder::Run)));
+    let mut elsewhere = claimed;
+    elsewhere.volumes[0].mount = "/other".into();
+    assert!(!serves(&made, &elsewhere));
 }

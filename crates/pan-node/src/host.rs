@@ -6,6 +6,7 @@ use pan_api::report::GateReport;
 use pan_linux::oci::Runtime;
 use pan_linux::realtime::since_boot;
 use pan_linux::rtnl::Rtnl;
+use pan_member::BootId;
 use pan_model::host_config::HostConfig;
 use tokio::sync::Semaphore;
 
@@ -14,6 +15,7 @@ use crate::metrics::Counts;
 use crate::network::{Checks, Network};
 use crate::paths::Paths;
 use crate::server::deaths::Deaths;
+use crate::volume::Volumes;
 
 /// Starts that may be under way at the same time: more only makes each slower on few processors.
 const STARTS_MAX: usize = 4;
@@ -33,12 +35,24 @@ pub(crate) struct Host {
     /// What the servers' ports are behind.
     pub checks: Checks,
     pub counts: Counts,
+    pub volumes: Volumes,
+}
+
+/// What of it is made before anything else.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub rtnl: Rtnl,
+    pub network: Network,
+    pub deaths: Deaths,
+    pub checks: Checks,
 }
 
 impl Host {
-    pub(crate) fn new(config: &HostConfig, exe: PathBuf, rtnl: Rtnl, network: Network, (deaths, checks): (Deaths, Checks)) -> Self {
+    pub(crate) fn new(config: &HostConfig, boot: BootId, exe: PathBuf, parts: Parts) -> Self {
+        let Parts { rtnl, network, deaths, checks } = parts;
         let paths = Paths::of(config);
         Self {
+            volumes: Volumes::new(paths.volumes(), boot.0),
             runtime: Runtime { root: paths.runtime(), ..Runtime::default() },
             paths,
             exe,

@@ -26,6 +26,7 @@ mod run;
 mod server;
 #[cfg(test)]
 mod testing;
+pub mod volume;
 
 pub use agent::{Agent, Servers, admission};
 pub use error::{Error, FileError};

@@ -12,6 +12,8 @@ const SERVERS: Family = Family::gauge("pan_node_servers", "Servers on this node 
 const STARTS: Family = Family::counter("pan_server_starts_total", "Starts of servers on this node", &["result"]);
 const RESTARTS: Family =
     Family::counter("pan_server_restarts_total", "Starts of servers on this node that came after an end nobody asked for", &[]);
+const HEADS_LOST: Family =
+    Family::counter("pan_volume_heads_lost_total", "Volumes on this node that were lost under a server, which was started again", &[]);
 const CHECKS: Family = Family::counter("pan_health_checks_total", "Health checks of servers on this node", &["result"]);
 const LEFT: Family = Family::gauge("pan_lease_remaining_seconds", "What is left of this node's lease; none without lessors", &[]);
 const HELD_BACK: Family = Family::counter("pan_gate_dropped_packets_total", "Packets of servers that the shut gate held back", &[]);
@@ -22,7 +24,7 @@ const FRAMES: Family = Family::counter(
 );
 
 /// The agent's own families.
-pub const FAMILIES: [Family; 7] = [SERVERS, STARTS, RESTARTS, CHECKS, LEFT, HELD_BACK, FRAMES];
+pub const FAMILIES: [Family; 8] = [SERVERS, STARTS, RESTARTS, HEADS_LOST, CHECKS, LEFT, HELD_BACK, FRAMES];
 
 /// What the agent counts.
 #[derive(Debug, Default)]
@@ -30,6 +32,7 @@ pub(crate) struct Counts {
     pub started: Count,
     pub not_started: Count,
     pub restarts: Count,
+    pub heads_lost: Count,
     pub checks_passed: Count,
     pub checks_failed: Count,
 }
@@ -62,6 +65,7 @@ pub(crate) fn render(counts: &Counts, now: &Now<'_>) -> String {
     page.samples(&SERVERS, PHASES.map(|(phase, word)| ([word], of(phase))));
     page.samples(&STARTS, [(["ok"], counts.started.get()), (["failed"], counts.not_started.get())]);
     page.number(&RESTARTS, counts.restarts.get());
+    page.number(&HEADS_LOST, counts.heads_lost.get());
     page.samples(&CHECKS, [(["passed"], counts.checks_passed.get()), (["failed"], counts.checks_failed.get())]);
     page.seconds(&LEFT, now.gate.as_ref().map(|gate| Duration::from_millis(gate.left_ms)));
     page.samples(&HELD_BACK, now.dropped.map(|dropped| ([], dropped)));

@@ -21,6 +21,11 @@ impl Paths {
         self.run.join("servers")
     }
 
+    /// Volumes of servers that are here; one folder per volume.
+    pub(crate) fn volumes(&self) -> PathBuf {
+        self.run.join("volumes")
+    }
+
     /// Writable layers and logs.
     pub(crate) fn layers(&self) -> PathBuf {
         self.state.join("servers")

@@ -1,8 +1,11 @@
 //! Made-up orders for tests.
 
 use pan_api::desired::{RunOrder, ServerOrder};
+use pan_api::volume::{Claim, VolumeOrder};
 use pan_model::cluster::{Image, StopSpec};
-use pan_model::{ByteSize, Cpu, Epoch, Mac, Resources, ServerKey};
+use pan_model::mirror::Record;
+use pan_model::volume::Filesystem;
+use pan_model::{ByteSize, Cpu, Epoch, Lineage, Mac, Resources, ServerKey, Session, VolumeEpoch, VolumeId};
 
 pub(crate) fn order(partition: &str, name: &str) -> ServerOrder {
     ServerOrder {
@@ -22,5 +25,25 @@ pub(crate) fn order(partition: &str, name: &str) -> ServerOrder {
         health: None,
         restart_attempts: 2,
         volumes: Vec::new(),
+    }
+}
+
+pub(crate) fn volume(number: u64, claim: bool) -> VolumeOrder {
+    let record = Record {
+        lineage: Lineage(1),
+        adopts: None,
+        epoch: VolumeEpoch(1),
+        session: Session(1),
+        in_sync: [].into(),
+        out: [].into(),
+        changes: 0,
+    };
+    VolumeOrder {
+        volume: VolumeId(number),
+        name: "web-1.data".parse().unwrap(),
+        size: ByteSize(64 << 20),
+        mount: "/data".into(),
+        filesystem: Filesystem::Ext4,
+        claim: claim.then(|| Claim { record, members: Vec::new(), capability: String::new() }),
     }
 }

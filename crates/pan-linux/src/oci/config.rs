@@ -145,7 +145,7 @@ fn mounts(spec: &ContainerSpec) -> Vec<Value> {
             "destination": bind.target,
             "type": "bind",
             "source": bind.source,
-            "options": ["rbind", "rprivate", access],
+            "options": ["rbind", "rprivate", access, "nosuid", "nodev"],
         }));
     }
     all
@@ -181,7 +181,7 @@ mod tests {
         assert!(config["linux"]["resources"].get("pids").is_none());
         assert_eq!(config["linux"]["maskedPaths"][MASKED.len()], "/root");
         let mounts = config["mounts"].as_array().expect("mounts");
-        assert_eq!(mounts[mounts.len() - 1]["options"][2], "ro");
+        assert_eq!(mounts[mounts.len() - 1]["options"], json!(["rbind", "rprivate", "ro", "nosuid", "nodev"]));
         assert_eq!(mounts[mounts.len() - 2]["options"][2], "size=1m");
     }
 }

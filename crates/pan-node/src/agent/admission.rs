@@ -21,6 +21,8 @@ pub struct State<'a> {
     pub tended: &'a BTreeSet<ServerKey>,
     /// Those of them of which it is not known yet what is here.
     pub silent: &'a BTreeSet<ServerKey>,
+    /// Whether heads of volumes may be here that belong to no server.
+    pub strays: bool,
     /// What is known to be here.
     pub reports: &'a BTreeMap<ServerKey, ServerReport>,
 }
@@ -33,7 +35,7 @@ pub fn next(state: State<'_>) -> Option<Admission> {
         (Some(epoch), Some(report)) => report.epoch != *epoch && report.phase != Phase::Absent,
         (Some(_), None) => false,
     };
-    let clear = state.silent.is_empty() && !state.tended.iter().any(orphan);
+    let clear = !state.strays && state.silent.is_empty() && !state.tended.iter().any(orphan);
     (state.granted > state.current && clear).then_some(state.granted)
 }
 
@@ -60,10 +62,11 @@ mod tests {
         let tended = reports.keys().cloned().collect();
         let silent = BTreeSet::new();
         let current = Admission(1);
-        let state = State { current, granted: GRANTED, wanted: Some(&wanted), tended: &tended, silent: &silent, reports: &reports };
+        let state = State { current, granted: GRANTED, wanted: Some(&wanted), tended: &tended, silent: &silent, strays: false, reports: &reports };
         assert_eq!(next(state), expected, "wanted {wanted:?}, here {here:?}");
         let unheard = BTreeSet::from([key("web-9")]);
         assert_eq!(next(State { silent: &unheard, ..state }), None, "something may be here");
+        assert_eq!(next(State { strays: true, ..state }), None, "a head that is left could write");
         assert_eq!(next(State { wanted: None, ..state }), None, "nothing was said");
         assert_eq!(next(State { granted: current, ..state }), None, "nothing new");
     }

@@ -32,6 +32,7 @@ pub(super) fn report(
     network: &Status,
     (lease, gate): (LeaseNote, Option<GateReport>),
     servers: Vec<ServerReport>,
+    volumes: Vec<String>,
 ) -> Report {
     Report {
         version: WIRE_VERSION,
@@ -45,7 +46,7 @@ pub(super) fn report(
         gate,
         servers,
         connections: Vec::new(),
-        problems: network.problems.clone(),
+        problems: [network.problems.clone(), volumes].concat(),
         pool: None,
         replicas: Vec::new(),
     }

@@ -27,6 +27,7 @@ use crate::network::Status;
 use crate::paths::{admission_file, alive_file, lease_file};
 use crate::server::record::Record;
 use crate::server::task::{News, Task, Told, Update, Wanted};
+use crate::volume::Attached;
 
 /// Changes this close together go into one report.
 const COALESCE: Duration = Duration::from_millis(5);
@@ -58,6 +59,8 @@ pub struct Agent {
     reports: BTreeMap<ServerKey, ServerReport>,
     /// Servers of which something else is wanted since this desired state, and whose tasks have not taken it up yet.
     unheeded: BTreeMap<ServerKey, Generation>,
+    /// Volumes that belong to no server here and are being taken away.
+    strays: Attached,
     /// Servers that were taken over and have not spoken yet.
     silent: BTreeSet<ServerKey>,
     wanted: Option<BTreeMap<ServerKey, Wanted>>,
@@ -79,12 +82,13 @@ impl Agent {
         let admitted = Admission(MarkSeen::new(admission_file(&config.run_dir)).get().unwrap_or(0));
         let admission = (Mark::open(&admission_file(&config.run_dir))?, admitted);
         let own = config.clone();
-        let prepared = tokio::task::spawn_blocking(move || prepare(&own, exe));
-        let Prepared { host, records } = prepared.await.map_err(|_| Error::Lost { what: "the take-over" })??;
+        let prepared = tokio::task::spawn_blocking(move || prepare(&own, boot, exe));
+        let Prepared { host, records, strays } = prepared.await.map_err(|_| Error::Lost { what: "the take-over" })??;
         let mut agent = Self {
             name: config.name.clone(),
             boot,
             network: host.network.status(),
+            strays: Attached::strays(&host, &strays),
             host,
             alive,
             lease: (MarkSeen::new(lease_file(&config.run_dir)), LeaseNote::default()),
@@ -189,6 +193,7 @@ impl Agent {
             wanted: wanted.as_ref(),
             tended: &tended,
             silent: &self.silent,
+            strays: !self.strays.is_empty(),
             reports: &self.reports,
         });
         let Some(next) = next else { return };
@@ -292,9 +297,14 @@ impl Agent {
 
     fn report(&self, reports: &mpsc::Sender<Report>) {
         let followed = |key: &ServerKey| if self.unheeded.contains_key(key) { Generation::default() } else { self.generation };
-        let servers = self.reports.iter().map(|(key, report)| ServerReport { followed: followed(key), ..report.clone() });
+        let volumes = &self.host.volumes;
+        let servers = self.reports.iter().map(|(key, report)| ServerReport {
+            followed: followed(key),
+            volumes: volumes.of(key),
+            ..report.clone()
+        });
         let lease = (self.lease.1, self.host.gate_report());
-        let report = book::report(&self.name, self.boot, clock::now(), &self.network.borrow(), lease, servers.collect());
+        let report = book::report(&self.name, self.boot, clock::now(), &self.network.borrow(), lease, servers.collect(), volumes.problems());
         if reports.try_send(report).is_err() {
             tracing::debug!("a report was dropped: earlier ones still wait to be delivered");
         }

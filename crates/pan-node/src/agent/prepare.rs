@@ -7,25 +7,29 @@ use pan_linux::gate::Gate;
 use pan_linux::netns::Netns;
 use pan_linux::origin::Origins;
 use pan_linux::rtnl::Rtnl;
-use pan_model::ServerKey;
+use pan_member::BootId;
+use pan_model::{ServerKey, VolumeId};
 use pan_model::host_config::HostConfig;
 
 use crate::apply::{adopt, start};
 use crate::error::{Error, chain};
-use crate::host::Host;
+use crate::host::{Host, Parts};
 use crate::network::{Checks, Network, NetworkError};
 use crate::paths::{Paths, gate_dir, origins_dir};
 use crate::server::deaths::Deaths;
 use crate::server::record::{Record, Stage};
+use crate::volume::strays;
 
 /// The host, and the servers an earlier agent knew.
 pub(super) struct Prepared {
     pub host: Arc<Host>,
     pub records: Vec<(ServerKey, Record)>,
+    /// Volumes of which something is here, and of no such server.
+    pub strays: Vec<VolumeId>,
 }
 
 /// Blocks.
-pub(super) fn prepare(config: &HostConfig, exe: PathBuf) -> Result<Prepared, Error> {
+pub(super) fn prepare(config: &HostConfig, boot: BootId, exe: PathBuf) -> Result<Prepared, Error> {
     let adopting = |source| Error::Adopt { source };
     let records = adopt::records(&Paths::of(config)).map_err(adopting)?;
     // Their cables are in use; the network's first pass must not cut them off.
@@ -35,10 +39,11 @@ pub(super) fn prepare(config: &HostConfig, exe: PathBuf) -> Result<Prepared, Err
     let network = Network::start(config.clone(), ports, checks.clone())?;
     let rtnl = Rtnl::open().map_err(NetworkError::from)?;
     let deaths = Deaths::start().map_err(|source| Error::Watch { source })?;
-    let host = Host::new(config, exe, rtnl, network, (deaths, checks));
+    let host = Host::new(config, boot, exe, Parts { rtnl, network, deaths, checks });
     let known: Vec<ServerKey> = records.iter().map(|(key, _)| key.clone()).collect();
     adopt::sweep(&host, &known).map_err(adopting)?;
-    Ok(Prepared { host: Arc::new(host), records })
+    let strays = strays(host.volumes.folder(), records.iter().map(|(_, record)| record)).map_err(|source| adopting(source.into()))?;
+    Ok(Prepared { host: Arc::new(host), records, strays })
 }
 
 /// The gate that the beat process holds open. Without lessors nobody renews leases, and a gate would stay shut. With
@@ -56,6 +61,6 @@ fn open_gate(config: &HostConfig) -> Result<Option<Arc<Gate>>, Error> {
 fn is_attached(stage: &Stage) -> bool {
     match stage {
         Stage::Running { .. } | Stage::Stopping { .. } | Stage::Ended { .. } | Stage::Failed { .. } => true,
-        Stage::Preparing { .. } | Stage::Warm | Stage::Releasing => false,
+        Stage::Preparing { .. } | Stage::Warm | Stage::Attaching | Stage::Releasing => false,
     }
 }

@@ -53,6 +53,30 @@ pub(super) fn place(lower: &Path, path: &str, hidden: &[PathBuf]) -> Result<Plac
     }
 }
 
+/// Finds where the folder `path` of such a server is in truth, once its links are followed.
+pub(super) fn folder(lower: &Path, path: &str, hidden: &[PathBuf]) -> Result<PathBuf, ApplyError> {
+    let refuse = |reason| ApplyError::Place { path: path.to_owned(), reason };
+    let asked = Path::new(path);
+    let plain = asked.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
+    if !asked.is_absolute() || !plain {
+        return Err(refuse("expected an absolute path without '..'"));
+    }
+    let inside = resolve(lower, asked).map_err(FileError::of("follow", asked))?;
+    let is_file = |path: &Path| fs::symlink_metadata(lower.join(path)).is_ok_and(|meta| !meta.is_dir());
+    if inside.ancestors().any(is_file) {
+        return Err(refuse("it, or one of its folders, is a file in the image"));
+    }
+    let seen = Path::new("/").join(&inside);
+    if hidden.iter().any(|path| seen.starts_with(path)) {
+        return Err(refuse("it lies under a path that is hidden from servers"));
+    }
+    match inside.components().next().and_then(|part| part.as_os_str().to_str()) {
+        None => Err(refuse("it is the root folder")),
+        Some("proc" | "sys" | "dev") => Err(refuse("the kernel's own file systems are mounted there")),
+        Some(_) => Ok(seen),
+    }
+}
+
 /// Follows a folder's symbolic links without leaving `root`. What is not there is taken as it is.
 fn resolve(root: &Path, folder: &Path) -> io::Result<PathBuf> {
     let mut found = PathBuf::new();
@@ -159,6 +183,20 @@ mod tests {
             assert!(at(bad).is_err(), "{bad}");
         }
         for bad in ["etc/x", "/etc/../x", "/", "/proc/x", "/root/x", "/etc/shadow", "/loop/x"] {
+            assert!(at(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn volumes_are_mounted_where_links_lead_and_nowhere_hidden() {
+        let image = image();
+        let at = |path| folder(image.path(), path, &["/root".into()]);
+        for (path, found) in [("/data", "/data"), ("/var/run/db", "/run/db"), ("/usr/conf/db", "/etc/db"), ("/etc/nginx", "/etc/nginx")] {
+            assert_eq!(at(path).unwrap(), Path::new(found), "{path}");
+        }
+        fs::write(image.path().join("etc/passwd"), "").unwrap();
+        symlink("/root", image.path().join("home")).unwrap();
+        for bad in ["data", "/", "/etc/../x", "/etc/passwd", "/etc/passwd/x", "/root/x", "/home/x", "/proc/x", "/dev", "/loop"] {
             assert!(at(bad).is_err(), "{bad}");
         }
     }

@@ -14,4 +14,5 @@ pub(crate) mod start;
 
 pub(crate) use container::end;
 pub use error::ApplyError;
-pub(crate) use release::release;
+pub(crate) use release::{forget_record, release};
+pub(crate) use rootfs::Rootfs;

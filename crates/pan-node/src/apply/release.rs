@@ -9,9 +9,10 @@ use crate::error::{FileError, chain};
 use crate::host::Host;
 use crate::names;
 use crate::server::record::{Bound, Record, Stage};
+use pan_model::ServerKey;
 
-/// Removes container, cable, root file system and, last, the record. Kills what still runs. Everything but
-/// the log; that goes with the server's last binding here, see [`forget`].
+/// Removes container, cable and root file system. Kills what still runs. Left are its volumes, of which nobody makes use any more;
+/// its record, see [`forget_record`]; and the log, which goes with the server's last binding here, see [`forget`].
 pub(crate) fn release(host: &Host, bound: &Bound) -> Result<(), ApplyError> {
     let key = &bound.order.key;
     let at = host.paths.server(&names::id(key));
@@ -25,6 +26,12 @@ pub(crate) fn release(host: &Host, bound: &Bound) -> Result<(), ApplyError> {
     if let Err(error) = rootfs::wipe(&at) {
         tracing::error!(server = %key, error = chain(&error), "its writable layer stays behind");
     }
+    Ok(())
+}
+
+/// Removes the record of a server of which nothing else is left.
+pub(crate) fn forget_record(host: &Host, key: &ServerKey) -> Result<(), ApplyError> {
+    let at = host.paths.server(&names::id(key));
     gone(fs::remove_dir_all(&at.run), "remove", &at.run)
 }
 

@@ -7,6 +7,7 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use pan_api::desired::ServerOrder;
+use pan_api::volume::VolumeOrder;
 use pan_linux::mount::{self, Busy};
 use pan_linux::oci::{Access, Bind};
 use pan_model::cluster::Image;
@@ -20,10 +21,10 @@ use crate::paths::ServerPaths;
 
 /// A root file system that is mounted, and what belongs on top of it.
 #[derive(Debug)]
-pub(super) struct Rootfs {
+pub(crate) struct Rootfs {
     /// Paths to cover.
     pub masked: Vec<PathBuf>,
-    /// Files to show where a tmpfs covers the layer.
+    /// Volumes, and files to show where a tmpfs covers the layer.
     pub binds: Vec<Bind>,
 }
 
@@ -42,7 +43,7 @@ pub(super) fn make(host: &Host, order: &ServerOrder) -> Result<Rootfs, ApplyErro
     let upper = at.upper();
     let open = fs::Permissions::from_mode(0o755);
     fs::set_permissions(&upper, open).map_err(FileError::of("open", &upper))?;
-    let mut binds = Vec::new();
+    let mut binds = volumes(host, order, &lower, &masked)?;
     let own = own_files(order);
     let given = order.files.iter().map(|file| (file.path.as_str(), file.content.as_str()));
     for (path, content) in own.iter().map(|(path, content)| (*path, content.as_str())).chain(given) {
@@ -79,6 +80,16 @@ pub(super) fn wipe(at: &ServerPaths) -> Result<(), ApplyError> {
         }
     }
     Ok(())
+}
+
+/// Where the server finds its volumes. The runtime makes what folders are missing on the way, in the layer, and follows links no further
+/// than the root file system.
+fn volumes(host: &Host, order: &ServerOrder, lower: &Path, masked: &[PathBuf]) -> Result<Vec<Bind>, ApplyError> {
+    let bind = |volume: &VolumeOrder| {
+        let target = files::folder(lower, &volume.mount, masked)?;
+        Ok(Bind { source: host.volumes.place(volume.volume).mnt(), target, access: Access::ReadWrite })
+    };
+    order.volumes.iter().map(bind).collect()
 }
 
 fn lower(image: &Image) -> Result<PathBuf, ApplyError> {

@@ -4,7 +4,7 @@
 use pan_api::desired::ServerOrder;
 use pan_linux::oci::Until;
 
-use super::{ApplyError, cable, container, rootfs};
+use super::{ApplyError, Rootfs, cable, container, rootfs};
 use crate::clock::wall_micros;
 use crate::error::{FileError, chain};
 use crate::host::Host;
@@ -19,6 +19,8 @@ pub(crate) struct Plan {
     pub bound: Bound,
     /// PAN_INSTANCE.
     pub instance: String,
+    /// The root file system, if it was made ahead and may be used.
+    pub rootfs: Option<Rootfs>,
 }
 
 /// A number for PAN_INSTANCE that no other start has had.
@@ -30,21 +32,29 @@ pub(crate) fn instance() -> Result<String, ApplyError> {
 /// is gone and the rest stays for the next attempt or for [`super::release`].
 pub(crate) fn start(host: &Host, plan: Plan) -> (Bound, Result<Container, ApplyError>) {
     let stage = Stage::Preparing { instance: plan.instance.clone() };
-    cleanly(host, plan, |host, bound, instance| {
-        make(host, bound, instance, stage, Until::Running)?;
+    cleanly(host, plan, |host, bound, instance, made| {
+        let root = make(host, bound, stage, made)?;
+        container::make(host, &bound.order, root, instance, Until::Running)?;
         reachable(host, bound, instance)
     })
 }
 
-/// Makes everything, and starts nothing: the program waits, and the cable leads nowhere. On failure as [`start`].
-pub(crate) fn warm(host: &Host, plan: Plan) -> (Bound, Result<(), ApplyError>) {
-    let stage = Stage::Warm;
-    cleanly(host, plan, |host, bound, instance| make(host, bound, instance, stage, Until::Created))
+/// Makes everything, and starts nothing: the program waits, and the cable leads nowhere. The container of one with volumes is not
+/// made, because those are mounted in it when it is made: what is returned then is the root file system. On failure as [`start`].
+pub(crate) fn warm(host: &Host, plan: Plan) -> (Bound, Result<Option<Rootfs>, ApplyError>) {
+    cleanly(host, plan, |host, bound, instance, made| {
+        let root = make(host, bound, Stage::Warm, made)?;
+        if !bound.order.volumes.is_empty() {
+            return Ok(Some(root));
+        }
+        container::make(host, &bound.order, root, instance, Until::Created)?;
+        Ok(None)
+    })
 }
 
 /// Starts what was made ready, under the binding that came at last.
 pub(crate) fn start_warm(host: &Host, plan: Plan) -> (Bound, Result<Container, ApplyError>) {
-    cleanly(host, plan, |host, bound, instance| {
+    cleanly(host, plan, |host, bound, instance, _| {
         let at = host.paths.server(&names::id(&bound.order.key));
         Record::new(bound.clone(), Stage::Preparing { instance: instance.to_owned() }).write(&at.record())?;
         container::begin(host, &bound.order)?;
@@ -55,10 +65,10 @@ pub(crate) fn start_warm(host: &Host, plan: Plan) -> (Bound, Result<Container, A
 fn cleanly<T>(
     host: &Host,
     plan: Plan,
-    steps: impl FnOnce(&Host, &mut Bound, &str) -> Result<T, ApplyError>,
+    steps: impl FnOnce(&Host, &mut Bound, &str, Option<Rootfs>) -> Result<T, ApplyError>,
 ) -> (Bound, Result<T, ApplyError>) {
-    let Plan { mut bound, instance } = plan;
-    let made = steps(host, &mut bound, &instance);
+    let Plan { mut bound, instance, rootfs } = plan;
+    let made = steps(host, &mut bound, &instance, rootfs);
     if made.is_err()
         && let Err(error) = super::end(host, &bound.order.key)
     {
@@ -67,9 +77,13 @@ fn cleanly<T>(
     (bound, made)
 }
 
-fn make(host: &Host, bound: &mut Bound, instance: &str, stage: Stage, until: Until) -> Result<(), ApplyError> {
+/// Makes cable and root file system, unless the latter is there.
+fn make(host: &Host, bound: &mut Bound, stage: Stage, made: Option<Rootfs>) -> Result<Rootfs, ApplyError> {
     let at = host.paths.server(&names::id(&bound.order.key));
     Record::new(bound.clone(), stage).write(&at.record())?;
+    if let Some(root) = made {
+        return Ok(root);
+    }
     let log_folder = host.paths.layers();
     std::fs::create_dir_all(&log_folder).map_err(FileError::of("make", &log_folder))?;
 
@@ -77,7 +91,7 @@ fn make(host: &Host, bound: &mut Bound, instance: &str, stage: Stage, until: Unt
     bound.steps.push(("netns".into(), wall_micros()));
     let root = rootfs::make(host, &bound.order)?;
     bound.steps.push(("rootfs".into(), wall_micros()));
-    container::make(host, &bound.order, root, instance, until)
+    Ok(root)
 }
 
 fn reachable(host: &Host, bound: &mut Bound, instance: &str) -> Result<Container, ApplyError> {

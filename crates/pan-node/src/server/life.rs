@@ -5,6 +5,7 @@ use pan_member::Tick;
 use super::exit::Watch;
 use super::record::{Bound, Container, Record, Stage};
 use super::task::Wanted;
+use crate::apply::Rootfs;
 use crate::decide::{self, Binding, Here, Why};
 use crate::health::{Health, Target};
 use crate::host::Host;
@@ -17,6 +18,8 @@ pub(crate) enum Life {
     Nothing,
     /// All of it but a program that runs and a place in the network.
     Warm(Warm),
+    /// Volumes that are here or on their way, and no process.
+    Attaching(Attaching),
     /// A container that runs.
     Running(Running),
     /// A container that was asked to stop.
@@ -37,6 +40,19 @@ pub(crate) struct Warm {
     pub instance: String,
     /// When it was ready, on the wall clock.
     pub ready: i64,
+    /// The root file system, if there is no container yet: one with volumes is made when those are mounted.
+    pub rootfs: Option<Rootfs>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Attaching {
+    pub bound: Bound,
+    /// A root file system that was made ahead.
+    pub rootfs: Option<Rootfs>,
+    /// What it still waits for.
+    pub waits: Option<String>,
+    /// Why it did not run before.
+    pub complaint: Option<String>,
 }
 
 #[derive(Debug)]
@@ -49,6 +65,8 @@ pub(crate) struct Running {
     pub check_at: Tick,
     /// What the last failed check said, while it matters.
     pub complaint: Option<String>,
+    /// Which volume was lost, and why.
+    pub lost: Option<String>,
 }
 
 #[derive(Debug)]
@@ -88,8 +106,10 @@ impl Life {
         match self {
             Self::Nothing => Here::Nothing,
             Self::Warm(warm) => Here::Warm { fits: fits(&warm.bound, wanted) },
+            Self::Attaching(attaching) => Here::Attaching { binding: binding(&attaching.bound), ready: attaching.waits.is_none() },
             Self::Running(running) => Here::Running {
                 binding: binding(&running.bound),
+                lost: running.lost.is_some(),
                 hopeless: running.health.hopeless_at(running.bound.order.health.as_ref()),
             },
             Self::Stopping(stopping) => Here::Stopping { kill_at: stopping.kill_at },
@@ -103,11 +123,24 @@ impl Life {
         match self {
             Self::Nothing => None,
             Self::Warm(Warm { bound, .. })
+            | Self::Attaching(Attaching { bound, .. })
             | Self::Running(Running { bound, .. })
             | Self::Stopping(Stopping { bound, .. })
             | Self::Ended(Ended { bound, .. })
             | Self::Failed(Failed { bound, .. })
             | Self::Leftover(Leftover { bound, .. }) => Some(bound),
+        }
+    }
+
+    /// The same, of one whose order may change while it is here.
+    pub(crate) fn bound_mut(&mut self) -> Option<&mut Bound> {
+        match self {
+            Self::Nothing | Self::Warm(_) | Self::Leftover(_) => None,
+            Self::Attaching(Attaching { bound, .. })
+            | Self::Running(Running { bound, .. })
+            | Self::Stopping(Stopping { bound, .. })
+            | Self::Ended(Ended { bound, .. })
+            | Self::Failed(Failed { bound, .. }) => Some(bound),
         }
     }
 
@@ -117,6 +150,7 @@ impl Life {
         let stage = match self {
             Self::Nothing => return None,
             Self::Warm(_) => Stage::Warm,
+            Self::Attaching(_) => Stage::Attaching,
             Self::Running(Running { container, health, .. }) => Stage::Running { container: container.clone(), health: *health },
             Self::Stopping(Stopping { container, why, complaint, kill_at, .. }) => {
                 Stage::Stopping { container: container.clone(), why: *why, complaint: complaint.clone(), kill_at: kill_at.0 }

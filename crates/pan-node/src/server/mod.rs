@@ -9,3 +9,4 @@ pub(crate) mod record;
 pub(crate) mod report;
 mod running;
 pub(crate) mod task;
+mod volumes;

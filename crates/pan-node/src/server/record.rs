@@ -68,6 +68,8 @@ pub(crate) enum Stage {
     Preparing { instance: String },
     /// What was made ready ahead of an order to run it, or is being made. Nothing of it runs.
     Warm,
+    /// No process; its volumes are here, or on their way.
+    Attaching,
     /// A container that runs, or ran when this was written.
     Running { container: Container, health: Health },
     /// The same, and it is to stop; killed at this point of the boot clock.

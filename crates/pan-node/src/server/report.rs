@@ -4,7 +4,7 @@ use pan_api::desired::ServerOrder;
 use pan_api::report::{Phase, ServerReport};
 use pan_model::{Generation, ServerKey};
 
-use super::life::Life;
+use super::life::{Attaching, Life};
 use crate::decide::{Stand, Why, Wish, stand};
 use crate::health::Health;
 
@@ -21,7 +21,7 @@ pub(crate) fn report(key: &ServerKey, wish: Wish<'_>, life: &Life) -> Option<Ser
     let instance = match life {
         Life::Running(running) => Some(running.container.instance.clone()),
         Life::Stopping(stopping) => Some(stopping.container.instance.clone()),
-        Life::Nothing | Life::Warm(_) | Life::Ended(_) | Life::Failed(_) | Life::Leftover(_) => None,
+        Life::Nothing | Life::Warm(_) | Life::Attaching(_) | Life::Ended(_) | Life::Failed(_) | Life::Leftover(_) => None,
     };
     Some(ServerReport {
         key: key.clone(),
@@ -70,10 +70,16 @@ fn describe(wish: Wish<'_>, life: &Life) -> (Phase, Option<String>) {
     let leaves = |bound| matches!(stand(wish, super::life::binding(bound)), Stand::Leaves);
     match life {
         Life::Nothing | Life::Warm(_) => (Phase::Absent, None),
+        Life::Attaching(attaching) if leaves(&attaching.bound) => (Phase::Stopping, None),
+        Life::Attaching(Attaching { waits, complaint, .. }) => {
+            let words: Vec<&str> = complaint.iter().chain(waits).map(String::as_str).collect();
+            (Phase::Starting, (!words.is_empty()).then(|| words.join("; ")))
+        }
         Life::Running(running) => (phase_of(running.health), running.complaint.clone()),
         Life::Stopping(stopping) => match stopping.why {
             Why::Unwanted | Why::Orphan => (Phase::Stopping, None),
             Why::Unhealthy => (Phase::Restarting, stopping.complaint.clone().or_else(|| Some("it does not get healthy".into()))),
+            Why::HeadLost => (Phase::Restarting, stopping.complaint.clone()),
         },
         Life::Ended(ended) if leaves(&ended.bound) => (Phase::Stopping, Some(ended.message.clone())),
         Life::Ended(ended) => (Phase::Restarting, Some(ended.message.clone())),

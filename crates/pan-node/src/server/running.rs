@@ -17,6 +17,8 @@ enum Event {
     Died,
     Time,
     Wanted(Flow),
+    /// Something about its volumes.
+    Volumes,
     Checked(Result<(), String>),
 }
 
@@ -30,7 +32,7 @@ impl Task {
             bound.steps.push(("first-healthy".into(), clock::wall_micros()));
         }
         tracing::info!(server = %self.key, epoch = %bound.order.epoch, instance = container.instance, "started");
-        self.life = Life::Running(Running { bound, container, watch, health, check_at: now, complaint });
+        self.life = Life::Running(Running { bound, container, watch, health, check_at: now, complaint, lost: None });
         self.note();
     }
 
@@ -69,12 +71,13 @@ impl Task {
             biased;
             () = running.watch.dead() => Event::Died,
             changed = self.wanted.changed() => Event::Wanted(flow(changed)),
+            () = self.volumes.changed() => Event::Volumes,
             () = timer => Event::Time,
             seen = check => Event::Checked(seen),
         };
         match event {
             Event::Died => self.died().await,
-            Event::Time => {}
+            Event::Time | Event::Volumes => {}
             Event::Wanted(flow) => return flow,
             Event::Checked(seen) => {
                 if let Some(spec) = &spec {

@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::deaths::Deaths;
 use super::exit::Watch;
-use super::life::{Ended, Failed, Leftover, Life, Running, Stopping, Warm};
+use super::life::{Attaching, Ended, Failed, Leftover, Life, Running, Stopping, Warm};
 use super::record::{Bound, Cable, Record, Stage};
 use super::report;
 use crate::apply::start::Plan;
@@ -23,6 +23,7 @@ use crate::decide::{self, Action, Why, Wish};
 use crate::error::chain;
 use crate::host::Host;
 use crate::names;
+use crate::volume::{Attached, HEAD_LOST, NOT_LOOKED_AT};
 
 /// What is wanted of a server, as its task is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,6 +79,8 @@ pub(crate) struct Task {
     pub(super) wanted: watch::Receiver<Told>,
     pub(super) updates: mpsc::Sender<Update>,
     pub(super) life: Life,
+    /// Its volumes: here, or on their way.
+    pub(super) volumes: Attached,
     told: Option<ServerReport>,
     heeds: Option<Generation>,
 }
@@ -87,7 +90,8 @@ pub(super) type Flow = ControlFlow<()>;
 
 impl Task {
     pub(crate) fn new(key: ServerKey, host: Arc<Host>, wanted: watch::Receiver<Told>, updates: mpsc::Sender<Update>) -> Self {
-        Self { key, host, wanted, updates, life: Life::Nothing, told: None, heeds: None }
+        let volumes = Attached::none(key.clone(), host.clone());
+        Self { key, host, wanted, updates, life: Life::Nothing, volumes, told: None, heeds: None }
     }
 
     /// Looks after the server until nothing of it is here and nobody wants it, or until the agent ends.
@@ -106,6 +110,7 @@ impl Task {
             self.update(News::Heeds(by)).await;
         }
         self.refresh(&wanted);
+        self.tend_volumes();
         match decide::next(wanted.wish(), self.life.here(&wanted), clock::now()) {
             Action::Rest { until } => {
                 self.tell(&wanted).await;
@@ -120,7 +125,7 @@ impl Task {
             Action::Kill => self.kill(),
             Action::Release => {
                 self.tell(&wanted).await;
-                self.release().await
+                self.release(&wanted).await
             }
             Action::GiveUp => self.give_up(),
         }
@@ -157,10 +162,11 @@ impl Task {
             stopping.kill_at = clock::now();
             self.note();
         }
-        let Wanted::Order(order, _) = wanted else { return };
+        let Wanted::Order(order, cable) = wanted else { return };
+        self.refresh_volumes(order, cable.as_ref());
         let bound = match &mut self.life {
             Life::Running(Running { bound, .. }) | Life::Ended(Ended { bound, .. }) | Life::Failed(Failed { bound, .. }) => bound,
-            Life::Nothing | Life::Warm(_) | Life::Stopping(_) | Life::Leftover(_) => return,
+            Life::Nothing | Life::Warm(_) | Life::Attaching(_) | Life::Stopping(_) | Life::Leftover(_) => return,
         };
         let own = &mut bound.order;
         let same = (own.epoch, own.incarnation) == (order.epoch, order.incarnation);
@@ -186,13 +192,22 @@ impl Task {
                 return self.rest(None).await;
             }
         };
+        if !bound.order.volumes.is_empty() && !matches!(self.life, Life::Attaching(_)) {
+            self.attach(bound);
+            return Flow::Continue(());
+        }
         bound.steps = vec![("ordered".into(), clock::wall_micros())];
-        let (mut message, mut warm) = (None, None);
-        match &self.life {
+        let (mut message, mut warm, mut rootfs) = (None, None, None);
+        match &mut self.life {
             Life::Ended(ended) => message = Some(ended.message.clone()),
             Life::Warm(made) => {
                 bound.steps.insert(0, ("made-ready".into(), made.ready));
                 warm = Some(made.instance.clone());
+            }
+            Life::Attaching(attaching) => {
+                message = attaching.complaint.clone();
+                rootfs = attaching.rootfs.take();
+                bound.steps = self.volumes.steps_after(&attaching.bound.steps);
             }
             Life::Nothing | Life::Running(_) | Life::Stopping(_) | Life::Failed(_) | Life::Leftover(_) => {}
         }
@@ -201,7 +216,7 @@ impl Task {
         let host = self.host.clone();
         let _permit = tokio::select! {
             permit = host.starts.acquire() => permit.expect("the semaphore is never closed"),
-            changed = self.wanted.changed() => return flow(changed),
+            changed = self.wanted.changed() => return self.not_yet(rootfs, changed),
         };
         if let Life::Ended(ended) = &self.life
             && ended.bound.ends > 0
@@ -212,8 +227,8 @@ impl Task {
         let (host, before) = (self.host.clone(), bound.clone());
         let made = blocking(move || {
             Ok(match warm {
-                Some(instance) => apply::start::start_warm(&host, Plan { bound, instance }),
-                None => apply::start::start(&host, Plan { bound, instance: apply::start::instance()? }),
+                Some(instance) => apply::start::start_warm(&host, Plan { bound, instance, rootfs }),
+                None => apply::start::start(&host, Plan { bound, instance: apply::start::instance()?, rootfs }),
             })
         });
         let (bound, started) = match made.await {
@@ -249,11 +264,11 @@ impl Task {
         let (host, before) = (self.host.clone(), bound.clone());
         let made = blocking(move || {
             let instance = apply::start::instance()?;
-            let (bound, made) = apply::start::warm(&host, Plan { bound, instance: instance.clone() });
-            made.map(|()| (bound, instance))
+            let (bound, made) = apply::start::warm(&host, Plan { bound, instance: instance.clone(), rootfs: None });
+            made.map(|rootfs| (bound, instance, rootfs))
         });
         self.life = match made.await {
-            Ok((bound, instance)) => Life::Warm(Warm { bound, instance, ready: clock::wall_micros() }),
+            Ok((bound, instance, rootfs)) => Life::Warm(Warm { bound, instance, ready: clock::wall_micros(), rootfs }),
             Err(error) => {
                 let message = format!("cannot be made ready: {}", chain(&error));
                 tracing::warn!(server = %self.key, message);
@@ -282,7 +297,7 @@ impl Task {
     }
 
     fn ask(&mut self, why: Why) -> Flow {
-        if let Life::Running(Running { bound, container, watch, health, complaint, .. }) = self.take() {
+        if let Life::Running(Running { bound, container, watch, health, complaint, lost, .. }) = self.take() {
             let stop = bound.order.stop.clone();
             let complaint = match why {
                 Why::Unwanted | Why::Orphan => None,
@@ -290,8 +305,12 @@ impl Task {
                     let because = health.hopeless_because(bound.order.health.as_ref());
                     Some(complaint.map_or_else(|| because.clone(), |last| format!("{because}: {last}")))
                 }
+                Why::HeadLost => lost,
             };
-            let kill_at = if why == Why::Orphan { clock::now() } else { clock::now().plus(stop.grace.0) };
+            let kill_at = match why {
+                Why::Orphan | Why::HeadLost => clock::now(),
+                Why::Unwanted | Why::Unhealthy => clock::now().plus(stop.grace.0),
+            };
             tracing::info!(server = %self.key, ?why, complaint, signal = ?stop.signal, grace = %stop.grace, "stopping");
             self.life = Life::Stopping(Stopping { bound, container: container.clone(), watch, why, complaint, kill_at });
             self.note();
@@ -315,23 +334,6 @@ impl Task {
         if let Err(error) = done {
             tracing::warn!(server = %self.key, %error, "cannot signal it");
         }
-    }
-
-    async fn release(&mut self) -> Flow {
-        let (Life::Warm(Warm { bound, .. })
-        | Life::Ended(Ended { bound, .. })
-        | Life::Failed(Failed { bound, .. })
-        | Life::Leftover(Leftover { bound, .. })) = self.take()
-        else {
-            return Flow::Continue(());
-        };
-        let (host, gone) = (self.host.clone(), bound.clone());
-        if let Err(error) = blocking(move || apply::release(&host, &gone)).await {
-            let message = format!("cannot be removed, trying again: {}", chain(&error));
-            tracing::warn!(server = %self.key, message);
-            self.life = Life::Leftover(Leftover { bound, at: clock::now(), message });
-        }
-        Flow::Continue(())
     }
 
     fn give_up(&mut self) -> Flow {
@@ -372,7 +374,7 @@ impl Task {
         self.send(report).await;
     }
 
-    async fn send(&mut self, report: Option<ServerReport>) {
+    pub(super) async fn send(&mut self, report: Option<ServerReport>) {
         if report.is_some() && self.told == report {
             return;
         }
@@ -404,8 +406,9 @@ impl Task {
                     changed = self.wanted.changed() => flow(changed),
                 }
             }
-            Life::Nothing | Life::Warm(_) | Life::Ended(_) | Life::Failed(_) | Life::Leftover(_) => {
+            Life::Nothing | Life::Warm(_) | Life::Attaching(_) | Life::Ended(_) | Life::Failed(_) | Life::Leftover(_) => {
                 tokio::select! {
+                    () = self.volumes.changed() => Flow::Continue(()),
                     () = timer => Flow::Continue(()),
                     changed = self.wanted.changed() => flow(changed),
                 }
@@ -420,6 +423,10 @@ impl Task {
             Why::Unhealthy => {
                 let because = complaint.unwrap_or_else(|| "it did not get healthy".into());
                 (format!("stopped because {because}"), decide::ends_after(bound.ends, None, clock::now()))
+            }
+            Why::HeadLost => {
+                let lost = complaint.unwrap_or_else(|| HEAD_LOST.into());
+                (lost, decide::ends_after(bound.ends, None, clock::now()))
             }
         };
         self.ended(Bound { ends, ..bound }, message);
@@ -441,8 +448,10 @@ fn adopted(deaths: &Deaths, record: Record) -> Life {
     match record.stage {
         Stage::Running { container, health } => {
             let watch = Watch::open(deaths, &container);
-            Life::Running(Running { bound, container, watch, health, check_at: clock::now(), complaint: None })
+            Life::Running(Running { bound, container, watch, health, check_at: clock::now(), complaint: None, lost: None })
         }
+        // Nothing of it runs. What is there of its volumes is looked at by their tasks.
+        Stage::Attaching => Life::Attaching(Attaching { bound, rootfs: None, waits: Some(NOT_LOOKED_AT.into()), complaint: None }),
         Stage::Stopping { container, why, complaint, kill_at } => {
             let watch = Watch::open(deaths, &container);
             Life::Stopping(Stopping { bound, container, watch, why, complaint, kill_at: Tick(kill_at) })
@@ -465,7 +474,7 @@ pub(super) fn flow(changed: Result<(), watch::error::RecvError>) -> Flow {
 }
 
 /// Runs something that blocks off the asynchronous threads.
-async fn blocking<T: Send + 'static>(body: impl FnOnce() -> Result<T, ApplyError> + Send + 'static) -> Result<T, ApplyError> {
+pub(super) async fn blocking<T: Send + 'static>(body: impl FnOnce() -> Result<T, ApplyError> + Send + 'static) -> Result<T, ApplyError> {
     match tokio::task::spawn_blocking(body).await {
         Ok(done) => done,
         Err(lost) => Err(ApplyError::Lost(lost.to_string())),

@@ -1,0 +1,193 @@
+//! What to do about one volume of a server on this host: a function of what is wanted, what is here, and the time.
+//!
+//! Level-triggered like [`crate::decide`]. It must not know how anything is done, and reads no clock. The order that it sees to: a
+//! head that serves, then a device, then a file system that is mounted, then a server that runs; and back the same way.
+
+use std::time::Duration;
+
+use pan_linux::blockdev::Hung;
+use pan_member::Tick;
+
+use crate::decide::{RELEASE_AGAIN, back_off};
+
+/// How often it is tried to let a file system grow that could not: a head learns of a new size within moments.
+pub const GROW_AGAIN: Duration = Duration::from_secs(1);
+
+/// How long a head may take to serve again under a device, when it was replaced or has no storage. Whoever reads or writes waits
+/// meanwhile, and cannot be killed. Replacing one takes a second; the kernel begins to complain of such waiting after two minutes.
+pub const REOPEN_MAX: Duration = Duration::from_secs(30);
+
+/// What is wanted of a volume.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wish {
+    /// It is to be mounted here.
+    Attached {
+        /// Whether there is the right to write it. What is here already goes on without.
+        claim: Claim,
+        /// Whether processes may have it open.
+        users: Users,
+        /// Its bytes.
+        size: u64,
+    },
+    /// Nothing of it is to be here. All who used it are gone.
+    Gone(Hung),
+}
+
+/// Whether there is the right to write a volume.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claim {
+    Here,
+    Awaited,
+}
+
+/// Whether processes may have a volume open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Users {
+    Some,
+    None,
+}
+
+/// The process that keeps the head.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Keeper {
+    /// None was begun.
+    None,
+    /// It runs, and its head does not serve, or not again, yet; since when.
+    Opening(Tick),
+    /// It runs, and its head serves.
+    Open,
+    /// It is there no more, or its head serves no more; why.
+    Lost(String),
+}
+
+/// How what is here came about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// An earlier agent left it, or a step of this one failed half-way.
+    Unsure,
+    /// This one made it, or looked at it and found it whole.
+    Known,
+    /// It was lost under those who use it, who have been told.
+    Lost,
+}
+
+/// The last thing that was tried and did not work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trouble {
+    None,
+    /// One of the steps to a mounted file system, so many times in a row, at that time.
+    Up(u32, Tick),
+    /// Clearing away.
+    Down(Tick),
+    /// Growing.
+    Growth(Tick),
+}
+
+/// What is here of a volume.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Here {
+    pub keeper: Keeper,
+    /// Whether the keeper knows the newest order.
+    pub told: bool,
+    /// Bytes of the device, if there is one.
+    pub device: Option<u64>,
+    pub mounted: bool,
+    /// Anything else: a folder, a file system that a keeper left.
+    pub rest: bool,
+    pub origin: Origin,
+    pub trouble: Trouble,
+}
+
+/// What to do now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Nothing, until something else is wanted, the keeper changes or, if given, this moment.
+    Rest { until: Option<Tick> },
+    /// What an earlier agent left is whole: go on with it.
+    Adopt,
+    /// Start a keeper.
+    Begin,
+    /// Give the keeper the newest order.
+    Tell,
+    /// Make a device of what its head serves.
+    Attach,
+    /// See to it that there is a file system, and mount it.
+    Mount,
+    /// Let device and file system be as large as the volume.
+    Grow,
+    /// It is lost under its users: let everything that waits for it fail, and say so.
+    Lose,
+    /// Take everything away.
+    Clear(Hung),
+    /// Nothing is here and nothing is wanted.
+    Done,
+}
+
+/// What to do about a volume.
+#[must_use]
+pub fn next(wish: Wish, here: &Here, now: Tick) -> Action {
+    let at_or = |at: Tick, action: Action| if now >= at { action } else { Action::Rest { until: Some(at) } };
+    let anything = here.keeper != Keeper::None || here.device.is_some() || here.mounted || here.rest;
+    let clear = |hung| match here.trouble {
+        Trouble::Down(at) => at_or(at.plus(RELEASE_AGAIN), Action::Clear(hung)),
+        Trouble::None | Trouble::Up(..) | Trouble::Growth(_) => Action::Clear(hung),
+    };
+    let (claim, users, size) = match wish {
+        Wish::Gone(hung) if anything => return clear(hung),
+        Wish::Gone(_) => return Action::Done,
+        Wish::Attached { claim, users, size } => (claim, users, size),
+    };
+    let hopeless_at = match &here.keeper {
+        Keeper::Opening(since) => Some(since.plus(REOPEN_MAX)),
+        Keeper::None | Keeper::Open | Keeper::Lost(_) => None,
+    };
+    let served = match here.keeper {
+        Keeper::Open => true,
+        Keeper::Opening(_) => hopeless_at.is_none_or(|at| now < at),
+        Keeper::None | Keeper::Lost(_) => false,
+    };
+    let whole = served && here.mounted && here.device.is_some();
+    match (users, here.origin) {
+        (Users::Some, Origin::Lost) => Action::Rest { until: None },
+        (Users::Some, Origin::Unsure) if whole => Action::Adopt,
+        (Users::Some, Origin::Known) if whole => upkeep(here, size, hopeless_at, now),
+        // Whatever it was that went, those who use it cannot go on.
+        (Users::Some, Origin::Unsure | Origin::Known) => Action::Lose,
+        (Users::None, _) if !anything => match (claim, here.trouble) {
+            (Claim::Awaited, _) => Action::Rest { until: None },
+            (Claim::Here, Trouble::Up(times, at)) => at_or(at.plus(back_off(times)), Action::Begin),
+            (Claim::Here, Trouble::None | Trouble::Down(_) | Trouble::Growth(_)) => Action::Begin,
+        },
+        // Quicker made anew than found out how far it is; and what was lost is of no use to anybody.
+        (Users::None, Origin::Unsure | Origin::Lost) => clear(Hung::Abort),
+        (Users::None, Origin::Known) => match &here.keeper {
+            Keeper::None | Keeper::Lost(_) => clear(Hung::Abort),
+            // A device that nobody serves keeps threads waiting; without one there is nobody who would.
+            Keeper::Opening(_) if here.device.is_some() && !served => clear(Hung::Abort),
+            Keeper::Opening(_) => tell_or(here, Action::Rest { until: hopeless_at.filter(|_| here.device.is_some()) }),
+            Keeper::Open if here.device.is_none() => tell_or(here, Action::Attach),
+            Keeper::Open if !here.mounted => Action::Mount,
+            Keeper::Open => upkeep(here, size, None, now),
+        },
+    }
+}
+
+fn tell_or(here: &Here, action: Action) -> Action {
+    if here.told { action } else { Action::Tell }
+}
+
+/// What one that is mounted needs; a head that does not serve again is given up at `hopeless_at`.
+fn upkeep(here: &Here, size: u64, hopeless_at: Option<Tick>, now: Tick) -> Action {
+    let small = here.device.is_some_and(|bytes| bytes < size);
+    match here.trouble {
+        _ if !here.told => Action::Tell,
+        _ if hopeless_at.is_some() => Action::Rest { until: hopeless_at },
+        Trouble::Growth(at) if small && now < at.plus(GROW_AGAIN) => Action::Rest { until: Some(at.plus(GROW_AGAIN)) },
+        Trouble::None | Trouble::Up(..) | Trouble::Down(_) | Trouble::Growth(_) if small => Action::Grow,
+        Trouble::None | Trouble::Up(..) | Trouble::Down(_) | Trouble::Growth(_) => Action::Rest { until: None },
+    }
+}
+
+#[cfg(test)]
+#[path = "decide_tests.rs"]
+mod tests;

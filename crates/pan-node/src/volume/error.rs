@@ -1,0 +1,39 @@
+//! Why an effect on one volume failed, in words for its server's report.
+
+use std::time::Duration;
+
+use crate::error::FileError;
+
+/// Why an effect on one volume failed.
+#[derive(Debug, thiserror::Error)]
+pub enum VolumeError {
+    /// Its block device.
+    #[error(transparent)]
+    Device(#[from] pan_linux::blockdev::BlockDeviceError),
+    /// Its connection to the kernel.
+    #[error(transparent)]
+    Fuse(#[from] pan_linux::fuse::FuseError),
+    /// Its file system.
+    #[error(transparent)]
+    Filesystem(#[from] pan_linux::filesystem::FilesystemError),
+    /// A mount.
+    #[error(transparent)]
+    Mount(#[from] pan_linux::mount::MountError),
+    /// A file or folder.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// Its device was served no more, or too slowly, while that was done.
+    #[error("its head did not serve while {action}, within {} s", limit.as_secs())]
+    NotServed {
+        /// What was done.
+        action: &'static str,
+        /// For how long it was waited at most.
+        limit: Duration,
+    },
+    /// Nothing is served where a head said that it serves.
+    #[error("its head says that it serves, and nothing is mounted where it should")]
+    NotMounted,
+    /// The thread that did it was lost.
+    #[error("a step was lost: {0}")]
+    Lost(String),
+}

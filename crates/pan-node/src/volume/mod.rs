@@ -1,0 +1,21 @@
+//! Volumes of servers on this host: from the order to have one to a mounted file system, and back.
+//!
+//! Each has a task (`task`) that asks a pure function what to do (`decide`) and does it (`act`, `keeper`). A head is kept by processes of
+//! their own, and devices and mounts are the kernel's: all of them outlive the agent, and the next one looks at what is there.
+//! It must not know how a head works, and what a server does with its volume.
+
+mod act;
+mod attached;
+mod board;
+pub mod decide;
+mod error;
+mod keeper;
+mod place;
+mod standing;
+mod sweep;
+mod task;
+
+pub(crate) use attached::Attached;
+pub(crate) use board::Volumes;
+pub(crate) use standing::{HEAD_LOST, NOT_LOOKED_AT, Standing};
+pub(crate) use sweep::strays;

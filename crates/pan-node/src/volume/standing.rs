@@ -1,0 +1,112 @@
+//! What a server's task is told of its volumes, and what that means for the server. Pure.
+
+use pan_model::VolumeName;
+
+use super::decide::Users;
+
+/// What is known of one volume of a server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Seen {
+    pub name: VolumeName,
+    pub stage: Stage,
+    /// Who it knows to use it. What is mounted for somebody is not taken away under them.
+    pub users: Users,
+    /// Steps since the server began to wait for it, with their wall clock times.
+    pub steps: Vec<(&'static str, i64)>,
+}
+
+/// How far it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// On its way up or down; what it waits for, or what went wrong last.
+    UnderWay(String),
+    Mounted,
+    /// It was lost under its users: why.
+    Lost(String),
+    /// Nothing of it is here.
+    Gone,
+}
+
+/// What it means for the server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// It has all its volumes, and may use them.
+    Ready,
+    /// All are mounted, and some may be taken away again unless they are told that they will be used.
+    Mounted,
+    /// Some are not there yet: what the first of them waits for.
+    Waits(String),
+    /// One was lost.
+    Lost(String),
+}
+
+/// What is said of volumes before their tasks have spoken.
+pub(crate) const NOT_LOOKED_AT: &str = "its volumes are looked at";
+/// Word of a lost volume in reports: what events are made of begins with it.
+pub(crate) const HEAD_LOST: &str = "HeadLost";
+
+/// What volumes like these mean for their server.
+pub(crate) fn standing<'a>(all: impl IntoIterator<Item = &'a Seen>) -> Standing {
+    let mut found = Standing::Ready;
+    for Seen { name, stage, users, .. } in all {
+        let next = match stage {
+            Stage::Lost(why) => return Standing::Lost(format!("{HEAD_LOST}: volume {name}: {why}")),
+            Stage::Mounted if *users == Users::Some => continue,
+            Stage::Mounted => Standing::Mounted,
+            Stage::UnderWay(what) => Standing::Waits(format!("volume {name}: {what}")),
+            Stage::Gone => Standing::Waits(format!("volume {name} is not here")),
+        };
+        if !matches!(found, Standing::Waits(_)) {
+            found = next;
+        }
+    }
+    found
+}
+
+/// Steps of all together: each is done when the last volume has done it. Those from before `since` are of an earlier start.
+pub(crate) fn steps<'a>(all: impl IntoIterator<Item = &'a Seen>, since: i64) -> Vec<(String, i64)> {
+    let mut found: Vec<(String, i64)> = Vec::new();
+    for (name, at) in all.into_iter().flat_map(|seen| &seen.steps).filter(|(_, at)| *at >= since) {
+        match found.iter_mut().find(|(known, _)| known == name) {
+            Some((_, latest)) => *latest = (*latest).max(*at),
+            None => found.push(((*name).to_owned(), *at)),
+        }
+    }
+    found.sort_by_key(|(_, at)| *at);
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(name: &str, stage: Stage, steps: &[(&'static str, i64)]) -> Seen {
+        Seen { name: name.parse().unwrap(), stage, users: Users::Some, steps: steps.to_vec() }
+    }
+
+    #[test]
+    fn a_server_has_all_its_volumes_or_does_not_run() {
+        let (up, waits) = (|name| seen(name, Stage::Mounted, &[]), |name| seen(name, Stage::UnderWay("its head opens".into()), &[]));
+        assert_eq!(standing([]), Standing::Ready);
+        assert_eq!(standing(&[up("a"), up("b")]), Standing::Ready);
+        assert_eq!(standing(&[up("a"), waits("b"), waits("c")]), Standing::Waits("volume b: its head opens".into()));
+        assert_eq!(standing(&[seen("a", Stage::Gone, &[])]), Standing::Waits("volume a is not here".into()));
+        let fresh = Seen { users: Users::None, ..up("e") };
+        assert_eq!(standing(&[up("a"), fresh.clone(), up("b")]), Standing::Mounted);
+        assert_eq!(standing(&[fresh, waits("b")]), Standing::Waits("volume b: its head opens".into()));
+        let lost = seen("d", Stage::Lost("fenced".into()), &[]);
+        assert_eq!(standing(&[waits("b"), lost]), Standing::Lost("HeadLost: volume d: fenced".into()));
+    }
+
+    #[test]
+    fn a_step_is_done_when_the_last_volume_has_done_it() {
+        let all = [
+            seen("a", Stage::Mounted, &[("claimed", 10), ("attached", 20), ("mounted", 30)]),
+            seen("b", Stage::Mounted, &[("claimed", 11), ("attached", 40), ("mounted", 41)]),
+            seen("c", Stage::Mounted, &[("claimed", 1), ("attached", 2), ("mounted", 3)]),
+        ];
+        let expected = [("claimed", 11), ("attached", 40), ("mounted", 41)].map(|(name, at)| (name.to_owned(), at));
+        assert_eq!(steps(&all, 10), expected);
+        assert_eq!(steps(&all, 50), []);
+    }
+}

@@ -1,0 +1,414 @@
+//! The task that looks after one volume of a server. It asks [`super::decide`] what to do, does it, and tells the server's task. What
+//! blocks is done in threads; if such a thread waits for a head that is lost, or that somebody else's head has replaced, this
+//! ends its waiting.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pan_api::volume::VolumeOrder;
+use pan_linux::blockdev::{BlockDevice, Hung};
+use pan_member::Tick;
+use pan_model::{Epoch, ServerKey};
+use tokio::sync::{Notify, watch};
+
+use super::act;
+use super::decide::{self, Action, Claim, Here, Keeper, Origin, Trouble, Users, Wish};
+use super::error::VolumeError;
+use super::keeper;
+use super::place::Place;
+use super::standing::{Seen, Stage};
+use crate::clock;
+use crate::error::chain;
+use crate::host::Host;
+
+/// How often a head is looked at that is about to serve: each such look is a part of a failover.
+const LOOK_SOON: Duration = Duration::from_millis(5);
+/// How often one is looked at that serves: its end is a matter of some such looks.
+const LOOK: Duration = Duration::from_millis(100);
+/// Until it is tried again to give a keeper an order.
+const TELL_AGAIN: Duration = Duration::from_secs(1);
+
+/// A volume and whose it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Whose {
+    pub server: ServerKey,
+    /// The binding of the server.
+    pub binding: Epoch,
+    pub order: VolumeOrder,
+}
+
+/// What is wanted of a volume, as its task is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Told {
+    Attached(Arc<Whose>, Users),
+    Gone(Hung),
+}
+
+impl Told {
+    fn wish(&self) -> Wish {
+        match self {
+            Self::Attached(whose, users) => Wish::Attached {
+                claim: if whose.order.claim.is_some() { Claim::Here } else { Claim::Awaited },
+                users: *users,
+                size: whose.order.size.0,
+            },
+            Self::Gone(hung) => Wish::Gone(*hung),
+        }
+    }
+}
+
+/// One volume's task.
+#[derive(Debug)]
+pub(super) struct Task {
+    pub at: Place,
+    pub host: Arc<Host>,
+    pub told: watch::Receiver<Told>,
+    pub seen: watch::Sender<Seen>,
+    /// Wakes the server's task.
+    pub wake: Arc<Notify>,
+    pub here: State,
+}
+
+/// What is known to be here.
+#[derive(Debug)]
+pub(super) struct State {
+    keeper: Keeper,
+    /// What the keeper was told last.
+    told: Option<Arc<Whose>>,
+    device: Option<PathBuf>,
+    /// Keeps a device that is not mounted yet.
+    held: Option<BlockDevice>,
+    mounted: bool,
+    folder: bool,
+    origin: Origin,
+    trouble: Trouble,
+    /// What went wrong last.
+    message: Option<String>,
+    steps: Vec<(&'static str, i64)>,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        let (keeper, origin, trouble) = (Keeper::None, Origin::Unsure, Trouble::None);
+        let (told, device, held, message, steps) = (None, None, None, None, Vec::new());
+        Self { keeper, told, device, held, mounted: false, folder: false, origin, trouble, message, steps }
+    }
+}
+
+impl Task {
+    /// Looks after the volume until nothing of it is here or wanted here, or until whoever told it what is wanted ends.
+    pub(super) async fn run(mut self) {
+        // The last one to look after it may not be done yet.
+        let _seat = self.host.volumes.seat(self.at.volume).await;
+        self.look_around().await;
+        loop {
+            self.look_at_keeper().await;
+            let told = self.told.borrow_and_update().clone();
+            let action = decide::next(told.wish(), &self.here(&told), clock::now());
+            self.publish(&told, action);
+            match action {
+                Action::Done => break,
+                Action::Rest { until } => {
+                    if !self.rest(until).await {
+                        break;
+                    }
+                }
+                action => self.act(action, &told).await,
+            }
+        }
+        self.host.volumes.forget(self.at.volume);
+    }
+
+    fn here(&self, told: &Told) -> Here {
+        let known = match (told, &self.here.told) {
+            (Told::Attached(whose, _), Some(known)) => known.order == whose.order,
+            (Told::Attached(..), None) => false,
+            (Told::Gone(_), _) => true,
+        };
+        Here {
+            keeper: self.here.keeper.clone(),
+            told: known,
+            device: self.here.device.as_deref().and_then(act::bytes),
+            mounted: self.here.mounted,
+            rest: self.here.folder,
+            origin: self.here.origin,
+            trouble: self.here.trouble,
+        }
+    }
+
+    /// Finds out what is here, whoever left it.
+    async fn look_around(&mut self) {
+        let at = self.at.clone();
+        match blocking(move || act::look(&at)).await {
+            Ok(found) => {
+                (self.here.device, self.here.mounted, self.here.folder) = (found.device, found.mounted, found.folder);
+                self.here.origin = Origin::Unsure;
+            }
+            Err(error) => self.complain("cannot be looked at", &error, Trouble::Down(clock::now())),
+        }
+    }
+
+    async fn look_at_keeper(&mut self) {
+        if !self.here.folder {
+            self.here.keeper = Keeper::None;
+            return;
+        }
+        let at = self.at.clone();
+        let look = blocking(move || Ok(keeper::look(&at))).await.unwrap_or_else(|error| keeper::Look::Lost(chain(&error)));
+        self.here.keeper = match (look, &self.here.keeper) {
+            (keeper::Look::None, _) => Keeper::None,
+            (keeper::Look::Lost(why), _) => Keeper::Lost(why),
+            (keeper::Look::Opening(report), before) => {
+                self.host.volumes.report(self.at.volume, report);
+                match before {
+                    Keeper::Opening(since) => Keeper::Opening(*since),
+                    Keeper::None | Keeper::Open | Keeper::Lost(_) => Keeper::Opening(clock::now()),
+                }
+            }
+            (keeper::Look::Open(report), before) => {
+                if matches!(before, Keeper::Opening(_)) && self.here.device.is_none() {
+                    self.here.steps.push(("opened", clock::wall_micros()));
+                }
+                self.host.volumes.report(self.at.volume, report);
+                Keeper::Open
+            }
+        };
+    }
+
+    /// Sleeps until `until`, a look is due, or something else is wanted. Whether to go on.
+    async fn rest(&mut self, until: Option<Tick>) -> bool {
+        let look = match self.here.keeper {
+            Keeper::Opening(_) if !self.here.mounted => Some(LOOK_SOON),
+            Keeper::Opening(_) | Keeper::Open => Some(LOOK),
+            Keeper::None | Keeper::Lost(_) => None,
+        };
+        let look = look.map(|pause| clock::now().plus(pause));
+        let due = [until, look].into_iter().flatten().min();
+        let timer = async {
+            match due {
+                Some(at) => clock::reach(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = timer => true,
+            changed = self.told.changed() => changed.is_ok(),
+        }
+    }
+
+    async fn act(&mut self, action: Action, told: &Told) {
+        let at = self.at.clone();
+        match (action, told) {
+            (Action::Adopt, _) => {
+                tracing::info!(volume = %at.volume, "goes on with what an earlier agent left");
+                self.here.origin = Origin::Known;
+            }
+            (Action::Begin, Told::Attached(whose, _)) => self.begin(whose).await,
+            (Action::Tell, Told::Attached(whose, _)) => self.tell(whose).await,
+            (Action::Attach, _) => self.attach().await,
+            (Action::Mount, Told::Attached(whose, _)) => self.mount(whose).await,
+            (Action::Grow, Told::Attached(whose, _)) => self.grow(whose).await,
+            (Action::Lose, _) => self.lose().await,
+            (Action::Clear(hung), _) => self.clear(hung).await,
+            // Of what is not wanted nothing is made; the others are not acts.
+            (Action::Begin | Action::Tell | Action::Mount | Action::Grow, Told::Gone(_)) | (Action::Rest { .. } | Action::Done, _) => {}
+        }
+    }
+
+    async fn begin(&mut self, whose: &Arc<Whose>) {
+        let (host, at, own) = (self.host.clone(), self.at.clone(), whose.clone());
+        self.here.steps = vec![("claimed", clock::wall_micros())];
+        self.here.folder = true;
+        let begun = blocking(move || {
+            act::make_folders(&at)?;
+            keeper::begin(&host, &at, &own)
+        });
+        match begun.await {
+            Ok(()) => {
+                tracing::info!(volume = %whose.order.name, server = %whose.server, "a head was begun");
+                (self.here.told, self.here.origin) = (Some(whose.clone()), Origin::Known);
+            }
+            Err(error) => self.failed_up("its head cannot be begun", &error),
+        }
+    }
+
+    async fn tell(&mut self, whose: &Arc<Whose>) {
+        let (host, at, own) = (self.host.clone(), self.at.clone(), whose.clone());
+        match blocking(move || keeper::tell(&host, &at, &own)).await {
+            Ok(()) => self.here.told = Some(whose.clone()),
+            Err(error) => {
+                tracing::warn!(volume = %whose.order.name, error = chain(&error), "its head cannot be told of a new order");
+                self.rest(Some(clock::now().plus(TELL_AGAIN))).await;
+            }
+        }
+    }
+
+    async fn attach(&mut self) {
+        let at = self.at.clone();
+        match self.supervised(move || act::attach(&at)).await {
+            Ok(device) => {
+                self.here.device = Some(device.path().to_path_buf());
+                self.here.held = Some(device);
+                self.here.steps.push(("attached", clock::wall_micros()));
+            }
+            Err(error) => self.failed_up("its device cannot be made", &error),
+        }
+    }
+
+    async fn mount(&mut self, whose: &Arc<Whose>) {
+        let Some(device) = self.here.device.clone() else { return };
+        let (at, wanted, name) = (self.at.clone(), whose.order.filesystem, device.clone());
+        match self.supervised(move || act::mount(&at, &device, wanted)).await {
+            Ok(made) => {
+                tracing::info!(volume = %whose.order.name, server = %whose.server, device = %name.display(), ?made, "mounted");
+                self.here.steps.push(("mounted", clock::wall_micros()));
+                (self.here.mounted, self.here.trouble, self.here.message) = (true, Trouble::None, None);
+                // From now on the mount keeps it.
+                self.here.held = None;
+            }
+            Err(error) => self.failed_up("it cannot be mounted", &error),
+        }
+    }
+
+    async fn grow(&mut self, whose: &Arc<Whose>) {
+        let Some(device) = self.here.device.clone() else { return };
+        let (at, wanted) = (self.at.clone(), whose.order.filesystem);
+        let before = act::bytes(&device);
+        let after = device.clone();
+        match self.supervised(move || act::grow(&at, &device, wanted)).await {
+            // Not an error: the head was told of it, and has not heard yet.
+            Ok(()) if act::bytes(&after) == before => self.here.trouble = Trouble::Growth(clock::now()),
+            Ok(()) => {
+                tracing::info!(volume = %whose.order.name, bytes = act::bytes(&after), "grew");
+                (self.here.trouble, self.here.message) = (Trouble::None, None);
+            }
+            Err(error) => self.complain("cannot grow", &error, Trouble::Growth(clock::now())),
+        }
+    }
+
+    async fn lose(&mut self) {
+        let why = match &self.here.keeper {
+            Keeper::Lost(why) => why.clone(),
+            Keeper::None => "its head is not there".to_owned(),
+            Keeper::Opening(_) => format!("its head has not served again within {} s", decide::REOPEN_MAX.as_secs()),
+            Keeper::Open => "its file system is not there".to_owned(),
+        };
+        tracing::error!(volume = %self.at.volume, why, "lost under its users");
+        self.host.counts.heads_lost.one();
+        let at = self.at.clone();
+        if let Err(error) = blocking(move || act::abort(&at)).await {
+            tracing::error!(volume = %self.at.volume, error = chain(&error), "what waits for its head may go on waiting");
+        }
+        (self.here.origin, self.here.message) = (Origin::Lost, Some(why));
+    }
+
+    async fn clear(&mut self, hung: Hung) {
+        let held = self.here.held.take();
+        let at = self.at.clone();
+        let cleared = self.supervised(move || {
+            let aborted = if hung == Hung::Abort { act::abort(&at) } else { Ok(()) };
+            let detached = act::detach(&at, held, hung);
+            // One that is fenced ends in any case; one that still serves somebody goes on.
+            if detached.is_ok() || hung == Hung::Abort {
+                keeper::end(&at)?;
+            }
+            aborted.and(detached)?;
+            act::remove_folder(&at)
+        });
+        match cleared.await {
+            Ok(()) => {
+                let (trouble, message) = (self.here.trouble, self.here.message.take());
+                // A failure on the way up is what the next attempt waits for; others are over.
+                let (trouble, message) = if matches!(trouble, Trouble::Up(..)) { (trouble, message) } else { (Trouble::None, None) };
+                self.here = State { origin: Origin::Known, trouble, message, ..State::default() };
+            }
+            Err(error) => {
+                self.look_around().await;
+                self.complain("cannot be taken away, trying again", &error, Trouble::Down(clock::now()));
+            }
+        }
+    }
+
+    fn failed_up(&mut self, what: &str, error: &VolumeError) {
+        let times = if let Trouble::Up(times, _) = self.here.trouble { times.saturating_add(1) } else { 1 };
+        self.complain(what, error, Trouble::Up(times, clock::now()));
+        // Whatever was half done is cleared away before it is begun again.
+        self.here.origin = Origin::Unsure;
+    }
+
+    fn complain(&mut self, what: &str, error: &VolumeError, trouble: Trouble) {
+        let message = format!("{what}: {}", chain(error));
+        tracing::warn!(volume = %self.at.volume, message);
+        (self.here.trouble, self.here.message) = (trouble, Some(message));
+    }
+
+    /// Does something that waits for the head, until that is lost, or somebody else's by now.
+    async fn supervised<T: Send + 'static>(&mut self, work: impl FnOnce() -> Result<T, VolumeError> + Send + 'static) -> Result<T, VolumeError> {
+        let mut work = tokio::task::spawn_blocking(work);
+        loop {
+            tokio::select! {
+                done = &mut work => return done.unwrap_or_else(|lost| Err(VolumeError::Lost(lost.to_string()))),
+                () = tokio::time::sleep(LOOK) => {}
+            }
+            self.look_at_keeper().await;
+            let fenced = matches!(*self.told.borrow(), Told::Gone(Hung::Abort));
+            if fenced || matches!(self.here.keeper, Keeper::Lost(_) | Keeper::None) {
+                let at = self.at.clone();
+                // If it cannot be done, the work's own bound is left.
+                let _ = blocking(move || act::abort(&at)).await;
+            }
+        }
+    }
+
+    /// Tells the server's task, if there is something new, and the host.
+    fn publish(&self, told: &Told, action: Action) {
+        let here = &self.here;
+        let users = match told {
+            Told::Attached(_, users) => *users,
+            Told::Gone(_) => Users::None,
+        };
+        let clearing = matches!(action, Action::Clear(_) | Action::Lose);
+        let stage = match (here.origin, action) {
+            (_, Action::Done) => Stage::Gone,
+            (Origin::Lost, _) => Stage::Lost(here.message.clone().unwrap_or_default()),
+            (Origin::Known, _) if here.mounted && !clearing => Stage::Mounted,
+            (Origin::Known | Origin::Unsure, _) => Stage::UnderWay(self.waits_for(told)),
+        };
+        let problem = match here.trouble {
+            Trouble::None => None,
+            Trouble::Up(..) | Trouble::Down(_) | Trouble::Growth(_) => here.message.clone(),
+        };
+        let name = self.seen.borrow().name.clone();
+        self.host.volumes.problem(self.at.volume, problem.map(|problem| format!("volume {name}: {problem}")));
+        let changed = self.seen.send_if_modified(|seen| {
+            let fresh = Seen { name: name.clone(), stage, users, steps: here.steps.clone() };
+            let changed = *seen != fresh;
+            *seen = fresh;
+            changed
+        });
+        if changed {
+            self.wake.notify_one();
+        }
+    }
+
+    fn waits_for(&self, told: &Told) -> String {
+        let here = &self.here;
+        let now = match (told, &here.keeper) {
+            (Told::Gone(_), _) => "is being taken away",
+            (Told::Attached(whose, _), Keeper::None | Keeper::Lost(_)) if whose.order.claim.is_none() => "waits for the right to write it",
+            (Told::Attached(..), Keeper::None | Keeper::Lost(_)) => "its head is being started",
+            (Told::Attached(..), Keeper::Opening(_)) => "its head is opening",
+            (Told::Attached(..), Keeper::Open) => "is being mounted",
+        };
+        here.message.as_ref().map_or_else(|| now.to_owned(), |before| format!("{now} ({before})"))
+    }
+}
+
+/// Runs something that blocks off the asynchronous threads.
+async fn blocking<T: Send + 'static>(body: impl FnOnce() -> Result<T, VolumeError> + Send + 'static) -> Result<T, VolumeError> {
+    match tokio::task::spawn_blocking(body).await {
+        Ok(done) => done,
+        Err(lost) => Err(VolumeError::Lost(lost.to_string())),
+    }
+}
