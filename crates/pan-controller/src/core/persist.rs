@@ -5,8 +5,8 @@ use super::world::{Dirty, Settings, World};
 use pan_api::token::id_text;
 use pan_model::event::Event;
 use pan_model::{ClusterName, HostName, PartitionName, ServerKey, ServerName, ServiceName, VolumeKey, VolumeName};
-use serde::de::DeserializeOwned;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use std::sync::Arc;
 
 /// The key of the record that every transaction compares: who holds it may commit.
