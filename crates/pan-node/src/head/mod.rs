@@ -18,33 +18,11 @@ mod lease;
 mod link;
 mod message;
 mod operation;
+mod part;
 mod session;
 mod work;
 
 pub use agent::Keeper;
 pub use error::HeadError;
 pub use message::{HeadOrder, HeadStatus};
-
-use std::path::Path;
-use std::process::ExitCode;
-
-/// Which of the two processes this is to be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Part {
-    /// The keeper.
-    Keep,
-    /// Its first worker.
-    Work,
-    /// One that follows another: it claims the volume anew, and is sent what that left unanswered.
-    WorkAgain,
-}
-
-/// Runs one of the two processes of the volume whose folder is given, until it ends.
-#[must_use]
-pub fn run(part: Part, folder: &Path) -> ExitCode {
-    match part {
-        Part::Keep => keep::run(folder),
-        Part::Work => work::run(folder, pan_linux::fuse::Standing::First),
-        Part::WorkAgain => work::run(folder, pan_linux::fuse::Standing::Successor),
-    }
-}
+pub use part::{Part, run};
