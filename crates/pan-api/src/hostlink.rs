@@ -6,6 +6,7 @@
 //! that leads has a desired state to give.
 
 mod boot;
+mod controllers;
 mod intake;
 mod keys;
 mod path;
@@ -14,6 +15,7 @@ mod renew;
 mod tests;
 
 pub use boot::{boot_id, make_run_dir};
+pub use controllers::Controllers;
 pub use intake::{Refused, admit};
 
 use crate::desired::Desired;

@@ -13,6 +13,7 @@ pub mod metrics;
 mod owner;
 mod routes;
 mod run;
+mod seal;
 pub mod server;
 mod site;
 pub mod views;

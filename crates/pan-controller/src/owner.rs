@@ -79,6 +79,8 @@ pub(crate) struct Owner {
     pub started: Instant,
     pub warm: bool,
     pub latest: BTreeMap<HostName, Desired>,
+    /// Signs what they say of volumes.
+    pub sealer: crate::seal::Sealer,
     /// The lists of hosts in them.
     pub rosters: crate::core::roster::Rosters,
     pub revision: u64,

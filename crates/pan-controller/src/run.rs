@@ -101,6 +101,7 @@ pub async fn run(config: HostConfig) -> Result<(), RunError> {
         started: Instant::now(),
         warm: false,
         latest: BTreeMap::new(),
+        sealer: crate::seal::Sealer::new(root),
         rosters: crate::core::roster::Rosters::default(),
         revision: 0,
         told: BTreeMap::new(),

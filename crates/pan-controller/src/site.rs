@@ -2,16 +2,18 @@
 //!
 //! It holds the authority's private key, and gives away nothing but signatures made with it.
 
+use crate::seal::Sealer;
 use pan_api::ApiError;
 use pan_api::capability::SigningKey;
 use pan_api::keyfile::hex;
 use pan_api::keys::Keys;
 use pan_api::pki::{Authority, Grant, PkiError, Request};
 use pan_api::tls::{TlsError, fingerprint};
+use pan_api::volume::Claim;
 use pan_member::{KeyRing, host_key};
 use pan_model::host::Role;
 use pan_model::host_config::{HostConfig, PeerAddress};
-use pan_model::{Code, HostName};
+use pan_model::{Code, HostName, VolumeId};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -113,6 +115,13 @@ impl Site {
         let public = |period| SigningKey::of_period(&self.root, period).public();
         let capability = if roles.contains(&Role::Storage) { KeyRing::periods(current, newest).map(public).collect() } else { Vec::new() };
         Keys { current, newest, own: digits(pan.derive(|key| host_key(key, host))), pan: everybodys, capability }
+    }
+
+    /// Signs the right to write a volume, with the key of a period.
+    pub fn seal(&self, period: u64, host: &HostName, volume: VolumeId, claim: &mut Claim) {
+        let mut sealer = Sealer::new(self.root);
+        sealer.turn(period);
+        sealer.seal(host, volume, claim);
     }
 
     /// Whether a host judges others' heartbeats, for which it needs everybody's key.

@@ -1,9 +1,13 @@
 //! Stories of the controller's core: what it wants of hosts after documents, reports, silence and operators.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+#[path = "core/volumes.rs"]
+mod volumes;
+
 use pan_api::desired::{Desired, RunOrder};
-use pan_api::report::{ConnectionCount, Hello, Offer, Phase, Report, ServerReport};
+use pan_api::report::{ConnectionCount, Hello, Offer, Phase, Report, ServerReport, StorageOffer};
 use pan_api::requests::ApplyResult;
+use pan_api::volume::ReplicaReport;
 use pan_controller::core::hosts::{self, LifeChange};
 use pan_controller::core::request::{Kind, Reply, Request};
 use pan_controller::core::seen::HostSeen;
@@ -12,7 +16,7 @@ use pan_controller::core::{operate, orders, persist, published, settle, standing
 use pan_member::Tick;
 use pan_model::host::{Fabric, Link, Role};
 use pan_model::service::BackendState;
-use pan_model::{Admission, ByteSize, Code, Cpu, Generation, HostName, ServerKey};
+use pan_model::{Admission, ByteSize, Code, Cpu, Generation, HostName, ServerKey, VolumeId};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -31,9 +35,19 @@ struct Pan {
     step: u64,
     alive: Vec<&'static str>,
     connections: u64,
+    /// What storage hosts keep, by host.
+    replicas: BTreeMap<HostName, BTreeMap<VolumeId, ReplicaReport>>,
 }
 
 const NODES: [&str; 4] = ["n1", "n2", "n3", "n4"];
+
+fn role_of(name: &str) -> Role {
+    match name.as_bytes()[0] {
+        b'n' => Role::Node,
+        b's' => Role::Storage,
+        _ => Role::Director,
+    }
+}
 
 impl Pan {
     fn new() -> Self {
@@ -45,8 +59,14 @@ impl Pan {
             reach: None,
             mtu: 1430,
         };
-        let mut pan =
-            Self { world: World::new(settings), now: Now { wall: 1_000_000_000, boot: Tick(0) }, step: 0, alive: vec![], connections: 0 };
+        let mut pan = Self {
+            world: World::new(settings),
+            now: Now { wall: 1_000_000_000, boot: Tick(0) },
+            step: 0,
+            alive: vec![],
+            connections: 0,
+            replicas: BTreeMap::new(),
+        };
         for (at, name) in NODES.iter().chain(&["d1", "d2"]).enumerate() {
             pan.join(name, at);
         }
@@ -59,13 +79,13 @@ impl Pan {
         let hello = Hello {
             version: pan_api::WIRE_VERSION,
             host: host(name),
-            roles: vec![if node { Role::Node } else { Role::Director }],
+            roles: vec![role_of(name)],
             software: "0".into(),
             address: address(200),
             a: address(201),
             b: address(202),
             node: node.then(|| Offer { cpu: Cpu(4000), memory: ByteSize(4 << 30), labels: BTreeMap::new() }),
-            storage: None,
+            storage: (role_of(name) == Role::Storage).then(|| StorageOffer { capacity: ByteSize(10 << 30), labels: BTreeMap::new() }),
         };
         hosts::hello(&mut self.world, self.now, &hello).unwrap();
         self.life(LifeChange::Alive(host(name), Duration::ZERO));
@@ -93,7 +113,9 @@ impl Pan {
         let documents = pan_model::manifest::parse(&files, None).unwrap();
         match self.ask(Request::Apply { documents, dry_run: false })? {
             Reply::Applied(all) => Ok(all.into_iter().map(|one| (one.name, one.result)).collect()),
-            Reply::Done | Reply::Certify { .. } | Reply::Keys { .. } => panic!("an apply answers with what became of each document"),
+            Reply::Done | Reply::Certify { .. } | Reply::Keys { .. } | Reply::Volume(_) => {
+                panic!("an apply answers with what became of each document")
+            }
         }
     }
 
@@ -137,7 +159,10 @@ impl Pan {
     }
 
     fn obey(&mut self, desired: &Desired, generation: Generation) {
-        let role = if desired.host.as_str().starts_with('n') { Role::Node } else { Role::Director };
+        let role = role_of(desired.host.as_str());
+        let kept = self.replicas.entry(desired.host.clone()).or_default();
+        volumes::obey(kept, &desired.replicas);
+        let replicas = kept.values().cloned().collect();
         let running = |key: &ServerKey| self.world.seen.servers.get(key).is_some_and(|seen| seen.report.phase == Phase::Healthy);
         let servers = desired.servers.iter().map(|order| ServerReport {
             key: order.key.clone(),
@@ -173,7 +198,7 @@ impl Pan {
             }],
             problems: vec![],
             pool: None,
-            replicas: Vec::new(),
+            replicas,
         };
         hosts::report(&mut self.world, self.now, report).unwrap();
     }

@@ -91,6 +91,17 @@ pub fn change(record: &Record, writer: Writer, expect: u64, change: Change, rule
     Ok(next)
 }
 
+/// A member that the volume was to begin with and that was never made is another one. Only for a volume that nobody may write yet:
+/// all its members are empty, and this one will be as well.
+#[must_use]
+pub fn refound(record: &Record, unmade: Member, instead: Member) -> Record {
+    let mut next = Record { changes: record.changes + 1, ..record.clone() };
+    if next.in_sync.remove(&unmade) {
+        next.in_sync.insert(instead);
+    }
+    next
+}
+
 /// A further replica, which has nothing yet.
 #[must_use]
 pub fn with(record: &Record, member: Member) -> Record {

@@ -344,6 +344,11 @@ impl<D: Clone> Head<D> {
         self.unequal.len() + self.peers.values().map(joining).sum::<usize>()
     }
 
+    /// The volume was made larger.
+    pub fn grow_to(&mut self, size: u64) {
+        self.settings.geometry.size = self.settings.geometry.size.max(size);
+    }
+
     /// Whether another operation may be submitted. One that is submitted all the same is served; this is for whoever feeds it.
     #[must_use]
     pub fn accepts(&self) -> bool {

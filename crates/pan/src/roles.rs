@@ -7,6 +7,7 @@ use pan_linux::oci::{ShimArgs, Until, shim_main};
 use pan_model::host::Role;
 use pan_model::host_config::HostConfig;
 use pan_node::beat::Way;
+use pan_node::head::Part;
 use std::error::Error;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -34,6 +35,20 @@ pub struct BeatArgs {
     /// Take over from the beat process that runs, or end.
     #[arg(long, hide = true)]
     succeed: bool,
+}
+
+/// Serve a volume to a server of this node.
+#[derive(Debug, Clone, Args)]
+pub struct HeadArgs {
+    /// The volume's folder.
+    #[arg(long, value_name = "FOLDER")]
+    folder: PathBuf,
+    /// Be the process that serves, not the one that keeps.
+    #[arg(long, hide = true)]
+    serve: bool,
+    /// The same, following one that ended.
+    #[arg(long, hide = true)]
+    serve_again: bool,
 }
 
 /// What to generate.
@@ -135,6 +150,17 @@ async fn until_told<E: Error>(work: impl Future<Output = Result<(), E>>) -> Resu
             Ok(())
         }
     }
+}
+
+/// Keeps or serves a volume.
+pub fn head(args: &HeadArgs) -> ExitCode {
+    init_logging("info");
+    let part = match (args.serve, args.serve_again) {
+        (false, false) => Part::Keep,
+        (true, _) => Part::Work,
+        (false, true) => Part::WorkAgain,
+    };
+    pan_node::head::run(part, &args.folder)
 }
 
 /// Sends heartbeats. One thread, so that nothing else of this process can delay them.

@@ -127,7 +127,9 @@ impl Call<Principal> {
         match self.app.handle.request(&self.who, request).await? {
             Reply::Applied(all) => Ok(answer::json(&all)),
             Reply::Done => Ok(answer::done()),
-            Reply::Certify { .. } | Reply::Keys { .. } => Err(ApiError::new(Code::Internal, "something was granted to nobody")),
+            Reply::Certify { .. } | Reply::Keys { .. } | Reply::Volume(_) => {
+                Err(ApiError::new(Code::Internal, "something was granted to nobody"))
+            }
         }
     }
 

@@ -13,6 +13,7 @@ use pan_api::keys::AskKeys;
 use pan_api::pki;
 use pan_api::report::{Hello, Report};
 use pan_api::tls::PeerIdentity;
+use pan_api::volume::AskVolume;
 use pan_api::{ApiError, WIRE_VERSION};
 use pan_model::host::Role;
 use pan_model::{Code, HostName};
@@ -25,6 +26,7 @@ pub const ROUTES: &[Route] = &[
     route(Method::Post, "/internal/v1/hello", "A host presents itself.", hello),
     route(Method::Post, "/internal/v1/renew", "A host gets its certificate anew.", renew),
     route(Method::Post, "/internal/v1/keys", "A host gets its keys.", keys),
+    route(Method::Post, "/internal/v1/volumes", "A node asks for a volume of one of its servers.", volumes),
     route(Method::Post, "/internal/v1/report", "A role process tells what it sees.", report),
     Route {
         query: &[HOST],
@@ -77,6 +79,22 @@ fn keys(call: Call<PeerIdentity>) -> Answering {
             return Err(ApiError::new(Code::Internal, "a question for keys was answered with something else"));
         };
         Ok(answer::json(&call.site().keys(&host, &call.who.roles, (current, newest))))
+    })
+}
+
+fn volumes(call: Call<PeerIdentity>) -> Answering {
+    Box::pin(async move {
+        check_version(&call)?;
+        let ask: AskVolume = call.body()?;
+        check_host(&call.who, &ask.host)?;
+        check_role(&call.who, Role::Node)?;
+        let (host, volume) = (ask.host.clone(), ask.volume);
+        let who = Principal { name: format!("host {host}"), role: PrincipalRole::Joining, partition: None };
+        let Reply::Volume(mut claim) = call.handle().request(&who, Request::Volume(Box::new(ask))).await? else {
+            return Err(ApiError::new(Code::Internal, "a question for a volume was answered with something else"));
+        };
+        call.site().seal(call.handle().view().keys.0, &host, volume, &mut claim);
+        Ok(answer::json(&claim))
     })
 }
 

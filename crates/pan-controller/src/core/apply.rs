@@ -4,6 +4,7 @@ use super::ending;
 use super::place;
 use super::record::{ClusterRecord, EndingPhase, Goal, Intent, PartitionRecord, ServerRecord, ServiceRecord};
 use super::validate::{self, Trouble};
+use super::volumes;
 use super::world::{ClusterKey, Dirty, Now, ServiceKey, World};
 use pan_api::requests::{Applied, ApplyResult};
 use pan_api::{ApiError, Problem};
@@ -227,8 +228,10 @@ fn revive(draft: &mut World, name: &PartitionName, spec: &PartitionSpec, network
 
 /// Whether a change concerns what runs, so that servers must be started again for it.
 fn needs_restart(former: &ClusterSpec, spec: &ClusterSpec) -> bool {
-    let what_runs =
-        |spec: &ClusterSpec| (spec.image.clone(), spec.command.clone(), spec.env.clone(), spec.files.clone(), spec.resources.clone());
+    let mounts = |spec: &ClusterSpec| spec.volumes.iter().map(|volume| (volume.name.clone(), volume.mount.clone())).collect::<Vec<_>>();
+    let what_runs = |spec: &ClusterSpec| {
+        (spec.image.clone(), spec.command.clone(), spec.env.clone(), spec.files.clone(), spec.resources.clone(), mounts(spec))
+    };
     what_runs(former) != what_runs(spec)
 }
 
@@ -254,6 +257,7 @@ fn cluster(draft: &mut World, now: Now, key: &ClusterKey, spec: &ClusterSpec) ->
     draft.dirty.insert(Dirty::Cluster(key.clone()));
     draft.seen.replan = true;
     resize(draft, now, key, spec.servers)?;
+    volumes::want(draft, key, spec)?;
     Ok(result)
 }
 

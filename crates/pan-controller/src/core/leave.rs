@@ -31,6 +31,11 @@ pub fn remove(world: &mut World, now: Now, name: &HostName) -> Result<(), ApiErr
     if bound > 0 {
         return refuse(Code::InUse, format!("{bound} servers still belong to node {name}: wait for `pan node drain {name}`"));
     }
+    let kept = world.volumes.values().filter(|volume| volume.hosts.values().any(|at| at == name)).count();
+    if kept > 0 {
+        let text = format!("host {name} keeps copies of {kept} volumes: they are made elsewhere some minutes after it was stopped");
+        return refuse(Code::InUse, text);
+    }
     let admission = host.admission;
     let credential = world.credentials.entry(name.clone()).or_default();
     credential.refused = Some(credential.issued);

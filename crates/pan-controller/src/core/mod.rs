@@ -27,5 +27,6 @@ pub mod standing;
 pub mod timeline;
 pub mod tokens;
 pub mod validate;
+pub mod volumes;
 mod warm;
 pub mod world;

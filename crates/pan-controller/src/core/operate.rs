@@ -1,12 +1,12 @@
 //! What operators ask for, besides applying documents.
 
-use super::record::{Duty, EndingPhase, Goal, Intent};
+use super::record::{Duty, EndingPhase, Goal, Intent, VolumeRecord};
 use super::request::{Kind, Reply, Request};
 use super::world::{ClusterKey, Dirty, Now, World};
-use super::{apply, domain, ending, hosts, keys, leave, place, tokens};
+use super::{apply, domain, ending, hosts, keys, leave, place, tokens, volumes};
 use pan_api::ApiError;
 use pan_model::event::Severity;
-use pan_model::{ClusterName, Code, HostName, PartitionName, ServerKey, ServiceName};
+use pan_model::{ClusterName, Code, HostName, PartitionName, ServerKey, ServiceName, VolumeKey};
 use std::collections::BTreeMap;
 
 /// Carries a request out, or refuses it and leaves the world as it was.
@@ -43,6 +43,7 @@ pub fn request(world: &mut World, now: Now, request: Request) -> Result<Reply, A
         Request::Join(joining) => return tokens::join(world, now, &joining),
         Request::Renew(host) => return tokens::renew(world, now, &host),
         Request::Keys { host, have, wall } => return keys::asked(world, now, &host, keys::Asked { have, wall }),
+        Request::Volume(ask) => return volumes::ask(world, now, &ask),
         Request::RotateKeys => keys::rotate(world, now)?,
         Request::RemoveHost(host) => leave::remove(world, now, &host)?,
     }
@@ -215,11 +216,14 @@ fn delete_partition(world: &mut World, now: Now, name: &PartitionName, cascade: 
     }
     let clusters: Vec<ClusterKey> = world.clusters.keys().filter(|key| key.0 == *name).cloned().collect();
     let services: Vec<_> = world.services.keys().filter(|key| key.0 == *name).cloned().collect();
-    if !cascade && (!clusters.is_empty() || !services.is_empty()) {
+    let volumes: Vec<VolumeKey> = world.volumes.keys().filter(|key| key.partition == *name).cloned().collect();
+    let going = |key: &VolumeKey| world.volumes[key].deleting;
+    if !cascade && (!clusters.is_empty() || !services.is_empty() || !volumes.iter().all(going)) {
         let names: Vec<String> = clusters
             .iter()
             .map(|key| format!("cluster {}", key.1))
             .chain(services.iter().map(|key| format!("service {}", key.1)))
+            .chain(volumes.iter().map(|key| format!("volume {}", key.name)))
             .collect();
         return Err(ApiError::new(
             Code::InUse,
@@ -232,6 +236,9 @@ fn delete_partition(world: &mut World, now: Now, name: &PartitionName, cascade: 
     }
     for key in clusters {
         take_down(world, now, &key);
+    }
+    for key in volumes {
+        volumes::give_up(world, now, &key);
     }
     if let Some(partition) = world.partition_mut(name) {
         partition.deleting = true;
@@ -259,6 +266,16 @@ fn delete_cluster(world: &mut World, now: Now, key: &ClusterKey, cascade: bool) 
     for service in services {
         world.services.remove(&service);
         world.dirty.insert(Dirty::Service(service));
+    }
+    if cascade {
+        let servers = world.servers_of(key);
+        let theirs = |(name, record): &(&VolumeKey, &VolumeRecord)| {
+            name.partition == key.0 && servers.iter().any(|server| server.name == record.server)
+        };
+        let volumes: Vec<VolumeKey> = world.volumes.iter().filter(theirs).map(|(name, _)| name.clone()).collect();
+        for volume in volumes {
+            volumes::give_up(world, now, &volume);
+        }
     }
     take_down(world, now, key);
     Ok(())

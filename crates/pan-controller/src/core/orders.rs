@@ -3,12 +3,13 @@
 use super::record::{EndingPhase, Goal, Intent, PartitionRecord, ServerRecord};
 use super::roster::Rosters;
 use super::seen::Life;
-use super::warm;
 use super::world::World;
+use super::{volumes, warm};
 use pan_api::WIRE_VERSION;
 use pan_api::desired::{BackendOrder, Desired, Network, NetworkEntry, RunOrder, ServerOrder, ServiceOrder, Unit};
 use pan_api::peers::Peers;
 use pan_api::report::Phase;
+use pan_api::volume::ReplicaOrder;
 use pan_model::host::Role;
 use pan_model::network::{GATEWAY_OFFSET, address_at};
 use pan_model::service::BackendState;
@@ -36,8 +37,13 @@ pub fn all_like(world: &World, rosters: &mut Rosters) -> BTreeMap<HostName, Desi
             servers.entry(node).or_default().push((key, server));
         }
     }
+    let mut replicas = volumes::replicas(world);
     let mut one = |host: &HostName| {
-        let own = Own { servers: servers.remove(host).unwrap_or_default(), warm: warm.remove(host).unwrap_or_default() };
+        let own = Own {
+            servers: servers.remove(host).unwrap_or_default(),
+            warm: warm.remove(host).unwrap_or_default(),
+            replicas: replicas.remove(host).unwrap_or_default(),
+        };
         one(world, (host, rosters.peers(world, host)), own, &networks, &units)
     };
     world.hosts.keys().map(|host| (host.clone(), one(host))).collect()
@@ -47,12 +53,13 @@ pub fn all_like(world: &World, rosters: &mut Rosters) -> BTreeMap<HostName, Desi
 struct Own<'a> {
     servers: Vec<(&'a ServerKey, &'a ServerRecord)>,
     warm: Vec<ServerOrder>,
+    replicas: Vec<ReplicaOrder>,
 }
 
 fn one(
     world: &World,
     (host, peers): (&HostName, Peers),
-    Own { servers: mine, warm }: Own<'_>,
+    Own { servers: mine, warm, replicas }: Own<'_>,
     networks: &BTreeMap<&PartitionName, Network>,
     units: &[Unit],
 ) -> Desired {
@@ -76,7 +83,7 @@ fn one(
         servers: mine.into_iter().filter_map(|(key, server)| order(world, key, server)).collect(),
         warm,
         units,
-        replicas: Vec::new(),
+        replicas,
     }
 }
 
@@ -135,7 +142,7 @@ pub(super) fn order(world: &World, key: &ServerKey, server: &ServerRecord) -> Op
     let ending = server.ending.as_ref().is_some_and(|ending| ending.phase == EndingPhase::Stopping);
     let run = if ending || server.intent == Intent::Stopped {
         RunOrder::Stop
-    } else if may_start(world, key) {
+    } else if may_start(world, key) && volumes::are_ready(world, key) {
         RunOrder::Run
     } else {
         RunOrder::Hold
@@ -156,7 +163,7 @@ pub(super) fn order(world: &World, key: &ServerKey, server: &ServerRecord) -> Op
         stop: spec.stop.clone(),
         health: spec.health.clone(),
         restart_attempts: spec.restart.attempts,
-        volumes: Vec::new(),
+        volumes: volumes::of_order(world, key),
     })
 }
 

@@ -5,14 +5,14 @@ use super::world::{Dirty, Settings, World};
 use pan_api::token::id_text;
 use pan_model::event::Event;
 use pan_model::{ClusterName, HostName, PartitionName, ServerKey, ServerName, ServiceName, VolumeKey, VolumeName};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// The key of the record that every transaction compares: who holds it may commit.
 pub const TERM_KEY: &str = "pan/term";
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize)]
 struct Versioned<T> {
     v: u16,
     #[serde(flatten)]
@@ -101,11 +101,13 @@ pub fn value_of(world: &World, dirty: &Dirty) -> Option<Vec<u8>> {
 /// [`LoadError`]: another version, or no record.
 pub fn read<T: DeserializeOwned>(key: &str, value: &[u8]) -> Result<T, LoadError> {
     let unreadable = |source| LoadError::Unreadable { key: key.to_owned(), source };
-    let version = serde_json::from_slice::<serde_json::Value>(value).map_err(unreadable)?["v"].as_u64().unwrap_or(0);
+    let mut value = serde_json::from_slice::<serde_json::Value>(value).map_err(unreadable)?;
+    let version = value.as_object_mut().and_then(|record| record.remove("v")).and_then(|version| version.as_u64()).unwrap_or(0);
     if version != u64::from(RECORD_VERSION) {
         return Err(LoadError::Version { key: key.to_owned(), found: version, known: RECORD_VERSION });
     }
-    serde_json::from_slice::<Versioned<T>>(value).map(|versioned| versioned.record).map_err(unreadable)
+    // Not read with `flatten`: what that reads from cannot have numbers as keys.
+    serde_json::from_value(value).map_err(unreadable)
 }
 
 /// Builds the world from the store's entries, in key order.

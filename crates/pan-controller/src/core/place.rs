@@ -4,6 +4,7 @@ use super::ending;
 use super::hosts::takes_servers;
 use super::record::{Duty, EndingPhase, Goal, Intent, ServerRecord};
 use super::seen::Life;
+use super::volumes;
 use super::world::{About, Now, World};
 use pan_api::report::Phase;
 use pan_model::cluster::{Domain, Spread};
@@ -130,6 +131,7 @@ pub fn bind(world: &mut World, now: Now, key: &ServerKey, node: &HostName, why: 
     let object = key.to_string();
     world.timelines.set_epoch(&object, epoch);
     world.timelines.mark(&object, now.wall, "bound", format!("to {node}, epoch {epoch}: {why}"));
+    volumes::bound(world, now, key);
     let reason = if from.is_some() { "FailedOver" } else { "Placed" };
     world.server_event(now, key, Severity::Info, reason, format!("has a place (epoch {epoch})"));
     let about = About { partition: None, kind: "server", object: &object };

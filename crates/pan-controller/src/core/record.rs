@@ -245,10 +245,16 @@ impl HostRecord {
         }
     }
 
-    /// Its labels with the operator's changes over those of its configuration.
+    /// Its labels as a node, with the operator's changes over those of its configuration.
     #[must_use]
     pub fn effective_labels(&self) -> BTreeMap<String, String> {
-        let mut all = self.offer.as_ref().map(|offer| offer.labels.clone()).unwrap_or_default();
+        self.offer.as_ref().map(|offer| self.labelled(&offer.labels)).unwrap_or_else(|| self.labelled(&BTreeMap::new()))
+    }
+
+    /// Labels of its configuration, with the operator's changes.
+    #[must_use]
+    pub fn labelled(&self, configured: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+        let mut all = configured.clone();
         for (name, value) in &self.labels {
             match value {
                 Some(value) => all.insert(name.clone(), value.clone()),

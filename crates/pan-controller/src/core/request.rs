@@ -3,6 +3,7 @@
 use super::digest::Digest;
 use super::domain::Domain;
 use pan_api::requests::Applied;
+use pan_api::volume::{AskVolume, Claim};
 use pan_model::host::Role;
 use pan_model::manifest::Document;
 use pan_model::{ClusterName, HostName, PartitionName, ServerKey, Span};
@@ -108,6 +109,8 @@ pub enum Request {
     },
     /// Begin a new period of keys.
     RotateKeys,
+    /// A node asks for a volume of one of its servers.
+    Volume(Box<AskVolume>),
     /// Take a host out of the PAN.
     RemoveHost(HostName),
 }
@@ -152,6 +155,8 @@ pub enum Reply {
         /// Handed out.
         newest: u64,
     },
+    /// The right to write a volume, as its record is now; to be sealed.
+    Volume(Box<Claim>),
     /// A certificate may be signed.
     Certify {
         /// Roles to put into it.

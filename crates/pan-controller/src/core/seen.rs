@@ -1,9 +1,10 @@
 //! What was observed and is not stored: a restarted controller is told all of it again.
 
 use pan_api::report::{ConnectionCount, GateReport, Phase, ServerReport};
+use pan_api::volume::{PoolReport, ReplicaReport};
 use pan_member::{GateState, LeaseState, Tick};
 use pan_model::host::{Fabrics, Link, Role};
-use pan_model::{Admission, Generation, HostName, ServerKey};
+use pan_model::{Admission, Generation, HostName, ServerKey, VolumeId};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Everything observed.
@@ -43,6 +44,8 @@ pub struct Seen {
     pub drains: (Option<std::sync::Arc<pan_plan::Snapshot>>, BTreeMap<String, super::domain::Progress>),
     /// Since when this controller sees an orderly end in progress: a new one grants the time anew.
     pub ending_from: BTreeMap<ServerKey, Tick>,
+    /// Since when this controller knows a storage host to be dead.
+    pub away_from: BTreeMap<HostName, Tick>,
 }
 
 /// A host as heard and as reported.
@@ -86,6 +89,10 @@ pub struct HostSeen {
     pub introduced: bool,
     /// Fabrics whose loss was told and not yet taken back.
     pub links_lost: BTreeSet<pan_model::host::Fabric>,
+    /// Its replicas, once it said which it has.
+    pub replicas: Option<BTreeMap<VolumeId, ReplicaReport>>,
+    /// The disk they lie on.
+    pub pool: Option<PoolReport>,
 }
 
 impl HostSeen {
@@ -119,6 +126,8 @@ impl Default for HostSeen {
             problems: BTreeMap::new(),
             introduced: false,
             links_lost: BTreeSet::new(),
+            replicas: None,
+            pool: None,
         }
     }
 }

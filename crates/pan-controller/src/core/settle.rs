@@ -2,7 +2,7 @@
 
 use super::record::{EndingPhase, Goal, Intent};
 use super::world::{Dirty, Now, World};
-use super::{domain, ending, fail, hosts, keys, place, quarantine, services, tokens};
+use super::{domain, ending, fail, hosts, keys, place, quarantine, services, tokens, volumes};
 use pan_api::report::Phase;
 use pan_model::{PartitionName, ServerKey};
 
@@ -16,6 +16,7 @@ pub fn settle(world: &mut World, now: Now) {
     ending::advance(world, now);
     fail::advance(world, now);
     roll(world, now);
+    volumes::advance(world, now);
     remove(world);
     place::advance(world, now);
     domain::advance(world, now);
@@ -54,6 +55,10 @@ fn settled(world: &World, key: &ServerKey) -> bool {
     server.intent == Intent::Stopped || server.node.is_none() || hopeless || phase == Some(Phase::Healthy)
 }
 
+fn is_empty(world: &World, partition: &PartitionName) -> bool {
+    !world.clusters.keys().any(|key| key.0 == *partition) && !world.volumes.keys().any(|key| key.partition == *partition)
+}
+
 /// Removes clusters and partitions whose last server is gone.
 fn remove(world: &mut World) {
     let clusters: Vec<_> = world
@@ -69,7 +74,7 @@ fn remove(world: &mut World) {
     let partitions: Vec<PartitionName> = world
         .partitions
         .iter()
-        .filter(|(name, partition)| partition.deleting && !world.clusters.keys().any(|key| key.0 == **name))
+        .filter(|(name, partition)| partition.deleting && is_empty(world, name))
         .map(|(name, _)| name.clone())
         .collect();
     for name in partitions {

@@ -8,6 +8,7 @@ use super::record::{Intent, ServerRecord};
 use super::seen::Life;
 use super::world::World;
 use pan_api::desired::ServerOrder;
+use pan_api::volume::VolumeOrder;
 use pan_model::{Epoch, HostName, ServerKey};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -39,5 +40,10 @@ pub(super) fn all(world: &World) -> BTreeMap<&HostName, Vec<ServerOrder>> {
 fn chosen(world: &World, mut servers: Vec<(&ServerKey, &ServerRecord)>) -> Vec<ServerOrder> {
     servers.sort_by_key(|(key, _)| Reverse(world.cluster_of(key).map_or(0, |cluster| cluster.spec.priority)));
     let orders = servers.into_iter().take(WARM_MAX).filter_map(|(key, server)| order(world, key, server));
-    orders.map(|order| ServerOrder { epoch: Epoch::default(), incarnation: 0, ..order }).collect()
+    orders.map(|order| ServerOrder { epoch: Epoch::default(), incarnation: 0, volumes: unclaimed(order.volumes), ..order }).collect()
+}
+
+/// Its volumes are somebody else's until it is bound.
+fn unclaimed(volumes: Vec<VolumeOrder>) -> Vec<VolumeOrder> {
+    volumes.into_iter().map(|volume| VolumeOrder { claim: None, ..volume }).collect()
 }

@@ -47,13 +47,15 @@ impl Owner {
 
     fn publish_desired(&mut self) {
         let all = orders::all_like(&self.world, &mut self.rosters);
+        self.sealer.turn(self.world.pan.keys.current);
         let mut senders = self.handle.desires.lock().unwrap_or_else(PoisonError::into_inner);
         self.step += 1;
         // Whoever was removed is told nothing more: its stream ends.
         senders.retain(|host, _| all.contains_key(host));
         self.latest.retain(|host, _| all.contains_key(host));
         let generation = Generation { term: self.world.pan.term, step: self.step };
-        for (host, desired) in all {
+        for (host, mut desired) in all {
+            self.sealer.complete(&mut desired);
             if self.latest.get(&host) == Some(&desired) {
                 continue;
             }
@@ -66,6 +68,7 @@ impl Owner {
             self.latest.insert(host, desired);
         }
         drop(senders);
+        self.sealer.sweep();
         published::note(&mut self.world, now());
     }
 

@@ -104,9 +104,6 @@ impl Findings {
     }
 
     fn volumes(&mut self, spec: &ClusterSpec) {
-        if !spec.volumes.is_empty() {
-            self.add_code(Code::NotYet, "volumes", format!("volumes: {NOT_YET}"));
-        }
         let mut names = BTreeSet::new();
         for (index, volume) in spec.volumes.iter().enumerate() {
             let path = |field: &str| format!("volumes[{index}].{field}");

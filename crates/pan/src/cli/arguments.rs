@@ -18,7 +18,7 @@ use super::server::{MoveArgs, ScaleArgs, ServerArgs};
 use super::session::Globals;
 use super::token::TokenCommand;
 use super::wait::WaitArgs;
-use crate::roles::{BeatArgs, GenerateArgs, RoleArgs, ShimCommandArgs};
+use crate::roles::{BeatArgs, GenerateArgs, HeadArgs, RoleArgs, ShimCommandArgs};
 use clap::{Args, Parser, Subcommand};
 use pan_model::HostName;
 use std::ffi::OsString;
@@ -146,6 +146,8 @@ pub enum Command {
     Etcd(RoleArgs),
     /// Send this host's heartbeats, and acknowledge others'.
     Beat(BeatArgs),
+    #[command(hide = true)]
+    Head(HeadArgs),
 
     /// Print what is generated from the code.
     #[command(hide = true)]

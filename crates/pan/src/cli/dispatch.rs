@@ -42,6 +42,7 @@ fn by_process(command: Command, session: &Session) -> Result<ExitCode, Failure> 
         Command::Shim(args) => Ok(roles::shim(args)),
         Command::Etcd(args) => Ok(roles::etcd(&args.config)),
         Command::Beat(args) => Ok(roles::beat(&args)),
+        Command::Head(args) => Ok(roles::head(&args)),
         Command::Controller(args) => Ok(roles::run(Role::Controller, &args.config)),
         Command::Storage(args) => Ok(roles::run(Role::Storage, &args.config)),
         Command::Up(args) => Ok(laboratory(lab::run_up(args, &around()))),
@@ -141,6 +142,7 @@ async fn call(command: Command, session: &Session) -> Result<u8, Failure> {
         | Command::Controller(_)
         | Command::Storage(_)
         | Command::Beat(_)
+        | Command::Head(_)
         | Command::Etcd(_)
         | Command::Generate(_)
         | Command::HostInit(_)

@@ -1,0 +1,239 @@
+//! As many replicas as wanted: those a volume begins with are made, those whose host stays away are made elsewhere, and what is
+//! not needed any more is removed, by order and by nothing else.
+
+use super::make::stores;
+use super::user;
+use crate::core::record::VolumeRecord;
+use crate::core::seen::Life;
+use crate::core::world::{About, Dirty, Now, World};
+use pan_api::ApiError;
+use pan_model::event::Severity;
+use pan_model::host::Role;
+use pan_model::mirror::Member;
+use pan_model::{Code, HostName, VolumeId, VolumeKey};
+use pan_plan::replicas::choose;
+use pan_replica::arbiter;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// How long a storage host may stay away before its replicas are made elsewhere: longer than a reboot, which costs only what was
+/// missed, and short against the time in which a second one fails.
+const AWAY_MAX: Duration = Duration::from_secs(300);
+/// Steps of one volume in one pass: each has a few at most, and what is left comes with the next pass.
+const STEPS_MAX: usize = 8;
+
+/// One step of one volume.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Step {
+    /// A replica it begins with is there.
+    Made(Member),
+    /// One that it was to begin with cannot be made; this host makes it.
+    Instead(Member, HostName),
+    /// A further replica, there.
+    Add(HostName),
+    /// A replica less.
+    Remove(Member),
+    /// The volume goes.
+    End,
+}
+
+/// Takes every volume as far as it can go.
+pub fn advance(world: &mut World, now: Now) {
+    note_away(world, now);
+    note_discarded(world);
+    let keys: Vec<VolumeKey> = world.volumes.keys().filter(|key| next(world, now, key).is_some()).cloned().collect();
+    for key in keys {
+        for _ in 0..STEPS_MAX {
+            let Some(step) = next(world, now, &key) else { break };
+            take(world, now, &key, step);
+        }
+    }
+}
+
+/// Since when storage hosts are away, as far as this controller knows.
+fn note_away(world: &mut World, now: Now) {
+    let gone = |name: &HostName| world.seen.life(name) == Life::Dead;
+    let away: Vec<HostName> =
+        world.hosts.iter().filter(|(name, host)| host.storage.is_some() && gone(name)).map(|(name, _)| name.clone()).collect();
+    world.seen.away_from.retain(|name, _| away.contains(name));
+    for name in away {
+        world.seen.away_from.entry(name).or_insert(now.boot);
+    }
+}
+
+/// A storage host that follows the newest order, and does not name a replica it was to remove, has removed it.
+fn note_discarded(world: &mut World) {
+    let mut done: Vec<(HostName, BTreeSet<VolumeId>)> = Vec::new();
+    for (name, host) in world.hosts.iter().filter(|(_, host)| !host.discard.is_empty()) {
+        let Some(seen) = world.seen.hosts.get(name) else { continue };
+        let follows = world.seen.published.get(name).is_some_and(|newest| seen.applied.get(&Role::Storage).is_some_and(|at| at >= newest));
+        if let Some(replicas) = seen.replicas.as_ref().filter(|_| follows) {
+            done.push((name.clone(), host.discard.iter().filter(|volume| !replicas.contains_key(*volume)).copied().collect()));
+        }
+    }
+    for (name, gone) in done.into_iter().filter(|(_, gone)| !gone.is_empty()) {
+        if let Some(host) = world.host_mut(&name) {
+            host.discard.retain(|volume| !gone.contains(volume));
+        }
+    }
+}
+
+/// What a volume needs next.
+fn next(world: &World, now: Now, key: &VolumeKey) -> Option<Step> {
+    let volume = world.volumes.get(key)?;
+    if volume.deleting {
+        return user(world, key).is_none().then_some(Step::End);
+    }
+    let reported = |host: &HostName| {
+        let replicas = world.seen.hosts.get(host).and_then(|seen| seen.replicas.as_ref());
+        replicas.and_then(|replicas| replicas.get(&volume.id)).is_some_and(|replica| replica.lineage == volume.mirror.lineage)
+    };
+    for member in &volume.unmade {
+        let host = &volume.hosts[member];
+        if reported(host) {
+            return Some(Step::Made(*member));
+        }
+        // Nobody wrote to it yet, so another host will do as well.
+        if world.seen.life(host) == Life::Dead || !world.hosts.contains_key(host) {
+            let others = volume.hosts.values().filter(|other| *other != host).cloned().collect();
+            return another(world, volume, &others).map(|found| Step::Instead(*member, found));
+        }
+    }
+    if !volume.unmade.is_empty() {
+        return None;
+    }
+    resize(world, now, volume)
+}
+
+/// More replicas, or fewer.
+fn resize(world: &World, now: Now, volume: &VolumeRecord) -> Option<Step> {
+    let copies = usize::from(volume.copies);
+    let lasts = |member: &Member| {
+        let away = volume.hosts.get(member).and_then(|host| world.seen.away_from.get(host));
+        away.is_none_or(|from| now.boot.since(*from) < AWAY_MAX)
+    };
+    let lasting: BTreeSet<HostName> = volume.hosts.iter().filter(|(member, _)| lasts(member)).map(|(_, host)| host.clone()).collect();
+    if lasting.len() < copies {
+        return another(world, volume, &lasting).map(Step::Add);
+    }
+    let good: Vec<Member> = volume.mirror.in_sync.iter().copied().filter(lasts).collect();
+    if good.len() < copies || volume.hosts.len() <= copies {
+        return None;
+    }
+    // Those that stay away first, then those that lack something, then the youngest.
+    let spare = volume.hosts.keys().copied().max_by_key(|member| (!lasts(member), !volume.mirror.in_sync.contains(member), *member));
+    spare.map(Step::Remove)
+}
+
+/// One more host beside those there are, other than those that keep or kept it.
+fn another(world: &World, volume: &VolumeRecord, kept: &BTreeSet<HostName>) -> Option<HostName> {
+    let mut all = stores(world);
+    let had = |name: &HostName| world.hosts.get(name).is_some_and(|host| host.discard.contains(&volume.id));
+    for (name, store) in &mut all {
+        store.takes &= !had(name) && !volume.hosts.values().any(|host| host == name);
+    }
+    let chosen = choose(&all, kept, kept.len() + 1, volume.size).ok()?;
+    chosen.into_iter().find(|host| !kept.contains(host))
+}
+
+fn take(world: &mut World, now: Now, key: &VolumeKey, step: Step) {
+    let Some(volume) = world.volumes.get(key).cloned() else { return };
+    match step {
+        Step::Made(member) => {
+            let last = volume.unmade.len() == 1;
+            if let Some(volume) = world.volume_mut(key) {
+                volume.unmade.remove(&member);
+            }
+            if last {
+                world.volume_event(now, key, Severity::Info, "Made", format!("{} copies of {} are made", volume.copies, volume.size));
+            }
+        }
+        Step::Instead(member, host) => {
+            discard(world, &volume, member);
+            if let Some(volume) = world.volume_mut(key) {
+                let new = number(volume);
+                volume.mirror = arbiter::refound(&volume.mirror, member, new);
+                volume.hosts.remove(&member);
+                volume.hosts.insert(new, host.clone());
+                volume.unmade.remove(&member);
+                volume.unmade.insert(new);
+            }
+            told(world, now, key, Severity::Info, "CopyMoved", format!("host {host} makes a copy instead of one that is away"));
+        }
+        Step::Add(host) => {
+            if let Some(volume) = world.volume_mut(key) {
+                let new = number(volume);
+                volume.mirror = arbiter::with(&volume.mirror, new);
+                volume.hosts.insert(new, host.clone());
+            }
+            told(world, now, key, Severity::Info, "CopyAdded", format!("host {host} gets a copy"));
+        }
+        Step::Remove(member) => {
+            let Ok(mirror) = arbiter::without(&volume.mirror, member) else { return };
+            discard(world, &volume, member);
+            if let Some(volume) = world.volume_mut(key) {
+                volume.mirror = mirror;
+                volume.hosts.remove(&member);
+            }
+            told(world, now, key, Severity::Info, "CopyRemoved", format!("the copy on {} is not needed any more", volume.hosts[&member]));
+        }
+        Step::End => {
+            for member in volume.hosts.keys() {
+                discard(world, &volume, *member);
+            }
+            world.volume_event(now, key, Severity::Info, "Deleted", "is deleted");
+            world.volumes.remove(key);
+            world.dirty.insert(Dirty::Volume(key.clone()));
+        }
+    }
+}
+
+fn number(volume: &mut VolumeRecord) -> Member {
+    let new = Member(volume.next_member);
+    volume.next_member += 1;
+    new
+}
+
+/// A host is to remove a replica, whenever it can.
+fn discard(world: &mut World, volume: &VolumeRecord, member: Member) {
+    if let Some(host) = volume.hosts.get(&member).and_then(|host| world.host_mut(host)) {
+        host.discard.insert(volume.id);
+    }
+}
+
+/// Which host it is concerns the PAN's operators alone.
+fn told(world: &mut World, now: Now, key: &VolumeKey, severity: Severity, reason: &str, text: String) {
+    let object = key.to_string();
+    let about = About { partition: None, kind: "volume", object: &object };
+    world.event(now, &about, severity, reason, format!("{key}: {text}"));
+}
+
+/// Deletes a volume that no server has.
+///
+/// # Errors
+/// `NotFound`; `InUse` while a server has it.
+pub fn delete(world: &mut World, now: Now, key: &VolumeKey) -> Result<(), ApiError> {
+    if !world.volumes.contains_key(key) {
+        return Err(ApiError::new(Code::NotFound, format!("there is no volume {}", key.name)));
+    }
+    if let Some(server) = user(world, key) {
+        let text = format!(
+            "server {} has volume {}: take it out of its cluster's manifest, or scale the cluster down, first",
+            server.name, key.name
+        );
+        return Err(ApiError::new(Code::InUse, text));
+    }
+    give_up(world, now, key);
+    Ok(())
+}
+
+/// A volume goes as soon as no server has it any more.
+pub fn give_up(world: &mut World, now: Now, key: &VolumeKey) {
+    if world.volumes.get(key).is_some_and(|volume| volume.deleting) {
+        return;
+    }
+    if let Some(volume) = world.volume_mut(key) {
+        volume.deleting = true;
+    }
+    world.volume_event(now, key, Severity::Info, "Deleting", "is being deleted");
+}

@@ -1,0 +1,61 @@
+//! What hosts are told of volumes.
+
+use super::of_server;
+use crate::core::record::VolumeRecord;
+use crate::core::world::World;
+use pan_api::volume::{Claim, MemberPlace, ReplicaOrder, ReplicaWant, VolumeOrder};
+use pan_model::{ByteSize, HostName, ServerKey};
+use std::collections::BTreeMap;
+
+/// The replicas of every storage host.
+#[must_use]
+pub fn replicas(world: &World) -> BTreeMap<&HostName, Vec<ReplicaOrder>> {
+    let mut all: BTreeMap<&HostName, Vec<ReplicaOrder>> = BTreeMap::new();
+    for volume in world.volumes.values() {
+        for (member, host) in &volume.hosts {
+            let want = if volume.unmade.contains(member) { ReplicaWant::Found } else { ReplicaWant::Keep };
+            all.entry(host).or_default().push(ReplicaOrder { volume: volume.id, size: volume.size, want });
+        }
+    }
+    for (name, host) in world.hosts.iter().filter(|(_, host)| !host.discard.is_empty()) {
+        let gone = host.discard.iter().map(|volume| ReplicaOrder { volume: *volume, size: ByteSize(0), want: ReplicaWant::Discard });
+        all.entry(name).or_default().extend(gone);
+    }
+    for orders in all.values_mut() {
+        orders.sort_by_key(|order| order.volume);
+    }
+    all
+}
+
+/// Whether all volumes of a server can be written: before that it is not started.
+#[must_use]
+pub fn are_ready(world: &World, server: &ServerKey) -> bool {
+    of_server(world, server).all(|(_, key)| world.volumes.get(&key).is_some_and(|volume| volume.unmade.is_empty() && !volume.deleting))
+}
+
+/// The volumes of a server's order, with the right to write them.
+#[must_use]
+pub fn of_order(world: &World, server: &ServerKey) -> Vec<VolumeOrder> {
+    let ready = are_ready(world, server);
+    let order = |(wanted, key): (&pan_model::volume::ServerVolume, pan_model::VolumeKey)| {
+        let volume = world.volumes.get(&key)?;
+        Some(VolumeOrder {
+            volume: volume.id,
+            name: key.name,
+            size: volume.size,
+            mount: wanted.mount.clone(),
+            filesystem: volume.filesystem,
+            claim: ready.then(|| right(world, volume)),
+        })
+    };
+    of_server(world, server).filter_map(order).collect()
+}
+
+/// The right of the volume's present writer. The capability is left out: whoever hands it on has the key to sign it with.
+pub(super) fn right(world: &World, volume: &VolumeRecord) -> Claim {
+    let place = |(member, host): (&pan_model::mirror::Member, &HostName)| {
+        let at = world.hosts.get(host)?;
+        Some(MemberPlace { member: *member, host: host.clone(), a: at.a, b: at.b })
+    };
+    Claim { record: volume.mirror.clone(), members: volume.hosts.iter().filter_map(place).collect(), capability: String::new() }
+}

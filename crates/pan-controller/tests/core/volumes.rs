@@ -1,0 +1,264 @@
+//! Volumes: where they are made, who may write them, and what becomes of them when hosts go.
+
+use super::*;
+use pan_api::volume::{AskVolume, ReplicaOrder, ReplicaWant, VolumeAsk};
+use pan_controller::core::record::VolumeRecord;
+use pan_controller::core::volumes as volumes_core;
+use pan_model::mirror::{Change, Member};
+use pan_model::{Epoch, Lineage, PartitionName, VolumeEpoch, VolumeKey};
+
+/// A storage host does what it is told.
+pub(super) fn obey(kept: &mut BTreeMap<VolumeId, ReplicaReport>, orders: &[ReplicaOrder]) {
+    for order in orders {
+        let made = |lineage| ReplicaReport { volume: order.volume, lineage, epoch: VolumeEpoch(0), used: ByteSize(0), trouble: None };
+        match order.want {
+            ReplicaWant::Found => drop(kept.entry(order.volume).or_insert_with(|| made(Lineage(1)))),
+            ReplicaWant::Keep => drop(kept.entry(order.volume).or_insert_with(|| made(Lineage(0)))),
+            ReplicaWant::Discard => drop(kept.remove(&order.volume)),
+        }
+    }
+}
+
+const DB: &str = "
+api: pan/v1
+kind: Partition
+name: p
+spec: {network: 10.7.0.0/24}
+---
+api: pan/v1
+kind: Cluster
+partition: p
+name: db
+spec:
+  servers: 1
+  image: host
+  command: [/bin/db]
+  volumes: [{name: data, size: 1GiB, mount: /srv}]
+";
+
+impl Pan {
+    fn with_storage(hosts: &[&'static str]) -> Self {
+        let mut pan = Self::new();
+        for (at, name) in hosts.iter().enumerate() {
+            pan.join(name, 20 + at);
+        }
+        pan
+    }
+
+    fn volume(&self, name: &str) -> &VolumeRecord {
+        &self.world.volumes[&volume_key(name)]
+    }
+
+    fn hosts_of(&self, name: &str) -> Vec<String> {
+        self.volume(name).hosts.values().map(ToString::to_string).collect()
+    }
+
+    /// Its node asks for a change, as the head that has the newest claim.
+    fn head_asks(&mut self, name: &str, change: Change) -> Result<pan_model::mirror::Record, pan_api::ApiError> {
+        let mirror = self.volume(name).mirror.clone();
+        self.asks(name, VolumeAsk::Change { writer: mirror.writer(), expect: mirror.changes, change })
+    }
+
+    fn asks(&mut self, name: &str, ask: VolumeAsk) -> Result<pan_model::mirror::Record, pan_api::ApiError> {
+        let volume = self.volume(name);
+        let key = server(volume.server.as_str());
+        let record = &self.world.servers[&key];
+        let (host, binding) = (record.node.clone().unwrap(), record.epoch);
+        let ask = AskVolume { version: pan_api::WIRE_VERSION, host, volume: volume.id, server: key, binding, ask };
+        match self.ask(Request::Volume(Box::new(ask)))? {
+            Reply::Volume(claim) => Ok(claim.record),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn reasons(&self, object: &str) -> Vec<String> {
+        let of = |partition: &Option<PartitionName>| self.world.events.get(partition).cloned().unwrap_or_default();
+        let all = of(&Some("p".parse().unwrap()));
+        all.iter().filter(|event| event.object == object).map(|event| event.reason.clone()).collect()
+    }
+}
+
+fn volume_key(name: &str) -> VolumeKey {
+    VolumeKey { partition: "p".parse().unwrap(), name: name.parse().unwrap() }
+}
+
+#[test]
+fn a_server_gets_its_volume_once_all_copies_are_made_and_claims_it_with_each_binding() {
+    let mut pan = Pan::with_storage(&["s1", "s2", "s3"]);
+    pan.apply(DB).unwrap();
+    assert_eq!(pan.hosts_of("db-1.data"), ["s1", "s2"], "as empty as any");
+    pan.settle();
+    let first = orders::all(&pan.world);
+    let node: HostName = pan.node_of("db-1").unwrap().parse().unwrap();
+    let order = &first[&node].servers[0];
+    assert_eq!((order.run, order.volumes[0].claim.is_none()), (RunOrder::Hold, true), "nothing to write to yet");
+    assert_eq!(first[&host("s1")].replicas[0].want, ReplicaWant::Found);
+    pan.rounds(2);
+    let now = orders::all(&pan.world);
+    let order = &now[&node].servers[0];
+    let claim = order.volumes[0].claim.clone().unwrap();
+    assert_eq!((order.run, claim.record.epoch, claim.members.len()), (RunOrder::Run, VolumeEpoch(1), 2));
+    assert_eq!(now[&host("s1")].replicas[0].want, ReplicaWant::Keep, "it is never made as one that has everything again");
+    assert_eq!(pan.reasons("db-1.data"), ["Made"]);
+
+    let node = node.to_string();
+    pan.cut(NODES.into_iter().find(|name| **name == node).unwrap());
+    pan.rounds(2);
+    let moved = pan.node_of("db-1").unwrap();
+    assert_ne!(moved, node);
+    let record = &pan.volume("db-1.data").mirror;
+    assert_eq!(record.epoch, VolumeEpoch(2), "ownership moved with the server");
+    assert!(record.session > claim.record.session);
+}
+
+#[test]
+fn only_the_node_of_the_binding_is_answered_and_what_it_knows_is_compared() {
+    let mut pan = Pan::with_storage(&["s1", "s2"]);
+    pan.apply(DB).unwrap();
+    assert_eq!(pan.asks_before_made(), Code::State);
+    pan.rounds(3);
+    let evicted = pan.head_asks("db-1.data", Change::Evict(Member(1))).unwrap();
+    assert_eq!((evicted.in_sync.len(), evicted.out.len()), (1, 1));
+    let stale = pan.volume("db-1.data").mirror.writer();
+    // A question that is late changes nothing, and the answer says so.
+    let late = VolumeAsk::Change { writer: stale, expect: 1, change: Change::Evict(Member(2)) };
+    assert_eq!(pan.asks("db-1.data", late).unwrap(), evicted);
+    let again = pan.asks("db-1.data", VolumeAsk::Claim).unwrap();
+    assert_eq!(again.epoch, evicted.epoch.next());
+    let deposed = VolumeAsk::Change { writer: stale, expect: again.changes, change: Change::Add(Member(1)) };
+    assert_eq!(pan.asks("db-1.data", deposed).unwrap(), again, "an earlier head of the same node");
+    assert_eq!(pan.head_asks("db-1.data", Change::Add(Member(1))).unwrap().in_sync.len(), 2);
+    assert_eq!(pan.reasons("db-1.data"), ["Made", "CopyLost", "CopyInSync"]);
+
+    let key = server("db-1");
+    let record = pan.world.servers[&key].clone();
+    let ask = |host: HostName, binding| AskVolume {
+        version: pan_api::WIRE_VERSION,
+        host,
+        volume: VolumeId(1),
+        server: key.clone(),
+        binding,
+        ask: VolumeAsk::Claim,
+    };
+    let node = record.node.unwrap();
+    let stranger = NODES.map(host).into_iter().find(|name| *name != node).unwrap();
+    let others = [ask(stranger, record.epoch), ask(node.clone(), Epoch(record.epoch.0 - 1))];
+    let unknown = AskVolume { volume: VolumeId(99), ..ask(node, record.epoch) };
+    for bad in others.into_iter().chain([unknown]) {
+        assert_eq!(pan.ask(Request::Volume(Box::new(bad))).unwrap_err().code, Code::Denied);
+    }
+}
+
+impl Pan {
+    fn asks_before_made(&mut self) -> Code {
+        self.settle();
+        self.asks("db-1.data", VolumeAsk::Claim).unwrap_err().code
+    }
+}
+
+#[test]
+fn a_storage_host_that_goes_before_it_made_its_copy_is_replaced_at_once() {
+    let mut pan = Pan::with_storage(&["s1", "s2", "s3"]);
+    pan.apply(DB).unwrap();
+    pan.cut("s2");
+    pan.rounds(3);
+    assert_eq!(pan.hosts_of("db-1.data"), ["s1", "s3"]);
+    let volume = pan.volume("db-1.data");
+    assert!(volume.unmade.is_empty() && volume.mirror.in_sync == volume.hosts.keys().copied().collect());
+    assert_eq!(pan.world.hosts[&host("s2")].discard, [VolumeId(1)].into());
+}
+
+#[test]
+fn a_copy_is_made_elsewhere_when_its_host_stays_away_and_removed_there_when_it_returns() {
+    let mut pan = Pan::with_storage(&["s1", "s2", "s3"]);
+    pan.apply(DB).unwrap();
+    pan.rounds(3);
+    pan.cut("s1");
+    pan.rounds(2);
+    pan.head_asks("db-1.data", Change::Evict(Member(1))).unwrap();
+    pan.rounds(3);
+    assert_eq!(pan.hosts_of("db-1.data"), ["s1", "s2"], "it may be a reboot");
+    pan.pass(300_000);
+    pan.rounds(2);
+    assert_eq!(pan.hosts_of("db-1.data"), ["s1", "s2", "s3"]);
+    assert_eq!(pan.replicas[&host("s3")][&VolumeId(1)].lineage, Lineage(0), "it has nothing yet");
+    pan.head_asks("db-1.data", Change::Add(Member(3))).unwrap();
+    pan.rounds(2);
+    assert_eq!(pan.hosts_of("db-1.data"), ["s2", "s3"]);
+    // It comes back with an old copy: that goes, and nothing else.
+    pan.alive.push("s1");
+    pan.life(LifeChange::Alive(host("s1"), Duration::ZERO));
+    pan.rounds(2);
+    assert!(pan.replicas[&host("s1")].is_empty() && pan.world.hosts[&host("s1")].discard.is_empty());
+}
+
+#[test]
+fn a_host_that_lost_its_disk_is_not_taken_for_one_that_has_everything() {
+    let mut pan = Pan::with_storage(&["s1", "s2"]);
+    pan.apply(DB).unwrap();
+    pan.rounds(3);
+    pan.replicas.clear();
+    pan.rounds(2);
+    assert_eq!(pan.replicas[&host("s1")][&VolumeId(1)].lineage, Lineage(0));
+}
+
+#[test]
+fn volumes_grow_keep_their_data_and_go_only_when_asked_for() {
+    let mut pan = Pan::with_storage(&["s1", "s2"]);
+    pan.apply(DB).unwrap();
+    pan.rounds(3);
+    let incarnation = pan.world.servers[&server("db-1")].incarnation;
+    let refused = |pan: &mut Pan, from: &str, to: &str| {
+        let error = pan.apply(&DB.replace(from, to)).unwrap_err();
+        (error.code, error.problems[0].message.clone())
+    };
+    assert_eq!(refused(&mut pan, "1GiB", "512MiB").0, Code::Conflict);
+    assert_eq!(refused(&mut pan, "size: 1GiB", "size: 1GiB, filesystem: xfs").0, Code::Conflict);
+    let (code, text) = refused(&mut pan, "1GiB", "11GiB");
+    assert_eq!(code, Code::NoCapacity);
+    assert!(!text.contains("s1") && !text.contains("s2"), "a tenant learns no host: {text}");
+    assert_eq!(refused(&mut pan, "size: 1GiB", "size: 1GiB, copies: 3").0, Code::NoCapacity);
+    pan.apply(&DB.replace("1GiB", "2GiB")).unwrap();
+    pan.rounds(2);
+    assert_eq!(pan.world.servers[&server("db-1")].incarnation, incarnation, "growing needs no restart");
+    assert_eq!(orders::all(&pan.world)[&host("s1")].replicas[0].size, ByteSize(2 << 30));
+
+    let delete = |kind, name: &str, cascade| Request::Delete { kind, partition: Some("p".parse().unwrap()), name: name.into(), cascade };
+    assert_eq!(volumes_core::delete(&mut pan.world, pan.now, &volume_key("db-1.data")).unwrap_err().code, Code::InUse);
+    pan.ask(delete(Kind::Cluster, "db", false)).unwrap();
+    pan.rounds(4);
+    assert!(pan.world.servers.is_empty() && pan.world.volumes.len() == 1, "data outlives servers");
+    pan.apply(DB).unwrap_err();
+    pan.apply(&DB.replace("1GiB", "2GiB")).unwrap();
+    pan.rounds(3);
+    assert_eq!(pan.volume("db-1.data").id, VolumeId(1));
+    pan.ask(delete(Kind::Cluster, "db", true)).unwrap();
+    pan.rounds(5);
+    assert!(pan.world.volumes.is_empty() && pan.replicas.values().all(BTreeMap::is_empty));
+    assert!(pan.world.hosts.values().all(|host| host.discard.is_empty()));
+}
+
+#[test]
+fn without_places_for_all_copies_nothing_is_made() {
+    let mut pan = Pan::with_storage(&["s1"]);
+    let error = pan.apply(DB).unwrap_err();
+    assert_eq!((error.code, error.problems[0].line), (Code::NoCapacity, 15));
+    assert!(error.message.contains("2 copies of 1GiB need 2 storage hosts, and 1 can take one"), "{}", error.message);
+    assert!(pan.world.volumes.is_empty() && pan.world.servers.is_empty());
+}
+
+#[test]
+fn what_is_stored_of_volumes_is_read_again() {
+    use pan_controller::core::persist;
+    use pan_controller::core::world::Dirty;
+    let mut pan = Pan::with_storage(&["s1", "s2"]);
+    pan.apply(DB).unwrap();
+    pan.rounds(3);
+    let key = Dirty::Volume(volume_key("db-1.data"));
+    let (name, value) = (persist::key_of(&key), persist::value_of(&pan.world, &key).unwrap());
+    let mut other = Pan::new().world;
+    persist::load_one(&mut other, &name, &value).unwrap();
+    assert_eq!(other.volumes, pan.world.volumes);
+    persist::forget(&mut other, &name).unwrap();
+    assert!(other.volumes.is_empty());
+}

@@ -1,0 +1,272 @@
+//! The keeper: has the kernel's end of the file system, and sees that somebody serves it. It waits for nothing but messages: it must
+//! never touch what is served, or nobody could end it.
+
+use super::error::HeadError;
+use super::message::{HeadOrder, Heard, Message, Status, control, hear, read_order, say};
+use super::work::OVER;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use pan_api::volume::HeadState;
+use pan_linux::fuse::{self, Session, SessionSpec};
+use pan_linux::mount::{self, Busy};
+use pan_linux::realtime::lock_memory;
+use pan_linux::seqpacket::{Connection, Listener};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+/// After so long without an answer the kernel ends the file system by itself, where it can: if agent, keeper and worker are all gone.
+const UNANSWERED_MAX: Duration = Duration::from_secs(120);
+/// How long a worker that ended at once is waited with, at most. The first is replaced at once.
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+/// A worker that lived so long did not end because of how it began.
+const LIVED: Duration = Duration::from_secs(10);
+/// How often a worker is looked after that said nothing before it ended.
+const LOOK: u16 = 200;
+/// Agents that listen at a time: one, and those that follow a killed one.
+const AGENTS_MAX: usize = 16;
+
+/// Runs it until it is told to end.
+pub(super) fn run(folder: &Path) -> ExitCode {
+    // Without the right to it is done without.
+    let _ = lock_memory();
+    match keep(folder) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("the keeper of a head failed: {}", crate::error::chain(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn keep(folder: &Path) -> Result<(), HeadError> {
+    let order = read_order(folder)?;
+    let at = order.file.parent().map(Path::to_owned).unwrap_or_default();
+    let (session, kernel) = Session::mount(&at, &SessionSpec { timeout: Some(UNANSWERED_MAX) })?;
+    let path = control(folder);
+    let listener = Listener::bind(&path).map_err(|source| HeadError::File { action: "listen at", path: path.clone(), source })?;
+    let own = i32::try_from(std::process::id()).unwrap_or_default();
+    let mut keeper = Keeper {
+        folder: folder.to_owned(),
+        at,
+        session,
+        kernel,
+        listener,
+        agents: Vec::new(),
+        worker: None,
+        order,
+        status: Status { keeper: own, ..Status::opening() },
+        next: Some(Instant::now()),
+        pause: Duration::ZERO,
+        first: true,
+    };
+    keeper.work()?;
+    keeper.end();
+    let _ = std::fs::remove_file(path);
+    Ok(())
+}
+
+struct Worker {
+    child: Child,
+    connection: Option<Connection>,
+    since: Instant,
+}
+
+struct Keeper {
+    folder: PathBuf,
+    /// Where the file system is mounted.
+    at: PathBuf,
+    session: Session,
+    kernel: fuse::Connection,
+    listener: Listener,
+    agents: Vec<Connection>,
+    worker: Option<Worker>,
+    order: HeadOrder,
+    status: Status,
+    /// When the next worker is to begin; none: never.
+    next: Option<Instant>,
+    pause: Duration,
+    first: bool,
+}
+
+impl Keeper {
+    /// Until it is told to end.
+    fn work(&mut self) -> Result<(), HeadError> {
+        loop {
+            if self.worker.is_none() && self.next.is_some_and(|at| at <= Instant::now()) {
+                self.begin()?;
+            }
+            self.wait();
+            self.accept();
+            if self.hear_agents() {
+                return Ok(());
+            }
+            self.hear_worker();
+            self.look_after_worker();
+        }
+    }
+
+    fn wait(&self) {
+        let worker = self.worker.iter().filter_map(|worker| worker.connection.as_ref());
+        let all = self.agents.iter().chain(worker).map(AsFd::as_fd).chain([self.listener.as_fd()]);
+        let mut set: Vec<PollFd<'_>> = all.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
+        let left = self.next.filter(|_| self.worker.is_none()).map(|at| at.saturating_duration_since(Instant::now()));
+        let most = left.map_or(LOOK, |left| u16::try_from(left.as_millis()).unwrap_or(LOOK).min(LOOK));
+        // A signal, or memory that is short for a moment: another look comes.
+        let _ = poll(&mut set, PollTimeout::from(most));
+    }
+
+    fn begin(&mut self) -> Result<(), HeadError> {
+        let failed = |source| HeadError::Keeper { action: "start a worker of", source };
+        let program = std::env::current_exe().map_err(failed)?;
+        let mut command = Command::new(program);
+        let part = if self.first { "--serve" } else { "--serve-again" };
+        command.arg("head").arg("--folder").arg(&self.folder).arg(part).stdin(Stdio::null()).stdout(Stdio::null());
+        self.next = None;
+        self.first = false;
+        match command.spawn() {
+            Ok(child) => self.worker = Some(Worker { child, connection: None, since: Instant::now() }),
+            Err(error) => {
+                tracing::error!(%error, "no worker can be started");
+                self.again();
+            }
+        }
+        Ok(())
+    }
+
+    fn again(&mut self) {
+        self.next = Some(Instant::now() + self.pause);
+        self.pause = (self.pause * 2).clamp(Duration::from_millis(50), PAUSE_MAX);
+    }
+
+    fn accept(&mut self) {
+        while let Ok(Some(connection)) = self.listener.accept() {
+            let Ok(peer) = connection.peer() else { continue };
+            match &mut self.worker {
+                Some(worker) if i32::try_from(worker.child.id()).is_ok_and(|pid| pid == peer.pid) => worker.connection = Some(connection),
+                _ if self.agents.len() >= AGENTS_MAX => {}
+                _ => {
+                    if say(&connection, &Message::Status(Box::new(self.status.clone()))).is_ok() {
+                        self.agents.push(connection);
+                    }
+                }
+            }
+        }
+    }
+
+    /// True: it is to end.
+    fn hear_agents(&mut self) -> bool {
+        let mut orders = Vec::new();
+        let mut release = false;
+        self.agents.retain(|agent| {
+            loop {
+                match hear(agent) {
+                    Heard::Nothing => return true,
+                    Heard::End => return false,
+                    Heard::Message(Message::Order(order)) => orders.push(*order),
+                    Heard::Message(Message::Release) => release = true,
+                    Heard::Message(Message::Take | Message::Status(_)) => {}
+                    Heard::Noise(what) => {
+                        tracing::warn!(what, "somebody says what means nothing; it is heard no more");
+                        return false;
+                    }
+                }
+            }
+        });
+        for order in orders {
+            self.tell_worker(&Message::Order(Box::new(order.clone())));
+            self.order = order;
+        }
+        release
+    }
+
+    /// What cannot be told is told with the next order; one that begins reads the newest from the disk.
+    fn tell_worker(&self, message: &Message) {
+        if let Some(connection) = self.worker.as_ref().and_then(|worker| worker.connection.as_ref()) {
+            let _ = say(connection, message);
+        }
+    }
+
+    fn hear_worker(&mut self) {
+        loop {
+            let Some(connection) = self.worker.as_ref().and_then(|worker| worker.connection.as_ref()) else { return };
+            match hear(connection) {
+                Heard::Nothing => return,
+                Heard::Message(Message::Take) => {
+                    if let Err(error) = fuse::give(connection, &self.session) {
+                        tracing::warn!(%error, "the session cannot be handed over");
+                    }
+                }
+                Heard::Message(Message::Status(status)) => {
+                    let Status { state, epoch, behind, .. } = *status;
+                    self.told(Status { state, epoch, behind, ..self.status.clone() });
+                }
+                Heard::Message(Message::Order(_) | Message::Release) => {}
+                Heard::End | Heard::Noise(_) => {
+                    // It is waited for: it may still be serving, and two must not.
+                    if let Some(worker) = &mut self.worker {
+                        worker.connection = None;
+                        let _ = worker.child.kill();
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
+    fn look_after_worker(&mut self) {
+        let Some(worker) = &mut self.worker else { return };
+        let Ok(Some(ended)) = worker.child.try_wait() else { return };
+        let lived = worker.since.elapsed();
+        self.worker = None;
+        if ended.code() == Some(i32::from(OVER)) {
+            let why = match &self.status.state {
+                HeadState::Over(why) => why.clone(),
+                HeadState::Opening | HeadState::Open => "another head writes the volume".into(),
+            };
+            return self.over(why);
+        }
+        if ended.success() {
+            return self.over("the kernel ended it".into());
+        }
+        tracing::warn!(volume = %self.order.volume.name, %ended, "the head ended; another one follows");
+        if !self.session.terms().resend {
+            return self.over("its head ended, and this kernel cannot ask another one for what was under way".into());
+        }
+        if lived >= LIVED {
+            self.pause = Duration::ZERO;
+        }
+        let restarts = self.status.restarts + 1;
+        self.told(Status { state: HeadState::Opening, restarts, ..self.status.clone() });
+        self.again();
+    }
+
+    /// Whoever waits gets an error.
+    fn over(&mut self, why: String) {
+        if let Err(error) = self.kernel.abort() {
+            tracing::warn!(%error, "what waits for the volume cannot be ended");
+        }
+        self.told(Status { state: HeadState::Over(why), ..self.status.clone() });
+    }
+
+    fn told(&mut self, status: Status) {
+        self.status = status;
+        let message = Message::Status(Box::new(self.status.clone()));
+        // An agent that takes nothing is one that is stopped: it connects anew.
+        self.agents.retain(|agent| say(agent, &message).is_ok());
+    }
+
+    /// Nobody serves any more, and whoever waits gets an error.
+    fn end(&mut self) {
+        if let Some(mut worker) = self.worker.take() {
+            let _ = worker.child.kill();
+            let _ = worker.child.wait();
+        }
+        if let Err(error) = self.kernel.abort() {
+            tracing::debug!(%error, "it had ended");
+        }
+        if let Err(error) = mount::unmount(&self.at, Busy::Detach) {
+            tracing::warn!(%error, "the file system of a head stays mounted");
+        }
+    }
+}

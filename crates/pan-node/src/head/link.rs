@@ -1,0 +1,199 @@
+//! One connection to one replica, for as long as it lasts: mutual TLS, the capability as first word, frames both ways.
+
+use bytes::Bytes;
+use pan_api::tls::TlsMaterial;
+use pan_api::volume::MemberPlace;
+use pan_model::VolumeId;
+use pan_model::host_config::{HostConfig, REPLICA_PORT};
+use pan_model::mirror::Member;
+use pan_replica::wire::{self, REPLY_HEAD};
+use pan_replica::{Reply, Request};
+use rustls::pki_types::ServerName;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, BufWriter};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+/// Says that the other end is there; between frames, which begin with something else.
+const ALIVE: [u8; 2] = *b"ka";
+/// How often it is said by one who has nothing else to say.
+const ALIVE_EVERY: Duration = Duration::from_millis(50);
+/// The answer to a good capability.
+const WELCOME: u8 = 1;
+/// Small frames go out together, and large payloads past this.
+const BUFFER: usize = 64 << 10;
+
+/// Where to, and as whom.
+#[derive(Debug, Clone)]
+pub(super) struct Way {
+    pub host: HostConfig,
+    pub volume: VolumeId,
+    pub place: MemberPlace,
+    pub capability: Vec<u8>,
+    /// Which attempt this is: each second one goes over the other fabric.
+    pub attempt: u32,
+    /// Extents of the volume, which bounds what an answer can name.
+    pub extents: u64,
+}
+
+/// What a connection has to say.
+#[derive(Debug)]
+pub(super) enum News {
+    /// It is there, and takes requests. They are bounded by what the head has under way.
+    Up(mpsc::UnboundedSender<Request<Bytes>>),
+    /// An answer.
+    Reply(Reply<Bytes>),
+    /// It is not there, or no more: why.
+    Down(String),
+}
+
+/// News, and of which life of the connection to whom.
+pub(super) type Told = (Member, u64, News);
+
+/// Lives one life of a connection.
+pub(super) async fn live(way: Way, life: u64, after: Duration, news: mpsc::UnboundedSender<Told>) {
+    let member = way.place.member;
+    let tell = |what| drop(news.send((member, life, what)));
+    tokio::time::sleep(after).await;
+    let silence = silence(&way.host.profile);
+    let stream = match timeout(silence * 4, connect(&way)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return tell(News::Down(error.to_string())),
+        Err(_) => return tell(News::Down("it does not answer".into())),
+    };
+    let (send, requests) = mpsc::unbounded_channel();
+    tell(News::Up(send));
+    let (from, to) = tokio::io::split(stream);
+    let ended = tokio::select! {
+        ended = read(from, silence, way.extents, |reply| tell(News::Reply(reply))) => ended,
+        ended = write(to, way.volume, requests) => ended,
+    };
+    tell(News::Down(ended.err().map_or_else(|| "it ended".into(), |error| error.to_string())));
+}
+
+/// How long the other end may say nothing. It answers, or says that it is there, twenty times a second.
+fn silence(profile: &str) -> Duration {
+    match profile {
+        "lan" => Duration::from_millis(250),
+        "shared" => Duration::from_millis(500),
+        _ => Duration::from_secs(1),
+    }
+}
+
+async fn connect(way: &Way) -> io::Result<TlsStream<TcpStream>> {
+    let MemberPlace { member, host, a, b } = &way.place;
+    let fabrics = &way.host.fabrics;
+    // Members are spread over both fabrics, and whoever does not get through tries the other one.
+    let (own, their): (IpAddr, IpAddr) = match (member.0 + way.attempt) % 2 {
+        0 => (fabrics.a.address.addr(), *a),
+        _ => (fabrics.b.address.addr(), *b),
+    };
+    let socket = if own.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.bind(SocketAddr::new(own, 0))?;
+    let stream = socket.connect(SocketAddr::new(their, REPLICA_PORT)).await?;
+    stream.set_nodelay(true)?;
+    // Read anew each time: certificates are replaced while heads run.
+    let tls = TlsMaterial::read(&way.host.tls).and_then(|material| material.client_config()).map_err(io::Error::other)?;
+    let name = ServerName::try_from(host.to_string()).map_err(io::Error::other)?;
+    let mut stream = TlsConnector::from(tls).connect(name, stream).await?;
+    let length = u16::try_from(way.capability.len()).map_err(io::Error::other)?;
+    stream.write_all(&[&length.to_be_bytes()[..], &way.capability].concat()).await?;
+    stream.flush().await?;
+    match stream.read_u8().await? {
+        WELCOME => Ok(stream),
+        _ => Err(io::Error::new(io::ErrorKind::PermissionDenied, "there is no such volume, it says")),
+    }
+}
+
+async fn read<R: AsyncRead + Unpin>(from: R, silence: Duration, extents: u64, mut reply: impl FnMut(Reply<Bytes>)) -> io::Result<()> {
+    let mut from = BufReader::with_capacity(BUFFER, from);
+    let silent = |_| io::Error::new(io::ErrorKind::TimedOut, format!("it said nothing for {} ms", silence.as_millis()));
+    loop {
+        let mut head = [0; REPLY_HEAD];
+        timeout(silence, from.read_exact(&mut head[..ALIVE.len()])).await.map_err(silent)??;
+        if head[..ALIVE.len()] == ALIVE {
+            continue;
+        }
+        timeout(silence, from.read_exact(&mut head[ALIVE.len()..])).await.map_err(silent)??;
+        let behind = wire::reply_behind(&head).map_err(io::Error::other)?;
+        let mut payload = vec![0; behind.length];
+        let mut at = 0;
+        while at < payload.len() {
+            at += match timeout(silence, from.read(&mut payload[at..])).await.map_err(silent)?? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                bytes => bytes,
+            };
+        }
+        reply(wire::read_reply(&head, Bytes::from(payload), extents).map_err(io::Error::other)?);
+    }
+}
+
+async fn write<W: AsyncWrite + Unpin>(to: W, volume: VolumeId, mut requests: mpsc::UnboundedReceiver<Request<Bytes>>) -> io::Result<()> {
+    let mut to = BufWriter::with_capacity(BUFFER, to);
+    loop {
+        let idle = sleep_until(Instant::now() + ALIVE_EVERY);
+        let next = tokio::select! {
+            biased;
+            next = requests.recv() => next,
+            () = idle => {
+                to.write_all(&ALIVE).await?;
+                to.flush().await?;
+                continue;
+            }
+        };
+        let Some(mut request) = next else { return Ok(()) };
+        loop {
+            let (head, payload) = wire::request(volume, request).map_err(io::Error::other)?;
+            to.write_all(&head).await?;
+            to.write_all(payload.bytes()).await?;
+            match requests.try_recv() {
+                Ok(more) => request = more,
+                Err(_) => break,
+            }
+        }
+        to.flush().await?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pan_replica::{Answer, Sequence};
+
+    fn frame(sequence: u64) -> Vec<u8> {
+        let reply = Reply { sequence: Sequence(sequence), answer: Answer::Read(Bytes::from(vec![7; 5000])) };
+        let (head, payload) = wire::reply(reply).unwrap();
+        [&head[..], payload.bytes()].concat()
+    }
+
+    async fn heard(bytes: Vec<u8>) -> (Vec<u64>, String) {
+        let mut all = Vec::new();
+        let ended = read(&bytes[..], Duration::from_secs(5), 100, |reply| all.push(reply.sequence.0)).await;
+        (all, ended.unwrap_err().to_string())
+    }
+
+    #[tokio::test]
+    async fn signs_of_life_stand_between_frames_and_noise_ends_it() {
+        let (all, ended) = heard([&ALIVE[..], &frame(1), &ALIVE, &ALIVE, &frame(2)].concat()).await;
+        assert_eq!(all, [1, 2]);
+        assert!(ended.contains("eof") || ended.contains("early"), "{ended}");
+        let (all, ended) = heard([&frame(1)[..], b"GET / HTTP/1.1\r\n\r\n", &[0; 100]].concat()).await;
+        assert_eq!(all, [1]);
+        assert!(ended.contains("no frame"), "{ended}");
+        let mut torn = frame(3);
+        torn[REPLY_HEAD + 4000] ^= 1;
+        assert!(heard(torn).await.1.contains("damaged"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_ends_it() {
+        let (here, _there) = tokio::io::duplex(64);
+        let ended = read(here, silence("lan"), 100, |_| panic!("nobody spoke")).await.unwrap_err();
+        assert!(ended.to_string().contains("nothing for 250 ms"), "{ended}");
+    }
+}

@@ -1,0 +1,405 @@
+//! The worker: the head's core, and everything it says is to be done. One task owns it; whatever happens comes to it as an event.
+
+use super::arbiter::Arbiter;
+use super::error::HeadError;
+use super::lease::Lease;
+use super::link::{self, News, Told, Way};
+use super::message::{self, HeadOrder, Heard, Message, Status};
+use super::operation::{Asked, Hand, Pending};
+use super::session;
+use bytes::Bytes;
+use pan_api::ApiError;
+use pan_api::volume::{Claim, HeadState, MemberPlace, VolumeAsk};
+use pan_linux::fuse::{self, Server, ServerSpec, Standing, TheFile};
+use pan_linux::realtime::{lock_memory, set_io_flusher, since_boot};
+use pan_linux::seqpacket::Connection;
+use pan_model::mirror::{Member, Writer};
+use pan_model::{ByteSize, Code};
+use pan_replica::{EXTENT, Effect, Env, Event, Geometry, Head, OpId, Request, Rules, Settings};
+use std::collections::{BTreeMap, VecDeque};
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+/// Ends with this: it serves no more, and no other life of it will.
+pub(super) const OVER: u8 = 3;
+/// Bytes of a block: what replicas have checksums of.
+const BLOCK: u32 = 4096;
+/// Threads that take the kernel's requests: one that copies data and one that takes the next.
+const THREADS: usize = 2;
+/// Large writes of which the data is held: what two replicas take in a few milliseconds.
+const LARGE_MAX: usize = 32;
+/// How often the core is told the time: a quarter of what is noticed by it soonest.
+const TICK: Duration = Duration::from_millis(50);
+/// Before the leader is asked again that did not answer.
+const ASK_AGAIN: Duration = Duration::from_millis(50);
+/// Between two attempts to reach a replica, at first and at most.
+const RECONNECT: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(200));
+
+const fn settings(size: u64) -> Settings {
+    Settings {
+        geometry: Geometry { size, extent: EXTENT },
+        operations_max: fuse::PENDING_MAX as usize,
+        // Half of what a replica's log holds.
+        extents_max: 128,
+        // Far longer than a disk takes whose host is well: silence of a host ends its connection much sooner.
+        patience: Duration::from_secs(5),
+        // As long as it takes a storage host that died with the node to be missed.
+        opening: Duration::from_millis(500),
+        copies_max: 8,
+    }
+}
+
+/// Runs it until the kernel ends the file system, the head is over, or the keeper is gone.
+pub(super) fn run(folder: &Path, standing: Standing) -> ExitCode {
+    // Both are for the day on which memory is short; without the right to they are done without.
+    let _ = lock_memory();
+    let _ = set_io_flusher();
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&HeadError::Keeper { action: "start the runtime beside", source: error }),
+    };
+    match runtime.block_on(serve(folder, standing)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(HeadError::Over(why)) => {
+            tracing::warn!(%why, "the head serves no more");
+            ExitCode::from(OVER)
+        }
+        Err(error) => failed(&error),
+    }
+}
+
+fn failed(error: &HeadError) -> ExitCode {
+    tracing::error!("the head failed: {}", crate::error::chain(error));
+    ExitCode::FAILURE
+}
+
+async fn serve(folder: &Path, standing: Standing) -> Result<(), HeadError> {
+    let order = message::read_order(folder)?;
+    let failed = |source| HeadError::Keeper { action: "reach", source };
+    let keeper = Arc::new(Connection::to(&message::control(folder)).map_err(failed)?);
+    message::say(&keeper, &Message::Take).map_err(failed)?;
+    let session = fuse::take(&keeper, Duration::from_secs(5))?;
+    let orders = listen(Arc::clone(&keeper));
+    let link = |error: pan_api::hostlink::LinkError| HeadError::Message(error.to_string());
+    let arbiter = Arbiter::open(&order.host).map_err(link)?;
+    let claim = claim(&order, &arbiter, standing).await?;
+    let lease = Lease::open(&order.host)?;
+    let (asked, requests) = mpsc::unbounded_channel();
+    let name = order.file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let file = TheFile { name, size: order.volume.size.0, block: BLOCK };
+    let spec = ServerSpec { file, threads: THREADS, large_writes_max: LARGE_MAX, standing };
+    let server = Server::start(session, spec, Hand(asked))?;
+    Worker::new(order, claim, arbiter, lease, keeper, server).work(requests, orders).await
+}
+
+/// The right to write that no earlier life of a head has used.
+async fn claim(order: &HeadOrder, arbiter: &Arbiter, standing: Standing) -> Result<Claim, HeadError> {
+    let volume = order.volume.volume;
+    let take = |claim: &Claim| {
+        let failed = |source| HeadError::File { action: "note the session in", path: order.host.state_dir.clone(), source };
+        session::take(&order.host.state_dir, volume, claim.record.session).map_err(failed)
+    };
+    if let (Some(claim), Standing::First) = (&order.volume.claim, standing)
+        && take(claim)?
+    {
+        return Ok(claim.clone());
+    }
+    loop {
+        match arbiter.ask(order, VolumeAsk::Claim).await {
+            Ok(claim) if take(&claim)? => return Ok(claim),
+            Ok(_) => {}
+            Err(ApiError { code: Code::Denied, message, .. }) => return Err(HeadError::Over(message)),
+            Err(error) => tracing::debug!(%error, "the volume cannot be claimed yet"),
+        }
+        tokio::time::sleep(ASK_AGAIN).await;
+    }
+}
+
+/// What the keeper says; the end of it is the end of the keeper.
+fn listen(keeper: Arc<Connection>) -> mpsc::UnboundedReceiver<HeadOrder> {
+    let (send, orders) = mpsc::unbounded_channel();
+    std::thread::spawn(move || {
+        loop {
+            match message::hear(&keeper) {
+                Heard::Message(Message::Order(order)) => drop(send.send(*order)),
+                Heard::Message(_) | Heard::Noise(_) => {}
+                Heard::End => return,
+                Heard::Nothing => drop(keeper.wait(Duration::from_secs(1))),
+            }
+        }
+    });
+    orders
+}
+
+/// A connection to a member.
+struct Link {
+    life: u64,
+    attempt: u32,
+    requests: Option<mpsc::UnboundedSender<Request<Bytes>>>,
+    task: JoinHandle<()>,
+}
+
+/// Both ends: tasks get the first, and the loop has the second. What is in it is bounded by what the head has under way.
+type Channel<T> = (mpsc::UnboundedSender<T>, mpsc::UnboundedReceiver<T>);
+
+struct Worker {
+    order: HeadOrder,
+    /// As whom this life writes.
+    writer: Writer,
+    capability: Vec<u8>,
+    places: BTreeMap<Member, MemberPlace>,
+    head: Head<Bytes>,
+    arbiter: Arbiter,
+    lease: Lease,
+    keeper: Arc<Connection>,
+    server: Server,
+    links: BTreeMap<Member, Link>,
+    lives: u64,
+    news: Channel<Told>,
+    answers: Channel<Result<Claim, ApiError>>,
+    /// What the kernel asked for and the core does not take yet.
+    waiting: VecDeque<Asked>,
+    pending: Pending,
+    over: Option<String>,
+    told: Option<Status>,
+}
+
+impl Worker {
+    fn new(order: HeadOrder, claim: Claim, arbiter: Arbiter, lease: Lease, keeper: Arc<Connection>, server: Server) -> Self {
+        let head = Head::new(settings(order.volume.size.0), claim.record.clone(), Rules::default());
+        Self {
+            writer: claim.record.writer(),
+            capability: bytes(&claim.capability),
+            places: places(&claim),
+            order,
+            head,
+            arbiter,
+            lease,
+            keeper,
+            server,
+            links: BTreeMap::new(),
+            lives: 0,
+            news: mpsc::unbounded_channel(),
+            answers: mpsc::unbounded_channel(),
+            waiting: VecDeque::new(),
+            pending: Pending::default(),
+            over: None,
+            told: None,
+        }
+    }
+
+    async fn work(
+        mut self,
+        mut requests: mpsc::UnboundedReceiver<Asked>,
+        mut orders: mpsc::UnboundedReceiver<HeadOrder>,
+    ) -> Result<(), HeadError> {
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        self.follow_members();
+        loop {
+            tokio::select! {
+                Some(told) = self.news.1.recv() => self.heard(told),
+                asked = requests.recv() => match asked {
+                    Some(asked) => self.waiting.push_back(asked),
+                    // The kernel has ended the file system, and with it the threads that served it.
+                    None => return Ok(()),
+                },
+                Some(answer) = self.answers.1.recv() => self.answered(answer),
+                order = orders.recv() => match order {
+                    Some(order) => self.ordered(order),
+                    None => return Err(HeadError::NotUp(Some("the keeper is gone".into()))),
+                },
+                _ = ticks.tick() => self.handle(Event::Tick),
+            }
+            self.feed();
+            self.tell();
+            if let Some(why) = self.over.take() {
+                self.pending.leave();
+                return Err(HeadError::Over(why));
+            }
+        }
+    }
+
+    /// Gives the core as much as it takes.
+    fn feed(&mut self) {
+        while self.head.accepts()
+            && let Some(asked) = self.waiting.pop_front()
+        {
+            let (op, what) = self.pending.begin(asked);
+            self.handle(Event::Submit(op, what));
+        }
+    }
+
+    fn handle(&mut self, event: Event<Bytes>) {
+        let mut events = VecDeque::from([event]);
+        while let Some(event) = events.pop_front() {
+            let now = since_boot();
+            let env = Env { now, lease: self.lease.is_good(now) };
+            for effect in self.head.handle(env, event) {
+                events.extend(self.act(effect));
+            }
+        }
+    }
+
+    fn act(&mut self, effect: Effect<Bytes>) -> Option<Event<Bytes>> {
+        match effect {
+            Effect::Send(member, request) => {
+                // One that is down says so itself, after this.
+                if let Some(requests) = self.links.get(&member).and_then(|link| link.requests.as_ref()) {
+                    let _ = requests.send(request);
+                }
+                None
+            }
+            Effect::Disconnect(member) => {
+                self.connect(member);
+                None
+            }
+            Effect::Ask { change, expect } => {
+                let (order, arbiter, to) = (self.order.clone(), self.arbiter.clone(), self.answers.0.clone());
+                let ask = VolumeAsk::Change { writer: self.writer, expect, change };
+                tokio::spawn(async move {
+                    let answer = arbiter.ask(&order, ask).await;
+                    if answer.is_err() {
+                        tokio::time::sleep(ASK_AGAIN).await;
+                    }
+                    let _ = to.send(answer);
+                });
+                None
+            }
+            Effect::Done(op, outcome) => self.done(op, outcome),
+            Effect::Over(end) => {
+                self.over = Some(end.to_string());
+                None
+            }
+        }
+    }
+
+    fn done(&mut self, op: OpId, outcome: Result<Option<Bytes>, pan_replica::Trouble>) -> Option<Event<Bytes>> {
+        self.pending.done(op, outcome).map(|(op, what)| Event::Submit(op, what))
+    }
+
+    fn heard(&mut self, (member, life, news): Told) {
+        let Some(link) = self.links.get_mut(&member).filter(|link| link.life == life) else { return };
+        match news {
+            News::Up(requests) => {
+                tracing::debug!(%member, "connected");
+                (link.requests, link.attempt) = (Some(requests), 0);
+                self.handle(Event::Connected(member));
+            }
+            News::Reply(reply) => self.handle(Event::Reply(member, reply)),
+            News::Down(why) => {
+                tracing::debug!(%member, why, "not connected");
+                let was_up = link.requests.is_some();
+                self.connect(member);
+                if was_up {
+                    self.handle(Event::Disconnected(member));
+                }
+            }
+        }
+    }
+
+    /// Begins another life of the connection to a member; the former one, if there is any, is over.
+    fn connect(&mut self, member: Member) {
+        let former = self.links.remove(&member);
+        let attempt = former.as_ref().map_or(0, |link| link.attempt + 1);
+        if let Some(link) = former {
+            link.task.abort();
+        }
+        let Some(place) = self.places.get(&member).cloned() else { return };
+        let after = if attempt == 0 { Duration::ZERO } else { (RECONNECT.0 * 2u32.pow(attempt.min(5) - 1)).min(RECONNECT.1) };
+        self.lives += 1;
+        let way = Way {
+            host: self.order.host.clone(),
+            volume: self.order.volume.volume,
+            place,
+            capability: self.capability.clone(),
+            attempt,
+            extents: self.order.volume.size.0.div_ceil(EXTENT),
+        };
+        let task = tokio::spawn(link::live(way, self.lives, after, self.news.0.clone()));
+        self.links.insert(member, Link { life: self.lives, attempt, requests: None, task });
+    }
+
+    /// Connections to all members there are, and to nobody else.
+    fn follow_members(&mut self) {
+        let members: Vec<Member> = self.head.record().members().collect();
+        let gone: Vec<Member> = self.links.keys().copied().filter(|member| !members.contains(member)).collect();
+        for link in gone.iter().filter_map(|member| self.links.remove(member)) {
+            link.task.abort();
+        }
+        for member in members {
+            if self.places.contains_key(&member) && !self.links.contains_key(&member) {
+                self.connect(member);
+            }
+        }
+    }
+
+    fn answered(&mut self, answer: Result<Claim, ApiError>) {
+        match answer {
+            Ok(claim) => {
+                self.places = places(&claim);
+                let record = claim.record.clone();
+                self.renew(&claim);
+                self.handle(Event::Answered(record));
+                self.follow_members();
+            }
+            Err(ApiError { code: Code::Denied, message, .. }) => self.over = Some(message),
+            Err(error) => {
+                tracing::debug!(%error, "no answer from the leader");
+                self.handle(Event::Unanswered);
+            }
+        }
+    }
+
+    /// A newer order: other places, a record that somebody else changed, another size.
+    fn ordered(&mut self, order: HeadOrder) {
+        if order.volume.size > self.order.volume.size
+            && let Err(error) = self.server.set_size(order.volume.size.0)
+        {
+            tracing::warn!(%error, "the kernel does not take the new size");
+        }
+        self.head.grow_to(order.volume.size.0);
+        if let Some(claim) = order.volume.claim.as_ref().filter(|claim| claim.record.changes > self.head.record().changes) {
+            self.places = places(claim);
+            self.renew(claim);
+            self.handle(Event::Changed(claim.record.clone()));
+        }
+        self.order = order;
+        self.follow_members();
+    }
+
+    /// Its capability may be signed with a newer key.
+    fn renew(&mut self, claim: &Claim) {
+        if claim.record.writer() == self.writer {
+            self.capability = bytes(&claim.capability);
+        }
+    }
+
+    /// Tells the keeper what is new; what it cannot take now it is told with the next event.
+    fn tell(&mut self) {
+        let state = match &self.over {
+            Some(why) => HeadState::Over(why.clone()),
+            None if self.head.is_open() => HeadState::Open,
+            None => HeadState::Opening,
+        };
+        let behind = ByteSize(self.head.behind() as u64 * EXTENT);
+        let status = Status { state, epoch: self.writer.epoch, behind, ..Status::opening() };
+        if self.told.as_ref() != Some(&status) && message::say(&self.keeper, &Message::Status(Box::new(status.clone()))).is_ok() {
+            self.told = Some(status);
+        }
+    }
+}
+
+fn places(claim: &Claim) -> BTreeMap<Member, MemberPlace> {
+    claim.members.iter().map(|place| (place.member, place.clone())).collect()
+}
+
+/// Hexadecimal digits; what is none gives a capability that nobody takes.
+fn bytes(digits: &str) -> Vec<u8> {
+    let pair = |pair: &[u8]| str::from_utf8(pair).ok().and_then(|text| u8::from_str_radix(text, 16).ok());
+    digits.as_bytes().chunks(2).filter_map(pair).collect()
+}
