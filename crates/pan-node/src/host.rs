@@ -23,6 +23,7 @@ const STARTS_MAX: usize = 4;
 /// The host as its servers' tasks see it.
 #[derive(Debug)]
 pub(crate) struct Host {
+    pub config: HostConfig,
     pub paths: Paths,
     pub runtime: Runtime,
     /// The program that becomes a shim when told to.
@@ -55,6 +56,7 @@ impl Host {
             volumes: Volumes::new(paths.volumes(), boot.0),
             runtime: Runtime { root: paths.runtime(), ..Runtime::default() },
             paths,
+            config: config.clone(),
             exe,
             rtnl,
             network,

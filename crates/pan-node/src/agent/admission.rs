@@ -62,7 +62,8 @@ mod tests {
         let tended = reports.keys().cloned().collect();
         let silent = BTreeSet::new();
         let current = Admission(1);
-        let state = State { current, granted: GRANTED, wanted: Some(&wanted), tended: &tended, silent: &silent, strays: false, reports: &reports };
+        let state =
+            State { current, granted: GRANTED, wanted: Some(&wanted), tended: &tended, silent: &silent, strays: false, reports: &reports };
         assert_eq!(next(state), expected, "wanted {wanted:?}, here {here:?}");
         let unheard = BTreeSet::from([key("web-9")]);
         assert_eq!(next(State { silent: &unheard, ..state }), None, "something may be here");

@@ -298,13 +298,11 @@ impl Agent {
     fn report(&self, reports: &mpsc::Sender<Report>) {
         let followed = |key: &ServerKey| if self.unheeded.contains_key(key) { Generation::default() } else { self.generation };
         let volumes = &self.host.volumes;
-        let servers = self.reports.iter().map(|(key, report)| ServerReport {
-            followed: followed(key),
-            volumes: volumes.of(key),
-            ..report.clone()
-        });
+        let servers =
+            self.reports.iter().map(|(key, report)| ServerReport { followed: followed(key), volumes: volumes.of(key), ..report.clone() });
         let lease = (self.lease.1, self.host.gate_report());
-        let report = book::report(&self.name, self.boot, clock::now(), &self.network.borrow(), lease, servers.collect(), volumes.problems());
+        let report =
+            book::report(&self.name, self.boot, clock::now(), &self.network.borrow(), lease, servers.collect(), volumes.problems());
         if reports.try_send(report).is_err() {
             tracing::debug!("a report was dropped: earlier ones still wait to be delivered");
         }

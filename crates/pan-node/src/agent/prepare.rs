@@ -8,8 +8,8 @@ use pan_linux::netns::Netns;
 use pan_linux::origin::Origins;
 use pan_linux::rtnl::Rtnl;
 use pan_member::BootId;
-use pan_model::{ServerKey, VolumeId};
 use pan_model::host_config::HostConfig;
+use pan_model::{ServerKey, VolumeId};
 
 use crate::apply::{adopt, start};
 use crate::error::{Error, chain};

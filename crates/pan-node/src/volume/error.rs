@@ -7,6 +7,9 @@ use crate::error::FileError;
 /// Why an effect on one volume failed.
 #[derive(Debug, thiserror::Error)]
 pub enum VolumeError {
+    /// The process that keeps its head.
+    #[error(transparent)]
+    Head(#[from] crate::head::HeadError),
     /// Its block device.
     #[error(transparent)]
     Device(#[from] pan_linux::blockdev::BlockDeviceError),

@@ -1,7 +1,7 @@
 //! Volumes of servers on this host: from the order to have one to a mounted file system, and back.
 //!
-//! Each has a task (`task`) that asks a pure function what to do (`decide`) and does it (`act`, `keeper`). A head is kept by processes of
-//! their own, and devices and mounts are the kernel's: all of them outlive the agent, and the next one looks at what is there.
+//! Each has a task (`task`) that asks a pure function what to do (`decide`) and does it (`act`). A head is kept by processes of
+//! their own ([`crate::head`]), and devices and mounts are the kernel's: all of them outlive the agent, and the next one looks at what is there.
 //! It must not know how a head works, and what a server does with its volume.
 
 mod act;
@@ -9,7 +9,6 @@ mod attached;
 mod board;
 pub mod decide;
 mod error;
-mod keeper;
 mod place;
 mod standing;
 mod sweep;

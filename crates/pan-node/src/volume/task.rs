@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pan_api::volume::VolumeOrder;
+use pan_api::volume::{HeadState, VolumeOrder};
 use pan_linux::blockdev::{BlockDevice, Hung};
 use pan_member::Tick;
 use pan_model::{Epoch, ServerKey};
@@ -15,19 +15,17 @@ use tokio::sync::{Notify, watch};
 use super::act;
 use super::decide::{self, Action, Claim, Here, Keeper, Origin, Trouble, Users, Wish};
 use super::error::VolumeError;
-use super::keeper;
 use super::place::Place;
 use super::standing::{Seen, Stage};
 use crate::clock;
 use crate::error::chain;
+use crate::head::{self, HeadOrder, HeadStatus};
 use crate::host::Host;
 
-/// How often a head is looked at that is about to serve: each such look is a part of a failover.
-const LOOK_SOON: Duration = Duration::from_millis(5);
-/// How often one is looked at that serves: its end is a matter of some such looks.
-const LOOK: Duration = Duration::from_millis(100);
 /// Until it is tried again to give a keeper an order.
 const TELL_AGAIN: Duration = Duration::from_secs(1);
+/// A keeper waits for nothing; one that does not end within this is killed.
+const END_MAX: Duration = Duration::from_secs(2);
 
 /// A volume and whose it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,7 +57,6 @@ impl Told {
 }
 
 /// One volume's task.
-#[derive(Debug)]
 pub(super) struct Task {
     pub at: Place,
     pub host: Arc<Host>,
@@ -71,9 +68,11 @@ pub(super) struct Task {
 }
 
 /// What is known to be here.
-#[derive(Debug)]
 pub(super) struct State {
     keeper: Keeper,
+    /// A handle on it; it also reaps one that has ended.
+    handle: Option<head::Keeper>,
+    status: Option<watch::Receiver<HeadStatus>>,
     /// What the keeper was told last.
     told: Option<Arc<Whose>>,
     device: Option<PathBuf>,
@@ -91,8 +90,8 @@ pub(super) struct State {
 impl Default for State {
     fn default() -> Self {
         let (keeper, origin, trouble) = (Keeper::None, Origin::Unsure, Trouble::None);
-        let (told, device, held, message, steps) = (None, None, None, None, Vec::new());
-        Self { keeper, told, device, held, mounted: false, folder: false, origin, trouble, message, steps }
+        let (handle, status, told, device, held, message, steps) = (None, None, None, None, None, None, Vec::new());
+        Self { keeper, handle, status, told, device, held, mounted: false, folder: false, origin, trouble, message, steps }
     }
 }
 
@@ -103,7 +102,7 @@ impl Task {
         let _seat = self.host.volumes.seat(self.at.volume).await;
         self.look_around().await;
         loop {
-            self.look_at_keeper().await;
+            self.see_keeper();
             let told = self.told.borrow_and_update().clone();
             let action = decide::next(told.wish(), &self.here(&told), clock::now());
             self.publish(&told, action);
@@ -139,61 +138,84 @@ impl Task {
 
     /// Finds out what is here, whoever left it.
     async fn look_around(&mut self) {
-        let at = self.at.clone();
-        match blocking(move || act::look(&at)).await {
-            Ok(found) => {
+        let (at, known) = (self.at.clone(), self.here.handle.is_some());
+        let looked = blocking(move || {
+            let found = act::look(&at)?;
+            let keeper = if found.folder && !known { head::Keeper::adopt(&at.folder)? } else { None };
+            Ok((found, keeper))
+        });
+        self.here.origin = Origin::Unsure;
+        match looked.await {
+            Ok((found, keeper)) => {
                 (self.here.device, self.here.mounted, self.here.folder) = (found.device, found.mounted, found.folder);
-                self.here.origin = Origin::Unsure;
+                if let Some(keeper) = keeper {
+                    self.here.status = Some(keeper.status());
+                    self.here.handle = Some(keeper);
+                }
             }
-            Err(error) => self.complain("cannot be looked at", &error, Trouble::Down(clock::now())),
+            Err(error) => {
+                // Something is here, then.
+                self.here.folder = true;
+                self.complain("cannot be looked at", &error, Trouble::Down(clock::now()));
+            }
         }
     }
 
-    async fn look_at_keeper(&mut self) {
-        if !self.here.folder {
+    /// How its head stands by what the keeper said last.
+    fn see_keeper(&mut self) {
+        let Some(status) = &mut self.here.status else {
             self.here.keeper = Keeper::None;
             return;
-        }
-        let at = self.at.clone();
-        let look = blocking(move || Ok(keeper::look(&at))).await.unwrap_or_else(|error| keeper::Look::Lost(chain(&error)));
-        self.here.keeper = match (look, &self.here.keeper) {
-            (keeper::Look::None, _) => Keeper::None,
-            (keeper::Look::Lost(why), _) => Keeper::Lost(why),
-            (keeper::Look::Opening(report), before) => {
-                self.host.volumes.report(self.at.volume, report);
-                match before {
-                    Keeper::Opening(since) => Keeper::Opening(*since),
-                    Keeper::None | Keeper::Open | Keeper::Lost(_) => Keeper::Opening(clock::now()),
-                }
-            }
-            (keeper::Look::Open(report), before) => {
-                if matches!(before, Keeper::Opening(_)) && self.here.device.is_none() {
+        };
+        let report = status.borrow_and_update().report.clone();
+        self.here.keeper = match (&report.state, &self.here.keeper) {
+            (HeadState::Over(why), _) => Keeper::Lost(why.clone()),
+            (HeadState::Opening, Keeper::Opening(since)) => Keeper::Opening(*since),
+            (HeadState::Opening, Keeper::None | Keeper::Open | Keeper::Lost(_)) => Keeper::Opening(clock::now()),
+            (HeadState::Open, before) => {
+                if *before != Keeper::Open && self.here.device.is_none() {
                     self.here.steps.push(("opened", clock::wall_micros()));
                 }
-                self.host.volumes.report(self.at.volume, report);
                 Keeper::Open
             }
         };
+        self.host.volumes.report(self.at.volume, report);
     }
 
-    /// Sleeps until `until`, a look is due, or something else is wanted. Whether to go on.
-    async fn rest(&mut self, until: Option<Tick>) -> bool {
-        let look = match self.here.keeper {
-            Keeper::Opening(_) if !self.here.mounted => Some(LOOK_SOON),
-            Keeper::Opening(_) | Keeper::Open => Some(LOOK),
-            Keeper::None | Keeper::Lost(_) => None,
+    /// Completes when the keeper says something new. One that is lost says nothing any more.
+    async fn news(status: Option<&mut watch::Receiver<HeadStatus>>, keeper: &Keeper) {
+        let speaks = matches!(keeper, Keeper::Opening(_) | Keeper::Open);
+        let told = match status.filter(|_| speaks) {
+            Some(status) => status.changed().await.is_ok(),
+            None => false,
         };
-        let look = look.map(|pause| clock::now().plus(pause));
-        let due = [until, look].into_iter().flatten().min();
+        if !told {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Sleeps until `until`, there is news of the keeper, or something else is wanted. Whether to go on.
+    async fn rest(&mut self, until: Option<Tick>) -> bool {
         let timer = async {
-            match due {
+            match until {
                 Some(at) => clock::reach(at).await,
                 None => std::future::pending().await,
             }
         };
         tokio::select! {
             () = timer => true,
+            () = Self::news(self.here.status.as_mut(), &self.here.keeper) => true,
             changed = self.told.changed() => changed.is_ok(),
+        }
+    }
+
+    fn head_order(&self, whose: &Whose) -> HeadOrder {
+        HeadOrder {
+            host: self.host.config.clone(),
+            server: whose.server.clone(),
+            binding: whose.binding,
+            volume: whose.order.clone(),
+            file: self.at.file.clone(),
         }
     }
 
@@ -217,31 +239,50 @@ impl Task {
     }
 
     async fn begin(&mut self, whose: &Arc<Whose>) {
-        let (host, at, own) = (self.host.clone(), self.at.clone(), whose.clone());
+        let (at, order) = (self.at.clone(), self.head_order(whose));
         self.here.steps = vec![("claimed", clock::wall_micros())];
         self.here.folder = true;
         let begun = blocking(move || {
             act::make_folders(&at)?;
-            keeper::begin(&host, &at, &own)
+            Ok(head::Keeper::start(&at.folder, &order)?)
         });
         match begun.await {
-            Ok(()) => {
+            Ok(keeper) => {
                 tracing::info!(volume = %whose.order.name, server = %whose.server, "a head was begun");
-                (self.here.told, self.here.origin) = (Some(whose.clone()), Origin::Known);
+                self.here.status = Some(keeper.status());
+                (self.here.handle, self.here.told, self.here.origin) = (Some(keeper), Some(whose.clone()), Origin::Known);
             }
             Err(error) => self.failed_up("its head cannot be begun", &error),
         }
     }
 
     async fn tell(&mut self, whose: &Arc<Whose>) {
-        let (host, at, own) = (self.host.clone(), self.at.clone(), whose.clone());
-        match blocking(move || keeper::tell(&host, &at, &own)).await {
-            Ok(()) => self.here.told = Some(whose.clone()),
-            Err(error) => {
+        let Some(mut keeper) = self.here.handle.take() else { return };
+        // The right to write that it has stays good without a newer one.
+        let volume = VolumeOrder { claim: whose.order.claim.clone().or_else(|| self.known_claim()), ..whose.order.clone() };
+        let order = HeadOrder { volume, ..self.head_order(whose) };
+        let told = blocking(move || {
+            let told = keeper.update(&order).map_err(VolumeError::from);
+            Ok((keeper, told))
+        });
+        let failed = match told.await {
+            Ok((keeper, told)) => {
+                self.here.handle = Some(keeper);
+                told.err()
+            }
+            Err(error) => Some(error),
+        };
+        match failed {
+            None => self.here.told = Some(whose.clone()),
+            Some(error) => {
                 tracing::warn!(volume = %whose.order.name, error = chain(&error), "its head cannot be told of a new order");
                 self.rest(Some(clock::now().plus(TELL_AGAIN))).await;
             }
         }
+    }
+
+    fn known_claim(&self) -> Option<pan_api::volume::Claim> {
+        self.here.told.as_ref()?.order.claim.clone()
     }
 
     async fn attach(&mut self) {
@@ -304,19 +345,28 @@ impl Task {
     }
 
     async fn clear(&mut self, hung: Hung) {
-        let held = self.here.held.take();
+        let (held, keeper) = (self.here.held.take(), self.here.handle.take());
         let at = self.at.clone();
         let cleared = self.supervised(move || {
             let aborted = if hung == Hung::Abort { act::abort(&at) } else { Ok(()) };
             let detached = act::detach(&at, held, hung);
             // One that is fenced ends in any case; one that still serves somebody goes on.
-            if detached.is_ok() || hung == Hung::Abort {
-                keeper::end(&at)?;
-            }
-            aborted.and(detached)?;
-            act::remove_folder(&at)
+            let ends = detached.is_ok() || hung == Hung::Abort;
+            let (ended, keeper) = match keeper {
+                Some(keeper) if ends => (keeper.release(END_MAX), None),
+                keeper => (Ok(()), keeper),
+            };
+            let left = aborted.and(detached).and(ended.map_err(VolumeError::from)).and_then(|()| act::remove_folder(&at));
+            Ok((left, keeper))
         });
-        match cleared.await {
+        let left = match cleared.await {
+            Ok((left, keeper)) => {
+                self.here.handle = keeper;
+                left
+            }
+            Err(error) => Err(error),
+        };
+        match left {
             Ok(()) => {
                 let (trouble, message) = (self.here.trouble, self.here.message.take());
                 // A failure on the way up is what the next attempt waits for; others are over.
@@ -324,6 +374,7 @@ impl Task {
                 self.here = State { origin: Origin::Known, trouble, message, ..State::default() };
             }
             Err(error) => {
+                self.here.status = self.here.handle.as_ref().map(head::Keeper::status);
                 self.look_around().await;
                 self.complain("cannot be taken away, trying again", &error, Trouble::Down(clock::now()));
             }
@@ -344,16 +395,22 @@ impl Task {
     }
 
     /// Does something that waits for the head, until that is lost, or somebody else's by now.
-    async fn supervised<T: Send + 'static>(&mut self, work: impl FnOnce() -> Result<T, VolumeError> + Send + 'static) -> Result<T, VolumeError> {
+    async fn supervised<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce() -> Result<T, VolumeError> + Send + 'static,
+    ) -> Result<T, VolumeError> {
         let mut work = tokio::task::spawn_blocking(work);
+        let mut aborted = false;
         loop {
             tokio::select! {
                 done = &mut work => return done.unwrap_or_else(|lost| Err(VolumeError::Lost(lost.to_string()))),
-                () = tokio::time::sleep(LOOK) => {}
+                () = Self::news(self.here.status.as_mut(), &self.here.keeper), if !aborted => {}
+                changed = self.told.changed(), if !aborted => aborted = changed.is_err(),
             }
-            self.look_at_keeper().await;
+            self.see_keeper();
             let fenced = matches!(*self.told.borrow(), Told::Gone(Hung::Abort));
-            if fenced || matches!(self.here.keeper, Keeper::Lost(_) | Keeper::None) {
+            if !aborted && (fenced || matches!(self.here.keeper, Keeper::Lost(_))) {
+                aborted = true;
                 let at = self.at.clone();
                 // If it cannot be done, the work's own bound is left.
                 let _ = blocking(move || act::abort(&at)).await;

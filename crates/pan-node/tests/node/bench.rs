@@ -176,7 +176,9 @@ impl Bench {
             ("records", vec!["ls", "/run/pan/servers"]),
             ("layers and logs", vec!["ls", "/srv/state/servers"]),
             ("containers", vec!["runc", "--root", "/run/pan/runc", "list", "-q"]),
-            ("mounts", vec!["sh", "-c", "grep /run/pan/servers /proc/mounts || true"]),
+            ("mounts", vec!["sh", "-c", "grep -E '/run/pan/(servers|volumes)' /proc/mounts || true"]),
+            ("volumes", vec!["sh", "-c", "ls /run/pan/volumes 2>/dev/null || true"]),
+            ("heads", vec!["sh", "-c", "cat /proc/*/cmdline 2>/dev/null | tr '\0' ' ' | grep -- 'head --folder [/]run' || true"]),
             ("cables", vec!["sh", "-c", "ls /sys/class/net | grep ^ps || true"]),
             ("control groups", vec!["sh", "-c", "find /sys/fs/cgroup -path '*/panloom/*' -type d"]),
             ("shims", vec!["sh", "-c", "cat /proc/*/cmdline 2>/dev/null | tr '\\0' ' ' | grep -- '--exit-file [/]run' || true"]),
@@ -197,7 +199,7 @@ impl Drop for Bench {
     }
 }
 
-fn run(argv: &[&str]) {
+pub fn run(argv: &[&str]) {
     assert!(Command::new(argv[0]).args(&argv[1..]).status().unwrap().success(), "{argv:?}");
 }
 

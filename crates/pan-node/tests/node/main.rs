@@ -2,12 +2,14 @@
 //! one. Needs root, runc and nginx.
 //!
 //! The test program starts itself again in the roles it needs: `init` (pid 1 of a host), `agent`, `full`
-//! (the agent with its HTTPS), `ask` (a controller's client) and `shim`.
+//! (the agent with its HTTPS), `ask` (a controller's client), `head` (one of a volume's two processes) and `shim`.
 #![allow(clippy::unwrap_used)]
 
 mod bench;
+mod head;
 mod roles;
 mod scenes;
+mod volumes;
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -17,6 +19,7 @@ fn main() -> ExitCode {
     let role = words.next().unwrap_or_default();
     match role.to_str() {
         Some("shim") => return roles::shim(words),
+        Some("head") => return head::main(&words.map(|word| word.into_string().unwrap()).collect::<Vec<_>>()),
         Some("init") => return roles::init(),
         Some("agent") => return roles::agent(),
         Some("full") => return roles::full(),
@@ -28,7 +31,8 @@ fn main() -> ExitCode {
         eprintln!("SKIP: the node's tests need root");
         return ExitCode::SUCCESS;
     }
-    for (name, scene) in scenes::ALL {
+    let only = role.to_str().filter(|word| !word.is_empty() && !word.starts_with('-')).unwrap_or_default();
+    for (name, scene) in scenes::ALL.into_iter().chain(volumes::ALL).filter(|(name, _)| name.contains(only)) {
         let start = Instant::now();
         scene();
         println!("test {name} ... ok ({} ms)", start.elapsed().as_millis());

@@ -1,0 +1,113 @@
+//! The head of a volume in these tests: the real keeper, and a worker that serves a file of the test's folder instead of replicas.
+//!
+//! Files beside that one tell it what to do: `mute` not to answer any more, `over` to end as one that lost its volume.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use pan_linux::fuse::{self, Answer, Backend, Extent, Operation, Server, ServerSpec, Standing, TheFile};
+use pan_linux::hole;
+use pan_linux::seqpacket::{Connection, Received};
+use pan_node::head::{HeadOrder, Part};
+use serde_json::{Value, json};
+
+/// How a worker ends that another head has replaced, by agreement with the keeper.
+const OVER: u8 = 3;
+/// How often it looks what it is told.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// `--folder FOLDER [--serve|--serve-again]`
+pub fn main(words: &[String]) -> ExitCode {
+    let folder = Path::new(&words[1]);
+    match words.get(2).map(String::as_str) {
+        None => pan_node::head::run(Part::Keep, folder),
+        Some("--serve") => serve(folder, Standing::First),
+        Some(_) => serve(folder, Standing::Successor),
+    }
+}
+
+/// What the volume's bytes are in.
+pub fn storage(folder: &Path, volume: u64) -> PathBuf {
+    folder.join(format!("volume-{volume}"))
+}
+
+fn serve(folder: &Path, standing: Standing) -> ExitCode {
+    let order: HeadOrder = serde_json::from_slice(&fs::read(folder.join("order.json")).unwrap()).unwrap();
+    let keeper = Connection::to(&folder.join("control")).unwrap();
+    keeper.send(&serde_json::to_vec(&json!("take")).unwrap(), &[]).unwrap();
+    let session = fuse::take(&keeper, Duration::from_secs(5)).unwrap();
+    let path = storage(Path::new("/srv"), order.volume.volume.0);
+    let storage = File::options().read(true).write(true).create(true).truncate(false).open(path).unwrap();
+    storage.set_len(order.volume.size.0.max(storage.metadata().unwrap().len())).unwrap();
+    let name = order.file.file_name().unwrap().to_str().unwrap().to_owned();
+    let file = TheFile { name, size: order.volume.size.0, block: 4096 };
+    let spec = ServerSpec { file, threads: 2, large_writes_max: 8, standing };
+    let backend = OnFile { storage: storage.try_clone().unwrap(), kept: Mutex::default() };
+    let server = Server::start(session, spec, backend).unwrap();
+    let epoch = order.volume.claim.unwrap().record.epoch;
+    tell(&keeper, &json!({"status": {"state": "open", "epoch": epoch, "behind": 0}}));
+    loop {
+        if Path::new("/srv/over").exists() {
+            tell(&keeper, &json!({"status": {"state": {"over": "another head writes it"}, "epoch": epoch, "behind": 0}}));
+            return ExitCode::from(OVER);
+        }
+        let mut buffer = vec![0; 1 << 16];
+        match keeper.receive(&mut buffer).unwrap() {
+            Received::Nothing => keeper.wait(LOOK).unwrap(),
+            Received::End => return ExitCode::FAILURE,
+            Received::Message(bytes, _) => {
+                let message: Value = serde_json::from_slice(&buffer[..bytes]).unwrap();
+                let size = message["order"]["volume"]["size"].clone();
+                if let Ok(size) = serde_json::from_value::<pan_model::ByteSize>(size) {
+                    storage.set_len(size.0).unwrap();
+                    server.set_size(size.0).unwrap();
+                }
+            }
+        }
+    }
+}
+
+fn tell(keeper: &Connection, what: &Value) {
+    keeper.send(&serde_json::to_vec(what).unwrap(), &[]).unwrap();
+}
+
+struct OnFile {
+    storage: File,
+    /// What is not answered.
+    kept: Mutex<Vec<Answer>>,
+}
+
+impl Backend for OnFile {
+    fn perform(&self, operation: Operation, answer: Answer) {
+        if Path::new("/srv/mute").exists() {
+            return self.kept.lock().unwrap().push(answer);
+        }
+        if let Operation::Read(extent) = operation {
+            let mut buffer = vec![0; usize::try_from(extent.bytes).unwrap()];
+            self.storage.read_exact_at(&mut buffer, extent.offset).unwrap();
+            return answer.data(&[&buffer]);
+        }
+        match self.change(&operation) {
+            Ok(()) => answer.done(),
+            Err(_) => answer.fail(5),
+        }
+    }
+}
+
+impl OnFile {
+    fn change(&self, operation: &Operation) -> io::Result<()> {
+        let zero = |extent: &Extent| self.storage.write_all_at(&vec![0; usize::try_from(extent.bytes).unwrap()], extent.offset);
+        match operation {
+            Operation::Read(_) => Ok(()),
+            Operation::Write(offset, data) => self.storage.write_all_at(data, *offset),
+            Operation::Flush => self.storage.sync_data(),
+            Operation::Discard(extent) => hole::punch(&self.storage, extent.offset, extent.bytes),
+            Operation::Zero(extent) => zero(extent),
+        }
+    }
+}
