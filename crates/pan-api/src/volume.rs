@@ -1,9 +1,10 @@
-//! Volumes between controllers and hosts: which replicas a storage host keeps, what a node attaches for a server, and what a
-//! head asks of the leader while it serves one.
+//! Volume as the API shows it; and between controllers and hosts: which replicas a storage host keeps, what a node attaches for a
+//! server, and what a head asks of the leader while it serves one.
 
 use pan_model::mirror::{Change, Member, Record, Writer};
 use pan_model::volume::Filesystem;
-use pan_model::{ByteSize, Epoch, HostName, Lineage, ServerKey, VolumeEpoch, VolumeId, VolumeName};
+use pan_model::{ByteSize, Epoch, HostName, Lineage, PartitionName, ServerKey, ServerName, VolumeEpoch, VolumeId, VolumeName};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
@@ -157,4 +158,63 @@ pub enum HeadState {
     Open,
     /// It serves no more; why, for people.
     Over(String),
+}
+
+/// A volume.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Volume {
+    /// Its partition.
+    pub partition: PartitionName,
+    /// Its name.
+    pub name: VolumeName,
+    /// How much it holds.
+    pub size: ByteSize,
+    /// On how many storage hosts it is to be.
+    pub copies: u8,
+    /// How many copies have everything.
+    pub in_sync: u64,
+    /// Grows each time its writer changes.
+    pub epoch: u64,
+    /// The server that has it mounted now.
+    pub attached_to: Option<ServerName>,
+    /// `ready` when all copies have everything.
+    pub state: VolumeState,
+    /// The server that it belongs to, which need not be there.
+    pub server: ServerName,
+    /// What is on it.
+    pub filesystem: Filesystem,
+    /// Bytes that are still to be copied, as far as a head told.
+    pub behind: ByteSize,
+    /// Where its copies are (PAN roles only).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub replicas: Vec<Replica>,
+}
+
+/// A copy of a volume.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Replica {
+    /// The storage host.
+    pub host: HostName,
+    /// Whether it has everything.
+    pub in_sync: bool,
+    /// Bytes it takes, as its host says.
+    pub used: Option<ByteSize>,
+    /// What is wrong with it, as its host says.
+    pub trouble: Option<String>,
+}
+
+/// State of a volume.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum VolumeState {
+    /// Its copies are being made.
+    Making,
+    /// All its copies have everything.
+    Ready,
+    /// Some do not.
+    Degraded,
+    /// It goes as soon as nobody has it any more.
+    Deleting,
 }

@@ -32,6 +32,8 @@ pub enum Noun {
     Server,
     /// A service.
     Service,
+    /// A volume.
+    Volume,
     /// A node.
     Node,
     /// A host.
@@ -52,7 +54,7 @@ pub enum Noun {
 pub const fn allowed(role: PrincipalRole, verb: Verb, noun: Noun) -> bool {
     match (role, noun, verb) {
         (PrincipalRole::Joining, _, _) => false,
-        (PrincipalRole::PanAdministrator, Noun::Partition | Noun::Cluster | Noun::Service | Noun::Token, verb) => {
+        (PrincipalRole::PanAdministrator, Noun::Partition | Noun::Cluster | Noun::Service | Noun::Volume | Noun::Token, verb) => {
             matches!(verb, Verb::Read | Verb::Change)
         }
         (PrincipalRole::PanAdministrator, Noun::Server, verb) => matches!(verb, Verb::Read | Verb::Operate | Verb::Enter),

@@ -8,7 +8,7 @@ use pan_api::desired::Desired;
 use pan_api::event::Event;
 use pan_api::insight::Timeline;
 use pan_api::report::{Hello, Report};
-use pan_model::{ClusterName, Code, HostName, PartitionName, ServerKey, ServiceName};
+use pan_model::{ClusterName, Code, HostName, PartitionName, ServerKey, ServiceName, VolumeKey};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::Path;
@@ -48,6 +48,8 @@ pub struct View {
     pub servers: BTreeMap<ServerKey, pan_api::server::Server>,
     /// Services.
     pub services: BTreeMap<(PartitionName, ServiceName), pan_api::service::Service>,
+    /// Volumes.
+    pub volumes: BTreeMap<VolumeKey, pan_api::volume::Volume>,
     /// Nodes.
     pub nodes: BTreeMap<HostName, pan_api::node::Node>,
     /// Hosts.

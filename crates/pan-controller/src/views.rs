@@ -2,7 +2,7 @@
 
 use crate::core::domain::Progress;
 use crate::core::orders::{backend_state, may_start};
-use crate::core::record::{Duty, Intent, ServerRecord, TokenRecord};
+use crate::core::record::{Duty, Intent, ServerRecord, TokenRecord, VolumeRecord};
 use crate::core::seen::Life;
 use crate::core::world::{ServiceKey, World, wall_text};
 use crate::handle::View;
@@ -14,13 +14,14 @@ use pan_api::partition::PartitionState;
 use pan_api::report::Phase;
 use pan_api::service::{Backend, ServiceState};
 use pan_api::token::{Token, TokenState, id_text};
+use pan_api::volume::{HeadState, Replica, Volume, VolumeState};
 use pan_member::GateState;
 use pan_member::profile::Gate;
 use pan_model::host::{Fabrics, Link, Role};
 use pan_model::node::NodeState;
 use pan_model::server::ServerState;
 use pan_model::service::BackendState;
-use pan_model::{Admission, ByteSize, Cpu, HostName, Resources, ServerKey};
+use pan_model::{Admission, ByteSize, Cpu, HostName, Resources, ServerKey, VolumeKey};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -33,6 +34,7 @@ pub fn view(world: &World, revision: u64) -> View {
         clusters: world.clusters.keys().map(|key| (key.clone(), cluster(world, key))).collect(),
         servers: world.servers.iter().map(|(key, record)| (key.clone(), server(world, key, record))).collect(),
         services: world.services.keys().map(|key| (key.clone(), service(world, key))).collect(),
+        volumes: world.volumes.iter().map(|(key, record)| (key.clone(), volume(world, key, record))).collect(),
         nodes: world.hosts.keys().filter_map(|name| Some((name.clone(), node(world, name)?))).collect(),
         hosts: world.hosts.keys().map(|name| (name.clone(), host(world, name))).collect(),
         events: world.events.iter().map(|(partition, events)| (partition.clone(), events.iter().cloned().collect())).collect(),
@@ -217,6 +219,42 @@ fn service(world: &World, key: &ServiceKey) -> pan_api::service::Service {
         state,
         reach: reach(world, address),
         spec: record.spec.clone(),
+    }
+}
+
+fn volume(world: &World, key: &VolumeKey, record: &VolumeRecord) -> Volume {
+    let server = ServerKey { partition: key.partition.clone(), name: record.server.clone() };
+    let seen = world.seen.servers.get(&server).and_then(|seen| seen.report.volumes.iter().find(|one| one.volume == record.id));
+    let in_sync = record.mirror.in_sync.len() as u64;
+    let state = match record.unmade.is_empty() {
+        _ if record.deleting => VolumeState::Deleting,
+        false => VolumeState::Making,
+        true if in_sync < u64::from(record.copies) => VolumeState::Degraded,
+        true => VolumeState::Ready,
+    };
+    let replica = |(member, host): (&pan_model::mirror::Member, &HostName)| {
+        let replicas = world.seen.hosts.get(host).and_then(|seen| seen.replicas.as_ref());
+        let seen = replicas.and_then(|replicas| replicas.get(&record.id));
+        Replica {
+            host: host.clone(),
+            in_sync: record.mirror.in_sync.contains(member) && !record.unmade.contains(member),
+            used: seen.map(|seen| seen.used),
+            trouble: seen.and_then(|seen| seen.trouble.clone()),
+        }
+    };
+    Volume {
+        partition: key.partition.clone(),
+        name: key.name.clone(),
+        size: record.size,
+        copies: record.copies,
+        in_sync,
+        epoch: record.mirror.epoch.0,
+        attached_to: seen.filter(|seen| seen.state == HeadState::Open).map(|_| record.server.clone()),
+        state,
+        server: record.server.clone(),
+        filesystem: record.filesystem,
+        behind: seen.map_or(ByteSize(0), |seen| seen.behind),
+        replicas: record.hosts.iter().map(replica).collect(),
     }
 }
 

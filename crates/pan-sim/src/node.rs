@@ -294,7 +294,8 @@ impl Sim {
             newest.warm.iter().chain(&newest.servers).map(|order| (order.key.clone(), order.epoch)).collect();
         let reports = reports(agent, tick);
         let tended: BTreeSet<ServerKey> = agent.tasks.keys().chain(reports.keys()).cloned().collect();
-        let state = State { current, granted, wanted: Some(&wanted), tended: &tended, silent: &agent.silent.0, reports: &reports };
+        let state =
+            State { current, granted, wanted: Some(&wanted), tended: &tended, silent: &agent.silent.0, strays: false, reports: &reports };
         let next = if self.options.is(Mutant::GateBeforeOrphans) { Some(granted) } else { admission::next(state) };
         if let Some(next) = next {
             h.run.admission = next;

@@ -102,7 +102,7 @@ impl Life {
         }
         let here = match *self {
             Self::Nothing => Here::Nothing,
-            Self::Running { binding, .. } => Here::Running { binding, hopeless: None },
+            Self::Running { binding, .. } => Here::Running { binding, hopeless: None, lost: false },
             Self::Stopping { kill_at, .. } => Here::Stopping { kill_at },
             Self::Ended { binding, at } => Here::Ended { binding, at },
             Self::Failed { binding } => Here::Failed { binding },

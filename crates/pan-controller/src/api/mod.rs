@@ -26,6 +26,7 @@ mod service;
 mod tests;
 mod timeline;
 mod token;
+mod volume;
 mod watch;
 mod why;
 

@@ -160,7 +160,7 @@ impl Route {
 
 /// Every route.
 pub fn table() -> Vec<Route> {
-    let parts: [&[Route]; 14] = [
+    let parts: [&[Route]; 15] = [
         super::interface::ROUTES,
         super::apply::ROUTES,
         super::partition::ROUTES,
@@ -168,6 +168,7 @@ pub fn table() -> Vec<Route> {
         super::server::ROUTES,
         super::proxy::ROUTES,
         super::service::ROUTES,
+        super::volume::ROUTES,
         super::event::ROUTES,
         super::node::ROUTES,
         super::drain::ROUTES,

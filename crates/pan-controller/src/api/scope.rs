@@ -15,7 +15,8 @@ use pan_api::partition::Partition;
 use pan_api::server::Server;
 use pan_api::service::Service;
 use pan_api::token::Token;
-use pan_model::{ClusterName, Code, HostName, PartitionName, ServerKey, ServiceName};
+use pan_api::volume::Volume;
+use pan_model::{ClusterName, Code, HostName, PartitionName, ServerKey, ServiceName, VolumeKey};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -110,6 +111,24 @@ impl Scope {
     /// A cluster.
     pub fn cluster(&self, key: &(PartitionName, ClusterName)) -> Option<Cluster> {
         self.view.clusters.get(key).filter(|_| self.sees(&key.0)).cloned()
+    }
+
+    fn kept(&self, volume: &Volume) -> Volume {
+        let mut volume = volume.clone();
+        if !self.is_whole() {
+            volume.replicas.clear();
+        }
+        volume
+    }
+
+    /// The volumes of a partition, or all.
+    pub fn volumes(&self, within: Option<&PartitionName>) -> BTreeMap<VolumeKey, Volume> {
+        self.of(&self.view.volumes, within, |key| &key.partition).map(|(key, volume)| (key.clone(), self.kept(volume))).collect()
+    }
+
+    /// A volume.
+    pub fn volume(&self, key: &VolumeKey) -> Option<Volume> {
+        self.view.volumes.get(key).filter(|_| self.sees(&key.partition)).map(|volume| self.kept(volume))
     }
 
     fn placed(&self, server: &Server) -> Server {

@@ -6,7 +6,7 @@ use super::world::{ClusterKey, Dirty, Now, World};
 use super::{apply, domain, ending, hosts, keys, leave, place, tokens, volumes};
 use pan_api::ApiError;
 use pan_model::event::Severity;
-use pan_model::{ClusterName, Code, HostName, PartitionName, ServerKey, ServiceName, VolumeKey};
+use pan_model::{ClusterName, Code, HostName, PartitionName, ServerKey, ServiceName, VolumeKey, VolumeName};
 use std::collections::BTreeMap;
 
 /// Carries a request out, or refuses it and leaves the world as it was.
@@ -206,7 +206,10 @@ fn delete(
             world.dirty.insert(Dirty::Service(key));
             Ok(())
         }
-        (Kind::Cluster | Kind::Service, None) => Err(ApiError::new(Code::Invalid, "a partition is needed")),
+        (Kind::Volume, Some(partition)) => {
+            volumes::delete(world, now, &VolumeKey { partition, name: VolumeName::new(name).map_err(invalid)? })
+        }
+        (Kind::Cluster | Kind::Service | Kind::Volume, None) => Err(ApiError::new(Code::Invalid, "a partition is needed")),
     }
 }
 

@@ -139,6 +139,8 @@ pub enum Kind {
     Cluster,
     /// A service.
     Service,
+    /// A volume.
+    Volume,
 }
 
 /// The answer to a request.

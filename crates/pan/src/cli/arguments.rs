@@ -44,6 +44,27 @@ pub struct Later {
     _rest: Vec<OsString>,
 }
 
+/// `pan volume …`.
+#[derive(Debug, Clone, Subcommand)]
+pub enum VolumeCommand {
+    /// Show the volumes of a partition.
+    List {
+        /// Those of all partitions.
+        #[arg(short = 'A', long)]
+        all: bool,
+    },
+    /// Keep a volume as it is now (not yet).
+    Snapshot(Later),
+    /// Make a volume of a snapshot (not yet).
+    Clone(Later),
+    /// Make a volume larger (not yet: change its size in the manifest).
+    Resize(Later),
+    /// Serve a snapshot to this machine (not yet).
+    Export(Later),
+    /// Go on with what is left of a volume (not yet).
+    Recover(Later),
+}
+
 /// `pan host …`.
 #[derive(Debug, Clone, Subcommand)]
 pub enum HostCommand {
@@ -148,6 +169,9 @@ pub enum Command {
     Beat(BeatArgs),
     #[command(hide = true)]
     Head(HeadArgs),
+    /// Volumes.
+    #[command(subcommand)]
+    Volume(VolumeCommand),
 
     /// Print what is generated from the code.
     #[command(hide = true)]
@@ -168,16 +192,12 @@ pub enum Command {
 /// Commands of the documented interface that this version does not have.
 #[derive(Debug, Subcommand)]
 pub enum LaterCommand {
-    /// Serve one volume to one server (not yet).
-    Head(Later),
     /// Show what uses most (not yet).
     Top(Later),
     /// Answer a question of a cluster's confirmation (not yet).
     Confirm(Later),
     /// Show a request's way through the balancing pipeline (not yet).
     Trace(Later),
-    /// Volumes (not yet).
-    Volume(Later),
     /// Policies (not yet).
     Policy(Later),
     /// Service levels (not yet).
@@ -198,11 +218,9 @@ impl LaterCommand {
     /// The command as typed.
     pub const fn name(&self) -> &'static str {
         match self {
-            Self::Head(_) => "pan head",
             Self::Top(_) => "pan top",
             Self::Confirm(_) => "pan confirm",
             Self::Trace(_) => "pan trace",
-            Self::Volume(_) => "pan volume",
             Self::Policy(_) => "pan policy",
             Self::Slo(_) => "pan slo",
             Self::Usage(_) => "pan usage",

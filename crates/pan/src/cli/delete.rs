@@ -46,7 +46,7 @@ pub async fn run(args: DeleteArgs, session: &Session) -> Result<u8, Failure> {
 
 fn target(kind: Kind, name: &str, session: &Session) -> Result<Awaited, Failure> {
     match kind.there()? {
-        Kind::Partition | Kind::Cluster | Kind::Service => {}
+        Kind::Partition | Kind::Cluster | Kind::Service | Kind::Volume => {}
         Kind::Server => return Err(Failure::Usage("servers come and go with their cluster: use `pan scale cluster NAME N`".into())),
         Kind::Node | Kind::Host => return Err(Failure::not_yet("removing hosts")),
         other => return Err(Failure::Usage(format!("a {other} cannot be deleted"))),

@@ -53,7 +53,8 @@ fn belongs(server: &Value, kind: Kind, name: &str) -> bool {
         Kind::Cluster => server["cluster"] == name,
         Kind::Node | Kind::Host => server["node"] == name,
         Kind::Partition => server["partition"] == name,
-        Kind::Server | Kind::Service | Kind::Volume | Kind::Policy | Kind::Event | Kind::Token => false,
+        Kind::Volume => name.strip_prefix(server["name"].as_str().unwrap_or("-")).is_some_and(|rest| rest.starts_with('.')),
+        Kind::Server | Kind::Service | Kind::Policy | Kind::Event | Kind::Token => false,
     }
 }
 

@@ -8,7 +8,7 @@ use super::lab::{LabCommandError, Surroundings};
 use super::output::{Format, note};
 use super::session::Session;
 use super::{
-    apply, bench, contexts, delete, describe, drain, edit, get, help, host, inside, insight, join, lab, node, server, token, wait,
+    apply, bench, contexts, delete, describe, drain, edit, get, help, host, inside, insight, join, lab, node, server, token, volume, wait,
 };
 use crate::roles;
 use clap::{CommandFactory, Parser};
@@ -123,6 +123,7 @@ async fn call(command: Command, session: &Session) -> Result<u8, Failure> {
         Command::Key(KeyCommand::Rotate) => host::rotate_keys(session).await.map(done),
         Command::Join(args) => join::run(args, session).await.map(done),
         Command::Token(command) => token::run(command, session).await.map(done),
+        Command::Volume(command) => volume::run(command, session).await.map(done),
         Command::Host(HostCommand::Remove { host }) => host::remove(&host, session).await.map(done),
         Command::Drain(args) => drain::run(args, session).await,
         Command::Why(args) => insight::why(args, session).await.map(done),

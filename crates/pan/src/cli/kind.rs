@@ -45,10 +45,16 @@ impl Kind {
     /// The kind, unless this version does not have it.
     pub fn there(self) -> Result<Self, Failure> {
         match self {
-            Self::Volume | Self::Policy => Err(Failure::not_yet(&format!("kind {self}"))),
-            Self::Partition | Self::Cluster | Self::Server | Self::Service | Self::Node | Self::Host | Self::Event | Self::Token => {
-                Ok(self)
-            }
+            Self::Policy => Err(Failure::not_yet(&format!("kind {self}"))),
+            Self::Partition
+            | Self::Cluster
+            | Self::Server
+            | Self::Service
+            | Self::Volume
+            | Self::Node
+            | Self::Host
+            | Self::Event
+            | Self::Token => Ok(self),
         }
     }
 

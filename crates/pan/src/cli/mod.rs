@@ -26,6 +26,7 @@ mod rows;
 mod server;
 mod session;
 mod token;
+mod volume;
 mod wait;
 
 pub use dispatch::main;

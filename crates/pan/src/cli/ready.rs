@@ -8,9 +8,10 @@ use pan_api::client::Client;
 use pan_api::cluster::{Cluster, ClusterState};
 use pan_api::server::Server;
 use pan_api::service::{Service, ServiceState};
+use pan_api::volume::Volume;
 use pan_model::server::ServerState;
 use pan_model::service::BackendState;
-use pan_model::{Code, PartitionName, Span};
+use pan_model::{Code, PartitionName, ServerName, Span, VolumeName};
 use serde_json::Value;
 use std::future::Future;
 use std::time::{Duration, Instant};
@@ -82,7 +83,7 @@ impl Awaited {
             ClusterState::Progressing | ClusterState::Degraded | ClusterState::Stopped | ClusterState::Deleting => false,
         };
         if is_ready {
-            return Ok(Vec::new());
+            return self.missing_of_volumes(client, cluster).await;
         }
         let servers = self.servers(client).await?;
         let mut missing: Vec<String> =
@@ -91,6 +92,22 @@ impl Awaited {
             missing.push(format!("{}: {} of {} servers run", self.label(), cluster.running, cluster.desired));
         }
         Ok(missing)
+    }
+
+    /// A cluster is ready when its volumes have all their copies.
+    async fn missing_of_volumes(&self, client: &Client, cluster: &Cluster) -> Result<Vec<String>, Failure> {
+        if cluster.spec.volumes.is_empty() {
+            return Ok(Vec::new());
+        }
+        let all: Vec<Volume> = client.get(&Kind::Volume.list_path(self.partition.as_ref())).await?;
+        let servers: Vec<ServerName> = (1..=cluster.spec.servers).map(|ordinal| ServerName::of(&cluster.name, ordinal)).collect();
+        let names = servers.iter().flat_map(|server| cluster.spec.volumes.iter().map(|volume| VolumeName::of(server, &volume.name)));
+        let lacks = |name: VolumeName| match all.iter().find(|volume| volume.name == name) {
+            Some(volume) if volume.in_sync == u64::from(volume.copies) => None,
+            Some(volume) => Some(format!("volume {name} has {} of {} copies in sync", volume.in_sync, volume.copies)),
+            None => Some(format!("volume {name} does not exist")),
+        };
+        Ok(names.filter_map(lacks).collect())
     }
 
     async fn missing_of_service(&self, client: &Client, service: &Service) -> Result<Vec<String>, Failure> {

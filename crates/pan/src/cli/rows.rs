@@ -12,6 +12,7 @@ use pan_api::partition::{Partition, PartitionState};
 use pan_api::server::Server;
 use pan_api::service::{Service, ServiceState};
 use pan_api::token::{Token, TokenState};
+use pan_api::volume::{Volume, VolumeState};
 use pan_model::Code;
 use pan_model::host::Link;
 use pan_model::node::NodeState;
@@ -49,7 +50,8 @@ impl Shape {
             }
             Kind::Event => (&["TIME", "KIND", "OBJECT", "REASON", "MESSAGE"], &["NUMBER", "SEVERITY"]),
             Kind::Token => (&["ID", "HOST", "ROLES", "STATE", "EXPIRES"], &["CREATED"]),
-            Kind::Volume | Kind::Policy => (&[], &[]),
+            Kind::Volume => (&["NAME", "STATE", "SIZE", "IN SYNC", "ATTACHED TO", "EPOCH"], &["FILE SYSTEM", "BEHIND", "COPIES ON"]),
+            Kind::Policy => (&[], &[]),
         };
         let partition = self.partition.then_some("PARTITION");
         let wide = if self.wide { wide } else { &[] };
@@ -67,7 +69,8 @@ impl Shape {
             Kind::Host => host(&read(object)?),
             Kind::Event => event(&read(object)?),
             Kind::Token => token(&read(object)?),
-            Kind::Volume | Kind::Policy => (Vec::new(), Vec::new()),
+            Kind::Volume => volume(&read(object)?),
+            Kind::Policy => (Vec::new(), Vec::new()),
         };
         let of = self.partition.then(|| Cell::from(object["partition"].as_str().unwrap_or("-")));
         Ok(of.into_iter().chain(narrow).chain(if self.wide { wide } else { Vec::new() }).collect())
@@ -162,6 +165,26 @@ fn service(it: &Service) -> Halves {
     ];
     let reach = it.reach.map_or_else(|| "-".to_owned(), |address| address.to_string());
     (narrow, vec![it.director.as_deref().unwrap_or("-").into(), reach.into(), addresses.join(",").into()])
+}
+
+fn volume(it: &Volume) -> Halves {
+    let state = match it.state {
+        VolumeState::Ready => Cell::toned("ready", Tone::Good),
+        VolumeState::Making => Cell::toned("making", Tone::Doubtful),
+        VolumeState::Degraded => Cell::toned("degraded", Tone::Bad),
+        VolumeState::Deleting => Cell::toned("deleting", Tone::Doubtful),
+    };
+    let narrow = vec![
+        it.name.as_str().into(),
+        state,
+        it.size.to_string().into(),
+        format!("{}/{}", it.in_sync, it.copies).into(),
+        it.attached_to.as_ref().map_or("-", |server| server.as_str()).into(),
+        it.epoch.to_string().into(),
+    ];
+    let on = |replica: &pan_api::volume::Replica| format!("{}{}", replica.host, if replica.in_sync { "" } else { " (out)" });
+    let on: Vec<String> = it.replicas.iter().map(on).collect();
+    (narrow, vec![it.filesystem.to_string().into(), it.behind.to_string().into(), on.join(",").into()])
 }
 
 fn node(it: &Node) -> Halves {

@@ -58,7 +58,8 @@ const fn states(kind: Kind) -> &'static [&'static str] {
         Kind::Cluster => &["ready", "progressing", "degraded", "stopped", "deleting"],
         Kind::Service => &["ready", "progressing", "down"],
         Kind::Partition => &["ready", "deleting"],
-        Kind::Volume | Kind::Policy | Kind::Event | Kind::Token => &[],
+        Kind::Volume => &["making", "ready", "degraded", "deleting"],
+        Kind::Policy | Kind::Event | Kind::Token => &[],
     }
 }
 
