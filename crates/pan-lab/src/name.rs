@@ -63,7 +63,7 @@ impl LabName {
     }
 
     /// The named network namespace of a host.
-    pub(crate) fn host_netns(&self, host: LabHost) -> String {
+    pub fn host_netns(&self, host: LabHost) -> String {
         format!("pan-{}-{host}", self.0)
     }
 

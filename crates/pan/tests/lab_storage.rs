@@ -40,9 +40,19 @@ fn storage_hosts_are_hosts() {
     lab.wait_for("its return", SOON, |lab| json(lab, &["get", "host", "s1"])["state"] == "alive").unwrap();
     assert!(pan(&lab, &["events", "-A"]).contains("s1"));
 
-    // Volumes come later: until then they are refused, not ignored.
     let file = write(&lab, "volume.yaml", WITH_VOLUME);
-    let said = refused(&lab, 1, &["apply", "-f", &file]);
-    assert!(said.contains("not yet") && said.contains(":14:"), "{said}");
+    pan(&lab, &["apply", "-f", &file, "--wait", "--timeout", "60s"]);
+    let volume = json(&lab, &["get", "volume", "db-1.data", "-p", "vol"]);
+    assert_eq!((&volume["inSync"], &volume["attachedTo"], &volume["state"]), (&json!(2), &json!("db-1"), &json!("ready")));
+    let on: Vec<&str> = volume["replicas"].as_array().unwrap().iter().map(|replica| str_of(replica, "host")).collect();
+    assert_eq!(on, ["s1", "s2"]);
+    let mount = pan(&lab, &["exec", "db-1", "-p", "vol", "--", "grep", " /srv ", "/proc/mounts"]);
+    assert!(mount.contains("ext4"), "{mount}");
+    let said = refused(&lab, 1, &["delete", "volume", "db-1.data", "-p", "vol"]);
+    assert!(said.contains("server db-1 has volume"), "{said}");
+    pan(&lab, &["delete", "cluster", "db", "-p", "vol"]);
+    pan(&lab, &["wait", "cluster", "db", "-p", "vol", "--for", "deleted", "--timeout", "30s"]);
+    pan(&lab, &["delete", "volume", "db-1.data", "-p", "vol"]);
+    pan(&lab, &["wait", "volume", "db-1.data", "-p", "vol", "--for", "deleted", "--timeout", "30s"]);
     assert_eq!(str_of(&json(&lab, &["get", "host", "s2"]), "state"), "alive");
 }
