@@ -61,12 +61,16 @@ pub const FAMILIES: [Family; 17] = [
 ];
 
 /// The steps of a failover, in their order; a step of another name, such as a newer node's, counts as `other`.
-const STEPS: [&str; 14] = [
+const STEPS: [&str; 18] = [
     "suspect",
     "dead",
     "fenced",
     "bound",
     "ordered",
+    "claimed",
+    "opened",
+    "attached",
+    "mounted",
     "netns",
     "rootfs",
     "runc-started",
@@ -77,8 +81,8 @@ const STEPS: [&str; 14] = [
     "other",
     "total",
 ];
-const OTHER: usize = 12;
-const TOTAL: usize = 13;
+const OTHER: usize = 16;
+const TOTAL: usize = 17;
 
 /// Why a datagram was dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

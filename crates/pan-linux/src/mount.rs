@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::{CloneFlags, unshare};
 
 /// A mount operation that failed.
 #[derive(Debug, thiserror::Error)]
@@ -99,6 +100,21 @@ pub(crate) fn raw(what: &str, target: &Path, fstype: Option<&str>, flags: MsFlag
         target: target.to_path_buf(),
         source: error.into(),
     })
+}
+
+/// Gives the calling process, which has one thread, a mount namespace of its own: a copy of the one it is in, without the mounts of
+/// which `left` is true. What is mounted later does not show in it, and what is unmounted later stays in it.
+///
+/// # Errors
+/// unshare(2) or umount(2) refused.
+pub fn move_apart(left: impl Fn(&MountEntry) -> bool) -> Result<(), MountError> {
+    let failed = |error: nix::Error| MountError::Mount { what: "a namespace".into(), target: PathBuf::from("/"), source: error.into() };
+    unshare(CloneFlags::CLONE_NEWNS).map_err(failed)?;
+    make_private(Path::new("/"))?;
+    for entry in mounts()?.iter().rev().filter(|entry| left(entry)) {
+        unmount(&entry.target, Busy::Detach)?;
+    }
+    Ok(())
 }
 
 /// Moves a mount with everything beneath it to another mount point. Its parent must be private.

@@ -38,6 +38,9 @@ pub enum HeadError {
     /// The kernel's file system.
     #[error(transparent)]
     Fuse(#[from] pan_linux::fuse::FuseError),
+    /// Mounts.
+    #[error(transparent)]
+    Mount(#[from] pan_linux::mount::MountError),
     /// The host's certificate.
     #[error("use the host's certificate")]
     Tls(#[from] pan_api::tls::TlsError),

@@ -4,10 +4,12 @@
 use super::error::HeadError;
 use super::message::{HeadOrder, Heard, Message, Status, control, hear, read_order, say};
 use super::work::OVER;
+use crate::paths::Paths;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use pan_api::volume::HeadState;
-use pan_linux::fuse::{self, Session, SessionSpec};
-use pan_linux::mount::{self, Busy};
+use pan_linux::fuse::{self, FSTYPE, Session, SessionSpec};
+use pan_linux::mount::{self, MountEntry};
+use pan_linux::netns::NETNS_DIR;
 use pan_linux::realtime::lock_memory;
 use pan_linux::seqpacket::{Connection, Listener};
 use std::os::fd::AsFd;
@@ -43,12 +45,12 @@ fn keep(folder: &Path) -> Result<(), HeadError> {
     let order = read_order(folder)?;
     let at = order.file.parent().map(Path::to_owned).unwrap_or_default();
     let (session, kernel) = Session::mount(&at, &SessionSpec { timeout: Some(UNANSWERED_MAX) })?;
+    move_apart(&order)?;
     let path = control(folder);
     let listener = Listener::bind(&path).map_err(|source| HeadError::File { action: "listen at", path: path.clone(), source })?;
     let own = i32::try_from(std::process::id()).unwrap_or_default();
     let mut keeper = Keeper {
         folder: folder.to_owned(),
-        at,
         session,
         kernel,
         listener,
@@ -66,6 +68,16 @@ fn keep(folder: &Path) -> Result<(), HeadError> {
     Ok(())
 }
 
+/// Leaves the host's mounts. The last process in a mount namespace that is killed unmounts what is in it, the volume as well, and only
+/// then lets go of the descriptor on which the kernel would be told that nobody serves any more: keeper and worker must not be that
+/// process. And what their copy of the mounts held would be held: servers' root file systems, network namespaces, this very file system.
+fn move_apart(order: &HeadOrder) -> Result<(), HeadError> {
+    let paths = Paths::of(&order.host);
+    let foreign = [paths.records(), paths.volumes(), NETNS_DIR.into()];
+    let left = |entry: &MountEntry| entry.fstype == FSTYPE || foreign.iter().any(|folder| entry.target.starts_with(folder));
+    Ok(mount::move_apart(left)?)
+}
+
 struct Worker {
     child: Child,
     connection: Option<Connection>,
@@ -74,8 +86,6 @@ struct Worker {
 
 struct Keeper {
     folder: PathBuf,
-    /// Where the file system is mounted.
-    at: PathBuf,
     session: Session,
     kernel: fuse::Connection,
     listener: Listener,
@@ -256,7 +266,7 @@ impl Keeper {
         self.agents.retain(|agent| say(agent, &message).is_ok());
     }
 
-    /// Nobody serves any more, and whoever waits gets an error.
+    /// Nobody serves any more, and whoever waits gets an error. Where it is mounted is the agent's to unmount.
     fn end(&mut self) {
         if let Some(mut worker) = self.worker.take() {
             let _ = worker.child.kill();
@@ -264,9 +274,6 @@ impl Keeper {
         }
         if let Err(error) = self.kernel.abort() {
             tracing::debug!(%error, "it had ended");
-        }
-        if let Err(error) = mount::unmount(&self.at, Busy::Detach) {
-            tracing::warn!(%error, "the file system of a head stays mounted");
         }
     }
 }

@@ -10,8 +10,10 @@ use pan_member::Tick;
 
 use crate::decide::{RELEASE_AGAIN, back_off};
 
-/// How often it is tried to let a file system grow that could not: a head learns of a new size within moments.
-pub const GROW_AGAIN: Duration = Duration::from_secs(1);
+/// Until it is tried again to let a file system grow: a head learns of a new size within moments.
+pub const GROW_SOON: Duration = Duration::from_secs(1);
+/// The same if the file system refused.
+pub const GROW_AGAIN: Duration = Duration::from_secs(60);
 
 /// How long a head may take to serve again under a device, when it was replaced or has no storage. Whoever reads or writes waits
 /// meanwhile, and cannot be killed. Replacing one takes a second; the kernel begins to complain of such waiting after two minutes.
@@ -79,7 +81,7 @@ pub enum Trouble {
     Up(u32, Tick),
     /// Clearing away.
     Down(Tick),
-    /// Growing.
+    /// Growing, to be tried again then.
     Growth(Tick),
 }
 
@@ -92,6 +94,8 @@ pub struct Here {
     /// Bytes of the device, if there is one.
     pub device: Option<u64>,
     pub mounted: bool,
+    /// Whether the file system is known to be as large as its device.
+    pub fits: bool,
     /// Anything else: a folder, a file system that a keeper left.
     pub rest: bool,
     pub origin: Origin,
@@ -178,11 +182,11 @@ fn tell_or(here: &Here, action: Action) -> Action {
 
 /// What one that is mounted needs; a head that does not serve again is given up at `hopeless_at`.
 fn upkeep(here: &Here, size: u64, hopeless_at: Option<Tick>, now: Tick) -> Action {
-    let small = here.device.is_some_and(|bytes| bytes < size);
+    let small = !here.fits || here.device.is_some_and(|bytes| bytes < size);
     match here.trouble {
         _ if !here.told => Action::Tell,
         _ if hopeless_at.is_some() => Action::Rest { until: hopeless_at },
-        Trouble::Growth(at) if small && now < at.plus(GROW_AGAIN) => Action::Rest { until: Some(at.plus(GROW_AGAIN)) },
+        Trouble::Growth(at) if small && now < at => Action::Rest { until: Some(at) },
         Trouble::None | Trouble::Up(..) | Trouble::Down(_) | Trouble::Growth(_) if small => Action::Grow,
         Trouble::None | Trouble::Up(..) | Trouble::Down(_) | Trouble::Growth(_) => Action::Rest { until: None },
     }

@@ -12,7 +12,7 @@ fn wanted(claim: Claim, users: Users) -> Wish {
 
 const fn nothing() -> Here {
     let (keeper, origin, trouble) = (Keeper::None, Origin::Known, Trouble::None);
-    Here { keeper, told: true, device: None, mounted: false, rest: false, origin, trouble }
+    Here { keeper, told: true, device: None, mounted: false, fits: true, rest: false, origin, trouble }
 }
 
 fn mounted() -> Here {
@@ -124,8 +124,11 @@ fn a_volume_that_grew_grows_here_too() {
         let wish = wanted(Claim::Here, users);
         check(wish, Here { told: false, ..small.clone() }, Action::Tell);
         check(wish, small.clone(), Action::Grow);
-        check(wish, Here { trouble: Trouble::Growth(NOW), ..small.clone() }, Action::Rest { until: Some(NOW.plus(GROW_AGAIN)) });
-        check(wish, Here { trouble: Trouble::Growth(Tick(0)), ..small.clone() }, Action::Grow);
+        let later = NOW.plus(GROW_AGAIN);
+        check(wish, Here { trouble: Trouble::Growth(later), ..small.clone() }, Action::Rest { until: Some(later) });
+        check(wish, Here { trouble: Trouble::Growth(NOW), ..small.clone() }, Action::Grow);
+        // It may have grown while it was not here.
+        check(wish, Here { fits: false, ..mounted() }, Action::Grow);
         check(wish, Here { device: Some(SIZE * 2), ..mounted() }, IDLE);
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use pan_api::volume::{HeadState, VolumeOrder};
 use pan_linux::blockdev::{BlockDevice, Hung};
+use pan_linux::filesystem::Made;
 use pan_member::Tick;
 use pan_model::{Epoch, ServerKey};
 use tokio::sync::{Notify, watch};
@@ -79,6 +80,7 @@ pub(super) struct State {
     /// Keeps a device that is not mounted yet.
     held: Option<BlockDevice>,
     mounted: bool,
+    fits: bool,
     folder: bool,
     origin: Origin,
     trouble: Trouble,
@@ -91,7 +93,7 @@ impl Default for State {
     fn default() -> Self {
         let (keeper, origin, trouble) = (Keeper::None, Origin::Unsure, Trouble::None);
         let (handle, status, told, device, held, message, steps) = (None, None, None, None, None, None, Vec::new());
-        Self { keeper, handle, status, told, device, held, mounted: false, folder: false, origin, trouble, message, steps }
+        Self { keeper, handle, status, told, device, held, mounted: false, fits: false, folder: false, origin, trouble, message, steps }
     }
 }
 
@@ -130,6 +132,7 @@ impl Task {
             told: known,
             device: self.here.device.as_deref().and_then(act::bytes),
             mounted: self.here.mounted,
+            fits: self.here.fits,
             rest: self.here.folder,
             origin: self.here.origin,
             trouble: self.here.trouble,
@@ -305,6 +308,7 @@ impl Task {
                 tracing::info!(volume = %whose.order.name, server = %whose.server, device = %name.display(), ?made, "mounted");
                 self.here.steps.push(("mounted", clock::wall_micros()));
                 (self.here.mounted, self.here.trouble, self.here.message) = (true, Trouble::None, None);
+                self.here.fits = matches!(made, Made::New | Made::Anew);
                 // From now on the mount keeps it.
                 self.here.held = None;
             }
@@ -318,13 +322,17 @@ impl Task {
         let before = act::bytes(&device);
         let after = device.clone();
         match self.supervised(move || act::grow(&at, &device, wanted)).await {
-            // Not an error: the head was told of it, and has not heard yet.
-            Ok(()) if act::bytes(&after) == before => self.here.trouble = Trouble::Growth(clock::now()),
             Ok(()) => {
-                tracing::info!(volume = %whose.order.name, bytes = act::bytes(&after), "grew");
-                (self.here.trouble, self.here.message) = (Trouble::None, None);
+                let bytes = act::bytes(&after);
+                if bytes != before {
+                    tracing::info!(volume = %whose.order.name, bytes, "grew");
+                }
+                // Not an error: the head was told of it, and may not have heard yet.
+                let waits = bytes.is_none_or(|bytes| bytes < whose.order.size.0);
+                let trouble = if waits { Trouble::Growth(clock::now().plus(decide::GROW_SOON)) } else { Trouble::None };
+                (self.here.fits, self.here.trouble, self.here.message) = (true, trouble, None);
             }
-            Err(error) => self.complain("cannot grow", &error, Trouble::Growth(clock::now())),
+            Err(error) => self.complain("cannot grow", &error, Trouble::Growth(clock::now().plus(decide::GROW_AGAIN))),
         }
     }
 

@@ -113,6 +113,11 @@ impl Bench {
         agent.wait().unwrap();
     }
 
+    /// Kills everything in it, as a power cut does.
+    pub fn cut_power(&self) {
+        PidFd::open(self.handle.init_pid).unwrap().kill(nix::sys::signal::Signal::SIGKILL).unwrap();
+    }
+
     /// What the controller says now.
     pub fn desire(&mut self, servers: Vec<ServerOrder>) {
         self.desire_on("n1", servers);
@@ -178,7 +183,7 @@ impl Bench {
             ("containers", vec!["runc", "--root", "/run/pan/runc", "list", "-q"]),
             ("mounts", vec!["sh", "-c", "grep -E '/run/pan/(servers|volumes)' /proc/mounts || true"]),
             ("volumes", vec!["sh", "-c", "ls /run/pan/volumes 2>/dev/null || true"]),
-            ("heads", vec!["sh", "-c", "cat /proc/*/cmdline 2>/dev/null | tr '\0' ' ' | grep -- 'head --folder [/]run' || true"]),
+            ("heads", vec!["sh", "-c", "cat /proc/*/cmdline 2>/dev/null | tr '\\0' ' ' | grep -- 'head --folder [/]run' || true"]),
             ("cables", vec!["sh", "-c", "ls /sys/class/net | grep ^ps || true"]),
             ("control groups", vec!["sh", "-c", "find /sys/fs/cgroup -path '*/panloom/*' -type d"]),
             ("shims", vec!["sh", "-c", "cat /proc/*/cmdline 2>/dev/null | tr '\\0' ' ' | grep -- '--exit-file [/]run' || true"]),
