@@ -195,6 +195,12 @@ impl<M: Medium> Pool<M> {
         self.lock().condition.clone()
     }
 
+    /// How the pool was left before it was opened: what was closed lost nothing, whatever happened to the machine since.
+    #[must_use]
+    pub fn left(&self) -> Standing {
+        self.lock().left
+    }
+
     /// What the pool takes.
     #[must_use]
     pub fn usage(&self) -> Usage {
