@@ -86,7 +86,8 @@ impl<M: Medium> Pool<M> {
             return Err(DiskError::TooMany("a pool keeps 1024 volumes at most"));
         }
         let (incarnation, last_flush) = (state.journal.boot, FlushMark::default());
-        let superblock = Superblock { volume, lineage, epoch, session, size, incarnation, last_flush, standing: Standing::Open, partial: false };
+        let superblock =
+            Superblock { volume, lineage, epoch, session, size, incarnation, last_flush, standing: Standing::Open, partial: false };
         let stored = self.medium.remove(Name::Super(volume)).and_then(|()| store_superblock(&self.medium, superblock, 1));
         let stored = stored.and_then(|()| self.medium.sync_names());
         stored.map_err(|fault| state.blame(fault, "write a superblock"))?;

@@ -173,7 +173,6 @@ fn assemble(root: &Root, replay: &Replay, volumes: BTreeMap<VolumeId, Volume>, d
         announced: BTreeSet::new(),
         quiet: false,
         reserve: false,
-        left: if root.clean { Standing::Clean } else { Standing::Open },
     }
 }
 

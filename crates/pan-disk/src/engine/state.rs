@@ -64,8 +64,6 @@ pub struct State {
     pub reserve: bool,
     /// Nobody waits for work any more.
     pub closing: bool,
-    /// How the pool was left before it was opened.
-    pub left: superblock::Standing,
 }
 
 impl State {

@@ -184,7 +184,8 @@ impl World {
         let epoch = VolumeEpoch(self.epoch.1);
         self.pool().fence(FIRST, Fence { lineage: Lineage(1), epoch, session: Session(epoch.0), partial: epoch.0.is_multiple_of(3) })?;
         self.epoch.0 = self.epoch.1;
-        let past = self.pool().fence(FIRST, Fence { lineage: Lineage(1), epoch: VolumeEpoch(epoch.0 - 1), session: Session(1), partial: false });
+        let past =
+            self.pool().fence(FIRST, Fence { lineage: Lineage(1), epoch: VolumeEpoch(epoch.0 - 1), session: Session(1), partial: false });
         assert!(matches!(past, Err(DiskError::Past { .. })), "{past:?}");
         Ok(())
     }
