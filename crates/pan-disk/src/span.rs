@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use pan_model::VolumeId;
+use pan_model::{VolumeEpoch, VolumeId};
 
 /// What has a checksum of its own, and the alignment of every operation.
 pub const BLOCK: u64 = 4096;
@@ -37,8 +37,6 @@ number!(/// A member of a volume's replicas that is away, as the caller numbers 
     Member(u64));
 number!(/// A snapshot, as the caller numbers them; unique within a pool.
     SnapshotId(u64));
-number!(/// How far a volume was flushed, as the caller counts: what replicas are compared by when all of them were restarted.
-    FlushMark(u64));
 number!(/// An extent of a volume: the one that begins at this many times [`EXTENT`].
     Extent(u64));
 number!(/// One map in the tree of maps that volumes, snapshots and clones are made of; never given twice within a pool.
@@ -47,6 +45,16 @@ number!(/// A unit of the data file, counted from 1.
     Place(u64));
 number!(/// The place of a record in the order of all records of a pool.
     Seq(u64));
+
+/// How far a volume was flushed, as the caller counts: what replicas are compared by when all of them were restarted. Ordered by
+/// epoch first.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FlushMark {
+    /// Of whose flushes.
+    pub epoch: VolumeEpoch,
+    /// Up to which of that writer's requests.
+    pub count: u64,
+}
 
 /// What can be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -32,6 +32,7 @@ pub mod origin;
 pub mod overlay;
 pub mod process;
 pub mod realtime;
+pub mod room;
 pub mod rtnl;
 pub mod seqpacket;
 pub mod sysctl;

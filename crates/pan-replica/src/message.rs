@@ -96,6 +96,17 @@ pub enum Ask<D> {
     },
 }
 
+impl<D> Ask<D> {
+    /// Where it reads or writes.
+    #[must_use]
+    pub const fn span(&self) -> Option<Span> {
+        match self {
+            Self::Read { span, .. } | Self::Write { span, .. } => Some(*span),
+            Self::Fence { .. } | Self::Flush { .. } | Self::Miss { .. } | Self::Forget { .. } | Self::Missed { .. } => None,
+        }
+    }
+}
+
 /// As what a replica is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Part {

@@ -170,6 +170,12 @@ impl Replica {
         self.standing
     }
 
+    /// Whether it may have lost what was not flushed, and nobody made it equal since.
+    #[must_use]
+    pub const fn is_lossy(&self) -> bool {
+        self.lossy
+    }
+
     /// The connection that it obeys.
     #[must_use]
     pub const fn current(&self) -> Option<Conn> {

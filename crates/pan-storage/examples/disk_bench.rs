@@ -51,7 +51,7 @@ impl Target for Pool<Files> {
     }
 
     fn flush(&self) {
-        Self::flush(self, VOLUME, FlushMark(1)).unwrap();
+        Self::flush(self, VOLUME, FlushMark { epoch: VolumeEpoch(1), count: 1 }).unwrap();
     }
 
     fn read(&self, offset: u64, into: &mut [u8]) {

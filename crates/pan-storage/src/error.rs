@@ -22,11 +22,20 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// It is not known how much the disk holds.
+    #[error("look at the disk of {}", path.display())]
+    Folder {
+        /// Where replicas lie.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
     /// There is no socket for routes.
     #[error("talk to the kernel about routes")]
     Rtnl(#[from] RtnlError),
     /// The host's certificate cannot be used.
-    #[error("serve metrics")]
+    #[error("use the host's certificate to serve")]
     Tls(#[from] TlsError),
     /// The kernel refuses what routes over two fabrics need.
     #[error("prepare the host's routes")]

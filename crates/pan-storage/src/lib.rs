@@ -1,15 +1,21 @@
-//! The storage role. So far it makes a host of the role known to the controllers, keeps its routes to all other hosts, and
-//! reports; there are no volumes yet, and manifests that ask for one are refused.
+//! The storage role: keeps replicas of volumes and serves them to heads.
 //!
-//! [`files`] is a disk of real files for `pan_disk`, which keeps replicas.
+//! - [`vault`]: all replicas of a pool; what heads ask of them becomes what the disk does, in the right order.
+//! - [`files`]: a disk of real files for `pan_disk`.
+//! - `server`: heads, over TLS. `keep`: the pool as the desired state wants it. `run`: the role's loop.
 //!
 //! It must not know who decides, or why: it follows its own desired state.
 
 mod error;
 pub mod files;
+mod keep;
+mod mark;
 pub mod metrics;
 mod routes;
 mod run;
+mod scrub;
+mod server;
+pub mod vault;
 
 pub use error::Error;
 pub use run::run;

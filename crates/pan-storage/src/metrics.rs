@@ -1,21 +1,82 @@
-//! The storage role's metrics: so far whether it follows, and what its host's beat process counted.
+//! The storage role's metrics: whether it follows, what heads asked of its replicas, and what its host's beat process counted.
 
 use pan_api::beatcount::BeatCounts;
 use pan_api::metrics::{Count, Family, Page};
+use pan_replica::{Answer, Ask, Content, Fault};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 const ROUNDS: Family =
     Family::counter("pan_storage_rounds_total", "Times this storage host made its routes those of its desired state", &[]);
 const PROBLEMS: Family = Family::gauge("pan_storage_problems", "Things that are wrong on this storage host and tried again", &[]);
+const CONNECTIONS: Family = Family::counter("pan_storage_connections_total", "Connections to replicas that were accepted", &[]);
+const SESSIONS: Family = Family::gauge("pan_storage_sessions", "Heads that are connected with a good capability", &[]);
+const CAPABILITIES: Family =
+    Family::counter("pan_storage_capabilities_refused_total", "Connections without a capability for a volume that is here", &[]);
+const REFUSED: Family =
+    Family::counter("pan_storage_requests_refused_total", "Requests of a head that has lost its volume, none of which was done", &[]);
+const REQUESTS: Family = Family::counter("pan_storage_requests_total", "Requests of heads", &["kind"]);
+const BYTES: Family = Family::counter("pan_storage_bytes_total", "Bytes that heads read and wrote", &["direction"]);
+const FAILED: Family = Family::counter("pan_storage_requests_failed_total", "Requests that the disk could not do", &["reason"]);
+const ROTTEN: Family =
+    Family::counter("pan_storage_rotten_bytes_total", "Bytes found by scrubbing that were not what had been written", &[]);
 
 /// The role's own families.
-pub const FAMILIES: [Family; 2] = [ROUNDS, PROBLEMS];
+pub const FAMILIES: [Family; 10] = [ROUNDS, PROBLEMS, CONNECTIONS, SESSIONS, CAPABILITIES, REFUSED, REQUESTS, BYTES, FAILED, ROTTEN];
 
 /// What the role counts.
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
     pub rounds: Count,
     pub problems: AtomicU64,
+    pub connections: Count,
+    pub sessions: AtomicU64,
+    pub capabilities_refused: Count,
+    refused: Count,
+    pub requests: Requests,
+    bytes_read: Count,
+    failed: [Count; 3],
+    pub rotten: AtomicU64,
+}
+
+/// What heads asked for.
+#[derive(Debug, Default)]
+pub(crate) struct Requests {
+    fences: Count,
+    reads: Count,
+    writes: Count,
+    flushes: Count,
+    notes: Count,
+    bytes_written: Count,
+}
+
+impl Requests {
+    pub(crate) fn of(&self, ask: &Ask<Vec<u8>>) {
+        match ask {
+            Ask::Fence { .. } => self.fences.one(),
+            Ask::Read { .. } => self.reads.one(),
+            Ask::Write { content, .. } => {
+                self.writes.one();
+                if let Content::Data(data) = content {
+                    self.bytes_written.add(data.len() as u64);
+                }
+            }
+            Ask::Flush { .. } => self.flushes.one(),
+            Ask::Miss { .. } | Ask::Forget { .. } | Ask::Missed { .. } => self.notes.one(),
+        }
+    }
+}
+
+impl Counts {
+    pub(crate) fn answered(&self, answer: &Answer<Vec<u8>>) {
+        match answer {
+            Answer::Read(data) => self.bytes_read.add(data.len() as u64),
+            Answer::Refused { .. } | Answer::Strange => self.refused.one(),
+            Answer::Failed(Fault::NoSpace) => self.failed[0].one(),
+            Answer::Failed(Fault::Io) => self.failed[1].one(),
+            Answer::Failed(Fault::Rotten) => self.failed[2].one(),
+            Answer::Fenced(_) | Answer::Done | Answer::Missed(_) => {}
+        }
+    }
 }
 
 /// The page.
@@ -23,6 +84,17 @@ pub(crate) fn render(counts: &Counts, beat: Option<&BeatCounts>) -> String {
     let mut page = Page::default();
     page.number(&ROUNDS, counts.rounds.get());
     page.number(&PROBLEMS, counts.problems.load(Ordering::Relaxed));
+    page.number(&CONNECTIONS, counts.connections.get());
+    page.number(&SESSIONS, counts.sessions.load(Ordering::Relaxed));
+    page.number(&CAPABILITIES, counts.capabilities_refused.get());
+    page.number(&REFUSED, counts.refused.get());
+    let Requests { fences, reads, writes, flushes, notes, bytes_written } = &counts.requests;
+    let kinds = [("fence", fences), ("read", reads), ("write", writes), ("flush", flushes), ("note", notes)];
+    page.samples(&REQUESTS, kinds.map(|(kind, count)| ([kind], count.get())));
+    page.samples(&BYTES, [(["read"], counts.bytes_read.get()), (["write"], bytes_written.get())]);
+    let reasons = ["full", "io", "rotten"];
+    page.samples(&FAILED, reasons.iter().zip(&counts.failed).map(|(reason, count)| ([*reason], count.get())));
+    page.number(&ROTTEN, counts.rotten.load(Ordering::Relaxed));
     BeatCounts::show(beat, &mut page);
     page.text()
 }

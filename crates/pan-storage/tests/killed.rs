@@ -57,7 +57,7 @@ fn writer() {
                 pool.write(VOLUME, Write { offset: first * BLOCK, data: &data }, Durability::Flushed).unwrap();
             }
             if number % STRIDE == 0 {
-                pool.flush(VOLUME, FlushMark(number)).unwrap();
+                pool.flush(VOLUME, FlushMark { epoch: VolumeEpoch(1), count: number }).unwrap();
                 println!("flushed {number}");
             }
         }
@@ -95,7 +95,7 @@ fn a_killed_writer_loses_nothing_that_it_flushed() {
     for round in 0..ROUNDS {
         let flushed = kill_after(directory.path(), next, dice.below(400));
         let pool = open(directory.path());
-        assert!(pool.superblock(VOLUME).unwrap().last_flush >= FlushMark(flushed), "round {round}");
+        assert!(pool.superblock(VOLUME).unwrap().last_flush >= FlushMark { epoch: VolumeEpoch(1), count: flushed }, "round {round}");
         for number in next..=flushed {
             let Step { first, count, zero } = step(number);
             durable[first as usize..(first + count) as usize].fill(if zero { 0 } else { number });
@@ -139,7 +139,7 @@ fn threads_share_a_pool() {
             }
             now[first as usize..(first + count) as usize].fill(if zero { 0 } else { number });
             if number % 7 == 0 {
-                pool.flush(VOLUME, FlushMark(number)).unwrap();
+                pool.flush(VOLUME, FlushMark { epoch: VolumeEpoch(1), count: number }).unwrap();
             }
             let mut bytes = vec![0; (count * BLOCK) as usize];
             pool.read(Source::Volume(VOLUME), offset, &mut bytes).unwrap();

@@ -41,7 +41,7 @@ fn storage_hosts_are_hosts() {
     assert!(pan(&lab, &["events", "-A"]).contains("s1"));
 
     let file = write(&lab, "volume.yaml", WITH_VOLUME);
-    pan(&lab, &["apply", "-f", &file, "--wait", "--timeout", "60s"]);
+    pan(&lab, &["apply", "-f", &file, "--wait=60s"]);
     let volume = json(&lab, &["get", "volume", "db-1.data", "-p", "vol"]);
     assert_eq!((&volume["inSync"], &volume["attachedTo"], &volume["state"]), (&json!(2), &json!("db-1"), &json!("ready")));
     let on: Vec<&str> = volume["replicas"].as_array().unwrap().iter().map(|replica| str_of(replica, "host")).collect();

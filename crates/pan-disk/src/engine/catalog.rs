@@ -40,6 +40,8 @@ pub struct Fence {
     pub epoch: VolumeEpoch,
     /// Its writer.
     pub session: Session,
+    /// Whether it lacks some of what its lineage has.
+    pub partial: bool,
 }
 
 /// A volume that is here.
@@ -83,8 +85,9 @@ impl<M: Medium> Pool<M> {
         if state.volumes.len() >= KEPT_MAX {
             return Err(DiskError::TooMany("a pool keeps 1024 volumes at most"));
         }
-        let (incarnation, last_flush) = (state.journal.boot, FlushMark(0));
-        let superblock = Superblock { volume, lineage, epoch, session, size, incarnation, last_flush, standing: Standing::Open };
+        let (incarnation, last_flush) = (state.journal.boot, FlushMark::default());
+        let superblock =
+            Superblock { volume, lineage, epoch, session, size, incarnation, last_flush, standing: Standing::Open, partial: false };
         let stored = self.medium.remove(Name::Super(volume)).and_then(|()| store_superblock(&self.medium, superblock, 1));
         let stored = stored.and_then(|()| self.medium.sync_names());
         stored.map_err(|fault| state.blame(fault, "write a superblock"))?;
@@ -125,7 +128,7 @@ impl<M: Medium> Pool<M> {
         if fence.epoch < held.epoch {
             return Err(DiskError::Past { volume, held: held.epoch, offered: fence.epoch });
         }
-        let superblock = Superblock { lineage: fence.lineage, epoch: fence.epoch, session: fence.session, ..held };
+        let superblock = Superblock { lineage: fence.lineage, epoch: fence.epoch, session: fence.session, partial: fence.partial, ..held };
         if superblock == held {
             return Ok(());
         }

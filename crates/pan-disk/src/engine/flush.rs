@@ -8,13 +8,43 @@ use crate::{Fault, FlushMark, Medium, Name, Result, Seq, Side};
 use super::journal::Purpose;
 use super::pool::{Guard, Pool};
 
+/// Bytes of a record of a flush.
+const FLUSH_BYTES: u64 = 24;
+
 impl<M: Medium> Pool<M> {
+    /// Makes every write durable that was acknowledged before, of all volumes. How far a volume was flushed is
+    /// [`flushed`](Self::flushed)'s to keep.
+    ///
+    /// # Errors
+    /// The disk failed or is full; nothing was promised then.
+    pub fn sync(&self) -> Result<()> {
+        let state = self.lock();
+        let last = state.journal.last;
+        self.durable(state, last).map(drop)
+    }
+
+    /// A volume counts as flushed up to `mark`, after a [`sync`](Self::sync) that made it so. Durable with the next one.
+    ///
+    /// # Errors
+    /// The volume is not there, or the disk.
+    pub fn flushed(&self, volume: VolumeId, mark: FlushMark) -> Result<()> {
+        if self.lock().superblock(volume)?.last_flush >= mark {
+            return Ok(());
+        }
+        let mut state = self.room(FLUSH_BYTES, 0, Purpose::Control)?;
+        state.volume(volume)?;
+        let written = state.journal.append(&self.medium, &Body::Flush { volume, mark }, &[]);
+        written.map_err(|fault| state.blame(fault, "record a flush"))?;
+        state.flushed(volume, mark);
+        Ok(())
+    }
+
     /// Makes every write to a volume durable that was acknowledged before, and counts it as flushed up to `mark`.
     ///
     /// # Errors
     /// The disk failed or is full; nothing was promised then.
     pub fn flush(&self, volume: VolumeId, mark: FlushMark) -> Result<()> {
-        let mut state = self.room(32, 0, Purpose::Control)?;
+        let mut state = self.room(FLUSH_BYTES, 0, Purpose::Control)?;
         state.volume(volume)?;
         let written = state.journal.append(&self.medium, &Body::Flush { volume, mark }, &[]);
         let seq = written.map_err(|fault| state.blame(fault, "record a flush"))?;

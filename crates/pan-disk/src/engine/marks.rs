@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use pan_model::mirror::Since;
+
 use crate::format::record::Absence;
 use crate::span::VOLUME_UNITS_MAX;
 use crate::{FlushMark, INTENTS_MAX, Member, Span};
@@ -68,12 +70,21 @@ impl Bitmap {
     }
 }
 
+/// What is kept about a member that is away.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Away {
+    /// Which absence.
+    pub since: Since,
+    /// What it missed.
+    pub missed: Bitmap,
+}
+
 /// What a replica remembers for its peers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Marks {
     pub last_flush: FlushMark,
     pub intents: BTreeSet<u64>,
-    pub absent: BTreeMap<Member, Bitmap>,
+    pub absent: BTreeMap<Member, Away>,
 }
 
 impl Marks {
@@ -91,24 +102,30 @@ impl Marks {
     /// A range was written: it may differ from other replicas, and the absent ones missed it.
     pub fn written(&mut self, span: Span) {
         self.intents.extend(span.extents());
-        for bitmap in self.absent.values_mut() {
-            bitmap.set(span.units());
+        for away in self.absent.values_mut() {
+            away.missed.set(span.units());
         }
     }
 
     /// Something about an absent member.
-    pub fn absence(&mut self, member: Member, absence: Absence) {
+    pub fn absence(&mut self, member: Member, absence: &Absence) {
         match absence {
-            Absence::Begins => _ = self.absent.entry(member).or_default(),
+            Absence::Begins { since, units } => {
+                let away = self.absent.entry(member).or_default();
+                if away.since != *since {
+                    *away = Away { since: *since, missed: Bitmap::default() };
+                }
+                units.iter().for_each(|(unit, count)| away.missed.set(*unit..unit.saturating_add(*count)));
+            }
             Absence::Ends => _ = self.absent.remove(&member),
             Absence::Missed { unit, count } => {
-                if let Some(bitmap) = self.absent.get_mut(&member) {
-                    bitmap.set(unit..unit.saturating_add(count));
+                if let Some(away) = self.absent.get_mut(&member) {
+                    away.missed.set(*unit..unit.saturating_add(*count));
                 }
             }
             Absence::Copied { unit, count } => {
-                if let Some(bitmap) = self.absent.get_mut(&member) {
-                    bitmap.clear(unit..unit.saturating_add(count));
+                if let Some(away) = self.absent.get_mut(&member) {
+                    away.missed.clear(*unit..unit.saturating_add(*count));
                 }
             }
         }

@@ -253,7 +253,7 @@ fn apply(medium: &impl Medium, state: &mut State, record: &Record, applied: Seq)
         }
         Body::Absence { volume, member, absence } => {
             if let Some(volume) = state.volumes.get_mut(volume).filter(|_| news) {
-                volume.marks.absence(*member, *absence);
+                volume.marks.absence(*member, absence);
             }
         }
         Body::Pages { .. } | Body::Seal | Body::Mark => {}

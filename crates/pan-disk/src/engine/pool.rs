@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
+use pan_model::VolumeId;
+
 use crate::format::root::{HALF_BYTES, Root, Start};
 use crate::format::superblock::{Standing, Superblock};
 use crate::{DiskError, Fault, Medium, Name, Result, Seq, Side, UNIT};
@@ -193,6 +195,25 @@ impl<M: Medium> Pool<M> {
     #[must_use]
     pub fn condition(&self) -> Condition {
         self.lock().condition.clone()
+    }
+
+    /// What of a volume takes space: bytes of the units that its own map names. Looks at every page of it.
+    ///
+    /// # Errors
+    /// The volume is not there, or the disk.
+    pub fn used(&self, volume: VolumeId) -> Result<u64> {
+        let layer = self.lock().volume(volume)?.layer;
+        let pages = self.lock().maps.pages(&self.medium, layer)?;
+        let mut units = 0;
+        for number in 0..pages {
+            // The lock is given back in between: others go on.
+            match self.lock().maps.own(&self.medium, layer, number) {
+                Ok(page) => units += page.map_or(0, |page| page.0.iter().filter(|entry| entry.place.is_some()).count()),
+                Err(DiskError::MapRotten { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(units as u64 * UNIT)
     }
 
     /// What the pool takes.

@@ -16,7 +16,8 @@
 //! The salt keeps what a tenant writes into a block from ever passing for a record. Data are not under the record's
 //! checksum: each block has its own in the body.
 
-use pan_model::VolumeId;
+use pan_model::mirror::Since;
+use pan_model::{VolumeEpoch, VolumeId};
 
 use super::codec::{Decoder, Encoder, sum_on};
 use crate::span::{UNIT_BLOCKS, VOLUME_BYTES_MAX};
@@ -38,10 +39,11 @@ pub struct Head {
 }
 
 /// What becomes of the record of what a member missed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Absence {
-    /// It is away: from now on what it misses is kept.
-    Begins,
+    /// It is away: from now on what it misses is kept, and these units, each a first one and how many, it missed already. What is
+    /// kept about another absence of it is void.
+    Begins { since: Since, units: Vec<(u64, u64)> },
     /// It is back: nothing is kept any more.
     Ends,
     /// It missed these units, counted from the first.
@@ -90,17 +92,22 @@ fn encode_body(body: &Body, into: &mut Encoder) -> u8 {
             3
         }
         Body::Flush { volume, mark } => {
-            into.u64(volume.0).u64(mark.0);
-            4
+            into.u64(volume.0).u64(mark.epoch.0).u64(mark.count);
+            10
         }
         Body::Settle { volume, extents } => {
             into.u64(volume.0).count(extents.len());
             extents.iter().for_each(|extent| _ = into.u64(*extent));
             5
         }
+        Body::Absence { volume, member, absence: Absence::Begins { since, units } } => {
+            into.u64(volume.0).u64(member.0).u64(since.0).count(units.len());
+            units.iter().for_each(|(unit, count)| _ = into.u64(*unit).u64(*count));
+            11
+        }
         Body::Absence { volume, member, absence } => {
             let (what, unit, count) = match absence {
-                Absence::Begins => (0, 0, 0),
+                Absence::Begins { .. } => unreachable!("the arm above has it"),
                 Absence::Ends => (1, 0, 0),
                 Absence::Missed { unit, count } => (2, *unit, *count),
                 Absence::Copied { unit, count } => (3, *unit, *count),
@@ -143,13 +150,15 @@ fn decode_body(kind: u8, bytes: &[u8]) -> Option<Body> {
             within(block, count)?;
             Body::Zero { layer, block, count }
         }
-        4 => Body::Flush { volume: VolumeId(from.u64()?), mark: FlushMark(from.u64()?) },
+        // As version 1 writes it.
+        4 => Body::Flush { volume: VolumeId(from.u64()?), mark: FlushMark { epoch: VolumeEpoch(0), count: from.u64()? } },
         5 => Body::Settle { volume: VolumeId(from.u64()?), extents: from.many(Decoder::u64)? },
         6 => {
             let (volume, member) = (VolumeId(from.u64()?), Member(from.u64()?));
             let (what, unit, count) = (from.u8()?, from.u64()?, from.u64()?);
             let absence = match what {
-                0 => Absence::Begins,
+                // As version 1 writes it.
+                0 => Absence::Begins { since: Since::NEVER, units: Vec::new() },
                 1 => Absence::Ends,
                 2 => Absence::Missed { unit, count },
                 3 => Absence::Copied { unit, count },
@@ -163,6 +172,15 @@ fn decode_body(kind: u8, bytes: &[u8]) -> Option<Body> {
         }
         8 => Body::Seal,
         9 => Body::Mark,
+        10 => {
+            let volume = VolumeId(from.u64()?);
+            Body::Flush { volume, mark: FlushMark { epoch: VolumeEpoch(from.u64()?), count: from.u64()? } }
+        }
+        11 => {
+            let (volume, member, since) = (VolumeId(from.u64()?), Member(from.u64()?), Since(from.u64()?));
+            let units = from.many(|from| Some((from.u64()?, from.u64()?)))?;
+            Body::Absence { volume, member, absence: Absence::Begins { since, units } }
+        }
         _ => return None,
     };
     from.end().map(|()| body)
@@ -227,9 +245,9 @@ mod tests {
             (Body::Write { layer, block: 9, sums: sums(&data) }, data),
             (Body::Place { layer, unit: 4, place: Place(5), sums: vec![1; 32] }, Vec::new()),
             (Body::Zero { layer, block: 1, count: 80 }, Vec::new()),
-            (Body::Flush { volume, mark: FlushMark(8) }, Vec::new()),
+            (Body::Flush { volume, mark: FlushMark { epoch: VolumeEpoch(3), count: 8 } }, Vec::new()),
             (Body::Settle { volume, extents: (0..256).collect() }, Vec::new()),
-            absence(Absence::Begins),
+            absence(Absence::Begins { since: Since(7), units: vec![(1, 2), (9, 1)] }),
             absence(Absence::Ends),
             absence(Absence::Missed { unit: 1, count: 2 }),
             absence(Absence::Copied { unit: 3, count: 4 }),
@@ -260,7 +278,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn garbage_is_no_record(bytes in proptest::collection::vec(any::<u8>(), 0..2000), kind in 0u8..12) {
+        fn garbage_is_no_record(bytes in proptest::collection::vec(any::<u8>(), 0..2000), kind in 0u8..14) {
             prop_assert_eq!(decode(1, &bytes), None);
             let _ = decode_body(kind, &bytes);
         }

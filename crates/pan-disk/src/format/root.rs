@@ -12,11 +12,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use pan_model::VolumeId;
+use pan_model::mirror::Since;
+use pan_model::{VolumeEpoch, VolumeId};
 
 use super::VERSION;
-use super::codec::{Decoder, Encoder, sum, sum_on};
-use crate::engine::marks::{Bitmap, Marks};
+use super::codec::{Decoder, Encoder, is_read, sum, sum_on};
+use crate::engine::marks::{Away, Bitmap, Marks};
 use crate::{FlushMark, Layer, Member, Seq, Side, SnapshotId};
 
 /// A root is not read beyond this: 1,024 volumes with two absent members each whose bitmaps have 128 KiB.
@@ -100,22 +101,24 @@ impl Root {
 }
 
 fn encode_marks(marks: &Marks, into: &mut Encoder) {
-    into.u64(marks.last_flush.0).count(marks.intents.len());
+    into.u64(marks.last_flush.epoch.0).u64(marks.last_flush.count).count(marks.intents.len());
     marks.intents.iter().for_each(|extent| _ = into.u64(*extent));
     into.count(marks.absent.len());
-    for (member, bitmap) in &marks.absent {
-        into.u64(member.0).count(bitmap.words().len());
-        bitmap.words().iter().for_each(|(index, word)| _ = into.u32(*index).u64(*word));
+    for (member, away) in &marks.absent {
+        into.u64(member.0).u64(away.since.0).count(away.missed.words().len());
+        away.missed.words().iter().for_each(|(index, word)| _ = into.u32(*index).u64(*word));
     }
 }
 
-fn decode_marks(from: &mut Decoder<'_>) -> Option<Marks> {
-    let last_flush = FlushMark(from.u64()?);
+/// Version 1 kept neither the epoch of a flush nor the number of an absence.
+fn decode_marks(from: &mut Decoder<'_>, version: u32) -> Option<Marks> {
+    let since_2 = |from: &mut Decoder<'_>| if version < 2 { Some(0) } else { from.u64() };
+    let last_flush = FlushMark { epoch: VolumeEpoch(since_2(from)?), count: from.u64()? };
     let intents = from.many(Decoder::u64)?.into_iter().collect::<BTreeSet<_>>();
     let one = |from: &mut Decoder<'_>| {
-        let member = Member(from.u64()?);
+        let (member, since) = (Member(from.u64()?), Since(since_2(from)?));
         let words = from.many(|from| Some((from.u32()?, from.u64()?)))?;
-        Some((member, Bitmap::of(words)))
+        Some((member, Away { since, missed: Bitmap::of(words) }))
     };
     let absent = from.many(one)?.into_iter().collect();
     Some(Marks { last_flush, intents, absent })
@@ -146,15 +149,15 @@ pub fn decode(file: &[u8]) -> Slot {
         whole.u32()?;
         let body = whole.bytes(length)?;
         (magic == MAGIC && crc == sum_on(sum(&version.to_le_bytes()), body)).then_some(())?;
-        if version != VERSION {
+        if !is_read(version) {
             return Some(Slot::Version(version));
         }
-        decode_body(body).map(|root| Slot::Good(Box::new(root)))
+        decode_body(body, version).map(|root| Slot::Good(Box::new(root)))
     };
     read().unwrap_or(Slot::Bad)
 }
 
-fn decode_body(body: &[u8]) -> Option<Root> {
+fn decode_body(body: &[u8], version: u32) -> Option<Root> {
     let mut from = Decoder(body);
     let (revision, salt, half_bytes, boot) = (from.u64()?, from.u64()?, from.u64()?, from.u64()?);
     let clean = from.u8()? == 1;
@@ -166,7 +169,7 @@ fn decode_body(body: &[u8]) -> Option<Root> {
     let layers = from.many(|from| Some((Layer(from.u32()?), under(from.u32()?))))?.into_iter().collect();
     let volume = |from: &mut Decoder<'_>| {
         let (volume, layer) = (VolumeId(from.u64()?), Layer(from.u32()?));
-        Some((volume, VolumeEntry { layer, marks: decode_marks(from)? }))
+        Some((volume, VolumeEntry { layer, marks: decode_marks(from, version)? }))
     };
     let volumes = from.many(volume)?.into_iter().collect();
     let snapshot = |from: &mut Decoder<'_>| {

@@ -7,6 +7,7 @@
 //! | 12..16 | format version |
 //! | 16..24 | revision; the slot with the higher one counts |
 //! | 24..88 | volume, lineage, epoch, session, size, incarnation, last flush, standing |
+//! | 88..104 | epoch of the last flush, partial; zeros in version 1 |
 //!
 //! An update writes one slot, makes it durable, and then the other: a torn slot leaves the other, and a slot that rots
 //! later has a twin, so an epoch that was acknowledged does not go back.
@@ -14,7 +15,7 @@
 use pan_model::{Lineage, Session, VolumeEpoch, VolumeId};
 
 use super::VERSION;
-use super::codec::{Decoder, Encoder, sum};
+use super::codec::{Decoder, Encoder, is_read, sum};
 use crate::{FlushMark, Side};
 
 /// Bytes from the beginning of one slot to that of the other.
@@ -51,6 +52,8 @@ pub struct Superblock {
     pub last_flush: FlushMark,
     /// How it was left.
     pub standing: Standing,
+    /// It does not have everything of its lineage yet.
+    pub partial: bool,
 }
 
 impl Superblock {
@@ -60,10 +63,11 @@ impl Superblock {
         let mut body = Encoder::default();
         body.u32(VERSION).u64(revision);
         body.u64(self.volume.0).u64(self.lineage.0).u64(self.epoch.0).u64(self.session.0).u64(self.size);
-        body.u64(self.incarnation).u64(self.last_flush.0).u64(match self.standing {
+        body.u64(self.incarnation).u64(self.last_flush.count).u64(match self.standing {
             Standing::Clean => 0,
             Standing::Open => 1,
         });
+        body.u64(self.last_flush.epoch.0).u64(u64::from(self.partial));
         body.0.resize(BYTES - 12, 0);
         let mut slot = Encoder::default();
         slot.bytes(MAGIC).u32(sum(&body.0)).bytes(&body.0);
@@ -90,23 +94,30 @@ pub fn decode(slot: &[u8]) -> Slot {
         let (magic, crc) = (whole.bytes(8)?, whole.u32()?);
         (magic == MAGIC && crc == sum(whole.0)).then_some(())?;
         let version = whole.u32()?;
-        if version != VERSION {
+        if !is_read(version) {
             return Some(Slot::Version(version));
         }
         let revision = whole.u64()?;
-        let superblock = Superblock {
+        let mut superblock = Superblock {
             volume: VolumeId(whole.u64()?),
             lineage: Lineage(whole.u64()?),
             epoch: VolumeEpoch(whole.u64()?),
             session: Session(whole.u64()?),
             size: whole.u64()?,
             incarnation: whole.u64()?,
-            last_flush: FlushMark(whole.u64()?),
+            last_flush: FlushMark { epoch: VolumeEpoch(0), count: whole.u64()? },
             standing: match whole.u64()? {
                 0 => Standing::Clean,
                 1 => Standing::Open,
                 _ => return None,
             },
+            partial: false,
+        };
+        superblock.last_flush.epoch = VolumeEpoch(whole.u64()?);
+        superblock.partial = match whole.u64()? {
+            0 => false,
+            1 => true,
+            _ => return None,
         };
         Some(Slot::Good(superblock, revision))
     };
@@ -148,8 +159,9 @@ mod tests {
             session: Session(9),
             size: 1 << 30,
             incarnation: 3,
-            last_flush: FlushMark(11),
+            last_flush: FlushMark { epoch: VolumeEpoch(4), count: 11 },
             standing: Standing::Open,
+            partial: true,
         }
     }
 

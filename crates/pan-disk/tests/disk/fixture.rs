@@ -1,12 +1,14 @@
-//! A pool of format version 1, as it was written then. It is read for as long as version 1 is.
+//! A pool of each format version, as it was written then. It is read for as long as that version is.
 
 use pan_disk::faulty::FaultyDisk;
-use pan_disk::{DiskError, Durability, Extent, FlushMark, Layout, Medium, Member, Name, Pool, SnapshotId, Source, Span, Write};
-use pan_model::VolumeId;
+use pan_disk::{DiskError, Durability, Extent, Fence, FlushMark, Layout, Medium, Member, Name, Pool, SnapshotId, Source, Span, Write};
+use pan_model::mirror::Since;
+use pan_model::{Lineage, Session, VolumeEpoch, VolumeId};
 
 use crate::steps::new_volume;
 
-const IMAGE: &str = include_str!("../fixtures/format-1.image");
+const IMAGE_1: &str = include_str!("../fixtures/format-1.image");
+const IMAGE: &str = include_str!("../fixtures/format-2.image");
 const ROW: usize = 32;
 
 /// Every row of each file that is not zeros, in hexadecimal.
@@ -55,10 +57,14 @@ fn make() -> FaultyDisk {
     pool.write(VOLUME, Write { offset: 64 << 10, data: &sparse(2).repeat(32) }, Durability::Flushed).unwrap();
     pool.snapshot(VOLUME, SnapshotId(3)).unwrap();
     pool.settle(VOLUME, &[Extent(0)]).unwrap();
-    pool.begin_absence(VOLUME, Member(6)).unwrap();
+    pool.begin_absence(VOLUME, Member(5), Since(8), &[Span { offset: 0, length: 4096 }]).unwrap();
+    pool.fence(VOLUME, Fence { lineage: Lineage(2), epoch: VolumeEpoch(3), session: Session(4), partial: true }).unwrap();
+    pool.flush(VOLUME, FlushMark { epoch: VolumeEpoch(3), count: 4 }).unwrap();
+    pool.checkpoint().unwrap();
+    pool.begin_absence(VOLUME, Member(6), Since(9), &[Span { offset: 12 << 16, length: 1 << 15 }]).unwrap();
     pool.write(VOLUME, Write { offset: 4096, data: &sparse(4) }, Durability::Flushed).unwrap();
     pool.zero(VOLUME, Span { offset: 64 << 10, length: 64 << 10 }, Durability::Flushed).unwrap();
-    pool.flush(VOLUME, FlushMark(5)).unwrap();
+    pool.flush(VOLUME, FlushMark { epoch: VolumeEpoch(3), count: 5 }).unwrap();
     disk
 }
 
@@ -67,12 +73,10 @@ fn make() -> FaultyDisk {
 #[ignore = "makes the image of a format version that has none yet"]
 #[expect(clippy::disallowed_methods, reason = "the image is a file of the source")]
 fn write_the_image() {
-    std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/format-1.image"), dump(&make())).unwrap();
+    std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/format-2.image"), dump(&make())).unwrap();
 }
 
-#[test]
-fn a_pool_of_format_version_1_is_read() {
-    let pool = Pool::open(load(IMAGE)).unwrap();
+fn contents(pool: &Pool<FaultyDisk>) {
     let read = |from, at: u64| {
         let mut bytes = vec![0; 4096];
         pool.read(from, at * 4096, &mut bytes).unwrap();
@@ -83,10 +87,35 @@ fn a_pool_of_format_version_1_is_read() {
     assert_eq!(live, [1, 4, 0, 2, 2, 0]);
     let kept = [0, 1, 16, 32, 47, 48].map(|at| read(Source::Snapshot(SnapshotId(3)), at));
     assert_eq!(kept, [1, 0, 2, 2, 2, 0]);
-    let superblock = pool.superblock(VOLUME).unwrap();
-    assert_eq!((superblock.size, superblock.last_flush, superblock.epoch.0), (200 * 4096, FlushMark(5), 1));
+    assert_eq!(pool.superblock(VOLUME).unwrap().size, 200 * 4096);
     assert_eq!(pool.intents(VOLUME).unwrap(), [Extent(0), Extent(1)]);
-    assert_eq!(pool.missed(VOLUME, Member(6)).unwrap(), [Span { offset: 0, length: 128 << 10 }]);
+}
+
+#[test]
+fn a_pool_of_format_version_1_is_read_and_opened_again() {
+    let disk = load(IMAGE_1);
+    for _ in 0..2 {
+        let pool = Pool::open(disk.clone()).unwrap();
+        contents(&pool);
+        let superblock = pool.superblock(VOLUME).unwrap();
+        let flushed = FlushMark { epoch: VolumeEpoch(0), count: 5 };
+        assert_eq!((superblock.last_flush, superblock.epoch, superblock.partial), (flushed, VolumeEpoch(1), false));
+        assert_eq!(pool.absent(VOLUME).unwrap(), [(Member(6), Since::NEVER)]);
+        assert_eq!(pool.missed(VOLUME, Member(6)).unwrap(), [Span { offset: 0, length: 128 << 10 }]);
+    }
+}
+
+#[test]
+fn a_pool_of_format_version_2_is_read() {
+    let pool = Pool::open(load(IMAGE)).unwrap();
+    contents(&pool);
+    let superblock = pool.superblock(VOLUME).unwrap();
+    let flushed = FlushMark { epoch: VolumeEpoch(3), count: 5 };
+    assert_eq!((superblock.last_flush, superblock.epoch, superblock.partial), (flushed, VolumeEpoch(3), true));
+    assert_eq!(pool.absent(VOLUME).unwrap(), [(Member(5), Since(8)), (Member(6), Since(9))]);
+    let [written, missed] = [(0, 128 << 10), (12 << 16, 200 * 4096 - (12 << 16))].map(|(offset, length)| Span { offset, length });
+    assert_eq!(pool.missed(VOLUME, Member(5)).unwrap(), [written]);
+    assert_eq!(pool.missed(VOLUME, Member(6)).unwrap(), [written, missed]);
 }
 
 #[test]
@@ -108,5 +137,5 @@ fn another_version_is_named() {
         disk.put(Name::Root(side), &root);
     }
     let refused = Pool::open(disk).err();
-    assert_eq!(refused, Some(DiskError::Version { name: Name::Root(pan_disk::Side::A), found: 9, known: 1 }));
+    assert_eq!(refused, Some(DiskError::Version { name: Name::Root(pan_disk::Side::A), found: 9, known: 2 }));
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use pan_disk::faulty::{Dice, Faults, FaultyDisk};
 use pan_disk::{BLOCK, DiskError, Durability, Fence, FlushMark, Layout, NewVolume, Pool, Result, SnapshotId, Source, Span, Write};
+use pan_model::mirror::Since;
 use pan_model::{Lineage, Session, VolumeEpoch, VolumeId};
 
 use crate::model::{MEMBER, Model, block};
@@ -39,6 +40,11 @@ pub const FIRST: VolumeId = VolumeId(1);
 
 pub fn new_volume(volume: VolumeId, blocks: u64) -> NewVolume {
     NewVolume { volume, lineage: Lineage(1), epoch: VolumeEpoch(1), session: Session(1), size: blocks * BLOCK }
+}
+
+/// An epoch that goes with the count, so that both are seen to come back.
+const fn flush_mark(count: u64) -> FlushMark {
+    FlushMark { epoch: VolumeEpoch(count / 4), count }
 }
 
 impl World {
@@ -98,7 +104,7 @@ impl World {
     /// A flush of one volume makes all of them durable.
     pub fn flush(&mut self, volume: VolumeId) -> Result<()> {
         self.mark.1 += u64::from(volume == FIRST);
-        self.pool().flush(volume, FlushMark(self.mark.1))?;
+        self.pool().flush(volume, flush_mark(self.mark.1))?;
         self.mark.0 = if volume == FIRST { self.mark.1 } else { self.mark.0 };
         self.volumes.values_mut().for_each(Model::flushed);
         Ok(())
@@ -166,7 +172,7 @@ impl World {
             self.volumes.get_mut(&volume).unwrap().away = None;
             self.pool().end_absence(volume, MEMBER)?;
         } else {
-            self.pool().begin_absence(volume, MEMBER)?;
+            self.pool().begin_absence(volume, MEMBER, Since(self.content), &[])?;
             self.volumes.get_mut(&volume).unwrap().away = Some(self.content);
         }
         self.unsure = None;
@@ -176,9 +182,10 @@ impl World {
     fn fence(&mut self) -> Result<()> {
         self.epoch.1 += 1;
         let epoch = VolumeEpoch(self.epoch.1);
-        self.pool().fence(FIRST, Fence { lineage: Lineage(1), epoch, session: Session(epoch.0) })?;
+        self.pool().fence(FIRST, Fence { lineage: Lineage(1), epoch, session: Session(epoch.0), partial: epoch.0.is_multiple_of(3) })?;
         self.epoch.0 = self.epoch.1;
-        let past = self.pool().fence(FIRST, Fence { lineage: Lineage(1), epoch: VolumeEpoch(epoch.0 - 1), session: Session(1) });
+        let past =
+            self.pool().fence(FIRST, Fence { lineage: Lineage(1), epoch: VolumeEpoch(epoch.0 - 1), session: Session(1), partial: false });
         assert!(matches!(past, Err(DiskError::Past { .. })), "{past:?}");
         Ok(())
     }
@@ -248,7 +255,7 @@ impl World {
             Some(Unsure::NoSnapshot(id, model)) if has_snapshot(id) => _ = self.snapshots.insert(id, model),
             Some(Unsure::NoVolume(id, model)) if has_volume(id) => _ = self.volumes.insert(id, model),
             Some(Unsure::Absence(volume, before)) => {
-                let there = pool.absent(volume).unwrap().contains(&MEMBER);
+                let there = pool.absent(volume).unwrap().iter().any(|(member, _)| *member == MEMBER);
                 let content = self.content;
                 self.volumes.get_mut(&volume).unwrap().away = there.then_some(before.unwrap_or(content));
             }
@@ -265,9 +272,11 @@ impl World {
         let pool = self.pool.as_ref().unwrap();
         let superblock = pool.superblock(FIRST).unwrap();
         assert!(superblock.incarnation > incarnation, "a new life has a new incarnation");
-        assert!((self.mark.0..=self.mark.1).contains(&superblock.last_flush.0), "{superblock:?}, flushes {:?}", self.mark);
+        assert!((self.mark.0..=self.mark.1).contains(&superblock.last_flush.count), "{superblock:?}, flushes {:?}", self.mark);
         assert!((self.epoch.0..=self.epoch.1).contains(&superblock.epoch.0), "{superblock:?}, epochs {:?}", self.epoch);
-        self.mark = (superblock.last_flush.0, superblock.last_flush.0.max(self.mark.1));
+        let flushed = superblock.last_flush;
+        assert_eq!(flushed, flush_mark(flushed.count));
+        self.mark = (flushed.count, flushed.count.max(self.mark.1));
         self.epoch = (superblock.epoch.0, superblock.epoch.0.max(self.epoch.1));
         for (volume, model) in &mut self.volumes {
             model.check_crashed(pool, *volume);

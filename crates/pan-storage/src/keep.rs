@@ -1,0 +1,237 @@
+//! The pool of a storage host and its replicas: opened, made on the first start, followed, looked after.
+//!
+//! It blocks. What the disk does wrong is told, and tried again later; it never ends the role.
+
+use crate::files::{Files, FilesError};
+use crate::mark::{self, MarkError};
+use crate::scrub::{self, Rot};
+use crate::vault::{Loss, Vault};
+use pan_api::desired::Desired;
+use pan_api::volume::{PoolReport, ReplicaOrder, ReplicaReport, ReplicaWant};
+use pan_disk::{Condition, DiskError, Layout, Pool};
+use pan_linux::room;
+use pan_model::host_config::HostConfig;
+use pan_model::{ByteSize, Generation, Lineage, VolumeId};
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+
+/// Before a pool that could not be opened, or failed, is tried again: connections to it have ended by then.
+const AGAIN: Duration = Duration::from_secs(5);
+/// How often it is counted what each replica takes: every page of its map is looked at.
+const COUNT_EVERY: Duration = Duration::from_secs(30);
+
+/// Why there is no pool.
+#[derive(Debug, thiserror::Error)]
+enum KeepError {
+    #[error(transparent)]
+    Files(#[from] FilesError),
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    #[error(transparent)]
+    Mark(#[from] MarkError),
+    #[error("draw a random number: {0}")]
+    Random(#[source] std::io::Error),
+    #[error("there is no pool in {} any more: mount its disk; if it is lost, remove {} to begin with an empty one", folder.display(), mark.display())]
+    Vanished { folder: PathBuf, mark: PathBuf },
+}
+
+/// What is seen of pool and replicas.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Seen {
+    /// The newest desired state that was followed to its end.
+    pub applied: Generation,
+    pub pool: Option<PoolReport>,
+    pub replicas: Vec<ReplicaReport>,
+    pub problems: Vec<String>,
+}
+
+/// The vault that is open, for those who serve it.
+pub(crate) type Open = Option<Arc<Vault<Files>>>;
+
+/// Keeps one pool.
+pub(crate) struct Keeper {
+    folder: PathBuf,
+    state_dir: PathBuf,
+    capacity: Option<ByteSize>,
+    boot: u64,
+    open: watch::Sender<Open>,
+    scrub: Option<scrub::Scrub>,
+    rot: Rot,
+    trouble: Option<String>,
+    again: Option<Instant>,
+    used: BTreeMap<VolumeId, ByteSize>,
+    counted: Option<Instant>,
+}
+
+impl Keeper {
+    pub(crate) fn new(config: &HostConfig, boot: u64, open: watch::Sender<Open>) -> Self {
+        Self {
+            folder: folder(config),
+            state_dir: config.state_dir.clone(),
+            capacity: config.storage.as_ref().and_then(|storage| storage.capacity),
+            boot,
+            open,
+            scrub: None,
+            rot: Rot::default(),
+            trouble: None,
+            again: None,
+            used: BTreeMap::new(),
+            counted: None,
+        }
+    }
+
+    /// Does what is wanted, and says what is.
+    pub(crate) fn step(&mut self, desired: Option<&Desired>) -> Seen {
+        self.look_after();
+        let vault = self.open.borrow().clone();
+        let mut problems: Vec<String> = self.trouble.clone().into_iter().collect();
+        let mut applied = Generation::default();
+        if let (Some(vault), Some(desired)) = (&vault, desired) {
+            let failed: Vec<String> = desired.replicas.iter().filter_map(|order| follow(vault, order)).collect();
+            if failed.is_empty() {
+                applied = desired.generation;
+            }
+            problems.extend(failed);
+        }
+        Seen { applied, pool: self.pool(vault.as_deref()), replicas: vault.map_or_else(Vec::new, |vault| self.replicas(&vault)), problems }
+    }
+
+    /// Bytes that scrubbing found to be bad.
+    pub(crate) fn rotten(&self) -> u64 {
+        self.rot.total()
+    }
+
+    /// Opens the pool, or gives one up that failed.
+    fn look_after(&mut self) {
+        let open = self.open.borrow().clone();
+        match open {
+            Some(vault) => {
+                if let Condition::Failed(text) = vault.pool().condition() {
+                    self.give_up(&vault, text);
+                } else if vault.replicas().iter().all(|kept| !kept.is_lossy()) {
+                    self.trouble = mark::lost_nothing(&self.folder, self.boot).err().map(|error| error.to_string());
+                }
+            }
+            None if self.again.is_some_and(|at| at > Instant::now()) => {}
+            None => match self.open_pool() {
+                Ok(vault) => {
+                    let vault = Arc::new(vault);
+                    upkeep(vault.clone());
+                    self.scrub = Some(scrub::start(vault.clone(), self.rot.clone()));
+                    (self.trouble, self.again, self.counted) = (None, None, None);
+                    self.open.send_replace(Some(vault));
+                }
+                Err(error) => {
+                    self.trouble = Some(format!("the pool in {} cannot be used: {error}", self.folder.display()));
+                    self.again = Some(Instant::now() + AGAIN);
+                }
+            },
+        }
+    }
+
+    fn give_up(&mut self, vault: &Vault<Files>, text: String) {
+        // Whatever was not on the disk is not known any more, for this process and the next.
+        let unmarked = mark::may_have_lost(&self.folder).err().map(|error| format!("; {error}")).unwrap_or_default();
+        self.trouble = Some(format!("the disk under {} failed: {text}{unmarked}", self.folder.display()));
+        self.again = Some(Instant::now() + AGAIN);
+        self.scrub = None;
+        vault.pool().stop_upkeep();
+        self.open.send_replace(None);
+    }
+
+    fn open_pool(&self) -> Result<Vault<Files>, KeepError> {
+        let loss = if mark::was_kept_by(&self.folder, self.boot) { Loss::None } else { Loss::Possible };
+        let pool = match Pool::open(Files::open(&self.folder)?) {
+            Err(DiskError::NoPool) => self.make_pool()?,
+            opened => opened?,
+        };
+        mark::made(&self.state_dir, &self.folder)?;
+        Ok(Vault::over(pool, loss)?)
+    }
+
+    /// Only where there never was one: a disk that is not mounted must not be taken for an empty one.
+    fn make_pool(&self) -> Result<Pool<Files>, KeepError> {
+        if let Some(mark) = mark::was_made(&self.state_dir, &self.folder) {
+            return Err(KeepError::Vanished { folder: self.folder.clone(), mark });
+        }
+        let mut salt = [0; 8];
+        std::fs::File::open("/dev/urandom").and_then(|mut random| random.read_exact(&mut salt)).map_err(KeepError::Random)?;
+        let layout = Layout { salt: u64::from_le_bytes(salt), half_bytes: Layout::HALF_BYTES };
+        Ok(Pool::format(Files::open(&self.folder)?, layout)?)
+    }
+
+    fn pool(&self, vault: Option<&Vault<Files>>) -> Option<PoolReport> {
+        let room = room::of(&self.folder);
+        let full = vault.is_some_and(|vault| vault.pool().condition() == Condition::Full);
+        let trouble = self.trouble.clone().or_else(|| full.then(|| "the disk is full".to_owned()));
+        match room {
+            Ok(room) => Some(PoolReport { capacity: self.capacity.unwrap_or(ByteSize(room.all)), free: ByteSize(room.free), trouble }),
+            // Before the folder was made, and after it went.
+            Err(_) if trouble.is_none() => None,
+            Err(_) => Some(PoolReport { capacity: self.capacity.unwrap_or(ByteSize(0)), free: ByteSize(0), trouble }),
+        }
+    }
+
+    fn replicas(&mut self, vault: &Vault<Files>) -> Vec<ReplicaReport> {
+        let volumes = vault.pool().volumes();
+        if self.counted.is_none_or(|at| at.elapsed() >= COUNT_EVERY) || volumes.iter().any(|info| !self.used.contains_key(&info.volume)) {
+            let used = |volume: VolumeId| ByteSize(vault.pool().used(volume).unwrap_or(0));
+            self.used = volumes.iter().map(|info| (info.volume, used(info.volume))).collect();
+            self.counted = Some(Instant::now());
+        }
+        let report = |info: pan_disk::VolumeInfo| {
+            let kept = vault.replica(info.volume);
+            let standing = kept.as_ref().map(|kept| kept.standing()).unwrap_or_default();
+            let damaged = || "what describes it is damaged: it has to be made anew".to_owned();
+            let trouble = if kept.is_none() { Some(damaged()) } else { self.rot.trouble(info.volume) };
+            let used = self.used.get(&info.volume).copied().unwrap_or(ByteSize(0));
+            ReplicaReport { volume: info.volume, lineage: standing.lineage, epoch: standing.epoch, used, trouble }
+        };
+        volumes.into_iter().map(report).collect()
+    }
+}
+
+/// Where replicas lie.
+pub(crate) fn folder(config: &HostConfig) -> PathBuf {
+    let configured = config.storage.as_ref().and_then(|storage| storage.folder.clone());
+    configured.unwrap_or_else(|| config.state_dir.join("volumes"))
+}
+
+/// Follows an order; says what went wrong, for people.
+fn follow(vault: &Vault<Files>, order: &ReplicaOrder) -> Option<String> {
+    let ReplicaOrder { volume, size, want } = *order;
+    let there = vault.pool().volumes().iter().any(|info| info.volume == volume);
+    let done = match (want, there) {
+        (ReplicaWant::Found, false) => vault.found(volume, size, Lineage(1)),
+        (ReplicaWant::Keep, false) => vault.found(volume, size, Lineage(0)),
+        // One that is damaged cannot grow, and says so in its report.
+        (ReplicaWant::Found | ReplicaWant::Keep, true) if vault.replica(volume).is_none() => Ok(()),
+        (ReplicaWant::Found | ReplicaWant::Keep, true) => vault.grow(volume, size),
+        (ReplicaWant::Discard, true) => vault.discard(volume),
+        (ReplicaWant::Discard, false) => Ok(()),
+    };
+    done.err().map(|error| format!("replica of volume {volume}: {error}"))
+}
+
+/// Carries home what the journal holds, for as long as the pool is used.
+fn upkeep(vault: Arc<Vault<Files>>) {
+    let carried = std::thread::Builder::new().name("pool-upkeep".into());
+    let started = carried.spawn(move || {
+        loop {
+            match vault.pool().upkeep() {
+                Ok(true) => {}
+                Ok(false) => return,
+                // The pool is given up by whoever looks after it.
+                Err(error) => return tracing::warn!(%error, "the pool's upkeep ended"),
+            }
+        }
+    });
+    if let Err(error) = started {
+        // Whoever writes carries home then, which takes longer.
+        tracing::warn!(%error, "no thread for the pool's upkeep");
+    }
+}

@@ -1,0 +1,139 @@
+//! Heads of nodes at a storage host: TLS, a capability, and then the mirror protocol.
+//!
+//! A connection shows its capability in one line (two bytes of length, the bytes) and is answered with one byte: go on, or no.
+//! Why not is never told, and takes the same work whatever it is. After that come frames of `pan_replica::wire`, both ways, with
+//! [`KEEP_ALIVE`](limits::KEEP_ALIVE) between them.
+
+mod crowd;
+mod frames;
+mod limits;
+mod session;
+
+use crate::files::Files;
+use crate::keep::Open;
+use crate::metrics::Counts;
+use crate::vault::{Kept, Vault};
+use crowd::Crowd;
+use limits::{CAPABILITY_MAX, CONNECTIONS_MAX, GREETING_MAX, IN_FLIGHT_ALL, Silence};
+use pan_api::capability::{Capability, CapabilityKeys, Mode};
+use pan_api::hostlisten::{self, Places};
+use pan_api::tls::{ClientCerts, LiveTls, TlsError, peer_identity};
+use pan_model::HostName;
+use pan_model::host_config::{HostConfig, REPLICA_PORT};
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::{Semaphore, watch};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+/// The answer to a capability that is good.
+const GOOD: u8 = 1;
+/// The answer to everything else.
+const NO: u8 = 0;
+
+/// Serves replicas to heads.
+pub(crate) struct Server {
+    tls: TlsAcceptor,
+    open: watch::Receiver<Open>,
+    run_dir: PathBuf,
+    silence: Silence,
+    counts: Arc<Counts>,
+    crowd: Crowd,
+    in_flight: Arc<Semaphore>,
+}
+
+/// A head that showed a good capability.
+struct Guest {
+    capability: Capability,
+    vault: Arc<Vault<Files>>,
+    kept: Arc<Kept>,
+}
+
+impl Server {
+    /// A server of whatever pool is open. Must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// The host's certificate cannot be used.
+    pub(crate) fn new(config: &HostConfig, open: watch::Receiver<Open>, counts: Arc<Counts>) -> Result<Arc<Self>, TlsError> {
+        let tls = TlsAcceptor::from(LiveTls::open(&config.tls)?.server_config(ClientCerts::Required)?);
+        Ok(Arc::new(Self {
+            tls,
+            open,
+            run_dir: config.run_dir.clone(),
+            silence: Silence::of(&config.profile),
+            counts,
+            crowd: Crowd::default(),
+            in_flight: Arc::new(Semaphore::new(IN_FLIGHT_ALL)),
+        }))
+    }
+
+    /// Serves for ever on the host's own address and on its addresses on both fabrics.
+    pub(crate) async fn serve(self: Arc<Self>, config: &HostConfig) {
+        let places = Places { port: REPLICA_PORT, connections_max: CONNECTIONS_MAX };
+        hostlisten::serve(config, places, move |stream| self.clone().connection(stream)).await;
+    }
+
+    /// Serves one connection to its end.
+    pub(crate) async fn connection(self: Arc<Self>, stream: TcpStream) {
+        self.counts.connections.one();
+        // A write and the flush after it are two small packets.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "a connection was gone at once");
+            return;
+        }
+        let (peer, mut stream) = match tokio::time::timeout(GREETING_MAX, self.handshake(stream)).await {
+            Ok(Some(known)) => known,
+            Ok(None) | Err(_) => return tracing::debug!("a TLS handshake failed or took too long"),
+        };
+        let Some(_place) = self.crowd.place(&peer) else {
+            return tracing::warn!(%peer, "has too many connections to replicas");
+        };
+        match tokio::time::timeout(GREETING_MAX, self.greet(&peer, &mut stream)).await {
+            Ok(Ok(Some(guest))) => {
+                let volume = guest.capability.volume;
+                let ended = session::run(&self, guest, stream).await;
+                tracing::debug!(%peer, %volume, %ended, "a connection to a replica ended");
+            }
+            Ok(Ok(None)) => {
+                self.counts.capabilities_refused.one();
+                tracing::debug!(%peer, "showed no capability for a volume that is here");
+            }
+            Ok(Err(_)) | Err(_) => tracing::debug!(%peer, "ended before it showed a capability"),
+        }
+    }
+
+    async fn handshake(&self, stream: TcpStream) -> Option<(HostName, TlsStream<TcpStream>)> {
+        let stream = self.tls.accept(stream).await.ok()?;
+        let certificate = stream.get_ref().1.peer_certificates()?.first()?;
+        let peer = peer_identity(certificate).ok()?.host;
+        Some((peer, stream))
+    }
+
+    /// Reads the capability and answers it.
+    async fn greet(&self, peer: &HostName, stream: &mut TlsStream<TcpStream>) -> std::io::Result<Option<Guest>> {
+        let length = usize::from(stream.read_u16().await?);
+        let mut shown = vec![0; length.min(CAPABILITY_MAX)];
+        stream.read_exact(&mut shown).await?;
+        let guest = self.admit(peer, &shown).await;
+        stream.write_all(&[if guest.is_some() { GOOD } else { NO }]).await?;
+        stream.flush().await?;
+        if guest.is_none() {
+            stream.shutdown().await?;
+        }
+        Ok(guest)
+    }
+
+    /// The same is done for each: the signature is checked, and then a replica is looked for.
+    async fn admit(&self, peer: &HostName, shown: &[u8]) -> Option<Guest> {
+        let run_dir = self.run_dir.clone();
+        // Read anew each time: a small file on tmpfs, and a key that is not good any more ends at once.
+        let keys = tokio::task::spawn_blocking(move || CapabilityKeys::read(&run_dir)).await.ok()?;
+        let keys = keys.inspect_err(|error| tracing::debug!(%error, "no keys to check capabilities with")).unwrap_or_default();
+        let capability = keys.open(shown, peer).ok().filter(|capability| capability.mode == Mode::Write)?;
+        let vault = self.open.borrow().clone()?;
+        let kept = vault.replica(capability.volume)?;
+        Some(Guest { capability, vault, kept })
+    }
+}

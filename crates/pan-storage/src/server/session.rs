@@ -1,0 +1,165 @@
+//! One connection of a head to one replica: requests are admitted as they come, done side by side, and answered as they are done.
+
+use super::crowd::Session;
+use super::frames::{self, Gone, Incoming, Outgoing};
+use super::limits::{IN_FLIGHT, weight};
+use super::{Guest, Server};
+use crate::metrics::Counts;
+use crate::vault::{Admitted, Outcome, Work};
+use pan_model::mirror::Writer;
+use pan_replica::{Answer, Ask, Reply, Request, Sequence, wire};
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::io::{AsyncRead, BufReader};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_rustls::server::TlsStream;
+
+/// What is read from a connection at once: some dozen requests without payload.
+const READ_AHEAD: usize = 16 << 10;
+
+/// Work that waits until its head said that more is settled.
+type Parked = (Work<Vec<u8>>, Sequence, Vec<OwnedSemaphorePermit>);
+
+struct Desk {
+    guest: Guest,
+    session: Session,
+    counts: Arc<Counts>,
+    /// Bounded by what may be in flight: each reply has its permits.
+    replies: UnboundedSender<Outgoing>,
+    parked: Mutex<Waiting>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    /// Requests that were admitted.
+    admitted: u64,
+    work: Vec<Parked>,
+}
+
+/// Serves a connection to its end; says why it ended.
+pub(super) async fn run(server: &Server, guest: Guest, stream: TlsStream<TcpStream>) -> Gone {
+    let session = server.crowd.join(guest.capability.volume);
+    let silence = server.silence.0;
+    let (read, write) = tokio::io::split(stream);
+    let (replies, outgoing) = unbounded_channel();
+    let (end, conn, kept) = (session.end.clone(), session.conn, guest.kept.clone());
+    let desk = Arc::new(Desk { guest, session, counts: server.counts.clone(), replies, parked: Mutex::default() });
+    let incoming = Incoming { read: BufReader::with_capacity(READ_AHEAD, read), silence };
+    let mut open = server.open.clone();
+    open.mark_unchanged();
+    server.counts.sessions.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let why = tokio::select! {
+        why = receive(desk, incoming, server.in_flight.clone()) => why,
+        sent = frames::send(write, outgoing, silence) => sent.err().unwrap_or(Gone::Closed),
+        () = end.notified() => Gone::Fenced,
+        _ = open.changed() => Gone::Unserved,
+    };
+    server.counts.sessions.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
+    kept.closed(conn);
+    why
+}
+
+async fn receive(desk: Arc<Desk>, mut incoming: Incoming<impl AsyncRead + Unpin>, all: Arc<Semaphore>) -> Gone {
+    let own = Arc::new(Semaphore::new(IN_FLIGHT));
+    loop {
+        if let Err(gone) = one(&desk, &mut incoming, &own, &all).await {
+            return gone;
+        }
+    }
+}
+
+/// Takes one request.
+async fn one(
+    desk: &Arc<Desk>,
+    incoming: &mut Incoming<impl AsyncRead + Unpin>,
+    own: &Arc<Semaphore>,
+    all: &Arc<Semaphore>,
+) -> Result<(), Gone> {
+    let head = incoming.head().await?;
+    let length = wire::request_behind(&head)?.length;
+    let mut held = take(own, all, length).await?;
+    let mut payload = vec![0; length];
+    incoming.fill(&mut payload).await?;
+    let (volume, request) = wire::read_request(&head, payload, desk.guest.kept.extents())?;
+    let capability = &desk.guest.capability;
+    let allowed = (capability.volume, Writer { epoch: capability.epoch, session: capability.session }, capability.lineage);
+    if (volume, request.writer, request.lineage) != allowed {
+        return Err(Gone::Beyond);
+    }
+    if let Ask::Read { span, .. } = &request.ask {
+        held.extend(take(own, all, usize::try_from(span.length).unwrap_or(usize::MAX)).await?);
+    }
+    desk.take(request, held)
+}
+
+/// Waits until so many bytes more may be in flight.
+async fn take(own: &Arc<Semaphore>, all: &Arc<Semaphore>, bytes: usize) -> Result<Vec<OwnedSemaphorePermit>, Gone> {
+    let weight = weight(bytes);
+    let mut held = Vec::with_capacity(2);
+    for of in [own, all] {
+        held.push(of.clone().acquire_many_owned(weight).await.map_err(|_| Gone::Closed)?);
+    }
+    Ok(held)
+}
+
+impl Desk {
+    fn take(self: &Arc<Self>, request: Request<Vec<u8>>, held: Vec<OwnedSemaphorePermit>) -> Result<(), Gone> {
+        let sequence = request.sequence;
+        self.counts.requests.of(&request.ask);
+        let admitted = self.guest.kept.admit(self.session.conn, request);
+        let parked = {
+            let mut waiting = self.parked.lock().unwrap_or_else(PoisonError::into_inner);
+            waiting.admitted += 1;
+            std::mem::take(&mut waiting.work)
+        };
+        parked.into_iter().for_each(|(work, sequence, held)| self.begin(work, sequence, held));
+        match admitted {
+            Admitted::Answer(answer) => self.reply(sequence, answer, held),
+            Admitted::Work(work) => {
+                if work.is_fence() {
+                    self.session.end_others();
+                }
+                self.begin(work, sequence, held);
+                Ok(())
+            }
+        }
+    }
+
+    /// Work is begun in the order in which it was admitted: what is waited for is always ahead in the same queue.
+    fn begin(self: &Arc<Self>, work: Work<Vec<u8>>, sequence: Sequence, held: Vec<OwnedSemaphorePermit>) {
+        let desk = self.clone();
+        tokio::task::spawn_blocking(move || desk.work(work, sequence, held));
+    }
+
+    fn work(&self, mut work: Work<Vec<u8>>, sequence: Sequence, held: Vec<OwnedSemaphorePermit>) {
+        loop {
+            let before = self.parked.lock().unwrap_or_else(PoisonError::into_inner).admitted;
+            match self.guest.vault.perform(&self.guest.kept, work) {
+                Outcome::Answer(answer) => {
+                    if self.reply(sequence, answer, held).is_err() {
+                        self.session.end.notify_one();
+                    }
+                    return;
+                }
+                Outcome::Dropped => return self.session.end.notify_one(),
+                Outcome::Later(again) => {
+                    let mut waiting = self.parked.lock().unwrap_or_else(PoisonError::into_inner);
+                    if waiting.admitted == before {
+                        waiting.work.push((again, sequence, held));
+                        return;
+                    }
+                    work = again;
+                }
+            }
+        }
+    }
+
+    fn reply(&self, sequence: Sequence, answer: Answer<Vec<u8>>, weight: Vec<OwnedSemaphorePermit>) -> Result<(), Gone> {
+        self.counts.answered(&answer);
+        let (head, payload) = wire::reply(Reply { sequence, answer })?;
+        // Nobody waits for it if this fails.
+        let _ = self.replies.send(Outgoing { head, payload, weight });
+        Ok(())
+    }
+}

@@ -1,0 +1,161 @@
+//! What follows from requests, as operations on the pool.
+
+use super::Vault;
+use super::kept::{Kept, Outcome, Work};
+use pan_disk::{BLOCK, DiskError, Durability, EXTENT, Fence, FlushMark, Medium, Source, Write};
+use pan_model::VolumeId;
+use pan_replica::{Answer, Content, Extent, Fault, Flush, Job, Member, Notes, Span, Standing};
+
+impl<M: Medium> Vault<M> {
+    /// Does what follows from a request. Waits for whatever has to be done before it; nothing that was admitted later is waited
+    /// for, so it gets on if jobs are begun in the order in which they were admitted.
+    pub fn perform<D: AsRef<[u8]>>(&self, kept: &Kept, work: Work<D>) -> Outcome<D> {
+        let Some(_running) = kept.begin(&work) else { return Outcome::Dropped };
+        let (volume, generation) = (kept.volume(), work.generation);
+        let done = match &work.job {
+            Job::Fence { standing, answer, .. } => {
+                let fenced = self.fence(kept, *standing);
+                kept.fenced(work.conn, generation, fenced.is_ok());
+                fenced.map(|()| Answer::Fenced(answer.clone()))
+            }
+            Job::Read { span } => self.read(volume, *span),
+            Job::Write { span, content, durable, .. } => match self.write(kept, generation, *span, content, *durable) {
+                Err(DiskError::IntentsFull(_)) => return Outcome::Later(work),
+                written => written.map(|()| Answer::Done),
+            },
+            Job::Flush(flush) => self.flush(kept, generation, *flush).map(|()| Answer::Done),
+            Job::Note { member, notes } => self.note(volume, *member, notes.as_ref()).map(|()| Answer::Done),
+        };
+        Outcome::Answer(done.unwrap_or_else(|error| Answer::Failed(blame(kept, &error))))
+    }
+
+    fn fence(&self, kept: &Kept, standing: Standing) -> Result<(), DiskError> {
+        let volume = kept.volume();
+        let forget = kept.lock().forget;
+        self.pool.fence(volume, to_fence(standing))?;
+        if forget {
+            for (member, _) in self.pool.absent(volume)? {
+                self.pool.end_absence(volume, member)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn read(&self, volume: VolumeId, span: Span) -> Result<Answer<Vec<u8>>, DiskError> {
+        // What is sent in a frame is bounded, and so is this.
+        let length = usize::try_from(span.length).unwrap_or(usize::MAX).min(pan_replica::wire::PAYLOAD_MAX);
+        let mut data = vec![0; length];
+        self.pool.read(Source::Volume(volume), span.at, &mut data).map(|()| Answer::Read(data))
+    }
+
+    /// Where the log of dirty extents has no room, what is settled is struck from it first.
+    fn write<D: AsRef<[u8]>>(
+        &self,
+        kept: &Kept,
+        generation: u64,
+        span: Span,
+        content: &Content<D>,
+        durable: bool,
+    ) -> Result<(), DiskError> {
+        match self.write_once(kept.volume(), span, content, durable) {
+            Err(DiskError::IntentsFull(_)) => {}
+            done => return done,
+        }
+        let settled = kept.lock().replica.wants_flush(0);
+        if let Some(flush) = settled {
+            self.flush(kept, generation, flush)?;
+        }
+        self.strike_forgotten(kept)?;
+        self.write_once(kept.volume(), span, content, durable)
+    }
+
+    fn write_once<D: AsRef<[u8]>>(&self, volume: VolumeId, span: Span, content: &Content<D>, durable: bool) -> Result<(), DiskError> {
+        let durability = if durable { Durability::Now } else { Durability::Flushed };
+        match content {
+            Content::Data(data) => self.pool.write(volume, Write { offset: span.at, data: data.as_ref() }, durability),
+            // Space is given back either way: a disk that is full says so to whoever writes there next.
+            Content::Zeros | Content::Hole => self.pool.zero(volume, disk_span(span), durability),
+        }
+    }
+
+    fn flush(&self, kept: &Kept, generation: u64, flush: Flush) -> Result<(), DiskError> {
+        self.pool.sync()?;
+        let Some((clean, standing)) = kept.strike(flush, generation) else { return Ok(()) };
+        let struck = self.pool.settle(kept.volume(), &on_disk(&clean));
+        kept.struck(&clean);
+        struck?;
+        let (epoch, sequence) = standing.flushed;
+        self.pool.flushed(kept.volume(), FlushMark { epoch, count: sequence.0 })?;
+        if flush.is_whole() { self.pool.fence(kept.volume(), to_fence(standing)) } else { Ok(()) }
+    }
+
+    /// Strikes extents that are not dirty any more, but could not be struck when they ceased to be: the disk was full.
+    fn strike_forgotten(&self, kept: &Kept) -> Result<(), DiskError> {
+        let forgotten: Vec<Extent> = {
+            let mut gate = kept.lock();
+            let logged = self.pool.intents(kept.volume())?;
+            let dirty: std::collections::BTreeSet<Extent> = gate.replica.dirty().collect();
+            let forgotten = logged.into_iter().map(|extent| Extent(extent.0)).filter(|extent| !dirty.contains(extent));
+            let forgotten: Vec<_> = forgotten.filter(|extent| !gate.settling.contains(extent)).collect();
+            gate.settling.extend(&forgotten);
+            forgotten
+        };
+        let struck = self.pool.settle(kept.volume(), &on_disk(&forgotten));
+        kept.struck(&forgotten);
+        struck
+    }
+
+    fn note(&self, volume: VolumeId, member: Member, notes: Option<&Notes>) -> Result<(), DiskError> {
+        let on_disk = pan_disk::Member(u64::from(member.0));
+        let Some(notes) = notes else {
+            return match self.pool.end_absence(volume, on_disk) {
+                Err(DiskError::NotAbsent { .. }) => Ok(()),
+                ended => ended,
+            };
+        };
+        let size = self.pool.superblock(volume)?.size;
+        let extent = |extent: &Extent| pan_disk::Span { offset: extent.0 * EXTENT, length: EXTENT.min(size - extent.0 * EXTENT) };
+        let missed: Vec<_> = notes.extents.iter().filter(|extent| extent.0 * EXTENT < size).map(extent).collect();
+        self.pool.begin_absence(volume, on_disk, notes.since, &missed)
+    }
+}
+
+const fn to_fence(standing: Standing) -> Fence {
+    Fence { lineage: standing.lineage, epoch: standing.epoch, session: standing.session, partial: standing.partial }
+}
+
+const fn disk_span(span: Span) -> pan_disk::Span {
+    pan_disk::Span { offset: span.at, length: span.length }
+}
+
+fn on_disk(extents: &[Extent]) -> Vec<pan_disk::Extent> {
+    extents.iter().map(|extent| pan_disk::Extent(extent.0)).collect()
+}
+
+/// What a head is told.
+fn blame(kept: &Kept, error: &DiskError) -> Fault {
+    match error {
+        DiskError::Full(_) | DiskError::TooMany(_) => Fault::NoSpace,
+        DiskError::Rotten { span, .. } | DiskError::MapRotten { span, .. } => {
+            kept.rot(span.length / BLOCK);
+            Fault::Rotten
+        }
+        // Everything else, one by one, so that a new one is thought about.
+        DiskError::NoPool
+        | DiskError::PoolExists(_)
+        | DiskError::Layout(_)
+        | DiskError::Version { .. }
+        | DiskError::Damaged { .. }
+        | DiskError::NotFound(_)
+        | DiskError::Exists(_)
+        | DiskError::Unaligned(_)
+        | DiskError::OutOfRange { .. }
+        | DiskError::Size(_)
+        | DiskError::Shrink { .. }
+        | DiskError::Past { .. }
+        | DiskError::IntentsFull(_)
+        | DiskError::NotAbsent { .. }
+        | DiskError::Read { .. }
+        | DiskError::Failed(_) => Fault::Io,
+    }
+}

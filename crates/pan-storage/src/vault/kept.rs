@@ -1,0 +1,277 @@
+//! One replica: requests are admitted in the order of arrival, and what follows from them is begun when nothing stands in its
+//! way any more.
+//!
+//! What that is: a fence waits for everything that was begun before it, and what was not is never done; everything of a session
+//! waits for its fence; whatever follows a note waits until the note is on the disk; a write waits while its extents are being struck
+//! from the log of dirty ones.
+
+use pan_model::VolumeId;
+use pan_replica::{Answer, Conn, Extent, Fault, Flush, Geometry, Job, Replica, Request, Span, Standing, Verdict};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+/// Extents of one request: no more could ever be dirty at once. Heads cut longer ones.
+const EXTENTS_MAX: u64 = pan_disk::INTENTS_MAX as u64 / 2;
+
+/// A replica that obeys.
+#[derive(Debug)]
+pub struct Kept {
+    volume: VolumeId,
+    gate: Mutex<Gate>,
+    changed: Condvar,
+}
+
+#[derive(Debug)]
+pub(super) struct Gate {
+    pub replica: Replica,
+    geometry: Geometry,
+    /// How many fences were admitted.
+    pub generation: u64,
+    /// The last of them that is on the disk.
+    pub fenced: u64,
+    /// Jobs that were begun, by generation.
+    running: BTreeMap<u64, usize>,
+    /// Notes of this generation that were admitted, and that are on the disk.
+    notes: (u64, u64),
+    /// Notes were forgotten by a fence that is not on the disk yet.
+    pub forget: bool,
+    /// Extents that are being struck from the log.
+    pub settling: BTreeSet<Extent>,
+    /// It was removed.
+    gone: bool,
+    rotten: u64,
+}
+
+/// What becomes of a request.
+#[derive(Debug)]
+pub enum Admitted<D> {
+    /// This is the answer.
+    Answer(Answer<D>),
+    /// The answer is the outcome of this.
+    Work(Work<D>),
+}
+
+/// What follows from a request.
+#[derive(Debug)]
+pub struct Work<D> {
+    pub(super) conn: Conn,
+    pub(super) generation: u64,
+    /// So many notes have to be on the disk before.
+    notes: u64,
+    pub(super) job: Job<D>,
+}
+
+impl<D> Work<D> {
+    /// Whether all other connections of the replica end with it.
+    #[must_use]
+    pub const fn is_fence(&self) -> bool {
+        matches!(self.job, Job::Fence { .. })
+    }
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub enum Outcome<D> {
+    /// The answer.
+    Answer(Answer<Vec<u8>>),
+    /// Somebody else is obeyed meanwhile: nothing was done, and nobody is to be answered.
+    Dropped,
+    /// The log of dirty extents is full, and nothing in it is known to be settled: to be performed again after another
+    /// request was admitted.
+    Later(Work<D>),
+}
+
+impl Kept {
+    pub(super) fn new(volume: VolumeId, geometry: Geometry, replica: Replica) -> Self {
+        let gate = Gate {
+            replica,
+            geometry,
+            generation: 0,
+            fenced: 0,
+            running: BTreeMap::new(),
+            notes: (0, 0),
+            forget: false,
+            settling: BTreeSet::new(),
+            gone: false,
+            rotten: 0,
+        };
+        Self { volume, gate: Mutex::new(gate), changed: Condvar::new() }
+    }
+
+    /// Of which volume.
+    #[must_use]
+    pub const fn volume(&self) -> VolumeId {
+        self.volume
+    }
+
+    /// Whom it obeys.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        self.lock().replica.standing()
+    }
+
+    /// How many extents it has.
+    #[must_use]
+    pub fn extents(&self) -> u64 {
+        let geometry = self.lock().geometry;
+        geometry.size.div_ceil(geometry.extent)
+    }
+
+    /// The extents that may differ from other replicas'.
+    #[must_use]
+    pub fn dirty(&self) -> Vec<Extent> {
+        self.lock().replica.dirty().collect()
+    }
+
+    /// Whether something may be lost that was promised, and no head has made it equal since.
+    #[must_use]
+    pub fn is_lossy(&self) -> bool {
+        self.lock().replica.is_lossy()
+    }
+
+    /// Blocks that heads asked for and that were not what had been written, since it was opened.
+    #[must_use]
+    pub fn rotten(&self) -> u64 {
+        self.lock().rotten
+    }
+
+    pub(super) fn rot(&self, blocks: u64) {
+        self.lock().rotten += blocks;
+    }
+
+    /// What becomes of a request that came on a connection. Quick: it waits for no disk.
+    pub fn admit<D>(&self, conn: Conn, request: Request<D>) -> Admitted<D> {
+        let mut gate = self.lock();
+        if request.ask.span().is_some_and(|span| !gate.fits(span)) {
+            return Admitted::Answer(Answer::Failed(Fault::Io));
+        }
+        let job = match gate.replica.admit(conn, request) {
+            Verdict::Answer(answer) => return Admitted::Answer(answer),
+            Verdict::Do(job) => job,
+        };
+        if let Job::Fence { forget_notes, .. } = &job {
+            gate.forget |= forget_notes;
+            gate.generation += 1;
+            gate.notes = (0, 0);
+            self.changed.notify_all();
+        }
+        let notes = gate.notes.0;
+        gate.notes.0 += u64::from(matches!(job, Job::Note { .. }));
+        Admitted::Work(Work { conn, generation: gate.generation, notes, job })
+    }
+
+    /// A connection ended.
+    pub fn closed(&self, conn: Conn) {
+        self.lock().replica.closed(conn);
+    }
+
+    pub(super) fn grow(&self, size: u64) {
+        let mut gate = self.lock();
+        gate.replica.grow(size);
+        gate.geometry.size = gate.geometry.size.max(size);
+    }
+
+    /// Nothing more is done; waits for what was begun.
+    pub(super) fn end(&self) {
+        let mut gate = self.lock();
+        gate.gone = true;
+        self.changed.notify_all();
+        while !gate.running.is_empty() {
+            gate = self.wait(gate);
+        }
+    }
+
+    /// Waits until a job may be done. `None`: never.
+    pub(super) fn begin<D>(&self, work: &Work<D>) -> Option<Running<'_>> {
+        let mut gate = self.lock();
+        loop {
+            if gate.gone || gate.generation != work.generation {
+                return None;
+            }
+            if gate.may_begin(work) {
+                *gate.running.entry(work.generation).or_default() += 1;
+                return Some(Running { kept: self, generation: work.generation, note: matches!(work.job, Job::Note { .. }) });
+            }
+            gate = self.wait(gate);
+        }
+    }
+
+    /// A flush is on the disk: the extents to be struck from the log, and the standing to keep; `None` if another one is
+    /// obeyed meanwhile. Writes to those extents wait until [`struck`](Self::struck).
+    pub(super) fn strike(&self, flush: Flush, generation: u64) -> Option<(Vec<Extent>, Standing)> {
+        let mut gate = self.lock();
+        if gate.generation != generation {
+            return None;
+        }
+        let (clean, standing) = gate.replica.flushed(flush);
+        gate.settling.extend(&clean);
+        Some((clean, standing))
+    }
+
+    pub(super) fn struck(&self, extents: &[Extent]) {
+        let mut gate = self.lock();
+        extents.iter().for_each(|extent| _ = gate.settling.remove(extent));
+        self.changed.notify_all();
+    }
+
+    /// A fence is on the disk, or is not: then nobody is obeyed.
+    pub(super) fn fenced(&self, conn: Conn, generation: u64, done: bool) {
+        let mut gate = self.lock();
+        if gate.generation == generation {
+            if !done {
+                gate.replica.closed(conn);
+                gate.generation += 1;
+            }
+            gate.forget &= !done;
+            gate.fenced = gate.generation;
+        }
+        self.changed.notify_all();
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Gate> {
+        self.gate.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait<'a>(&'a self, gate: MutexGuard<'a, Gate>) -> MutexGuard<'a, Gate> {
+        self.changed.wait(gate).unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Gate {
+    /// Whether the log of dirty extents could ever hold those of a request.
+    fn fits(&self, span: Span) -> bool {
+        !self.geometry.holds(span) || self.geometry.touched(span).count() as u64 <= EXTENTS_MAX
+    }
+
+    fn may_begin<D>(&self, work: &Work<D>) -> bool {
+        let fenced = self.fenced == self.generation;
+        match &work.job {
+            Job::Fence { .. } => self.running.range(..work.generation).next().is_none(),
+            Job::Write { span, .. } => {
+                fenced && self.notes.1 >= work.notes && !self.geometry.extents(*span).any(|extent| self.settling.contains(&extent))
+            }
+            Job::Read { .. } | Job::Flush(_) | Job::Note { .. } => fenced && self.notes.1 >= work.notes,
+        }
+    }
+}
+
+/// A job that was begun; it ends when this is dropped, however that comes about.
+pub(super) struct Running<'a> {
+    kept: &'a Kept,
+    generation: u64,
+    note: bool,
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        let mut gate = self.kept.lock();
+        if let Some(count) = gate.running.get_mut(&self.generation) {
+            *count -= 1;
+        }
+        gate.running.retain(|_, count| *count > 0);
+        if self.note && gate.generation == self.generation {
+            gate.notes.1 += 1;
+        }
+        self.kept.changed.notify_all();
+    }
+}

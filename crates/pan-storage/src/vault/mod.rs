@@ -1,0 +1,88 @@
+//! All replicas of a storage host on one pool: `pan_replica` decides for each, `pan_disk` keeps them.
+//!
+//! It must not know sockets, clocks and threads: calls block until the disk has done its part, and may come from several
+//! threads at once. A request is *admitted* in the order of its arrival, which is quick, and what follows from it is *performed*
+//! whenever its caller likes; [`Kept`] sees to the order that remains.
+
+mod job;
+mod kept;
+mod open;
+
+pub use kept::{Admitted, Kept, Outcome, Work};
+pub use open::Loss;
+
+use pan_disk::{BLOCK, DiskError, Medium, NewVolume, Pool};
+use pan_model::{ByteSize, Lineage, Session, VolumeEpoch, VolumeId};
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+/// The replicas of a pool.
+#[derive(Debug)]
+pub struct Vault<M> {
+    pool: Pool<M>,
+    kept: RwLock<BTreeMap<VolumeId, Arc<Kept>>>,
+}
+
+impl<M: Medium> Vault<M> {
+    /// The replicas that a pool has. `loss`: whether the machine was restarted since it was written to.
+    ///
+    /// # Errors
+    /// What the pool says.
+    pub fn over(pool: Pool<M>, loss: Loss) -> Result<Self, DiskError> {
+        let kept = open::all(&pool, loss)?;
+        Ok(Self { pool, kept: RwLock::new(kept) })
+    }
+
+    /// The pool.
+    #[must_use]
+    pub const fn pool(&self) -> &Pool<M> {
+        &self.pool
+    }
+
+    /// The replica of a volume, unless there is none that could be used.
+    #[must_use]
+    pub fn replica(&self, volume: VolumeId) -> Option<Arc<Kept>> {
+        self.kept.read().unwrap_or_else(PoisonError::into_inner).get(&volume).cloned()
+    }
+
+    /// All replicas that can be used.
+    #[must_use]
+    pub fn replicas(&self) -> Vec<Arc<Kept>> {
+        self.kept.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// Makes a replica; with lineage zero it has nothing, and a head gives it everything.
+    ///
+    /// # Errors
+    /// There is one, its size cannot be, or the disk.
+    pub fn found(&self, volume: VolumeId, size: ByteSize, lineage: Lineage) -> Result<(), DiskError> {
+        let (epoch, session) = (VolumeEpoch(0), Session(0));
+        self.pool.create(NewVolume { volume, lineage, epoch, session, size: size.0.next_multiple_of(BLOCK) })?;
+        let kept = open::one(&self.pool, volume, Loss::None)?;
+        self.kept.write().unwrap_or_else(PoisonError::into_inner).insert(volume, Arc::new(kept));
+        Ok(())
+    }
+
+    /// Makes a replica as large as its volume, if it is smaller.
+    ///
+    /// # Errors
+    /// There is none, the size cannot be, or the disk.
+    pub fn grow(&self, volume: VolumeId, size: ByteSize) -> Result<(), DiskError> {
+        let size = size.0.next_multiple_of(BLOCK);
+        if self.pool.superblock(volume)?.size < size {
+            self.pool.resize(volume, size)?;
+            self.replica(volume).into_iter().for_each(|kept| kept.grow(size));
+        }
+        Ok(())
+    }
+
+    /// Removes a replica, data and all, also one that cannot be used. What was admitted for it is not done any more.
+    ///
+    /// # Errors
+    /// There is none, or the disk.
+    pub fn discard(&self, volume: VolumeId) -> Result<(), DiskError> {
+        let kept = self.kept.write().unwrap_or_else(PoisonError::into_inner).remove(&volume);
+        kept.into_iter().for_each(|kept| kept.end());
+        self.pool.delete(volume)
+    }
+}
