@@ -1,0 +1,141 @@
+//! A server's volume and the processes around it: each of them is killed, the server moves, its node stands still, and at the end
+//! everything is killed at once; no device, mount or process stays where it does not belong.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod story;
+
+use pan_lab::harness::{self, TestLab};
+use pan_lab::{Lab, LabHost, LabSpec};
+use std::process::{Command, Stdio};
+use story::{SOON, json, lab_of, pan, server, str_of, text};
+
+const DATABASE: &str = r#"
+api: pan/v1
+kind: Partition
+name: shop
+spec: {network: 10.0.0.0/24, hostImage: allow}
+---
+api: pan/v1
+kind: Cluster
+partition: shop
+name: db
+spec:
+  servers: 1
+  image: host
+  command: [sh, -c, 'echo $PAN_INSTANCE >>/srv/lives; sync /srv/lives; while sleep 0.02; do date >>/srv/log && sync /srv/log || exit 9; done']
+  resources: {cpu: 100m, memory: 64MiB}
+  volumes: [{name: data, size: 64MiB, mount: /srv, copies: 2}]
+"#;
+
+fn spec() -> LabSpec {
+    LabSpec { nodes: 3, storage: 2, directors: 1, ..harness::spec().unwrap() }
+}
+
+fn node(lab: &TestLab) -> LabHost {
+    lab.host(str_of(&server(lab, "shop", "db-1"), "node")).unwrap()
+}
+
+fn inside(lab: &TestLab, host: LabHost, argv: &[&str]) -> String {
+    text(&lab.exec_in(host, argv).unwrap().stdout).trim().to_owned()
+}
+
+/// The keeper or, with its option, the worker of the one volume.
+fn process(lab: &TestLab, host: LabHost, option: &str) -> String {
+    let found = inside(lab, host, &["pgrep", "-f", &format!("head --folder /run/pan/volumes/[0-9]+{option}$")]);
+    assert!(!found.is_empty() && !found.contains('\n'), "one head{option}: {found:?}\n{}", lab.logs());
+    found
+}
+
+fn kill(lab: &TestLab, host: LabHost, pids: &[&str]) {
+    let done = lab.exec_in(host, &[&["kill", "-9"], pids].concat()).unwrap();
+    assert!(done.status.success(), "{}", text(&done.stderr));
+}
+
+fn wait_restarts(lab: &TestLab, restarts: u64) {
+    let is = |lab: &TestLab| {
+        let now = server(lab, "shop", "db-1");
+        now["state"] == "running" && now["restarts"] == restarts
+    };
+    lab.wait_for(&format!("a server that was restarted {restarts} times"), SOON, is).unwrap();
+    // And that writes.
+    let mut before = None;
+    let grows = |lab: &TestLab| {
+        // Its node's agent may be on its way.
+        let said = lab.pan(&["exec", "db-1", "-p", "shop", "--", "wc", "-l", "/srv/log"]).unwrap();
+        let now = said.status.success().then(|| text(&said.stdout));
+        let grows = now.is_some() && before.is_some() && now != before;
+        before = before.take().or(now);
+        grows
+    };
+    lab.wait_for("another line in its log", SOON, grows).unwrap();
+}
+
+/// Nothing of a volume is on a host.
+fn wait_bare(lab: &TestLab, host: LabHost) {
+    let left = |lab: &TestLab| {
+        let folders = inside(lab, host, &["ls", "/run/pan/volumes"]);
+        let mounts = inside(lab, host, &["grep", "/run/pan/volumes", "/proc/mounts"]);
+        let heads = inside(lab, host, &["pgrep", "-f", "head --folder [/]run/pan/volumes"]);
+        [folders, mounts, heads].concat()
+    };
+    lab.wait_for(&format!("{host} without volumes"), SOON, |lab| left(lab).is_empty()).unwrap();
+}
+
+/// The files behind the loop devices of this machine that are volumes of hosts.
+fn devices() -> Vec<String> {
+    let entries = std::fs::read_dir("/sys/block").unwrap().map(|entry| entry.unwrap().path().join("loop/backing_file"));
+    let names = entries.filter_map(|file| std::fs::read_to_string(file).ok()?.trim_end().rsplit('/').next().map(str::to_owned));
+    names.filter(|name| name.starts_with("pan-") && name.matches('-').count() == 2).collect()
+}
+
+#[test]
+fn a_volume_outlives_what_may_die_and_leaves_with_its_server() {
+    let Some(lab) = lab_of(spec) else { return };
+    story::apply(&lab, "database.yaml", DATABASE);
+    let host = node(&lab);
+
+    // Another worker goes on under the server; without its keeper the volume is lost, and had anew.
+    kill(&lab, host, &[&process(&lab, host, " --serve")]);
+    lab.wait_for("another worker", SOON, |lab| !inside(lab, host, &["pgrep", "-f", "head --folder [/]run/.*--serve-again$"]).is_empty())
+        .unwrap();
+    wait_restarts(&lab, 0);
+    kill(&lab, host, &[&process(&lab, host, "")]);
+    wait_restarts(&lab, 1);
+    let events = pan(&lab, &["events", "-A"]);
+    assert!(events.contains("HeadLost: volume db-1.data: the keeper of its head is gone"), "{events}");
+
+    // An agent is followed by one that goes on, or that clears up if the keeper died with it.
+    let agent = lab.kill_role(host, "node").unwrap();
+    lab.wait_for("a new agent", SOON, |lab| lab.role_pid(host, "node").is_ok_and(|pid| pid != agent)).unwrap();
+    wait_restarts(&lab, 1);
+    let agent = inside(&lab, host, &["pgrep", "-f", "pan node --config"]);
+    kill(&lab, host, &[&agent, &process(&lab, host, "")]);
+    wait_restarts(&lab, 2);
+
+    // It leaves in order, and from a node that stood still while it was lost.
+    pan(&lab, &["node", "drain", &host.to_string()]);
+    lab.wait_for("the server to move", SOON, |lab| node(lab) != host).unwrap();
+    wait_restarts(&lab, 0);
+    wait_bare(&lab, host);
+    let frozen = node(&lab);
+    lab.freeze(frozen).unwrap();
+    lab.wait_for("the server to run elsewhere", SOON, |lab| node(lab) != frozen).unwrap();
+    wait_restarts(&lab, 0);
+    lab.thaw(frozen).unwrap();
+    wait_bare(&lab, frozen);
+    let lives = pan(&lab, &["exec", "db-1", "-p", "shop", "--", "wc", "-l", "/srv/lives"]);
+    assert!(lives.starts_with("5 "), "one line for each start: {lives}");
+    assert_eq!(json(&lab, &["get", "volume", "db-1.data", "-p", "shop"])["inSync"], 2);
+
+    // Everything dies at once, and the machine is as it was.
+    let find = "grep -oh 'pan-[0-9]*-[0-9a-f]\\{16\\}' /run/pan/volumes/*/order.json";
+    let device = inside(&lab, node(&lab), &["sh", "-c", find]);
+    assert!(devices().contains(&device), "{device}: {:?}", devices());
+    let all: Vec<String> = lab.hosts().unwrap().into_iter().flat_map(|host| host.pids).map(|pid| pid.to_string()).collect();
+    // Some are gone before it is their turn.
+    let _ = Command::new("kill").arg("-9").args(&all).stderr(Stdio::null()).status().unwrap();
+    let name = lab.name().clone();
+    drop(lab);
+    assert!(!Lab::down(&name).unwrap(), "something was left");
+    assert!(!devices().contains(&device), "its device is left: {:?}", devices());
+}
