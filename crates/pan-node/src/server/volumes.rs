@@ -12,7 +12,7 @@ use crate::clock;
 use crate::decide;
 use crate::error::chain;
 use crate::volume::decide::Users;
-use crate::volume::{NOT_LOOKED_AT, Standing};
+use crate::volume::{HEAD_LOST, NOT_LOOKED_AT, Standing};
 
 impl Task {
     /// Tells the volumes what the server is doing, and hears what they are.
@@ -20,7 +20,12 @@ impl Task {
         match &mut self.life {
             // None are wanted before there is an order to run it, and taking them away is a part of releasing it.
             Life::Nothing | Life::Warm(_) | Life::Leftover(_) => {}
-            Life::Ended(Ended { bound, .. }) | Life::Failed(Failed { bound, .. }) => self.volumes.want(&bound.order, Users::None),
+            Life::Ended(ended) => {
+                self.volumes.want(&ended.bound.order, Users::None);
+                let lost = step(&ended.bound, "runc-started").and_then(|since| self.volumes.lost_since(since));
+                ended.message = because(lost, Some(&ended.message)).unwrap_or_default();
+            }
+            Life::Failed(Failed { bound, .. }) => self.volumes.want(&bound.order, Users::None),
             Life::Stopping(stopping) => self.volumes.want(&stopping.bound.order, Users::Some),
             Life::Running(running) => {
                 self.volumes.want(&running.bound.order, Users::Some);
@@ -30,6 +35,8 @@ impl Task {
             }
             Life::Attaching(attaching) => {
                 self.volumes.want_ready(&attaching.bound.order);
+                let lost = step(&attaching.bound, "ordered").and_then(|since| self.volumes.lost_since(since));
+                attaching.complaint = because(lost, attaching.complaint.as_deref());
                 attaching.waits = match self.volumes.standing() {
                     Standing::Ready => None,
                     Standing::Mounted => Some(NOT_LOOKED_AT.into()),
@@ -136,5 +143,19 @@ impl Task {
             self.life = Life::Leftover(Leftover { bound, at: clock::now(), message });
         }
         Flow::Continue(())
+    }
+}
+
+/// When the latest start came to a step.
+fn step(bound: &Bound, name: &str) -> Option<i64> {
+    bound.steps.iter().find(|(known, _)| known == name).map(|(_, at)| *at)
+}
+
+/// Why a server does not run, if a volume of its was lost beside what is known already: that came of it.
+fn because(lost: Option<String>, known: Option<&str>) -> Option<String> {
+    match (lost, known) {
+        (Some(lost), Some(known)) if !known.starts_with(HEAD_LOST) => Some(format!("{lost} ({known})")),
+        (Some(lost), None) => Some(lost),
+        (_, known) => known.map(str::to_owned),
     }
 }

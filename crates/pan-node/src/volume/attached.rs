@@ -99,7 +99,7 @@ impl Attached {
             return;
         }
         let stage = Stage::UnderWay("is looked at".to_owned());
-        let (seen, seen_by) = watch::channel(Seen { name: name.clone(), stage, users: Users::None, steps: Vec::new() });
+        let (seen, seen_by) = watch::channel(Seen { name: name.clone(), stage, users: Users::None, steps: Vec::new(), lost: None });
         let (told, told_to) = watch::channel(told);
         let (at, host, wake) = (self.host.volumes.place(volume), self.host.clone(), self.wake.clone());
         tokio::spawn(Task { at, host, told: told_to, seen, wake, here: State::default() }.run());
@@ -109,6 +109,11 @@ impl Attached {
     /// What they mean for the server.
     pub(crate) fn standing(&self) -> Standing {
         standing::standing(&self.seen())
+    }
+
+    /// Which of them was lost since then, and why.
+    pub(crate) fn lost_since(&self, since: i64) -> Option<String> {
+        standing::lost_since(&self.seen(), since)
     }
 
     /// Steps of a start so far, and those that they made since its first one.

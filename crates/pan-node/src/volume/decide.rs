@@ -164,6 +164,8 @@ pub fn next(wish: Wish, here: &Here, now: Tick) -> Action {
         },
         // Quicker made anew than found out how far it is; and what was lost is of no use to anybody.
         (Users::None, Origin::Unsure | Origin::Lost) => clear(Hung::Abort),
+        // Its users may be gone because of that.
+        (Users::None, Origin::Known) if here.mounted && !served => Action::Lose,
         (Users::None, Origin::Known) => match &here.keeper {
             Keeper::None | Keeper::Lost(_) => clear(Hung::Abort),
             // A device that nobody serves keeps threads waiting; without one there is nobody who would.

@@ -13,6 +13,8 @@ pub(crate) struct Seen {
     pub users: Users,
     /// Steps since the server began to wait for it, with their wall clock times.
     pub steps: Vec<(&'static str, i64)>,
+    /// When it was lost last, on the wall clock, and why.
+    pub lost: Option<(i64, String)>,
 }
 
 /// How far it is.
@@ -50,7 +52,7 @@ pub(crate) fn standing<'a>(all: impl IntoIterator<Item = &'a Seen>) -> Standing 
     let mut found = Standing::Ready;
     for Seen { name, stage, users, .. } in all {
         let next = match stage {
-            Stage::Lost(why) => return Standing::Lost(format!("{HEAD_LOST}: volume {name}: {why}")),
+            Stage::Lost(why) => return Standing::Lost(words(name, why)),
             Stage::Mounted if *users == Users::Some => continue,
             Stage::Mounted => Standing::Mounted,
             Stage::UnderWay(what) => Standing::Waits(format!("volume {name}: {what}")),
@@ -61,6 +63,15 @@ pub(crate) fn standing<'a>(all: impl IntoIterator<Item = &'a Seen>) -> Standing 
         }
     }
     found
+}
+
+fn words(name: &VolumeName, why: &str) -> String {
+    format!("{HEAD_LOST}: volume {name}: {why}")
+}
+
+/// Which of them was lost since then, and why. A server that uses it may end of that before anybody else knows.
+pub(crate) fn lost_since<'a>(all: impl IntoIterator<Item = &'a Seen>, since: i64) -> Option<String> {
+    all.into_iter().find_map(|seen| seen.lost.as_ref().filter(|(at, _)| *at >= since).map(|(_, why)| words(&seen.name, why)))
 }
 
 /// Steps of all together: each is done when the last volume has done it. Those from before `since` are of an earlier start.
@@ -81,7 +92,7 @@ mod tests {
     use super::*;
 
     fn seen(name: &str, stage: Stage, steps: &[(&'static str, i64)]) -> Seen {
-        Seen { name: name.parse().unwrap(), stage, users: Users::Some, steps: steps.to_vec() }
+        Seen { name: name.parse().unwrap(), stage, users: Users::Some, steps: steps.to_vec(), lost: None }
     }
 
     #[test]
@@ -96,6 +107,13 @@ mod tests {
         assert_eq!(standing(&[fresh, waits("b")]), Standing::Waits("volume b: its head opens".into()));
         let lost = seen("d", Stage::Lost("fenced".into()), &[]);
         assert_eq!(standing(&[waits("b"), lost]), Standing::Lost("HeadLost: volume d: fenced".into()));
+    }
+
+    #[test]
+    fn a_loss_is_told_of_as_long_as_it_matters() {
+        let all = [seen("a", Stage::Mounted, &[]), Seen { lost: Some((10, "fenced".into())), ..seen("b", Stage::Mounted, &[]) }];
+        assert_eq!(lost_since(&all, 10), Some("HeadLost: volume b: fenced".into()));
+        assert_eq!(lost_since(&all, 11), None);
     }
 
     #[test]

@@ -87,13 +87,29 @@ pub(super) struct State {
     /// What went wrong last.
     message: Option<String>,
     steps: Vec<(&'static str, i64)>,
+    lost: Option<(i64, String)>,
 }
 
 impl Default for State {
     fn default() -> Self {
         let (keeper, origin, trouble) = (Keeper::None, Origin::Unsure, Trouble::None);
         let (handle, status, told, device, held, message, steps) = (None, None, None, None, None, None, Vec::new());
-        Self { keeper, handle, status, told, device, held, mounted: false, fits: false, folder: false, origin, trouble, message, steps }
+        Self {
+            keeper,
+            handle,
+            status,
+            told,
+            device,
+            held,
+            mounted: false,
+            fits: false,
+            folder: false,
+            origin,
+            trouble,
+            message,
+            steps,
+            lost: None,
+        }
     }
 }
 
@@ -349,6 +365,7 @@ impl Task {
         if let Err(error) = blocking(move || act::abort(&at)).await {
             tracing::error!(volume = %self.at.volume, error = chain(&error), "what waits for its head may go on waiting");
         }
+        self.here.lost = Some((clock::wall_micros(), why.clone()));
         (self.here.origin, self.here.message) = (Origin::Lost, Some(why));
     }
 
@@ -379,7 +396,8 @@ impl Task {
                 let (trouble, message) = (self.here.trouble, self.here.message.take());
                 // A failure on the way up is what the next attempt waits for; others are over.
                 let (trouble, message) = if matches!(trouble, Trouble::Up(..)) { (trouble, message) } else { (Trouble::None, None) };
-                self.here = State { origin: Origin::Known, trouble, message, ..State::default() };
+                let lost = self.here.lost.take();
+                self.here = State { origin: Origin::Known, trouble, message, lost, ..State::default() };
             }
             Err(error) => {
                 self.here.status = self.here.handle.as_ref().map(head::Keeper::status);
@@ -447,7 +465,7 @@ impl Task {
         let name = self.seen.borrow().name.clone();
         self.host.volumes.problem(self.at.volume, problem.map(|problem| format!("volume {name}: {problem}")));
         let changed = self.seen.send_if_modified(|seen| {
-            let fresh = Seen { name: name.clone(), stage, users, steps: here.steps.clone() };
+            let fresh = Seen { name: name.clone(), stage, users, steps: here.steps.clone(), lost: here.lost.clone() };
             let changed = *seen != fresh;
             *seen = fresh;
             changed
