@@ -8,6 +8,8 @@ mod crowd;
 mod frames;
 mod limits;
 mod session;
+#[cfg(test)]
+mod tests;
 
 use crate::files::Files;
 use crate::keep::Open;
