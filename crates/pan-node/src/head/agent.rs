@@ -25,6 +25,8 @@ pub struct Keeper {
     folder: PathBuf,
     connection: Arc<Connection>,
     status: watch::Receiver<HeadStatus>,
+    /// Taken while it spoke: later its number may be another process's.
+    process: Option<PidFd>,
     child: Option<Child>,
 }
 
@@ -80,11 +82,12 @@ impl Keeper {
     }
 
     fn listen(folder: &Path, connection: Connection, first: HeadStatus, child: Option<Child>) -> Self {
+        let process = PidFd::open(first.keeper).ok();
         let (send, status) = watch::channel(first);
         let connection = Arc::new(connection);
         let heard = Arc::clone(&connection);
         std::thread::spawn(move || follow(&heard, &send));
-        Self { folder: folder.to_owned(), connection, status, child }
+        Self { folder: folder.to_owned(), connection, status, process, child }
     }
 
     /// How its head stands.
@@ -109,11 +112,9 @@ impl Keeper {
     /// [`HeadError`]: it is still there.
     pub fn release(mut self, within: Duration) -> Result<(), HeadError> {
         let deadline = Instant::now() + within;
-        let pid = self.status.borrow().keeper;
         let failed = |source| HeadError::Keeper { action: "end", source };
-        let process = PidFd::open(pid).ok();
         let asked = say(&self.connection, &Message::Release).is_ok();
-        if let Some(process) = process {
+        if let Some(process) = &self.process {
             let left = if asked { deadline.saturating_duration_since(Instant::now()) } else { Duration::ZERO };
             if !process.wait(left).map_err(failed)? {
                 process.kill(nix::sys::signal::Signal::SIGKILL).map_err(failed)?;

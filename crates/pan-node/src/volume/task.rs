@@ -123,6 +123,8 @@ impl Task {
 
     fn here(&self, told: &Told) -> Here {
         let known = match (told, &self.here.told) {
+            // The right to write that a head has stays good without a newer one.
+            (Told::Attached(whose, _), _) if whose.order.claim.is_none() => true,
             (Told::Attached(whose, _), Some(known)) => known.order == whose.order,
             (Told::Attached(..), None) => false,
             (Told::Gone(_), _) => true,
@@ -260,10 +262,12 @@ impl Task {
     }
 
     async fn tell(&mut self, whose: &Arc<Whose>) {
-        let Some(mut keeper) = self.here.handle.take() else { return };
-        // The right to write that it has stays good without a newer one.
-        let volume = VolumeOrder { claim: whose.order.claim.clone().or_else(|| self.known_claim()), ..whose.order.clone() };
-        let order = HeadOrder { volume, ..self.head_order(whose) };
+        let Some(mut keeper) = self.here.handle.take() else {
+            // Lost with the thread that had it: without it the keeper cannot be told anything, nor ended in order.
+            self.here.status = None;
+            return;
+        };
+        let order = self.head_order(whose);
         let told = blocking(move || {
             let told = keeper.update(&order).map_err(VolumeError::from);
             Ok((keeper, told))
@@ -282,10 +286,6 @@ impl Task {
                 self.rest(Some(clock::now().plus(TELL_AGAIN))).await;
             }
         }
-    }
-
-    fn known_claim(&self) -> Option<pan_api::volume::Claim> {
-        self.here.told.as_ref()?.order.claim.clone()
     }
 
     async fn attach(&mut self) {
