@@ -112,6 +112,11 @@ impl Keeper {
             Some(vault) => {
                 if let Condition::Failed(text) = vault.pool().condition() {
                     self.give_up(&vault, text);
+                } else if vault.pool().condition() == Condition::Full && self.again.is_none_or(|at| at <= Instant::now()) {
+                    self.again = Some(Instant::now() + AGAIN);
+                    // What can be given back is; if that fails the pool's condition says why.
+                    let tidied = vault.pool().tidy();
+                    tidied.unwrap_or_else(|error| tracing::warn!(%error, "the disk is full, and nothing could be given back"));
                 } else if vault.replicas().iter().all(|kept| !kept.is_lossy()) {
                     self.trouble = mark::lost_nothing(&self.folder, self.boot).err().map(|error| error.to_string());
                 }
@@ -195,6 +200,15 @@ impl Keeper {
     }
 }
 
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        if let Some(vault) = self.open.borrow().as_ref() {
+            vault.pool().stop_upkeep();
+        }
+        self.open.send_replace(None);
+    }
+}
+
 /// Where replicas lie.
 pub(crate) fn folder(config: &HostConfig) -> PathBuf {
     let configured = config.storage.as_ref().and_then(|storage| storage.folder.clone());
@@ -235,3 +249,7 @@ fn upkeep(vault: Arc<Vault<Files>>) {
         tracing::warn!(%error, "no thread for the pool's upkeep");
     }
 }
+
+#[cfg(test)]
+#[path = "keep_tests.rs"]
+mod tests;
