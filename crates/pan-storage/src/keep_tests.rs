@@ -4,7 +4,7 @@ use super::*;
 use pan_api::volume::ReplicaOrder;
 use pan_model::host_config::{FabricConfig, FabricsConfig, StorageConfig, TlsFiles};
 use pan_model::mirror::Writer;
-use pan_model::{Session, VolumeEpoch};
+use pan_model::{Session, VolumeEpoch, VolumeId};
 use pan_replica::{Ask, Conn, Content, Part, Request, Sequence, Span};
 use std::path::Path;
 
