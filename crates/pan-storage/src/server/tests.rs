@@ -133,6 +133,7 @@ impl Host {
         let issued = self.authority.issue_host(&name(host), &[Role::Node], &[]).unwrap();
         let tls = client_config(self.authority.cert_pem(), Some((&issued.cert_pem, &issued.key_pem))).unwrap();
         let stream = TcpStream::connect(("127.0.0.1", self.port)).await.unwrap();
+        stream.set_nodelay(true).unwrap();
         TlsConnector::from(tls).connect("s1".try_into().unwrap(), stream).await.unwrap()
     }
 
