@@ -10,6 +10,7 @@ mod opening;
 mod reconcile;
 mod serve;
 mod task;
+mod window;
 
 use crate::geometry::{Extent, Geometry, Span};
 use crate::locks::{Locks, Ticket};
@@ -20,6 +21,7 @@ use pan_model::mirror::{Change, Member, Record, Since, Writer};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use task::Task;
+use window::Window;
 
 /// Bounds and patience of a head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -243,6 +245,8 @@ pub struct Head<D> {
     waiting: BTreeMap<Ticket, task::Waiting<D>>,
     /// What is under way.
     tasks: BTreeMap<Sequence, Task<D>>,
+    /// Extents that replicas may have dirty because of this head.
+    window: Window,
     asking: Option<Asking>,
     shrink: Option<Shrink>,
     missing: Vec<Missing>,
@@ -284,6 +288,7 @@ impl<D: Clone> Head<D> {
             locks: Locks::default(),
             waiting: BTreeMap::new(),
             tasks: BTreeMap::new(),
+            window: Window::default(),
             asking: None,
             shrink: None,
             missing: Vec::new(),
@@ -352,8 +357,8 @@ impl<D: Clone> Head<D> {
     /// Whether another operation may be submitted. One that is submitted all the same is served; this is for whoever feeds it.
     #[must_use]
     pub fn accepts(&self) -> bool {
-        let (running, extents) = self.window();
-        self.early.len() + self.waiting.len() + running < self.settings.operations_max && extents < self.settings.extents_max
+        let operations = self.early.len() + self.waiting.len() + self.tasks.len();
+        operations < self.settings.operations_max && self.window.extents() < self.settings.extents_max
     }
 
     /// Takes an event; says what is to be done.
@@ -384,6 +389,8 @@ impl<D: Clone> Head<D> {
 
     /// Does whatever can be done now; after every event.
     fn advance(&mut self, now: Duration) {
+        let settled = self.settled();
+        self.window.settle(&self.settings.geometry, settled);
         if self.end.is_none() {
             self.fence_connected();
             self.try_open(now);
@@ -424,13 +431,6 @@ impl<D: Clone> Head<D> {
     fn settled(&self) -> Sequence {
         let unsettled = self.tasks.iter().find(|(_, task)| task.changes()).map(|(sequence, _)| *sequence);
         unsettled.map_or(self.sequence, |first| Sequence(first.0 - 1))
-    }
-
-    /// Operations under way, and the extents between the oldest of them and the newest.
-    fn window(&self) -> (usize, u64) {
-        let geometry = self.settings.geometry;
-        let of = |task: &Task<D>| task.span().map_or(0, |span| geometry.touched(span).count() as u64);
-        (self.tasks.len(), self.tasks.values().map(of).sum())
     }
 
     fn finish(&mut self, end: End) {

@@ -261,6 +261,31 @@ evicted 1
 }
 
 #[test]
+fn the_last_one_is_given_its_time_again_when_it_is_back() {
+    let record = arbiter::claim(&arbiter::found([Member(1)]), Session(1));
+    let mut talk = Talk { head: Head::new(settings(), record.clone(), Rules::default()), record, seconds: 0, ops: 0 };
+    for line in ["+1", "1:1 fenced"] {
+        talk.line(line);
+    }
+    check(
+        talk,
+        "
+write 0+2 x
+  1:2 write 0+2 x
+-1
+wait 20
++1
+  1:3 fence
+1:3 fenced
+  1:2 write 0+2 x
+wait 4
+1:2 done
+  operation 1 is done
+",
+    );
+}
+
+#[test]
 fn who_comes_back_gets_what_it_missed_and_what_is_written_meanwhile() {
     let talk = check(
         open(),

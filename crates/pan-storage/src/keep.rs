@@ -11,8 +11,7 @@ use pan_api::volume::{PoolReport, ReplicaOrder, ReplicaReport, ReplicaWant};
 use pan_disk::{Condition, DiskError, Layout, Pool};
 use pan_linux::room;
 use pan_model::host_config::HostConfig;
-use pan_model::{ByteSize, Generation, Lineage, VolumeId};
-use std::collections::BTreeMap;
+use pan_model::{ByteSize, Generation, Lineage};
 use std::io::Read;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,8 +20,6 @@ use tokio::sync::watch;
 
 /// Before a pool that could not be opened, or failed, is tried again: connections to it have ended by then.
 const AGAIN: Duration = Duration::from_secs(5);
-/// How often it is counted what each replica takes: every page of its map is looked at.
-const COUNT_EVERY: Duration = Duration::from_secs(30);
 
 /// Why there is no pool.
 #[derive(Debug, thiserror::Error)]
@@ -63,8 +60,6 @@ pub(crate) struct Keeper {
     rot: Rot,
     trouble: Option<String>,
     again: Option<Instant>,
-    used: BTreeMap<VolumeId, ByteSize>,
-    counted: Option<Instant>,
 }
 
 impl Keeper {
@@ -79,8 +74,6 @@ impl Keeper {
             rot: Rot::default(),
             trouble: None,
             again: None,
-            used: BTreeMap::new(),
-            counted: None,
         }
     }
 
@@ -112,6 +105,11 @@ impl Keeper {
             Some(vault) => {
                 if let Condition::Failed(text) = vault.pool().condition() {
                     self.give_up(&vault, text);
+                } else if vault.pool().condition() == Condition::Full && self.again.is_none_or(|at| at <= Instant::now()) {
+                    self.again = Some(Instant::now() + AGAIN);
+                    // What can be given back is; if that fails the pool's condition says why.
+                    let tidied = vault.pool().tidy();
+                    tidied.unwrap_or_else(|error| tracing::warn!(%error, "the disk is full, and nothing could be given back"));
                 } else if vault.replicas().iter().all(|kept| !kept.is_lossy()) {
                     self.trouble = mark::lost_nothing(&self.folder, self.boot).err().map(|error| error.to_string());
                 }
@@ -122,7 +120,7 @@ impl Keeper {
                     let vault = Arc::new(vault);
                     upkeep(vault.clone());
                     self.scrub = Some(scrub::start(vault.clone(), self.rot.clone()));
-                    (self.trouble, self.again, self.counted) = (None, None, None);
+                    (self.trouble, self.again) = (None, None);
                     self.open.send_replace(Some(vault));
                 }
                 Err(error) => {
@@ -176,22 +174,27 @@ impl Keeper {
         }
     }
 
-    fn replicas(&mut self, vault: &Vault<Files>) -> Vec<ReplicaReport> {
+    fn replicas(&self, vault: &Vault<Files>) -> Vec<ReplicaReport> {
         let volumes = vault.pool().volumes();
-        if self.counted.is_none_or(|at| at.elapsed() >= COUNT_EVERY) || volumes.iter().any(|info| !self.used.contains_key(&info.volume)) {
-            let used = |volume: VolumeId| ByteSize(vault.pool().used(volume).unwrap_or(0));
-            self.used = volumes.iter().map(|info| (info.volume, used(info.volume))).collect();
-            self.counted = Some(Instant::now());
-        }
         let report = |info: pan_disk::VolumeInfo| {
             let kept = vault.replica(info.volume);
             let standing = kept.as_ref().map(|kept| kept.standing()).unwrap_or_default();
             let damaged = || "what describes it is damaged: it has to be made anew".to_owned();
             let trouble = if kept.is_none() { Some(damaged()) } else { self.rot.trouble(info.volume) };
-            let used = self.used.get(&info.volume).copied().unwrap_or(ByteSize(0));
+            // One that is damaged is not counted.
+            let used = ByteSize(vault.pool().used(info.volume).unwrap_or(0));
             ReplicaReport { volume: info.volume, lineage: standing.lineage, epoch: standing.epoch, used, trouble }
         };
         volumes.into_iter().map(report).collect()
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        if let Some(vault) = self.open.borrow().as_ref() {
+            vault.pool().stop_upkeep();
+        }
+        self.open.send_replace(None);
     }
 }
 
@@ -235,3 +238,7 @@ fn upkeep(vault: Arc<Vault<Files>>) {
         tracing::warn!(%error, "no thread for the pool's upkeep");
     }
 }
+
+#[cfg(test)]
+#[path = "keep_tests.rs"]
+mod tests;

@@ -1,6 +1,8 @@
 //! Volumes in a PAN: a database on one, whose nodes and storage hosts are lost while it commits.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+#[path = "story/heads.rs"]
+mod heads;
 #[path = "story/ledger.rs"]
 mod ledger;
 mod story;
@@ -31,49 +33,132 @@ fn in_sync(lab: &TestLab) -> bool {
     volume["inSync"] == 2 && volume["state"] == "ready"
 }
 
-#[test]
-fn a_database_keeps_every_commit_through_the_loss_of_its_nodes_and_of_storage() {
-    let Some(lab) = lab_of(spec) else { return };
-    if !story::has("initdb") && std::fs::read_dir("/usr/lib/postgresql").is_err() {
-        return;
+/// The database with its ledger, or nothing where that cannot be.
+fn database() -> Option<(TestLab, Ledger)> {
+    let lab = lab_of(spec)?;
+    if std::fs::read_dir("/usr/lib/postgresql").is_err() {
+        eprintln!("SKIP: PostgreSQL is not there");
+        return None;
     }
     story::apply(&lab, "postgres.yaml", &example("postgres.yaml"));
-    let to: SocketAddr = DATABASE.parse().unwrap();
-    let ledger = Ledger::begin(outside(&lab), to);
+    let ledger = Ledger::begin(outside(&lab), DATABASE.parse().unwrap());
     ledger.wait_for_more(&lab, 50, BACK);
+    Some((lab, ledger))
+}
 
+fn node(lab: &TestLab) -> LabHost {
+    let node = str_of(&server(lab, "shop", "db-1"), "node").to_owned();
+    lab.host(&node).unwrap()
+}
+
+fn wait_elsewhere(lab: &TestLab, node: LabHost) {
+    let node = node.to_string();
+    lab.wait_for("the database to run elsewhere", BACK, |lab| {
+        let now = server(lab, "shop", "db-1");
+        now["state"] == "running" && now["node"] != node.as_str()
+    })
+    .unwrap();
+}
+
+/// Every commit that was acknowledged is there, and nothing that the database has is damaged.
+fn audit(lab: &TestLab, ledger: Ledger) {
+    let (acknowledged, gap) = ledger.end();
+    let to: SocketAddr = DATABASE.parse().unwrap();
+    let read = || Session::open(to).and_then(|mut session| session.query("select id from ledger"));
+    let mut rows = Vec::new();
+    lab.wait_for("the database to answer", BACK, |lab| {
+        rows = outside(lab).run(read).unwrap().unwrap_or_default();
+        !rows.is_empty()
+    })
+    .unwrap();
+    let found: BTreeSet<u64> = rows.iter().map(|id| id.parse().unwrap()).collect();
+    let lost: Vec<u64> = acknowledged.iter().copied().filter(|id| !found.contains(id)).collect();
+    assert!(lost.is_empty(), "{} of {} acknowledged commits are lost: {lost:?}", lost.len(), acknowledged.len());
+    let check = "pg_amcheck -h 198.18.0.20 -U postgres --install-missing --heapallindexed postgres";
+    let checked = lab.exec_outside(&["sh", "-c", &format!("PATH=$PATH:$(ls -d /usr/lib/postgresql/*/bin | tail -n 1); {check}")]).unwrap();
+    assert!(checked.status.success(), "{checked:?}");
+    println!("{} commits acknowledged, all there; longest time without one {} ms", acknowledged.len(), gap.as_millis());
+}
+
+#[test]
+fn a_database_keeps_every_commit_through_the_loss_of_its_nodes_and_of_storage() {
+    let Some((lab, ledger)) = database() else { return };
     for round in 0..3 {
-        let node = str_of(&server(&lab, "shop", "db-1"), "node").to_owned();
-        lab.kill(lab.host(&node).unwrap()).unwrap();
-        lab.wait_for("the database to run elsewhere", BACK, |lab| {
-            let now = server(lab, "shop", "db-1");
-            now["state"] == "running" && now["node"] != node.as_str()
-        })
-        .unwrap();
+        let lost = node(&lab);
+        lab.kill(lost).unwrap();
+        wait_elsewhere(&lab, lost);
         ledger.wait_for_more(&lab, 50, BACK);
-        lab.start(lab.host(&node).unwrap()).unwrap();
-        pan(&lab, &["wait", "node", &node, "--for", "state=alive", "--timeout", "30s"]);
+        lab.start(lost).unwrap();
+        pan(&lab, &["wait", "node", &lost.to_string(), "--for", "state=alive", "--timeout", "30s"]);
         if round == 1 {
-            lab.kill(lab.host("s1").unwrap()).unwrap();
+            let storage = lab.host("s1").unwrap();
+            lab.kill(storage).unwrap();
             lab.wait_for("a copy to be out of sync", SOON, |lab| !in_sync(lab)).unwrap();
             ledger.wait_for_more(&lab, 50, BACK);
-            lab.start(lab.host("s1").unwrap()).unwrap();
+            lab.start(storage).unwrap();
             lab.wait_for("both copies to be in sync again", BACK, in_sync).unwrap();
         }
     }
-
-    let (acknowledged, gap) = ledger.end();
-    let found: BTreeSet<u64> = outside(&lab)
-        .run(|| Session::open(to).unwrap().query("select id from ledger").unwrap())
-        .unwrap()
-        .iter()
-        .map(|id| id.parse().unwrap())
-        .collect();
-    let lost: Vec<u64> = acknowledged.iter().copied().filter(|id| !found.contains(id)).collect();
-    assert!(lost.is_empty(), "{} of {} acknowledged commits are lost: {lost:?}", lost.len(), acknowledged.len());
-    println!("{} commits acknowledged, all there; longest time without one {} ms", acknowledged.len(), gap.as_millis());
+    audit(&lab, ledger);
     let shown = pan(&lab, &["timeline", "db-1", "-p", "shop"]);
     for step in ["bound", "claimed", "attached", "mounted", "running"] {
         assert!(shown.contains(step), "{step} in:\n{shown}");
     }
+}
+
+/// Requests of heads that lost their volume, as a storage host counts them.
+fn refused(lab: &TestLab, host: &str) -> f64 {
+    let number: u32 = host.trim_start_matches('s').parse().unwrap();
+    let tls = |file: &str| lab.data().join("hosts/c1/etc/tls").join(file).to_str().unwrap().to_owned();
+    let url = format!("https://10.200.0.{}:7449/metrics", 100 + number);
+    let (ca, cert, key) = (tls("ca.pem"), tls("host.pem"), tls("host.key"));
+    let argv = ["curl", "-sS", "-m", "5", "--cacert", &ca, "--cert", &cert, "--key", &key, &url];
+    let page = lab.exec_in(lab.host("c1").unwrap(), &argv).unwrap();
+    let samples = pan_api::metrics::read(&String::from_utf8_lossy(&page.stdout)).unwrap();
+    samples.iter().find(|sample| sample.name == "pan_storage_requests_refused_total").map(|sample| sample.number).unwrap()
+}
+
+#[test]
+fn a_node_that_stood_still_writes_nothing_of_what_it_still_had_to_write() {
+    let Some((lab, ledger)) = database() else { return };
+    let frozen = node(&lab);
+    lab.freeze(frozen).unwrap();
+    wait_elsewhere(&lab, frozen);
+    ledger.wait_for_more(&lab, 50, BACK);
+    lab.thaw(frozen).unwrap();
+    let name = frozen.to_string();
+    pan(&lab, &["wait", "node", &name, "--for", "state=alive", "--timeout", "60s"]);
+    lab.wait_for("nothing of the volume to be left there", BACK, |lab| {
+        heads::heads(lab, frozen, true).is_empty() && heads::heads(lab, frozen, false).is_empty()
+    })
+    .unwrap();
+    ledger.wait_for_more(&lab, 50, BACK);
+    println!("refused: {} and {} requests of the old head", refused(&lab, "s1"), refused(&lab, "s2"));
+    audit(&lab, ledger);
+}
+
+#[test]
+fn no_single_process_of_a_volume_is_missed() {
+    let Some((lab, ledger)) = database() else { return };
+    let seed = std::env::var("VOLUME_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| u64::from(std::process::id()));
+    let rounds: u32 = std::env::var("VOLUME_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(5);
+    println!("VOLUME_SEED={seed}");
+    let mut dice = seed;
+    for round in 0..rounds {
+        // Knuth's multiplier for 64 bits: the high bits are as good as they need be.
+        dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let at = node(&lab);
+        let what = (dice >> 33) % 5;
+        match what {
+            0 => heads::kill(&heads::heads(&lab, at, true)),
+            1 => heads::kill(&[heads::heads(&lab, at, false), heads::heads(&lab, at, true)].concat()),
+            2 => drop(lab.kill_role(at, "node").unwrap()),
+            3 => drop(lab.kill_role(lab.host("s1").unwrap(), "storage").unwrap()),
+            _ => drop(lab.kill_role(lab.host("s2").unwrap(), "storage").unwrap()),
+        }
+        println!("round {round}: {}", ["worker", "keeper and worker", "agent", "storage s1", "storage s2"][usize::try_from(what).unwrap()]);
+        ledger.wait_for_more(&lab, 30, BACK);
+        lab.wait_for("both copies to be in sync", BACK, in_sync).unwrap();
+    }
+    audit(&lab, ledger);
 }

@@ -260,6 +260,9 @@ impl State {
             entry.sums[*within] = held.sum;
             frozen.index.remove(&(home.layer, first + *within as u64));
         }
+        if home.before.is_none() {
+            self.maps.gained(home.layer);
+        }
         if let Some(before) = home.before.filter(|_| home.is_fresh()) {
             self.units.release(before, Until::Committed(self.maps.generation + 1), Then::Reuse);
         }

@@ -77,12 +77,14 @@ pub struct Maps {
     pub wrong: BTreeSet<(Layer, u32)>,
     cache: BTreeMap<(Layer, u32), Cached>,
     dirty: usize,
+    /// How many units the pages name that each layer itself has.
+    units: BTreeMap<Layer, u64>,
 }
 
 impl Maps {
     /// Maps of which nothing was read yet.
     pub const fn new(layers: BTreeMap<Layer, Link>, generation: u64) -> Self {
-        Self { layers, generation, wrong: BTreeSet::new(), cache: BTreeMap::new(), dirty: 0 }
+        Self { layers, generation, wrong: BTreeSet::new(), cache: BTreeMap::new(), dirty: 0, units: BTreeMap::new() }
     }
 
     /// The page of a layer, wherever it comes from.
@@ -140,7 +142,10 @@ impl Maps {
         self.get(medium, layer, number)?;
         let cached = self.cache.get_mut(&(layer, number)).expect("it was just read");
         if !cached.own {
-            cached.page.0.iter().filter_map(|entry| entry.place).for_each(|place| units.share(place));
+            for place in cached.page.0.iter().filter_map(|entry| entry.place) {
+                units.share(place);
+                *self.units.entry(layer).or_default() += 1;
+            }
             cached.own = true;
         }
         if !cached.dirty {
@@ -169,6 +174,22 @@ impl Maps {
     /// Whether a page in memory is the layer's own.
     pub fn is_own(&self, layer: Layer, number: u32) -> bool {
         self.cache.get(&(layer, number)).is_some_and(|cached| cached.own)
+    }
+
+    /// How many units the pages name that a layer itself has.
+    pub fn units(&self, layer: Layer) -> u64 {
+        self.units.get(&layer).copied().unwrap_or(0)
+    }
+
+    /// A layer's own page names a unit that it did not.
+    pub fn gained(&mut self, layer: Layer) {
+        *self.units.entry(layer).or_default() += 1;
+    }
+
+    /// A layer's own page does not name a unit any more.
+    pub fn lost(&mut self, layer: Layer) {
+        let units = self.units.entry(layer).or_default();
+        *units = units.saturating_sub(1);
     }
 
     fn make_room(&mut self) {
@@ -220,6 +241,7 @@ impl Maps {
     /// Forgets the pages of a layer that is gone.
     pub fn drop_layer(&mut self, layer: Layer) {
         self.layers.remove(&layer);
+        self.units.remove(&layer);
         let keys: Vec<_> = self.cache.range((layer, 0)..=(layer, u32::MAX)).map(|(key, _)| *key).collect();
         for key in keys {
             if self.cache.remove(&key).is_some_and(|cached| cached.dirty) {

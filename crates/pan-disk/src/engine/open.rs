@@ -205,7 +205,10 @@ fn count(medium: &impl Medium, state: &mut State) -> Result<()> {
                 Ok(Some((page, _))) if page.0.iter().filter_map(|entry| entry.place).any(|place| place.0 > most) => {
                     state.maps.wrong.insert((layer, number));
                 }
-                Ok(Some((page, _))) => page.0.iter().filter_map(|entry| entry.place).for_each(|place| state.units.count(place)),
+                Ok(Some((page, _))) => page.0.iter().filter_map(|entry| entry.place).for_each(|place| {
+                    state.units.count(place);
+                    state.maps.gained(layer);
+                }),
                 // Whoever reads that range is told; what it used is free.
                 Ok(None) | Err(DiskError::MapRotten { .. }) => {}
                 Err(error) => return Err(error),
@@ -293,8 +296,9 @@ fn place_again(state: &mut State, layer: Layer, unit: u64, place: Place, sums: &
         entry.sums.copy_from_slice(sums);
         if before != Some(place) {
             state.units.count(place);
-            if let Some(before) = before {
-                state.units.release(before, Until::Marked(seq), Then::Reuse);
+            match before {
+                Some(before) => state.units.release(before, Until::Marked(seq), Then::Reuse),
+                None => state.maps.gained(layer),
             }
         }
         state.journal.forget(layer, (unit + at) * UNIT_BLOCKS..(unit + at + 1) * UNIT_BLOCKS);

@@ -197,23 +197,14 @@ impl<M: Medium> Pool<M> {
         self.lock().condition.clone()
     }
 
-    /// What of a volume takes space: bytes of the units that its own map names. Looks at every page of it.
+    /// What of a volume takes space: bytes of the units that its own map names, not those of snapshots under it.
     ///
     /// # Errors
-    /// The volume is not there, or the disk.
+    /// The volume is not there.
     pub fn used(&self, volume: VolumeId) -> Result<u64> {
-        let layer = self.lock().volume(volume)?.layer;
-        let pages = self.lock().maps.pages(&self.medium, layer)?;
-        let mut units = 0;
-        for number in 0..pages {
-            // The lock is given back in between: others go on.
-            match self.lock().maps.own(&self.medium, layer, number) {
-                Ok(page) => units += page.map_or(0, |page| page.0.iter().filter(|entry| entry.place.is_some()).count()),
-                Err(DiskError::MapRotten { .. }) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(units as u64 * UNIT)
+        let state = self.lock();
+        let layer = state.volume(volume)?.layer;
+        Ok(state.maps.units(layer) * UNIT)
     }
 
     /// What the pool takes.

@@ -205,8 +205,9 @@ impl State {
             let before = entry.place.replace(crate::Place(place.0 + at));
             entry.present = u16::MAX;
             entry.sums.copy_from_slice(sums);
-            if let Some(before) = before {
-                self.units.release(before, Until::Marked(seq), Then::Reuse);
+            match before {
+                Some(before) => self.units.release(before, Until::Marked(seq), Then::Reuse),
+                None => self.maps.gained(layer),
             }
         }
         let blocks = unit * UNIT_BLOCKS..unit * UNIT_BLOCKS + sums.len() as u64;
@@ -226,6 +227,7 @@ impl State {
                 && let Some(before) = entry.place.take()
             {
                 self.units.release(before, Until::Marked(seq), Then::Punch);
+                self.maps.lost(layer);
             }
         }
     }

@@ -114,3 +114,19 @@ fn closing_and_opening_changes_nothing() {
         }
     });
 }
+
+/// What each volume takes is counted as it comes and goes, and counted anew from the maps when a pool is opened.
+#[test]
+fn what_volumes_take_is_what_their_maps_say() {
+    each(|seed| {
+        let mut world = World::new(seed);
+        for _ in 0..2 {
+            world.run(40).unwrap();
+            world.pool().tidy().unwrap();
+            let used = |world: &World| world.volumes.keys().map(|volume| world.pool().used(*volume).unwrap()).collect::<Vec<_>>();
+            let before = used(&world);
+            world.reopen();
+            assert_eq!(used(&world), before);
+        }
+    });
+}

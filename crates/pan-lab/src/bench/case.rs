@@ -2,6 +2,7 @@
 
 use std::str::FromStr;
 
+use super::cut::MOUNTED;
 use super::disturb::{FAILED_REQUESTS, FAILOVERS};
 use super::false_failovers::LOAD;
 use super::frozen::{ATTEMPTS, LATE_FRAMES, LATE_REPLIES};
@@ -33,11 +34,13 @@ pub enum PanCase {
     ControllerAndNode,
     /// The node of the only server and etcd's leader do.
     EtcdAndNode,
+    /// The node of the only server does, which writes to a volume of two copies all the time.
+    Volume,
 }
 
 impl PanCase {
     /// All of them, in the order in which they are run.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::NodeCutMany,
         Self::NodeCutSingle,
         Self::ControllersKilled,
@@ -47,6 +50,7 @@ impl PanCase {
         Self::ThreeControllersKilled,
         Self::ControllerAndNode,
         Self::EtcdAndNode,
+        Self::Volume,
     ];
 
     /// Its name in reports and on the command line.
@@ -62,6 +66,7 @@ impl PanCase {
             Self::ThreeControllersKilled => "three-controllers-killed",
             Self::ControllerAndNode => "controller-and-node",
             Self::EtcdAndNode => "etcd-and-node",
+            Self::Volume => "volume",
         }
     }
 
@@ -69,7 +74,7 @@ impl PanCase {
     pub(super) const fn servers(self) -> u32 {
         match self {
             Self::NodeCutMany | Self::ControllersKilled | Self::ThreeControllersKilled | Self::AgentKilled | Self::FalseFailovers => 3,
-            Self::NodeCutSingle | Self::NodeFrozen | Self::ControllerAndNode | Self::EtcdAndNode => 1,
+            Self::NodeCutSingle | Self::NodeFrozen | Self::ControllerAndNode | Self::EtcdAndNode | Self::Volume => 1,
         }
     }
 
@@ -81,6 +86,7 @@ impl PanCase {
             Self::FalseFailovers => &[FAILED_REQUESTS, SUSPICIONS, DIRECTORS_SUSPICIONS, FAILOVERS, LOAD],
             Self::AgentKilled => &[FAILED_REQUESTS, SUSPICIONS, DIRECTORS_SUSPICIONS, FAILOVERS],
             Self::NodeFrozen => &[LATE_FRAMES, LATE_REPLIES, ATTEMPTS],
+            Self::Volume => &[MOUNTED, MILLIS],
         }
     }
 
@@ -93,6 +99,7 @@ impl PanCase {
             Self::NodeCutSingle => lan.then_some(Bound { p50: 350.0, worst: 800.0 }),
             Self::ControllerAndNode => lan.then_some(Bound { p50: 600.0, worst: 1200.0 }),
             Self::EtcdAndNode => lan.then_some(Bound { p50: 1200.0, worst: 2500.0 }),
+            Self::Volume => (lan && unit == MOUNTED).then_some(Bound { p50: 500.0, worst: 1500.0 }),
             Self::ControllersKilled | Self::ThreeControllersKilled | Self::AgentKilled | Self::NodeFrozen => Some(NONE),
             Self::FalseFailovers => match unit {
                 // A suspicion that comes to nothing is what it is there for.
@@ -113,6 +120,7 @@ impl PanCase {
             | Self::NodeFrozen
             | Self::FalseFailovers => Hosts { controllers: 1, storage: 0 },
             Self::ControllerAndNode | Self::EtcdAndNode => Hosts { controllers: 3, storage: 0 },
+            Self::Volume => Hosts { controllers: 1, storage: 2 },
             // As `pan up` makes it: most lessors are elsewhere. Where most are controllers' hosts, leases end with their power.
             Self::ThreeControllersKilled => Hosts { controllers: 3, storage: 2 },
         }
@@ -130,7 +138,8 @@ impl PanCase {
             | Self::NodeFrozen
             | Self::ThreeControllersKilled
             | Self::ControllerAndNode
-            | Self::EtcdAndNode => wanted,
+            | Self::EtcdAndNode
+            | Self::Volume => wanted,
         }
     }
 }

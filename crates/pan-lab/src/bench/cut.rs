@@ -23,6 +23,9 @@ pub(super) const STEADY: Duration = Duration::from_secs(1);
 /// A prober's life: until it is steady, all of the above, and the timeout of its last probe.
 const PROBING_MAX: Duration = Duration::from_secs(45);
 
+/// From the cut until the volume of the server was mounted elsewhere, in milliseconds.
+pub(super) const MOUNTED: &str = "ms until mounted";
+
 /// When something was cut.
 pub(super) struct CutTime {
     /// The boot clock just before, in microseconds.
@@ -61,6 +64,19 @@ pub(super) fn run(demo: &mut Demo<'_>, servers: u32, beside: Option<Leader>) -> 
     let detail = detail(victim, &cut, &samples, timeline(demo, &server));
     hosts.iter().try_for_each(|host| demo.room.start(*host))?;
     demo.settle(&node, servers)?;
+    Ok(detail)
+}
+
+/// The same for a server with a volume: also when that was there.
+pub(super) fn run_with_volume(demo: &mut Demo<'_>) -> Result<RunDetail, BenchError> {
+    let mut detail = run(demo, 1, None)?;
+    let cut: Option<Timestamp> = detail.cut_at.parse().ok();
+    let mounted = detail.timeline.as_ref().and_then(|timeline| timeline.steps.iter().find(|step| step.step == "mounted"));
+    // One clock for all hosts of a laboratory.
+    let since = cut.zip(mounted.and_then(|step| step.at.parse::<Timestamp>().ok())).map(|(cut, at)| at.duration_since(cut).as_millis());
+    if let Some(millis) = since.and_then(|millis| u64::try_from(millis).ok()) {
+        detail.counts.insert(MOUNTED.to_owned(), millis);
+    }
     Ok(detail)
 }
 

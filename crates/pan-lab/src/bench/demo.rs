@@ -90,6 +90,14 @@ impl<'a> Demo<'a> {
         self.pan.wait("the demo being ready", READY_MAX, || ready(&self.pan, servers))
     }
 
+    /// Gives its servers a volume that they write to all the time.
+    pub(super) fn give_volume(&self) -> Result<(), BenchError> {
+        let writes = "(while :; do date >>/srv/log; sync /srv/log; sleep 0.01; done) &\n      exec nginx";
+        let volume = "  volumes: [{name: data, size: 1GiB, mount: /srv, copies: 2}]\n  protect:";
+        let text = DEMO.replacen("exec nginx", writes, 1).replacen("  protect:", volume, 1).replacen("servers: 3", "servers: 1", 1);
+        self.pan.apply("demo with a volume", &text).map(drop)
+    }
+
     /// All its servers.
     pub(super) fn servers(&self) -> Result<Vec<Server>, BenchError> {
         self.pan.get(SERVERS)

@@ -91,6 +91,9 @@ fn run_own<'a>(
         None => demo.insert(Demo::up(options, hosts, stop, log.progress)?),
     };
     let servers = case.servers();
+    if case == PanCase::Volume {
+        demo.give_volume()?;
+    }
     demo.prepare(servers)?;
     for _ in 0..log.runs {
         log.done(match case {
@@ -101,6 +104,7 @@ fn run_own<'a>(
             PanCase::NodeCutMany | PanCase::NodeCutSingle => cut::run(demo, servers, None)?,
             PanCase::ControllerAndNode => cut::run(demo, servers, Some(Leader::Controller))?,
             PanCase::EtcdAndNode => cut::run(demo, servers, Some(Leader::Etcd))?,
+            PanCase::Volume => cut::run_with_volume(demo)?,
         });
     }
     Ok(())

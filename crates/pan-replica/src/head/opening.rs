@@ -66,6 +66,11 @@ impl<D: Clone> Head<D> {
     /// One that is back gets again whatever it has not answered.
     fn send_again(&mut self, member: Member) {
         let waiting = |task: &Task<D>| task.waiting.contains(&member);
+        let now = self.now;
+        for task in self.tasks.values_mut().filter(|task| waiting(task)) {
+            // It was not asked before: its patience begins.
+            task.since = now;
+        }
         let tasks = self.tasks.iter().filter(|(_, task)| waiting(task)).map(|(sequence, task)| (*sequence, task.ask()));
         let mut all: Vec<(Sequence, Ask<D>)> = tasks.collect();
         let notes = self.missing.iter().filter(|missing| missing.waiting.contains(&member));

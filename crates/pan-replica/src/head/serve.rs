@@ -72,6 +72,9 @@ impl<D: Clone> Head<D> {
         let task = Task { since: self.now, ticket, waiting: needed.clone(), what };
         let ask = task.ask();
         let forward = matches!(task.what, What::Write { .. });
+        if let Some(span) = task.span().filter(|_| task.changes()) {
+            self.window.begin(&self.settings.geometry, sequence, span);
+        }
         self.tasks.insert(sequence, task);
         let members: Vec<Member> = self.peers.keys().copied().collect();
         for member in members {

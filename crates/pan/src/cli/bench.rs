@@ -49,7 +49,7 @@ pub enum BenchCommand {
 #[derive(Debug, Clone, Args)]
 pub struct FailoverArgs {
     /// Only this case; may be repeated. Of a PAN: node-cut-many, node-cut-single, controllers-killed,
-    /// agent-killed, node-frozen, false-failovers, three-controllers-killed, controller-and-node, etcd-and-node. Of others: keepalived-1s,
+    /// agent-killed, node-frozen, false-failovers, three-controllers-killed, controller-and-node, etcd-and-node, volume. Of others: keepalived-1s,
     /// keepalived-100ms, keepalived-10ms, pacemaker-default, pacemaker-300ms, each of these two also with -fenced.
     #[arg(long, value_name = "CASE")]
     case: Vec<FailoverCase>,

@@ -8,6 +8,8 @@ mod crowd;
 mod frames;
 mod limits;
 mod session;
+#[cfg(test)]
+mod tests;
 
 use crate::files::Files;
 use crate::keep::Open;
@@ -97,7 +99,6 @@ impl Server {
                 tracing::debug!(%peer, %volume, %ended, "a connection to a replica ended");
             }
             Ok(Ok(None)) => {
-                self.counts.capabilities_refused.one();
                 tracing::debug!(%peer, "showed no capability for a volume that is here");
             }
             Ok(Err(_)) | Err(_) => tracing::debug!(%peer, "ended before it showed a capability"),
@@ -117,6 +118,9 @@ impl Server {
         let mut shown = vec![0; length.min(CAPABILITY_MAX)];
         stream.read_exact(&mut shown).await?;
         let guest = self.admit(peer, &shown).await;
+        if guest.is_none() {
+            self.counts.capabilities_refused.one();
+        }
         stream.write_all(&[if guest.is_some() { GOOD } else { NO }]).await?;
         stream.flush().await?;
         if guest.is_none() {
