@@ -46,10 +46,9 @@ impl Keeper {
         }
         write_order(folder, order)?;
         let failed = |source| HeadError::Keeper { action: "start", source };
-        let program = std::env::current_exe().map_err(failed)?;
-        let mut command = Command::new(program);
+        let mut command = itself();
         // A group of its own: what ends the agent's must not end it.
-        command.arg("head").arg("--folder").arg(folder).stdin(Stdio::null()).stdout(Stdio::null()).process_group(0);
+        command.arg("--folder").arg(folder).stdin(Stdio::null()).stdout(Stdio::null()).process_group(0);
         let mut child = command.spawn().map_err(failed)?;
         let reached = reach(folder, order.volume.volume, || match child.try_wait() {
             Ok(None) => None,
@@ -126,6 +125,13 @@ impl Keeper {
         }
         Ok(())
     }
+}
+
+/// The program that this process runs, also when another build lies in its place by now.
+pub(super) fn itself() -> Command {
+    let mut command = Command::new("/proc/self/exe");
+    command.arg0("pan").arg("head");
+    command
 }
 
 /// Waits for a keeper's first word.

@@ -1,6 +1,7 @@
 //! The keeper: has the kernel's end of the file system, and sees that somebody serves it. It waits for nothing but messages: it must
 //! never touch what is served, or nobody could end it.
 
+use super::agent::itself;
 use super::error::HeadError;
 use super::message::{HeadOrder, Heard, Message, Status, control, hear, read_order, say};
 use super::work::OVER;
@@ -14,7 +15,7 @@ use pan_linux::realtime::lock_memory;
 use pan_linux::seqpacket::{Connection, Listener};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::{Child, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 /// After so long without an answer the kernel ends the file system by itself, where it can: if agent, keeper and worker are all gone.
@@ -62,7 +63,7 @@ fn keep(folder: &Path) -> Result<(), HeadError> {
         pause: Duration::ZERO,
         first: true,
     };
-    keeper.work()?;
+    keeper.work();
     keeper.end();
     let _ = std::fs::remove_file(path);
     Ok(())
@@ -101,15 +102,15 @@ struct Keeper {
 
 impl Keeper {
     /// Until it is told to end.
-    fn work(&mut self) -> Result<(), HeadError> {
+    fn work(&mut self) {
         loop {
             if self.worker.is_none() && self.next.is_some_and(|at| at <= Instant::now()) {
-                self.begin()?;
+                self.begin();
             }
             self.wait();
             self.accept();
             if self.hear_agents() {
-                return Ok(());
+                return;
             }
             self.hear_worker();
             self.look_after_worker();
@@ -126,12 +127,10 @@ impl Keeper {
         let _ = poll(&mut set, PollTimeout::from(most));
     }
 
-    fn begin(&mut self) -> Result<(), HeadError> {
-        let failed = |source| HeadError::Keeper { action: "start a worker of", source };
-        let program = std::env::current_exe().map_err(failed)?;
-        let mut command = Command::new(program);
+    fn begin(&mut self) {
+        let mut command = itself();
         let part = if self.first { "--serve" } else { "--serve-again" };
-        command.arg("head").arg("--folder").arg(&self.folder).arg(part).stdin(Stdio::null()).stdout(Stdio::null());
+        command.arg("--folder").arg(&self.folder).arg(part).stdin(Stdio::null()).stdout(Stdio::null());
         self.next = None;
         self.first = false;
         match command.spawn() {
@@ -141,7 +140,6 @@ impl Keeper {
                 self.again();
             }
         }
-        Ok(())
     }
 
     fn again(&mut self) {
