@@ -22,6 +22,7 @@ mod peer;
 mod probing;
 mod report;
 mod suspected;
+mod volume;
 
 pub use case::{FailoverCase, PanCase};
 pub use error::BenchError;
@@ -29,3 +30,4 @@ pub use failover::{FailoverOptions, failover};
 pub use heartbeats::{HOSTS_MAX, HeartbeatsOptions, heartbeats};
 pub use peer::{Peer, PeerCase};
 pub use report::{Bound, Case, Report, RunDetail};
+pub use volume::{VolumeOptions, volume};

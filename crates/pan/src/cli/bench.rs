@@ -6,7 +6,9 @@ use super::lab::Profile;
 use super::output::{Table, note};
 use super::session::Session;
 use clap::{Args, Subcommand, ValueEnum};
-use pan_lab::bench::{BenchError, FailoverCase, FailoverOptions, HOSTS_MAX, HeartbeatsOptions, Peer, Report, failover, heartbeats};
+use pan_lab::bench::{
+    BenchError, FailoverCase, FailoverOptions, HOSTS_MAX, HeartbeatsOptions, Peer, Report, VolumeOptions, failover, heartbeats, volume,
+};
 use pan_lab::prober::{ProbeError, ProbePlan, probe};
 use pan_model::{Code, Span};
 use std::io;
@@ -39,8 +41,8 @@ pub enum BenchCommand {
     Heartbeats(HeartbeatsArgs),
     /// What a director can take (not yet).
     Director(Later),
-    /// What a volume can take (not yet).
-    Volume(Later),
+    /// What a volume can take, with one copy and with two.
+    Volume(VolumeArgs),
     /// How long placing takes (not yet).
     Placement(Later),
 }
@@ -102,6 +104,36 @@ pub struct HeartbeatsArgs {
     keep: bool,
 }
 
+/// How to measure volumes.
+#[derive(Debug, Clone, Args)]
+pub struct VolumeArgs {
+    /// How often each kind of work is done on each volume.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    runs: u32,
+    /// How long each time.
+    #[arg(long, value_name = "TIME", default_value = "5s")]
+    length: Span,
+    /// How fast failures are noticed, and how much noise is borne.
+    #[arg(long, value_enum, default_value_t = Profile::Lan)]
+    profile: Profile,
+    /// Measure beside it what others' programs make of the same disk: qemu (`nbdkit file`, qemu-storage-daemon, a loop device).
+    #[arg(long, value_name = "PEER")]
+    against: Option<VolumePeer>,
+    /// Write everything measured here, as JSON.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Leave the laboratory running.
+    #[arg(long)]
+    keep: bool,
+}
+
+/// What volumes are measured against.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum VolumePeer {
+    /// nbdkit and qemu-storage-daemon.
+    Qemu,
+}
+
 /// Open a connection at a fixed rate, whatever becomes of earlier ones, and tell what became of each.
 #[derive(Debug, Clone, Args)]
 pub struct ProberArgs {
@@ -128,7 +160,7 @@ pub fn run(args: BenchArgs, session: &Session) -> Result<ExitCode, Failure> {
         BenchCommand::Failover(args) => run_failover(&args, session),
         BenchCommand::Heartbeats(args) => run_heartbeats(&args, session),
         BenchCommand::Director(_) => Err(Failure::not_yet("pan bench director")),
-        BenchCommand::Volume(_) => Err(Failure::not_yet("pan bench volume")),
+        BenchCommand::Volume(args) => run_volume(&args, session),
         BenchCommand::Placement(_) => Err(Failure::not_yet("pan bench placement")),
     }
 }
@@ -159,6 +191,19 @@ fn run_heartbeats(args: &HeartbeatsArgs, session: &Session) -> Result<ExitCode, 
     };
     let stop = stop_on_signals()?;
     conclude(heartbeats(&options, &stop, &mut |line| session.out.progress(line)), args.out.as_deref(), session)
+}
+
+fn run_volume(args: &VolumeArgs, session: &Session) -> Result<ExitCode, Failure> {
+    let options = VolumeOptions {
+        runs: args.runs,
+        length: args.length.0,
+        against: args.against.is_some(),
+        profile: name_of(args.profile),
+        keep: args.keep,
+        exe: std::env::current_exe().map_err(Failure::local("find this program"))?,
+    };
+    let stop = stop_on_signals()?;
+    conclude(volume(&options, &stop, &mut |line| session.out.progress(line)), args.out.as_deref(), session)
 }
 
 fn name_of(profile: Profile) -> String {
