@@ -116,6 +116,9 @@ pub struct ReplicaReport {
     pub lineage: Lineage,
     /// The newest epoch it was fenced for.
     pub epoch: VolumeEpoch,
+    /// Bytes it can hold.
+    #[serde(default)]
+    pub size: ByteSize,
     /// Bytes it takes.
     pub used: ByteSize,
     /// What is wrong with it, for people.

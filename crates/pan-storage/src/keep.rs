@@ -183,7 +183,8 @@ impl Keeper {
             let trouble = if kept.is_none() { Some(damaged()) } else { self.rot.trouble(info.volume) };
             // One that is damaged is not counted.
             let used = ByteSize(vault.pool().used(info.volume).unwrap_or(0));
-            ReplicaReport { volume: info.volume, lineage: standing.lineage, epoch: standing.epoch, used, trouble }
+            let size = ByteSize(info.superblock.map_or(0, |superblock| superblock.size));
+            ReplicaReport { volume: info.volume, lineage: standing.lineage, epoch: standing.epoch, size, used, trouble }
         };
         volumes.into_iter().map(report).collect()
     }

@@ -143,8 +143,10 @@ pub struct VolumeRecord {
     pub id: VolumeId,
     /// The server that it belongs to, which need not be there.
     pub server: ServerName,
-    /// Its bytes.
+    /// The bytes asked for.
     pub size: ByteSize,
+    /// The bytes that every replica in sync is known to hold: as many as a head may use.
+    pub usable: ByteSize,
     /// On how many storage hosts it is to be.
     pub copies: u8,
     /// What is, or will be, on it.

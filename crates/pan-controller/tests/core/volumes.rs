@@ -10,11 +10,21 @@ use pan_model::{Epoch, Lineage, PartitionName, VolumeEpoch, VolumeKey};
 /// A storage host does what it is told.
 pub(super) fn obey(kept: &mut BTreeMap<VolumeId, ReplicaReport>, orders: &[ReplicaOrder]) {
     for order in orders {
-        let made = |lineage| ReplicaReport { volume: order.volume, lineage, epoch: VolumeEpoch(0), used: ByteSize(0), trouble: None };
+        let made = |lineage| ReplicaReport {
+            volume: order.volume,
+            lineage,
+            epoch: VolumeEpoch(0),
+            size: order.size,
+            used: ByteSize(0),
+            trouble: None,
+        };
         match order.want {
             ReplicaWant::Found => drop(kept.entry(order.volume).or_insert_with(|| made(Lineage(1)))),
             ReplicaWant::Keep => drop(kept.entry(order.volume).or_insert_with(|| made(Lineage(0)))),
             ReplicaWant::Discard => drop(kept.remove(&order.volume)),
+        }
+        if let Some(there) = kept.get_mut(&order.volume) {
+            there.size = there.size.max(order.size);
         }
     }
 }
@@ -219,7 +229,11 @@ fn volumes_grow_keep_their_data_and_go_only_when_asked_for() {
     assert!(!text.contains("s1") && !text.contains("s2"), "a tenant learns no host: {text}");
     assert_eq!(refused(&mut pan, "size: 1GiB", "size: 1GiB, copies: 3").0, Code::NoCapacity);
     pan.apply(&DB.replace("1GiB", "2GiB")).unwrap();
+    let node: HostName = pan.node_of("db-1").unwrap().parse().unwrap();
+    let offered = |pan: &Pan| orders::all(&pan.world)[&node].servers[0].volumes[0].size;
+    assert_eq!(offered(&pan), ByteSize(1 << 30), "no head writes to where a replica does not reach yet");
     pan.rounds(2);
+    assert_eq!(offered(&pan), ByteSize(2 << 30));
     assert_eq!(pan.world.servers[&server("db-1")].incarnation, incarnation, "growing needs no restart");
     assert_eq!(orders::all(&pan.world)[&host("s1")].replicas[0].size, ByteSize(2 << 30));
 

@@ -29,6 +29,8 @@ enum Step {
     Made(Member),
     /// One that it was to begin with cannot be made; this host makes it.
     Instead(Member, HostName),
+    /// All replicas in sync are as large as it is to be.
+    Grown,
     /// A further replica, there.
     Add(HostName),
     /// A replica less.
@@ -102,6 +104,13 @@ fn next(world: &World, now: Now, key: &VolumeKey) -> Option<Step> {
     if !volume.unmade.is_empty() {
         return None;
     }
+    let large = |member: &Member| {
+        let replicas = volume.hosts.get(member).and_then(|host| world.seen.hosts.get(host)).and_then(|seen| seen.replicas.as_ref());
+        replicas.and_then(|replicas| replicas.get(&volume.id)).is_some_and(|replica| replica.size >= volume.size)
+    };
+    if volume.usable < volume.size && volume.mirror.in_sync.iter().all(large) {
+        return Some(Step::Grown);
+    }
     resize(world, now, volume)
 }
 
@@ -147,6 +156,12 @@ fn take(world: &mut World, now: Now, key: &VolumeKey, step: Step) {
             if last {
                 world.volume_event(now, key, Severity::Info, "Made", format!("{} copies of {} are made", volume.copies, volume.size));
             }
+        }
+        Step::Grown => {
+            if let Some(volume) = world.volume_mut(key) {
+                volume.usable = volume.size;
+            }
+            world.volume_event(now, key, Severity::Info, "Grown", format!("its copies hold {}", volume.size));
         }
         Step::Instead(member, host) => {
             discard(world, &volume, member);

@@ -73,6 +73,7 @@ fn make(draft: &mut World, server: &ServerKey, key: VolumeKey, wanted: &ServerVo
         id,
         server: server.name.clone(),
         size: wanted.size,
+        usable: wanted.size,
         copies: wanted.copies,
         filesystem: wanted.filesystem,
         mirror: arbiter::found(hosts.keys().copied()),

@@ -42,7 +42,7 @@ pub fn of_order(world: &World, server: &ServerKey) -> Vec<VolumeOrder> {
         Some(VolumeOrder {
             volume: volume.id,
             name: key.name,
-            size: volume.size,
+            size: volume.usable,
             mount: wanted.mount.clone(),
             filesystem: volume.filesystem,
             claim: ready.then(|| right(world, volume)),
