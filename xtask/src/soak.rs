@@ -22,6 +22,10 @@ const CASES: &[(&str, &str)] = &[("PROPTEST_CASES", "10240"), ("MODEL_WAYS", "25
 /// A suite may take 25 minutes, and a round of chaos takes most of a minute: hundreds of them are `SOAK_MINUTES=300`.
 const CHAOS: &[(&str, &str)] = &[(chaos::ROUNDS, "20")];
 
+/// Simulated ways of volumes, and processes of theirs that are killed under a database.
+const VOLUMES: &[(&str, &str)] = &[("SIM_VOLUMES", "10000")];
+const KILLS: &[(&str, &str)] = &[("VOLUME_ROUNDS", "200")];
+
 /// The suites of a round.
 fn round() -> Vec<Suite<'static>> {
     let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
@@ -29,7 +33,18 @@ fn round() -> Vec<Suite<'static>> {
     properties.extend(PURE.map(|name| format!("--package={name}")));
     vec![
         Suite { name: "soak-properties", program: "cargo", arguments: properties, environment: CASES },
-        cargo("soak-stories", words("test --locked --no-fail-fast --package=pan --package=pan-lab --tests -- --test-threads=1")),
+        Suite {
+            name: "soak-volumes",
+            program: "cargo",
+            arguments: words("test --release --locked --package=pan-sim --test=volumes"),
+            environment: VOLUMES,
+        },
+        Suite {
+            name: "soak-stories",
+            program: "cargo",
+            arguments: words("test --locked --no-fail-fast --package=pan --package=pan-lab --tests -- --test-threads=1"),
+            environment: KILLS,
+        },
         Suite {
             name: "soak-chaos",
             program: "cargo",

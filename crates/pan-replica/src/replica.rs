@@ -326,7 +326,11 @@ impl Replica {
     /// to settle some first.
     #[must_use]
     pub fn wants_flush(&self, most: usize) -> Option<Flush> {
-        let clean = |stamp: &Stamp| matches!(stamp, Stamp::Write(sequence) if *sequence <= self.settled);
+        // As in `flushed`: what earlier heads left counts once it is equal everywhere.
+        let clean = |stamp: &Stamp| match stamp {
+            Stamp::Earlier => self.reconciled,
+            Stamp::Write(sequence) => *sequence <= self.settled,
+        };
         let some = self.dirty.len() > most && self.dirty.values().any(clean);
         some.then_some(Flush {
             epoch: self.standing.epoch,

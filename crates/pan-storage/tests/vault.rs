@@ -346,6 +346,21 @@ fn a_log_of_dirty_extents_that_is_full_is_emptied_by_what_is_settled() {
 }
 
 #[test]
+fn what_an_earlier_head_left_is_struck_once_it_is_equal_everywhere() {
+    let mut head = Head::new(make(&FaultyDisk::default()));
+    head.fenced();
+    for extent in 0..256 {
+        assert_eq!(head.ask(write(extent, 1)), Answer::Done);
+    }
+    assert_eq!(head.fenced().dirty.len(), 256);
+    let work = head.work(write(256, 1));
+    let Outcome::Later(work) = head.perform(work) else { panic!("nobody knows yet whether others have the same") };
+    head.reconciled = true;
+    assert!(matches!(head.ask(read(0)), Answer::Read(_)));
+    assert!(matches!(head.perform(work), Outcome::Answer(Answer::Done)));
+}
+
+#[test]
 fn a_replica_that_joins_is_partial_until_it_is_whole() {
     let disk = FaultyDisk::default();
     let mut head = Head::new(make(&disk));

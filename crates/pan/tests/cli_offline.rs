@@ -138,7 +138,7 @@ fn wrong_usage_is_exit_2_and_says_what_is_expected() {
 fn what_comes_later_says_so() {
     let user = User::new("later");
     for line in [
-        "volume list",
+        "volume snapshot db-1.data",
         "policy simulate --at now",
         "slo",
         "usage",
@@ -151,7 +151,6 @@ fn what_comes_later_says_so() {
         "confirm web-1 yes",
         "director drain d1",
         "top",
-        "get volume -A",
         "get policy",
         "explain volume",
     ] {

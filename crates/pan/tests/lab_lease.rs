@@ -51,7 +51,8 @@ fn a_node_that_stood_still_is_not_heard_again_and_comes_back_without_its_servers
     assert_ne!(str_of(&moved, "node"), name);
     let events = pan(&lab, &["events", "-A"]);
     assert!(events.contains("HostDead") && events.contains("HostReturned"), "{events}");
-    let timeline = pan(&lab, &["timeline", "web-1", "-p", "demo"]);
+    // On a busy machine it may have been suspected again since.
+    let timeline = pan(&lab, &["timeline", "web-1", "-p", "demo", "--all"]);
     assert!(timeline.contains("fenced"), "{timeline}");
 }
 

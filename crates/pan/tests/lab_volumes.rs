@@ -29,7 +29,7 @@ fn outside(lab: &TestLab) -> Netns {
 }
 
 fn in_sync(lab: &TestLab) -> bool {
-    let volume = json(lab, &["get", "volume", "db-1.data", "-p", "shop"]);
+    let volume = json(lab, &["get", "volume", "db-1.data", "-p", "postgres"]);
     volume["inSync"] == 2 && volume["state"] == "ready"
 }
 
@@ -47,14 +47,14 @@ fn database() -> Option<(TestLab, Ledger)> {
 }
 
 fn node(lab: &TestLab) -> LabHost {
-    let node = str_of(&server(lab, "shop", "db-1"), "node").to_owned();
+    let node = str_of(&server(lab, "postgres", "db-1"), "node").to_owned();
     lab.host(&node).unwrap()
 }
 
 fn wait_elsewhere(lab: &TestLab, node: LabHost) {
     let node = node.to_string();
     lab.wait_for("the database to run elsewhere", BACK, |lab| {
-        let now = server(lab, "shop", "db-1");
+        let now = server(lab, "postgres", "db-1");
         now["state"] == "running" && now["node"] != node.as_str()
     })
     .unwrap();
@@ -100,7 +100,7 @@ fn a_database_keeps_every_commit_through_the_loss_of_its_nodes_and_of_storage() 
         }
     }
     audit(&lab, ledger);
-    let shown = pan(&lab, &["timeline", "db-1", "-p", "shop"]);
+    let shown = pan(&lab, &["timeline", "db-1", "-p", "postgres"]);
     for step in ["bound", "claimed", "attached", "mounted", "running"] {
         assert!(shown.contains(step), "{step} in:\n{shown}");
     }

@@ -170,14 +170,14 @@ impl<D: Clone> Head<D> {
 
     fn joiner_obeys(&mut self, member: Member, fenced: crate::message::Fenced) {
         let (now, since, good) = (self.now, self.since(member), self.good());
-        let all: BTreeSet<Extent> = self.settings.geometry.all().collect();
+        let geometry = self.settings.geometry;
         let again = self.rules.breaks(Mutant::NoRecopy);
         let sequence = self.sequence.next();
         let Some(joining) = self.joining(member) else { return };
         if again && !joining.todo.is_empty() {
             joining.enter(Stage::Copying, now);
         } else if fenced.blank {
-            joining.todo = all;
+            joining.todo = geometry.all().collect();
             joining.enter(Stage::Copying, now);
         } else {
             joining.todo.extend(fenced.dirty);
@@ -192,10 +192,10 @@ impl<D: Clone> Head<D> {
     /// What it missed is known, or nobody knows: then it is everything.
     fn all_told(&mut self, member: Member, known: bool) {
         let now = self.now;
-        let all: Vec<Extent> = self.settings.geometry.all().collect();
+        let geometry = self.settings.geometry;
         if let Some(joining) = self.joining(member) {
             if !known {
-                joining.todo.extend(all);
+                joining.todo.extend(geometry.all());
             }
             joining.enter(Stage::Copying, now);
         }

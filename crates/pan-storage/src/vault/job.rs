@@ -19,10 +19,19 @@ impl<M: Medium> Vault<M> {
                 fenced.map(|()| Answer::Fenced(answer.clone()))
             }
             Job::Read { span } => self.read(volume, *span),
-            Job::Write { span, content, durable, .. } => match self.write(kept, generation, *span, content, *durable) {
-                Err(DiskError::IntentsFull(_)) => return Outcome::Later(work),
-                written => written.map(|()| Answer::Done),
-            },
+            Job::Write { notes, span, content, durable, .. } => {
+                // What makes an extent dirty, or is noted for a member that is out, has to outlive the power before the head may rely on the
+                // write: the record that says so is the write's own. Once the disk knows, further writes need not be waited for.
+                let durable = *durable || !notes.is_empty() || !kept.is_marked(*span);
+                match self.write(kept, generation, *span, content, durable) {
+                    Err(DiskError::IntentsFull(_)) => return Outcome::Later(work),
+                    Ok(()) if durable => {
+                        kept.marked(*span);
+                        Ok(Answer::Done)
+                    }
+                    written => written.map(|()| Answer::Done),
+                }
+            }
             Job::Flush(flush) => self.flush(kept, generation, *flush).map(|()| Answer::Done),
             Job::Note { member, notes } => self.note(volume, *member, notes.as_ref()).map(|()| Answer::Done),
         };

@@ -37,6 +37,8 @@ pub(super) struct Gate {
     pub forget: bool,
     /// Extents that are being struck from the log.
     pub settling: BTreeSet<Extent>,
+    /// Extents that are dirty, and of which the log on the disk may not know it yet.
+    unmarked: BTreeSet<Extent>,
     /// It was removed.
     gone: bool,
     rotten: u64,
@@ -92,6 +94,7 @@ impl Kept {
             notes: (0, 0),
             forget: false,
             settling: BTreeSet::new(),
+            unmarked: BTreeSet::new(),
             gone: false,
             rotten: 0,
         };
@@ -155,6 +158,9 @@ impl Kept {
             gate.notes = (0, 0);
             self.changed.notify_all();
         }
+        if let Job::Write { dirty, .. } = &job {
+            gate.unmarked.extend(dirty);
+        }
         let notes = gate.notes.0;
         gate.notes.0 += u64::from(matches!(job, Job::Note { .. }));
         Admitted::Work(Work { conn, generation: gate.generation, notes, job })
@@ -178,6 +184,20 @@ impl Kept {
         self.changed.notify_all();
         while !gate.running.is_empty() {
             gate = self.wait(gate);
+        }
+    }
+
+    /// Whether the log on the disk knows that all extents of a write are dirty.
+    pub(super) fn is_marked(&self, span: Span) -> bool {
+        let gate = self.lock();
+        !gate.geometry.extents(span).any(|extent| gate.unmarked.contains(&extent))
+    }
+
+    /// A write is on the disk, and with it that its extents are dirty.
+    pub(super) fn marked(&self, span: Span) {
+        let mut gate = self.lock();
+        for extent in gate.geometry.extents(span) {
+            gate.unmarked.remove(&extent);
         }
     }
 

@@ -5,12 +5,13 @@ use crate::api::route::{Access, Route, table};
 use crate::auth::{Noun, allowed};
 use crate::handle::PrincipalRole;
 
-const NOUNS: [Noun; 10] = [
+const NOUNS: [Noun; 11] = [
     Noun::Token,
     Noun::Partition,
     Noun::Cluster,
     Noun::Server,
     Noun::Service,
+    Noun::Volume,
     Noun::Node,
     Noun::Host,
     Noun::Event,
@@ -22,7 +23,13 @@ const NOUNS: [Noun; 10] = [
 fn path(route: &Route) -> String {
     let mut path = route.path.to_owned();
     let names = [("partition", "acme"), ("cluster", "web"), ("server", "web-1"), ("service", "www"), ("node", "n1"), ("host", "n1")];
-    for (name, value) in names.into_iter().chain([("object", "n1"), ("token", "000000000000000a"), ("kind", "node"), ("name", "n1")]) {
+    for (name, value) in names.into_iter().chain([
+        ("volume", "web-1.data"),
+        ("object", "n1"),
+        ("token", "000000000000000a"),
+        ("kind", "node"),
+        ("name", "n1"),
+    ]) {
         path = path.replace(&format!("{{{name}}}"), value);
     }
     path

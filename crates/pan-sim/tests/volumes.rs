@@ -1,0 +1,75 @@
+//! Volumes under a simulated clock, network and disks: the real head, the real arbiter's functions and the real storage host's vault over
+//! `pan_disk`, with disks that tear and lose what was not synced, processes that die, links that are cut, heads that are deposed while
+//! they stand still, and answers of the arbiter that get lost. Then all heals, and everything must be in sync, equal and served.
+//!
+//! `SIM_VOLUMES=N` seeds are run from a fresh one on; `SIM_VOLUME=SEED` runs one, with what happened.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+#[path = "volumes/blocks.rs"]
+mod blocks;
+#[path = "volumes/store.rs"]
+mod store;
+#[path = "volumes/world.rs"]
+mod world;
+
+use pan_replica::{Mutant, Rules};
+use std::collections::BTreeMap;
+use world::World;
+
+/// Ways in `make test`: some 20 s on two cores.
+const SEEDS: u64 = 300;
+
+#[allow(clippy::disallowed_methods, reason = "what is pure is a run, not who asks for it")]
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+#[test]
+fn every_way_is_safe_and_heals() {
+    if let Some(seed) = number("SIM_VOLUME") {
+        let counts = World::new(seed, Rules::default(), true).run();
+        return println!("{counts:?}");
+    }
+    let first = number("SIM_FIRST").unwrap_or_else(|| {
+        use std::hash::{BuildHasher, RandomState};
+        // A number that nobody chose.
+        RandomState::new().hash_one(0) >> 16
+    });
+    println!("SIM_FIRST={first}");
+    let mut total: BTreeMap<&str, u64> = BTreeMap::new();
+    for seed in first..first + number("SIM_VOLUMES").unwrap_or(SEEDS) {
+        let outcome = std::panic::catch_unwind(|| World::new(seed, Rules::default(), false).run());
+        let counts = outcome.unwrap_or_else(|_| panic!("SIM_VOLUME={seed} shows it"));
+        for (name, count) in counts {
+            *total.entry(name).or_default() += count;
+        }
+    }
+    println!("{total:?}");
+    for name in [
+        "takeovers",
+        "head crashes",
+        "frozen heads",
+        "power losses",
+        "crashes",
+        "cuts",
+        "evictions",
+        "additions",
+        "flushes",
+        "stale requests refused",
+    ] {
+        assert!(total.get(name).is_some_and(|count| *count > 0), "no {name} in {total:?}");
+    }
+}
+
+/// What is left out is found, by loss or by damage: so the checkers see something.
+#[test]
+fn rules_that_are_left_out_are_missed() {
+    for mutant in [Mutant::AckBeforeShrink, Mutant::NoReconcile, Mutant::FlushByOne, Mutant::NoRecopy, Mutant::NoCompareAndSwap] {
+        let hook = std::panic::take_hook();
+        std::panic::set_hook(Box::new(|_| {}));
+        let found = (0..1500).find(|seed| std::panic::catch_unwind(|| World::new(*seed, Rules::without(mutant), false).run()).is_err());
+        std::panic::set_hook(hook);
+        println!("{mutant:?}: found with seed {found:?}");
+        assert!(found.is_some(), "{mutant:?} was not found");
+    }
+}

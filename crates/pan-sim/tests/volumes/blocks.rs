@@ -1,0 +1,67 @@
+//! What blocks may hold, by what was promised of them.
+
+use std::collections::BTreeMap;
+
+/// One block.
+#[derive(Debug, Clone)]
+struct Block {
+    /// What it may hold now: one value, and more where nobody knows what became of a write.
+    may: Vec<u64>,
+    /// What it may hold after a loss of power: everything since the last flush.
+    old: Vec<u64>,
+}
+
+/// All blocks that are written; others are zeros.
+#[derive(Debug, Default)]
+pub struct Blocks(BTreeMap<u64, Block>);
+
+impl Blocks {
+    fn block(&mut self, at: u64) -> &mut Block {
+        self.0.entry(at).or_insert_with(|| Block { may: vec![0], old: vec![0] })
+    }
+
+    pub fn acknowledged(&mut self, at: u64, value: u64) {
+        let block = self.block(at);
+        block.may = vec![value];
+        block.old.push(value);
+    }
+
+    /// It was acknowledged, and one that had done it has lost power since.
+    pub fn shaky(&mut self, at: u64, value: u64) {
+        let block = self.block(at);
+        block.old.push(value);
+        block.may.clone_from(&block.old);
+    }
+
+    /// It was not acknowledged: it may have happened.
+    pub fn doubtful(&mut self, at: u64, value: u64) {
+        let block = self.block(at);
+        block.may.push(value);
+        block.old.push(value);
+    }
+
+    /// What is read is what it is from then on.
+    pub fn read(&mut self, at: u64, value: u64) {
+        let block = self.block(at);
+        assert!(block.may.contains(&value), "block {at} holds {value}, and should hold one of {:?}", block.may);
+        block.may = vec![value];
+    }
+
+    /// Everything acknowledged is on all disks. Only while nothing is under way.
+    pub fn flushed(&mut self) {
+        for block in self.0.values_mut() {
+            block.old.clone_from(&block.may);
+        }
+    }
+
+    /// Some disk may have lost what was not flushed.
+    pub fn power_lost(&mut self) {
+        for block in self.0.values_mut() {
+            block.may.clone_from(&block.old);
+        }
+    }
+
+    pub fn all(&self) -> Vec<u64> {
+        self.0.keys().copied().collect()
+    }
+}

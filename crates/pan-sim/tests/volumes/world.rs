@@ -1,0 +1,588 @@
+//! Heads, storage hosts, the arbiter's record, one client, and everything that goes wrong between them.
+
+use crate::blocks::Blocks;
+use crate::store::Store;
+use bytes::Bytes;
+use pan_disk::faulty::Dice;
+use pan_model::Session;
+use pan_model::mirror::{Member, Record};
+use pan_replica::{Change, Content, EXTENT, Effect, Env, Event, Geometry, Head, Op, OpId, Reply, Request, Rules, Settings, Span, arbiter};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+const BLOCK: u64 = 4096;
+const EXTENTS: u64 = 12;
+const SIZE: u64 = EXTENTS * EXTENT;
+/// Blocks that are worked on: some to an extent, so that operations meet.
+const BLOCKS: u64 = 36;
+/// How long faults go on, and how long everything may take to be well after them.
+const TROUBLE: u64 = 20_000_000;
+const HEALING: u64 = 60_000_000;
+/// Silence that ends a connection.
+const SILENCE: u64 = 250_000;
+
+enum Ev {
+    ToStore {
+        store: usize,
+        conn: u64,
+        request: Request<Bytes>,
+    },
+    ToHead {
+        conn: u64,
+        reply: Reply<Bytes>,
+    },
+    Connect {
+        head: usize,
+        member: Member,
+    },
+    /// One end notices that a connection is no more.
+    Lost {
+        conn: u64,
+        by_head: bool,
+    },
+    Answered {
+        head: usize,
+        record: Option<Record>,
+    },
+    Tick {
+        head: usize,
+    },
+    Client,
+    Fault,
+    Back {
+        store: usize,
+    },
+    Mend {
+        store: usize,
+    },
+    Thaw {
+        head: usize,
+    },
+    Takeover,
+}
+
+struct HeadSim {
+    head: Head<Bytes>,
+    /// Gone for good.
+    dead: bool,
+    frozen: bool,
+    conns: BTreeMap<Member, u64>,
+    lease: bool,
+}
+
+struct Link {
+    head: usize,
+    member: Member,
+    store: usize,
+    /// When the last message arrives, each way: they keep their order.
+    last: [u64; 2],
+}
+
+enum Asked {
+    Write(u64, u64),
+    Read(u64),
+    Flush,
+}
+
+pub struct World {
+    dice: Dice,
+    rules: Rules,
+    now: u64,
+    queue: BTreeMap<(u64, u64), Ev>,
+    order: u64,
+    record: Record,
+    sessions: u64,
+    stores: Vec<Store>,
+    /// Links of the present head's node to storage hosts that carry nothing: from it, to it.
+    cut: Vec<[bool; 2]>,
+    heads: Vec<HeadSim>,
+    links: BTreeMap<u64, Link>,
+    conns: u64,
+    blocks: Blocks,
+    asked: BTreeMap<OpId, Asked>,
+    /// Of them, those that a replica may have done before it lost power.
+    shaky: BTreeSet<OpId>,
+    ops: u64,
+    values: u64,
+    flushing: bool,
+    counts: BTreeMap<&'static str, u64>,
+    healing: bool,
+    told: bool,
+}
+
+impl World {
+    pub fn new(seed: u64, rules: Rules, told: bool) -> Self {
+        let mut dice = Dice::new(seed);
+        let copies = 2 + u32::from(dice.once_in(4));
+        let record = arbiter::found((1..=copies).map(Member));
+        let stores = (0..copies).map(|_| Store::new(SIZE, true)).collect();
+        let mut world = Self {
+            dice,
+            rules,
+            now: 0,
+            queue: BTreeMap::new(),
+            order: 0,
+            record,
+            sessions: 0,
+            stores,
+            cut: vec![[false; 2]; copies as usize],
+            heads: Vec::new(),
+            links: BTreeMap::new(),
+            conns: 0,
+            blocks: Blocks::default(),
+            asked: BTreeMap::new(),
+            shaky: BTreeSet::new(),
+            ops: 0,
+            values: 0,
+            flushing: false,
+            counts: BTreeMap::new(),
+            healing: false,
+            told,
+        };
+        world.claim();
+        world.after(0, Ev::Client);
+        world.after(500_000, Ev::Fault);
+        world
+    }
+
+    fn count(&mut self, what: &'static str) {
+        *self.counts.entry(what).or_default() += 1;
+        self.tell(what);
+    }
+
+    fn tell(&self, what: impl std::fmt::Display) {
+        if self.told {
+            println!("{:>10} {what}", self.now);
+        }
+    }
+
+    fn after(&mut self, delay: u64, ev: Ev) {
+        self.order += 1;
+        self.queue.insert((self.now + delay, self.order), ev);
+    }
+
+    /// Another head, wherever it runs.
+    fn claim(&mut self) {
+        self.sessions += 1;
+        self.record = arbiter::claim(&self.record, Session(self.sessions));
+        let settings = Settings {
+            geometry: Geometry { size: SIZE, extent: EXTENT },
+            operations_max: 32,
+            extents_max: 128,
+            patience: Duration::from_secs(5),
+            opening: Duration::from_millis(500),
+            copies_max: 2,
+        };
+        let head = Head::new(settings, self.record.clone(), self.rules);
+        // Whoever served before serves nobody any more: what it was asked for is in doubt.
+        for asked in std::mem::take(&mut self.asked).into_values() {
+            if let Asked::Write(at, value) = asked {
+                self.blocks.doubtful(at, value);
+            }
+        }
+        self.flushing = false;
+        for former in &mut self.heads {
+            former.lease = false;
+        }
+        self.heads.push(HeadSim { head, dead: false, frozen: false, conns: BTreeMap::new(), lease: true });
+        let number = self.heads.len() - 1;
+        for member in self.record.members().collect::<Vec<_>>() {
+            self.after(1_000, Ev::Connect { head: number, member });
+        }
+        self.after(20_000, Ev::Tick { head: number });
+    }
+
+    fn newest(&self) -> usize {
+        self.heads.len() - 1
+    }
+
+    fn store_of(member: Member) -> usize {
+        member.0 as usize - 1
+    }
+
+    fn handle(&mut self, number: usize, event: Event<Bytes>) {
+        let it = &mut self.heads[number];
+        if it.dead {
+            return;
+        }
+        let env = Env { now: Duration::from_micros(self.now), lease: it.lease };
+        for effect in it.head.handle(env, event) {
+            self.act(number, effect);
+        }
+    }
+
+    fn act(&mut self, number: usize, effect: Effect<Bytes>) {
+        match effect {
+            Effect::Send(member, request) => {
+                let Some(conn) = self.heads[number].conns.get(&member).copied() else { return };
+                let store = Self::store_of(member);
+                if let Some(at) = self.travel(conn, 0) {
+                    self.queue.insert(at, Ev::ToStore { store, conn, request });
+                }
+            }
+            Effect::Disconnect(member) => {
+                self.drop_conn(number, member);
+                self.after(20_000, Ev::Connect { head: number, member });
+            }
+            Effect::Ask { change, expect } => self.ask(number, change, expect),
+            Effect::Done(op, outcome) => self.done(number, op, outcome.map_err(|_| ())),
+            Effect::Over(end) => {
+                self.tell(format_args!("head {number} is over: {end}"));
+                self.heads[number].dead = true;
+                if number == self.newest() {
+                    self.after(100_000, Ev::Takeover);
+                }
+            }
+        }
+    }
+
+    /// When a message arrives; never, where the way is cut.
+    fn travel(&mut self, conn: u64, way: usize) -> Option<(u64, u64)> {
+        let delay = 100 + self.dice.below(400) + if self.dice.once_in(50) { self.dice.below(20_000) } else { 0 };
+        let newest = self.newest();
+        let link = self.links.get_mut(&conn)?;
+        if link.head == newest && self.cut[link.store][way] {
+            return None;
+        }
+        link.last[way] = link.last[way].max(self.now + delay);
+        self.order += 1;
+        Some((link.last[way], self.order))
+    }
+
+    fn drop_conn(&mut self, head: usize, member: Member) {
+        if let Some(conn) = self.heads[head].conns.remove(&member) {
+            self.after(300, Ev::Lost { conn, by_head: false });
+        }
+    }
+
+    /// One transaction of the arbiter; its answer may be late or lost.
+    fn ask(&mut self, head: usize, change: Change, expect: u64) {
+        let writer = self.heads[head].head.record().writer();
+        let lost = !self.healing && self.dice.once_in(8);
+        // The question itself got lost, or its answer.
+        let record = if lost && self.dice.once_in(2) {
+            None
+        } else {
+            if let Ok(next) = arbiter::change(&self.record, writer, expect, change, self.rules) {
+                self.record = next;
+                self.count(match change {
+                    Change::Evict(_) => "evictions",
+                    Change::Add(_) => "additions",
+                });
+            }
+            Some(self.record.clone()).filter(|_| !lost)
+        };
+        let delay = 1_000 + self.dice.below(5_000) + if lost { 50_000 } else { 0 };
+        self.after(delay, Ev::Answered { head, record });
+    }
+
+    fn done(&mut self, head: usize, op: OpId, outcome: Result<Option<Bytes>, ()>) {
+        if head != self.newest() {
+            return;
+        }
+        self.tell(format_args!("{op:?} is done{}", if outcome.is_ok() { "" } else { ", or not" }));
+        match (self.asked.remove(&op), outcome) {
+            (Some(Asked::Write(at, value)), Ok(_)) if self.shaky.remove(&op) => self.blocks.shaky(at, value),
+            (Some(Asked::Write(at, value)), Ok(_)) => self.blocks.acknowledged(at, value),
+            (Some(Asked::Write(at, value)), Err(())) => self.blocks.doubtful(at, value),
+            (Some(Asked::Read(at)), Ok(Some(data))) => {
+                let value = u64::from_le_bytes(data[..8].try_into().unwrap());
+                assert!(data.chunks(8).all(|word| word == value.to_le_bytes()), "block {at} is torn");
+                self.tell(format_args!("block {at} is read: {value}"));
+                self.blocks.read(at, value);
+            }
+            (Some(Asked::Flush), Ok(_)) => {
+                self.count("flushes");
+                self.flushing = false;
+                self.blocks.flushed();
+            }
+            (Some(Asked::Flush), Err(())) => self.flushing = false,
+            (Some(Asked::Read(_)), _) | (None, _) => {}
+        }
+    }
+
+    fn submit(&mut self, asked: Asked, op: Op<Bytes>) {
+        self.ops += 1;
+        let id = OpId(self.ops);
+        match &asked {
+            Asked::Write(at, value) => self.tell(format_args!("{id:?}: block {at} is to be {value}")),
+            Asked::Read(at) => self.tell(format_args!("{id:?}: block {at} is asked for")),
+            Asked::Flush => self.tell(format_args!("{id:?}: flush")),
+        }
+        self.asked.insert(id, asked);
+        self.handle(self.newest(), Event::Submit(id, op));
+    }
+
+    /// The client: some blocks at a time, each once; now and then a flush, for which it waits.
+    fn client(&mut self) {
+        let it = &self.heads[self.newest()];
+        let busy: BTreeSet<u64> = self
+            .asked
+            .values()
+            .filter_map(|asked| match asked {
+                Asked::Write(at, _) | Asked::Read(at) => Some(*at),
+                Asked::Flush => None,
+            })
+            .collect();
+        if it.dead || it.frozen || self.flushing || !it.head.accepts() {
+            return;
+        }
+        if self.dice.once_in(12) {
+            self.flushing = true;
+        }
+        if self.flushing {
+            return;
+        }
+        let at = self.dice.below(BLOCKS);
+        if busy.contains(&at) || busy.len() >= 8 {
+            return;
+        }
+        if self.dice.once_in(3) {
+            let span = span(at);
+            self.submit(Asked::Read(at), Op::Read { span, prefer: None });
+        } else {
+            self.values += 1;
+            let (value, zeros) = (self.values, self.dice.once_in(8));
+            let content = if zeros { Content::Hole } else { Content::Data(Bytes::from(value.to_le_bytes().repeat(512))) };
+            let durable = self.dice.once_in(10);
+            self.submit(Asked::Write(at, if zeros { 0 } else { value }), Op::Write { span: span(at), content, durable });
+        }
+    }
+
+    fn flush_when_idle(&mut self) {
+        if self.flushing && self.asked.is_empty() && !self.heads[self.newest()].dead {
+            self.submit(Asked::Flush, Op::Flush);
+        }
+    }
+
+    fn fault(&mut self) {
+        let store = self.dice.below(self.stores.len() as u64) as usize;
+        let long = 50_000 + self.dice.below(1_500_000);
+        let newest = self.newest();
+        match self.dice.below(7) {
+            0 => {
+                self.count("takeovers");
+                self.heads[newest].dead = true;
+                self.claim();
+            }
+            1 => {
+                self.count("head crashes");
+                self.heads[newest].dead = true;
+                self.claim();
+            }
+            2 if !self.heads[newest].dead => {
+                self.count("frozen heads");
+                self.heads[newest].frozen = true;
+                self.claim();
+                self.after(long, Ev::Thaw { head: newest });
+            }
+            3 if self.stores[store].is_up() => {
+                self.count("power losses");
+                self.stores[store].lose_power(&mut self.dice);
+                self.blocks.power_lost();
+                self.shaky.extend(self.asked.keys());
+                self.down(store, long);
+            }
+            4 if self.stores[store].is_up() => {
+                self.count("crashes");
+                self.stores[store].crash();
+                self.down(store, long);
+            }
+            5 | 6 => {
+                self.count("cuts");
+                let both = self.dice.once_in(2);
+                let way = self.dice.below(2) as usize;
+                self.cut[store] = if both { [true; 2] } else { [way == 0, way == 1] };
+                let conns: Vec<u64> =
+                    self.links.iter().filter(|(_, link)| link.head == newest && link.store == store).map(|(conn, _)| *conn).collect();
+                for conn in conns {
+                    // Whoever hears nothing any more; the other end hears of that, or nothing in its turn.
+                    self.after(SILENCE, Ev::Lost { conn, by_head: true });
+                    self.after(SILENCE, Ev::Lost { conn, by_head: false });
+                }
+                self.after(long, Ev::Mend { store });
+            }
+            _ => {}
+        }
+    }
+
+    /// Connections to a storage host end with its process.
+    fn down(&mut self, store: usize, long: u64) {
+        self.tell(format_args!("copy {store} is away for {long}"));
+        let conns: Vec<u64> = self.links.iter().filter(|(_, link)| link.store == store).map(|(conn, _)| *conn).collect();
+        for conn in conns {
+            let delay = 300 + self.dice.below(SILENCE);
+            self.after(delay, Ev::Lost { conn, by_head: true });
+        }
+        self.after(long, Ev::Back { store });
+    }
+
+    fn happen(&mut self, ev: Ev) {
+        match ev {
+            Ev::ToStore { store, conn, request } => {
+                if !self.stores[store].conns.contains(&conn) {
+                    return;
+                }
+                let mut refused = 0;
+                let (said, ended) = self.stores[store].hear(conn, request, &mut refused);
+                *self.counts.entry("stale requests refused").or_default() += refused;
+                for other in ended {
+                    self.stores[store].close(other);
+                    self.after(300, Ev::Lost { conn: other, by_head: true });
+                }
+                for (conn, reply) in said {
+                    if let Some(at) = self.travel(conn, 1) {
+                        self.queue.insert(at, Ev::ToHead { conn, reply });
+                    }
+                }
+            }
+            Ev::ToHead { conn, reply } => {
+                let Some(link) = self.links.get(&conn) else { return };
+                let (head, member) = (link.head, link.member);
+                if self.heads[head].conns.get(&member) == Some(&conn) {
+                    self.when_awake(head, Event::Reply(member, reply));
+                }
+            }
+            Ev::Connect { head, member } => self.connect(head, member),
+            Ev::Lost { conn, by_head } => self.lost(conn, by_head),
+            Ev::Answered { head, record } => self.when_awake(head, record.map_or(Event::Unanswered, Event::Answered)),
+            Ev::Tick { head } => {
+                if !self.heads[head].dead {
+                    if !self.heads[head].frozen {
+                        self.handle(head, Event::Tick);
+                    }
+                    self.after(20_000, Ev::Tick { head });
+                }
+            }
+            Ev::Client => {
+                self.client();
+                self.flush_when_idle();
+                if !self.healing {
+                    let delay = 200 + self.dice.below(3_000);
+                    self.after(delay, Ev::Client);
+                }
+            }
+            Ev::Fault => {
+                if !self.healing {
+                    self.fault();
+                    let delay = 100_000 + self.dice.below(1_500_000);
+                    self.after(delay, Ev::Fault);
+                }
+            }
+            Ev::Back { store } => {
+                if !self.stores[store].is_up() {
+                    self.stores[store].start();
+                }
+            }
+            Ev::Mend { store } => self.cut[store] = [false; 2],
+            Ev::Thaw { head } => self.heads[head].frozen = false,
+            Ev::Takeover => {
+                if self.heads[self.newest()].dead {
+                    self.claim();
+                }
+            }
+        }
+    }
+
+    /// One that stands still hears it later.
+    fn when_awake(&mut self, head: usize, event: Event<Bytes>) {
+        if !self.heads[head].frozen {
+            return self.handle(head, event);
+        }
+        // Its sockets keep what arrives, in order, until it runs again: told as lost, which it finds out then as well.
+        if let Event::Reply(member, _) = event {
+            self.drop_conn(head, member);
+        }
+    }
+
+    fn connect(&mut self, head: usize, member: Member) {
+        let store = Self::store_of(member);
+        if self.heads[head].dead || self.heads[head].conns.contains_key(&member) {
+            return;
+        }
+        let cut = head == self.newest() && self.cut[store].contains(&true);
+        if cut || !self.stores[store].is_up() || self.heads[head].frozen {
+            return self.after(50_000, Ev::Connect { head, member });
+        }
+        self.conns += 1;
+        self.links.insert(self.conns, Link { head, member, store, last: [0; 2] });
+        self.stores[store].conns.insert(self.conns);
+        self.heads[head].conns.insert(member, self.conns);
+        self.handle(head, Event::Connected(member));
+    }
+
+    fn lost(&mut self, conn: u64, by_head: bool) {
+        let Some(link) = self.links.get(&conn) else { return };
+        let (head, member, store) = (link.head, link.member, link.store);
+        if !by_head {
+            return self.stores[store].close(conn);
+        }
+        if self.heads[head].conns.get(&member) == Some(&conn) {
+            self.heads[head].conns.remove(&member);
+            self.stores[store].close(conn);
+            if !self.heads[head].frozen {
+                self.handle(head, Event::Disconnected(member));
+            }
+            self.after(20_000, Ev::Connect { head, member });
+        }
+    }
+
+    fn run_until(&mut self, end: u64, done: impl Fn(&Self) -> bool) -> bool {
+        while let Some(entry) = self.queue.first_entry() {
+            if entry.key().0 > end {
+                break;
+            }
+            let ((at, _), ev) = entry.remove_entry();
+            self.now = at;
+            self.happen(ev);
+            if done(self) {
+                return true;
+            }
+        }
+        self.now = end;
+        false
+    }
+
+    /// All of it: trouble, healing, and the reckoning.
+    pub fn run(mut self) -> BTreeMap<&'static str, u64> {
+        self.run_until(TROUBLE, |_| false);
+        self.healing = true;
+        self.tell("all heals");
+        self.cut = vec![[false; 2]; self.stores.len()];
+        for store in &mut self.stores {
+            if !store.is_up() {
+                store.start();
+            }
+        }
+        if self.heads[self.newest()].dead || self.heads[self.newest()].frozen {
+            self.claim();
+        }
+        let whole = |world: &Self| {
+            let head = &world.heads[world.newest()].head;
+            world.asked.is_empty()
+                && head.is_equal_everywhere()
+                && head.behind() == 0
+                && world.record.out.is_empty()
+                && head.record() == &world.record
+        };
+        let healed = self.run_until(TROUBLE + HEALING, whole);
+        let head = &self.heads[self.newest()].head;
+        assert!(healed, "it does not heal: {:?}, behind {}, {} operations wait", self.record, head.behind(), self.asked.len());
+        for at in self.blocks.all() {
+            self.submit(Asked::Read(at), Op::Read { span: span(at), prefer: None });
+            let read = self.run_until(self.now + HEALING, |world| world.asked.is_empty());
+            assert!(read, "block {at} cannot be read");
+        }
+        let contents: Vec<Vec<u8>> = self.stores.iter().map(Store::content).collect();
+        for (number, other) in contents.iter().enumerate().skip(1) {
+            let first = contents[0].iter().zip(other).position(|(one, other)| one != other);
+            assert_eq!(first, None, "copies 0 and {number} differ from this byte on");
+        }
+        self.counts
+    }
+}
+
+fn span(at: u64) -> Span {
+    // A third of the blocks to every third extent: what is in one extent is not far apart.
+    Span { at: at % EXTENTS * EXTENT + at / EXTENTS * BLOCK, length: BLOCK }
+}
