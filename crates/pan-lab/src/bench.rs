@@ -21,6 +21,7 @@ mod page;
 mod peer;
 mod probing;
 mod report;
+mod storage_lost;
 mod suspected;
 mod volume;
 

@@ -8,6 +8,7 @@ use super::false_failovers::LOAD;
 use super::frozen::{ATTEMPTS, LATE_FRAMES, LATE_REPLIES};
 use super::peer::{Peer, PeerCase};
 use super::report::{Bound, MILLIS};
+use super::storage_lost::{COPIED, COPIED_MAX_MIB, DIFFERENT, STALL};
 use super::suspected::{DIRECTORS_SUSPICIONS, SUSPICIONS};
 
 /// Not one of what is counted.
@@ -36,11 +37,13 @@ pub enum PanCase {
     EtcdAndNode,
     /// The node of the only server does, which writes to a volume of two copies all the time.
     Volume,
+    /// One of the two storage hosts of a volume does, while it is written to, and comes back.
+    StorageLost,
 }
 
 impl PanCase {
     /// All of them, in the order in which they are run.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::NodeCutMany,
         Self::NodeCutSingle,
         Self::ControllersKilled,
@@ -51,6 +54,7 @@ impl PanCase {
         Self::ControllerAndNode,
         Self::EtcdAndNode,
         Self::Volume,
+        Self::StorageLost,
     ];
 
     /// Its name in reports and on the command line.
@@ -67,6 +71,7 @@ impl PanCase {
             Self::ControllerAndNode => "controller-and-node",
             Self::EtcdAndNode => "etcd-and-node",
             Self::Volume => "volume",
+            Self::StorageLost => "storage-lost",
         }
     }
 
@@ -74,7 +79,7 @@ impl PanCase {
     pub(super) const fn servers(self) -> u32 {
         match self {
             Self::NodeCutMany | Self::ControllersKilled | Self::ThreeControllersKilled | Self::AgentKilled | Self::FalseFailovers => 3,
-            Self::NodeCutSingle | Self::NodeFrozen | Self::ControllerAndNode | Self::EtcdAndNode | Self::Volume => 1,
+            Self::NodeCutSingle | Self::NodeFrozen | Self::ControllerAndNode | Self::EtcdAndNode | Self::Volume | Self::StorageLost => 1,
         }
     }
 
@@ -87,6 +92,7 @@ impl PanCase {
             Self::AgentKilled => &[FAILED_REQUESTS, SUSPICIONS, DIRECTORS_SUSPICIONS, FAILOVERS],
             Self::NodeFrozen => &[LATE_FRAMES, LATE_REPLIES, ATTEMPTS],
             Self::Volume => &[MOUNTED, MILLIS],
+            Self::StorageLost => &[STALL, COPIED, DIFFERENT],
         }
     }
 
@@ -100,6 +106,11 @@ impl PanCase {
             Self::ControllerAndNode => lan.then_some(Bound { p50: 600.0, worst: 1200.0 }),
             Self::EtcdAndNode => lan.then_some(Bound { p50: 1200.0, worst: 2500.0 }),
             Self::Volume => (lan && unit == MOUNTED).then_some(Bound { p50: 500.0, worst: 1500.0 }),
+            Self::StorageLost => match unit {
+                STALL => lan.then_some(Bound { p50: 500.0, worst: 500.0 }),
+                COPIED => Some(Bound { p50: COPIED_MAX_MIB as f64, worst: COPIED_MAX_MIB as f64 }),
+                _ => Some(NONE),
+            },
             Self::ControllersKilled | Self::ThreeControllersKilled | Self::AgentKilled | Self::NodeFrozen => Some(NONE),
             Self::FalseFailovers => match unit {
                 // A suspicion that comes to nothing is what it is there for.
@@ -120,7 +131,7 @@ impl PanCase {
             | Self::NodeFrozen
             | Self::FalseFailovers => Hosts { controllers: 1, storage: 0 },
             Self::ControllerAndNode | Self::EtcdAndNode => Hosts { controllers: 3, storage: 0 },
-            Self::Volume => Hosts { controllers: 1, storage: 2 },
+            Self::Volume | Self::StorageLost => Hosts { controllers: 1, storage: 2 },
             // As `pan up` makes it: most lessors are elsewhere. Where most are controllers' hosts, leases end with their power.
             Self::ThreeControllersKilled => Hosts { controllers: 3, storage: 2 },
         }
@@ -139,7 +150,8 @@ impl PanCase {
             | Self::ThreeControllersKilled
             | Self::ControllerAndNode
             | Self::EtcdAndNode
-            | Self::Volume => wanted,
+            | Self::Volume
+            | Self::StorageLost => wanted,
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use pan_model::HostName;
-use pan_model::host_config::{DIRECTOR_METRICS_PORT, NODE_PORT};
+use pan_model::host_config::{DIRECTOR_METRICS_PORT, NODE_PORT, STORAGE_METRICS_PORT};
 
 use super::page::{self, Place};
 use crate::lab::Lab;
@@ -22,6 +22,9 @@ pub(super) const DIRECTORS_SUSPICIONS: Counter =
     Counter { kind: HostKind::Director, port: DIRECTOR_METRICS_PORT, family: "pan_director_suspicions_total" };
 /// What servers of a node tried to send after its lease.
 pub(super) const HELD_BACK: Counter = Counter { kind: HostKind::Node, port: NODE_PORT, family: "pan_gate_dropped_packets_total" };
+/// Bytes that heads wrote to a storage host since it was started.
+pub(super) const WRITTEN: Counter =
+    Counter { kind: HostKind::Storage, port: STORAGE_METRICS_PORT, family: "pan_storage_bytes_total{direction=\"write\"}" };
 
 /// Its sum over some hosts. Only controllers are answered, so `asking` is one.
 ///

@@ -17,6 +17,7 @@ use super::frozen;
 use super::leader::Leader;
 use super::peer;
 use super::report::{Case, MILLIS, Report, RunDetail, machine};
+use super::storage_lost::Store;
 
 /// What a laboratory with several controllers needs besides.
 const ETCD: &str = "/usr/bin/etcd";
@@ -83,7 +84,8 @@ fn run_own<'a>(
     if hosts.controllers > 1 && !Path::new(ETCD).exists() {
         return Err(BenchError::Packages("etcd-server".to_owned()));
     }
-    if demo.as_ref().is_some_and(|demo| demo.hosts != hosts) {
+    // Where bytes are counted nobody else may write any.
+    if demo.as_ref().is_some_and(|demo| demo.hosts != hosts) || case == PanCase::StorageLost {
         *demo = None;
     }
     let demo = match demo {
@@ -95,7 +97,9 @@ fn run_own<'a>(
         demo.give_volume()?;
     }
     demo.prepare(servers)?;
+    let store = if case == PanCase::StorageLost { Some(Store::fill(demo)?) } else { None };
     for _ in 0..log.runs {
+        let number = log.details.len();
         log.done(match case {
             PanCase::ControllersKilled | PanCase::ThreeControllersKilled => disturb::controllers_killed(demo, options.outage, servers)?,
             PanCase::AgentKilled => disturb::agent_killed(demo, servers)?,
@@ -105,6 +109,7 @@ fn run_own<'a>(
             PanCase::ControllerAndNode => cut::run(demo, servers, Some(Leader::Controller))?,
             PanCase::EtcdAndNode => cut::run(demo, servers, Some(Leader::Etcd))?,
             PanCase::Volume => cut::run_with_volume(demo)?,
+            PanCase::StorageLost => store.as_ref().expect("it was made for this case").run(demo, number)?,
         });
     }
     Ok(())

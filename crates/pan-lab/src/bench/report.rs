@@ -6,8 +6,10 @@ use std::fmt;
 use pan_api::insight::Timeline;
 use serde::{Deserialize, Serialize};
 
-/// The unit of gaps. All other units are counts.
+/// The unit of gaps. All other units but the next one are counts.
 pub(super) const MILLIS: &str = "ms";
+/// The unit of how much somebody does of what a peer does in the same time.
+pub(super) const RATIO: &str = "of the peer's rate";
 
 /// The outcome of one benchmark.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -33,7 +35,7 @@ pub struct Case {
     pub runs: u32,
     /// Of everything below.
     pub unit: String,
-    /// Half of the samples are at most this; absent without samples.
+    /// Half of the samples are at most this, or at least of rates; absent without samples.
     pub p50: Option<f64>,
     /// Nine of ten are.
     pub p90: Option<f64>,
@@ -44,6 +46,9 @@ pub struct Case {
     /// What half of the samples, and what all of them, are to be at most; absent where nothing is promised.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bound: Option<Bound>,
+    /// What half of the samples are to reach at least; absent where nothing is promised.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub least: Option<f64>,
     /// Runs that gave no sample, because the service did not recover.
     pub failed: u32,
     /// Why not all runs were made, if they were not.
@@ -115,6 +120,7 @@ impl Case {
             p99: rank(&sorted, 99),
             worst: rank(&sorted, 100),
             bound: None,
+            least: None,
             failed: count(details.len() - samples.len()),
             problem: problem.map(ToOwned::to_owned),
             samples,
@@ -134,10 +140,25 @@ impl Case {
         Self { runs, p50, p90, p99, worst, failed: 0, samples, ..Self::of(case, peer, unit, &[], None) }
     }
 
+    /// The same of what is the better the more there is of it: half of the samples are at least the p50, and all at least the worst.
+    pub(super) fn rates(case: &str, peer: &str, unit: &str, samples: Vec<f64>) -> Self {
+        let mut sorted = samples.clone();
+        sorted.sort_by(|a, b| b.total_cmp(a));
+        let figure = |percent| rank(&sorted, percent);
+        let [p50, p90, p99, worst] = [figure(50), figure(90), figure(99), figure(100)];
+        Self { p50, p90, p99, worst, ..Self::counted(case, peer, unit, samples) }
+    }
+
     /// Whether something was above what is promised of all samples.
     #[must_use]
     pub fn is_over(&self) -> bool {
         self.bound.zip(self.worst).is_some_and(|(bound, worst)| worst > bound.worst)
+    }
+
+    /// Whether half of the samples are less than what is promised of them.
+    #[must_use]
+    pub fn is_under(&self) -> bool {
+        self.least.zip(self.p50).is_some_and(|(least, p50)| p50 < least)
     }
 }
 
@@ -191,7 +212,7 @@ impl Report {
         self.cases.iter().all(|case| case.failed == 0 && case.runs > 0 && case.problem.is_none())
     }
 
-    /// Cases that could not be run, or not as often as wanted, and why; and those whose worst is above their bound.
+    /// Cases that could not be run, or not as often as wanted, and why; and those that are not what is promised of them.
     #[must_use]
     pub fn problems(&self) -> Vec<String> {
         let mut all: Vec<String> = Vec::new();
@@ -208,6 +229,11 @@ impl Report {
             format!("{}: worst {worst:.1} {} is above {limit:.1}", case.case, case.unit)
         };
         all.extend(self.cases.iter().filter(over).map(told));
+        let short = |case: &Case| {
+            let (p50, least) = (case.p50.unwrap_or_default(), case.least.unwrap_or_default());
+            format!("{}, {}: {p50:.2} {} is below {least:.2}", case.case, case.peer, case.unit)
+        };
+        all.extend(self.cases.iter().filter(|case| case.is_under()).map(short));
         all
     }
 
@@ -220,6 +246,7 @@ impl Report {
         let figure = |unit: &str, value: Option<f64>| match value {
             None => "-".to_owned(),
             Some(value) if unit == MILLIS => format!("{value:.1}"),
+            Some(value) if unit == RATIO => format!("{value:.2}"),
             Some(value) => format!("{value:.0}"),
         };
         let row = |case: &Case| {
@@ -233,7 +260,11 @@ impl Report {
                 figure(&case.unit, case.p99),
                 figure(&case.unit, case.worst),
                 case.failed.to_string(),
-                case.bound.map_or_else(|| "-".to_owned(), |bound| format!("{}/{}", bound.p50, bound.worst)),
+                match (case.bound, case.least) {
+                    (Some(bound), _) => format!("{}/{}", bound.p50, bound.worst),
+                    (None, Some(least)) => format!(">= {least:.1}"),
+                    (None, None) => "-".to_owned(),
+                },
             ]
         };
         self.cases.iter().map(row).collect()
@@ -308,6 +339,17 @@ mod tests {
         assert_eq!([report.rows()[0][9].as_str(), &bounded.rows()[0][9]], ["-", "80/200"]);
         assert_eq!(serde_json::to_value(&bounded).unwrap()["cases"][0]["bound"]["worst"], 200.0);
         assert_eq!(counted(12).to_string(), "n1 with web-1, 12 failed requests, 0 of 0 probes lost");
+    }
+
+    #[test]
+    fn what_falls_short_is_told() {
+        let of = |samples: Vec<f64>| Case { least: Some(0.6), ..Case::rates("4k-read", "2 copies", RATIO, samples) };
+        let report = |case| Report { bench: "volume".into(), profile: "lan".into(), machine: machine(), cases: vec![case] };
+        let enough = report(of(vec![0.6, 0.2, 0.9]));
+        assert!(enough.problems().is_empty(), "{:?}", enough.problems());
+        assert_eq!([enough.rows()[0][4].as_str(), &enough.rows()[0][9]], ["0.60", ">= 0.6"]);
+        assert_eq!(enough.cases[0].worst, Some(0.2));
+        assert_eq!(report(of(vec![0.59])).problems(), ["4k-read, 2 copies: 0.59 of the peer's rate is below 0.60"]);
     }
 
     #[test]

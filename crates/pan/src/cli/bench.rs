@@ -51,7 +51,7 @@ pub enum BenchCommand {
 #[derive(Debug, Clone, Args)]
 pub struct FailoverArgs {
     /// Only this case; may be repeated. Of a PAN: node-cut-many, node-cut-single, controllers-killed,
-    /// agent-killed, node-frozen, false-failovers, three-controllers-killed, controller-and-node, etcd-and-node, volume. Of others: keepalived-1s,
+    /// agent-killed, node-frozen, false-failovers, three-controllers-killed, controller-and-node, etcd-and-node, volume, storage-lost. Of others: keepalived-1s,
     /// keepalived-100ms, keepalived-10ms, pacemaker-default, pacemaker-300ms, each of these two also with -fenced.
     #[arg(long, value_name = "CASE")]
     case: Vec<FailoverCase>,
@@ -107,6 +107,9 @@ pub struct HeartbeatsArgs {
 /// How to measure volumes.
 #[derive(Debug, Clone, Args)]
 pub struct VolumeArgs {
+    /// Only the volume with so many copies, one or two; both unless given.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=2))]
+    copies: Vec<u8>,
     /// How often each kind of work is done on each volume.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
     runs: u32,
@@ -195,6 +198,7 @@ fn run_heartbeats(args: &HeartbeatsArgs, session: &Session) -> Result<ExitCode, 
 
 fn run_volume(args: &VolumeArgs, session: &Session) -> Result<ExitCode, Failure> {
     let options = VolumeOptions {
+        copies: args.copies.clone(),
         runs: args.runs,
         length: args.length.0,
         against: args.against.is_some(),

@@ -1,63 +1,68 @@
-//! Runs fio inside a host, and counts what the whole machine worked meanwhile.
+//! Runs fio inside a host, and counts what the hosts that serve it worked meanwhile.
 
 use std::time::Duration;
 
 use super::super::error::BenchError;
 use super::jobs::{self, Figures, Job};
+use crate::boot;
+use crate::error::LabError;
 use crate::name::LabHost;
 use crate::room::Room;
 
 /// The file that is worked on: twice what a controller's cache of a disk keeps, and made within a second or two.
 const SIZE: &str = "--size=256M";
 const MIB: u64 = 1 << 20;
-/// Clock ticks per second of /proc/stat (USER_HZ), the same on every Linux with glibc.
-const TICKS: f64 = 100.0;
 
 /// One measurement.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Measured {
     pub figures: Figures,
-    /// Microseconds of processors per operation: of everything on this machine, fio and the kernel included.
+    /// Microseconds of processors per operation: of all processes of the hosts that take part, fio's too.
     pub cpu_us: f64,
 }
 
-/// Works in a folder of a host for some time.
-pub(super) fn run(room: &Room, host: LabHost, folder: &str, job: Job, length: Duration) -> Result<Measured, BenchError> {
-    let runtime = format!("--runtime={}", length.as_secs().max(1));
-    let folder = format!("--directory={folder}");
-    let fixed = [
-        "--name=work",
-        "--filename=work",
-        SIZE,
-        "--ioengine=libaio",
-        "--direct=1",
-        "--time_based",
-        "--group_reporting",
-        "--output-format=json",
-    ];
-    let argv: Vec<&str> =
-        ["fio"].into_iter().chain(fixed).chain([runtime.as_str(), folder.as_str()]).chain(job.options.iter().copied()).collect();
-    let before = busy()?;
-    let output = room.exec(host, &argv)?.output().map_err(|source| BenchError::System { action: "run fio", source })?;
-    let spent = busy()? - before;
-    let said = String::from_utf8_lossy(&output.stdout);
-    if !output.status.success() {
-        return Err(BenchError::Surprise(format!("fio {}: {} {}", job.name, said.trim(), String::from_utf8_lossy(&output.stderr).trim())));
-    }
-    let figures = jobs::read(&said, job).map_err(BenchError::Surprise)?;
-    Ok(Measured { figures, cpu_us: spent / figures.operations.max(1.0) })
+/// Where to work.
+#[derive(Debug, Clone)]
+pub(super) struct Place {
+    /// What is worked on, for people.
+    pub who: &'static str,
+    /// Where fio runs.
+    pub host: LabHost,
+    /// The folder.
+    pub folder: String,
+    /// Everybody who takes part.
+    pub hosts: Vec<LabHost>,
 }
 
-/// Microseconds that the machine's processors have worked.
-fn busy() -> Result<f64, BenchError> {
-    let text = std::fs::read_to_string("/proc/stat").map_err(|source| BenchError::System { action: "read /proc/stat", source })?;
-    let first = text.lines().next().unwrap_or_default();
-    // user nice system idle iowait irq softirq
-    let all: Vec<f64> = first.split_whitespace().skip(1).take(7).filter_map(|word| word.parse().ok()).collect();
-    let [user, nice, system, _, _, irq, softirq] = all[..] else {
-        return Err(BenchError::Surprise("/proc/stat is not what is known".to_owned()));
+/// Works in a folder of a host for some time.
+pub(super) fn run(room: &Room, place: &Place, job: Job, length: Duration) -> Result<Measured, BenchError> {
+    let runtime = format!("--runtime={}", length.as_secs().max(1));
+    // By its whole name: fio takes no notice of a directory that is given after the file, and would work on another disk.
+    let file = format!("--filename={}/work", place.folder);
+    let fixed = ["--name=work", SIZE, "--ioengine=libaio", "--direct=1", "--time_based", "--group_reporting", "--output-format=json"];
+    let argv: Vec<&str> =
+        ["fio"].into_iter().chain(fixed).chain([runtime.as_str(), file.as_str()]).chain(job.options.iter().copied()).collect();
+    let before = worked(room, &place.hosts)?;
+    let output = room.exec(place.host, &argv)?.output().map_err(|source| BenchError::System { action: "run fio", source })?;
+    let spent = worked(room, &place.hosts)?.saturating_sub(before);
+    let said = String::from_utf8_lossy(&output.stdout);
+    if !output.status.success() {
+        let why = String::from_utf8_lossy(&output.stderr);
+        return Err(BenchError::Surprise(format!("fio {} ({}): {}", job.name, output.status, why.trim())));
+    }
+    let figures = jobs::read(&said, job).map_err(BenchError::Surprise)?;
+    // Far below 2^53.
+    Ok(Measured { figures, cpu_us: spent as f64 / figures.operations.max(1.0) })
+}
+
+/// Microseconds of processors that all processes of some hosts have had. The kernel's own threads, those of loop devices among them,
+/// are nobody's.
+fn worked(room: &Room, hosts: &[LabHost]) -> Result<u64, BenchError> {
+    let of_one = |host: &LabHost| {
+        let used = boot::host_group(room.name(), *host)?.usage().map_err(LabError::kernel("read what a host has used"))?;
+        Ok(used.cpu_usec)
     };
-    Ok((user + nice + system + irq + softirq) / TICKS * 1e6)
+    hosts.iter().map(of_one).sum()
 }
 
 /// Room of the volumes: the file, the file system's own, and as much again.

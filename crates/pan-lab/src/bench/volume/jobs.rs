@@ -27,7 +27,9 @@ pub(super) const JOBS: [Job; 6] = [
 pub(super) struct Figures {
     /// Operations per second.
     pub rate: f64,
-    /// 99 of 100 operations, or of the flushes where there are any, took at most so many microseconds.
+    /// Half of the operations, or of the flushes where there are any, took at most so many microseconds.
+    pub p50_us: f64,
+    /// And 99 of 100.
     pub p99_us: f64,
     /// How many operations there were.
     pub operations: f64,
@@ -47,9 +49,16 @@ pub(super) fn read(text: &str, job: Job) -> Result<Figures, String> {
     }
     let number = |value: &Value, what: &str| value.as_f64().ok_or_else(|| format!("fio's figures lack {what}"));
     let side = &part[job.side];
-    let slowest = |of: &Value| of["percentile"]["99.000000"].as_f64();
-    let p99 = slowest(&part["sync"]["lat_ns"]).or_else(|| slowest(&side["clat_ns"])).ok_or("fio's figures lack latencies")?;
-    Ok(Figures { rate: number(&side["iops"], "iops")?, p99_us: p99 / 1000.0, operations: number(&side["total_ios"], "total_ios")? })
+    let of = |latencies: &Value, percent: &str| latencies["percentile"][percent].as_f64().map(|nanos| nanos / 1000.0);
+    let latency = |percent: &str| {
+        of(&part["sync"]["lat_ns"], percent).or_else(|| of(&side["clat_ns"], percent)).ok_or("fio's figures lack latencies")
+    };
+    Ok(Figures {
+        rate: number(&side["iops"], "iops")?,
+        p50_us: latency("50.000000")?,
+        p99_us: latency("99.000000")?,
+        operations: number(&side["total_ios"], "total_ios")?,
+    })
 }
 
 #[cfg(test)]
@@ -59,14 +68,15 @@ mod tests {
     #[test]
     fn figures_are_of_the_flushes_where_there_are_any() {
         let text = |sync: &str| {
-            let side = r#"{"iops": 812.5, "total_ios": 8125, "clat_ns": {"percentile": {"99.000000": 90000}}}"#;
+            let side = r#"{"iops": 812.5, "total_ios": 8125, "clat_ns": {"percentile": {"50.000000": 40000, "99.000000": 90000}}}"#;
             format!(
                 r#"fio: a warning
 {{"jobs": [{{"error": 0, "write": {side}, "read": {{}}, "sync": {sync}}}]}}"#
             )
         };
-        let flushed = r#"{"lat_ns": {"percentile": {"99.000000": 2500000}}}"#;
-        assert_eq!(read(&text(flushed), JOBS[2]).unwrap(), Figures { rate: 812.5, p99_us: 2500.0, operations: 8125.0 });
+        let flushed = r#"{"lat_ns": {"percentile": {"50.000000": 800000, "99.000000": 2500000}}}"#;
+        let found = read(&text(flushed), JOBS[2]).unwrap();
+        assert_eq!(found, Figures { rate: 812.5, p50_us: 800.0, p99_us: 2500.0, operations: 8125.0 });
         assert_eq!(read(&text("{}"), JOBS[2]).unwrap().p99_us, 90.0);
         assert!(read(&text("{}"), JOBS[1]).unwrap_err().contains("lack"));
         assert!(read("fio: no such file", JOBS[1]).unwrap_err().contains("no such file"));
