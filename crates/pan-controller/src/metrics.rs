@@ -7,6 +7,7 @@ use pan_api::beatcount::BeatCounts;
 use pan_api::host::LeaseState;
 use pan_api::insight::Timeline;
 use pan_api::metrics::{Count, Family, Histogram, Page};
+use pan_api::volume::VolumeState;
 use pan_member::FrameError;
 use pan_member::detector::Counters;
 use pan_model::host::Fabric;
@@ -37,10 +38,11 @@ const FENCED: Family = Family::counter("pan_fenced_total", "Nodes of which a maj
 const BRAKES: Family = Family::counter("pan_mass_brakes_total", "Times so many hosts fell silent at once that nothing was moved", &[]);
 const HOSTS: Family = Family::gauge("pan_hosts", "Hosts by state", &["state"]);
 const SERVERS: Family = Family::gauge("pan_servers", "Servers by state", &["state"]);
+const VOLUMES: Family = Family::gauge("pan_volumes", "Volumes by state", &["state"]);
 const LEASES: Family = Family::gauge("pan_leases", "Nodes by the state of their lease", &["state"]);
 
 /// The role's own families.
-pub const FAMILIES: [Family; 17] = [
+pub const FAMILIES: [Family; 18] = [
     FAILOVER,
     COMMITS,
     COMMITS_FAILED,
@@ -57,6 +59,7 @@ pub const FAMILIES: [Family; 17] = [
     BRAKES,
     HOSTS,
     SERVERS,
+    VOLUMES,
     LEASES,
 ];
 
@@ -280,6 +283,14 @@ fn states(page: &mut Page, view: &View) {
         &SERVERS,
         servers.map(|(state, word)| ([word], view.servers.values().filter(|server| server.state == state).count() as u64)),
     );
+    let volumes = [
+        (VolumeState::Making, "making"),
+        (VolumeState::Ready, "ready"),
+        (VolumeState::Degraded, "degraded"),
+        (VolumeState::Deleting, "deleting"),
+    ];
+    let of = |state| view.volumes.values().filter(|volume| volume.state == state).count() as u64;
+    page.samples(&VOLUMES, volumes.map(|(state, word)| ([word], of(state))));
     let leases = [(LeaseState::None, "none"), (LeaseState::Held, "held"), (LeaseState::Expired, "expired"), (LeaseState::Fenced, "fenced")];
     let of = |state| view.hosts.values().filter(|host| host.lease.as_ref().is_some_and(|lease| lease.state == state)).count() as u64;
     page.samples(&LEASES, leases.map(|(state, word)| ([word], of(state))));

@@ -225,7 +225,8 @@ fn service(world: &World, key: &ServiceKey) -> pan_api::service::Service {
 fn volume(world: &World, key: &VolumeKey, record: &VolumeRecord) -> Volume {
     let server = ServerKey { partition: key.partition.clone(), name: record.server.clone() };
     let seen = world.seen.servers.get(&server).and_then(|seen| seen.report.volumes.iter().find(|one| one.volume == record.id));
-    let in_sync = record.mirror.in_sync.len() as u64;
+    // A copy that is not made yet has nothing, like the others, and nobody may say that it is there.
+    let in_sync = record.mirror.in_sync.difference(&record.unmade).count() as u64;
     let state = match record.unmade.is_empty() {
         _ if record.deleting => VolumeState::Deleting,
         false => VolumeState::Making,

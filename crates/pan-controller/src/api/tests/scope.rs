@@ -40,6 +40,19 @@ fn the_administrator_sees_everything() {
 }
 
 #[test]
+fn where_copies_are_is_the_pans_business() {
+    let own = scope(Some("acme"), world(), b"k").volumes(None);
+    assert_eq!(own.keys().map(ToString::to_string).collect::<Vec<_>>(), ["acme/web-1.data"]);
+    assert!(own.values().all(|volume| volume.replicas.is_empty() && volume.in_sync == 2));
+    let all = scope(None, world(), b"k");
+    assert_eq!(all.volumes(None).len(), 2);
+    assert!(all.volumes(None).values().all(|volume| volume.replicas.len() == 1));
+    let key = |partition: &str| pan_model::VolumeKey { partition: partition.parse().unwrap(), name: "web-1.data".parse().unwrap() };
+    let own = scope(Some("acme"), world(), b"k");
+    assert!(own.volume(&key("acme")).is_some_and(|volume| volume.replicas.is_empty()) && own.volume(&key("rival")).is_none());
+}
+
+#[test]
 fn places_are_opaque_but_lasting() {
     let node = |partition: &str, secret: &[u8]| scope(Some(partition), world(), secret).server(&key(partition)).unwrap().node.unwrap();
     let own = node("acme", b"k");
