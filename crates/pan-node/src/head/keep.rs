@@ -7,12 +7,15 @@ use super::message::{HeadOrder, Heard, Message, Status, control, hear, read_orde
 use super::work::OVER;
 use crate::paths::Paths;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::Signal;
 use pan_api::volume::HeadState;
 use pan_linux::fuse::{self, FSTYPE, Session, SessionSpec};
 use pan_linux::mount::{self, MountEntry};
 use pan_linux::netns::NETNS_DIR;
+use pan_linux::process::die_with_parent;
 use pan_linux::realtime::lock_memory;
 use pan_linux::seqpacket::{Connection, Listener};
+use std::io::ErrorKind;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitCode, Stdio};
@@ -79,6 +82,13 @@ fn move_apart(order: &HeadOrder) -> Result<(), HeadError> {
     Ok(mount::move_apart(left)?)
 }
 
+/// An agent that listens.
+struct Agent {
+    connection: Connection,
+    /// It has not taken the newest status: its socket is full. Only the newest counts, so it gets that when it can.
+    untold: bool,
+}
+
 struct Worker {
     child: Child,
     connection: Option<Connection>,
@@ -90,7 +100,7 @@ struct Keeper {
     session: Session,
     kernel: fuse::Connection,
     listener: Listener,
-    agents: Vec<Connection>,
+    agents: Vec<Agent>,
     worker: Option<Worker>,
     order: HeadOrder,
     status: Status,
@@ -114,12 +124,13 @@ impl Keeper {
             }
             self.hear_worker();
             self.look_after_worker();
+            self.tell_agents();
         }
     }
 
     fn wait(&self) {
         let worker = self.worker.iter().filter_map(|worker| worker.connection.as_ref());
-        let all = self.agents.iter().chain(worker).map(AsFd::as_fd).chain([self.listener.as_fd()]);
+        let all = self.agents.iter().map(|agent| &agent.connection).chain(worker).map(AsFd::as_fd).chain([self.listener.as_fd()]);
         let mut set: Vec<PollFd<'_>> = all.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
         let left = self.next.filter(|_| self.worker.is_none()).map(|at| at.saturating_duration_since(Instant::now()));
         let most = left.map_or(LOOK, |left| u16::try_from(left.as_millis()).unwrap_or(LOOK).min(LOOK));
@@ -131,6 +142,8 @@ impl Keeper {
         let mut command = itself();
         let part = if self.first { "--serve" } else { "--serve-again" };
         command.arg("--folder").arg(&self.folder).arg(part).stdin(Stdio::null()).stdout(Stdio::null());
+        // One without a keeper would go on asking for the volume, and take it from whoever follows.
+        die_with_parent(&mut command, Signal::SIGKILL);
         self.next = None;
         self.first = false;
         match command.spawn() {
@@ -155,7 +168,7 @@ impl Keeper {
                 _ if self.agents.len() >= AGENTS_MAX => {}
                 _ => {
                     if say(&connection, &Message::Status(Box::new(self.status.clone()))).is_ok() {
-                        self.agents.push(connection);
+                        self.agents.push(Agent { connection, untold: false });
                     }
                 }
             }
@@ -168,7 +181,7 @@ impl Keeper {
         let mut release = false;
         self.agents.retain(|agent| {
             loop {
-                match hear(agent) {
+                match hear(&agent.connection) {
                     Heard::Nothing => return true,
                     Heard::End => return false,
                     Heard::Message(Message::Order(order)) => orders.push(*order),
@@ -204,6 +217,8 @@ impl Keeper {
                     if let Err(error) = fuse::give(connection, &self.session) {
                         tracing::warn!(%error, "the session cannot be handed over");
                     }
+                    // It read the order before it was here.
+                    let _ = say(connection, &Message::Order(Box::new(self.order.clone())));
                 }
                 Heard::Message(Message::Status(status)) => {
                     let Status { state, epoch, behind, .. } = *status;
@@ -226,6 +241,8 @@ impl Keeper {
         let Some(worker) = &mut self.worker else { return };
         let Ok(Some(ended)) = worker.child.try_wait() else { return };
         let lived = worker.since.elapsed();
+        // Its last words.
+        self.hear_worker();
         self.worker = None;
         if ended.code() == Some(i32::from(OVER)) {
             let why = match &self.status.state {
@@ -259,9 +276,22 @@ impl Keeper {
 
     fn told(&mut self, status: Status) {
         self.status = status;
+        self.agents.iter_mut().for_each(|agent| agent.untold = true);
+    }
+
+    /// Tells the newest status to those who do not know it.
+    fn tell_agents(&mut self) {
         let message = Message::Status(Box::new(self.status.clone()));
-        // An agent that takes nothing is one that is stopped: it connects anew.
-        self.agents.retain(|agent| say(agent, &message).is_ok());
+        self.agents.retain_mut(|agent| {
+            if agent.untold {
+                match say(&agent.connection, &message) {
+                    Ok(()) => agent.untold = false,
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                    Err(_) => return false,
+                }
+            }
+            true
+        });
     }
 
     /// Nobody serves any more, and whoever waits gets an error. Where it is mounted is the agent's to unmount.

@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -34,6 +34,8 @@ const THREADS: usize = 2;
 const LARGE_MAX: usize = 32;
 /// How often the core is told the time: a quarter of what is noticed by it soonest.
 const TICK: Duration = Duration::from_millis(50);
+/// How often it is told how much is still to be copied.
+const TELL_EVERY: Duration = Duration::from_millis(250);
 /// Before the leader is asked again that did not answer.
 const ASK_AGAIN: Duration = Duration::from_millis(50);
 /// Between two attempts to reach a replica, at first and at most.
@@ -86,7 +88,14 @@ async fn serve(folder: &Path, standing: Standing) -> Result<(), HeadError> {
     let orders = listen(Arc::clone(&keeper));
     let link = |error: pan_api::hostlink::LinkError| HeadError::Message(error.to_string());
     let arbiter = Arbiter::open(&order.host).map_err(link)?;
-    let claim = claim(&order, &arbiter, standing).await?;
+    let claim = match claim(&order, &arbiter, standing).await {
+        Err(HeadError::Over(why)) => {
+            let status = Status { state: HeadState::Over(why.clone()), ..Status::opening() };
+            let _ = message::say(&keeper, &Message::Status(Box::new(status)));
+            return Err(HeadError::Over(why));
+        }
+        claimed => claimed?,
+    };
     let lease = Lease::open(&order.host)?;
     let (asked, requests) = mpsc::unbounded_channel();
     let name = order.file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
@@ -166,6 +175,7 @@ struct Worker {
     pending: Pending,
     over: Option<String>,
     told: Option<Status>,
+    told_at: Instant,
 }
 
 impl Worker {
@@ -189,6 +199,7 @@ impl Worker {
             pending: Pending::default(),
             over: None,
             told: None,
+            told_at: Instant::now(),
         }
     }
 
@@ -388,8 +399,13 @@ impl Worker {
         };
         let behind = ByteSize(self.head.behind() as u64 * EXTENT);
         let status = Status { state, epoch: self.writer.epoch, behind, ..Status::opening() };
+        // How much is left changes with each copy, and nobody needs to know it that soon.
+        let only_behind = self.told.as_ref().is_some_and(|told| (&told.state, told.epoch) == (&status.state, status.epoch));
+        if only_behind && behind != ByteSize(0) && self.told_at.elapsed() < TELL_EVERY {
+            return;
+        }
         if self.told.as_ref() != Some(&status) && message::say(&self.keeper, &Message::Status(Box::new(status.clone()))).is_ok() {
-            self.told = Some(status);
+            (self.told, self.told_at) = (Some(status), Instant::now());
         }
     }
 }

@@ -66,16 +66,20 @@ impl<M: Medium> Vault<M> {
         content: &Content<D>,
         durable: bool,
     ) -> Result<(), DiskError> {
-        match self.write_once(kept.volume(), span, content, durable) {
-            Err(DiskError::IntentsFull(_)) => {}
-            done => return done,
+        loop {
+            match self.write_once(kept.volume(), span, content, durable) {
+                // Whoever is fenced waits for nothing any more: the fence waits for it.
+                Err(DiskError::IntentsFull(_)) if kept.obeys(generation) => {}
+                done => return done,
+            }
+            let settled = kept.lock().replica.wants_flush(0);
+            if let Some(flush) = settled {
+                self.flush(kept, generation, flush)?;
+            } else if !kept.wait_struck(generation) && !self.strike_forgotten(kept)? {
+                // Nothing is settled that could go: somebody has to say that more is.
+                return Err(DiskError::IntentsFull(kept.volume()));
+            }
         }
-        let settled = kept.lock().replica.wants_flush(0);
-        if let Some(flush) = settled {
-            self.flush(kept, generation, flush)?;
-        }
-        self.strike_forgotten(kept)?;
-        self.write_once(kept.volume(), span, content, durable)
     }
 
     fn write_once<D: AsRef<[u8]>>(&self, volume: VolumeId, span: Span, content: &Content<D>, durable: bool) -> Result<(), DiskError> {
@@ -99,7 +103,8 @@ impl<M: Medium> Vault<M> {
     }
 
     /// Strikes extents that are not dirty any more, but could not be struck when they ceased to be: the disk was full.
-    fn strike_forgotten(&self, kept: &Kept) -> Result<(), DiskError> {
+    /// Whether there were any.
+    fn strike_forgotten(&self, kept: &Kept) -> Result<bool, DiskError> {
         let forgotten: Vec<Extent> = {
             let mut gate = kept.lock();
             let logged = self.pool.intents(kept.volume())?;
@@ -111,7 +116,7 @@ impl<M: Medium> Vault<M> {
         };
         let struck = self.pool.settle(kept.volume(), &on_disk(&forgotten));
         kept.struck(&forgotten);
-        struck
+        struck.map(|()| !forgotten.is_empty())
     }
 
     fn note(&self, volume: VolumeId, member: Member, notes: Option<&Notes>) -> Result<(), DiskError> {

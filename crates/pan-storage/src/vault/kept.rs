@@ -234,6 +234,22 @@ impl Kept {
         self.changed.notify_all();
     }
 
+    /// Whether nobody was fenced since.
+    pub(super) fn obeys(&self, generation: u64) -> bool {
+        let gate = self.lock();
+        gate.generation == generation && !gate.gone
+    }
+
+    /// Waits until extents that others are striking are struck; whether there were any. Not for a session that is over.
+    pub(super) fn wait_struck(&self, generation: u64) -> bool {
+        let mut gate = self.lock();
+        let there_were = !gate.settling.is_empty();
+        while !gate.settling.is_empty() && gate.generation == generation && !gate.gone {
+            gate = self.wait(gate);
+        }
+        there_were
+    }
+
     /// A fence is on the disk, or is not: then nobody is obeyed.
     pub(super) fn fenced(&self, conn: Conn, generation: u64, done: bool) {
         let mut gate = self.lock();
