@@ -8,6 +8,7 @@ mod grow;
 mod members;
 mod opening;
 mod reconcile;
+mod runs;
 mod serve;
 mod task;
 mod window;
@@ -341,12 +342,12 @@ impl<D: Clone> Head<D> {
 
     /// Extents that are still to be made equal or copied; zero when all replicas have everything.
     #[must_use]
-    pub fn behind(&self) -> usize {
+    pub fn behind(&self) -> u64 {
         let joining = |peer: &Peer| match &peer.role {
             Role::Joining(joining) => joining.left(),
             Role::Apart | Role::Fencing(_) | Role::InSync | Role::Failing => 0,
         };
-        self.unequal.len() + self.peers.values().map(joining).sum::<usize>()
+        self.unequal.len() as u64 + self.peers.values().map(joining).sum::<u64>()
     }
 
     /// The volume was made larger.
