@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 
 /// Bytes of an extent in production: small enough to copy within a millisecond, large enough for 16 TiB to have a bitmap of 16 MiB.
 pub const EXTENT: u64 = 128 << 10;
@@ -74,9 +74,10 @@ impl Geometry {
         self.touched(span).map(Extent)
     }
 
-    /// All of them.
-    pub fn all(&self) -> impl Iterator<Item = Extent> + use<> {
-        (0..self.size.div_ceil(self.extent)).map(Extent)
+    /// The numbers of all of them.
+    #[must_use]
+    pub const fn all(&self) -> Range<u64> {
+        0..self.size.div_ceil(self.extent)
     }
 
     /// The bytes of an extent; the last one of a volume may be shorter.
@@ -96,7 +97,7 @@ mod tests {
         let geometry = Geometry { size: 100, extent: 16 };
         let touched = |at, length| geometry.extents(Span { at, length }).map(|extent| extent.0).collect::<Vec<_>>();
         assert_eq!([touched(0, 1), touched(0, 16), touched(15, 2), touched(96, 4)], [vec![0], vec![0], vec![0, 1], vec![6]]);
-        assert_eq!(geometry.all().count(), 7);
+        assert_eq!(geometry.all(), 0..7);
         assert_eq!(geometry.span_of(Extent(6)), Span { at: 96, length: 4 });
         for (at, length, holds) in [(0, 100, true), (0, 0, false), (99, 2, false), (u64::MAX, 2, false)] {
             assert_eq!(geometry.holds(Span { at, length }), holds, "{at}+{length}");

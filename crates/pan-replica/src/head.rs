@@ -8,6 +8,7 @@ mod grow;
 mod members;
 mod opening;
 mod reconcile;
+mod runs;
 mod serve;
 mod task;
 mod window;
@@ -18,7 +19,7 @@ use crate::message::{Ask, Content, Reply, Request, Sequence};
 use crate::rules::Rules;
 use pan_model::VolumeEpoch;
 use pan_model::mirror::{Change, Member, Record, Since, Writer};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 use task::Task;
 use window::Window;
@@ -30,7 +31,8 @@ pub struct Settings {
     pub geometry: Geometry,
     /// Operations of clients at the same time.
     pub operations_max: usize,
-    /// Extents that may be under way, or done and not settled: half of what a replica's log of dirty extents holds.
+    /// Extents that replicas may have dirty, and cannot strike from their logs yet, from which on no write is begun. Half of what a log
+    /// holds: the last write that is begun needs room, too.
     pub extents_max: u64,
     /// How long a replica may take to answer before it is given up. Silence is found out by the connection, much sooner.
     pub patience: Duration,
@@ -245,8 +247,10 @@ pub struct Head<D> {
     waiting: BTreeMap<Ticket, task::Waiting<D>>,
     /// What is under way.
     tasks: BTreeMap<Sequence, Task<D>>,
-    /// Extents that replicas may have dirty because of this head.
+    /// Extents that replicas may have dirty, and cannot strike yet.
     window: Window,
+    /// Writes that have their place and wait until replicas have room, in order.
+    crowded: VecDeque<Ticket>,
     asking: Option<Asking>,
     shrink: Option<Shrink>,
     missing: Vec<Missing>,
@@ -289,6 +293,7 @@ impl<D: Clone> Head<D> {
             waiting: BTreeMap::new(),
             tasks: BTreeMap::new(),
             window: Window::default(),
+            crowded: VecDeque::new(),
             asking: None,
             shrink: None,
             missing: Vec::new(),
@@ -341,12 +346,12 @@ impl<D: Clone> Head<D> {
 
     /// Extents that are still to be made equal or copied; zero when all replicas have everything.
     #[must_use]
-    pub fn behind(&self) -> usize {
+    pub fn behind(&self) -> u64 {
         let joining = |peer: &Peer| match &peer.role {
             Role::Joining(joining) => joining.left(),
             Role::Apart | Role::Fencing(_) | Role::InSync | Role::Failing => 0,
         };
-        self.unequal.len() + self.peers.values().map(joining).sum::<usize>()
+        self.unequal.len() as u64 + self.peers.values().map(joining).sum::<u64>()
     }
 
     /// The volume was made larger.
@@ -355,10 +360,11 @@ impl<D: Clone> Head<D> {
     }
 
     /// Whether another operation may be submitted. One that is submitted all the same is served; this is for whoever feeds it.
+    /// Writes that replicas have no room for wait here, and nobody who reads waits for them.
     #[must_use]
     pub fn accepts(&self) -> bool {
         let operations = self.early.len() + self.waiting.len() + self.tasks.len();
-        operations < self.settings.operations_max && self.window.extents() < self.settings.extents_max
+        operations < self.settings.operations_max
     }
 
     /// Takes an event; says what is to be done.
@@ -389,8 +395,6 @@ impl<D: Clone> Head<D> {
 
     /// Does whatever can be done now; after every event.
     fn advance(&mut self, now: Duration) {
-        let settled = self.settled();
-        self.window.settle(&self.settings.geometry, settled);
         if self.end.is_none() {
             self.fence_connected();
             self.try_open(now);
@@ -402,6 +406,7 @@ impl<D: Clone> Head<D> {
             self.grow();
         }
         while self.end.is_none() {
+            self.begin_crowded();
             let granted = self.locks.granted();
             if granted.is_empty() {
                 break;

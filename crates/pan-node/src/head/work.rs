@@ -397,7 +397,7 @@ impl Worker {
             None if self.head.is_open() => HeadState::Open,
             None => HeadState::Opening,
         };
-        let behind = ByteSize(self.head.behind() as u64 * EXTENT);
+        let behind = ByteSize(self.head.behind() * EXTENT);
         let status = Status { state, epoch: self.writer.epoch, behind, ..Status::opening() };
         // How much is left changes with each copy, and nobody needs to know it that soon.
         let only_behind = self.told.as_ref().is_some_and(|told| (&told.state, told.epoch) == (&status.state, status.epoch));

@@ -1,6 +1,7 @@
 //! Rule 7: a replica that is out is fenced, gets what it missed while it gets what is written, and is in once the arbiter says so.
 //! From asking for that until the answer is known it is waited for, and not read from.
 
+use super::runs::Runs;
 use super::task::{Copying, Task, Waiting, What};
 use super::{Head, Role};
 use crate::geometry::Extent;
@@ -18,7 +19,7 @@ pub(super) struct Joining {
     /// Since when it is in this stage.
     since: Duration,
     /// Extents that are still to be copied.
-    todo: BTreeSet<Extent>,
+    todo: Runs,
     /// Extents that are being copied.
     copies: BTreeSet<Extent>,
     /// Writes it was sent and has not answered, and when.
@@ -57,8 +58,8 @@ impl Joining {
     }
 
     /// Extents to go.
-    pub fn left(&self) -> usize {
-        self.todo.len() + self.copies.len()
+    pub fn left(&self) -> u64 {
+        self.todo.extents() + self.copies.len() as u64
     }
 
     fn enter(&mut self, stage: Stage, now: Duration) {
@@ -108,7 +109,7 @@ impl<D: Clone> Head<D> {
         let joining = Joining {
             stage: Stage::Fencing(Sequence(0)),
             since: self.now,
-            todo: BTreeSet::new(),
+            todo: Runs::default(),
             copies: BTreeSet::new(),
             fed: BTreeMap::new(),
             lost: false,
@@ -177,7 +178,7 @@ impl<D: Clone> Head<D> {
         if again && !joining.todo.is_empty() {
             joining.enter(Stage::Copying, now);
         } else if fenced.blank {
-            joining.todo = geometry.all().collect();
+            joining.todo.insert(geometry.all());
             joining.enter(Stage::Copying, now);
         } else {
             joining.todo.extend(fenced.dirty);
@@ -195,7 +196,7 @@ impl<D: Clone> Head<D> {
         let geometry = self.settings.geometry;
         if let Some(joining) = self.joining(member) {
             if !known {
-                joining.todo.extend(geometry.all());
+                joining.todo.insert(geometry.all());
             }
             joining.enter(Stage::Copying, now);
         }

@@ -17,6 +17,7 @@ impl<D: Clone> Head<D> {
         }
         let said = self.good().into_iter().filter_map(|member| self.said(member));
         let dirty: BTreeSet<Extent> = said.flat_map(|fenced| fenced.dirty.iter().copied()).collect();
+        self.window.hold(&dirty);
         dirty.into_iter().for_each(|extent| self.make_equal(extent, None));
     }
 
@@ -45,6 +46,7 @@ impl<D: Clone> Head<D> {
 
     pub(super) fn is_equal(&mut self, extent: Extent) {
         self.unequal.remove(&extent);
+        self.window.equal(extent);
         if self.unequal.is_empty() {
             for ticket in std::mem::take(&mut self.flushes) {
                 self.begin(ticket);

@@ -49,6 +49,15 @@ impl<D: Clone> Head<D> {
 
     /// The place of something that waited is free.
     pub(super) fn begin(&mut self, ticket: Ticket) {
+        if self.waiting.get(&ticket).is_some_and(Waiting::is_write) && (self.is_crowded() || !self.crowded.is_empty()) {
+            self.crowded.push_back(ticket);
+        } else {
+            self.begin_now(ticket);
+        }
+    }
+
+    /// Whether or not replicas have room for it.
+    pub(super) fn begin_now(&mut self, ticket: Ticket) {
         match self.waiting.remove(&ticket) {
             None => self.locks.release(ticket),
             Some(Waiting::Client(op, Op::Read { span, prefer })) => {

@@ -20,6 +20,14 @@ pub(super) enum Waiting<D> {
 }
 
 impl<D> Waiting<D> {
+    /// Whether a client writes.
+    pub fn is_write(&self) -> bool {
+        match self {
+            Self::Client(_, Op::Write { .. }) => true,
+            Self::Client(_, Op::Read { .. } | Op::Flush) | Self::Reconcile(_) | Self::Copy(..) => false,
+        }
+    }
+
     pub fn client(&self) -> Option<OpId> {
         match self {
             Self::Client(op, _) => Some(*op),
