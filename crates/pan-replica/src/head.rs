@@ -17,8 +17,8 @@ use crate::geometry::{Extent, Geometry, Span};
 use crate::locks::{Locks, Ticket};
 use crate::message::{Ask, Content, Reply, Request, Sequence};
 use crate::rules::Rules;
-use pan_model::VolumeEpoch;
 use pan_model::mirror::{Change, Member, Record, Since, Writer};
+use pan_model::{SnapshotId, VolumeEpoch};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 use task::Task;
@@ -67,6 +67,9 @@ pub enum Op<D> {
     },
     /// Put everything that was acknowledged on all disks.
     Flush,
+    /// Keep the volume as it is, with everything that was acknowledged, on every replica in sync and on their disks, at one moment between
+    /// two operations. One of that number is replaced.
+    Snapshot(SnapshotId),
 }
 
 /// Why an operation of a client failed.

@@ -9,7 +9,7 @@ use crate::geometry::{Extent, Geometry, Span};
 use crate::message::{Answer, Ask, Content, Fenced, Part, Request, Sequence};
 use crate::rules::{Mutant, Rules};
 use pan_model::mirror::{Member, Since, Writer};
-use pan_model::{Lineage, Session, VolumeEpoch};
+use pan_model::{Lineage, Session, SnapshotId, VolumeEpoch};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Whom a replica obeys; on its disk.
@@ -106,6 +106,8 @@ pub enum Job<D> {
     },
     /// Put everything on the disk, then say so ([`Replica::flushed`]).
     Flush(Flush),
+    /// Keep the volume as it is, in the place of whatever had that number.
+    Snapshot(SnapshotId),
     /// Put a member's notes on the disk.
     Note {
         /// Who is out.
@@ -217,6 +219,7 @@ impl Replica {
                 let upto = (self.standing.epoch, sequence);
                 Verdict::Do(Job::Flush(Flush { epoch: upto.0, upto, settled: self.settled, reconciled: self.reconciled, whole }))
             }
+            Ask::Snapshot { snapshot } => Verdict::Do(Job::Snapshot(snapshot)),
             Ask::Miss { member, since, extents } => {
                 let notes = self.notes.entry(member).or_default();
                 if notes.since != since {

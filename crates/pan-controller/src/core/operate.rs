@@ -44,6 +44,10 @@ pub fn request(world: &mut World, now: Now, request: Request) -> Result<Reply, A
         Request::Renew(host) => return tokens::renew(world, now, &host),
         Request::Keys { host, have, wall } => return keys::asked(world, now, &host, keys::Asked { have, wall }),
         Request::Volume(ask) => return volumes::ask(world, now, &ask),
+        Request::TakeSnapshot { volume, name } => volumes::take(world, now, &volume, &name)?,
+        Request::RemoveSnapshot { volume, name } => volumes::remove(world, now, &volume, &name)?,
+        Request::ResizeVolume { volume, size } => volumes::resize(world, &volume, size)?,
+        Request::RecoverVolume(volume) => volumes::recover(world, now, &volume)?,
         Request::RotateKeys => keys::rotate(world, now)?,
         Request::RemoveHost(host) => leave::remove(world, now, &host)?,
     }
@@ -207,7 +211,7 @@ fn delete(
             Ok(())
         }
         (Kind::Volume, Some(partition)) => {
-            volumes::delete(world, now, &VolumeKey { partition, name: VolumeName::new(name).map_err(invalid)? })
+            volumes::delete(world, now, &VolumeKey { partition, name: VolumeName::new(name).map_err(invalid)? }, cascade)
         }
         (Kind::Cluster | Kind::Service | Kind::Volume, None) => Err(ApiError::new(Code::Invalid, "a partition is needed")),
     }
@@ -273,7 +277,7 @@ fn delete_cluster(world: &mut World, now: Now, key: &ClusterKey, cascade: bool) 
     if cascade {
         let servers = world.servers_of(key);
         let theirs = |(name, record): &(&VolumeKey, &VolumeRecord)| {
-            name.partition == key.0 && servers.iter().any(|server| server.name == record.server)
+            name.partition == key.0 && servers.iter().any(|server| record.server.as_ref() == Some(&server.name))
         };
         let volumes: Vec<VolumeKey> = world.volumes.iter().filter(theirs).map(|(name, _)| name.clone()).collect();
         for volume in volumes {

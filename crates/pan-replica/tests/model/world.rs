@@ -558,6 +558,7 @@ impl Store {
                 }
                 Answer::Done
             }
+            Job::Snapshot(_) => unreachable!("no client of this world asks for any"),
             Job::Note { member, notes } => {
                 match notes {
                     Some(notes) => drop(self.disk.notes.insert(member, notes)),

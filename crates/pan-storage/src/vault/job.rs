@@ -3,7 +3,7 @@
 use super::Vault;
 use super::kept::{Kept, Outcome, Work};
 use pan_disk::{BLOCK, DiskError, Durability, EXTENT, Fence, FlushMark, Medium, Source, Write};
-use pan_model::VolumeId;
+use pan_model::{SnapshotId, VolumeId};
 use pan_replica::{Answer, Content, Extent, Fault, Flush, Job, Member, Notes, Span, Standing};
 
 impl<M: Medium> Vault<M> {
@@ -33,6 +33,7 @@ impl<M: Medium> Vault<M> {
                 }
             }
             Job::Flush(flush) => self.flush(kept, generation, *flush).map(|()| Answer::Done),
+            Job::Snapshot(snapshot) => self.snapshot(volume, *snapshot).map(|()| Answer::Done),
             Job::Note { member, notes } => self.note(volume, *member, notes.as_ref()).map(|()| Answer::Done),
         };
         Outcome::Answer(done.unwrap_or_else(|error| Answer::Failed(blame(kept, &error))))
@@ -117,6 +118,16 @@ impl<M: Medium> Vault<M> {
         let struck = self.pool.settle(kept.volume(), &on_disk(&forgotten));
         kept.struck(&forgotten);
         struck.map(|()| !forgotten.is_empty())
+    }
+
+    fn snapshot(&self, volume: VolumeId, snapshot: SnapshotId) -> Result<(), DiskError> {
+        match self.pool.snapshots().iter().find(|info| info.snapshot == snapshot) {
+            // An earlier attempt, which nobody was told of.
+            Some(former) if former.volume == volume => self.pool.delete_snapshot(snapshot)?,
+            Some(_) => return Err(DiskError::Exists(Source::Snapshot(snapshot))),
+            None => {}
+        }
+        self.pool.snapshot(volume, snapshot)
     }
 
     fn note(&self, volume: VolumeId, member: Member, notes: Option<&Notes>) -> Result<(), DiskError> {

@@ -286,7 +286,7 @@ impl Gate {
             Job::Write { span, .. } => {
                 fenced && self.notes.1 >= work.notes && !self.geometry.extents(*span).any(|extent| self.settling.contains(&extent))
             }
-            Job::Read { .. } | Job::Flush(_) | Job::Note { .. } => fenced && self.notes.1 >= work.notes,
+            Job::Read { .. } | Job::Flush(_) | Job::Snapshot(_) | Job::Note { .. } => fenced && self.notes.1 >= work.notes,
         }
     }
 }
