@@ -2,7 +2,7 @@
 //! server, and what a head asks of the leader while it serves one.
 
 use pan_model::mirror::{Change, Member, Record, Writer};
-use pan_model::volume::Filesystem;
+use pan_model::volume::{Access, Filesystem};
 use pan_model::{
     ByteSize, Epoch, HostName, Lineage, Name, PartitionName, ServerKey, ServerName, SnapshotId, SnapshotName, VolumeEpoch, VolumeId,
     VolumeName,
@@ -77,6 +77,9 @@ pub struct VolumeOrder {
     pub mount: String,
     /// What is made on it when it is used first.
     pub filesystem: Filesystem,
+    /// The server may not change what is on it.
+    #[serde(default)]
+    pub read_only: bool,
     /// The right to write it; absent while its replicas are not made yet, or while the server may not have it.
     pub claim: Option<Claim>,
 }
@@ -252,6 +255,9 @@ pub struct Volume {
     pub server: Option<ServerName>,
     /// What is on it.
     pub filesystem: Filesystem,
+    /// Who may have it.
+    #[serde(default)]
+    pub access: Access,
     /// Bytes that are still to be copied, as far as a head told.
     pub behind: ByteSize,
     /// The snapshot that it began as.

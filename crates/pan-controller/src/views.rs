@@ -2,7 +2,7 @@
 
 use crate::core::domain::Progress;
 use crate::core::orders::{backend_state, may_start};
-use crate::core::record::{Duty, Intent, ServerRecord, SnapshotRecord, SnapshotStage, TokenRecord, VolumeRecord};
+use crate::core::record::{Duty, Intent, ServerRecord, SnapshotRecord, SnapshotStage, SourceRecord, TokenRecord, VolumeRecord};
 use crate::core::seen::Life;
 use crate::core::volumes;
 use crate::core::world::{ServiceKey, World, wall_text};
@@ -22,7 +22,9 @@ use pan_model::host::{Fabrics, Link, Role};
 use pan_model::node::NodeState;
 use pan_model::server::ServerState;
 use pan_model::service::BackendState;
+use pan_model::volume::Access;
 use pan_model::{Admission, ByteSize, Cpu, HostName, Name, Resources, ServerKey, VolumeKey};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -35,7 +37,7 @@ pub fn view(world: &World, revision: u64) -> View {
         clusters: world.clusters.keys().map(|key| (key.clone(), cluster(world, key))).collect(),
         servers: world.servers.iter().map(|(key, record)| (key.clone(), server(world, key, record))).collect(),
         services: world.services.keys().map(|key| (key.clone(), service(world, key))).collect(),
-        volumes: world.volumes.iter().map(|(key, record)| (key.clone(), volume(world, key, record))).collect(),
+        volumes: volumes_of(world),
         snapshots: world.volumes.iter().flat_map(|(key, volume)| places(world, key, volume)).collect(),
         nodes: world.hosts.keys().filter_map(|name| Some((name.clone(), node(world, name)?))).collect(),
         hosts: world.hosts.keys().map(|name| (name.clone(), host(world, name))).collect(),
@@ -224,6 +226,38 @@ fn service(world: &World, key: &ServiceKey) -> pan_api::service::Service {
     }
 }
 
+fn volumes_of(world: &World) -> BTreeMap<VolumeKey, Volume> {
+    let sources = world.sources.iter().map(|(key, record)| (key.clone(), source(world, key, record)));
+    world.volumes.iter().map(|(key, record)| (key.clone(), volume(world, key, record))).chain(sources).collect()
+}
+
+/// One that many read has no copies of its own: those of the snapshot count.
+fn source(world: &World, key: &VolumeKey, record: &SourceRecord) -> Volume {
+    let from = &record.from.name;
+    let volume = world.volumes.get(&VolumeKey { partition: key.partition.clone(), name: from.volume.clone() });
+    let on = match volume.and_then(|volume| volume.snapshots.get(&from.name)).map(|snapshot| &snapshot.stage) {
+        Some(SnapshotStage::Ready(on)) => on.len() as u64,
+        Some(SnapshotStage::Taking | SnapshotStage::Failed(_)) | None => 0,
+    };
+    Volume {
+        partition: key.partition.clone(),
+        name: key.name.clone(),
+        size: record.size,
+        copies: record.copies,
+        in_sync: on.min(u64::from(record.copies)),
+        epoch: 0,
+        attached_to: None,
+        state: if on < u64::from(record.copies) { VolumeState::Degraded } else { VolumeState::Ready },
+        server: None,
+        filesystem: record.filesystem,
+        access: Access::ReadersMany,
+        behind: ByteSize(0),
+        from: Some(from.clone()),
+        snapshots: Vec::new(),
+        replicas: Vec::new(),
+    }
+}
+
 fn volume(world: &World, key: &VolumeKey, record: &VolumeRecord) -> Volume {
     let user = volumes::user(world, key);
     let seen = user.as_ref().and_then(|server| world.seen.servers.get(server));
@@ -258,6 +292,7 @@ fn volume(world: &World, key: &VolumeKey, record: &VolumeRecord) -> Volume {
         state,
         server: record.server.clone().or(user),
         filesystem: record.filesystem,
+        access: Access::One,
         behind: seen.map_or(ByteSize(0), |seen| seen.behind),
         from: record.from.as_ref().map(|from| from.name.clone()),
         snapshots: snapshots(world, record),

@@ -174,7 +174,8 @@ pub struct ServerVolume {
     /// Its name; the whole one is `SERVER.NAME`, and each server of the cluster has its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<Name>,
-    /// Instead of a name of its own: a volume that is there by itself (kind Volume). The cluster may have one server then.
+    /// Instead of a name of its own: a volume that is there by itself (kind Volume). The cluster may have one server then, unless it is
+    /// one for many readers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub volume: Option<VolumeName>,
     /// Where the server finds it.
@@ -211,7 +212,8 @@ pub struct VolumeSpec {
     /// How much it holds. It may grow later, and never shrinks. With `from`: as much as the snapshot, unless it is given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<ByteSize>,
-    /// The snapshot that it begins as, `VOLUME@NAME`; empty without one. Later it is not looked at any more.
+    /// The snapshot that it begins as, `VOLUME@NAME`; empty without one. Later it is not looked at any more, unless many read it: they are
+    /// given the new one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<SnapshotName>,
     /// On how many storage hosts it is kept.
@@ -233,7 +235,7 @@ pub enum Access {
     /// One server, which reads and writes.
     #[default]
     One,
-    /// Any number of servers, which read.
+    /// Any number of servers, which read: each is given the snapshot that it begins as (`from`), and started again when that is another one.
     ReadersMany,
 }
 

@@ -124,3 +124,71 @@ fn an_accepted_loss_goes_on_with_what_is_left_and_nothing_else_comes_back() {
     assert_eq!(entries(&lab, DATABASE), left);
     check_whole(&lab, DATABASE);
 }
+
+const AUTHOR: &str = "
+api: pan/v1
+kind: Partition
+name: press
+spec: {network: 10.0.0.0/24, hostImage: allow}
+---
+api: pan/v1
+kind: Cluster
+partition: press
+name: author
+spec:
+  servers: 1
+  image: host
+  command: [sleep, infinity]
+  volumes: [{name: text, size: 64MiB, mount: /srv}]
+";
+
+const READERS: &str = "
+api: pan/v1
+kind: Volume
+partition: press
+name: catalogue
+spec: {from: author-1.text@first, access: readers-many}
+---
+api: pan/v1
+kind: Cluster
+partition: press
+name: readers
+spec:
+  servers: 3
+  image: host
+  command: [sleep, infinity]
+  volumes: [{volume: catalogue, mount: /srv}]
+";
+
+#[test]
+fn many_servers_read_a_snapshot_and_are_given_the_next_one() {
+    let Some(lab) = story::lab_of(database::spec) else { return };
+    story::apply(&lab, "author.yaml", AUTHOR);
+    let inside = |server: &str, script: &str| lab.pan(&["exec", server, "-p", "press", "--", "sh", "-c", script]).unwrap();
+    let write = |words: &str, snapshot: &str| {
+        assert!(inside("author-1", &format!("echo {words} >/srv/text; sync /srv/text")).status.success());
+        pan(&lab, &["volume", "snapshot", &format!("author-1.text@{snapshot}"), "-p", "press"]);
+    };
+    write("in the beginning", "first");
+    story::apply(&lab, "readers.yaml", READERS);
+    let read = |server: &str| text(&inside(server, "cat /srv/text").stdout);
+    let readers = ["readers-1", "readers-2", "readers-3"];
+    for reader in readers {
+        assert_eq!(read(reader), "in the beginning\n");
+        let refused = inside(reader, "echo x >/srv/text");
+        assert!(!refused.status.success() && text(&refused.stderr).contains("Read-only file system"), "{refused:?}");
+    }
+    write("in the end", "second");
+    assert_eq!(read("readers-1"), "in the beginning\n");
+    pan(&lab, &["apply", "-f", &story::write(&lab, "readers.yaml", &READERS.replace("@first", "@second")), "--wait=60s"]);
+    for reader in readers {
+        lab.wait_for("the next one to be read", BACK, |_| read(reader) == "in the end\n").unwrap();
+    }
+    lab.wait_for("the first one to be read by nobody", BACK, |lab| {
+        lab.pan(&["volume", "snapshot", "author-1.text@first", "--remove", "-p", "press"]).unwrap().status.success()
+    })
+    .unwrap();
+    pan(&lab, &["delete", "cluster", "readers", "-p", "press"]);
+    lab.wait_for("what was read to be gone", BACK, |lab| json(lab, &["get", "volume", "-p", "press"]).as_array().unwrap().len() == 2)
+        .unwrap();
+}

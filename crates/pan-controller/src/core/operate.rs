@@ -224,13 +224,14 @@ fn delete_partition(world: &mut World, now: Now, name: &PartitionName, cascade: 
     let clusters: Vec<ClusterKey> = world.clusters.keys().filter(|key| key.0 == *name).cloned().collect();
     let services: Vec<_> = world.services.keys().filter(|key| key.0 == *name).cloned().collect();
     let volumes: Vec<VolumeKey> = world.volumes.keys().filter(|key| key.partition == *name).cloned().collect();
+    let sources: Vec<VolumeKey> = world.sources.keys().filter(|key| key.partition == *name).cloned().collect();
     let going = |key: &VolumeKey| world.volumes[key].deleting;
-    if !cascade && (!clusters.is_empty() || !services.is_empty() || !volumes.iter().all(going)) {
+    if !cascade && (!clusters.is_empty() || !services.is_empty() || !sources.is_empty() || !volumes.iter().all(going)) {
         let names: Vec<String> = clusters
             .iter()
             .map(|key| format!("cluster {}", key.1))
             .chain(services.iter().map(|key| format!("service {}", key.1)))
-            .chain(volumes.iter().map(|key| format!("volume {}", key.name)))
+            .chain(sources.iter().chain(&volumes).map(|key| format!("volume {}", key.name)))
             .collect();
         return Err(ApiError::new(
             Code::InUse,
@@ -246,6 +247,10 @@ fn delete_partition(world: &mut World, now: Now, name: &PartitionName, cascade: 
     }
     for key in volumes {
         volumes::give_up(world, now, &key);
+    }
+    for key in sources {
+        world.sources.remove(&key);
+        world.dirty.insert(Dirty::Source(key));
     }
     if let Some(partition) = world.partition_mut(name) {
         partition.deleting = true;

@@ -175,8 +175,24 @@ pub struct VolumeRecord {
     pub unmade: BTreeSet<Member>,
     /// The number of the next member.
     pub next_member: u32,
+    /// It is what a server reads of a [`SourceRecord`]: it goes with the server, or when that reads another snapshot.
+    #[serde(default)]
+    pub reader: bool,
     /// It goes as soon as nobody has it any more.
     pub deleting: bool,
+}
+
+/// A volume that many servers read. It has no copies of its own: each of them has a volume that begins as the snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceRecord {
+    /// The snapshot.
+    pub from: Beginning,
+    /// Its bytes.
+    pub size: ByteSize,
+    /// On how many storage hosts each server's is to be.
+    pub copies: u8,
+    /// What is on it.
+    pub filesystem: Filesystem,
 }
 
 /// What a volume began as.

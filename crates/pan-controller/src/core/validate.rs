@@ -292,7 +292,10 @@ pub fn references(draft: &World) -> Vec<(Which, Trouble)> {
             found.push((which(), Trouble::new(Code::Dangling, path, format!("there is no cluster {other} in partition {partition}"))));
         }
         for (at, volume) in record.spec.volumes.iter().enumerate() {
-            let there = |name| draft.volumes.contains_key(&VolumeKey { partition: partition.clone(), name });
+            let there = |name| {
+                let key = VolumeKey { partition: partition.clone(), name };
+                draft.volumes.contains_key(&key) || draft.sources.contains_key(&key)
+            };
             if let Some(missing) = volume.volume.clone().filter(|name| !there(name.clone())) {
                 let text =
                     format!("there is no volume {missing} in partition {partition}: add a document of kind Volume, or correct the name");

@@ -2,7 +2,7 @@
 //!
 //! `make` has what manifests ask for, `claim` gives a server's node the right to write and answers the heads that have it,
 //! `keep` sees that there are as many replicas as wanted, `snapshots` keeps volumes as they were, `recover` accepts the loss of what nobody
-//! has any more, `orders` tells hosts. What happens to the data is between head and
+//! has any more, `sources` are what many servers read, `orders` tells hosts. What happens to the data is between head and
 //! replicas (`pan-replica`); here is only the record that they obey.
 
 mod claim;
@@ -11,6 +11,7 @@ mod make;
 mod orders;
 mod recover;
 mod snapshots;
+mod sources;
 
 pub use claim::{ask, bound};
 pub use keep::{advance, delete, give_up};
@@ -24,16 +25,23 @@ use super::world::{ClusterKey, World};
 use pan_model::volume::ServerVolume;
 use pan_model::{ServerKey, ServerName, VolumeKey, VolumeName};
 
-/// A volume that a server of its own has, or uses, across the PAN. A manifest says one of both.
-fn key_of(server: &ServerKey, volume: &ServerVolume) -> Option<VolumeKey> {
-    let own = volume.name.as_ref().map(|name| VolumeName::of(&server.name, name));
-    Some(VolumeKey { partition: server.partition.clone(), name: own.or_else(|| volume.volume.clone())? })
+/// The volume that a server has of its own, or uses, across the PAN. A manifest says one of both.
+fn key_of(world: &World, server: &ServerKey, volume: &ServerVolume) -> Option<VolumeKey> {
+    let key = |name| VolumeKey { partition: server.partition.clone(), name };
+    if let Some(name) = &volume.name {
+        return Some(key(VolumeName::of(&server.name, name)));
+    }
+    let standing = key(volume.volume.clone()?);
+    match world.sources.get(&standing) {
+        Some(source) => sources::read_by(&standing.name, &source.from.name, &server.name).map(key),
+        None => Some(standing),
+    }
 }
 
 /// The volumes that a server has by its manifest.
 fn of_server<'a>(world: &'a World, server: &'a ServerKey) -> impl Iterator<Item = (&'a ServerVolume, VolumeKey)> {
     let wanted = world.cluster_of(server).map(|cluster| cluster.spec.volumes.as_slice()).unwrap_or_default();
-    wanted.iter().filter_map(|volume| Some((volume, key_of(server, volume)?)))
+    wanted.iter().filter_map(|volume| Some((volume, key_of(world, server, volume)?)))
 }
 
 /// The clusters whose manifests name a volume that is there by itself.

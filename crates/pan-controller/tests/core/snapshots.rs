@@ -279,3 +279,73 @@ fn only_a_loss_can_be_accepted_and_the_newest_copy_goes_on() {
     pan.rounds(2);
     assert_eq!(pan.ask(recover()).unwrap_err().code, Code::State, "none is there at all");
 }
+
+const CATALOGUE: &str = "
+api: pan/v1
+kind: Volume
+partition: p
+name: catalogue
+spec: {from: db-1.data@monday, access: readers-many}
+";
+
+const FARM: &str = "
+api: pan/v1
+kind: Cluster
+partition: p
+name: farm
+spec:
+  servers: 2
+  image: host
+  command: [/bin/farm]
+  volumes: [{volume: catalogue, mount: /srv}]
+";
+
+#[test]
+fn many_read_a_snapshot_each_by_itself_and_are_given_the_next_one() {
+    let mut pan = Pan::with_snapshot();
+    pan.apply(&format!("{CATALOGUE}---{FARM}")).unwrap();
+    pan.rounds(4);
+    let readers = |pan: &Pan| {
+        let all = pan.world.volumes.iter().filter(|(_, volume)| volume.reader);
+        all.map(|(key, _)| key.name.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(readers(&pan), ["farm-1.catalogue-monday", "farm-2.catalogue-monday"]);
+    let node: HostName = pan.node_of("farm-1").unwrap().parse().unwrap();
+    let orders = orders::all(&pan.world);
+    let order = orders[&node].servers.iter().find(|order| order.key == server("farm-1")).unwrap();
+    assert!(order.volumes[0].read_only && order.volumes[0].mount == "/srv" && order.run == RunOrder::Run, "{order:?}");
+    assert_eq!(core_volumes::stores(&pan.world)[&host("s1")].promised, ByteSize((2 << 30) + (32 << 20)), "they write next to nothing");
+    assert_eq!(pan.apply(CATALOGUE).unwrap()[0].1, ApplyResult::Unchanged);
+    let one = pan.apply(&CATALOGUE.replace("access: readers-many", "access: one")).unwrap_err();
+    assert_eq!(one.code, Code::Conflict);
+    let remove = |name_of: &str| Request::RemoveSnapshot { volume: volume_key("db-1.data"), name: name(name_of) };
+    assert_eq!(pan.ask(remove("monday")).unwrap_err().code, Code::InUse);
+    let delete = |kind, name: &str, cascade| Request::Delete { kind, partition: Some("p".parse().unwrap()), name: name.into(), cascade };
+    assert_eq!(pan.ask(delete(Kind::Volume, "catalogue", true)).unwrap_err().code, Code::InUse);
+    pan.ask(Request::Scale { partition: "p".parse().unwrap(), cluster: "farm".parse().unwrap(), servers: 3 }).unwrap();
+    pan.rounds(3);
+    assert_eq!(readers(&pan).len(), 3);
+
+    pan.take("db-1.data", "tuesday").unwrap();
+    pan.settle();
+    pan.head_took("db-1.data", 2, None);
+    let before = pan.world.servers[&server("farm-1")].incarnation;
+    pan.apply(&CATALOGUE.replace("monday", "tuesday")).unwrap();
+    assert_eq!(readers(&pan).len(), 6, "what they have they keep until they are started again");
+    pan.rounds(12);
+    assert_eq!(readers(&pan), ["farm-1.catalogue-tuesday", "farm-2.catalogue-tuesday", "farm-3.catalogue-tuesday"]);
+    assert!(pan.world.servers[&server("farm-1")].incarnation > before);
+    pan.ask(remove("monday")).unwrap();
+
+    let mut again = World::new((*pan.world.settings).clone());
+    for key in pan.world.sources.keys() {
+        let dirty = Dirty::Source(key.clone());
+        persist::load_one(&mut again, &persist::key_of(&dirty), &persist::value_of(&pan.world, &dirty).unwrap()).unwrap();
+    }
+    assert_eq!(again.sources, pan.world.sources);
+    pan.ask(delete(Kind::Cluster, "farm", true)).unwrap();
+    pan.rounds(5);
+    assert!(readers(&pan).is_empty());
+    pan.ask(delete(Kind::Volume, "catalogue", false)).unwrap();
+    assert!(pan.world.sources.is_empty());
+}

@@ -108,7 +108,7 @@ impl Findings {
         let mut names = BTreeSet::new();
         for (index, volume) in spec.volumes.iter().enumerate() {
             let path = |field: &str| format!("volumes[{index}].{field}");
-            self.which(spec, volume, index);
+            self.which(volume, index);
             let name = volume.name.as_ref().map(ToString::to_string).or_else(|| volume.volume.as_ref().map(ToString::to_string));
             if let Some(name) = name.filter(|name| !names.insert(name.clone())) {
                 let field = if volume.name.is_some() { "name" } else { "volume" };
@@ -130,7 +130,7 @@ impl Findings {
     }
 
     /// One of the server's own, or one that is there by itself.
-    fn which(&mut self, cluster: &ClusterSpec, volume: &ServerVolume, index: usize) {
+    fn which(&mut self, volume: &ServerVolume, index: usize) {
         let path = |field: &str| format!("volumes[{index}].{field}");
         match (&volume.volume, volume.own()) {
             (None, Some((_, spec))) => self.volume(&spec, &format!("volumes[{index}].")),
@@ -151,15 +151,6 @@ impl Findings {
                 for (field, _) in given.into_iter().filter(|(_, given)| *given) {
                     self.add(path(field), format!("{field} is said where volume {standing} is defined: remove it here"));
                 }
-                if cluster.servers > 1 {
-                    self.add(
-                        path("volume"),
-                        format!(
-                            "one server may have volume {standing}, and the cluster has {}: give each its own, perhaps `from` a snapshot",
-                            cluster.servers
-                        ),
-                    );
-                }
             }
         }
     }
@@ -179,13 +170,11 @@ impl Findings {
         if spec.copies == 0 || spec.copies > COPIES_MAX {
             self.add(format!("{at}copies"), format!("{} copies: expected 1 to {COPIES_MAX}", spec.copies));
         }
-        match spec.access {
-            Access::One => {}
-            Access::ReadersMany => self.add_code(
-                Code::NotYet,
-                format!("{at}access"),
-                format!("access readers-many: {NOT_YET}; give each server a volume of its own `from` a snapshot"),
-            ),
+        if spec.access == Access::ReadersMany && spec.from.is_none() {
+            self.add(format!("{at}access"), "what many servers read does not change: give the snapshot that they are to read (`from`)");
+        }
+        if spec.access == Access::ReadersMany && spec.size.is_some() {
+            self.add(format!("{at}size"), "what many servers read is as large as the snapshot: remove `size`");
         }
     }
 

@@ -260,7 +260,7 @@ fn volumes_are_checked() {
     check("{name: a, mount: /srv}", "", &[("9:13 PAN-100", "how large")]);
     check("{mount: /srv}", "", &[("9:13 PAN-100", "which volume")]);
     check("{name: a, volume: b, size: 1GiB, mount: /srv}", "", &[("9:31 PAN-100", "not both")]);
-    check("{volume: b, copies: 2, mount: /srv}", "", &[("9:33 PAN-100", "where volume b is defined"), ("9:22 PAN-100", "one server may")]);
+    check("{volume: b, copies: 2, mount: /srv}", "", &[("9:33 PAN-100", "where volume b is defined")]);
     check("{name: a, from: b, mount: /srv}", "", &[("9:29 PAN-100", "expected VOLUME@NAME")]);
     check("{name: a, from: b@c, mount: /srv, copies: 0}", "", &[("9:55 PAN-100", "expected 1 to 3")]);
 }
@@ -275,7 +275,9 @@ fn a_volume_may_be_there_by_itself() {
     assert_eq!((spec.size, spec.from.unwrap().to_string().as_str()), (None, "db-1.data@monday"));
     refused(&text("copies: 1"), &[("5:1 PAN-100", "how large")]);
     refused(&text("size: 1MiB"), &[("5:14 PAN-100", "expected 16MiB to 16TiB")]);
-    refused(&text("size: 1GiB, access: readers-many"), &[("5:28 PAN-101", "not yet")]);
+    refused(&text("size: 1GiB, access: readers-many"), &[("5:28 PAN-100", "does not change"), ("5:14 PAN-100", "remove `size`")]);
+    let Object::Volume(_, _, spec) = read("from: a@b, access: readers-many") else { panic!("it is no volume") };
+    assert_eq!(spec.access, crate::volume::Access::ReadersMany);
     refused(&text("size: 1GiB, mount: /srv"), &[("5:20 PAN-100", "unknown field `mount`")]);
 }
 

@@ -47,6 +47,7 @@ fn volume(claim: Option<Claim>) -> VolumeOrder {
         size: ByteSize(64 * MIB),
         mount: "/var/lib/db/data".into(),
         filesystem: Filesystem::Ext4,
+        read_only: false,
         claim,
     }
 }

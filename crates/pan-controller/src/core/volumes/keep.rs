@@ -2,7 +2,7 @@
 //! not needed any more is removed, by order and by nothing else.
 
 use super::make::stores;
-use super::{snapshots, user};
+use super::{snapshots, sources, user};
 use crate::core::record::VolumeRecord;
 use crate::core::seen::Life;
 use crate::core::world::{About, Dirty, Now, World};
@@ -43,6 +43,7 @@ enum Step {
 
 /// Takes every volume as far as it can go.
 pub fn advance(world: &mut World, now: Now) {
+    sources::advance(world, now);
     note_away(world, now);
     note_discarded(world);
     let keys: Vec<VolumeKey> = world.volumes.keys().filter(|key| next(world, now, key).is_some()).cloned().collect();
@@ -245,6 +246,9 @@ fn told(world: &mut World, now: Now, key: &VolumeKey, severity: Severity, reason
 /// # Errors
 /// `NotFound`; `InUse` while a server has it, or while it has snapshots.
 pub fn delete(world: &mut World, now: Now, key: &VolumeKey, cascade: bool) -> Result<(), ApiError> {
+    if sources::delete(world, key)? {
+        return Ok(());
+    }
     if !world.volumes.contains_key(key) {
         return Err(ApiError::new(Code::NotFound, format!("there is no volume {}", key.name)));
     }

@@ -1,6 +1,6 @@
 //! What manifests ask for: volumes that are not there yet are given their storage hosts, others grow.
 
-use super::{clusters_with, key_of};
+use super::{clusters_with, key_of, sources};
 use crate::core::record::{Beginning, Duty, SnapshotRecord, SnapshotStage, VolumeRecord};
 use crate::core::seen::Life;
 use crate::core::validate::Trouble;
@@ -8,6 +8,7 @@ use crate::core::world::{ClusterKey, Dirty, World};
 use pan_api::ApiError;
 use pan_api::requests::ApplyResult;
 use pan_model::mirror::Member;
+use pan_model::volume::{Access, SIZE_MIN};
 use pan_model::{
     ByteSize, ClusterSpec, Code, HostName, Name, PartitionName, ServerKey, ServerName, SnapshotName, VolumeKey, VolumeName, VolumeSpec,
 };
@@ -20,8 +21,10 @@ use std::collections::{BTreeMap, BTreeSet};
 pub fn stores(world: &World) -> BTreeMap<HostName, Store> {
     let mut promised: BTreeMap<&HostName, u64> = BTreeMap::new();
     for volume in world.volumes.values() {
+        // Of what is only read the journal of the file system is written, at most.
+        let most = if volume.reader { volume.size.min(SIZE_MIN) } else { volume.size };
         for host in volume.hosts.values() {
-            *promised.entry(host).or_default() += volume.size.0;
+            *promised.entry(host).or_default() += most.0;
         }
         // All of a volume may be written anew, and then its snapshots share nothing with it.
         for snapshot in volume.snapshots.values() {
@@ -60,11 +63,14 @@ pub fn want(draft: &mut World, key: &ClusterKey, spec: &ClusterSpec) -> Result<(
         };
         if let Some(standing) = &wanted.volume {
             let standing = VolumeKey { partition: key.0.clone(), name: standing.clone() };
-            may_have(draft, key, &standing).map_err(trouble)?;
+            match draft.sources.get(&standing).cloned() {
+                Some(source) => sources::give(draft, key, (&standing, &source), spec.servers).map_err(trouble)?,
+                None => may_have(draft, (key, spec), &standing).map_err(trouble)?,
+            }
         }
         for ordinal in 1..=spec.servers {
             let server = ServerKey { partition: key.0.clone(), name: ServerName::of(&key.1, ordinal) };
-            if let (Some((_, own)), Some(name)) = (wanted.own(), key_of(&server, wanted)) {
+            if let (Some((_, own)), Some(name)) = (wanted.own(), key_of(draft, &server, wanted)) {
                 want_one(draft, name, Some(&server.name), &own).map_err(trouble)?;
             }
         }
@@ -73,11 +79,18 @@ pub fn want(draft: &mut World, key: &ClusterKey, spec: &ClusterSpec) -> Result<(
 }
 
 /// What is wrong with which field.
-type Wrong = (Code, &'static str, String);
+pub(super) type Wrong = (Code, &'static str, String);
 
 /// Whether a cluster may name a volume that is there by itself. Whether there is one is seen when all documents are in.
-fn may_have(draft: &World, cluster: &ClusterKey, volume: &VolumeKey) -> Result<(), Wrong> {
+fn may_have(draft: &World, (cluster, spec): (&ClusterKey, &ClusterSpec), volume: &VolumeKey) -> Result<(), Wrong> {
     let name = &volume.name;
+    if spec.servers > 1 {
+        let text = format!(
+            "one server may have volume {name}, and the cluster has {}: give each its own, perhaps `from` a snapshot, or let them read one (`access: readers-many`)",
+            spec.servers
+        );
+        return Err((Code::Conflict, "volume", text));
+    }
     if let Some(server) = draft.volumes.get(volume).and_then(|volume| volume.server.as_ref()) {
         return Err((
             Code::Conflict,
@@ -101,12 +114,20 @@ fn may_have(draft: &World, cluster: &ClusterKey, volume: &VolumeKey) -> Result<(
 pub fn want_standing(draft: &mut World, partition: &PartitionName, name: &Name, spec: &VolumeSpec) -> Result<ApplyResult, Trouble> {
     let name = VolumeName::new(name.as_str()).map_err(|error| Trouble::new(Code::Invalid, "name", error.to_string()))?;
     let key = VolumeKey { partition: partition.clone(), name };
+    let (volume, source) = (draft.volumes.contains_key(&key), draft.sources.contains_key(&key));
+    if (volume && spec.access == Access::ReadersMany) || (source && spec.access == Access::One) {
+        let text = format!("who may have volume {} is said once: delete it first, or give this one another name", key.name);
+        return Err(Trouble::new(Code::Conflict, "spec.access", text));
+    }
     let wrong =
         |(code, field, text): Wrong| Trouble::new(code, if field.is_empty() { "spec".into() } else { format!("spec.{field}") }, text);
-    want_one(draft, key, None, spec).map_err(wrong)
+    match spec.access {
+        Access::One => want_one(draft, key, None, spec).map_err(wrong),
+        Access::ReadersMany => sources::want(draft, &key, spec).map_err(wrong),
+    }
 }
 
-fn want_one(draft: &mut World, key: VolumeKey, server: Option<&ServerName>, wanted: &VolumeSpec) -> Result<ApplyResult, Wrong> {
+pub(super) fn want_one(draft: &mut World, key: VolumeKey, server: Option<&ServerName>, wanted: &VolumeSpec) -> Result<ApplyResult, Wrong> {
     match draft.volumes.get(&key).cloned() {
         None => make(draft, server, key, wanted).map(|()| ApplyResult::Created),
         Some(former) => change(draft, &key, &former, wanted),
@@ -150,6 +171,7 @@ fn make(draft: &mut World, server: Option<&ServerName>, key: VolumeKey, wanted: 
         hosts,
         held: false,
         snapshots: BTreeMap::new(),
+        reader: false,
         deleting: false,
     };
     draft.volumes.insert(key.clone(), record);
@@ -158,7 +180,7 @@ fn make(draft: &mut World, server: Option<&ServerName>, key: VolumeKey, wanted: 
 }
 
 /// The snapshot that a volume is to begin as, and the volume that it is of.
-fn snapshot(draft: &World, partition: &PartitionName, name: &SnapshotName) -> Result<(VolumeRecord, SnapshotRecord), Wrong> {
+pub(super) fn snapshot(draft: &World, partition: &PartitionName, name: &SnapshotName) -> Result<(VolumeRecord, SnapshotRecord), Wrong> {
     let volume = draft.volumes.get(&VolumeKey { partition: partition.clone(), name: name.volume.clone() });
     let found = volume.and_then(|volume| Some((volume.clone(), volume.snapshots.get(&name.name)?.clone())));
     let found = found.ok_or_else(|| (Code::Dangling, "from", format!("there is no snapshot {name} in partition {partition}")))?;

@@ -75,6 +75,7 @@ pub fn of_order(world: &World, server: &ServerKey) -> Vec<VolumeOrder> {
             size: volume.usable,
             mount: wanted.mount.clone(),
             filesystem: volume.filesystem,
+            read_only: volume.reader,
             // What is held is nobody's: whoever is to have it gets a claim of its own first.
             claim: (ready && !volume.held).then(|| right(world, volume)),
         })

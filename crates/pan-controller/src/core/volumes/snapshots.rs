@@ -3,7 +3,7 @@
 
 use super::claim::claim;
 use super::make::stores;
-use super::{is_free, user};
+use super::{is_free, sources, user};
 use crate::core::record::{SnapshotRecord, SnapshotStage, VolumeRecord};
 use crate::core::world::{Dirty, Now, World};
 use pan_api::ApiError;
@@ -81,6 +81,11 @@ pub fn remove(world: &mut World, now: Now, key: &VolumeKey, name: &Name) -> Resu
             Code::InUse,
             format!("volume {} is being made of {}@{name}: wait until it is there", other.name, key.name),
         ));
+    }
+    if let Some(source) = sources::of_snapshot(world, id) {
+        let text =
+            format!("volume {} is {}@{name}, for many to read: give it another snapshot, or delete it, first", source.name, key.name);
+        return Err(ApiError::new(Code::InUse, text));
     }
     discard(world, key, name);
     world.volume_event(now, key, Severity::Info, "SnapshotRemoved", format!("snapshot {name} is removed"));
@@ -224,6 +229,13 @@ pub(super) fn in_the_way(world: &World, key: &VolumeKey, cascade: bool) -> Optio
         return Some(format!(
             "server {} has volume {}: take it out of its cluster's manifest, or scale the cluster down, first",
             server.name, key.name
+        ));
+    }
+    let mut snapshots = world.volumes.get(key)?.snapshots.iter();
+    if let Some((name, source)) = snapshots.find_map(|(name, one)| Some((name, sources::of_snapshot(world, one.id)?))) {
+        return Some(format!(
+            "volume {} is {}@{name}, for many to read: give it another snapshot, or delete it, first",
+            source.name, key.name
         ));
     }
     let names: Vec<&str> = world.volumes.get(key)?.snapshots.keys().map(Name::as_str).collect();
