@@ -3,7 +3,7 @@
 use super::{Op, OpId, Trouble};
 use crate::geometry::{Extent, Span};
 use crate::locks::Ticket;
-use crate::message::{Ask, Content, Fault};
+use crate::message::{Ask, Content, Fault, Sequence};
 use pan_model::mirror::Member;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -64,8 +64,9 @@ pub(super) enum What<D> {
     Read { op: OpId, span: Span, tried: BTreeSet<Member> },
     /// A client writes; what the last member had against it.
     Write { op: OpId, span: Span, content: Content<D>, durable: bool, fault: Option<Fault> },
-    /// A client flushes, after so many writes were acknowledged.
-    Flush { op: OpId, acknowledged: u64, fault: Option<Fault> },
+    /// A client flushes, or the head itself so that replicas can strike extents from their logs; after so many writes were acknowledged that it
+    /// counts for, and all changes up to `covers` were done.
+    Flush { op: Option<OpId>, acknowledged: u64, covers: Sequence, fault: Option<Fault> },
     /// An extent is read to be written elsewhere; these could not.
     CopyRead { extent: Extent, span: Span, to: Copying, tried: BTreeSet<Member> },
     /// And is written there.
@@ -95,7 +96,8 @@ impl<D: Clone> Task<D> {
 
     pub fn client(&self) -> Option<OpId> {
         match self.what {
-            What::Read { op, .. } | What::Write { op, .. } | What::Flush { op, .. } => Some(op),
+            What::Read { op, .. } | What::Write { op, .. } => Some(op),
+            What::Flush { op, .. } => op,
             What::CopyRead { .. } | What::CopyWrite { .. } => None,
         }
     }
