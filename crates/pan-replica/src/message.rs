@@ -34,7 +34,7 @@ pub struct Request<D> {
     pub lineage: Lineage,
     /// The number of this request.
     pub sequence: Sequence,
-    /// All writes up to this one are on every replica in sync: no head need ever make them equal again.
+    /// All writes up to this one are on the disk of every replica in sync: no head need ever make them equal again.
     pub settled: Sequence,
     /// What earlier heads left unequal has been made equal.
     pub reconciled: bool,

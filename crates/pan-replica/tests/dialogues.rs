@@ -236,7 +236,7 @@ snapshot 7
 1:6 done
   may 2 be evicted
 evicted 2
-  1:7 note for 2: 2
+  1:7 note for 2: 0,2
 1:7 done
   operation 3 is done
   1:8 snapshot 7

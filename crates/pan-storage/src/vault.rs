@@ -6,6 +6,7 @@
 
 mod job;
 mod kept;
+mod logged;
 mod open;
 mod snapshot;
 

@@ -69,9 +69,7 @@ impl<D: Clone> Head<D> {
             Some(Waiting::Client(op, Op::Write { span, content, durable })) => {
                 self.change(Some(ticket), What::Write { op, span, content, durable, fault: None }, self.required());
             }
-            Some(Waiting::Client(op, Op::Flush)) => {
-                self.change(None, What::Flush { op, acknowledged: self.acknowledged, fault: None }, self.required());
-            }
+            Some(Waiting::Client(op, Op::Flush)) => self.flush(Some(op)),
             Some(Waiting::Client(op, Op::Snapshot(snapshot))) => {
                 self.change(Some(ticket), What::Snapshot { op, snapshot, fault: None }, self.required());
             }
@@ -280,11 +278,15 @@ impl<D: Clone> Head<D> {
                 }
                 self.effects.push(Effect::Done(op, outcome.map(|()| None)));
             }
-            What::Flush { op, acknowledged, .. } => {
+            What::Flush { op, acknowledged, covers, .. } => {
                 if outcome.is_ok() {
                     self.flushed = self.flushed.max(acknowledged);
+                    self.settle(covers);
                 }
-                self.effects.push(Effect::Done(op, outcome.map(|()| None)));
+                match op {
+                    Some(op) => self.effects.push(Effect::Done(op, outcome.map(|()| None))),
+                    None => self.swept(outcome),
+                }
             }
             What::Snapshot { op, .. } => self.effects.push(Effect::Done(op, outcome.map(|()| None))),
             What::CopyWrite { extent, to, .. } => self.copied(extent, to),

@@ -3,7 +3,7 @@
 use super::{Op, OpId, Trouble};
 use crate::geometry::{Extent, Span};
 use crate::locks::Ticket;
-use crate::message::{Ask, Content, Fault};
+use crate::message::{Ask, Content, Fault, Sequence};
 use pan_model::SnapshotId;
 use pan_model::mirror::Member;
 use std::collections::BTreeSet;
@@ -65,8 +65,9 @@ pub(super) enum What<D> {
     Read { op: OpId, span: Span, tried: BTreeSet<Member> },
     /// A client writes; what the last member had against it.
     Write { op: OpId, span: Span, content: Content<D>, durable: bool, fault: Option<Fault> },
-    /// A client flushes, after so many writes were acknowledged.
-    Flush { op: OpId, acknowledged: u64, fault: Option<Fault> },
+    /// A client flushes, or the head itself so that replicas can strike extents from their logs; after so many writes were acknowledged that it
+    /// counts for, and all changes up to `covers` were done.
+    Flush { op: Option<OpId>, acknowledged: u64, covers: Sequence, fault: Option<Fault> },
     /// A client wants it kept as it is; why a member cannot.
     Snapshot { op: OpId, snapshot: SnapshotId, fault: Option<Fault> },
     /// An extent is read to be written elsewhere; these could not.
@@ -98,7 +99,8 @@ impl<D: Clone> Task<D> {
 
     pub fn client(&self) -> Option<OpId> {
         match self.what {
-            What::Read { op, .. } | What::Write { op, .. } | What::Flush { op, .. } | What::Snapshot { op, .. } => Some(op),
+            What::Read { op, .. } | What::Write { op, .. } | What::Snapshot { op, .. } => Some(op),
+            What::Flush { op, .. } => op,
             What::CopyRead { .. } | What::CopyWrite { .. } => None,
         }
     }
