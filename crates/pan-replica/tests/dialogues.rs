@@ -247,6 +247,40 @@ evicted 2
 }
 
 #[test]
+fn once_nobody_writes_everything_is_settled_and_struck() {
+    check(
+        open(),
+        "
+write 0+2 x
+  1:3 write 0+2 x
+  2:3 write 0+2 x
+1:3 done
+2:3 done
+  operation 1 is done
+wait 1
+  1:4 flush
+  2:4 flush
+1:4 done
+2:4 done
+  1:5 flush
+  2:5 flush
+1:5 done
+2:5 done
+wait 1
+write 0+2 y
+  1:6 write 0+2 y
+  2:6 write 0+2 y
+wait 1
+1:6 done
+2:6 done
+  operation 2 is done
+  1:7 flush
+  2:7 flush
+",
+    );
+}
+
+#[test]
 fn what_an_earlier_head_left_unequal_is_made_equal_before_it_is_read() {
     check(
         Talk::of(&[1, 2]),
@@ -320,6 +354,7 @@ wait 20
 wait 4
 1:2 done
   operation 1 is done
+  1:4 flush
 ",
     );
 }

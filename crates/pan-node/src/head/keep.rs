@@ -4,7 +4,7 @@
 use super::agent::itself;
 use super::error::HeadError;
 use super::message::{HeadOrder, Heard, Message, Status, control, hear, read_order, say};
-use super::work::OVER;
+use super::work::{OVER, REST_MAX};
 use crate::paths::Paths;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
@@ -296,7 +296,13 @@ impl Keeper {
 
     /// Nobody serves any more, and whoever waits gets an error. Where it is mounted is the agent's to unmount.
     fn end(&mut self) {
+        // Nobody uses it, so what replicas may not be sure of can be made sure of: whoever follows finds nothing to do.
+        self.tell_worker(&Message::Release);
+        let until = Instant::now() + REST_MAX;
         if let Some(mut worker) = self.worker.take() {
+            while matches!(worker.child.try_wait(), Ok(None)) && Instant::now() < until {
+                std::thread::sleep(Duration::from_millis(2));
+            }
             let _ = worker.child.kill();
             let _ = worker.child.wait();
         }

@@ -1,7 +1,7 @@
 //! Which snapshots this life of a head takes: one at a time, each once, the smallest number first.
 
 use pan_model::SnapshotId;
-use pan_replica::OpId;
+use pan_replica::{OpId, Trouble};
 use std::collections::BTreeSet;
 
 /// See the module.
@@ -54,6 +54,14 @@ impl Snapshots {
             self.wanted.remove(&ended.snapshot);
         }
         self.telling.clone()
+    }
+}
+
+/// Why a snapshot could not be taken.
+pub(super) fn why(trouble: &Trouble) -> String {
+    match trouble {
+        Trouble::Failed(fault) => format!("of a storage host that has a copy, {fault}"),
+        Trouble::Outside | Trouble::Over => trouble.to_string(),
     }
 }
 

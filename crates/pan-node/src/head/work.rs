@@ -7,7 +7,7 @@ use super::link::{self, News, Told, Way};
 use super::message::{self, HeadOrder, Heard, Message, Status};
 use super::operation::{Asked, Hand, Pending};
 use super::session;
-use super::snapshots::{Ended, Snapshots};
+use super::snapshots::{self, Ended, Snapshots};
 use bytes::Bytes;
 use pan_api::ApiError;
 use pan_api::volume::{Claim, HeadState, MemberPlace, VolumeAsk};
@@ -39,6 +39,8 @@ const TICK: Duration = Duration::from_millis(50);
 const TELL_EVERY: Duration = Duration::from_millis(250);
 /// Before the leader is asked again that did not answer.
 const ASK_AGAIN: Duration = Duration::from_millis(50);
+/// How long a head may take to leave nothing dirty, when nobody uses it any more: two flushes.
+pub(super) const REST_MAX: Duration = Duration::from_millis(500);
 /// Between two attempts to reach a replica, at first and at most.
 const RECONNECT: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(200));
 
@@ -129,13 +131,20 @@ async fn claim(order: &HeadOrder, arbiter: &Arbiter, standing: Standing) -> Resu
     }
 }
 
+/// What a keeper says.
+enum Word {
+    Order(Box<HeadOrder>),
+    Release,
+}
+
 /// What the keeper says; the end of it is the end of the keeper.
-fn listen(keeper: Arc<Connection>) -> mpsc::UnboundedReceiver<HeadOrder> {
+fn listen(keeper: Arc<Connection>) -> mpsc::UnboundedReceiver<Word> {
     let (send, orders) = mpsc::unbounded_channel();
     std::thread::spawn(move || {
         loop {
             match message::hear(&keeper) {
-                Heard::Message(Message::Order(order)) => drop(send.send(*order)),
+                Heard::Message(Message::Order(order)) => drop(send.send(Word::Order(order))),
+                Heard::Message(Message::Release) => drop(send.send(Word::Release)),
                 Heard::Message(_) | Heard::Noise(_) => {}
                 Heard::End => return,
                 Heard::Nothing => drop(keeper.wait(Duration::from_secs(1))),
@@ -178,14 +187,16 @@ struct Worker {
     waiting: VecDeque<Asked>,
     pending: Pending,
     over: Option<String>,
+    /// Nobody uses it any more: until then it sees to it that nothing is left dirty.
+    rests_until: Option<Instant>,
     told: Option<Status>,
     told_at: Instant,
 }
 
 impl Worker {
     fn new(order: HeadOrder, claim: Claim, arbiter: Arbiter, lease: Lease, keeper: Arc<Connection>, server: Server) -> Self {
-        let mut snapshots = Snapshots::default();
-        snapshots.want(&claim.snapshots);
+        let mut wanted = Snapshots::default();
+        wanted.want(&claim.snapshots);
         let head = Head::new(settings(order.volume.size.0), claim.record.clone(), Rules::default());
         Self {
             writer: claim.record.writer(),
@@ -201,11 +212,12 @@ impl Worker {
             lives: 0,
             news: mpsc::unbounded_channel(),
             answers: mpsc::unbounded_channel(),
-            snapshots,
+            snapshots: wanted,
             heeded: mpsc::unbounded_channel(),
             waiting: VecDeque::new(),
             pending: Pending::default(),
             over: None,
+            rests_until: None,
             told: None,
             told_at: Instant::now(),
         }
@@ -214,7 +226,7 @@ impl Worker {
     async fn work(
         mut self,
         mut requests: mpsc::UnboundedReceiver<Asked>,
-        mut orders: mpsc::UnboundedReceiver<HeadOrder>,
+        mut orders: mpsc::UnboundedReceiver<Word>,
     ) -> Result<(), HeadError> {
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -222,26 +234,37 @@ impl Worker {
         loop {
             tokio::select! {
                 Some(told) = self.news.1.recv() => self.heard(told),
-                asked = requests.recv() => match asked {
+                asked = requests.recv(), if self.rests_until.is_none() => match asked {
                     Some(asked) => self.waiting.push_back(asked),
                     // The kernel has ended the file system, and with it the threads that served it.
-                    None => return Ok(()),
+                    None => self.rest(),
                 },
                 Some(answer) = self.answers.1.recv() => self.answered(answer),
                 Some(answer) = self.heeded.1.recv() => self.heeded(answer),
                 order = orders.recv() => match order {
-                    Some(order) => self.ordered(order),
+                    Some(Word::Order(order)) => self.ordered(*order),
+                    Some(Word::Release) => self.rest(),
                     None => return Err(HeadError::NotUp(Some("the keeper is gone".into()))),
                 },
                 _ = ticks.tick() => self.handle(Event::Tick),
             }
             self.feed();
             self.tell();
+            if self.rests_until.is_some_and(|until| self.head.is_clean() || until <= Instant::now()) {
+                return Ok(());
+            }
             if let Some(why) = self.over.take() {
                 self.pending.leave();
                 return Err(HeadError::Over(why));
             }
         }
+    }
+
+    /// Nobody uses it any more.
+    fn rest(&mut self) {
+        self.rests_until.get_or_insert_with(|| Instant::now() + REST_MAX);
+        self.head.rest();
+        self.handle(Event::Tick);
     }
 
     /// Gives the core as much as it takes.
@@ -331,7 +354,7 @@ impl Worker {
     }
 
     fn done(&mut self, op: OpId, outcome: Result<Option<Bytes>, Trouble>) -> Option<Event<Bytes>> {
-        if let Some(ended) = self.snapshots.done(op, outcome.as_ref().err().map(why)) {
+        if let Some(ended) = self.snapshots.done(op, outcome.as_ref().err().map(snapshots::why)) {
             self.tell_taken(ended);
             return None;
         }
@@ -461,14 +484,6 @@ impl Worker {
 
 fn places(claim: &Claim) -> BTreeMap<Member, MemberPlace> {
     claim.members.iter().map(|place| (place.member, place.clone())).collect()
-}
-
-/// Why a snapshot could not be taken.
-fn why(trouble: &Trouble) -> String {
-    match trouble {
-        Trouble::Failed(fault) => format!("of a storage host that has a copy, {fault}"),
-        Trouble::Outside | Trouble::Over => trouble.to_string(),
-    }
 }
 
 /// Hexadecimal digits; what is none gives a capability that nobody takes.

@@ -85,7 +85,7 @@ impl<D: Clone> Head<D> {
         let ask = task.ask();
         let forward = matches!(task.what, What::Write { .. });
         if let Some(span) = task.span().filter(|_| task.changes()) {
-            self.window.begin(&self.settings.geometry, sequence, span);
+            self.window.begin(&self.settings.geometry, (sequence, self.now), span);
         }
         self.tasks.insert(sequence, task);
         let members: Vec<Member> = self.peers.keys().copied().collect();
@@ -278,8 +278,9 @@ impl<D: Clone> Head<D> {
                 }
                 self.effects.push(Effect::Done(op, outcome.map(|()| None)));
             }
-            What::Flush { op, acknowledged, covers, .. } => {
+            What::Flush { op, acknowledged, covers, tells, .. } => {
                 if outcome.is_ok() {
+                    self.window.struck(tells);
                     self.flushed = self.flushed.max(acknowledged);
                     self.settle(covers);
                 }

@@ -66,8 +66,8 @@ pub(super) enum What<D> {
     /// A client writes; what the last member had against it.
     Write { op: OpId, span: Span, content: Content<D>, durable: bool, fault: Option<Fault> },
     /// A client flushes, or the head itself so that replicas can strike extents from their logs; after so many writes were acknowledged that it
-    /// counts for, and all changes up to `covers` were done.
-    Flush { op: Option<OpId>, acknowledged: u64, covers: Sequence, fault: Option<Fault> },
+    /// counts for, and all changes up to `covers` were done; it tells replicas that those up to `tells` are settled.
+    Flush { op: Option<OpId>, acknowledged: u64, covers: Sequence, tells: Sequence, fault: Option<Fault> },
     /// A client wants it kept as it is; why a member cannot.
     Snapshot { op: OpId, snapshot: SnapshotId, fault: Option<Fault> },
     /// An extent is read to be written elsewhere; these could not.

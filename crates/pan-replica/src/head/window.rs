@@ -9,6 +9,10 @@ use crate::geometry::{Extent, Geometry, Span};
 use crate::message::Sequence;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// The part of the patience with a replica after which nobody writes any more: half a second where it is five.
+const RESTS: u32 = 10;
 
 /// See the module.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
@@ -21,11 +25,16 @@ pub(super) struct Window {
     told: Option<Sequence>,
     /// How many of the changes touch an extent, and one more where it is held.
     extents: BTreeMap<Extent, u32>,
+    /// Up to here something was settled, and no flush has told replicas yet, so that they did not strike it.
+    unstruck: Option<Sequence>,
+    /// When the last change began.
+    changed: Duration,
 }
 
 impl Window {
     /// A change is sent.
-    pub fn begin(&mut self, geometry: &Geometry, sequence: Sequence, span: Span) {
+    pub fn begin(&mut self, geometry: &Geometry, (sequence, now): (Sequence, Duration), span: Span) {
+        self.changed = now;
         for extent in geometry.extents(span) {
             *self.extents.entry(extent).or_default() += 1;
         }
@@ -34,6 +43,7 @@ impl Window {
 
     /// All changes up to this one are on all disks.
     pub fn settle(&mut self, geometry: &Geometry, upto: Sequence) {
+        let before = (self.changes.len(), self.held.len());
         while let Some(first) = self.changes.first_entry().filter(|first| *first.key() <= upto) {
             geometry.extents(first.remove()).for_each(|extent| self.discount(extent));
         }
@@ -41,6 +51,14 @@ impl Window {
             self.told = None;
             std::mem::take(&mut self.held).into_iter().for_each(|extent| self.discount(extent));
         }
+        if (self.changes.len(), self.held.len()) != before {
+            self.unstruck = Some(upto);
+        }
+    }
+
+    /// A flush is done that told all members what was settled up to this one.
+    pub fn struck(&mut self, told: Sequence) {
+        self.unstruck.take_if(|upto| *upto <= told);
     }
 
     /// What replicas have dirty and do not know since when; all of it counts until none of it is unequal, and it is settled.
@@ -87,6 +105,11 @@ impl Window {
         changes || held
     }
 
+    /// Whether nothing has changed for so long.
+    fn rests(&self, now: Duration, long: Duration) -> bool {
+        now.saturating_sub(self.changed) >= long
+    }
+
     /// All members are sent a request.
     fn tell(&mut self, sequence: Sequence) {
         if !self.held.is_empty() && self.unequal.is_empty() {
@@ -117,11 +140,14 @@ impl<D: Clone> Head<D> {
         }
     }
 
-    /// Flushes, so that there is room before it is needed.
+    /// Flushes, so that there is room before it is needed; and once nobody writes, so that whoever follows, or takes a snapshot without a
+    /// head, finds nothing dirty: first so that all is settled, then so that replicas strike it.
     pub(super) fn sweep(&mut self) {
-        let gains = |covers| self.window.gains(covers, self.settings.extents_max / 2);
+        let rests = self.window.rests(self.now, self.settings.patience / RESTS);
+        let much = if rests { 1 } else { self.settings.extents_max / 2 };
+        let gains = |covers| self.window.gains(covers, much) || (rests && self.window.unstruck.is_some());
         // A client's does as well.
-        let under_way = |task: &Task<D>| matches!(task.what, What::Flush { covers, .. } if gains(covers));
+        let under_way = |task: &Task<D>| matches!(task.what, What::Flush { op, covers, .. } if gains(covers) && (op.is_none() || !rests));
         if self.open && !self.unswept && gains(self.done()) && !self.tasks.values().any(under_way) {
             self.flush(None);
         }
@@ -131,7 +157,8 @@ impl<D: Clone> Head<D> {
     pub(super) fn flush(&mut self, op: Option<OpId>) {
         self.window.tell(self.sequence.next());
         let acknowledged = if self.unequal.is_empty() { self.acknowledged } else { 0 };
-        self.change(None, What::Flush { op, acknowledged, covers: self.done(), fault: None }, self.required());
+        let what = What::Flush { op, acknowledged, covers: self.done(), tells: self.settled, fault: None };
+        self.change(None, what, self.required());
     }
 
     /// A flush of its own is done, or could not be.
@@ -143,6 +170,20 @@ impl<D: Clone> Head<D> {
     pub(super) fn settle(&mut self, upto: Sequence) {
         self.settled = self.settled.max(upto);
         self.window.settle(&self.settings.geometry, self.settled);
+    }
+}
+
+impl<D: Clone> Head<D> {
+    /// Nobody will write any more.
+    pub fn rest(&mut self) {
+        self.window.changed = Duration::ZERO;
+    }
+
+    /// Whether no replica in sync has anything dirty that could be clean, and nothing is under way.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        let nothing = self.tasks.is_empty() && self.waiting.is_empty() && self.early.is_empty();
+        nothing && self.window.extents() == 0 && self.window.unstruck.is_none()
     }
 }
 
@@ -162,7 +203,7 @@ mod tests {
             let (mut all, mut settled): (Vec<Span>, usize) = (Vec::new(), 0);
             for (at, length, upto) in steps {
                 let span = Span { at, length };
-                window.begin(&GEOMETRY, Sequence(all.len() as u64 + 1), span);
+                window.begin(&GEOMETRY, (Sequence(all.len() as u64 + 1), Duration::ZERO), span);
                 all.push(span);
                 settled = settled.max(upto.index(all.len() + 1));
                 window.settle(&GEOMETRY, Sequence(settled as u64));
