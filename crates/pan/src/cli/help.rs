@@ -34,7 +34,7 @@ pub struct CompletionArgs {
 /// `pan explain`.
 pub fn run_explain(args: &ExplainArgs, session: &Session) -> Result<(), Failure> {
     let first = args.path.split('.').next().unwrap_or_default();
-    if let Some(kind) = ["volume", "volumes", "policy", "policies"].iter().find(|kind| kind.eq_ignore_ascii_case(first)) {
+    if let Some(kind) = ["policy", "policies"].iter().find(|kind| kind.eq_ignore_ascii_case(first)) {
         return Err(Failure::not_yet(&format!("kind {kind}")));
     }
     let text = explain(&args.path).map_err(|error| Failure::Usage(error.to_string()))?;

@@ -25,6 +25,7 @@ fn path(route: &Route) -> String {
     let names = [("partition", "acme"), ("cluster", "web"), ("server", "web-1"), ("service", "www"), ("node", "n1"), ("host", "n1")];
     for (name, value) in names.into_iter().chain([
         ("volume", "web-1.data"),
+        ("snapshot", "monday"),
         ("object", "n1"),
         ("token", "000000000000000a"),
         ("kind", "node"),
@@ -72,7 +73,8 @@ async fn strangers_get_one_answer_everywhere() {
 #[tokio::test]
 async fn the_administrator_is_let_in_everywhere() {
     let front = Front::start(world());
-    let watched = |route: &Route| !route.path.ends_with("/logs") && !route.path.ends_with("/exec");
+    // Those reach hosts, of which there are none here.
+    let watched = |route: &Route| !["/logs", "/exec", "/data", "/map"].iter().any(|end| route.path.ends_with(end));
     for route in table().iter().filter(|route| matches!(route.access, Access::Role(..))).filter(|route| watched(route)) {
         let answer = front.send(route.method.as_str(), &path(route), &[], b"").await;
         // An empty body is no apply and no scale, but that is said after the caller was let in.
