@@ -36,7 +36,8 @@ fn a_node_that_stood_still_is_not_heard_again_and_comes_back_without_its_servers
     lab.thaw(node).unwrap();
     let thawed = Instant::now();
     let mut answers = 0;
-    while thawed.elapsed() < LISTENED {
+    // However busy the machine is, enough is heard to mean something.
+    while thawed.elapsed() < LISTENED || (answers <= 10 && thawed.elapsed() < SOON) {
         let Some(answer) = ask(&lab) else { continue };
         assert_ne!(answer, old, "the old instance is heard again");
         answers += 1;
