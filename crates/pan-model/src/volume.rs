@@ -196,6 +196,12 @@ pub struct ServerVolume {
 }
 
 impl ServerVolume {
+    /// The volume that is meant of a server: its own, or the one that is there by itself. A manifest says one of both.
+    #[must_use]
+    pub fn of(&self, server: &ServerName) -> Option<VolumeName> {
+        self.name.as_ref().map(|name| VolumeName::of(server, name)).or_else(|| self.volume.clone())
+    }
+
     /// The spec of a server's own volume; `None` for one that is there by itself.
     #[must_use]
     pub fn own(&self) -> Option<(&Name, VolumeSpec)> {

@@ -59,8 +59,7 @@ impl<M: Medium> Vault<M> {
     /// # Errors
     /// There is one, its size cannot be, or the disk.
     pub fn found(&self, volume: VolumeId, size: ByteSize, lineage: Lineage) -> Result<(), DiskError> {
-        let (epoch, session) = (VolumeEpoch(0), Session(0));
-        self.pool.create(NewVolume { volume, lineage, epoch, session, size: size.0.next_multiple_of(BLOCK) })?;
+        self.pool.create(unclaimed(volume, size, lineage))?;
         self.keep(volume)
     }
 
@@ -69,9 +68,7 @@ impl<M: Medium> Vault<M> {
     /// # Errors
     /// There is one, there is no such snapshot, its size cannot be, or the disk.
     pub fn found_from(&self, snapshot: SnapshotId, volume: VolumeId, size: ByteSize, lineage: Lineage) -> Result<(), DiskError> {
-        let (epoch, session) = (VolumeEpoch(0), Session(0));
-        let new = NewVolume { volume, lineage, epoch, session, size: size.0.next_multiple_of(BLOCK) };
-        self.pool.clone_snapshot(snapshot, new)?;
+        self.pool.clone_snapshot(snapshot, unclaimed(volume, size, lineage))?;
         self.keep(volume)
     }
 
@@ -103,4 +100,9 @@ impl<M: Medium> Vault<M> {
         kept.into_iter().for_each(|kept| kept.end());
         self.pool.delete(volume)
     }
+}
+
+/// A volume that nobody has claimed yet.
+const fn unclaimed(volume: VolumeId, size: ByteSize, lineage: Lineage) -> NewVolume {
+    NewVolume { volume, lineage, epoch: VolumeEpoch(0), session: Session(0), size: size.0.next_multiple_of(BLOCK) }
 }

@@ -182,6 +182,23 @@ pub struct VolumeRecord {
     pub deleting: bool,
 }
 
+impl VolumeRecord {
+    /// Its snapshots that are to be taken, in no particular order.
+    pub fn taking(&self) -> impl Iterator<Item = &SnapshotRecord> {
+        self.snapshots.values().filter(|snapshot| snapshot.stage == SnapshotStage::Taking)
+    }
+
+    /// The storage hosts that have one of its snapshots, or may have it.
+    pub fn keep<'a>(&'a self, snapshot: &'a SnapshotRecord) -> impl Iterator<Item = &'a HostName> {
+        let (ready, taking) = match &snapshot.stage {
+            SnapshotStage::Ready(on) => (Some(on), None),
+            SnapshotStage::Taking => (None, Some(self.hosts.values())),
+            SnapshotStage::Failed(_) => (None, None),
+        };
+        ready.into_iter().flatten().chain(taking.into_iter().flatten())
+    }
+}
+
 /// A volume that many servers read. It has no copies of its own: each of them has a volume that begins as the snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceRecord {

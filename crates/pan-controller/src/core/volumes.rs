@@ -21,20 +21,20 @@ pub use recover::recover;
 pub use snapshots::{forget, kept_only_on, remove, take, trouble};
 
 use super::record::{ClusterRecord, Intent, ServerRecord};
+use super::seen::HostSeen;
 use super::world::{ClusterKey, World};
+use pan_api::ApiError;
+use pan_model::host::Role;
 use pan_model::volume::ServerVolume;
-use pan_model::{ServerKey, ServerName, VolumeKey, VolumeName};
+use pan_model::{Code, HostName, ServerKey, ServerName, VolumeKey};
 
-/// The volume that a server has of its own, or uses, across the PAN. A manifest says one of both.
+/// The volume that is meant of a server, across the PAN: of one that many read, what this server reads of it.
 fn key_of(world: &World, server: &ServerKey, volume: &ServerVolume) -> Option<VolumeKey> {
     let key = |name| VolumeKey { partition: server.partition.clone(), name };
-    if let Some(name) = &volume.name {
-        return Some(key(VolumeName::of(&server.name, name)));
-    }
-    let standing = key(volume.volume.clone()?);
-    match world.sources.get(&standing) {
-        Some(source) => sources::read_by(&standing.name, &source.from.name, &server.name).map(key),
-        None => Some(standing),
+    let meant = key(volume.of(&server.name)?);
+    match world.sources.get(&meant) {
+        Some(source) => sources::read_by(&meant.name, &source.from.name, &server.name).map(key),
+        None => Some(meant),
     }
 }
 
@@ -80,4 +80,22 @@ fn has(world: &World, key: &VolumeKey, server: ServerKey) -> Option<ServerKey> {
 fn is_free(world: &World, key: &VolumeKey) -> bool {
     let gone = |record: &ServerRecord| record.node.is_none() || (record.intent == Intent::Stopped && record.ending.is_none());
     user(world, key).is_none_or(|server| world.servers.get(&server).is_none_or(gone))
+}
+
+/// What a storage host that follows the newest order said last: what it was to remove and does not name is removed.
+fn follower<'a>(world: &'a World, name: &HostName) -> Option<&'a HostSeen> {
+    let seen = world.seen.hosts.get(name)?;
+    let follows = world.seen.published.get(name).is_some_and(|newest| seen.applied.get(&Role::Storage).is_some_and(|at| at >= newest));
+    follows.then_some(seen)
+}
+
+/// A host of these whose disks do not hold so much more than is promised of them.
+fn without_room<'a>(world: &World, hosts: impl IntoIterator<Item = &'a HostName>, more: u64) -> Option<&'a HostName> {
+    let all = stores(world);
+    let full = |host: &&HostName| all.get(*host).is_some_and(|store| store.promised.0 + more > store.capacity.0);
+    hosts.into_iter().find(full)
+}
+
+fn no_such(key: &VolumeKey) -> ApiError {
+    ApiError::new(Code::NotFound, format!("there is no volume {}", key.name))
 }

@@ -12,7 +12,7 @@ use pan_api::volume::HeadState;
 use pan_linux::fuse::{self, FSTYPE, Session, SessionSpec};
 use pan_linux::mount::{self, MountEntry};
 use pan_linux::netns::NETNS_DIR;
-use pan_linux::process::die_with_parent;
+use pan_linux::process::{PidFd, die_with_parent};
 use pan_linux::realtime::lock_memory;
 use pan_linux::seqpacket::{Connection, Listener};
 use std::io::ErrorKind;
@@ -294,20 +294,19 @@ impl Keeper {
         });
     }
 
-    /// Nobody serves any more, and whoever waits gets an error. Where it is mounted is the agent's to unmount.
+    /// Whoever waits gets an error, and the worker ends by itself, once nothing is dirty that could be clean. Where it is mounted is the
+    /// agent's to unmount.
     fn end(&mut self) {
-        // Nobody uses it, so what replicas may not be sure of can be made sure of: whoever follows finds nothing to do.
-        self.tell_worker(&Message::Release);
-        let until = Instant::now() + REST_MAX;
+        if let Err(error) = self.kernel.abort() {
+            tracing::debug!(%error, "it had ended");
+        }
         if let Some(mut worker) = self.worker.take() {
-            while matches!(worker.child.try_wait(), Ok(None)) && Instant::now() < until {
-                std::thread::sleep(Duration::from_millis(2));
+            if let Ok(process) = i32::try_from(worker.child.id()).map_err(std::io::Error::other).and_then(PidFd::open) {
+                // One that does not end in time, or cannot be waited for, is killed.
+                let _ = process.wait(REST_MAX);
             }
             let _ = worker.child.kill();
             let _ = worker.child.wait();
-        }
-        if let Err(error) = self.kernel.abort() {
-            tracing::debug!(%error, "it had ended");
         }
     }
 }

@@ -43,7 +43,7 @@ pub struct HeadStatus {
 pub(super) enum Message {
     /// Agent to keeper, keeper to worker: a newer order.
     Order(Box<HeadOrder>),
-    /// Agent to keeper: end it; nobody uses it any more. Keeper to worker: see to it that nothing is dirty, and end.
+    /// Agent to keeper: end it.
     Release,
     /// Worker to keeper: give me the session.
     Take,

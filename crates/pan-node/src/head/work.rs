@@ -131,20 +131,13 @@ async fn claim(order: &HeadOrder, arbiter: &Arbiter, standing: Standing) -> Resu
     }
 }
 
-/// What a keeper says.
-enum Word {
-    Order(Box<HeadOrder>),
-    Release,
-}
-
 /// What the keeper says; the end of it is the end of the keeper.
-fn listen(keeper: Arc<Connection>) -> mpsc::UnboundedReceiver<Word> {
+fn listen(keeper: Arc<Connection>) -> mpsc::UnboundedReceiver<HeadOrder> {
     let (send, orders) = mpsc::unbounded_channel();
     std::thread::spawn(move || {
         loop {
             match message::hear(&keeper) {
-                Heard::Message(Message::Order(order)) => drop(send.send(Word::Order(order))),
-                Heard::Message(Message::Release) => drop(send.send(Word::Release)),
+                Heard::Message(Message::Order(order)) => drop(send.send(*order)),
                 Heard::Message(_) | Heard::Noise(_) => {}
                 Heard::End => return,
                 Heard::Nothing => drop(keeper.wait(Duration::from_secs(1))),
@@ -226,7 +219,7 @@ impl Worker {
     async fn work(
         mut self,
         mut requests: mpsc::UnboundedReceiver<Asked>,
-        mut orders: mpsc::UnboundedReceiver<Word>,
+        mut orders: mpsc::UnboundedReceiver<HeadOrder>,
     ) -> Result<(), HeadError> {
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -242,8 +235,7 @@ impl Worker {
                 Some(answer) = self.answers.1.recv() => self.answered(answer),
                 Some(answer) = self.heeded.1.recv() => self.heeded(answer),
                 order = orders.recv() => match order {
-                    Some(Word::Order(order)) => self.ordered(*order),
-                    Some(Word::Release) => self.rest(),
+                    Some(order) => self.ordered(order),
                     None => return Err(HeadError::NotUp(Some("the keeper is gone".into()))),
                 },
                 _ = ticks.tick() => self.handle(Event::Tick),

@@ -139,7 +139,8 @@ impl Storage for Snapshot {
 /// `pan volume export`.
 pub async fn run(args: ExportArgs, session: &Session) -> Result<(), Failure> {
     let (_, name, path) = named(&args.snapshot, session)?;
-    let volume: Volume = session.client()?.get(&path).await?;
+    let client = session.connect()?;
+    let volume: Volume = client.get(&path).await?;
     let found = volume.snapshots.iter().find(|snapshot| snapshot.name == name.name);
     let found = found.ok_or_else(|| Failure::new(Code::NotFound, format!("there is no snapshot {name}")))?;
     if found.state != SnapshotState::Ready {
@@ -148,7 +149,7 @@ pub async fn run(args: ExportArgs, session: &Session) -> Result<(), Failure> {
     let size = found.size;
     let path = format!("{path}/snapshots/{}", name.name);
     let copy = args.copy.map(|copy| format!("&copy={copy}")).unwrap_or_default();
-    let storage = Snapshot { client: session.connect()?, path, copy, size: size.0, at_once: Semaphore::new(READS_MAX) };
+    let storage = Snapshot { client, path, copy, size: size.0, at_once: Semaphore::new(READS_MAX) };
     // Whatever keeps it from being read is told now, and not to the first who reads.
     storage.fill(0, &mut [0; BLOCK as usize]).await?;
     let usage = |error: pan_nbd::CatalogError| Failure::Usage(error.to_string());

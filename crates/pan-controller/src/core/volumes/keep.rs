@@ -2,13 +2,12 @@
 //! not needed any more is removed, by order and by nothing else.
 
 use super::make::stores;
-use super::{snapshots, sources, user};
+use super::{follower, no_such, snapshots, sources, user};
 use crate::core::record::VolumeRecord;
 use crate::core::seen::Life;
 use crate::core::world::{About, Dirty, Now, World};
 use pan_api::ApiError;
 use pan_model::event::Severity;
-use pan_model::host::Role;
 use pan_model::mirror::Member;
 use pan_model::{Code, HostName, VolumeId, VolumeKey};
 use pan_plan::replicas::choose;
@@ -71,9 +70,7 @@ fn note_away(world: &mut World, now: Now) {
 fn note_discarded(world: &mut World) {
     let mut done: Vec<(HostName, BTreeSet<VolumeId>)> = Vec::new();
     for (name, host) in world.hosts.iter().filter(|(_, host)| !host.discard.is_empty()) {
-        let Some(seen) = world.seen.hosts.get(name) else { continue };
-        let follows = world.seen.published.get(name).is_some_and(|newest| seen.applied.get(&Role::Storage).is_some_and(|at| at >= newest));
-        if let Some(replicas) = seen.replicas.as_ref().filter(|_| follows) {
+        if let Some(replicas) = follower(world, name).and_then(|seen| seen.replicas.as_ref()) {
             done.push((name.clone(), host.discard.iter().filter(|volume| !replicas.contains_key(*volume)).copied().collect()));
         }
     }
@@ -250,7 +247,7 @@ pub fn delete(world: &mut World, now: Now, key: &VolumeKey, cascade: bool) -> Re
         return Ok(());
     }
     if !world.volumes.contains_key(key) {
-        return Err(ApiError::new(Code::NotFound, format!("there is no volume {}", key.name)));
+        return Err(no_such(key));
     }
     if let Some(text) = snapshots::in_the_way(world, key, cascade) {
         return Err(ApiError::new(Code::InUse, text));

@@ -1,6 +1,6 @@
 //! What manifests ask for: volumes that are not there yet are given their storage hosts, others grow.
 
-use super::{clusters_with, key_of, sources};
+use super::{clusters_with, key_of, no_such, sources, without_room};
 use crate::core::record::{Beginning, Duty, SnapshotRecord, SnapshotStage, VolumeRecord};
 use crate::core::seen::Life;
 use crate::core::validate::Trouble;
@@ -28,12 +28,7 @@ pub fn stores(world: &World) -> BTreeMap<HostName, Store> {
         }
         // All of a volume may be written anew, and then its snapshots share nothing with it.
         for snapshot in volume.snapshots.values() {
-            let on: Vec<&HostName> = match &snapshot.stage {
-                SnapshotStage::Ready(on) => on.iter().collect(),
-                SnapshotStage::Taking => volume.hosts.values().collect(),
-                SnapshotStage::Failed(_) => Vec::new(),
-            };
-            on.into_iter().for_each(|host| *promised.entry(host).or_default() += snapshot.size.0);
+            volume.keep(snapshot).for_each(|host| *promised.entry(host).or_default() += snapshot.size.0);
         }
     }
     let offers = world.hosts.iter().filter_map(|(name, host)| Some((name, host, host.storage.as_ref()?)));
@@ -209,7 +204,7 @@ fn change(draft: &mut World, key: &VolumeKey, former: &VolumeRecord, wanted: &Vo
             format!("volume {name} has {}, which is made once: delete the volume, or give the new one another name", former.filesystem);
         return Err((Code::Conflict, "filesystem", text));
     }
-    let declared = former.declared.max(ByteSize(0));
+    let declared = former.declared;
     let asked = wanted.size.unwrap_or(declared);
     if asked < declared {
         return Err((Code::Conflict, "size", format!("volume {name} has {declared}: volumes grow and never shrink")));
@@ -232,9 +227,8 @@ fn change(draft: &mut World, key: &VolumeKey, former: &VolumeRecord, wanted: &Vo
 }
 
 fn room_to_grow(draft: &World, key: &VolumeKey, former: &VolumeRecord, size: ByteSize) -> Result<(), Wrong> {
-    let (all, more) = (stores(draft), size.0 - former.size.0);
-    let full = |host: &&HostName| all.get(*host).is_some_and(|store| store.promised.0 + more > store.capacity.0);
-    let Some(full) = former.hosts.values().find(full).filter(|_| more > 0) else { return Ok(()) };
+    let more = size.0 - former.size.0;
+    let Some(full) = without_room(draft, former.hosts.values(), more).filter(|_| more > 0) else { return Ok(()) };
     // Which host it is concerns the PAN's operators alone.
     tracing::debug!(volume = %key, host = %full, "no room to grow");
     let text = format!("volume {} cannot grow to {size}: a storage host that keeps it has no room", key.name);
@@ -246,8 +240,7 @@ fn room_to_grow(draft: &World, key: &VolumeKey, former: &VolumeRecord, size: Byt
 /// # Errors
 /// `NotFound`; `Invalid`: no volume has that size; `Conflict`: it is larger; `Leaving`; `NoCapacity`.
 pub fn resize(world: &mut World, key: &VolumeKey, size: ByteSize) -> Result<(), ApiError> {
-    let former = world.volumes.get(key).cloned();
-    let former = former.ok_or_else(|| ApiError::new(Code::NotFound, format!("there is no volume {}", key.name)))?;
+    let former = world.volumes.get(key).cloned().ok_or_else(|| no_such(key))?;
     pan_model::volume::check_size(size).map_err(|text| ApiError::new(Code::Invalid, text))?;
     if former.deleting {
         return Err(ApiError::new(Code::Leaving, format!("volume {} is being deleted", key.name)));

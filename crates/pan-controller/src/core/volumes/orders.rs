@@ -1,7 +1,7 @@
 //! What hosts are told of volumes.
 
 use super::of_server;
-use crate::core::record::{SnapshotStage, VolumeRecord};
+use crate::core::record::VolumeRecord;
 use crate::core::world::World;
 use pan_api::volume::{Claim, MemberPlace, ReplicaOrder, ReplicaWant, SnapshotOrder, SnapshotWant, VolumeOrder};
 use pan_model::{ByteSize, HostName, ServerKey, SnapshotId};
@@ -54,7 +54,7 @@ pub fn snapshots(world: &World) -> BTreeMap<&HostName, Vec<SnapshotOrder>> {
 
 /// The snapshots of a volume that are to be taken, the smallest number first.
 fn pending(volume: &VolumeRecord) -> BTreeSet<SnapshotId> {
-    volume.snapshots.values().filter(|snapshot| snapshot.stage == SnapshotStage::Taking).map(|snapshot| snapshot.id).collect()
+    volume.taking().map(|snapshot| snapshot.id).collect()
 }
 
 /// Whether all volumes of a server can be written: before that it is not started.

@@ -1,7 +1,7 @@
 //! The loss of what no storage host has any more, accepted by somebody who was told (rule 9 of docs/volumes.md).
 
 use super::claim::claim;
-use super::user;
+use super::{no_such, user};
 use crate::core::record::VolumeRecord;
 use crate::core::seen::Life;
 use crate::core::world::{Now, World};
@@ -17,9 +17,7 @@ use pan_replica::arbiter;
 /// `NotFound`; `State`: a copy that has everything is there, or none at all is.
 pub fn recover(world: &mut World, now: Now, key: &VolumeKey) -> Result<(), ApiError> {
     let refuse = |text: String| Err(ApiError::new(Code::State, text));
-    let Some(volume) = world.volumes.get(key) else {
-        return Err(ApiError::new(Code::NotFound, format!("there is no volume {}", key.name)));
-    };
+    let volume = world.volumes.get(key).ok_or_else(|| no_such(key))?;
     if !volume.unmade.is_empty() || volume.deleting {
         return refuse(format!("volume {} is being made or deleted: there is nothing to recover", key.name));
     }

@@ -2,13 +2,11 @@
 //! removed, also when a copy of the volume moves elsewhere.
 
 use super::claim::claim;
-use super::make::stores;
-use super::{is_free, sources, user};
+use super::{follower, is_free, no_such, sources, user, without_room};
 use crate::core::record::{SnapshotRecord, SnapshotStage, VolumeRecord};
 use crate::core::world::{Dirty, Now, World};
 use pan_api::ApiError;
 use pan_model::event::Severity;
-use pan_model::host::Role;
 use pan_model::mirror::Writer;
 use pan_model::{Code, HostName, Name, SnapshotId, VolumeKey};
 use std::collections::BTreeSet;
@@ -16,16 +14,12 @@ use std::collections::BTreeSet;
 /// Snapshots of one volume: a pool keeps 1024 in all, and each makes what is read below it slower to find.
 const SNAPSHOTS_MAX: usize = 64;
 
-fn none(key: &VolumeKey) -> ApiError {
-    ApiError::new(Code::NotFound, format!("there is no volume {}", key.name))
-}
-
 /// Asks for a snapshot of a volume.
 ///
 /// # Errors
 /// `NotFound`; `Conflict`: there is one of that name; `Leaving`, `State`: the volume goes, or is not made yet; `NoCapacity`.
 pub fn take(world: &mut World, now: Now, key: &VolumeKey, name: &Name) -> Result<(), ApiError> {
-    let volume = world.volumes.get(key).ok_or_else(|| none(key))?;
+    let volume = world.volumes.get(key).ok_or_else(|| no_such(key))?;
     let refuse = |code, text: String| Err(ApiError::new(code, text));
     if volume.snapshots.contains_key(name) {
         return refuse(Code::Conflict, format!("there is a snapshot {}@{name}: remove it first, or give this one another name", key.name));
@@ -43,9 +37,7 @@ pub fn take(world: &mut World, now: Now, key: &VolumeKey, name: &Name) -> Result
         );
     }
     // Everything in the volume may be written anew, and then both are kept.
-    let all = stores(world);
-    let full = |host: &&HostName| all.get(*host).is_some_and(|store| store.promised.0 + volume.size.0 > store.capacity.0);
-    if volume.hosts.values().any(|host| full(&host)) {
+    if without_room(world, volume.hosts.values(), volume.size.0).is_some() {
         let text = format!("a storage host of volume {} has no room for {} more: remove snapshots or volumes", key.name, volume.size);
         return refuse(Code::NoCapacity, text);
     }
@@ -61,7 +53,7 @@ pub fn take(world: &mut World, now: Now, key: &VolumeKey, name: &Name) -> Result
 
 /// Storage hosts take snapshots of what nobody has, and whoever had it last may not write meanwhile.
 fn hold(world: &mut World, key: &VolumeKey) {
-    let wanted = |volume: &VolumeRecord| !volume.held && volume.snapshots.values().any(|snapshot| snapshot.stage == SnapshotStage::Taking);
+    let wanted = |volume: &VolumeRecord| !volume.held && volume.taking().next().is_some();
     if world.volumes.get(key).is_some_and(wanted) && is_free(world, key) {
         claim(world, key, None);
     }
@@ -72,7 +64,7 @@ fn hold(world: &mut World, key: &VolumeKey) {
 /// # Errors
 /// `NotFound`; `InUse` while a volume is made of it.
 pub fn remove(world: &mut World, now: Now, key: &VolumeKey, name: &Name) -> Result<(), ApiError> {
-    let volume = world.volumes.get(key).ok_or_else(|| none(key))?;
+    let volume = world.volumes.get(key).ok_or_else(|| no_such(key))?;
     let gone = || ApiError::new(Code::NotFound, format!("there is no snapshot {}@{name}", key.name));
     let id = volume.snapshots.get(name).map(|snapshot| snapshot.id).ok_or_else(gone)?;
     let made_of = |other: &VolumeRecord| !other.unmade.is_empty() && other.from.as_ref().is_some_and(|from| from.snapshot == id);
@@ -82,9 +74,7 @@ pub fn remove(world: &mut World, now: Now, key: &VolumeKey, name: &Name) -> Resu
             format!("volume {} is being made of {}@{name}: wait until it is there", other.name, key.name),
         ));
     }
-    if let Some(source) = sources::of_snapshot(world, id) {
-        let text =
-            format!("volume {} is {}@{name}, for many to read: give it another snapshot, or delete it, first", source.name, key.name);
+    if let Some(text) = is_read(world, key, (name, id)) {
         return Err(ApiError::new(Code::InUse, text));
     }
     discard(world, key, name);
@@ -92,15 +82,17 @@ pub fn remove(world: &mut World, now: Now, key: &VolumeKey, name: &Name) -> Resu
     Ok(())
 }
 
+/// Why a snapshot that many read cannot go, for people.
+fn is_read(world: &World, key: &VolumeKey, (name, id): (&Name, SnapshotId)) -> Option<String> {
+    let source = sources::of_snapshot(world, id)?;
+    Some(format!("volume {} is {}@{name}, for many to read: give it another snapshot, or delete it, first", source.name, key.name))
+}
+
 /// Takes a snapshot out of the records, and tells whoever may have it to remove it.
 fn discard(world: &mut World, key: &VolumeKey, name: &Name) {
     let Some(volume) = world.volume_mut(key) else { return };
     let Some(snapshot) = volume.snapshots.remove(name) else { return };
-    let hosts: BTreeSet<HostName> = match snapshot.stage {
-        SnapshotStage::Ready(hosts) => hosts,
-        SnapshotStage::Taking => volume.hosts.values().cloned().collect(),
-        SnapshotStage::Failed(_) => BTreeSet::new(),
-    };
+    let hosts: BTreeSet<HostName> = volume.keep(&snapshot).cloned().collect();
     discard_on(world, &hosts, snapshot.id);
 }
 
@@ -155,8 +147,8 @@ pub(super) fn advance(world: &mut World, now: Now) {
         let server = user(world, &key);
         claim(world, &key, server.as_ref());
     }
-    let wanted = |volume: &VolumeRecord| volume.snapshots.values().any(|snapshot| snapshot.stage == SnapshotStage::Taking);
-    let keys: Vec<VolumeKey> = world.volumes.iter().filter(|(_, volume)| wanted(volume)).map(|(key, _)| key.clone()).collect();
+    let wanted = |(_, volume): &(&VolumeKey, &VolumeRecord)| volume.taking().next().is_some();
+    let keys: Vec<VolumeKey> = world.volumes.iter().filter(wanted).map(|(key, _)| key.clone()).collect();
     for key in keys {
         hold(world, &key);
         for id in taken_by_all(world, &world.volumes[&key]) {
@@ -172,8 +164,7 @@ fn taken_by_all(world: &World, volume: &VolumeRecord) -> Vec<SnapshotId> {
         pool.is_some_and(|pool| pool.snapshots.iter().any(|one| one.snapshot == id && one.taken == Some(volume.mirror.epoch)))
     };
     let all = |id| volume.mirror.in_sync.iter().all(|member| volume.hosts.get(member).is_some_and(|host| reported(host, id)));
-    let taking = volume.snapshots.values().filter(|snapshot| volume.held && snapshot.stage == SnapshotStage::Taking);
-    taking.map(|snapshot| snapshot.id).filter(|id| all(*id)).collect()
+    volume.taking().map(|snapshot| snapshot.id).filter(|id| volume.held && all(*id)).collect()
 }
 
 /// Why a snapshot that nobody has taken yet is not there, as its storage hosts say.
@@ -187,9 +178,7 @@ pub fn trouble(world: &World, volume: &VolumeRecord, id: SnapshotId) -> Option<S
 fn note_removed(world: &mut World) {
     let mut done: Vec<(HostName, BTreeSet<SnapshotId>)> = Vec::new();
     for (name, host) in world.hosts.iter().filter(|(_, host)| !host.discard_snapshots.is_empty()) {
-        let Some(seen) = world.seen.hosts.get(name) else { continue };
-        let follows = world.seen.published.get(name).is_some_and(|newest| seen.applied.get(&Role::Storage).is_some_and(|at| at >= newest));
-        if let Some(pool) = seen.pool.as_ref().filter(|_| follows) {
+        if let Some(pool) = follower(world, name).and_then(|seen| seen.pool.as_ref()) {
             let there = |id: &SnapshotId| pool.snapshots.iter().any(|one| one.snapshot == *id);
             done.push((name.clone(), host.discard_snapshots.iter().filter(|id| !there(id)).copied().collect()));
         }
@@ -231,14 +220,11 @@ pub(super) fn in_the_way(world: &World, key: &VolumeKey, cascade: bool) -> Optio
             server.name, key.name
         ));
     }
-    let mut snapshots = world.volumes.get(key)?.snapshots.iter();
-    if let Some((name, source)) = snapshots.find_map(|(name, one)| Some((name, sources::of_snapshot(world, one.id)?))) {
-        return Some(format!(
-            "volume {} is {}@{name}, for many to read: give it another snapshot, or delete it, first",
-            source.name, key.name
-        ));
+    let snapshots = &world.volumes.get(key)?.snapshots;
+    if let Some(text) = snapshots.iter().find_map(|(name, one)| is_read(world, key, (name, one.id))) {
+        return Some(text);
     }
-    let names: Vec<&str> = world.volumes.get(key)?.snapshots.keys().map(Name::as_str).collect();
+    let names: Vec<&str> = snapshots.keys().map(Name::as_str).collect();
     let text = || format!("volume {} has snapshots ({}): remove them first, or delete with --cascade", key.name, names.join(", "));
     (!names.is_empty() && !cascade).then(text)
 }

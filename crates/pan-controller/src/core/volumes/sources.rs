@@ -11,9 +11,14 @@ use pan_api::requests::ApplyResult;
 use pan_model::volume::Access;
 use pan_model::{Code, Name, ServerName, SnapshotId, SnapshotName, VolumeKey, VolumeName, VolumeSpec};
 
-/// The volume with which a server reads a snapshot; `None`: its name would be too long.
+/// What each server calls what it reads of a snapshot; `None`: that would be too long.
+fn reading(source: &VolumeName, from: &SnapshotName) -> Option<Name> {
+    Name::new(format!("{source}-{}", from.name)).ok()
+}
+
+/// The volume with which a server reads a snapshot.
 pub(super) fn read_by(source: &VolumeName, from: &SnapshotName, server: &ServerName) -> Option<VolumeName> {
-    Name::new(format!("{source}-{}", from.name)).ok().map(|name| VolumeName::of(server, &name))
+    reading(source, from).map(|name| VolumeName::of(server, &name))
 }
 
 /// Makes one, or gives its readers another snapshot.
@@ -24,7 +29,7 @@ pub(super) fn want(draft: &mut World, key: &VolumeKey, spec: &VolumeSpec) -> Res
         return Ok(ApplyResult::Unchanged);
     }
     let (volume, taken) = snapshot(draft, &key.partition, from)?;
-    if Name::new(format!("{}-{}", key.name, from.name)).is_err() {
+    if reading(&key.name, from).is_none() {
         let text = format!("{}-{} is too long for the name of what a server reads: give the snapshot a shorter one", key.name, from.name);
         return Err((Code::Invalid, "from", text));
     }
