@@ -6,6 +6,7 @@ use pan_api::volume::HeadState;
 use pan_linux::process::PidFd;
 use pan_linux::seqpacket::Connection;
 use pan_model::VolumeId;
+use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -50,7 +51,7 @@ impl Keeper {
         // A group of its own: what ends the agent's must not end it.
         command.arg("--folder").arg(folder).stdin(Stdio::null()).stdout(Stdio::null()).process_group(0);
         let mut child = command.spawn().map_err(failed)?;
-        let reached = reach(folder, order.volume.volume, || match child.try_wait() {
+        let reached = reach(folder, order.volume.volume, |_| match child.try_wait() {
             Ok(None) => None,
             Ok(Some(status)) => Some(format!("it ended with {status}")),
             Err(error) => Some(error.to_string()),
@@ -71,13 +72,21 @@ impl Keeper {
     /// [`HeadError`]: what is there cannot be spoken to.
     pub fn adopt(folder: &Path) -> Result<Option<Self>, HeadError> {
         match Connection::to(&control(folder)) {
-            Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused) => return Ok(None),
+            Err(error) if is_nobody(&error) => return Ok(None),
             Err(source) => return Err(HeadError::Keeper { action: "reach", source }),
             Ok(connection) => drop(connection),
         }
         let volume = read_order(folder)?.volume.volume;
-        let (connection, first) = reach(folder, volume, || None)?;
-        Ok(Some(Self::listen(folder, connection, first, None)))
+        // One that is ending takes connections and says nothing any more.
+        let mut ended = false;
+        let reached = reach(folder, volume, |error| {
+            ended = is_nobody(error);
+            ended.then(|| "it ended".into())
+        });
+        match reached {
+            Err(_) if ended => Ok(None),
+            reached => reached.map(|(connection, first)| Some(Self::listen(folder, connection, first, None))),
+        }
     }
 
     fn listen(folder: &Path, connection: Connection, first: HeadStatus, child: Option<Child>) -> Self {
@@ -134,22 +143,29 @@ pub(super) fn itself() -> Command {
     command
 }
 
-/// Waits for a keeper's first word.
-fn reach(folder: &Path, volume: VolumeId, gone: impl FnMut() -> Option<String>) -> Result<(Connection, HeadStatus), HeadError> {
+/// Whether nobody listens at a socket.
+fn is_nobody(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
+}
+
+/// Waits for a keeper's first word, unless `gone` says of an attempt to connect that failed why there will be none.
+fn reach(folder: &Path, volume: VolumeId, gone: impl FnMut(&io::Error) -> Option<String>) -> Result<(Connection, HeadStatus), HeadError> {
     let mut gone = gone;
     let deadline = Instant::now() + UP_MAX;
     let mut connection: Option<Connection> = None;
     loop {
-        if let Some(why) = gone() {
-            return Err(HeadError::NotUp(Some(why)));
-        }
         if Instant::now() >= deadline {
             return Err(HeadError::NotUp(Some(format!("not within {} s", UP_MAX.as_secs()))));
         }
         let Some(there) = &connection else {
-            connection = Connection::to(&control(folder)).ok();
-            if connection.is_none() {
-                std::thread::sleep(AGAIN);
+            match Connection::to(&control(folder)) {
+                Ok(there) => connection = Some(there),
+                Err(error) => {
+                    if let Some(why) = gone(&error) {
+                        return Err(HeadError::NotUp(Some(why)));
+                    }
+                    std::thread::sleep(AGAIN);
+                }
             }
             continue;
         };
