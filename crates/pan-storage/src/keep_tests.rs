@@ -187,6 +187,9 @@ fn a_volume_that_nobody_has_is_kept_as_it_is_if_it_is_the_same_everywhere() {
     both.replicas.push(ReplicaOrder { volume: VolumeId(8), size: ByteSize(1 << 21), want: ReplicaWant::Found, from: Some(SnapshotId(4)) });
     let seen = keeper.step(Some(&both));
     assert_eq!((seen.problems.as_slice(), seen.replicas[1].lineage, seen.replicas[1].size), ([].as_slice(), Lineage(1), ByteSize(1 << 21)));
+    both.replicas[1] = ReplicaOrder { volume: VolumeId(9), size: ByteSize(1 << 19), ..both.replicas[1].clone() };
+    let seen = keeper.step(Some(&both));
+    assert_eq!((seen.problems.as_slice(), seen.replicas[2].size), ([].as_slice(), ByteSize(1 << 20)), "no less than the snapshot");
     let mut read = vec![0; 8192];
     let vault = open.borrow().clone().unwrap();
     vault.pool().read(pan_disk::Source::Volume(VolumeId(8)), 0, &mut read).unwrap();

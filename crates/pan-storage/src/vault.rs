@@ -63,12 +63,14 @@ impl<M: Medium> Vault<M> {
         self.keep(volume)
     }
 
-    /// Makes a replica that begins as a snapshot of this pool.
+    /// Makes a replica that begins as a snapshot of this pool. It holds no less than that, also where the volume was growing when the
+    /// snapshot was taken, so that less than its replicas held counted as its size.
     ///
     /// # Errors
     /// There is one, there is no such snapshot, its size cannot be, or the disk.
     pub fn found_from(&self, snapshot: SnapshotId, volume: VolumeId, size: ByteSize, lineage: Lineage) -> Result<(), DiskError> {
-        self.pool.clone_snapshot(snapshot, unclaimed(volume, size, lineage))?;
+        let held = self.pool.snapshots().iter().find(|info| info.snapshot == snapshot).map_or(0, |info| info.size);
+        self.pool.clone_snapshot(snapshot, unclaimed(volume, size.max(ByteSize(held)), lineage))?;
         self.keep(volume)
     }
 
