@@ -374,6 +374,23 @@ fn lost(world: &mut World, now: Now, host: &HostName, silent: i64) {
     if world.seen.life(host) == Life::Dead {
         return;
     }
+    to_be_fenced(world, now, host, silent);
+}
+
+/// A new term: the nodes that are dead in the eyes of this controller are to be fenced once more. They were fenced
+/// when it, or another, saw them die; a leader that hears what this one does not may have let them take part again
+/// since, and have given them servers.
+pub(super) fn doubt_deaths(world: &mut World, now: Now) {
+    let node = |name: &HostName| world.hosts.get(name).is_some_and(|record| record.roles.contains(&Role::Node));
+    let dead: Vec<HostName> =
+        world.seen.hosts.iter().filter(|(name, seen)| seen.life == Life::Dead && node(name)).map(|(name, _)| name.clone()).collect();
+    for host in dead {
+        let silent = now.wall - world.seen.hosts[&host].since;
+        to_be_fenced(world, now, &host, silent);
+    }
+}
+
+fn to_be_fenced(world: &mut World, now: Now, host: &HostName, silent: i64) {
     enter(world, now, host, Life::Suspect);
     world.seen.hosts.entry(host.clone()).or_default().lost = Some(silent);
 }

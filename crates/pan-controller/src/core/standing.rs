@@ -4,8 +4,8 @@
 //! from hosts and heartbeats, which speak to all controllers. So taking over is one compare-and-swap and no reading.
 
 use super::persist::{self, LoadError};
-use super::quarantine;
 use super::world::{Dirty, Now, World};
+use super::{hosts, quarantine};
 use pan_model::HostName;
 
 /// Writes this controller into the leader's record, to be committed under the condition that nobody else wrote
@@ -21,6 +21,7 @@ pub fn candidate(world: &mut World, me: &HostName, instance: u64, term: u64) {
 pub fn lead(world: &mut World, now: Now) {
     world.leading = true;
     quarantine::recall(world, now);
+    hosts::doubt_deaths(world, now);
     renew(world);
 }
 

@@ -112,7 +112,8 @@ impl Detector {
         let expected = self.last_tick.plus(self.settings.timing.period);
         let late = now.since(expected);
         if late > self.settings.timing.period && !self.rules.breaks(Mutant::OwnStallBlamed) {
-            self.hosts.values_mut().for_each(|host| host.freeze(expected, now));
+            let timing = self.settings.timing;
+            self.hosts.values_mut().for_each(|host| host.freeze(expected, now, &timing));
             self.brake.freeze(late);
         }
     }

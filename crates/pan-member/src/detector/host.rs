@@ -25,6 +25,8 @@ pub(super) struct Host {
     lag: Duration,
     /// How often it said it beats, in its last heartbeat.
     period: Option<Duration>,
+    /// Not suspected before: we stood still ourselves until shortly before.
+    excused_until: Tick,
     agent: Agent,
 }
 
@@ -51,7 +53,8 @@ impl Host {
     pub(super) fn new(name: HostName, now: Tick, grace: Duration) -> Self {
         let condition = Condition::Expected { until: now.plus(grace) };
         let links = [Link::new(now), Link::new(now)];
-        Self { name, condition, replay: Replay::default(), links, last_heard: None, lag: Duration::ZERO, period: None, agent: Agent::Up }
+        let replay = Replay::default();
+        Self { name, condition, replay, links, last_heard: None, lag: Duration::ZERO, period: None, excused_until: now, agent: Agent::Up }
     }
 
     pub(super) fn name(&self) -> &HostName {
@@ -128,7 +131,7 @@ impl Host {
         }
         let timing = &self.timing(timing);
         let silent_for = self.silence(now);
-        if silent_for >= timing.suspect_after() {
+        if silent_for >= timing.suspect_after() && now >= self.excused_until {
             self.condition = Condition::Suspect;
             return vec![Change::Suspect { host: self.name.clone(), silent_for }];
         }
@@ -172,7 +175,12 @@ impl Host {
     }
 
     /// We noticed nothing between `from` and `to`.
-    pub(super) fn freeze(&mut self, from: Tick, to: Tick) {
+    ///
+    /// That time counts for nobody. What was missed before it does, so that a machine which stands still again and again
+    /// finds out the dead. Suspicion begins anew: when the stall ends, up to two periods may have passed unheard already, and
+    /// it may have said meanwhile that its period is a longer one now.
+    pub(super) fn freeze(&mut self, from: Tick, to: Tick, timing: &Timing) {
+        self.excused_until = to.plus(self.timing(timing).suspect_after());
         self.links.iter_mut().for_each(|link| link.freeze(from, to));
         if let Condition::Expected { until } = &mut self.condition {
             *until = until.plus(to.since(from));
@@ -188,7 +196,7 @@ impl Host {
             Condition::Expected { until } => Some(until),
             Condition::Alive => {
                 let links = [a, b].into_iter().filter_map(|link| link.down_at(timing));
-                links.chain([both_silent(timing.suspect_after())]).min()
+                links.chain([both_silent(timing.suspect_after()).max(self.excused_until)]).min()
             }
             Condition::Suspect => Some(both_silent(timing.dead_after_with(self.lag))),
             Condition::Dead { .. } => None,

@@ -92,6 +92,25 @@ fn without_compensation_our_own_stall_makes_suspects() {
 }
 
 #[test]
+fn after_our_own_stall_suspicion_begins_anew() {
+    let mut bench = Bench::new(Rules::SOUND);
+    bench.run(1019, &names());
+    // Of 1000 ms they were heard. What came in until 1301 was lost with the socket's queue, and while it was, all but the
+    // first have begun to beat every 50 ms, and have said so.
+    bench.now = 1301;
+    bench.period = Some(50);
+    let changes = bench.run(1351, &names()[1..]);
+    assert!(changes.is_empty(), "{changes:?}");
+    let suspects = |changes: &[Change]| changes.iter().filter(|change| matches!(change, Change::Suspect { .. })).count();
+    assert_eq!(suspects(&bench.run(1361, &names()[1..])), 0);
+    let changes = bench.run(1362, &names()[1..]);
+    assert!(matches!(&changes[..], [Change::Suspect { host, .. }] if *host == names()[0]), "{changes:?}");
+    // Of the silence, the stall's 281 ms beyond the tick that it delayed are not counted: it dies no later for all this.
+    assert_eq!(dead(&bench.run(1551, &names()[1..])), [""; 0]);
+    assert_eq!(dead(&bench.run(1552, &names()[1..])), ["n1"]);
+}
+
+#[test]
 fn lessors_release_the_brake() {
     let mut bench = Bench::new(Rules::SOUND);
     let changes = bench.run(1500, &names()[..2]);

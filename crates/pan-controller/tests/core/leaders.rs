@@ -1,0 +1,40 @@
+//! One leader after another: what a controller believed before is not what the next term decides by.
+
+use super::*;
+
+/// A node that died and was fenced is heard again by the next leader, which gives it a server; the first one, to which it has
+/// been silent all along, then leads once more.
+#[test]
+fn a_death_seen_in_an_earlier_term_is_fenced_again() {
+    let mut pan = Pan::new();
+    let mut entries = BTreeMap::new();
+    pan.apply(&web(3)).unwrap();
+    pan.rounds_keeping_dirty(2);
+    let lost: &'static str = NODES.into_iter().find(|node| pan.node_of("web-1").as_deref() == Some(node)).unwrap();
+    pan.cut(lost);
+    pan.rounds_keeping_dirty(1);
+    assert_ne!(pan.node_of("web-1").as_deref(), Some(lost));
+    let granted = pan.world.hosts[&host(lost)].admission;
+    assert_eq!(granted, Admission(2), "fenced, and let in again under the next number");
+    commit(&mut pan, &mut entries);
+
+    standing::follow(&mut pan.world, listed(&entries)).unwrap();
+    let record = pan.world.servers.get_mut(&server("web-1")).unwrap();
+    record.node = Some(host(lost));
+    record.epoch = record.epoch.next();
+    let epoch = record.epoch;
+    let written = Dirty::Server(server("web-1"));
+    let (key, value) = (persist::key_of(&written), persist::value_of(&pan.world, &written));
+    standing::followed(&mut pan.world, &key, value.as_deref()).unwrap();
+
+    standing::candidate(&mut pan.world, &host("c1"), 7, 3);
+    standing::lead(&mut pan.world, pan.now);
+    settle::settle(&mut pan.world, pan.now);
+    let fences = std::mem::take(&mut pan.world.effects);
+    assert_eq!(fences, [Effect::Fence(host(lost), granted)], "it may be well, and run what the other leader gave it");
+    assert_eq!((pan.node_of("web-1").as_deref(), pan.world.servers[&server("web-1")].epoch), (Some(lost), epoch));
+
+    pan.life(LifeChange::Fenced(host(lost), granted));
+    settle::settle(&mut pan.world, pan.now);
+    assert_ne!(pan.node_of("web-1").as_deref(), Some(lost));
+}
