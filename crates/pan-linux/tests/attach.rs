@@ -74,7 +74,7 @@ fn own_mounts() {
 
 fn what_is_written_is_read_and_nothing_is_left() {
     let volume = Volume::new(64 * MIB);
-    let mut served = volume.serve("threads=3", Standing::First);
+    let mut served = volume.serve("inbox=3", Standing::First);
     assert_eq!(fs::read(volume.home.join("served/other")).unwrap_err().kind(), ErrorKind::NotFound);
     assert_eq!(fs::metadata(&volume.file).unwrap().len(), volume.size);
     let truncated = File::options().write(true).open(&volume.file).unwrap().set_len(0);
@@ -148,7 +148,8 @@ fn a_killed_server_loses_no_write() {
     drop(volume.serve("file=1", Standing::Successor));
 }
 
-/// Writers of every size, and flushes, on while one server after the other is killed.
+/// Writers of every size, and flushes, on while one server after the other is killed, those that wait for requests and those that poll in
+/// turn.
 fn servers_killed_at_any_moment_lose_no_write() {
     const WRITERS: u64 = 6;
     const SLOTS: u64 = 8;
@@ -176,11 +177,11 @@ fn servers_killed_at_any_moment_lose_no_write() {
                 })
             })
             .collect();
-        for _ in 0..ROUNDS {
+        for round in 0..ROUNDS {
             let before = writes.load(Ordering::Relaxed);
             wait_for("some writes", || writes.load(Ordering::Relaxed) > before + 50);
             served.kill();
-            served = volume.serve("threads=3", Standing::Successor);
+            served = volume.serve(["inbox=3", "threads=3"][round as usize % 2], Standing::Successor);
             resent += served.counts().1;
         }
         stop.store(true, Ordering::Relaxed);

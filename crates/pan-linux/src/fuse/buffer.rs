@@ -97,6 +97,17 @@ impl Pool {
         }
     }
 
+    /// A buffer, if one is free.
+    pub(super) fn try_take(self: &Arc<Self>) -> Option<Room> {
+        let pages = self.lock().large.pop()?;
+        Some(Room { pages: Some(pages), pool: Arc::clone(self) })
+    }
+
+    /// Whether one is free.
+    pub(super) fn has_room(&self) -> bool {
+        !self.lock().large.is_empty()
+    }
+
     fn small(&self) -> Pages {
         let free = self.lock().small.pop();
         free.unwrap_or_else(|| Pages::new(SMALL))

@@ -2,8 +2,8 @@
 //! device of an attached volume where the kernel has no nbd.
 //!
 //! `abi`, `request`, `reply`, `terms` and `file` are the protocol, without I/O. `session` is the kernel's end: the mount, and the
-//! descriptor that requests come from. `server` reads requests and gives them to a [`Backend`], which answers through
-//! [`Answer`] when it likes. `handover` passes a session to another process, `connection` ends one that hangs.
+//! descriptor that requests come from. `inbox` takes requests without waiting, `server` with threads that wait and hand them to a [`Backend`];
+//! both are answered through [`Answer`] when whoever has them likes. `handover` passes a session to another process, `connection` ends one that hangs.
 //!
 //! It must not know what a volume is. Why it is not the crate `fuser`: docs/decisions/0018.
 
@@ -15,6 +15,7 @@ mod connection;
 mod error;
 mod file;
 mod handover;
+mod inbox;
 mod reply;
 mod request;
 mod server;
@@ -30,6 +31,7 @@ pub use connection::{Connection, ConnectionEnd, InTime};
 pub use error::FuseError;
 pub use file::{Extent, Step, TheFile};
 pub use handover::{give, take};
+pub use inbox::{Inbox, InboxSpec, Next};
 pub use reply::Reply;
 pub use request::{BadRequest, Call, Offer, Request};
 pub use server::{Counts, Server, ServerSpec, Standing};

@@ -4,15 +4,20 @@ pub mod storage;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
+use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use pan_linux::blockdev::{self, AttachSpec, BlockDevice, BlockDeviceError, Hung};
-use pan_linux::fuse::{self, Connection, Server, ServerSpec, Session, SessionSpec, Standing, TheFile};
+use pan_linux::fuse::{
+    self, Backend, Connection, Counts, Inbox, InboxSpec, Next, Server, ServerSpec, Session, SessionSpec, Standing, TheFile,
+};
 use pan_linux::loopdev::Access;
 use pan_linux::process::die_with_parent;
 use pan_linux::seqpacket;
@@ -161,6 +166,46 @@ impl Drop for Served {
     }
 }
 
+/// Either way to take requests.
+enum Serving {
+    Threads(Server),
+    Inbox(Arc<Mutex<Inbox>>),
+}
+
+impl Serving {
+    fn counts(&self) -> Counts {
+        match self {
+            Self::Threads(server) => server.counts(),
+            Self::Inbox(inbox) => inbox.lock().unwrap().counts(),
+        }
+    }
+
+    fn set_size(&self, bytes: u64) {
+        match self {
+            Self::Threads(server) => server.set_size(bytes).unwrap(),
+            Self::Inbox(inbox) => inbox.lock().unwrap().set_size(bytes).unwrap(),
+        }
+    }
+}
+
+/// Takes requests as a process does that waits for other things too.
+fn take_all(inbox: &Mutex<Inbox>, backend: &impl Backend) {
+    let device = inbox.lock().unwrap().as_fd().try_clone_to_owned().unwrap();
+    loop {
+        // Without room for a request the kernel says again and again that there is one.
+        let _ = poll(&mut [PollFd::new(device.as_fd(), PollFlags::POLLIN)], PollTimeout::NONE).unwrap();
+        loop {
+            let next = inbox.lock().unwrap().take().unwrap();
+            match next {
+                Next::Asked(operation, answer) => backend.perform(operation, answer),
+                Next::Settled => {}
+                Next::Nothing => break,
+                Next::End => return,
+            }
+        }
+    }
+}
+
 /// The process of [`Volume::serve`].
 pub fn serve_main(words: &[String]) -> ExitCode {
     let [socket, storage, name, size, kind, standing] = words else { panic!("{words:?}") };
@@ -169,27 +214,31 @@ pub fn serve_main(words: &[String]) -> ExitCode {
     pan_linux::realtime::lock_memory().unwrap();
     let (kind, number) = kind.split_once('=').unwrap();
     let number: usize = number.parse().unwrap();
-    let spec = ServerSpec {
-        file: TheFile { name: name.clone(), size: size.parse().unwrap(), block: BLOCK },
-        threads: if kind == "file" { number } else { 2 },
-        large_writes_max: 16,
-        standing: if standing == "successor" { Standing::Successor } else { Standing::First },
-    };
+    let file = TheFile { name: name.clone(), size: size.parse().unwrap(), block: BLOCK };
+    let standing = if standing == "successor" { Standing::Successor } else { Standing::First };
+    let threads = if kind == "file" { number } else { 2 };
+    let spec = ServerSpec { file: file.clone(), threads, large_writes_max: 16, standing };
     let storage = Path::new(storage);
     let server = match kind {
-        "file" => Server::start(session, spec, OnFile::open(storage)),
-        "threads" => Server::start(session, spec, OnThreads::open(storage, number)),
-        "mute" => Server::start(session, spec, Mute::open(storage, number)),
+        "file" => Serving::Threads(Server::start(session, spec, OnFile::open(storage)).unwrap()),
+        "threads" => Serving::Threads(Server::start(session, spec, OnThreads::open(storage, number)).unwrap()),
+        "mute" => Serving::Threads(Server::start(session, spec, Mute::open(storage, number)).unwrap()),
+        "inbox" => {
+            let inbox = Inbox::start(session, InboxSpec { file, large_writes_max: 16, standing }).unwrap();
+            let inbox = Arc::new(Mutex::new(inbox));
+            let (takes, backend) = (Arc::clone(&inbox), OnThreads::open(storage, number));
+            std::thread::spawn(move || take_all(&takes, &backend));
+            Serving::Inbox(inbox)
+        }
         other => panic!("{other}"),
     };
-    let server = server.unwrap();
     println!("serving");
     for line in std::io::stdin().lines() {
         let line = line.unwrap();
         if let Some(size) = line.strip_prefix("size ") {
             let size = size.parse().unwrap();
             File::options().write(true).open(storage).unwrap().set_len(size).unwrap();
-            server.set_size(size).unwrap();
+            server.set_size(size);
             println!("resized");
         } else {
             let counts = server.counts();

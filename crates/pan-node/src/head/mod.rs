@@ -20,6 +20,7 @@ mod message;
 mod operation;
 mod part;
 mod session;
+mod shelf;
 mod work;
 
 pub use agent::Keeper;

@@ -5,22 +5,26 @@ use super::error::HeadError;
 use super::lease::Lease;
 use super::link::{self, News, Told, Way};
 use super::message::{self, HeadOrder, Heard, Message, Status};
-use super::operation::{Asked, Hand, Pending};
+use super::operation::{Asked, Pending};
 use super::session;
+use super::shelf::Shelf;
 use bytes::Bytes;
 use pan_api::ApiError;
 use pan_api::volume::{Claim, HeadState, MemberPlace, VolumeAsk};
-use pan_linux::fuse::{self, Server, ServerSpec, Standing, TheFile};
+use pan_linux::fuse::{self, Inbox, InboxSpec, Next, Standing, TheFile};
 use pan_linux::realtime::{lock_memory, set_io_flusher, since_boot};
 use pan_linux::seqpacket::Connection;
 use pan_model::mirror::{Member, Writer};
 use pan_model::{ByteSize, Code};
 use pan_replica::{EXTENT, Effect, Env, Event, Geometry, Head, OpId, Request, Rules, Settings};
 use std::collections::{BTreeMap, VecDeque};
+use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::io::Interest;
+use tokio::io::unix::{AsyncFd, AsyncFdReadyMutGuard};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -28,8 +32,10 @@ use tokio::task::JoinHandle;
 pub(super) const OVER: u8 = 3;
 /// Bytes of a block: what replicas have checksums of.
 const BLOCK: u32 = 4096;
-/// Threads that take the kernel's requests: one that copies data and one that takes the next.
-const THREADS: usize = 2;
+/// Requests of the kernel that are taken before anything else has its turn: as many as go out together.
+const TURN: usize = 32;
+/// What of the kernel's descriptor is waited for: requests, and the end.
+const WAITS: Interest = Interest::READABLE.add(Interest::ERROR);
 /// Large writes of which the data is held: what two replicas take in a few milliseconds.
 const LARGE_MAX: usize = 32;
 /// How often the core is told the time: a quarter of what is noticed by it soonest.
@@ -97,12 +103,16 @@ async fn serve(folder: &Path, standing: Standing) -> Result<(), HeadError> {
         claimed => claimed?,
     };
     let lease = Lease::open(&order.host)?;
-    let (asked, requests) = mpsc::unbounded_channel();
     let name = order.file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let file = TheFile { name, size: order.volume.size.0, block: BLOCK };
-    let spec = ServerSpec { file, threads: THREADS, large_writes_max: LARGE_MAX, standing };
-    let server = Server::start(session, spec, Hand(asked))?;
-    Worker::new(order, claim, arbiter, lease, keeper, server).work(requests, orders).await
+    let inbox = Inbox::start(session, InboxSpec { file, large_writes_max: LARGE_MAX, standing })?;
+    let failed = |source| HeadError::Keeper { action: "wait for requests beside", source };
+    #[expect(
+        deprecated,
+        reason = "what took its place is unsafe, which this crate is not: an inbox has one descriptor for as long as it lives"
+    )]
+    let inbox = AsyncFd::with_interest(inbox, WAITS).map_err(failed)?;
+    Worker::new(order, claim, arbiter, lease, keeper, inbox).work(orders).await
 }
 
 /// The right to write that no earlier life of a head has used.
@@ -165,9 +175,10 @@ struct Worker {
     arbiter: Arbiter,
     lease: Lease,
     keeper: Arc<Connection>,
-    server: Server,
+    inbox: AsyncFd<Inbox>,
     links: BTreeMap<Member, Link>,
     lives: u64,
+    shelf: Shelf,
     news: Channel<Told>,
     answers: Channel<Result<Claim, ApiError>>,
     /// What the kernel asked for and the core does not take yet.
@@ -179,7 +190,7 @@ struct Worker {
 }
 
 impl Worker {
-    fn new(order: HeadOrder, claim: Claim, arbiter: Arbiter, lease: Lease, keeper: Arc<Connection>, server: Server) -> Self {
+    fn new(order: HeadOrder, claim: Claim, arbiter: Arbiter, lease: Lease, keeper: Arc<Connection>, inbox: AsyncFd<Inbox>) -> Self {
         let head = Head::new(settings(order.volume.size.0), claim.record.clone(), Rules::default());
         Self {
             writer: claim.record.writer(),
@@ -190,9 +201,10 @@ impl Worker {
             arbiter,
             lease,
             keeper,
-            server,
+            inbox,
             links: BTreeMap::new(),
             lives: 0,
+            shelf: Shelf::default(),
             news: mpsc::unbounded_channel(),
             answers: mpsc::unbounded_channel(),
             waiting: VecDeque::new(),
@@ -203,22 +215,20 @@ impl Worker {
         }
     }
 
-    async fn work(
-        mut self,
-        mut requests: mpsc::UnboundedReceiver<Asked>,
-        mut orders: mpsc::UnboundedReceiver<HeadOrder>,
-    ) -> Result<(), HeadError> {
+    async fn work(mut self, mut orders: mpsc::UnboundedReceiver<HeadOrder>) -> Result<(), HeadError> {
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         self.follow_members();
         loop {
             tokio::select! {
                 Some(told) = self.news.1.recv() => self.heard(told),
-                asked = requests.recv() => match asked {
-                    Some(asked) => self.waiting.push_back(asked),
-                    // The kernel has ended the file system, and with it the threads that served it.
-                    None => return Ok(()),
-                },
+                ready = self.inbox.ready_mut(WAITS), if self.inbox.get_ref().has_room() => {
+                    let failed = |source| HeadError::Keeper { action: "take requests beside", source };
+                    if !gather(&mut ready.map_err(failed)?, &mut self.waiting).map_err(failed)? {
+                        // The kernel has ended the file system.
+                        return Ok(());
+                    }
+                }
                 Some(answer) = self.answers.1.recv() => self.answered(answer),
                 order = orders.recv() => match order {
                     Some(order) => self.ordered(order),
@@ -330,6 +340,7 @@ impl Worker {
             capability: self.capability.clone(),
             attempt,
             extents: self.order.volume.size.0.div_ceil(EXTENT),
+            shelf: self.shelf.clone(),
         };
         let task = tokio::spawn(link::live(way, self.lives, after, self.news.0.clone()));
         self.links.insert(member, Link { life: self.lives, attempt, requests: None, task });
@@ -369,7 +380,7 @@ impl Worker {
     /// A newer order: other places, a record that somebody else changed, another size.
     fn ordered(&mut self, order: HeadOrder) {
         if order.volume.size > self.order.volume.size
-            && let Err(error) = self.server.set_size(order.volume.size.0)
+            && let Err(error) = self.inbox.get_ref().set_size(order.volume.size.0)
         {
             tracing::warn!(%error, "the kernel does not take the new size");
         }
@@ -408,6 +419,26 @@ impl Worker {
             (self.told, self.told_at) = (Some(status), Instant::now());
         }
     }
+}
+
+/// Takes the kernel's requests; whether there can be more. They are bounded by what the kernel sends without answers
+/// (`pan_linux::fuse::PENDING_MAX`) and by the memory for them.
+fn gather(ready: &mut AsyncFdReadyMutGuard<'_, Inbox>, waiting: &mut VecDeque<Asked>) -> io::Result<bool> {
+    for _ in 0..TURN {
+        match ready.get_inner_mut().take()? {
+            Next::Asked(operation, answer) => waiting.push_back((operation, answer)),
+            Next::Settled => {}
+            Next::Nothing => {
+                // Without room it is asked again once there is some: it has not been said that there is nothing.
+                if ready.get_inner().has_room() {
+                    ready.clear_ready();
+                }
+                break;
+            }
+            Next::End => return Ok(false),
+        }
+    }
+    Ok(true)
 }
 
 fn places(claim: &Claim) -> BTreeMap<Member, MemberPlace> {
