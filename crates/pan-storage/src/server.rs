@@ -38,8 +38,9 @@ const CLEAR: u16 = 1 << 15;
 /// The answer to everything else.
 const NO: u8 = 0;
 
-/// What is read from the kernel at once. The layer of TLS by itself reads 4 KiB at a time.
-const READ_AHEAD: usize = 128 << 10;
+/// What is read from the kernel at once: four full records of TLS, which by itself reads 4 KiB at a time. All connections together have
+/// 128 MiB of it at most.
+const READ_AHEAD: usize = 64 << 10;
 
 /// A connection.
 type Line = TlsStream<BufReader<TcpStream>>;

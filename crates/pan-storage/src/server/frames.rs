@@ -116,7 +116,7 @@ impl Replies {
 
 /// Sends replies as they come, and a keep-alive whenever there is none for a while. Ends when nobody is left to send any.
 pub(super) async fn send(mut write: impl AsyncWrite + Unpin, replies: &mut Replies, silence: Duration) -> Result<(), Gone> {
-    let mut together = Vec::with_capacity(TOGETHER_MAX);
+    let mut together = Vec::new();
     let mut sent = Vec::new();
     loop {
         match timeout(KEEP_ALIVE_EVERY, replies.next()).await {
