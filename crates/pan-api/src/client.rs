@@ -121,6 +121,14 @@ impl Client {
         self.transport.open_lines(Method::POST, path, Some(json(body)?)).await
     }
 
+    /// GET of bytes, all of them.
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub async fn whole(&self, path: &str) -> Result<bytes::Bytes, ApiError> {
+        self.transport.call_bytes(Method::GET, path, None).await
+    }
+
     /// GET of bytes as they come.
     ///
     /// # Errors

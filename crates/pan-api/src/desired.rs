@@ -3,7 +3,7 @@
 //! Level-triggered: a host needs only the newest. It refuses one older than it has applied ([`Generation`]).
 
 use crate::peers::Peers;
-use crate::volume::{ReplicaOrder, VolumeOrder};
+use crate::volume::{ReplicaOrder, SnapshotOrder, VolumeOrder};
 use pan_model::cluster::{FileSpec, HealthSpec, Image, StopSpec};
 use pan_model::network::Cidr;
 use pan_model::service::BackendState;
@@ -40,6 +40,9 @@ pub struct Desired {
     /// Replicas of volumes; empty unless the host is a storage host.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub replicas: Vec<ReplicaOrder>,
+    /// Snapshots of volumes; likewise.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub snapshots: Vec<SnapshotOrder>,
 }
 
 /// Another host.

@@ -107,6 +107,14 @@ impl HostClient {
         self.transport.open_lines(Method::POST, path, Some(json(body)?)).await
     }
 
+    /// GET of bytes, all of them.
+    ///
+    /// # Errors
+    /// As [`HostClient::get`].
+    pub async fn whole(&self, path: &str) -> Result<Bytes, ApiError> {
+        self.transport.call_bytes(Method::GET, path, None).await
+    }
+
     /// GET of bytes as they come.
     ///
     /// # Errors

@@ -2,8 +2,11 @@
 //! server, and what a head asks of the leader while it serves one.
 
 use pan_model::mirror::{Change, Member, Record, Writer};
-use pan_model::volume::Filesystem;
-use pan_model::{ByteSize, Epoch, HostName, Lineage, PartitionName, ServerKey, ServerName, VolumeEpoch, VolumeId, VolumeName};
+use pan_model::volume::{Access, Filesystem};
+use pan_model::{
+    ByteSize, Epoch, HostName, Lineage, Name, PartitionName, ServerKey, ServerName, SnapshotId, SnapshotName, VolumeEpoch, VolumeId,
+    VolumeName,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
@@ -17,6 +20,36 @@ pub struct ReplicaOrder {
     pub size: ByteSize,
     /// What is to be of it.
     pub want: ReplicaWant,
+    /// What it begins with, where it is to be [`Found`](ReplicaWant::Found): a snapshot that this host keeps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<SnapshotId>,
+}
+
+/// A snapshot on a storage host. Snapshots that no order names stay as they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotOrder {
+    /// Which.
+    pub snapshot: SnapshotId,
+    /// What is to be of it.
+    pub want: SnapshotWant,
+}
+
+/// What is to be of a snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SnapshotWant {
+    /// It is taken by the storage host itself: nobody has the volume. The replica obeys this writer, who is nobody, from then on; if it
+    /// is not sure that it is equal to the others it takes none and says so.
+    Take {
+        /// Of which volume.
+        volume: VolumeId,
+        /// For whom.
+        writer: Writer,
+        /// Of which lineage.
+        lineage: Lineage,
+    },
+    /// It is removed.
+    Discard,
 }
 
 /// What is to be of a replica.
@@ -44,6 +77,9 @@ pub struct VolumeOrder {
     pub mount: String,
     /// What is made on it when it is used first.
     pub filesystem: Filesystem,
+    /// The server may not change what is on it.
+    #[serde(default)]
+    pub read_only: bool,
     /// The right to write it; absent while its replicas are not made yet, or while the server may not have it.
     pub claim: Option<Claim>,
 }
@@ -57,6 +93,9 @@ pub struct Claim {
     pub members: Vec<MemberPlace>,
     /// The capability for the writer of that record on the host that is told of it, in hexadecimal digits ([`crate::capability`]).
     pub capability: String,
+    /// Snapshots that its head is to take, the smallest number first. Whatever it takes gets larger numbers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub snapshots: Vec<SnapshotId>,
 }
 
 /// Where a replica is.
@@ -91,7 +130,7 @@ pub struct AskVolume {
 }
 
 /// What a node asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum VolumeAsk {
     /// Another life of the head: a new epoch and session.
@@ -105,6 +144,15 @@ pub enum VolumeAsk {
         /// The change.
         change: Change,
     },
+    /// A snapshot was taken: all replicas in sync have it, or there is none.
+    Taken {
+        /// As whom.
+        writer: Writer,
+        /// Which.
+        snapshot: SnapshotId,
+        /// Why there is none, for people.
+        trouble: Option<String>,
+    },
 }
 
 /// A replica as its storage host sees it.
@@ -116,6 +164,9 @@ pub struct ReplicaReport {
     pub lineage: Lineage,
     /// The newest epoch it was fenced for.
     pub epoch: VolumeEpoch,
+    /// It has not been given everything since it was new.
+    #[serde(default)]
+    pub partial: bool,
     /// Bytes it can hold.
     #[serde(default)]
     pub size: ByteSize,
@@ -133,6 +184,22 @@ pub struct PoolReport {
     /// What of it is free.
     pub free: ByteSize,
     /// What is wrong with it, for people.
+    pub trouble: Option<String>,
+    /// The snapshots in it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub snapshots: Vec<SnapshotReport>,
+}
+
+/// A snapshot as its storage host sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotReport {
+    /// Which.
+    pub snapshot: SnapshotId,
+    /// For which epoch this host took it by itself, if it did so since it was started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken: Option<VolumeEpoch>,
+    /// Why it is not there, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trouble: Option<String>,
 }
 
@@ -183,15 +250,91 @@ pub struct Volume {
     pub attached_to: Option<ServerName>,
     /// `ready` when all copies have everything.
     pub state: VolumeState,
-    /// The server that it belongs to, which need not be there.
-    pub server: ServerName,
+    /// The server that it belongs to, which need not be there; of one that is there by itself the one that uses it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<ServerName>,
     /// What is on it.
     pub filesystem: Filesystem,
+    /// Who may have it.
+    #[serde(default)]
+    pub access: Access,
     /// Bytes that are still to be copied, as far as a head told.
     pub behind: ByteSize,
+    /// The snapshot that it began as.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<SnapshotName>,
+    /// Its snapshots, the oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub snapshots: Vec<Snapshot>,
     /// Where its copies are (PAN roles only).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub replicas: Vec<Replica>,
+}
+
+/// Most bytes of a snapshot that are read at once.
+pub const READ_MAX: u64 = 4 << 20;
+
+/// Where a snapshot has data; elsewhere it reads as zeros.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SnapshotMap {
+    /// Offset and length of each stretch of data, in order.
+    pub data: Vec<(u64, u64)>,
+}
+
+/// `POST /v1/partitions/P/volumes/V/snapshots`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TakeSnapshot {
+    /// What it is called.
+    pub name: Name,
+}
+
+/// `POST /v1/partitions/P/volumes/V/resize`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ResizeVolume {
+    /// Its size from now on.
+    pub size: ByteSize,
+}
+
+/// `POST /v1/partitions/P/volumes/V/recover`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct RecoverVolume {
+    /// The volume's name once more: what its last copies had and the others had not is lost for ever.
+    pub accept_data_loss: VolumeName,
+}
+
+/// A volume as it was.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Snapshot {
+    /// Its name within the volume; `VOLUME@NAME` is the whole one.
+    pub name: Name,
+    /// How much the volume held.
+    pub size: ByteSize,
+    /// When it was asked for (RFC 3339).
+    pub asked: String,
+    /// How far it is.
+    pub state: SnapshotState,
+    /// On how many storage hosts it is.
+    pub copies: u64,
+    /// Why there is none, or why it is not taken yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+/// State of a snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum SnapshotState {
+    /// It is not taken yet.
+    Taking,
+    /// It is kept.
+    Ready,
+    /// It could not be taken.
+    Failed,
 }
 
 /// A copy of a volume.

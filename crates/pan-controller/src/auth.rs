@@ -17,7 +17,7 @@ pub enum Verb {
     Change,
     /// Act on it as it is: restart, move, drain.
     Operate,
-    /// See or do what goes on inside it: logs, exec.
+    /// See or do what goes on inside it: logs, exec, the data of a snapshot.
     Enter,
 }
 
@@ -54,9 +54,10 @@ pub enum Noun {
 pub const fn allowed(role: PrincipalRole, verb: Verb, noun: Noun) -> bool {
     match (role, noun, verb) {
         (PrincipalRole::Joining, _, _) => false,
-        (PrincipalRole::PanAdministrator, Noun::Partition | Noun::Cluster | Noun::Service | Noun::Volume | Noun::Token, verb) => {
+        (PrincipalRole::PanAdministrator, Noun::Partition | Noun::Cluster | Noun::Service | Noun::Token, verb) => {
             matches!(verb, Verb::Read | Verb::Change)
         }
+        (PrincipalRole::PanAdministrator, Noun::Volume, verb) => matches!(verb, Verb::Read | Verb::Change | Verb::Enter),
         (PrincipalRole::PanAdministrator, Noun::Server, verb) => matches!(verb, Verb::Read | Verb::Operate | Verb::Enter),
         (PrincipalRole::PanAdministrator, Noun::Node, verb) => matches!(verb, Verb::Read | Verb::Operate),
         (PrincipalRole::PanAdministrator, Noun::Host, verb) => matches!(verb, Verb::Read | Verb::Change),

@@ -8,7 +8,7 @@ use pan_api::desired::Desired;
 use pan_api::event::Event;
 use pan_api::insight::Timeline;
 use pan_api::report::{Hello, Report};
-use pan_model::{ClusterName, Code, HostName, PartitionName, ServerKey, ServiceName, VolumeKey};
+use pan_model::{ByteSize, ClusterName, Code, HostName, Name, PartitionName, ServerKey, ServiceName, SnapshotId, VolumeKey};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::Path;
@@ -50,6 +50,8 @@ pub struct View {
     pub services: BTreeMap<(PartitionName, ServiceName), pan_api::service::Service>,
     /// Volumes.
     pub volumes: BTreeMap<VolumeKey, pan_api::volume::Volume>,
+    /// Where snapshots can be read.
+    pub snapshots: BTreeMap<(VolumeKey, Name), SnapshotPlace>,
     /// Nodes.
     pub nodes: BTreeMap<HostName, pan_api::node::Node>,
     /// Hosts.
@@ -74,6 +76,17 @@ pub struct View {
     pub leads: bool,
     /// Addresses of hosts on the fabrics.
     pub node_addresses: BTreeMap<HostName, IpAddr>,
+}
+
+/// Where a snapshot can be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnapshotPlace {
+    /// Its number.
+    pub id: SnapshotId,
+    /// Its bytes.
+    pub size: ByteSize,
+    /// The storage hosts that have it, those that are alive first.
+    pub hosts: Vec<(HostName, IpAddr)>,
 }
 
 /// A message to the loop.

@@ -88,7 +88,7 @@ mod tests {
             out: BTreeMap::new(),
             changes: 1,
         };
-        Claim { record, members: Vec::new(), capability: String::new() }
+        Claim { record, members: Vec::new(), capability: String::new(), snapshots: Vec::new() }
     }
 
     fn bytes(digits: &str) -> Vec<u8> {

@@ -28,6 +28,8 @@ use tower::ServiceExt;
 
 /// Connections at the same time: a thousand hosts with three role processes each, and some people.
 const CONNECTIONS_MAX: usize = 4096;
+/// Parts of snapshots read at the same time, of 4 MiB each: storage hosts take 64 from all controllers.
+const READS_MAX: usize = 16;
 /// Connections that have not said who they are yet. Bounds what strangers can occupy.
 const HANDSHAKES_MAX: usize = 256;
 /// How long a TLS handshake may take.
@@ -128,6 +130,7 @@ pub(crate) async fn serve_within(
         domains: DomainKey::of(hex(&root).as_bytes()),
         agents: tls.client_config()?,
         questions: Arc::new(Semaphore::new(1)),
+        reads: Arc::new(Semaphore::new(READS_MAX)),
     });
     let front = Front {
         limits,

@@ -2,10 +2,11 @@
 
 use crate::core::domain::Progress;
 use crate::core::orders::{backend_state, may_start};
-use crate::core::record::{Duty, Intent, ServerRecord, TokenRecord, VolumeRecord};
+use crate::core::record::{Duty, Intent, ServerRecord, SnapshotRecord, SnapshotStage, SourceRecord, TokenRecord, VolumeRecord};
 use crate::core::seen::Life;
+use crate::core::volumes;
 use crate::core::world::{ServiceKey, World, wall_text};
-use crate::handle::View;
+use crate::handle::{SnapshotPlace, View};
 use pan_api::cluster::ClusterState;
 use pan_api::host::{GateKind, LeaseState};
 use pan_api::insight::{DomainDrain, DrainNode, DrainState};
@@ -14,14 +15,16 @@ use pan_api::partition::PartitionState;
 use pan_api::report::Phase;
 use pan_api::service::{Backend, ServiceState};
 use pan_api::token::{Token, TokenState, id_text};
-use pan_api::volume::{HeadState, Replica, Volume, VolumeState};
+use pan_api::volume::{HeadState, Replica, Snapshot, SnapshotState, Volume, VolumeState};
 use pan_member::GateState;
 use pan_member::profile::Gate;
 use pan_model::host::{Fabrics, Link, Role};
 use pan_model::node::NodeState;
 use pan_model::server::ServerState;
 use pan_model::service::BackendState;
-use pan_model::{Admission, ByteSize, Cpu, HostName, Resources, ServerKey, VolumeKey};
+use pan_model::volume::Access;
+use pan_model::{Admission, ByteSize, Cpu, HostName, Name, Resources, ServerKey, VolumeKey};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -34,7 +37,8 @@ pub fn view(world: &World, revision: u64) -> View {
         clusters: world.clusters.keys().map(|key| (key.clone(), cluster(world, key))).collect(),
         servers: world.servers.iter().map(|(key, record)| (key.clone(), server(world, key, record))).collect(),
         services: world.services.keys().map(|key| (key.clone(), service(world, key))).collect(),
-        volumes: world.volumes.iter().map(|(key, record)| (key.clone(), volume(world, key, record))).collect(),
+        volumes: volumes_of(world),
+        snapshots: world.volumes.iter().flat_map(|(key, volume)| places(world, key, volume)).collect(),
         nodes: world.hosts.keys().filter_map(|name| Some((name.clone(), node(world, name)?))).collect(),
         hosts: world.hosts.keys().map(|name| (name.clone(), host(world, name))).collect(),
         events: world.events.iter().map(|(partition, events)| (partition.clone(), events.iter().cloned().collect())).collect(),
@@ -222,9 +226,43 @@ fn service(world: &World, key: &ServiceKey) -> pan_api::service::Service {
     }
 }
 
+fn volumes_of(world: &World) -> BTreeMap<VolumeKey, Volume> {
+    let sources = world.sources.iter().map(|(key, record)| (key.clone(), source(world, key, record)));
+    world.volumes.iter().map(|(key, record)| (key.clone(), volume(world, key, record))).chain(sources).collect()
+}
+
+/// One that many read has no copies of its own: those of the snapshot count.
+fn source(world: &World, key: &VolumeKey, record: &SourceRecord) -> Volume {
+    let from = &record.from.name;
+    let volume = world.volumes.get(&VolumeKey { partition: key.partition.clone(), name: from.volume.clone() });
+    let on = match volume.and_then(|volume| volume.snapshots.get(&from.name)).map(|snapshot| &snapshot.stage) {
+        Some(SnapshotStage::Ready(on)) => on.len() as u64,
+        Some(SnapshotStage::Taking | SnapshotStage::Failed(_)) | None => 0,
+    };
+    Volume {
+        partition: key.partition.clone(),
+        name: key.name.clone(),
+        size: record.size,
+        copies: record.copies,
+        in_sync: on.min(u64::from(record.copies)),
+        epoch: 0,
+        attached_to: None,
+        state: if on < u64::from(record.copies) { VolumeState::Degraded } else { VolumeState::Ready },
+        server: None,
+        filesystem: record.filesystem,
+        access: Access::ReadersMany,
+        behind: ByteSize(0),
+        from: Some(from.clone()),
+        snapshots: Vec::new(),
+        replicas: Vec::new(),
+    }
+}
+
 fn volume(world: &World, key: &VolumeKey, record: &VolumeRecord) -> Volume {
-    let server = ServerKey { partition: key.partition.clone(), name: record.server.clone() };
-    let seen = world.seen.servers.get(&server).and_then(|seen| seen.report.volumes.iter().find(|one| one.volume == record.id));
+    let user = volumes::user(world, key);
+    let seen = user.as_ref().and_then(|server| world.seen.servers.get(server));
+    let seen = seen.and_then(|seen| seen.report.volumes.iter().find(|one| one.volume == record.id));
+    let user = user.map(|server| server.name);
     // A copy that is not made yet has nothing, like the others, and nobody may say that it is there.
     let in_sync = record.mirror.in_sync.difference(&record.unmade).count() as u64;
     let state = match record.unmade.is_empty() {
@@ -250,13 +288,42 @@ fn volume(world: &World, key: &VolumeKey, record: &VolumeRecord) -> Volume {
         copies: record.copies,
         in_sync,
         epoch: record.mirror.epoch.0,
-        attached_to: seen.filter(|seen| seen.state == HeadState::Open).map(|_| record.server.clone()),
+        attached_to: seen.filter(|seen| seen.state == HeadState::Open).and_then(|_| user.clone()),
         state,
-        server: record.server.clone(),
+        server: record.server.clone().or(user),
         filesystem: record.filesystem,
+        access: Access::One,
         behind: seen.map_or(ByteSize(0), |seen| seen.behind),
+        from: record.from.as_ref().map(|from| from.name.clone()),
+        snapshots: snapshots(world, record),
         replicas: record.hosts.iter().map(replica).collect(),
     }
+}
+
+/// Where the snapshots of a volume can be read.
+fn places(world: &World, key: &VolumeKey, volume: &VolumeRecord) -> Vec<((VolumeKey, Name), SnapshotPlace)> {
+    let place = |(name, snapshot): (&Name, &SnapshotRecord)| {
+        let SnapshotStage::Ready(on) = &snapshot.stage else { return None };
+        let mut hosts: Vec<_> = on.iter().filter_map(|host| Some((host.clone(), world.hosts.get(host)?.address))).collect();
+        hosts.sort_by_key(|(host, _)| world.seen.life(host) != Life::Alive);
+        Some(((key.clone(), name.clone()), SnapshotPlace { id: snapshot.id, size: snapshot.size, hosts }))
+    };
+    volume.snapshots.iter().filter_map(place).collect()
+}
+
+/// The snapshots of a volume, the oldest first.
+fn snapshots(world: &World, volume: &VolumeRecord) -> Vec<Snapshot> {
+    let mut all: Vec<_> = volume.snapshots.iter().collect();
+    all.sort_by_key(|(_, snapshot)| snapshot.id);
+    let one = |(name, snapshot): (&Name, &SnapshotRecord)| {
+        let (state, copies, message) = match &snapshot.stage {
+            SnapshotStage::Taking => (SnapshotState::Taking, 0, volumes::trouble(world, volume, snapshot.id)),
+            SnapshotStage::Ready(on) => (SnapshotState::Ready, on.len() as u64, None),
+            SnapshotStage::Failed(why) => (SnapshotState::Failed, 0, Some(why.clone())),
+        };
+        Snapshot { name: name.clone(), size: snapshot.size, asked: wall_text(snapshot.asked), state, copies, message }
+    };
+    all.into_iter().map(one).collect()
 }
 
 /// Whether every living director has applied what was published to it last.

@@ -1,13 +1,15 @@
 //! Stories of the controller's core: what it wants of hosts after documents, reports, silence and operators.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+#[path = "core/snapshots.rs"]
+mod snapshots;
 #[path = "core/volumes.rs"]
 mod volumes;
 
 use pan_api::desired::{Desired, RunOrder};
 use pan_api::report::{ConnectionCount, Hello, Offer, Phase, Report, ServerReport, StorageOffer};
 use pan_api::requests::ApplyResult;
-use pan_api::volume::ReplicaReport;
+use pan_api::volume::{PoolReport, ReplicaReport, SnapshotReport};
 use pan_controller::core::hosts::{self, LifeChange};
 use pan_controller::core::request::{Kind, Reply, Request};
 use pan_controller::core::seen::HostSeen;
@@ -16,7 +18,7 @@ use pan_controller::core::{operate, orders, persist, published, settle, standing
 use pan_member::Tick;
 use pan_model::host::{Fabric, Link, Role};
 use pan_model::service::BackendState;
-use pan_model::{Admission, ByteSize, Code, Cpu, Generation, HostName, ServerKey, VolumeId};
+use pan_model::{Admission, ByteSize, Code, Cpu, Generation, HostName, ServerKey, SnapshotId, VolumeId};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -37,6 +39,7 @@ struct Pan {
     connections: u64,
     /// What storage hosts keep, by host.
     replicas: BTreeMap<HostName, BTreeMap<VolumeId, ReplicaReport>>,
+    snapshots: BTreeMap<HostName, BTreeMap<SnapshotId, SnapshotReport>>,
 }
 
 const NODES: [&str; 4] = ["n1", "n2", "n3", "n4"];
@@ -66,6 +69,7 @@ impl Pan {
             alive: vec![],
             connections: 0,
             replicas: BTreeMap::new(),
+            snapshots: BTreeMap::new(),
         };
         for (at, name) in NODES.iter().chain(&["d1", "d2"]).enumerate() {
             pan.join(name, at);
@@ -163,6 +167,11 @@ impl Pan {
         let kept = self.replicas.entry(desired.host.clone()).or_default();
         volumes::obey(kept, &desired.replicas);
         let replicas = kept.values().cloned().collect();
+        let kept = self.snapshots.entry(desired.host.clone()).or_default();
+        snapshots::obey(kept, &desired.snapshots);
+        let all = ByteSize(100 << 30);
+        let snapshots = kept.values().cloned().collect();
+        let pool = (role == Role::Storage).then_some(PoolReport { capacity: all, free: all, trouble: None, snapshots });
         let running = |key: &ServerKey| self.world.seen.servers.get(key).is_some_and(|seen| seen.report.phase == Phase::Healthy);
         let servers = desired.servers.iter().map(|order| ServerReport {
             key: order.key.clone(),
@@ -197,7 +206,7 @@ impl Pan {
                 connections: self.connections,
             }],
             problems: vec![],
-            pool: None,
+            pool,
             replicas,
         };
         hosts::report(&mut self.world, self.now, report).unwrap();

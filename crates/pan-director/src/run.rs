@@ -39,7 +39,7 @@ pub async fn run(config: HostConfig) -> Result<(), Error> {
     let (counted, run_dir) = (counts.clone(), config.run_dir.clone());
     let render: hostmetrics::Render = Arc::new(move || metrics::render(&counted, BeatCounts::read(&run_dir).as_ref()));
     let (front, worker) = (config.clone(), config.clone());
-    let serving = hostmetrics::serve(&front, DIRECTOR_METRICS_PORT, render);
+    let serving = hostmetrics::serve(&front, DIRECTOR_METRICS_PORT, render, Arc::new(|_: &str, _: &str| None));
     let work = async {
         tokio::select! {
             ended = run_counting(worker, suspicions.clone(), counts.clone()) => ended,

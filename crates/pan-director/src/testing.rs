@@ -70,6 +70,7 @@ pub(crate) fn desired(units: Vec<Unit>) -> Desired {
         servers: Vec::new(),
         warm: Vec::new(),
         units,
+        snapshots: Vec::new(),
         replicas: Vec::new(),
     }
 }

@@ -31,5 +31,6 @@ pub use engine::{
 pub use error::{DiskError, Result};
 pub use format::superblock::{Standing, Superblock};
 pub use medium::{Fault, Medium, Name, Side};
-pub use span::{BLOCK, EXTENT, Extent, FlushMark, INTENTS_MAX, Layer, Member, SnapshotId, Source, Span, UNIT};
+pub use pan_model::SnapshotId;
+pub use span::{BLOCK, EXTENT, Extent, FlushMark, INTENTS_MAX, Layer, Member, Source, Span, UNIT};
 pub(crate) use span::{Place, Seq};

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use pan_model::{VolumeEpoch, VolumeId};
+use pan_model::{SnapshotId, VolumeEpoch, VolumeId};
 
 /// What has a checksum of its own, and the alignment of every operation.
 pub const BLOCK: u64 = 4096;
@@ -35,8 +35,6 @@ macro_rules! number {
 
 number!(/// A member of a volume's replicas that is away, as the caller numbers them.
     Member(u64));
-number!(/// A snapshot, as the caller numbers them; unique within a pool.
-    SnapshotId(u64));
 number!(/// An extent of a volume: the one that begins at this many times [`EXTENT`].
     Extent(u64));
 number!(/// One map in the tree of maps that volumes, snapshots and clones are made of; never given twice within a pool.

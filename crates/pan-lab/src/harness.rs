@@ -155,14 +155,21 @@ impl TestLab {
 
     /// Waits until the controller answers and counts every powered node as alive.
     pub fn wait_ready(&self, timeout: Duration) -> Result<(), LabError> {
+        self.wait_alive(HostKind::Node, "node", timeout)?;
+        self.wait_alive(HostKind::Storage, "host", timeout)
+    }
+
+    /// Waits until the controller takes all hosts of a kind that have power for alive.
+    fn wait_alive(&self, kind: HostKind, listed: &str, timeout: Duration) -> Result<(), LabError> {
         let hosts = self.lab.hosts()?;
-        let powered = hosts.iter().filter(|host| host.role == HostKind::Node.as_str() && host.power == Power::On).count();
-        self.wait_for("all nodes alive", timeout, |lab| {
-            let Ok(output) = lab.pan(&["get", "node", "-o", "json"]) else {
+        let powered: Vec<String> =
+            hosts.iter().filter(|host| host.role == kind.as_str() && host.power == Power::On).map(|host| host.name.to_string()).collect();
+        self.wait_for(&format!("every {kind} alive", kind = kind.as_str()), timeout, |lab| {
+            let Ok(output) = lab.pan(&["get", listed, "-o", "json"]) else {
                 return false;
             };
-            let nodes: Vec<serde_json::Value> = serde_json::from_slice(&output.stdout).unwrap_or_default();
-            nodes.iter().filter(|node| node["state"] == "alive").count() == powered
+            let shown: Vec<serde_json::Value> = serde_json::from_slice(&output.stdout).unwrap_or_default();
+            powered.iter().all(|name| shown.iter().any(|host| host["name"] == name.as_str() && host["state"] == "alive"))
         })
     }
 

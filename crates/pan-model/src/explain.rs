@@ -1,19 +1,19 @@
 //! Explanations of manifest fields, and the JSON Schema of whole documents, both from the types that read them.
 
 use crate::manifest::API;
-use crate::{ClusterName, ClusterSpec, PartitionName, PartitionSpec, ServiceName, ServiceSpec};
+use crate::{ClusterName, ClusterSpec, Name, PartitionName, PartitionSpec, ServiceName, ServiceSpec, VolumeSpec};
 use schemars::{JsonSchema, schema_for};
 use serde_json::{Value, json};
 use std::fmt::Write;
 
 /// The kinds that can be applied, in lower case.
-pub const KINDS: [&str; 3] = ["partition", "cluster", "service"];
+pub const KINDS: [&str; 4] = ["partition", "cluster", "service", "volume"];
 
 /// Why there is nothing to explain.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ExplainError {
     /// The first word is no kind.
-    #[error("{0:?} is not a kind with fields to explain: expected partition, cluster or service")]
+    #[error("{0:?} is not a kind with fields to explain: expected partition, cluster, service or volume")]
     Kind(String),
     /// A further word is no field.
     #[error("{parent} has no field {field:?}: expected one of {}", .expected.join(", "))]
@@ -77,6 +77,7 @@ pub fn schema(kind: &str) -> Option<Value> {
             "A public address and port, and how its traffic is spread.",
             Lies::InPartition,
         )),
+        "volume" => Some(document::<Name, VolumeSpec>("Volume", "Mirrored block storage that is there by itself.", Lies::InPartition)),
         _ => None,
     }
 }
@@ -306,6 +307,7 @@ mod tests {
         says("cluster.volumes.size", &["It may grow later"]);
         says("cluster.command", &["list of text"]);
         says("cluster.resources.cpu", &["cores, or a text like 500m"]);
+        says("volume.access", &["readers-many", "(default one)"]);
         says("service.balance.policy", &["round-robin"]);
         says("partition.capacity.max.memory", &["bytes, or a text like 128MiB"]);
     }
@@ -324,6 +326,6 @@ mod tests {
         for kind in KINDS {
             assert_eq!(schema(kind).unwrap()["additionalProperties"], false, "{kind}");
         }
-        assert_eq!(schema("volume"), None);
+        assert_eq!(schema("policy"), None);
     }
 }

@@ -33,4 +33,4 @@ pub use resources::Resources;
 pub use server::ServerKey;
 pub use service::ServiceSpec;
 pub use size::{ByteSize, Cpu};
-pub use volume::{Lineage, Session, VolumeEpoch, VolumeId, VolumeKey, VolumeName};
+pub use volume::{Lineage, Session, SnapshotId, SnapshotName, VolumeEpoch, VolumeId, VolumeKey, VolumeName, VolumeSpec};

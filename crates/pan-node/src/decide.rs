@@ -145,7 +145,7 @@ pub fn orphan(wish: Wish<'_>, here: Epoch) -> bool {
 /// the volumes.
 #[must_use]
 pub fn serves(made: &ServerOrder, order: &ServerOrder) -> bool {
-    let place = |volume: &VolumeOrder| (volume.volume, volume.mount.clone(), volume.filesystem);
+    let place = |volume: &VolumeOrder| (volume.volume, volume.mount.clone(), volume.filesystem, volume.read_only);
     let volumes = made.volumes.iter().map(place).eq(order.volumes.iter().map(place));
     let binding = ServerOrder { epoch: order.epoch, incarnation: order.incarnation, run: order.run, ..made.clone() };
     volumes && ServerOrder { volumes: order.volumes.clone(), ..binding } == *order

@@ -44,6 +44,7 @@ pub(crate) fn volume(number: u64, claim: bool) -> VolumeOrder {
         size: ByteSize(64 << 20),
         mount: "/data".into(),
         filesystem: Filesystem::Ext4,
-        claim: claim.then(|| Claim { record, members: Vec::new(), capability: String::new() }),
+        read_only: false,
+        claim: claim.then(|| Claim { record, members: Vec::new(), capability: String::new(), snapshots: Vec::new() }),
     }
 }

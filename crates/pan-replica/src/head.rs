@@ -16,9 +16,9 @@ mod window;
 use crate::geometry::{Extent, Geometry, Span};
 use crate::locks::{Locks, Ticket};
 use crate::message::{Ask, Content, Reply, Request, Sequence};
-use crate::rules::Rules;
-use pan_model::VolumeEpoch;
+use crate::rules::{Mutant, Rules};
 use pan_model::mirror::{Change, Member, Record, Since, Writer};
+use pan_model::{SnapshotId, VolumeEpoch};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 use task::Task;
@@ -32,7 +32,7 @@ pub struct Settings {
     /// Operations of clients at the same time.
     pub operations_max: usize,
     /// Extents that replicas may have dirty, and cannot strike from their logs yet, from which on no write is begun. Half of what a log
-    /// holds: the last write that is begun needs room, too.
+    /// holds: the last write that is begun needs room, too. From half of it on the head flushes by itself.
     pub extents_max: u64,
     /// How long a replica may take to answer before it is given up. Silence is found out by the connection, much sooner.
     pub patience: Duration,
@@ -67,6 +67,9 @@ pub enum Op<D> {
     },
     /// Put everything that was acknowledged on all disks.
     Flush,
+    /// Keep the volume as it is, with everything that was acknowledged, on every replica in sync and on their disks, at one moment between
+    /// two operations. One of that number is replaced.
+    Snapshot(SnapshotId),
 }
 
 /// Why an operation of a client failed.
@@ -215,8 +218,8 @@ struct Missing {
     since: Since,
     /// It was evicted before the volume was opened.
     early: bool,
-    /// What it may lack of what was under way, once the request was sent.
-    extents: Vec<Extent>,
+    /// What it may lack.
+    extents: BTreeSet<Extent>,
     /// The request, once it was sent.
     sent: Option<Sequence>,
     waiting: BTreeSet<Member>,
@@ -247,6 +250,10 @@ pub struct Head<D> {
     waiting: BTreeMap<Ticket, task::Waiting<D>>,
     /// What is under way.
     tasks: BTreeMap<Sequence, Task<D>>,
+    /// All changes up to this one are on the disk of every member in sync.
+    settled: Sequence,
+    /// The last flush of its own failed, and it is not yet time for another.
+    unswept: bool,
     /// Extents that replicas may have dirty, and cannot strike yet.
     window: Window,
     /// Writes that have their place and wait until replicas have room, in order.
@@ -292,6 +299,8 @@ impl<D: Clone> Head<D> {
             locks: Locks::default(),
             waiting: BTreeMap::new(),
             tasks: BTreeMap::new(),
+            settled: Sequence(0),
+            unswept: false,
             window: Window::default(),
             crowded: VecDeque::new(),
             asking: None,
@@ -406,6 +415,7 @@ impl<D: Clone> Head<D> {
             self.grow();
         }
         while self.end.is_none() {
+            self.sweep();
             self.begin_crowded();
             let granted = self.locks.granted();
             if granted.is_empty() {
@@ -421,21 +431,17 @@ impl<D: Clone> Head<D> {
     }
 
     fn send(&mut self, member: Member, sequence: Sequence, ask: Ask<D>) {
+        // It lacks what earlier heads left, until it was given it.
+        let behind = matches!(self.role(member), Some(Role::Joining(joining)) if !joining.is_required());
         let request = Request {
             writer: self.writer,
             lineage: self.record.lineage,
             sequence,
-            settled: self.settled(),
-            reconciled: self.open && self.unequal.is_empty(),
+            settled: if self.rules.breaks(Mutant::SettledWhenDone) { self.done().min(self.sequence) } else { self.settled },
+            reconciled: self.open && self.unequal.is_empty() && !behind,
             ask,
         };
         self.effects.push(Effect::Send(member, request));
-    }
-
-    /// All changes up to this one are on every member in sync.
-    fn settled(&self) -> Sequence {
-        let unsettled = self.tasks.iter().find(|(_, task)| task.changes()).map(|(sequence, _)| *sequence);
-        unsettled.map_or(self.sequence, |first| Sequence(first.0 - 1))
     }
 
     fn finish(&mut self, end: End) {

@@ -2,7 +2,7 @@
 
 use crate::geometry::{Extent, Span};
 use pan_model::mirror::{Member, Since, Writer};
-use pan_model::{Lineage, VolumeEpoch};
+use pan_model::{Lineage, SnapshotId, VolumeEpoch};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -34,7 +34,7 @@ pub struct Request<D> {
     pub lineage: Lineage,
     /// The number of this request.
     pub sequence: Sequence,
-    /// All writes up to this one are on every replica in sync: no head need ever make them equal again.
+    /// All writes up to this one are on the disk of every replica in sync: no head need ever make them equal again.
     pub settled: Sequence,
     /// What earlier heads left unequal has been made equal.
     pub reconciled: bool,
@@ -82,6 +82,11 @@ pub enum Ask<D> {
         /// What was under way when it left.
         extents: Vec<Extent>,
     },
+    /// Keep the volume as it is now, on the disk, under this number. Nothing is under way meanwhile; one of that number is replaced.
+    Snapshot {
+        /// The number.
+        snapshot: SnapshotId,
+    },
     /// It is in again, or gone for good: its notes are not needed any more.
     Forget {
         /// Who.
@@ -102,7 +107,12 @@ impl<D> Ask<D> {
     pub const fn span(&self) -> Option<Span> {
         match self {
             Self::Read { span, .. } | Self::Write { span, .. } => Some(*span),
-            Self::Fence { .. } | Self::Flush { .. } | Self::Miss { .. } | Self::Forget { .. } | Self::Missed { .. } => None,
+            Self::Fence { .. }
+            | Self::Flush { .. }
+            | Self::Snapshot { .. }
+            | Self::Miss { .. }
+            | Self::Forget { .. }
+            | Self::Missed { .. } => None,
         }
     }
 }

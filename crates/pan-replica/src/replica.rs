@@ -9,7 +9,7 @@ use crate::geometry::{Extent, Geometry, Span};
 use crate::message::{Answer, Ask, Content, Fenced, Part, Request, Sequence};
 use crate::rules::{Mutant, Rules};
 use pan_model::mirror::{Member, Since, Writer};
-use pan_model::{Lineage, Session, VolumeEpoch};
+use pan_model::{Lineage, Session, SnapshotId, VolumeEpoch};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Whom a replica obeys; on its disk.
@@ -61,7 +61,8 @@ pub struct Replica {
     lossy: bool,
     current: Option<Conn>,
     settled: Sequence,
-    reconciled: bool,
+    /// The first request that came after what earlier heads left was made equal.
+    equal: Option<Sequence>,
 }
 
 /// What becomes of a request.
@@ -91,7 +92,8 @@ pub enum Job<D> {
         /// Where.
         span: Span,
     },
-    /// Put `dirty` and `notes` on the disk, then write; on the disk too if `durable`.
+    /// Write, and put `dirty` and `notes` there with it: either the disk has all of that after a loss of power, or nothing. On the disk before
+    /// it is answered if `durable`, or if the disk knows of no dirty extent as yet: one that has lost something has to know that.
     Write {
         /// Extents that become dirty.
         dirty: Vec<Extent>,
@@ -106,6 +108,8 @@ pub enum Job<D> {
     },
     /// Put everything on the disk, then say so ([`Replica::flushed`]).
     Flush(Flush),
+    /// Keep the volume as it is, in the place of whatever had that number.
+    Snapshot(SnapshotId),
     /// Put a member's notes on the disk.
     Note {
         /// Who is out.
@@ -123,7 +127,8 @@ pub struct Flush {
     /// Up to where.
     upto: (VolumeEpoch, Sequence),
     settled: Sequence,
-    reconciled: bool,
+    /// What earlier heads left is settled, too.
+    earlier: bool,
     whole: bool,
 }
 
@@ -132,6 +137,14 @@ impl Flush {
     #[must_use]
     pub const fn is_whole(&self) -> bool {
         self.whole
+    }
+
+    /// Whether what made an extent dirty is on the disks of all members in sync.
+    fn cleans(&self, stamp: &Stamp) -> bool {
+        match stamp {
+            Stamp::Earlier => self.earlier,
+            Stamp::Write(sequence) => *sequence <= self.settled,
+        }
     }
 }
 
@@ -160,7 +173,7 @@ impl Replica {
             notes,
             current: None,
             settled: Sequence(0),
-            reconciled: false,
+            equal: None,
         }
     }
 
@@ -203,8 +216,8 @@ impl Replica {
             return Verdict::Answer(refusal);
         }
         self.settled = self.settled.max(request.settled);
-        if request.reconciled && !self.reconciled {
-            (self.reconciled, self.lossy) = (true, false);
+        if request.reconciled && self.equal.is_none() {
+            (self.equal, self.lossy) = (Some(request.sequence), false);
         }
         let sequence = request.sequence;
         match request.ask {
@@ -215,8 +228,9 @@ impl Replica {
             Ask::Write { span, content, durable, .. } => Verdict::Do(self.write(sequence, span, content, durable)),
             Ask::Flush { whole } => {
                 let upto = (self.standing.epoch, sequence);
-                Verdict::Do(Job::Flush(Flush { epoch: upto.0, upto, settled: self.settled, reconciled: self.reconciled, whole }))
+                Verdict::Do(Job::Flush(Flush { whole, ..self.flush(upto) }))
             }
+            Ask::Snapshot { snapshot } => Verdict::Do(Job::Snapshot(snapshot)),
             Ask::Miss { member, since, extents } => {
                 let notes = self.notes.entry(member).or_default();
                 if notes.since != since {
@@ -270,7 +284,7 @@ impl Replica {
         }
         if (writer.epoch, writer.session) != (epoch, session) {
             self.dirty.values_mut().for_each(|stamp| *stamp = Stamp::Earlier);
-            (self.settled, self.reconciled) = (Sequence(0), false);
+            (self.settled, self.equal) = (Sequence(0), None);
         }
         if joiner {
             // What it noted of others while it was in has a gap from then on.
@@ -303,7 +317,7 @@ impl Replica {
 
     /// A flush is on the disk. Returns the extents that are clean now, and the standing to keep: neither need be on the disk at once, unless the flush is [`Flush::is_whole`].
     pub fn flushed(&mut self, flush: Flush) -> (Vec<Extent>, Standing) {
-        let Flush { epoch, upto, settled, reconciled, whole } = flush;
+        let Flush { epoch, upto, whole, .. } = flush;
         // Of a session that was fenced meanwhile nothing is settled any more.
         if epoch == self.standing.epoch {
             // What it lost before is not on its disk, whatever is flushed now.
@@ -311,12 +325,8 @@ impl Replica {
                 self.standing.flushed = self.standing.flushed.max(upto);
             }
             self.standing.partial &= !whole;
-            let clean = |stamp: &Stamp| match stamp {
-                Stamp::Earlier => reconciled,
-                Stamp::Write(sequence) => *sequence <= settled,
-            };
-            let gone: Vec<Extent> = self.dirty.iter().filter(|(_, stamp)| clean(stamp)).map(|(extent, _)| *extent).collect();
-            self.dirty.retain(|_, stamp| !clean(stamp));
+            let gone: Vec<Extent> = self.dirty.iter().filter(|(_, stamp)| flush.cleans(stamp)).map(|(extent, _)| *extent).collect();
+            self.dirty.retain(|_, stamp| !flush.cleans(stamp));
             return (gone, self.standing);
         }
         (Vec::new(), self.standing)
@@ -326,19 +336,14 @@ impl Replica {
     /// to settle some first.
     #[must_use]
     pub fn wants_flush(&self, most: usize) -> Option<Flush> {
-        // As in `flushed`: what earlier heads left counts once it is equal everywhere.
-        let clean = |stamp: &Stamp| match stamp {
-            Stamp::Earlier => self.reconciled,
-            Stamp::Write(sequence) => *sequence <= self.settled,
-        };
-        let some = self.dirty.len() > most && self.dirty.values().any(clean);
-        some.then_some(Flush {
-            epoch: self.standing.epoch,
-            upto: self.standing.flushed,
-            settled: self.settled,
-            reconciled: self.reconciled,
-            whole: false,
-        })
+        let flush = self.flush(self.standing.flushed);
+        let some = self.dirty.len() > most && self.dirty.values().any(|stamp| flush.cleans(stamp));
+        some.then_some(flush)
+    }
+
+    fn flush(&self, upto: (VolumeEpoch, Sequence)) -> Flush {
+        let earlier = self.equal.is_some_and(|since| since <= self.settled);
+        Flush { epoch: self.standing.epoch, upto, settled: self.settled, earlier, whole: false }
     }
 
     /// The volume was made larger.

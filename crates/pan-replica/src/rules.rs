@@ -33,11 +33,17 @@ pub enum Mutant {
     FlushByOne,
     /// A replica of an earlier lineage is taken for a member.
     OldLineage,
+    /// Extents are clean once all members have what was written, on their disks or not.
+    SettledWhenDone,
+    /// Of what a member that is evicted may lack, those who stay are told only what was under way.
+    NotedUnderWay,
+    /// A replica answers the first write that makes an extent dirty before its disk knows of any.
+    FirstMarkVolatile,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 18] = [
         Self::VolatileEpoch,
         Self::NoCompareAndSwap,
         Self::AckBeforeShrink,
@@ -53,6 +59,9 @@ impl Mutant {
         Self::ReadFromJoiner,
         Self::FlushByOne,
         Self::OldLineage,
+        Self::SettledWhenDone,
+        Self::NotedUnderWay,
+        Self::FirstMarkVolatile,
     ];
 }
 

@@ -6,7 +6,7 @@
 use crate::geometry::{Extent, Span};
 use crate::message::{Answer, Ask, Content, Fault, Fenced, Part, Reply, Request, Sequence};
 use pan_model::mirror::{Member, Since, Writer};
-use pan_model::{Lineage, Session, VolumeEpoch, VolumeId};
+use pan_model::{Lineage, Session, SnapshotId, VolumeEpoch, VolumeId};
 
 /// Of everything below.
 pub const VERSION: u8 = 1;
@@ -135,6 +135,7 @@ mod kind {
     pub const MISS: u8 = 5;
     pub const FORGET: u8 = 6;
     pub const MISSED: u8 = 7;
+    pub const SNAPSHOT: u8 = 8;
     pub const FENCED: u8 = 1;
     pub const DATA: u8 = 2;
     pub const DONE: u8 = 3;
@@ -254,6 +255,7 @@ pub fn request<D: AsRef<[u8]>>(volume: VolumeId, request: Request<D>) -> Result<
         Ask::Read { copy, .. } => (kind::READ, flags(&[rec, (*copy, flag::COPY)])),
         Ask::Write { durable, copy, .. } => (kind::WRITE, flags(&[rec, (*copy, flag::COPY), (*durable, flag::DURABLE)])),
         Ask::Flush { whole } => (kind::FLUSH, flags(&[rec, (*whole, flag::WHOLE)])),
+        Ask::Snapshot { .. } => (kind::SNAPSHOT, flags(&[rec])),
         Ask::Miss { .. } => (kind::MISS, flags(&[rec])),
         Ask::Forget { .. } => (kind::FORGET, flags(&[rec])),
         Ask::Missed { .. } => (kind::MISSED, flags(&[rec])),
@@ -275,6 +277,10 @@ pub fn request<D: AsRef<[u8]>>(volume: VolumeId, request: Request<D>) -> Result<
             Payload::None
         }
         Ask::Fence { part: Part::Joiner } | Ask::Flush { .. } => Payload::None,
+        Ask::Snapshot { snapshot } => {
+            out.long(at::START, snapshot.0);
+            Payload::None
+        }
         Ask::Read { span, .. } => {
             place(&mut out, span);
             Payload::None
@@ -356,6 +362,7 @@ pub fn read_request<D: AsRef<[u8]>>(head: &[u8; REQUEST_HEAD], payload: D, most:
             Ask::Write { span, content, durable: input.has(flag::DURABLE), copy }
         }
         kind::FLUSH => Ask::Flush { whole: input.has(flag::WHOLE) },
+        kind::SNAPSHOT => Ask::Snapshot { snapshot: SnapshotId(input.long(at::START)) },
         kind::MISS => Ask::Miss { member, since, extents: extents(payload.as_ref(), most)? },
         kind::FORGET => Ask::Forget { member },
         kind::MISSED => Ask::Missed { member, since },

@@ -1,7 +1,7 @@
 //! A head's conversations: what happens to it, and all that it does then.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-use pan_model::{Session, VolumeEpoch};
+use pan_model::{Session, SnapshotId, VolumeEpoch};
 use pan_replica::arbiter;
 use pan_replica::{
     Answer, Ask, Change, Content, Effect, End, Env, Event, Extent, Fault, Fenced, Geometry, Head, Member, Op, OpId, Part, Record, Reply,
@@ -52,6 +52,7 @@ impl Talk {
                 self.submit(Op::Write { span: span(place), content, durable: false })
             }
             ["flush"] => self.submit(Op::Flush),
+            ["snapshot", number] => self.submit(Op::Snapshot(SnapshotId(number.parse().unwrap()))),
             ["evicted", who] => self.decided(Change::Evict(member(who))),
             ["added", who] => self.decided(Change::Add(member(who))),
             ["claimed"] => {
@@ -131,6 +132,7 @@ fn told(effect: &Effect<char>) -> String {
                 }
                 Ask::Write { span, content, .. } => write!(text, "write {span} {content:?}"),
                 Ask::Flush { whole } => write!(text, "flush{}", if *whole { ", and it is whole" } else { "" }),
+                Ask::Snapshot { snapshot } => write!(text, "snapshot {snapshot}"),
                 Ask::Miss { member, extents, .. } => write!(text, "note for {}: {}", member.0, list(extents)),
                 Ask::Forget { member } => write!(text, "no more notes for {}", member.0),
                 Ask::Missed { member, .. } => write!(text, "what did {} miss", member.0),
@@ -203,6 +205,43 @@ flush
   operation 5 is done
 read 7+2
   operation 6: outside of the volume
+",
+    );
+}
+
+#[test]
+fn a_snapshot_is_between_two_operations_and_costs_no_member_its_place() {
+    check(
+        open(),
+        "
+write 0+2 x
+  1:3 write 0+2 x
+  2:3 write 0+2 x
+snapshot 7
+write 4+2 y
+1:3 done
+2:3 done
+  operation 1 is done
+  1:4 snapshot 7
+  2:4 snapshot 7
+1:4 done
+2:4 full
+  operation 2: no replica could do it
+  1:5 write 4+2 y
+  2:5 write 4+2 y
+snapshot 7
+-2
+  1:6 flush
+1:5 done
+1:6 done
+  may 2 be evicted
+evicted 2
+  1:7 note for 2: 0,2
+1:7 done
+  operation 3 is done
+  1:8 snapshot 7
+1:8 done
+  operation 4 is done
 ",
     );
 }

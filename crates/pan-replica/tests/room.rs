@@ -56,7 +56,7 @@ impl Store {
                 self.strike(flush);
                 Some(Reply { sequence, answer: Answer::Done })
             }
-            Verdict::Do(Job::Note { .. }) => Some(Reply { sequence, answer: Answer::Done }),
+            Verdict::Do(Job::Note { .. } | Job::Snapshot(_)) => Some(Reply { sequence, answer: Answer::Done }),
         });
         replies
     }

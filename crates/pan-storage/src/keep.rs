@@ -5,13 +5,14 @@
 use crate::files::{Files, FilesError};
 use crate::mark::{self, MarkError};
 use crate::scrub::{self, Rot};
-use crate::vault::{Loss, Vault};
+use crate::vault::{Loss, Untaken, Vault};
 use pan_api::desired::Desired;
-use pan_api::volume::{PoolReport, ReplicaOrder, ReplicaReport, ReplicaWant};
+use pan_api::volume::{PoolReport, ReplicaOrder, ReplicaReport, ReplicaWant, SnapshotOrder, SnapshotReport, SnapshotWant};
 use pan_disk::{Condition, DiskError, Layout, Pool};
 use pan_linux::room;
 use pan_model::host_config::HostConfig;
-use pan_model::{ByteSize, Generation, Lineage};
+use pan_model::{ByteSize, Generation, Lineage, SnapshotId, VolumeEpoch};
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -60,6 +61,10 @@ pub(crate) struct Keeper {
     rot: Rot,
     trouble: Option<String>,
     again: Option<Instant>,
+    /// Snapshots that were taken here without a head, and for which epoch.
+    taken: BTreeMap<SnapshotId, VolumeEpoch>,
+    /// Those that are wanted and could not be taken, and why.
+    untaken: BTreeMap<SnapshotId, String>,
 }
 
 impl Keeper {
@@ -74,6 +79,8 @@ impl Keeper {
             rot: Rot::default(),
             trouble: None,
             again: None,
+            taken: BTreeMap::new(),
+            untaken: BTreeMap::new(),
         }
     }
 
@@ -84,13 +91,39 @@ impl Keeper {
         let mut problems: Vec<String> = self.trouble.clone().into_iter().collect();
         let mut applied = Generation::default();
         if let (Some(vault), Some(desired)) = (&vault, desired) {
-            let failed: Vec<String> = desired.replicas.iter().filter_map(|order| follow(vault, order)).collect();
+            let mut failed: Vec<String> = desired.replicas.iter().filter_map(|order| follow(vault, order)).collect();
+            self.untaken.clear();
+            failed.extend(desired.snapshots.iter().filter_map(|order| self.follow_snapshot(vault, order)));
             if failed.is_empty() {
                 applied = desired.generation;
             }
             problems.extend(failed);
         }
         Seen { applied, pool: self.pool(vault.as_deref()), replicas: vault.map_or_else(Vec::new, |vault| self.replicas(&vault)), problems }
+    }
+
+    /// Follows an order; says what went wrong, for people.
+    fn follow_snapshot(&mut self, vault: &Vault<Files>, order: &SnapshotOrder) -> Option<String> {
+        let SnapshotOrder { snapshot, want } = *order;
+        let there = vault.pool().snapshots().iter().any(|info| info.snapshot == snapshot);
+        match want {
+            SnapshotWant::Discard if !there => None,
+            SnapshotWant::Discard => {
+                self.taken.remove(&snapshot);
+                vault.pool().delete_snapshot(snapshot).err().map(|error| format!("snapshot {snapshot}: {error}"))
+            }
+            SnapshotWant::Take { writer, .. } if self.taken.get(&snapshot) == Some(&writer.epoch) => None,
+            SnapshotWant::Take { volume, writer, lineage } => {
+                let taken = vault.replica(volume).map(|kept| vault.take(&kept, snapshot, writer, lineage));
+                match taken {
+                    Some(Ok(())) => drop(self.taken.insert(snapshot, writer.epoch)),
+                    // It is ordered again, or not any more.
+                    None | Some(Err(Untaken::Deposed)) => {}
+                    Some(Err(untaken)) => drop(self.untaken.insert(snapshot, untaken.to_string())),
+                }
+                None
+            }
+        }
     }
 
     /// Bytes that scrubbing found to be bad.
@@ -167,11 +200,30 @@ impl Keeper {
         let full = vault.is_some_and(|vault| vault.pool().condition() == Condition::Full);
         let trouble = self.trouble.clone().or_else(|| full.then(|| "the disk is full".to_owned()));
         match room {
-            Ok(room) => Some(PoolReport { capacity: self.capacity.unwrap_or(ByteSize(room.all)), free: ByteSize(room.free), trouble }),
+            Ok(room) => {
+                let capacity = self.capacity.unwrap_or(ByteSize(room.all));
+                Some(PoolReport {
+                    capacity,
+                    free: ByteSize(room.free),
+                    trouble,
+                    snapshots: vault.map_or_else(Vec::new, |vault| self.snapshots(vault)),
+                })
+            }
             // Before the folder was made, and after it went.
             Err(_) if trouble.is_none() => None,
-            Err(_) => Some(PoolReport { capacity: self.capacity.unwrap_or(ByteSize(0)), free: ByteSize(0), trouble }),
+            Err(_) => {
+                let capacity = self.capacity.unwrap_or(ByteSize(0));
+                Some(PoolReport { capacity, free: ByteSize(0), trouble, snapshots: Vec::new() })
+            }
         }
+    }
+
+    fn snapshots(&self, vault: &Vault<Files>) -> Vec<SnapshotReport> {
+        let there = vault.pool().snapshots();
+        let here = there.iter().map(|info| (info.snapshot, None));
+        let not = self.untaken.iter().map(|(snapshot, why)| (*snapshot, Some(why.clone())));
+        let report = |(snapshot, trouble)| SnapshotReport { snapshot, taken: self.taken.get(&snapshot).copied(), trouble };
+        here.chain(not).map(report).collect()
     }
 
     fn replicas(&self, vault: &Vault<Files>) -> Vec<ReplicaReport> {
@@ -184,7 +236,15 @@ impl Keeper {
             // One that is damaged is not counted.
             let used = ByteSize(vault.pool().used(info.volume).unwrap_or(0));
             let size = ByteSize(info.superblock.map_or(0, |superblock| superblock.size));
-            ReplicaReport { volume: info.volume, lineage: standing.lineage, epoch: standing.epoch, size, used, trouble }
+            ReplicaReport {
+                volume: info.volume,
+                lineage: standing.lineage,
+                epoch: standing.epoch,
+                partial: standing.partial,
+                size,
+                used,
+                trouble,
+            }
         };
         volumes.into_iter().map(report).collect()
     }
@@ -207,10 +267,13 @@ pub(crate) fn folder(config: &HostConfig) -> PathBuf {
 
 /// Follows an order; says what went wrong, for people.
 fn follow(vault: &Vault<Files>, order: &ReplicaOrder) -> Option<String> {
-    let ReplicaOrder { volume, size, want } = *order;
+    let ReplicaOrder { volume, size, want, from } = *order;
     let there = vault.pool().volumes().iter().any(|info| info.volume == volume);
     let done = match (want, there) {
-        (ReplicaWant::Found, false) => vault.found(volume, size, Lineage(1)),
+        (ReplicaWant::Found, false) => match from {
+            Some(snapshot) => vault.found_from(snapshot, volume, size, Lineage(1)),
+            None => vault.found(volume, size, Lineage(1)),
+        },
         (ReplicaWant::Keep, false) => vault.found(volume, size, Lineage(0)),
         // One that is damaged cannot grow, and says so in its report.
         (ReplicaWant::Found | ReplicaWant::Keep, true) if vault.replica(volume).is_none() => Ok(()),

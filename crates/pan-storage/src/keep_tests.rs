@@ -50,7 +50,8 @@ fn order(size: u64, want: ReplicaWant) -> Desired {
         servers: Vec::new(),
         warm: Vec::new(),
         units: Vec::new(),
-        replicas: vec![ReplicaOrder { volume: VOLUME, size: ByteSize(size), want }],
+        snapshots: Vec::new(),
+        replicas: vec![ReplicaOrder { volume: VOLUME, size: ByteSize(size), want, from: None }],
     }
 }
 
@@ -71,13 +72,18 @@ fn free(dir: &Path) {
 
 /// A write that is acknowledged and not flushed.
 fn write(open: &watch::Receiver<Open>) {
-    let vault = open.borrow().clone().unwrap();
-    let kept = vault.replica(VOLUME).unwrap();
     let content = Content::Data(vec![1; 4096]);
     let write = Ask::Write { span: Span { at: 0, length: 4096 }, content, durable: false, copy: false };
-    for (sequence, ask) in [(1, Ask::Fence { part: Part::Member { adopts: None } }), (2, write)] {
+    head(open, 0, [Ask::Fence { part: Part::Member { adopts: None } }, write]);
+}
+
+/// What a head asks, one after the other.
+fn head(open: &watch::Receiver<Open>, settled: u64, asks: impl IntoIterator<Item = Ask<Vec<u8>>>) {
+    let vault = open.borrow().clone().unwrap();
+    let kept = vault.replica(VOLUME).unwrap();
+    for (sequence, ask) in (1..).zip(asks) {
         let writer = Writer { epoch: VolumeEpoch(1), session: Session(1) };
-        let (lineage, sequence, settled) = (Lineage(1), Sequence(sequence), Sequence(0));
+        let (lineage, sequence, settled) = (Lineage(1), Sequence(sequence), Sequence(settled));
         match kept.admit(Conn(1), Request { writer, lineage, sequence, settled, reconciled: false, ask }) {
             crate::vault::Admitted::Work(work) => _ = vault.perform(&kept, work),
             crate::vault::Admitted::Answer(answer) => panic!("{answer:?}"),
@@ -148,4 +154,46 @@ fn a_pool_is_never_made_where_one_was() {
     let (mut keeper, open) = life(dir.path(), 1);
     let seen = keeper.step(None);
     assert!(open.borrow().is_none() && seen.problems[0].contains("not overwritten"), "{:?}", seen.problems);
+}
+
+fn snapshots(wants: &[(u64, SnapshotWant)]) -> Desired {
+    let orders = wants.iter().map(|(id, want)| SnapshotOrder { snapshot: SnapshotId(*id), want: *want }).collect();
+    Desired { snapshots: orders, ..order(1 << 20, ReplicaWant::Keep) }
+}
+
+#[test]
+fn a_volume_that_nobody_has_is_kept_as_it_is_if_it_is_the_same_everywhere() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut keeper, open) = life(dir.path(), 1);
+    keeper.step(Some(&order(1 << 20, ReplicaWant::Found)));
+    write(&open);
+    let writer = Writer { epoch: VolumeEpoch(2), session: Session(9) };
+    let take = SnapshotWant::Take { volume: VOLUME, writer, lineage: Lineage(1) };
+    let pool = |seen: Seen| seen.pool.unwrap().snapshots;
+    // Its writer did not say that the other replicas have that, and is obeyed no more.
+    let seen = keeper.step(Some(&snapshots(&[(4, take)])));
+    assert_eq!((seen.problems.len(), seen.applied.step), (0, 1), "other orders do not wait for it");
+    assert!(pool(seen)[0].trouble.as_ref().unwrap().contains("when a server has the volume again"));
+    assert_eq!(open.borrow().as_ref().unwrap().replica(VOLUME).unwrap().standing().epoch, VolumeEpoch(2));
+
+    let (mut keeper, open) = life(&dir.path().join("other"), 1);
+    keeper.step(Some(&order(1 << 20, ReplicaWant::Found)));
+    write(&open);
+    head(&open, 2, [Ask::Fence { part: Part::Member { adopts: None } }, Ask::Flush { whole: false }]);
+    let taken = SnapshotReport { snapshot: SnapshotId(4), taken: Some(VolumeEpoch(2)), trouble: None };
+    assert_eq!(pool(keeper.step(Some(&snapshots(&[(4, take)])))), [taken]);
+
+    // A volume begins as it, and both go their own ways.
+    let mut both = snapshots(&[]);
+    both.replicas.push(ReplicaOrder { volume: VolumeId(8), size: ByteSize(1 << 21), want: ReplicaWant::Found, from: Some(SnapshotId(4)) });
+    let seen = keeper.step(Some(&both));
+    assert_eq!((seen.problems.as_slice(), seen.replicas[1].lineage, seen.replicas[1].size), ([].as_slice(), Lineage(1), ByteSize(1 << 21)));
+    let mut read = vec![0; 8192];
+    let vault = open.borrow().clone().unwrap();
+    vault.pool().read(pan_disk::Source::Volume(VolumeId(8)), 0, &mut read).unwrap();
+    assert_eq!((read[0], read[4095], read[4096]), (1, 1, 0));
+    assert!(pool(keeper.step(Some(&snapshots(&[(4, SnapshotWant::Discard)])))).is_empty());
+    vault.pool().read(pan_disk::Source::Volume(VolumeId(8)), 0, &mut read).unwrap();
+    assert_eq!(read[0], 1, "it lives on without what it began as");
+    drop(vault);
 }

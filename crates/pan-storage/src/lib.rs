@@ -2,11 +2,13 @@
 //!
 //! - [`vault`]: all replicas of a pool; what heads ask of them becomes what the disk does, in the right order.
 //! - [`files`]: a disk of real files for `pan_disk`.
-//! - `server`: heads, over TLS. `keep`: the pool as the desired state wants it. `run`: the role's loop.
+//! - `server`: heads, over TLS. `keep`: the pool as the desired state wants it. `export`: snapshots, for controllers.
+//!   `run`: the role's loop.
 //!
 //! It must not know who decides, or why: it follows its own desired state.
 
 mod error;
+mod export;
 pub mod files;
 mod keep;
 mod mark;

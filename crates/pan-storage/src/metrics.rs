@@ -60,7 +60,7 @@ impl Requests {
                     self.bytes_written.add(data.len() as u64);
                 }
             }
-            Ask::Flush { .. } => self.flushes.one(),
+            Ask::Flush { .. } | Ask::Snapshot { .. } => self.flushes.one(),
             Ask::Miss { .. } | Ask::Forget { .. } | Ask::Missed { .. } => self.notes.one(),
         }
     }

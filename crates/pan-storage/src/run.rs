@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
 use crate::error::Error;
+use crate::export;
 use crate::keep::{self, Keeper, Open, Seen};
 use crate::metrics::{self, Counts};
 use crate::routes::Routes;
@@ -38,11 +39,12 @@ pub async fn run(config: HostConfig) -> Result<(), Error> {
     let (counted, run_dir) = (counts.clone(), config.run_dir.clone());
     let render: hostmetrics::Render = Arc::new(move || metrics::render(&counted, BeatCounts::read(&run_dir).as_ref()));
     let (keeps, open) = watch::channel(None);
+    let exported = export::pages(open.clone());
     let server = Server::new(&config, open, counts.clone())?;
     tokio::select! {
         ended = follow(&config, &counts, keeps) => ended,
         () = server.serve(&config) => Ok(()),
-        ended = hostmetrics::serve(&config, STORAGE_METRICS_PORT, render) => Ok(ended?),
+        ended = hostmetrics::serve(&config, STORAGE_METRICS_PORT, render, exported) => Ok(ended?),
     }
 }
 

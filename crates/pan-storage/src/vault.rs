@@ -6,13 +6,16 @@
 
 mod job;
 mod kept;
+mod logged;
 mod open;
+mod snapshot;
 
 pub use kept::{Admitted, Kept, Outcome, Work};
 pub use open::Loss;
+pub use snapshot::Untaken;
 
 use pan_disk::{BLOCK, DiskError, Medium, NewVolume, Pool};
-use pan_model::{ByteSize, Lineage, Session, VolumeEpoch, VolumeId};
+use pan_model::{ByteSize, Lineage, Session, SnapshotId, VolumeEpoch, VolumeId};
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -58,6 +61,21 @@ impl<M: Medium> Vault<M> {
     pub fn found(&self, volume: VolumeId, size: ByteSize, lineage: Lineage) -> Result<(), DiskError> {
         let (epoch, session) = (VolumeEpoch(0), Session(0));
         self.pool.create(NewVolume { volume, lineage, epoch, session, size: size.0.next_multiple_of(BLOCK) })?;
+        self.keep(volume)
+    }
+
+    /// Makes a replica that begins as a snapshot of this pool.
+    ///
+    /// # Errors
+    /// There is one, there is no such snapshot, its size cannot be, or the disk.
+    pub fn found_from(&self, snapshot: SnapshotId, volume: VolumeId, size: ByteSize, lineage: Lineage) -> Result<(), DiskError> {
+        let (epoch, session) = (VolumeEpoch(0), Session(0));
+        let new = NewVolume { volume, lineage, epoch, session, size: size.0.next_multiple_of(BLOCK) };
+        self.pool.clone_snapshot(snapshot, new)?;
+        self.keep(volume)
+    }
+
+    fn keep(&self, volume: VolumeId) -> Result<(), DiskError> {
         let kept = open::one(&self.pool, volume, Loss::None)?;
         self.kept.write().unwrap_or_else(PoisonError::into_inner).insert(volume, Arc::new(kept));
         Ok(())

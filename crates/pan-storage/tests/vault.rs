@@ -346,7 +346,7 @@ fn a_log_of_dirty_extents_that_is_full_is_emptied_by_what_is_settled() {
 }
 
 #[test]
-fn what_an_earlier_head_left_is_struck_once_it_is_equal_everywhere() {
+fn what_an_earlier_head_left_is_struck_once_it_is_equal_and_on_all_disks() {
     let mut head = Head::new(make(&FaultyDisk::default()));
     head.fenced();
     for extent in 0..256 {
@@ -357,7 +357,35 @@ fn what_an_earlier_head_left_is_struck_once_it_is_equal_everywhere() {
     let Outcome::Later(work) = head.perform(work) else { panic!("nobody knows yet whether others have the same") };
     head.reconciled = true;
     assert!(matches!(head.ask(read(0)), Answer::Read(_)));
+    let Outcome::Later(work) = head.perform(work) else { panic!("others may not have it on their disks") };
+    head.settled = head.sequence;
+    assert!(matches!(head.ask(read(0)), Answer::Read(_)));
     assert!(matches!(head.perform(work), Outcome::Answer(Answer::Done)));
+}
+
+/// Whatever else is lost: a replica that answered a write knows afterwards that it may have lost something. One sync is enough for that.
+#[test]
+fn who_lost_something_knows_it() {
+    for seed in 0..40 {
+        let (disk, mut dice) = (FaultyDisk::default(), Dice::new(seed));
+        let mut head = Head::new(make(&disk));
+        head.fenced();
+        for round in 0..4 {
+            for extent in 0..3 {
+                assert_eq!(head.ask(write(3 * round + extent, 1)), Answer::Done);
+            }
+            if round < seed % 4 {
+                // All that was written is settled, and struck with the next flush.
+                assert_eq!(head.ask(FLUSH), Answer::Done);
+                head.settled = head.sequence;
+                assert_eq!(head.ask(FLUSH), Answer::Done);
+            }
+        }
+        disk.lose_power(&mut dice);
+        head.vault = Vault::over(Pool::open(disk).unwrap(), Loss::Possible).unwrap();
+        let fenced = head.fenced();
+        assert!(fenced.lossy && !fenced.dirty.is_empty(), "seed {seed}: {fenced:?}");
+    }
 }
 
 #[test]

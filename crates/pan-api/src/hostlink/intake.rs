@@ -140,6 +140,7 @@ mod tests {
             servers: Vec::new(),
             warm: Vec::new(),
             units: Vec::new(),
+            snapshots: Vec::new(),
             replicas: Vec::new(),
         };
         assert_eq!(admit(&here, None, &offer(at(1, 1))), Ok(()));

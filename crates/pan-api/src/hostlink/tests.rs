@@ -61,6 +61,7 @@ fn desired(step: u64) -> Desired {
         servers: Vec::new(),
         warm: Vec::new(),
         units: Vec::new(),
+        snapshots: Vec::new(),
         replicas: Vec::new(),
     }
 }

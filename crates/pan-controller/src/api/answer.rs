@@ -13,6 +13,8 @@ use serde::Serialize;
 pub const JSON: &str = "application/json";
 /// Media type of newline-delimited JSON.
 pub const LINES: &str = "application/x-ndjson";
+/// Media type of what is read from volumes.
+pub const BYTES: &str = "application/octet-stream";
 /// Media type of logs.
 pub const TEXT: &str = "text/plain; charset=utf-8";
 
@@ -33,6 +35,11 @@ pub fn json<T: Serialize + ?Sized>(object: &T) -> Response {
 /// JSON as it came from elsewhere.
 pub fn raw(bytes: Bytes) -> Response {
     with(StatusCode::OK, JSON, Body::from(bytes))
+}
+
+/// Bytes that mean something to who asked for them.
+pub fn bytes(bytes: Bytes) -> Response {
+    with(StatusCode::OK, BYTES, Body::from(bytes))
 }
 
 /// The JSON of a wire object.

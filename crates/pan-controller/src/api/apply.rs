@@ -43,6 +43,7 @@ fn permit(call: &Call<Principal>, document: &Document) -> Result<(), ApiError> {
         Object::Partition(..) => Noun::Partition,
         Object::Cluster(..) => Noun::Cluster,
         Object::Service(..) => Noun::Service,
+        Object::Volume(..) => Noun::Volume,
     };
     call.permit(Verb::Change, noun)?;
     call.scope().require_within(document.object.partition())

@@ -117,6 +117,11 @@ impl Call<Principal> {
         self.app.questions.clone().acquire_owned().await
     }
 
+    /// Waits for a turn to read a part of a snapshot.
+    pub async fn read_turn(&self) -> Result<OwnedSemaphorePermit, AcquireError> {
+        self.app.reads.clone().acquire_owned().await
+    }
+
     /// Checks the table of roles for something that the route alone does not say.
     pub fn permit(&self, verb: Verb, noun: Noun) -> Result<(), ApiError> {
         auth::permit(&self.who, verb, noun)

@@ -51,6 +51,8 @@ pub struct App {
     pub agents: Arc<rustls::ClientConfig>,
     /// Questions to the planner that may run at the same time: they take a processor each.
     pub questions: Arc<Semaphore>,
+    /// Parts of snapshots that may be read at the same time.
+    pub reads: Arc<Semaphore>,
 }
 
 /// Who is at the other end of the connection, if it showed a certificate.

@@ -22,6 +22,7 @@ mod route;
 mod scope;
 mod server;
 mod service;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 mod timeline;

@@ -86,6 +86,7 @@ fn given(gives: &Gives, generator: &mut SchemaGenerator) -> (&'static str, Value
         Gives::Nothing => ("204", json!({"description": "Done."})),
         Gives::Json(of) => ("200", json!({"description": "The answer.", "content": body(answer::JSON, *of)})),
         Gives::Lines(of) => ("200", json!({"description": "One JSON value a line.", "content": body(answer::LINES, *of)})),
+        Gives::Bytes => ("200", json!({"description": "Bytes.", "content": body("application/octet-stream", schema::<String>)})),
         Gives::Text => ("200", json!({"description": "Text.", "content": body("text/plain", schema::<String>)})),
         Gives::Watched(whole, line) => {
             let mut content = body(answer::JSON, *whole);

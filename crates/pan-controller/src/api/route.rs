@@ -73,6 +73,8 @@ pub enum Gives {
     Lines(SchemaOf),
     /// Text.
     Text,
+    /// Bytes.
+    Bytes,
 }
 
 /// A parameter in the query.
@@ -160,7 +162,7 @@ impl Route {
 
 /// Every route.
 pub fn table() -> Vec<Route> {
-    let parts: [&[Route]; 15] = [
+    let parts: [&[Route]; 16] = [
         super::interface::ROUTES,
         super::apply::ROUTES,
         super::partition::ROUTES,
@@ -169,6 +171,7 @@ pub fn table() -> Vec<Route> {
         super::proxy::ROUTES,
         super::service::ROUTES,
         super::volume::ROUTES,
+        super::snapshot::ROUTES,
         super::event::ROUTES,
         super::node::ROUTES,
         super::drain::ROUTES,

@@ -4,7 +4,7 @@
 //! and the places of its servers are opaque names of failure domains.
 
 use super::call::not_found;
-use crate::handle::{Principal, View};
+use crate::handle::{Principal, SnapshotPlace, View};
 use pan_api::ApiError;
 use pan_api::cluster::Cluster;
 use pan_api::event::Event;
@@ -16,7 +16,7 @@ use pan_api::server::Server;
 use pan_api::service::Service;
 use pan_api::token::Token;
 use pan_api::volume::Volume;
-use pan_model::{ClusterName, Code, HostName, PartitionName, ServerKey, ServiceName, VolumeKey};
+use pan_model::{ClusterName, Code, HostName, Name, PartitionName, ServerKey, ServiceName, VolumeKey};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -129,6 +129,12 @@ impl Scope {
     /// A volume.
     pub fn volume(&self, key: &VolumeKey) -> Option<Volume> {
         self.view.volumes.get(key).filter(|_| self.sees(&key.partition)).map(|volume| self.kept(volume))
+    }
+
+    /// Where a snapshot can be read.
+    pub fn snapshot_place(&self, key: &VolumeKey, name: &Name) -> Option<SnapshotPlace> {
+        let place = self.view.snapshots.get(&(key.clone(), name.clone()));
+        place.filter(|_| self.sees(&key.partition)).cloned()
     }
 
     fn placed(&self, server: &Server) -> Server {

@@ -29,7 +29,7 @@ pub fn apply(world: &mut World, now: Now, documents: &[Document], dry_run: bool)
     let mut applied = Vec::new();
     let mut problems = Vec::new();
     let mut blame = Blame { documents, changed: Vec::new() };
-    for rank in 0..=2 {
+    for rank in 0..=3 {
         for document in documents.iter().filter(|document| rank_of(&document.object) == rank) {
             match one(&mut draft, now, &document.object) {
                 Ok(result) => {
@@ -121,7 +121,7 @@ impl Blame<'_> {
                 // A server's record has some hundred bytes.
                 (spec.servers as usize).saturating_mul(400).saturating_add(written)
             }
-            Object::Partition(..) | Object::Service(..) => 0,
+            Object::Partition(..) | Object::Service(..) | Object::Volume(..) => 0,
         };
         match self.changed.iter().max_by_key(size) {
             Some(document) => placed(document, trouble),
@@ -133,8 +133,9 @@ impl Blame<'_> {
 const fn rank_of(object: &Object) -> u8 {
     match object {
         Object::Partition(..) => 0,
-        Object::Cluster(..) => 1,
-        Object::Service(..) => 2,
+        Object::Volume(..) => 1,
+        Object::Cluster(..) => 2,
+        Object::Service(..) => 3,
     }
 }
 
@@ -148,6 +149,7 @@ fn describe(object: &Object, result: ApplyResult) -> Applied {
         Object::Partition(name, _) => ("partition", None, name.to_string()),
         Object::Cluster(partition, name, _) => ("cluster", Some(partition.clone()), name.to_string()),
         Object::Service(partition, name, _) => ("service", Some(partition.clone()), name.to_string()),
+        Object::Volume(partition, name, _) => ("volume", Some(partition.clone()), name.to_string()),
     };
     Applied { kind: kind.to_owned(), partition, name, result, error: None }
 }
@@ -157,6 +159,10 @@ fn one(draft: &mut World, now: Now, object: &Object) -> Result<ApplyResult, Trou
         Object::Partition(name, spec) => partition(draft, name, spec),
         Object::Cluster(partition, name, spec) => cluster(draft, now, &(partition.clone(), name.clone()), spec),
         Object::Service(partition, name, spec) => service(draft, &(partition.clone(), name.clone()), spec),
+        Object::Volume(partition, name, spec) => {
+            validate::partition(draft, partition)?;
+            volumes::want_standing(draft, partition, name, spec)
+        }
     }
 }
 
@@ -228,7 +234,9 @@ fn revive(draft: &mut World, name: &PartitionName, spec: &PartitionSpec, network
 
 /// Whether a change concerns what runs, so that servers must be started again for it.
 fn needs_restart(former: &ClusterSpec, spec: &ClusterSpec) -> bool {
-    let mounts = |spec: &ClusterSpec| spec.volumes.iter().map(|volume| (volume.name.clone(), volume.mount.clone())).collect::<Vec<_>>();
+    let mounts = |spec: &ClusterSpec| {
+        spec.volumes.iter().map(|volume| (volume.name.clone(), volume.volume.clone(), volume.mount.clone())).collect::<Vec<_>>()
+    };
     let what_runs = |spec: &ClusterSpec| {
         (spec.image.clone(), spec.command.clone(), spec.env.clone(), spec.files.clone(), spec.resources.clone(), mounts(spec))
     };

@@ -3,6 +3,7 @@
 use super::keys;
 use super::record::Duty;
 use super::seen::Life;
+use super::volumes;
 use super::world::{Dirty, Effect, Now, World};
 use pan_api::ApiError;
 use pan_model::event::Severity;
@@ -36,6 +37,10 @@ pub fn remove(world: &mut World, now: Now, name: &HostName) -> Result<(), ApiErr
         let text = format!("host {name} keeps copies of {kept} volumes: they are made elsewhere some minutes after it was stopped");
         return refuse(Code::InUse, text);
     }
+    let only = volumes::kept_only_on(world, name);
+    if only > 0 {
+        return refuse(Code::InUse, format!("host {name} keeps the only copies of {only} snapshots: remove them first"));
+    }
     let admission = host.admission;
     let credential = world.credentials.entry(name.clone()).or_default();
     credential.refused = Some(credential.issued);
@@ -45,6 +50,7 @@ pub fn remove(world: &mut World, now: Now, name: &HostName) -> Result<(), ApiErr
     if node {
         world.effects.push(Effect::Fence(name.clone(), admission));
     }
+    volumes::forget(world, name);
     world.hosts.remove(name);
     // It has keys that are good now. If a rotation is under way, it has those as well, and the next one is soon enough:
     // nobody listens to a host that is not known.

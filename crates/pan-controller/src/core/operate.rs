@@ -44,6 +44,10 @@ pub fn request(world: &mut World, now: Now, request: Request) -> Result<Reply, A
         Request::Renew(host) => return tokens::renew(world, now, &host),
         Request::Keys { host, have, wall } => return keys::asked(world, now, &host, keys::Asked { have, wall }),
         Request::Volume(ask) => return volumes::ask(world, now, &ask),
+        Request::TakeSnapshot { volume, name } => volumes::take(world, now, &volume, &name)?,
+        Request::RemoveSnapshot { volume, name } => volumes::remove(world, now, &volume, &name)?,
+        Request::ResizeVolume { volume, size } => volumes::resize(world, &volume, size)?,
+        Request::RecoverVolume(volume) => volumes::recover(world, now, &volume)?,
         Request::RotateKeys => keys::rotate(world, now)?,
         Request::RemoveHost(host) => leave::remove(world, now, &host)?,
     }
@@ -207,7 +211,7 @@ fn delete(
             Ok(())
         }
         (Kind::Volume, Some(partition)) => {
-            volumes::delete(world, now, &VolumeKey { partition, name: VolumeName::new(name).map_err(invalid)? })
+            volumes::delete(world, now, &VolumeKey { partition, name: VolumeName::new(name).map_err(invalid)? }, cascade)
         }
         (Kind::Cluster | Kind::Service | Kind::Volume, None) => Err(ApiError::new(Code::Invalid, "a partition is needed")),
     }
@@ -220,13 +224,14 @@ fn delete_partition(world: &mut World, now: Now, name: &PartitionName, cascade: 
     let clusters: Vec<ClusterKey> = world.clusters.keys().filter(|key| key.0 == *name).cloned().collect();
     let services: Vec<_> = world.services.keys().filter(|key| key.0 == *name).cloned().collect();
     let volumes: Vec<VolumeKey> = world.volumes.keys().filter(|key| key.partition == *name).cloned().collect();
+    let sources: Vec<VolumeKey> = world.sources.keys().filter(|key| key.partition == *name).cloned().collect();
     let going = |key: &VolumeKey| world.volumes[key].deleting;
-    if !cascade && (!clusters.is_empty() || !services.is_empty() || !volumes.iter().all(going)) {
+    if !cascade && (!clusters.is_empty() || !services.is_empty() || !sources.is_empty() || !volumes.iter().all(going)) {
         let names: Vec<String> = clusters
             .iter()
             .map(|key| format!("cluster {}", key.1))
             .chain(services.iter().map(|key| format!("service {}", key.1)))
-            .chain(volumes.iter().map(|key| format!("volume {}", key.name)))
+            .chain(sources.iter().chain(&volumes).map(|key| format!("volume {}", key.name)))
             .collect();
         return Err(ApiError::new(
             Code::InUse,
@@ -242,6 +247,10 @@ fn delete_partition(world: &mut World, now: Now, name: &PartitionName, cascade: 
     }
     for key in volumes {
         volumes::give_up(world, now, &key);
+    }
+    for key in sources {
+        world.sources.remove(&key);
+        world.dirty.insert(Dirty::Source(key));
     }
     if let Some(partition) = world.partition_mut(name) {
         partition.deleting = true;
@@ -273,7 +282,7 @@ fn delete_cluster(world: &mut World, now: Now, key: &ClusterKey, cascade: bool) 
     if cascade {
         let servers = world.servers_of(key);
         let theirs = |(name, record): &(&VolumeKey, &VolumeRecord)| {
-            name.partition == key.0 && servers.iter().any(|server| server.name == record.server)
+            name.partition == key.0 && servers.iter().any(|server| record.server.as_ref() == Some(&server.name))
         };
         let volumes: Vec<VolumeKey> = world.volumes.iter().filter(theirs).map(|(name, _)| name.clone()).collect();
         for volume in volumes {

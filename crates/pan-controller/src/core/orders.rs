@@ -9,7 +9,7 @@ use pan_api::WIRE_VERSION;
 use pan_api::desired::{BackendOrder, Desired, Network, NetworkEntry, RunOrder, ServerOrder, ServiceOrder, Unit};
 use pan_api::peers::Peers;
 use pan_api::report::Phase;
-use pan_api::volume::ReplicaOrder;
+use pan_api::volume::{ReplicaOrder, SnapshotOrder};
 use pan_model::host::Role;
 use pan_model::network::{GATEWAY_OFFSET, address_at};
 use pan_model::service::BackendState;
@@ -37,12 +37,13 @@ pub fn all_like(world: &World, rosters: &mut Rosters) -> BTreeMap<HostName, Desi
             servers.entry(node).or_default().push((key, server));
         }
     }
-    let mut replicas = volumes::replicas(world);
+    let (mut replicas, mut snapshots) = (volumes::replicas(world), volumes::snapshots(world));
     let mut one = |host: &HostName| {
         let own = Own {
             servers: servers.remove(host).unwrap_or_default(),
             warm: warm.remove(host).unwrap_or_default(),
             replicas: replicas.remove(host).unwrap_or_default(),
+            snapshots: snapshots.remove(host).unwrap_or_default(),
         };
         one(world, (host, rosters.peers(world, host)), own, &networks, &units)
     };
@@ -54,12 +55,13 @@ struct Own<'a> {
     servers: Vec<(&'a ServerKey, &'a ServerRecord)>,
     warm: Vec<ServerOrder>,
     replicas: Vec<ReplicaOrder>,
+    snapshots: Vec<SnapshotOrder>,
 }
 
 fn one(
     world: &World,
     (host, peers): (&HostName, Peers),
-    Own { servers: mine, warm, replicas }: Own<'_>,
+    Own { servers: mine, warm, replicas, snapshots }: Own<'_>,
     networks: &BTreeMap<&PartitionName, Network>,
     units: &[Unit],
 ) -> Desired {
@@ -84,6 +86,7 @@ fn one(
         warm,
         units,
         replicas,
+        snapshots,
     }
 }
 

@@ -56,6 +56,7 @@ pub fn key_of(dirty: &Dirty) -> String {
         Dirty::Server(key) => format!("p/{}/server/{}", key.partition, key.name),
         Dirty::Service((partition, name)) => format!("p/{partition}/service/{name}"),
         Dirty::Volume(key) => format!("p/{}/volume/{}", key.partition, key.name),
+        Dirty::Source(key) => format!("p/{}/source/{}", key.partition, key.name),
         Dirty::Host(name) => format!("host/{name}"),
         Dirty::Token(id) => format!("token/{}", id_text(*id)),
         Dirty::Credential(name) => format!("credential/{name}"),
@@ -83,6 +84,7 @@ pub fn value_of(world: &World, dirty: &Dirty) -> Option<Vec<u8>> {
         Dirty::Server(key) => write(world.servers.get(key)),
         Dirty::Service(key) => write(world.services.get(key)),
         Dirty::Volume(key) => write(world.volumes.get(key)),
+        Dirty::Source(key) => write(world.sources.get(key)),
         Dirty::Host(name) => write(world.hosts.get(name)),
         Dirty::Token(id) => write(world.tokens.get(id)),
         Dirty::Credential(name) => write(world.credentials.get(name)),
@@ -173,6 +175,10 @@ fn load_in_partition(world: &mut World, partition: PartitionName, rest: &[&str],
             let name = VolumeName::new(*name).map_err(|_| unknown())?;
             world.volumes.insert(VolumeKey { partition, name }, read(key, value)?);
         }
+        ["source", name] => {
+            let name = VolumeName::new(*name).map_err(|_| unknown())?;
+            world.sources.insert(VolumeKey { partition, name }, read(key, value)?);
+        }
         ["event", _] => remember(world, Some(partition), read(key, value)?),
         ["timeline", server] => world.timelines.restore(format!("{partition}/{server}"), read(key, value)?),
         _ => return Err(unknown()),
@@ -223,6 +229,9 @@ pub fn forget(world: &mut World, key: &str) -> Result<(), LoadError> {
                 ["service", name] => drop(world.services.remove(&(partition, ServiceName::new(*name).map_err(|_| unknown())?))),
                 ["volume", name] => {
                     drop(world.volumes.remove(&VolumeKey { partition, name: VolumeName::new(*name).map_err(|_| unknown())? }));
+                }
+                ["source", name] => {
+                    drop(world.sources.remove(&VolumeKey { partition, name: VolumeName::new(*name).map_err(|_| unknown())? }));
                 }
                 ["event", text] => drop_event(world, Some(partition), number(text)?),
                 ["timeline", server] => world.timelines.forget_kept(&format!("{partition}/{server}")),

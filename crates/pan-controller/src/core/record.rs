@@ -7,7 +7,8 @@ use pan_model::mirror::{Member, Record};
 use pan_model::network::Cidr;
 use pan_model::volume::Filesystem;
 use pan_model::{
-    Admission, ByteSize, ClusterName, ClusterSpec, Epoch, HostName, Mac, PartitionSpec, ServerName, ServiceSpec, Session, VolumeId,
+    Admission, ByteSize, ClusterName, ClusterSpec, Epoch, HostName, Mac, Name, PartitionSpec, ServerName, ServiceSpec, Session, SnapshotId,
+    SnapshotName, VolumeId,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -141,10 +142,19 @@ pub struct ServiceRecord {
 pub struct VolumeRecord {
     /// Its number within the PAN; no other volume ever has it.
     pub id: VolumeId,
-    /// The server that it belongs to, which need not be there.
-    pub server: ServerName,
+    /// The server that it belongs to, which need not be there; none of one that is there by itself.
+    pub server: Option<ServerName>,
+    /// Of one that is there by itself: the server that was bound with it last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holder: Option<ServerName>,
     /// The bytes asked for.
     pub size: ByteSize,
+    /// The bytes that a manifest asked for last: as many, unless more were asked for otherwise.
+    #[serde(default)]
+    pub declared: ByteSize,
+    /// The snapshot that it began as.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Beginning>,
     /// The bytes that every replica in sync is known to hold: as many as a head may use.
     pub usable: ByteSize,
     /// On how many storage hosts it is to be.
@@ -153,14 +163,70 @@ pub struct VolumeRecord {
     pub filesystem: Filesystem,
     /// Who writes it, and which replicas have all of it.
     pub mirror: Record,
+    /// Its present writer is nobody: it was claimed so that storage hosts may take snapshots of it.
+    #[serde(default)]
+    pub held: bool,
+    /// Its snapshots.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub snapshots: BTreeMap<Name, SnapshotRecord>,
     /// Where its replicas are: each of the record's members, and nobody else.
     pub hosts: BTreeMap<Member, HostName>,
     /// Members it begins with that are not known to be there yet. While there are any, nobody may write it.
     pub unmade: BTreeSet<Member>,
     /// The number of the next member.
     pub next_member: u32,
+    /// It is what a server reads of a [`SourceRecord`]: it goes with the server, or when that reads another snapshot.
+    #[serde(default)]
+    pub reader: bool,
     /// It goes as soon as nobody has it any more.
     pub deleting: bool,
+}
+
+/// A volume that many servers read. It has no copies of its own: each of them has a volume that begins as the snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceRecord {
+    /// The snapshot.
+    pub from: Beginning,
+    /// Its bytes.
+    pub size: ByteSize,
+    /// On how many storage hosts each server's is to be.
+    pub copies: u8,
+    /// What is on it.
+    pub filesystem: Filesystem,
+}
+
+/// What a volume began as.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Beginning {
+    /// What people called the snapshot.
+    pub name: SnapshotName,
+    /// Which it was.
+    pub snapshot: SnapshotId,
+}
+
+/// A snapshot of a volume.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotRecord {
+    /// Its number within the PAN.
+    pub id: SnapshotId,
+    /// Bytes of the volume then.
+    pub size: ByteSize,
+    /// When it was asked for, by the wall clock.
+    pub asked: i64,
+    /// How far it is.
+    pub stage: SnapshotStage,
+}
+
+/// How far a snapshot is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SnapshotStage {
+    /// It is to be taken: by the volume's head, or by the storage hosts if nobody has the volume.
+    Taking,
+    /// It is on these storage hosts, the same on each.
+    Ready(BTreeSet<HostName>),
+    /// There is none; why.
+    Failed(String),
 }
 
 /// A host.
@@ -197,6 +263,9 @@ pub struct HostRecord {
     /// Replicas that it is to remove, as far as it has not said that it did.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub discard: BTreeSet<VolumeId>,
+    /// Snapshots likewise.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub discard_snapshots: BTreeSet<SnapshotId>,
 }
 
 /// Deaths of a node that may end in a quarantine; times are wall clock, microseconds since 1970.
@@ -244,6 +313,7 @@ impl HostRecord {
             revoked: former.map_or(Admission::NONE, |host| host.revoked),
             deaths: former.map(|host| host.deaths.clone()).unwrap_or_default(),
             discard: former.map(|host| host.discard.clone()).unwrap_or_default(),
+            discard_snapshots: former.map(|host| host.discard_snapshots.clone()).unwrap_or_default(),
         }
     }
 
@@ -355,6 +425,13 @@ pub struct PanRecord {
     /// The number of the next life of a head.
     #[serde(default = "first_session")]
     pub next_session: Session,
+    /// The number of the next snapshot.
+    #[serde(default = "first_snapshot")]
+    pub next_snapshot: SnapshotId,
+}
+
+const fn first_snapshot() -> SnapshotId {
+    SnapshotId(1)
 }
 
 const fn first_volume() -> VolumeId {
@@ -378,6 +455,7 @@ impl Default for PanRecord {
             keys: KeysRecord::default(),
             next_volume: first_volume(),
             next_session: first_session(),
+            next_snapshot: first_snapshot(),
         }
     }
 }

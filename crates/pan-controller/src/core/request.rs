@@ -6,7 +6,7 @@ use pan_api::requests::Applied;
 use pan_api::volume::{AskVolume, Claim};
 use pan_model::host::Role;
 use pan_model::manifest::Document;
-use pan_model::{ClusterName, HostName, PartitionName, ServerKey, Span};
+use pan_model::{ByteSize, ClusterName, HostName, Name, PartitionName, ServerKey, Span, VolumeKey};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
@@ -109,6 +109,29 @@ pub enum Request {
     },
     /// Begin a new period of keys.
     RotateKeys,
+    /// Keep a volume as it is.
+    TakeSnapshot {
+        /// The volume.
+        volume: VolumeKey,
+        /// What the snapshot is called.
+        name: Name,
+    },
+    /// Remove a snapshot.
+    RemoveSnapshot {
+        /// The volume.
+        volume: VolumeKey,
+        /// The snapshot.
+        name: Name,
+    },
+    /// Let a volume grow.
+    ResizeVolume {
+        /// The volume.
+        volume: VolumeKey,
+        /// Its size from now on.
+        size: ByteSize,
+    },
+    /// Go on with what is left of a volume.
+    RecoverVolume(VolumeKey),
     /// A node asks for a volume of one of its servers.
     Volume(Box<AskVolume>),
     /// Take a host out of the PAN.

@@ -5,7 +5,7 @@ use super::world::{ClusterKey, ServiceKey, World};
 use pan_model::cluster::Image;
 use pan_model::manifest::Object;
 use pan_model::partition::HostImage;
-use pan_model::{ClusterName, ClusterSpec, Code, PartitionName, ServiceName, ServiceSpec};
+use pan_model::{ClusterName, ClusterSpec, Code, Name, PartitionName, ServiceName, ServiceSpec, VolumeKey};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
@@ -38,6 +38,8 @@ pub enum Which {
     Cluster(PartitionName, ClusterName),
     /// A service.
     Service(PartitionName, ServiceName),
+    /// A volume that is there by itself.
+    Volume(PartitionName, Name),
 }
 
 impl Which {
@@ -48,6 +50,7 @@ impl Which {
             Object::Partition(name, _) => Self::Partition(name.clone()),
             Object::Cluster(partition, name, _) => Self::Cluster(partition.clone(), name.clone()),
             Object::Service(partition, name, _) => Self::Service(partition.clone(), name.clone()),
+            Object::Volume(partition, name, _) => Self::Volume(partition.clone(), name.clone()),
         }
     }
 }
@@ -58,12 +61,16 @@ impl fmt::Display for Which {
             Self::Partition(name) => write!(f, "partition {name}"),
             Self::Cluster(partition, name) => write!(f, "cluster {partition}/{name}"),
             Self::Service(partition, name) => write!(f, "service {partition}/{name}"),
+            Self::Volume(partition, name) => write!(f, "volume {partition}/{name}"),
         }
     }
 }
 
 /// The partition that an object is to lie in.
-fn partition<'a>(draft: &'a World, name: &PartitionName) -> Result<&'a PartitionRecord, Trouble> {
+///
+/// # Errors
+/// [`Trouble`]: it is not there, or on its way out.
+pub fn partition<'a>(draft: &'a World, name: &PartitionName) -> Result<&'a PartitionRecord, Trouble> {
     match draft.partitions.get(name) {
         None => Err(Trouble::new(
             Code::Dangling,
@@ -283,6 +290,17 @@ pub fn references(draft: &World) -> Vec<(Which, Trouble)> {
         let with = record.spec.with.iter().enumerate().map(|(at, with)| (format!("spec.with[{at}]"), with));
         for (path, other) in after.chain(with).filter(|(_, other)| !exists(other)) {
             found.push((which(), Trouble::new(Code::Dangling, path, format!("there is no cluster {other} in partition {partition}"))));
+        }
+        for (at, volume) in record.spec.volumes.iter().enumerate() {
+            let there = |name| {
+                let key = VolumeKey { partition: partition.clone(), name };
+                draft.volumes.contains_key(&key) || draft.sources.contains_key(&key)
+            };
+            if let Some(missing) = volume.volume.clone().filter(|name| !there(name.clone())) {
+                let text =
+                    format!("there is no volume {missing} in partition {partition}: add a document of kind Volume, or correct the name");
+                found.push((which(), Trouble::new(Code::Dangling, format!("spec.volumes[{at}].volume"), text)));
+            }
         }
         if let Some(circle) = circle(draft, partition, name) {
             let names: Vec<_> = circle.iter().map(ClusterName::as_str).collect();

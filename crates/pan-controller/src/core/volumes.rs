@@ -1,41 +1,83 @@
 //! Volumes: on which storage hosts they are, who may write them, and what becomes of their replicas.
 //!
 //! `make` has what manifests ask for, `claim` gives a server's node the right to write and answers the heads that have it,
-//! `keep` sees that there are as many replicas as wanted, `orders` tells hosts. What happens to the data is between head and
+//! `keep` sees that there are as many replicas as wanted, `snapshots` keeps volumes as they were, `recover` accepts the loss of what nobody
+//! has any more, `sources` are what many servers read, `orders` tells hosts. What happens to the data is between head and
 //! replicas (`pan-replica`); here is only the record that they obey.
 
 mod claim;
 mod keep;
 mod make;
 mod orders;
+mod recover;
+mod snapshots;
+mod sources;
 
 pub use claim::{ask, bound};
 pub use keep::{advance, delete, give_up};
-pub use make::{stores, want};
-pub use orders::{are_ready, of_order, replicas};
+pub use make::{resize, stores, want, want_standing};
+pub use orders::{are_ready, of_order, replicas, snapshots};
+pub use recover::recover;
+pub use snapshots::{forget, kept_only_on, remove, take, trouble};
 
+use super::record::{ClusterRecord, Intent, ServerRecord};
 use super::world::{ClusterKey, World};
 use pan_model::volume::ServerVolume;
-use pan_model::{ServerKey, VolumeKey, VolumeName};
+use pan_model::{ServerKey, ServerName, VolumeKey, VolumeName};
 
-/// The name of a server's volume across the PAN.
-fn key_of(server: &ServerKey, volume: &ServerVolume) -> VolumeKey {
-    VolumeKey { partition: server.partition.clone(), name: VolumeName::of(&server.name, &volume.name) }
+/// The volume that a server has of its own, or uses, across the PAN. A manifest says one of both.
+fn key_of(world: &World, server: &ServerKey, volume: &ServerVolume) -> Option<VolumeKey> {
+    let key = |name| VolumeKey { partition: server.partition.clone(), name };
+    if let Some(name) = &volume.name {
+        return Some(key(VolumeName::of(&server.name, name)));
+    }
+    let standing = key(volume.volume.clone()?);
+    match world.sources.get(&standing) {
+        Some(source) => sources::read_by(&standing.name, &source.from.name, &server.name).map(key),
+        None => Some(standing),
+    }
 }
 
 /// The volumes that a server has by its manifest.
 fn of_server<'a>(world: &'a World, server: &'a ServerKey) -> impl Iterator<Item = (&'a ServerVolume, VolumeKey)> {
     let wanted = world.cluster_of(server).map(|cluster| cluster.spec.volumes.as_slice()).unwrap_or_default();
-    wanted.iter().map(|volume| (volume, key_of(server, volume)))
+    wanted.iter().filter_map(|volume| Some((volume, key_of(world, server, volume)?)))
 }
 
-/// The server that a volume belongs to, if it is there and has it, or may still have it.
-fn user(world: &World, key: &VolumeKey) -> Option<ServerKey> {
-    let server = ServerKey { partition: key.partition.clone(), name: world.volumes.get(key)?.server.clone() };
+/// The clusters whose manifests name a volume that is there by itself.
+fn clusters_with<'a>(world: &'a World, key: &'a VolumeKey) -> impl Iterator<Item = &'a ClusterKey> {
+    let names = |record: &ClusterRecord| record.spec.volumes.iter().any(|volume| volume.volume.as_ref() == Some(&key.name));
+    let here = world.clusters.iter().filter(|(cluster, _)| cluster.0 == key.partition);
+    here.filter(move |(_, record)| !record.deleting && names(record)).map(|(cluster, _)| cluster)
+}
+
+/// The server that has a volume, or may still have it: the one it belongs to; or, of one that is there by itself, that of the cluster which
+/// names it, or the last one that did for as long as it runs.
+#[must_use]
+pub fn user(world: &World, key: &VolumeKey) -> Option<ServerKey> {
+    let volume = world.volumes.get(key)?;
+    let there = |name: ServerName| Some(ServerKey { partition: key.partition.clone(), name }).filter(|key| world.servers.contains_key(key));
+    match &volume.server {
+        Some(server) => there(server.clone()).and_then(|server| has(world, key, server)),
+        None => {
+            let named = clusters_with(world, key).find_map(|cluster| there(ServerName::of(&cluster.1, 1)));
+            named.or_else(|| volume.holder.clone().and_then(there).and_then(|server| has(world, key, server)))
+        }
+    }
+}
+
+/// A server, if it has a volume or may still have it.
+fn has(world: &World, key: &VolumeKey, server: ServerKey) -> Option<ServerKey> {
     let record = world.servers.get(&server)?;
     let cluster: ClusterKey = (server.partition.clone(), record.cluster.clone());
     let current = world.clusters.get(&cluster).is_some_and(|cluster| cluster.revision == record.revision);
     let named = of_server(world, &server).any(|(_, name)| name == *key);
     // What was taken out of the manifest is let go with the restart that follows.
     (named || (record.node.is_some() && !current)).then_some(server)
+}
+
+/// Whether no host may have a volume at present: its server is bound to none, or was stopped and is gone.
+fn is_free(world: &World, key: &VolumeKey) -> bool {
+    let gone = |record: &ServerRecord| record.node.is_none() || (record.intent == Intent::Stopped && record.ending.is_none());
+    user(world, key).is_none_or(|server| world.servers.get(&server).is_none_or(gone))
 }

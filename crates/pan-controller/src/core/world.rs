@@ -1,7 +1,8 @@
 //! The world: every record, what was observed, and which records differ from the store.
 
 use super::record::{
-    ClusterRecord, CredentialRecord, HostRecord, PanRecord, PartitionRecord, ServerRecord, ServiceRecord, TokenRecord, VolumeRecord,
+    ClusterRecord, CredentialRecord, HostRecord, PanRecord, PartitionRecord, ServerRecord, ServiceRecord, SourceRecord, TokenRecord,
+    VolumeRecord,
 };
 use super::seen::Seen;
 use super::timeline::Timelines;
@@ -75,6 +76,8 @@ pub enum Dirty {
     Service(ServiceKey),
     /// A volume.
     Volume(VolumeKey),
+    /// A volume that many servers read.
+    Source(VolumeKey),
     /// A host.
     Host(HostName),
     /// A token.
@@ -104,6 +107,8 @@ pub struct World {
     pub services: BTreeMap<ServiceKey, ServiceRecord>,
     /// Volumes.
     pub volumes: BTreeMap<VolumeKey, VolumeRecord>,
+    /// Volumes that many servers read.
+    pub sources: BTreeMap<VolumeKey, SourceRecord>,
     /// Hosts.
     pub hosts: BTreeMap<HostName, HostRecord>,
     /// Tokens, by id.
@@ -155,6 +160,7 @@ impl World {
             servers: BTreeMap::new(),
             services: BTreeMap::new(),
             volumes: BTreeMap::new(),
+            sources: BTreeMap::new(),
             hosts: BTreeMap::new(),
             tokens: BTreeMap::new(),
             credentials: BTreeMap::new(),

@@ -14,6 +14,7 @@ pub(super) fn obey(kept: &mut BTreeMap<VolumeId, ReplicaReport>, orders: &[Repli
             volume: order.volume,
             lineage,
             epoch: VolumeEpoch(0),
+            partial: lineage == Lineage(0),
             size: order.size,
             used: ByteSize(0),
             trouble: None,
@@ -29,7 +30,7 @@ pub(super) fn obey(kept: &mut BTreeMap<VolumeId, ReplicaReport>, orders: &[Repli
     }
 }
 
-const DB: &str = "
+pub(super) const DB: &str = "
 api: pan/v1
 kind: Partition
 name: p
@@ -47,7 +48,7 @@ spec:
 ";
 
 impl Pan {
-    fn with_storage(hosts: &[&'static str]) -> Self {
+    pub(super) fn with_storage(hosts: &[&'static str]) -> Self {
         let mut pan = Self::new();
         for (at, name) in hosts.iter().enumerate() {
             pan.join(name, 20 + at);
@@ -55,23 +56,23 @@ impl Pan {
         pan
     }
 
-    fn volume(&self, name: &str) -> &VolumeRecord {
+    pub(super) fn volume(&self, name: &str) -> &VolumeRecord {
         &self.world.volumes[&volume_key(name)]
     }
 
-    fn hosts_of(&self, name: &str) -> Vec<String> {
+    pub(super) fn hosts_of(&self, name: &str) -> Vec<String> {
         self.volume(name).hosts.values().map(ToString::to_string).collect()
     }
 
     /// Its node asks for a change, as the head that has the newest claim.
-    fn head_asks(&mut self, name: &str, change: Change) -> Result<pan_model::mirror::Record, pan_api::ApiError> {
+    pub(super) fn head_asks(&mut self, name: &str, change: Change) -> Result<pan_model::mirror::Record, pan_api::ApiError> {
         let mirror = self.volume(name).mirror.clone();
         self.asks(name, VolumeAsk::Change { writer: mirror.writer(), expect: mirror.changes, change })
     }
 
-    fn asks(&mut self, name: &str, ask: VolumeAsk) -> Result<pan_model::mirror::Record, pan_api::ApiError> {
+    pub(super) fn asks(&mut self, name: &str, ask: VolumeAsk) -> Result<pan_model::mirror::Record, pan_api::ApiError> {
         let volume = self.volume(name);
-        let key = server(volume.server.as_str());
+        let key = server(volume.server.as_ref().unwrap().as_str());
         let record = &self.world.servers[&key];
         let (host, binding) = (record.node.clone().unwrap(), record.epoch);
         let ask = AskVolume { version: pan_api::WIRE_VERSION, host, volume: volume.id, server: key, binding, ask };
@@ -81,14 +82,14 @@ impl Pan {
         }
     }
 
-    fn reasons(&self, object: &str) -> Vec<String> {
+    pub(super) fn reasons(&self, object: &str) -> Vec<String> {
         let of = |partition: &Option<PartitionName>| self.world.events.get(partition).cloned().unwrap_or_default();
         let all = of(&Some("p".parse().unwrap()));
         all.iter().filter(|event| event.object == object).map(|event| event.reason.clone()).collect()
     }
 }
 
-fn volume_key(name: &str) -> VolumeKey {
+pub(super) fn volume_key(name: &str) -> VolumeKey {
     VolumeKey { partition: "p".parse().unwrap(), name: name.parse().unwrap() }
 }
 
@@ -238,7 +239,7 @@ fn volumes_grow_keep_their_data_and_go_only_when_asked_for() {
     assert_eq!(orders::all(&pan.world)[&host("s1")].replicas[0].size, ByteSize(2 << 30));
 
     let delete = |kind, name: &str, cascade| Request::Delete { kind, partition: Some("p".parse().unwrap()), name: name.into(), cascade };
-    assert_eq!(volumes_core::delete(&mut pan.world, pan.now, &volume_key("db-1.data")).unwrap_err().code, Code::InUse);
+    assert_eq!(volumes_core::delete(&mut pan.world, pan.now, &volume_key("db-1.data"), false).unwrap_err().code, Code::InUse);
     pan.ask(delete(Kind::Cluster, "db", false)).unwrap();
     pan.rounds(4);
     assert!(pan.world.servers.is_empty() && pan.world.volumes.len() == 1, "data outlives servers");

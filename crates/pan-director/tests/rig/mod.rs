@@ -536,6 +536,7 @@ pub fn desired(owner: u8, own: bool, states: &[BackendState]) -> Desired {
             public,
             services: vec![service],
         }],
+        snapshots: Vec::new(),
         replicas: Vec::new(),
     }
 }

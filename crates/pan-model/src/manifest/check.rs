@@ -5,7 +5,7 @@ use crate::cluster::{Failback, FileSpec, HealthSpec};
 use crate::node::label;
 use crate::notyet::NOT_YET;
 use crate::partition::networks;
-use crate::volume::{self, COPIES_MAX};
+use crate::volume::{Access, COPIES_MAX, ServerVolume, VolumeSpec, check_size};
 use crate::{ByteSize, ClusterName, ClusterSpec, Code, PartitionSpec, ServiceSpec, Span};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -36,6 +36,7 @@ pub(super) fn check(object: &Object) -> Vec<Finding> {
         Object::Partition(_, spec) => found.partition(spec),
         Object::Cluster(_, name, spec) => found.cluster(name, spec),
         Object::Service(_, _, spec) => found.service(spec),
+        Object::Volume(_, _, spec) => found.volume(spec, ""),
     }
     found.0
 }
@@ -107,14 +108,11 @@ impl Findings {
         let mut names = BTreeSet::new();
         for (index, volume) in spec.volumes.iter().enumerate() {
             let path = |field: &str| format!("volumes[{index}].{field}");
-            if !names.insert(&volume.name) {
-                self.add(path("name"), format!("volume {} is given twice: keep one of them", volume.name));
-            }
-            if let Err(message) = volume_size(volume.size) {
-                self.add(path("size"), message);
-            }
-            if volume.copies == 0 || volume.copies > COPIES_MAX {
-                self.add(path("copies"), format!("{} copies: expected 1 to {COPIES_MAX}", volume.copies));
+            self.which(volume, index);
+            let name = volume.name.as_ref().map(ToString::to_string).or_else(|| volume.volume.as_ref().map(ToString::to_string));
+            if let Some(name) = name.filter(|name| !names.insert(name.clone())) {
+                let field = if volume.name.is_some() { "name" } else { "volume" };
+                self.add(path(field), format!("volume {name} is given twice: keep one of them"));
             }
             if let Err(message) = mount_path(&volume.mount) {
                 self.add(path("mount"), message);
@@ -128,6 +126,55 @@ impl Findings {
                 let text = format!("file {} would be hidden by the volume mounted at {}: put it elsewhere", file.path, volume.mount);
                 self.add(path("mount"), text);
             }
+        }
+    }
+
+    /// One of the server's own, or one that is there by itself.
+    fn which(&mut self, volume: &ServerVolume, index: usize) {
+        let path = |field: &str| format!("volumes[{index}].{field}");
+        match (&volume.volume, volume.own()) {
+            (None, Some((_, spec))) => self.volume(&spec, &format!("volumes[{index}].")),
+            (None, None) => self.add(
+                format!("volumes[{index}]"),
+                "which volume? give a name for one of the server's own, or the volume that is to be used",
+            ),
+            (Some(_), Some(_)) => {
+                self.add(path("volume"), "a name for one of the server's own, or the volume that is to be used, not both")
+            }
+            (Some(standing), None) => {
+                let given = [
+                    ("size", volume.size.is_some()),
+                    ("from", volume.from.is_some()),
+                    ("copies", volume.copies.is_some()),
+                    ("filesystem", volume.filesystem.is_some()),
+                ];
+                for (field, _) in given.into_iter().filter(|(_, given)| *given) {
+                    self.add(path(field), format!("{field} is said where volume {standing} is defined: remove it here"));
+                }
+            }
+        }
+    }
+
+    fn volume(&mut self, spec: &VolumeSpec, at: &str) {
+        match spec.size {
+            Some(size) => {
+                if let Err(message) = check_size(size) {
+                    self.add(format!("{at}size"), message);
+                }
+            }
+            None if spec.from.is_none() => {
+                self.add(at.trim_end_matches('.'), "how large is it to be? give a size, or a snapshot that it is to begin as (`from`)")
+            }
+            None => {}
+        }
+        if spec.copies == 0 || spec.copies > COPIES_MAX {
+            self.add(format!("{at}copies"), format!("{} copies: expected 1 to {COPIES_MAX}", spec.copies));
+        }
+        if spec.access == Access::ReadersMany && spec.from.is_none() {
+            self.add(format!("{at}access"), "what many servers read does not change: give the snapshot that they are to read (`from`)");
+        }
+        if spec.access == Access::ReadersMany && spec.size.is_some() {
+            self.add(format!("{at}size"), "what many servers read is as large as the snapshot: remove `size`");
         }
     }
 
@@ -242,17 +289,6 @@ impl Findings {
             self.add("address", format!("{address} cannot be a public address"));
         }
     }
-}
-
-/// Whether a volume may have a size.
-fn volume_size(size: ByteSize) -> Result<(), String> {
-    if !(volume::SIZE_MIN..=volume::SIZE_MAX).contains(&size) {
-        return Err(format!("{size} is no size of a volume: expected {} to {}", volume::SIZE_MIN, volume::SIZE_MAX));
-    }
-    if !size.0.is_multiple_of(volume::SIZE_STEP.0) {
-        return Err(format!("{size} is no size of a volume: expected a multiple of {}", volume::SIZE_STEP));
-    }
-    Ok(())
 }
 
 /// Whether a volume can be mounted at a path of any server.

@@ -1,7 +1,7 @@
 //! What reading a manifest gives: objects with the places of their fields, or problems with theirs.
 
 use super::tree::Tree;
-use crate::{ClusterName, ClusterSpec, Code, PartitionName, PartitionSpec, ServiceName, ServiceSpec};
+use crate::{ClusterName, ClusterSpec, Code, Name, PartitionName, PartitionSpec, ServiceName, ServiceSpec, VolumeSpec};
 use std::fmt;
 
 /// The value of `api` in every document.
@@ -17,6 +17,8 @@ pub enum Object {
     Cluster(PartitionName, ClusterName, ClusterSpec),
     /// A service.
     Service(PartitionName, ServiceName, ServiceSpec),
+    /// A volume that is there by itself.
+    Volume(PartitionName, Name, VolumeSpec),
 }
 
 impl Object {
@@ -27,6 +29,7 @@ impl Object {
             Self::Partition(..) => "partition",
             Self::Cluster(..) => "cluster",
             Self::Service(..) => "service",
+            Self::Volume(..) => "volume",
         }
     }
 
@@ -34,7 +37,10 @@ impl Object {
     #[must_use]
     pub const fn partition(&self) -> &PartitionName {
         match self {
-            Self::Partition(partition, _) | Self::Cluster(partition, _, _) | Self::Service(partition, _, _) => partition,
+            Self::Partition(partition, _)
+            | Self::Cluster(partition, _, _)
+            | Self::Service(partition, _, _)
+            | Self::Volume(partition, _, _) => partition,
         }
     }
 
@@ -45,6 +51,7 @@ impl Object {
             Self::Partition(name, _) => name.as_str(),
             Self::Cluster(_, name, _) => name.as_str(),
             Self::Service(_, name, _) => name.as_str(),
+            Self::Volume(_, name, _) => name.as_str(),
         }
     }
 }

@@ -4,7 +4,7 @@ use super::check::check;
 use super::tree::{Node, Spot, Tree};
 use super::{API, Document, Object, Place, Problem};
 use crate::notyet::NOT_YET;
-use crate::{ClusterName, ClusterSpec, Code, PartitionName, PartitionSpec, ServiceName, ServiceSpec};
+use crate::{ClusterName, ClusterSpec, Code, Name, PartitionName, PartitionSpec, ServiceName, ServiceSpec, VolumeSpec};
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_saphyr::Error;
@@ -200,6 +200,7 @@ enum Kind {
     Partition,
     Cluster,
     Service,
+    Volume,
 }
 
 enum Bad {
@@ -214,6 +215,7 @@ impl Envelope {
             Kind::Partition => Ok(Object::Partition(name(&self.name, PartitionName::new)?, spec::<PartitionSpec>(text)?)),
             Kind::Cluster => Ok(Object::Cluster(partition(), name(&self.name, ClusterName::new)?, spec::<ClusterSpec>(text)?)),
             Kind::Service => Ok(Object::Service(partition(), name(&self.name, ServiceName::new)?, spec::<ServiceSpec>(text)?)),
+            Kind::Volume => Ok(Object::Volume(partition(), name(&self.name, Name::new)?, spec::<VolumeSpec>(text)?)),
         }
     }
 }
@@ -299,11 +301,12 @@ fn kind(text: &str) -> Result<Kind, (Code, String)> {
         "Partition" => Ok(Kind::Partition),
         "Cluster" => Ok(Kind::Cluster),
         "Service" => Ok(Kind::Service),
-        "Volume" | "Policy" => Err((Code::NotYet, format!("kind {text}: {}", NOT_YET.replace("the field", "the document")))),
+        "Volume" => Ok(Kind::Volume),
+        "Policy" => Err((Code::NotYet, format!("kind {text}: {}", NOT_YET.replace("the field", "the document")))),
         "Server" | "Node" | "Host" | "Event" => {
-            Err((Code::Invalid, format!("a {text} cannot be applied: expected Partition, Cluster or Service")))
+            Err((Code::Invalid, format!("a {text} cannot be applied: expected Partition, Cluster, Service or Volume")))
         }
-        _ => Err((Code::Invalid, format!("{text:?} is not a kind: expected Partition, Cluster or Service"))),
+        _ => Err((Code::Invalid, format!("{text:?} is not a kind: expected Partition, Cluster, Service or Volume"))),
     }
 }
 

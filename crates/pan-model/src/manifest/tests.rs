@@ -152,9 +152,7 @@ fn envelopes_are_checked_whole() {
             ("1:1 PAN-100", "missing field `spec`"),
         ],
     );
-    for kind in ["Volume", "Policy"] {
-        refused(&format!("api: pan/v1\nkind: {kind}\npartition: a\nname: x\nspec: {{size: 1}}\n"), &[("2:7 PAN-101", "not yet")]);
-    }
+    refused("api: pan/v1\nkind: Policy\npartition: a\nname: x\nspec: {size: 1}\n", &[("2:7 PAN-101", "not yet")]);
     refused("api: pan/v1\nkind: Node\nname: n1\nspec: {a: 1}\n", &[("2:7 PAN-100", "cannot be applied")]);
     refused("api: pan/v1\nkind: Partition\npartition: b\nname: a\nspec: {network: 10.0.0.0/24}\n", &[("3:1 PAN-100", "no other one")]);
     refused("api: pan/v1\nkind: Partition\nname: A_b\nspec: {network: 10.0.0.0/24}\n", &[("3:7 PAN-100", "is not a name")]);
@@ -259,6 +257,28 @@ fn volumes_are_checked() {
     check(a, "\n  files: [{path: /srv/a/x, content: y}]", &[("9:42 PAN-100", "would be hidden")]);
     cluster_refused("  volumes: [{name: A, size: 1GiB, mount: /srv}]", &[("9:20 PAN-100", "is not a name")]);
     cluster_refused("  volumes: [{name: a, size: 1GiB}]", &[("9:23 PAN-100", "missing field `mount`")]);
+    check("{name: a, mount: /srv}", "", &[("9:13 PAN-100", "how large")]);
+    check("{mount: /srv}", "", &[("9:13 PAN-100", "which volume")]);
+    check("{name: a, volume: b, size: 1GiB, mount: /srv}", "", &[("9:31 PAN-100", "not both")]);
+    check("{volume: b, copies: 2, mount: /srv}", "", &[("9:33 PAN-100", "where volume b is defined")]);
+    check("{name: a, from: b, mount: /srv}", "", &[("9:29 PAN-100", "expected VOLUME@NAME")]);
+    check("{name: a, from: b@c, mount: /srv, copies: 0}", "", &[("9:55 PAN-100", "expected 1 to 3")]);
+}
+
+#[test]
+fn a_volume_may_be_there_by_itself() {
+    let text = |spec: &str| format!("api: pan/v1\nkind: Volume\npartition: a\nname: x\nspec: {{{spec}}}\n");
+    let read = |spec: &str| parse(&[("v".into(), text(spec))], None).unwrap().remove(0).object;
+    let Object::Volume(partition, name, spec) = read("size: 1GiB") else { panic!("it is no volume") };
+    assert_eq!((partition.as_str(), name.as_str(), spec.copies, spec.from), ("a", "x", 2, None));
+    let Object::Volume(_, _, spec) = read("from: db-1.data@monday, copies: 1, filesystem: xfs") else { panic!("it is no volume") };
+    assert_eq!((spec.size, spec.from.unwrap().to_string().as_str()), (None, "db-1.data@monday"));
+    refused(&text("copies: 1"), &[("5:1 PAN-100", "how large")]);
+    refused(&text("size: 1MiB"), &[("5:14 PAN-100", "expected 16MiB to 16TiB")]);
+    refused(&text("size: 1GiB, access: readers-many"), &[("5:28 PAN-100", "does not change"), ("5:14 PAN-100", "remove `size`")]);
+    let Object::Volume(_, _, spec) = read("from: a@b, access: readers-many") else { panic!("it is no volume") };
+    assert_eq!(spec.access, crate::volume::Access::ReadersMany);
+    refused(&text("size: 1GiB, mount: /srv"), &[("5:20 PAN-100", "unknown field `mount`")]);
 }
 
 #[test]

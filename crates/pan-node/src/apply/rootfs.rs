@@ -87,7 +87,8 @@ pub(super) fn wipe(at: &ServerPaths) -> Result<(), ApplyError> {
 fn volumes(host: &Host, order: &ServerOrder, lower: &Path, masked: &[PathBuf]) -> Result<Vec<Bind>, ApplyError> {
     let bind = |volume: &VolumeOrder| {
         let target = files::folder(lower, &volume.mount, masked)?;
-        Ok(Bind { source: host.volumes.place(volume.volume).mnt(), target, access: Access::ReadWrite })
+        let access = if volume.read_only { Access::ReadOnly } else { Access::ReadWrite };
+        Ok(Bind { source: host.volumes.place(volume.volume).mnt(), target, access })
     };
     order.volumes.iter().map(bind).collect()
 }

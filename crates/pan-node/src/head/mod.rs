@@ -21,6 +21,7 @@ mod operation;
 mod part;
 mod session;
 mod shelf;
+mod snapshots;
 mod work;
 
 pub use agent::Keeper;

@@ -31,6 +31,12 @@ impl Pending {
         (self.keep(answer, parts), first)
     }
 
+    /// A number for an operation that nobody but the head itself waits for.
+    pub fn own(&mut self) -> OpId {
+        self.next += 1;
+        OpId(self.next)
+    }
+
     /// A part is done: the next one, if all went well and there is one. Otherwise the operation is answered.
     pub fn done(&mut self, op: OpId, outcome: Result<Option<Bytes>, Trouble>) -> Option<(OpId, Op<Bytes>)> {
         let Part { answer, mut rest } = self.all.remove(&op)?;
@@ -53,9 +59,9 @@ impl Pending {
     }
 
     fn keep(&mut self, answer: Answer, rest: VecDeque<Op<Bytes>>) -> OpId {
-        self.next += 1;
-        self.all.insert(OpId(self.next), Part { answer, rest });
-        OpId(self.next)
+        let op = self.own();
+        self.all.insert(op, Part { answer, rest });
+        op
     }
 }
 

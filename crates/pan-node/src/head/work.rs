@@ -8,6 +8,7 @@ use super::message::{self, HeadOrder, Heard, Message, Status};
 use super::operation::{Asked, Pending};
 use super::session;
 use super::shelf::Shelf;
+use super::snapshots::{Ended, Snapshots};
 use bytes::Bytes;
 use pan_api::ApiError;
 use pan_api::volume::{Claim, HeadState, MemberPlace, VolumeAsk};
@@ -16,7 +17,7 @@ use pan_linux::realtime::{lock_memory, set_io_flusher, since_boot};
 use pan_linux::seqpacket::Connection;
 use pan_model::mirror::{Member, Writer};
 use pan_model::{ByteSize, Code};
-use pan_replica::{EXTENT, Effect, Env, Event, Geometry, Head, OpId, Request, Rules, Settings};
+use pan_replica::{EXTENT, Effect, Env, Event, Geometry, Head, Op, OpId, Request, Rules, Settings, Trouble};
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::path::Path;
@@ -181,6 +182,9 @@ struct Worker {
     shelf: Shelf,
     news: Channel<Told>,
     answers: Channel<Result<Claim, ApiError>>,
+    snapshots: Snapshots,
+    /// What the leader says to what became of them.
+    heeded: Channel<Result<Claim, ApiError>>,
     /// What the kernel asked for and the core does not take yet.
     waiting: VecDeque<Asked>,
     pending: Pending,
@@ -191,6 +195,8 @@ struct Worker {
 
 impl Worker {
     fn new(order: HeadOrder, claim: Claim, arbiter: Arbiter, lease: Lease, keeper: Arc<Connection>, inbox: AsyncFd<Inbox>) -> Self {
+        let mut snapshots = Snapshots::default();
+        snapshots.want(&claim.snapshots);
         let head = Head::new(settings(order.volume.size.0), claim.record.clone(), Rules::default());
         Self {
             writer: claim.record.writer(),
@@ -207,6 +213,8 @@ impl Worker {
             shelf: Shelf::default(),
             news: mpsc::unbounded_channel(),
             answers: mpsc::unbounded_channel(),
+            snapshots,
+            heeded: mpsc::unbounded_channel(),
             waiting: VecDeque::new(),
             pending: Pending::default(),
             over: None,
@@ -230,6 +238,7 @@ impl Worker {
                     }
                 }
                 Some(answer) = self.answers.1.recv() => self.answered(answer),
+                Some(answer) = self.heeded.1.recv() => self.heeded(answer),
                 order = orders.recv() => match order {
                     Some(order) => self.ordered(order),
                     None => return Err(HeadError::NotUp(Some("the keeper is gone".into()))),
@@ -247,6 +256,11 @@ impl Worker {
 
     /// Gives the core as much as it takes.
     fn feed(&mut self) {
+        if let Some(snapshot) = self.snapshots.next().filter(|_| self.head.is_open()) {
+            let op = self.pending.own();
+            self.snapshots.begin(op, snapshot);
+            self.handle(Event::Submit(op, Op::Snapshot(snapshot)));
+        }
         while self.head.accepts()
             && let Some(asked) = self.waiting.pop_front()
         {
@@ -280,15 +294,7 @@ impl Worker {
                 None
             }
             Effect::Ask { change, expect } => {
-                let (order, arbiter, to) = (self.order.clone(), self.arbiter.clone(), self.answers.0.clone());
-                let ask = VolumeAsk::Change { writer: self.writer, expect, change };
-                tokio::spawn(async move {
-                    let answer = arbiter.ask(&order, ask).await;
-                    if answer.is_err() {
-                        tokio::time::sleep(ASK_AGAIN).await;
-                    }
-                    let _ = to.send(answer);
-                });
+                self.ask(VolumeAsk::Change { writer: self.writer, expect, change }, self.answers.0.clone());
                 None
             }
             Effect::Done(op, outcome) => self.done(op, outcome),
@@ -299,7 +305,46 @@ impl Worker {
         }
     }
 
-    fn done(&mut self, op: OpId, outcome: Result<Option<Bytes>, pan_replica::Trouble>) -> Option<Event<Bytes>> {
+    /// Asks the leader. One that does not answer is asked again after a while by whoever gets to know that.
+    fn ask(&self, ask: VolumeAsk, to: mpsc::UnboundedSender<Result<Claim, ApiError>>) {
+        let (order, arbiter) = (self.order.clone(), self.arbiter.clone());
+        tokio::spawn(async move {
+            let answer = arbiter.ask(&order, ask).await;
+            if answer.is_err() {
+                tokio::time::sleep(ASK_AGAIN).await;
+            }
+            let _ = to.send(answer);
+        });
+    }
+
+    fn tell_taken(&self, Ended { snapshot, trouble }: Ended) {
+        self.ask(VolumeAsk::Taken { writer: self.writer, snapshot, trouble }, self.heeded.0.clone());
+    }
+
+    fn heeded(&mut self, answer: Result<Claim, ApiError>) {
+        let knows = match answer {
+            Ok(claim) => {
+                self.snapshots.told(true);
+                self.snapshots.want(&claim.snapshots);
+                return;
+            }
+            // Nobody asks this head any more.
+            Err(ApiError { code: Code::Denied, .. }) => true,
+            Err(error) => {
+                tracing::debug!(%error, "no answer from the leader");
+                false
+            }
+        };
+        if let Some(ended) = self.snapshots.told(knows) {
+            self.tell_taken(ended);
+        }
+    }
+
+    fn done(&mut self, op: OpId, outcome: Result<Option<Bytes>, Trouble>) -> Option<Event<Bytes>> {
+        if let Some(ended) = self.snapshots.done(op, outcome.as_ref().err().map(why)) {
+            self.tell_taken(ended);
+            return None;
+        }
         self.pending.done(op, outcome).map(|(op, what)| Event::Submit(op, what))
     }
 
@@ -385,6 +430,10 @@ impl Worker {
             tracing::warn!(%error, "the kernel does not take the new size");
         }
         self.head.grow_to(order.volume.size.0);
+        // Of another claim it says nothing about this life's.
+        if let Some(claim) = order.volume.claim.as_ref().filter(|claim| claim.record.writer() == self.writer) {
+            self.snapshots.want(&claim.snapshots);
+        }
         if let Some(claim) = order.volume.claim.as_ref().filter(|claim| claim.record.changes > self.head.record().changes) {
             self.places = places(claim);
             self.renew(claim);
@@ -443,6 +492,14 @@ fn gather(ready: &mut AsyncFdReadyMutGuard<'_, Inbox>, waiting: &mut VecDeque<As
 
 fn places(claim: &Claim) -> BTreeMap<Member, MemberPlace> {
     claim.members.iter().map(|place| (place.member, place.clone())).collect()
+}
+
+/// Why a snapshot could not be taken.
+fn why(trouble: &Trouble) -> String {
+    match trouble {
+        Trouble::Failed(fault) => format!("of a storage host that has a copy, {fault}"),
+        Trouble::Outside | Trouble::Over => trouble.to_string(),
+    }
 }
 
 /// Hexadecimal digits; what is none gives a capability that nobody takes.

@@ -103,6 +103,7 @@ mod tests {
             servers: vec![],
             warm: Vec::new(),
             units: vec![],
+            snapshots: Vec::new(),
             replicas: Vec::new(),
         }
     }

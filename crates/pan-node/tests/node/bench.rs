@@ -267,6 +267,7 @@ fn desired(step: u64, host: &str, servers: Vec<ServerOrder>) -> Desired {
         servers,
         warm: Vec::new(),
         units: vec![],
+        snapshots: Vec::new(),
         replicas: Vec::new(),
     }
 }

@@ -37,7 +37,7 @@ fn claim(epoch: u64, changes: u64) -> Claim {
         out: [].into(),
         changes,
     };
-    Claim { record, members: Vec::new(), capability: "00".into() }
+    Claim { record, members: Vec::new(), capability: "00".into(), snapshots: Vec::new() }
 }
 
 fn volume(claim: Option<Claim>) -> VolumeOrder {
@@ -47,6 +47,7 @@ fn volume(claim: Option<Claim>) -> VolumeOrder {
         size: ByteSize(64 * MIB),
         mount: "/var/lib/db/data".into(),
         filesystem: Filesystem::Ext4,
+        read_only: false,
         claim,
     }
 }

@@ -314,6 +314,6 @@ impl<D: Clone> Head<D> {
 fn is_copy_to<D>(task: &Task<D>, member: Member) -> bool {
     match &task.what {
         What::CopyRead { to, .. } | What::CopyWrite { to, .. } => *to == Copying::Join(member),
-        What::Read { .. } | What::Write { .. } | What::Flush { .. } => false,
+        What::Read { .. } | What::Write { .. } | What::Flush { .. } | What::Snapshot { .. } => false,
     }
 }

@@ -161,7 +161,8 @@ impl<D: Clone> Head<D> {
             Some(since) => {
                 self.set_role(member, Role::Apart);
                 let early = !self.open;
-                self.missing.push(Missing { member, since, early, extents: Vec::new(), sent: None, waiting: BTreeSet::new() });
+                let extents = self.may_differ();
+                self.missing.push(Missing { member, since, early, extents, sent: None, waiting: BTreeSet::new() });
             }
             None => self.given_up(member),
         }
@@ -196,24 +197,27 @@ impl<D: Clone> Head<D> {
         }
     }
 
-    /// Extents in which members may differ at this moment.
-    pub(super) fn under_way(&self) -> Vec<Extent> {
+    /// Extents in which members differ at this moment, or will if one loses its power: whatever is not on all disks.
+    fn may_differ(&self) -> BTreeSet<Extent> {
         let geometry = self.settings.geometry;
-        let changing = self.tasks.values().filter(|task| task.changes()).filter_map(Task::span);
-        let mut all: BTreeSet<Extent> = changing.flat_map(|span| geometry.extents(span)).collect();
+        let mut all: BTreeSet<Extent> = if self.rules.breaks(Mutant::NotedUnderWay) {
+            let changing = self.tasks.values().filter(|task| task.changes()).filter_map(Task::span);
+            changing.flat_map(|span| geometry.extents(span)).collect()
+        } else {
+            self.window.all().collect()
+        };
         all.extend(self.unequal.keys());
-        all.into_iter().collect()
+        all
     }
 
     /// What an evicted member may lack. One that was evicted before the volume was opened may lack whatever the others are not sure
     /// of.
-    fn may_lack(&self, missing: &Missing) -> Vec<Extent> {
-        let mut all = self.under_way();
+    fn may_lack(&self, missing: &Missing) -> BTreeSet<Extent> {
+        let mut all = self.may_differ();
+        all.extend(&missing.extents);
         if missing.early {
             let said = self.record.in_sync.iter().filter_map(|member| self.said(*member));
             all.extend(said.flat_map(|fenced| fenced.dirty.iter().copied()));
-            all.sort_unstable();
-            all.dedup();
         }
         all
     }
@@ -228,11 +232,11 @@ impl<D: Clone> Head<D> {
             let Missing { member, since, sent: None, .. } = self.missing[at] else { continue };
             let (sequence, extents) = (self.next_sequence(), self.may_lack(&self.missing[at]));
             self.missing[at].sent = Some(sequence);
-            self.missing[at].extents.clone_from(&extents);
             self.missing[at].waiting = self.record.in_sync.clone();
             for to in self.good() {
-                self.send(to, sequence, Ask::Miss { member, since, extents: extents.clone() });
+                self.send(to, sequence, Ask::Miss { member, since, extents: extents.iter().copied().collect() });
             }
+            self.missing[at].extents = extents;
         }
     }
 
@@ -255,6 +259,7 @@ impl<D: Clone> Head<D> {
     /// Gives up whoever takes too long.
     pub(super) fn tick(&mut self, now: Duration) {
         self.opening_over |= self.opening.is_some_and(|since| now.saturating_sub(since) >= self.settings.opening);
+        self.unswept = false;
         let patience = self.settings.patience;
         let late = |task: &Task<D>| now.saturating_sub(task.since) >= patience;
         let waited: BTreeSet<Member> =

@@ -58,6 +58,10 @@ impl<D: Clone> Head<D> {
                 task.waiting.insert(member);
             }
         }
+        if self.open {
+            // It does not know of them any more when they were written.
+            self.window.hold(&fenced.dirty, &[]);
+        }
         self.fenced.insert(member, fenced);
         self.set_role(member, Role::InSync);
         self.send_again(member);
@@ -74,7 +78,11 @@ impl<D: Clone> Head<D> {
         let tasks = self.tasks.iter().filter(|(_, task)| waiting(task)).map(|(sequence, task)| (*sequence, task.ask()));
         let mut all: Vec<(Sequence, Ask<D>)> = tasks.collect();
         let notes = self.missing.iter().filter(|missing| missing.waiting.contains(&member));
-        let ask = |missing: &Missing| Ask::Miss { member: missing.member, since: missing.since, extents: missing.extents.clone() };
+        let ask = |missing: &Missing| Ask::Miss {
+            member: missing.member,
+            since: missing.since,
+            extents: missing.extents.iter().copied().collect(),
+        };
         all.extend(notes.filter_map(|missing| Some((missing.sent?, ask(missing)))));
         all.sort_by_key(|(sequence, _)| *sequence);
         for (sequence, ask) in all {

@@ -11,14 +11,14 @@ use std::collections::BTreeSet;
 impl<D: Clone> Head<D> {
     /// All that any of the members kept is not sure of.
     pub(super) fn find_unequal(&mut self) {
-        // One alone is equal to itself.
-        if self.record.in_sync.len() < 2 || self.rules.breaks(Mutant::NoReconcile) {
-            return;
-        }
         let said = self.good().into_iter().filter_map(|member| self.said(member));
         let dirty: BTreeSet<Extent> = said.flat_map(|fenced| fenced.dirty.iter().copied()).collect();
-        self.window.hold(&dirty);
-        dirty.into_iter().for_each(|extent| self.make_equal(extent, None));
+        let dirty: Vec<Extent> = dirty.into_iter().collect();
+        // One alone is equal to itself.
+        let alone = self.record.in_sync.len() < 2 || self.rules.breaks(Mutant::NoReconcile);
+        let unequal = if alone { &[][..] } else { &dirty };
+        self.window.hold(&dirty, unequal);
+        unequal.iter().for_each(|extent| self.make_equal(*extent, None));
     }
 
     fn make_equal(&mut self, extent: Extent, not_from: Option<Member>) {

@@ -13,7 +13,7 @@ impl<D: Clone> Head<D> {
     pub(super) fn submit(&mut self, op: OpId, what: Op<D>) {
         let span = match &what {
             Op::Read { span, .. } | Op::Write { span, .. } => Some(*span),
-            Op::Flush => None,
+            Op::Flush | Op::Snapshot(_) => None,
         };
         if span.is_some_and(|span| !self.settings.geometry.holds(span)) {
             self.effects.push(Effect::Done(op, Err(Trouble::Outside)));
@@ -31,6 +31,8 @@ impl<D: Clone> Head<D> {
             Op::Read { .. } if self.rules.breaks(Mutant::ReadDuringWrite) => None,
             Op::Read { span, .. } => Some((*span, Use::Shared)),
             Op::Write { span, .. } => Some((*span, Use::Alone)),
+            // All of it, however large it becomes meanwhile: no operation is half done in it.
+            Op::Snapshot(_) => Some((Span { at: 0, length: u64::MAX }, Use::Alone)),
             Op::Flush => None,
         };
         self.waiting.insert(ticket, Waiting::Client(op, what));
@@ -67,8 +69,9 @@ impl<D: Clone> Head<D> {
             Some(Waiting::Client(op, Op::Write { span, content, durable })) => {
                 self.change(Some(ticket), What::Write { op, span, content, durable, fault: None }, self.required());
             }
-            Some(Waiting::Client(op, Op::Flush)) => {
-                self.change(None, What::Flush { op, acknowledged: self.acknowledged, fault: None }, self.required());
+            Some(Waiting::Client(op, Op::Flush)) => self.flush(Some(op)),
+            Some(Waiting::Client(op, Op::Snapshot(snapshot))) => {
+                self.change(Some(ticket), What::Snapshot { op, snapshot, fault: None }, self.required());
             }
             Some(Waiting::Reconcile(extent)) => self.reconcile(ticket, extent),
             Some(Waiting::Copy(extent, member)) => self.copy(ticket, extent, member),
@@ -197,6 +200,11 @@ impl<D: Clone> Head<D> {
                 *said = Some(fault);
                 self.had(member, sequence);
             }
+            // A replica that has no room for it is a good one all the same.
+            What::Snapshot { fault: said, .. } => {
+                *said = Some(fault);
+                self.had(member, sequence);
+            }
             What::Write { .. } | What::Flush { .. } | What::CopyWrite { .. } => self.fail(member),
         }
     }
@@ -242,7 +250,7 @@ impl<D: Clone> Head<D> {
                 };
                 self.change(task.ticket, What::CopyWrite { extent, span, to, content: Content::Data(data) }, needed);
             }
-            What::Write { .. } | What::Flush { .. } | What::CopyWrite { .. } => {}
+            What::Write { .. } | What::Flush { .. } | What::Snapshot { .. } | What::CopyWrite { .. } => {}
         }
     }
 
@@ -270,12 +278,17 @@ impl<D: Clone> Head<D> {
                 }
                 self.effects.push(Effect::Done(op, outcome.map(|()| None)));
             }
-            What::Flush { op, acknowledged, .. } => {
+            What::Flush { op, acknowledged, covers, .. } => {
                 if outcome.is_ok() {
                     self.flushed = self.flushed.max(acknowledged);
+                    self.settle(covers);
                 }
-                self.effects.push(Effect::Done(op, outcome.map(|()| None)));
+                match op {
+                    Some(op) => self.effects.push(Effect::Done(op, outcome.map(|()| None))),
+                    None => self.swept(outcome),
+                }
             }
+            What::Snapshot { op, .. } => self.effects.push(Effect::Done(op, outcome.map(|()| None))),
             What::CopyWrite { extent, to, .. } => self.copied(extent, to),
             What::Read { .. } | What::CopyRead { .. } => {}
         }
@@ -314,7 +327,7 @@ impl<D: Clone> Task<D> {
     pub fn span_read(&self) -> Option<Span> {
         match self.what {
             What::Read { span, .. } | What::CopyRead { span, .. } => Some(span),
-            What::Write { .. } | What::Flush { .. } | What::CopyWrite { .. } => None,
+            What::Write { .. } | What::Flush { .. } | What::Snapshot { .. } | What::CopyWrite { .. } => None,
         }
     }
 

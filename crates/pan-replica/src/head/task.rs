@@ -3,7 +3,8 @@
 use super::{Op, OpId, Trouble};
 use crate::geometry::{Extent, Span};
 use crate::locks::Ticket;
-use crate::message::{Ask, Content, Fault};
+use crate::message::{Ask, Content, Fault, Sequence};
+use pan_model::SnapshotId;
 use pan_model::mirror::Member;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -24,7 +25,7 @@ impl<D> Waiting<D> {
     pub fn is_write(&self) -> bool {
         match self {
             Self::Client(_, Op::Write { .. }) => true,
-            Self::Client(_, Op::Read { .. } | Op::Flush) | Self::Reconcile(_) | Self::Copy(..) => false,
+            Self::Client(_, Op::Read { .. } | Op::Flush | Op::Snapshot(_)) | Self::Reconcile(_) | Self::Copy(..) => false,
         }
     }
 
@@ -64,8 +65,11 @@ pub(super) enum What<D> {
     Read { op: OpId, span: Span, tried: BTreeSet<Member> },
     /// A client writes; what the last member had against it.
     Write { op: OpId, span: Span, content: Content<D>, durable: bool, fault: Option<Fault> },
-    /// A client flushes, after so many writes were acknowledged.
-    Flush { op: OpId, acknowledged: u64, fault: Option<Fault> },
+    /// A client flushes, or the head itself so that replicas can strike extents from their logs; after so many writes were acknowledged that it
+    /// counts for, and all changes up to `covers` were done.
+    Flush { op: Option<OpId>, acknowledged: u64, covers: Sequence, fault: Option<Fault> },
+    /// A client wants it kept as it is; why a member cannot.
+    Snapshot { op: OpId, snapshot: SnapshotId, fault: Option<Fault> },
     /// An extent is read to be written elsewhere; these could not.
     CopyRead { extent: Extent, span: Span, to: Copying, tried: BTreeSet<Member> },
     /// And is written there.
@@ -77,13 +81,13 @@ impl<D: Clone> Task<D> {
     pub fn changes(&self) -> bool {
         match self.what {
             What::Write { .. } | What::CopyWrite { .. } => true,
-            What::Read { .. } | What::Flush { .. } | What::CopyRead { .. } => false,
+            What::Read { .. } | What::Flush { .. } | What::Snapshot { .. } | What::CopyRead { .. } => false,
         }
     }
 
     pub fn span(&self) -> Option<Span> {
         match self.what {
-            What::Read { .. } | What::Flush { .. } => None,
+            What::Read { .. } | What::Flush { .. } | What::Snapshot { .. } => None,
             What::Write { span, .. } | What::CopyRead { span, .. } | What::CopyWrite { span, .. } => Some(span),
         }
     }
@@ -95,7 +99,8 @@ impl<D: Clone> Task<D> {
 
     pub fn client(&self) -> Option<OpId> {
         match self.what {
-            What::Read { op, .. } | What::Write { op, .. } | What::Flush { op, .. } => Some(op),
+            What::Read { op, .. } | What::Write { op, .. } | What::Snapshot { op, .. } => Some(op),
+            What::Flush { op, .. } => op,
             What::CopyRead { .. } | What::CopyWrite { .. } => None,
         }
     }
@@ -108,6 +113,7 @@ impl<D: Clone> Task<D> {
                 Ask::Write { span: *span, content: content.clone(), durable: *durable, copy: false }
             }
             What::Flush { .. } => Ask::Flush { whole: false },
+            What::Snapshot { snapshot, .. } => Ask::Snapshot { snapshot: *snapshot },
             What::CopyRead { span, .. } => Ask::Read { span: *span, copy: true },
             What::CopyWrite { span, content, to, .. } => {
                 // What was there instead must not come back with a power failure, after it was read that it is not there. One that
@@ -121,7 +127,9 @@ impl<D: Clone> Task<D> {
     /// How an operation of a client that was not given up ended.
     pub fn outcome(&self) -> Result<(), Trouble> {
         match self.what {
-            What::Write { fault: Some(fault), .. } | What::Flush { fault: Some(fault), .. } => Err(Trouble::Failed(fault)),
+            What::Write { fault: Some(fault), .. } | What::Flush { fault: Some(fault), .. } | What::Snapshot { fault: Some(fault), .. } => {
+                Err(Trouble::Failed(fault))
+            }
             _ => Ok(()),
         }
     }

@@ -1,22 +1,25 @@
-//! What replicas may have dirty and cannot strike from their logs: every change from the oldest one that is not done yet on, for only
-//! what is before that one is settled; and what earlier heads left, until all of it is equal. Writes wait while that is much, so that
-//! no replica's log is ever full of what cannot go (docs/volumes.md has the argument).
+//! What replicas may have dirty and cannot strike from their logs: every change that is not on all disks, as far as this head knows; and
+//! what earlier heads left, until all of it is equal and on all disks. The head flushes by itself when that becomes much, and writes wait
+//! while it is too much, so that no replica's log is ever full of what cannot go (docs/volumes.md has the argument). The same extents
+//! are what a member that is evicted may lack.
 
-use super::Head;
+use super::task::{Task, What};
+use super::{Head, OpId, Trouble};
 use crate::geometry::{Extent, Geometry, Span};
 use crate::message::Sequence;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{Hash, Hasher};
 
-/// See the module. It follows from the history, so two heads that are alike otherwise are alike.
-#[derive(Debug, Clone, Default)]
+/// See the module.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(super) struct Window {
     changes: BTreeMap<Sequence, Span>,
-    /// What earlier heads left, and what of it was not made equal yet.
+    /// What earlier heads left, or this one before a replica was started again, and what of it was not made equal yet.
     held: BTreeSet<Extent>,
     unequal: BTreeSet<Extent>,
-    /// How many of the changes touch an extent, and one more where an earlier head left it.
+    /// Once what is held was equal all members were told so up to this request: when it is settled, so is what is held.
+    told: Option<Sequence>,
+    /// How many of the changes touch an extent, and one more where it is held.
     extents: BTreeMap<Extent, u32>,
 }
 
@@ -29,28 +32,32 @@ impl Window {
         self.changes.insert(sequence, span);
     }
 
-    /// All changes up to this one are done.
+    /// All changes up to this one are on all disks.
     pub fn settle(&mut self, geometry: &Geometry, upto: Sequence) {
         while let Some(first) = self.changes.first_entry().filter(|first| *first.key() <= upto) {
             geometry.extents(first.remove()).for_each(|extent| self.discount(extent));
         }
+        if self.unequal.is_empty() && self.told.is_some_and(|told| told <= upto) {
+            self.told = None;
+            std::mem::take(&mut self.held).into_iter().for_each(|extent| self.discount(extent));
+        }
     }
 
-    /// What earlier heads left; all of it counts until none of it is unequal.
-    pub fn hold(&mut self, extents: &BTreeSet<Extent>) {
+    /// What replicas have dirty and do not know since when; all of it counts until none of it is unequal, and it is settled.
+    pub fn hold(&mut self, extents: &[Extent], unequal: &[Extent]) {
         for extent in extents {
-            *self.extents.entry(*extent).or_default() += 1;
+            if self.held.insert(*extent) {
+                *self.extents.entry(*extent).or_default() += 1;
+            }
         }
-        (self.held, self.unequal) = (extents.clone(), extents.clone());
+        self.unequal.extend(unequal);
+        self.told = None;
     }
 
     /// An extent was made equal. If it has to be once more, because a copy of it rotted, that may have to wait for writes that wait for
     /// room, and so they do not wait for it.
     pub fn equal(&mut self, extent: Extent) {
         self.unequal.remove(&extent);
-        if self.unequal.is_empty() {
-            std::mem::take(&mut self.held).into_iter().for_each(|extent| self.discount(extent));
-        }
     }
 
     fn discount(&mut self, extent: Extent) {
@@ -66,36 +73,77 @@ impl Window {
     pub fn extents(&self) -> u64 {
         self.extents.len() as u64
     }
+
+    /// The same one by one.
+    pub fn all(&self) -> impl Iterator<Item = Extent> {
+        self.extents.keys().copied()
+    }
+
+    /// Whether something could be struck after a flush that covers all changes up to this one: of what is held, or, `if_much` is
+    /// there, of the changes.
+    fn gains(&self, covers: Sequence, if_much: u64) -> bool {
+        let changes = self.extents() >= if_much && self.changes.keys().next().is_some_and(|first| *first <= covers);
+        let held = !self.held.is_empty() && self.unequal.is_empty() && self.told.is_none_or(|told| told <= covers);
+        changes || held
+    }
+
+    /// All members are sent a request.
+    fn tell(&mut self, sequence: Sequence) {
+        if !self.held.is_empty() && self.unequal.is_empty() {
+            self.told.get_or_insert(sequence);
+        }
+    }
 }
 
 impl<D: Clone> Head<D> {
-    /// Whether replicas might have no room for one write more. Never unless something is under way that makes room when it is done.
+    /// All changes up to this one are done, as seen from a request that is sent now.
+    pub(super) fn done(&self) -> Sequence {
+        let first = self.tasks.iter().find(|(_, task)| task.changes()).map(|(sequence, _)| *sequence);
+        first.map_or(self.sequence.next(), |first| Sequence(first.0 - 1))
+    }
+
+    /// Whether replicas might have no room for one write more. Never unless something is under way that makes room when it is done;
+    /// where a flush fails, writes had better fail, too.
     pub(super) fn is_crowded(&self) -> bool {
-        self.window.extents() >= self.settings.extents_max
+        self.window.extents() >= self.settings.extents_max && !self.unswept
     }
 
     /// Begins the writes that there is room for now.
     pub(super) fn begin_crowded(&mut self) {
-        let settled = self.settled();
-        self.window.settle(&self.settings.geometry, settled);
         while !self.is_crowded()
             && let Some(ticket) = self.crowded.pop_front()
         {
             self.begin_now(ticket);
         }
     }
-}
 
-impl PartialEq for Window {
-    fn eq(&self, _: &Self) -> bool {
-        true
+    /// Flushes, so that there is room before it is needed.
+    pub(super) fn sweep(&mut self) {
+        let gains = |covers| self.window.gains(covers, self.settings.extents_max / 2);
+        // A client's does as well.
+        let under_way = |task: &Task<D>| matches!(task.what, What::Flush { covers, .. } if gains(covers));
+        if self.open && !self.unswept && gains(self.done()) && !self.tasks.values().any(under_way) {
+            self.flush(None);
+        }
     }
-}
 
-impl Eq for Window {}
+    /// What was acknowledged before counts as flushed afterwards, if all members had it then.
+    pub(super) fn flush(&mut self, op: Option<OpId>) {
+        self.window.tell(self.sequence.next());
+        let acknowledged = if self.unequal.is_empty() { self.acknowledged } else { 0 };
+        self.change(None, What::Flush { op, acknowledged, covers: self.done(), fault: None }, self.required());
+    }
 
-impl Hash for Window {
-    fn hash<H: Hasher>(&self, _: &mut H) {}
+    /// A flush of its own is done, or could not be.
+    pub(super) fn swept(&mut self, outcome: Result<(), Trouble>) {
+        self.unswept = outcome.is_err();
+    }
+
+    /// All changes up to this one are on all disks.
+    pub(super) fn settle(&mut self, upto: Sequence) {
+        self.settled = self.settled.max(upto);
+        self.window.settle(&self.settings.geometry, self.settled);
+    }
 }
 
 #[cfg(test)]
@@ -107,23 +155,37 @@ mod tests {
     const GEOMETRY: Geometry = Geometry { size: 1000, extent: 10 };
 
     proptest! {
-        /// Changes begin in order and end in any; what counts is the distinct extents from the oldest that is not done on.
+        /// What counts is the distinct extents of the changes that are not settled.
         #[test]
         fn it_counts_what_a_list_of_all_changes_says(steps in prop::collection::vec((0u64..900, 1u64..60, any::<prop::sample::Index>()), 1..60)) {
             let mut window = Window::default();
-            let (mut all, mut open): (Vec<Span>, BTreeSet<usize>) = (Vec::new(), BTreeSet::new());
-            for (at, length, ends) in steps {
+            let (mut all, mut settled): (Vec<Span>, usize) = (Vec::new(), 0);
+            for (at, length, upto) in steps {
                 let span = Span { at, length };
                 window.begin(&GEOMETRY, Sequence(all.len() as u64 + 1), span);
-                open.insert(all.len());
                 all.push(span);
-                let ended = *open.iter().nth(ends.index(open.len())).unwrap();
-                open.remove(&ended);
-                let oldest = open.first().copied().unwrap_or(all.len());
-                window.settle(&GEOMETRY, Sequence(oldest as u64));
-                let wanted: BTreeSet<Extent> = all[oldest..].iter().flat_map(|span| GEOMETRY.extents(*span)).collect();
-                prop_assert_eq!(window.extents(), wanted.len() as u64);
+                settled = settled.max(upto.index(all.len() + 1));
+                window.settle(&GEOMETRY, Sequence(settled as u64));
+                let wanted: BTreeSet<Extent> = all[settled..].iter().flat_map(|span| GEOMETRY.extents(*span)).collect();
+                prop_assert_eq!(window.all().collect::<BTreeSet<_>>(), wanted);
             }
         }
+    }
+
+    #[test]
+    fn what_was_left_counts_until_it_is_equal_and_all_were_told_and_have_flushed() {
+        let mut window = Window::default();
+        window.hold(&[Extent(1), Extent(2)], &[Extent(2)]);
+        assert!(!window.gains(Sequence(9), 100), "it is not equal");
+        window.tell(Sequence(3));
+        window.equal(Extent(2));
+        window.settle(&GEOMETRY, Sequence(9));
+        assert_eq!(window.extents(), 2, "nobody was told");
+        assert!(window.gains(Sequence(9), 100));
+        window.tell(Sequence(10));
+        window.settle(&GEOMETRY, Sequence(9));
+        assert_eq!((window.extents(), window.gains(Sequence(9), 100)), (2, false), "something before it is not done");
+        window.settle(&GEOMETRY, Sequence(10));
+        assert_eq!((window.extents(), window.gains(Sequence(11), 100)), (0, false));
     }
 }

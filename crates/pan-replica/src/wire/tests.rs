@@ -32,6 +32,7 @@ fn ask() -> impl Strategy<Value = Ask<Vec<u8>>> {
         any::<bool>().prop_map(|whole| Ask::Flush { whole }),
         (absence(), extents_strategy()).prop_map(|((member, since), extents)| Ask::Miss { member, since, extents }),
         absence().prop_map(|(member, since)| Ask::Missed { member, since }),
+        any::<u64>().prop_map(|snapshot| Ask::Snapshot { snapshot: SnapshotId(snapshot) }),
         any::<u32>().prop_map(|member| Ask::Forget { member: Member(member) }),
     ]
 }

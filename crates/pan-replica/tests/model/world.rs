@@ -31,6 +31,8 @@ pub struct Budget {
     pub replaced: u8,
     pub rules: Rules,
     pub mutant: Option<Mutant>,
+    /// Extents that may be unsettled; the heads flush by themselves from half of it on.
+    pub room: Option<u64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -70,6 +72,7 @@ struct Store {
     orphans: Vec<(Conn, VecDeque<Request<Value>>)>,
     /// The newest epoch that it acknowledged a fence for.
     promised: u64,
+    /// It lost its power and may have lost something, and was not made equal since.
     lossy: bool,
 }
 
@@ -98,7 +101,7 @@ pub enum Step {
     Reply(usize, Member),
     Orphan(Member, usize),
     Break(usize, Member),
-    PowerLoss(Member, Vec<u64>),
+    PowerLoss(Member, usize),
     NewDisk(Member),
     Decide(usize),
     Answer(usize),
@@ -147,7 +150,7 @@ impl World {
         let settings = Settings {
             geometry: Geometry { size: budget.blocks, extent: 1 },
             operations_max: 16,
-            extents_max: 16,
+            extents_max: budget.room.unwrap_or(16),
             patience: Duration::MAX,
             opening: Duration::ZERO,
             copies_max: 1,
@@ -180,11 +183,7 @@ impl World {
                 }
             }
             if self.crashes > 0 {
-                let unflushed = store.disk.unflushed();
-                for kept in 0..1_u32 << unflushed.len() {
-                    let kept = unflushed.iter().enumerate().filter(|(at, _)| kept & (1 << at) != 0).map(|(_, block)| *block).collect();
-                    all.push(Step::PowerLoss(*member, kept));
-                }
+                all.extend((0..=store.disk.unflushed()).map(|kept| Step::PowerLoss(*member, kept)));
             }
             if self.replaced > 0 {
                 all.push(Step::NewDisk(*member));
@@ -283,8 +282,9 @@ impl World {
             Step::PowerLoss(member, kept) => {
                 self.crashes -= 1;
                 let store = self.stores.get_mut(member).unwrap();
-                store.lossy |= !store.disk.unflushed().is_empty();
-                store.disk.lose_power(kept);
+                // Or may have lost something, as far as it knows itself: it is not believed then.
+                store.lossy |= store.disk.unflushed() > 0 || !store.disk.now.dirty.is_empty();
+                store.disk.lose_power(*kept);
                 self.restart(budget, *member)?;
             }
             Step::NewDisk(member) => {
@@ -306,7 +306,8 @@ impl World {
             Step::Tick(head) => self.handle(*head, Event::Tick)?,
             Step::Save(member) => {
                 let store = self.stores.get_mut(member).unwrap();
-                store.disk.standing = store.unsaved.take().unwrap();
+                let standing = store.unsaved.take().unwrap();
+                store.disk.obey(standing);
             }
             Step::Read(..) | Step::Write(..) | Step::Flush(_) => self.submit(step)?,
         }
@@ -393,11 +394,10 @@ impl World {
         store.unsaved = None;
         store.orphans.clear();
         let geometry = Geometry { size: budget.blocks, extent: 1 };
-        let saved = (store.disk.dirty.clone(), store.disk.notes.clone());
-        store.core = pan_replica::Replica::new(geometry, store.disk.standing, saved, true, budget.rules);
+        let saved = (store.disk.now.dirty.clone(), store.disk.now.notes.clone());
+        store.core = pan_replica::Replica::new(geometry, store.disk.standing(), saved, true, budget.rules);
         if self.record.in_sync.iter().all(|member| self.stores[member].lossy) {
             self.judge.all_lost();
-            self.stores.values_mut().for_each(|store| store.lossy = false);
         }
         for number in 0..self.sides.len() {
             if self.sides[number].links.remove(&member).is_some() && self.sides[number].head.end().is_none() {
@@ -428,7 +428,6 @@ impl World {
             if !equal && self.record.in_sync.iter().all(|member| self.stores[member].lossy) {
                 // What was kept by one that cannot be reached, and never seen by anybody since.
                 self.judge.all_lost();
-                self.stores.values_mut().for_each(|store| store.lossy = false);
             }
         }
         let side = &mut self.sides[number];
@@ -475,10 +474,40 @@ impl World {
             }
         }
         for (member, store) in &self.stores {
-            let Disk { dirty, notes, .. } = &store.disk;
-            text += &format!("  replica {member}: {:?}, dirty {dirty:?}, notes {notes:?}, lossy {}\n", store.disk.all(), store.lossy);
+            text += &format!("  replica {member}: {:?}, lossy {}\n", store.disk, store.lossy);
         }
         text + &format!("  {:?}\n", self.judge)
+    }
+
+    /// What goes on by itself does, but for one connection; until something is so, or nothing goes on.
+    fn goes_on(&mut self, budget: &Budget, but: &Step, until: impl Fn(&Self) -> bool) -> Result<(), String> {
+        for _ in 0..500 {
+            let next =
+                |step: &Step| matches!(step, Step::Connect(..) | Step::Request(..) | Step::Reply(..) | Step::Decide(_) | Step::Answer(_));
+            let step = self.steps(budget).into_iter().find(|step| next(step) && step != but);
+            let Some(step) = step.filter(|_| !until(self)) else { return Ok(()) };
+            self.step(budget, &step)?;
+        }
+        Err("it does not come to rest".into())
+    }
+
+    /// A member is evicted and added again; nobody but the arbiter knows of that, and its connection breaks. Something is written, and the others'
+    /// logs are emptied of it; then another head comes, and reads from that member.
+    pub fn joins_in_doubt(budget: &Budget) -> Result<(), String> {
+        let (mut world, other) = (Self::new(budget), Member(2));
+        let (nothing, connect) = (Step::Claim, Step::Connect(0, other));
+        world.goes_on(budget, &nothing, |_| false)?;
+        world.step(budget, &Step::Break(0, other))?;
+        world.goes_on(budget, &connect, |_| false)?;
+        world.goes_on(budget, &nothing, |world| !world.sides[0].answers.is_empty())?;
+        world.step(budget, &Step::LoseAnswer(0))?;
+        world.step(budget, &Step::Break(0, other))?;
+        world.goes_on(budget, &connect, |_| false)?;
+        for step in [Step::Write(0, 0), Step::Flush(0), Step::Flush(0), Step::Claim, Step::Read(1, 0, Some(other))] {
+            world.step(budget, &step)?;
+            world.goes_on(budget, &connect, |_| false)?;
+        }
+        if world.sides[1].head.is_open() { Ok(()) } else { Err("the other head does not open".into()) }
     }
 
     /// Everything that is under way ends, and everybody can be reached: then all replicas have the same, and it is what it may be.
@@ -529,20 +558,17 @@ impl Store {
             Job::Fence { standing, forget_notes, answer } => {
                 self.orphans.retain(|(other, _)| *other == conn || mutant == Some(Mutant::NoFence));
                 if forget_notes {
-                    self.disk.notes.clear();
+                    self.disk.note(BTreeMap::clear);
                 }
                 match mutant == Some(Mutant::FenceBeforeDurable) {
                     true => self.unsaved = Some(standing),
-                    false => self.disk.standing = standing,
+                    false => self.disk.obey(standing),
                 }
                 Answer::Fenced(answer)
             }
             Job::Read { span } => Answer::Read(self.disk.read(span.at)),
-            Job::Write { dirty, notes, span, content, durable } => {
-                self.disk.dirty.extend(dirty);
-                for (member, extents) in notes {
-                    self.disk.notes.get_mut(&member).unwrap().extents.extend(extents);
-                }
+            Job::Write { span, content, durable, .. } => {
+                let durable = durable || !(self.disk.is_anchored() || mutant == Some(Mutant::FirstMarkVolatile));
                 self.disk.write(span, &content);
                 if durable {
                     self.disk.flush();
@@ -552,17 +578,18 @@ impl Store {
             Job::Flush(flush) => {
                 self.disk.flush();
                 let (clean, standing) = self.core.flushed(flush);
-                self.disk.dirty.retain(|extent| !clean.contains(extent));
-                if self.unsaved.is_none() {
-                    self.disk.standing = standing;
+                self.disk.strike(clean, standing.flushed);
+                if flush.is_whole() && self.unsaved.is_none() {
+                    self.disk.obey(standing);
                 }
                 Answer::Done
             }
+            Job::Snapshot(_) => unreachable!("no client of this world asks for any"),
             Job::Note { member, notes } => {
-                match notes {
-                    Some(notes) => drop(self.disk.notes.insert(member, notes)),
-                    None => drop(self.disk.notes.remove(&member)),
-                }
+                self.disk.note(|all| match notes {
+                    Some(notes) => drop(all.insert(member, notes)),
+                    None => drop(all.remove(&member)),
+                });
                 Answer::Done
             }
         }

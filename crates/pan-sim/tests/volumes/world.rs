@@ -76,6 +76,8 @@ struct Link {
     store: usize,
     /// When the last message arrives, each way: they keep their order.
     last: [u64; 2],
+    /// Something was lost, each way; both ends find out by silence.
+    broken: [bool; 2],
 }
 
 enum Asked {
@@ -168,7 +170,8 @@ impl World {
         let settings = Settings {
             geometry: Geometry { size: SIZE, extent: EXTENT },
             operations_max: 32,
-            extents_max: 128,
+            // Few, so that heads flush by themselves.
+            extents_max: 8,
             patience: Duration::from_secs(5),
             opening: Duration::from_millis(500),
             copies_max: 2,
@@ -241,7 +244,9 @@ impl World {
         let delay = 100 + self.dice.below(400) + if self.dice.once_in(50) { self.dice.below(20_000) } else { 0 };
         let newest = self.newest();
         let link = self.links.get_mut(&conn)?;
-        if link.head == newest && self.cut[link.store][way] {
+        // A stream has no gaps: what comes after something that was lost does not arrive either.
+        link.broken[way] |= link.head == newest && self.cut[link.store][way];
+        if link.broken[way] {
             return None;
         }
         link.last[way] = link.last[way].max(self.now + delay);
@@ -505,7 +510,7 @@ impl World {
             return self.after(50_000, Ev::Connect { head, member });
         }
         self.conns += 1;
-        self.links.insert(self.conns, Link { head, member, store, last: [0; 2] });
+        self.links.insert(self.conns, Link { head, member, store, last: [0; 2], broken: [false; 2] });
         self.stores[store].conns.insert(self.conns);
         self.heads[head].conns.insert(member, self.conns);
         self.handle(head, Event::Connected(member));

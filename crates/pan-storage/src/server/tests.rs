@@ -77,7 +77,7 @@ fn config(dir: &Path, authority: &Authority) -> HostConfig {
 }
 
 fn desired(step: u64, orders: &[(VolumeId, ReplicaWant)]) -> Desired {
-    let order = |(volume, want): &(VolumeId, ReplicaWant)| ReplicaOrder { volume: *volume, size: ByteSize(SIZE), want: *want };
+    let order = |(volume, want): &(VolumeId, ReplicaWant)| ReplicaOrder { volume: *volume, size: ByteSize(SIZE), want: *want, from: None };
     Desired {
         version: pan_api::WIRE_VERSION,
         admission: pan_model::Admission::FIRST,
@@ -88,6 +88,7 @@ fn desired(step: u64, orders: &[(VolumeId, ReplicaWant)]) -> Desired {
         servers: Vec::new(),
         warm: Vec::new(),
         units: Vec::new(),
+        snapshots: Vec::new(),
         replicas: orders.iter().map(order).collect(),
     }
 }

@@ -3,7 +3,7 @@
 use super::Vault;
 use super::kept::{Kept, Outcome, Work};
 use pan_disk::{BLOCK, DiskError, Durability, EXTENT, Fence, FlushMark, Medium, Source, Write};
-use pan_model::VolumeId;
+use pan_model::{SnapshotId, VolumeId};
 use pan_replica::{Answer, Content, Extent, Fault, Flush, Job, Member, Notes, Span, Standing};
 
 impl<M: Medium> Vault<M> {
@@ -19,20 +19,23 @@ impl<M: Medium> Vault<M> {
                 fenced.map(|()| Answer::Fenced(answer.clone()))
             }
             Job::Read { span } => self.read(volume, *span),
-            Job::Write { notes, span, content, durable, .. } => {
-                // What makes an extent dirty, or is noted for a member that is out, has to outlive the power before the head may rely on the
-                // write: the record that says so is the write's own. Once the disk knows, further writes need not be waited for.
-                let durable = *durable || !notes.is_empty() || !kept.is_marked(*span);
-                match self.write(kept, generation, *span, content, durable) {
+            Job::Write { span, content, durable, .. } => {
+                // That an extent is dirty, and who misses it, is said by the write's own record, and lost with it at most. But one that lost
+                // something has to know that it did, so its disk has to know of some dirty extent before further ones need not be waited for.
+                let synced = {
+                    let gate = kept.lock();
+                    (*durable || !gate.logged.is_anchored()).then(|| gate.logged.now())
+                };
+                match self.write(kept, generation, *span, content, synced.is_some()) {
                     Err(DiskError::IntentsFull(_)) => return Outcome::Later(work),
-                    Ok(()) if durable => {
-                        kept.marked(*span);
-                        Ok(Answer::Done)
-                    }
-                    written => written.map(|()| Answer::Done),
+                    written => written.map(|()| {
+                        kept.written(*span, synced);
+                        Answer::Done
+                    }),
                 }
             }
             Job::Flush(flush) => self.flush(kept, generation, *flush).map(|()| Answer::Done),
+            Job::Snapshot(snapshot) => self.snapshot(volume, *snapshot).map(|()| Answer::Done),
             Job::Note { member, notes } => self.note(volume, *member, notes.as_ref()).map(|()| Answer::Done),
         };
         Outcome::Answer(done.unwrap_or_else(|error| Answer::Failed(blame(kept, &error))))
@@ -100,7 +103,9 @@ impl<M: Medium> Vault<M> {
     }
 
     fn flush(&self, kept: &Kept, generation: u64, flush: Flush) -> Result<(), DiskError> {
+        let since = kept.lock().logged.now();
         self.pool.sync()?;
+        kept.lock().logged.synced(since);
         let Some((clean, standing)) = kept.strike(flush, generation) else { return Ok(()) };
         let struck = self.pool.settle(kept.volume(), &on_disk(&clean));
         kept.struck(&clean);
@@ -125,6 +130,16 @@ impl<M: Medium> Vault<M> {
         let struck = self.pool.settle(kept.volume(), &on_disk(&forgotten));
         kept.struck(&forgotten);
         struck.map(|()| !forgotten.is_empty())
+    }
+
+    fn snapshot(&self, volume: VolumeId, snapshot: SnapshotId) -> Result<(), DiskError> {
+        match self.pool.snapshots().iter().find(|info| info.snapshot == snapshot) {
+            // An earlier attempt, which nobody was told of.
+            Some(former) if former.volume == volume => self.pool.delete_snapshot(snapshot)?,
+            Some(_) => return Err(DiskError::Exists(Source::Snapshot(snapshot))),
+            None => {}
+        }
+        self.pool.snapshot(volume, snapshot)
     }
 
     fn note(&self, volume: VolumeId, member: Member, notes: Option<&Notes>) -> Result<(), DiskError> {

@@ -5,6 +5,7 @@
 //! waits for its fence; whatever follows a note waits until the note is on the disk; a write waits while its extents are being struck
 //! from the log of dirty ones.
 
+use super::logged::Logged;
 use pan_model::VolumeId;
 use pan_replica::{Answer, Conn, Extent, Fault, Flush, Geometry, Job, Replica, Request, Span, Standing, Verdict};
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,10 +38,10 @@ pub(super) struct Gate {
     pub forget: bool,
     /// Extents that are being struck from the log.
     pub settling: BTreeSet<Extent>,
-    /// Extents that are dirty, and of which the log on the disk may not know it yet.
-    unmarked: BTreeSet<Extent>,
     /// How many wait for a change: to wake nobody costs a system call too.
     waiting: usize,
+    /// What the log on the disk names.
+    pub logged: Logged,
     /// It was removed.
     gone: bool,
     rotten: u64,
@@ -87,6 +88,7 @@ pub enum Outcome<D> {
 
 impl Kept {
     pub(super) fn new(volume: VolumeId, geometry: Geometry, replica: Replica) -> Self {
+        let logged = Logged::new(replica.dirty());
         let gate = Gate {
             replica,
             geometry,
@@ -96,8 +98,8 @@ impl Kept {
             notes: (0, 0),
             forget: false,
             settling: BTreeSet::new(),
-            unmarked: BTreeSet::new(),
             waiting: 0,
+            logged,
             gone: false,
             rotten: 0,
         };
@@ -161,9 +163,6 @@ impl Kept {
             gate.notes = (0, 0);
             self.wake(&gate);
         }
-        if let Job::Write { dirty, .. } = &job {
-            gate.unmarked.extend(dirty);
-        }
         let notes = gate.notes.0;
         gate.notes.0 += u64::from(matches!(job, Job::Note { .. }));
         Admitted::Work(Work { conn, generation: gate.generation, notes, job })
@@ -190,18 +189,11 @@ impl Kept {
         }
     }
 
-    /// Whether the log on the disk knows that all extents of a write are dirty.
-    pub(super) fn is_marked(&self, span: Span) -> bool {
-        let gate = self.lock();
-        !gate.geometry.extents(span).any(|extent| gate.unmarked.contains(&extent))
-    }
-
-    /// A write is on the disk, and with it that its extents are dirty.
-    pub(super) fn marked(&self, span: Span) {
+    /// A write is in the journal, and with it that its extents are dirty; on the disk if `synced` says when that began.
+    pub(super) fn written(&self, span: Span, synced: Option<u64>) {
         let mut gate = self.lock();
-        for extent in gate.geometry.extents(span) {
-            gate.unmarked.remove(&extent);
-        }
+        let extents = gate.geometry.extents(span);
+        gate.logged.written(extents, synced);
     }
 
     /// Waits until a job may be done. `None`: never.
@@ -239,6 +231,7 @@ impl Kept {
         }
         let (clean, standing) = gate.replica.flushed(flush);
         gate.settling.extend(&clean);
+        gate.logged.struck(&clean);
         Some((clean, standing))
     }
 
@@ -310,7 +303,7 @@ impl Gate {
             Job::Write { span, .. } => {
                 fenced && self.notes.1 >= work.notes && !self.geometry.extents(*span).any(|extent| self.settling.contains(&extent))
             }
-            Job::Read { .. } | Job::Flush(_) | Job::Note { .. } => fenced && self.notes.1 >= work.notes,
+            Job::Read { .. } | Job::Flush(_) | Job::Snapshot(_) | Job::Note { .. } => fenced && self.notes.1 >= work.notes,
         }
     }
 }

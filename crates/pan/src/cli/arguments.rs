@@ -7,6 +7,7 @@ use super::delete::DeleteArgs;
 use super::describe::DescribeArgs;
 use super::drain::DrainArgs;
 use super::edit::EditArgs;
+use super::export::ExportArgs;
 use super::get::{EventsArgs, GetArgs};
 use super::help::{CompletionArgs, ErrorArgs, ExplainArgs};
 use super::inside::{ExecArgs, LogsArgs};
@@ -17,6 +18,7 @@ use super::node::NodeArgs;
 use super::server::{MoveArgs, ScaleArgs, ServerArgs};
 use super::session::Globals;
 use super::token::TokenCommand;
+use super::volume::{CloneArgs, RecoverArgs, ResizeArgs, SnapshotArgs};
 use super::wait::WaitArgs;
 use crate::roles::{BeatArgs, GenerateArgs, HeadArgs, RoleArgs, ShimCommandArgs};
 use clap::{Args, Parser, Subcommand};
@@ -53,16 +55,11 @@ pub enum VolumeCommand {
         #[arg(short = 'A', long)]
         all: bool,
     },
-    /// Keep a volume as it is now (not yet).
-    Snapshot(Later),
-    /// Make a volume of a snapshot (not yet).
-    Clone(Later),
-    /// Make a volume larger (not yet: change its size in the manifest).
-    Resize(Later),
-    /// Serve a snapshot to this machine (not yet).
-    Export(Later),
-    /// Go on with what is left of a volume (not yet).
-    Recover(Later),
+    Snapshot(SnapshotArgs),
+    Clone(CloneArgs),
+    Resize(ResizeArgs),
+    Export(ExportArgs),
+    Recover(RecoverArgs),
 }
 
 /// `pan host …`.

@@ -77,7 +77,8 @@ async fn delete_files(names: &[String], cascade: bool, session: &Session) -> Res
     targets.sort_by_key(|target| match target.kind {
         Kind::Service => 0,
         Kind::Cluster => 1,
-        _ => 2,
+        Kind::Volume => 2,
+        _ => 3,
     });
     let (mut deleted, mut exit): (Vec<Awaited>, u8) = (Vec::new(), 0);
     for target in targets {
@@ -106,6 +107,7 @@ fn of(object: &Object) -> Awaited {
         Object::Partition(..) => (Kind::Partition, None),
         Object::Cluster(partition, ..) => (Kind::Cluster, within(partition)),
         Object::Service(partition, ..) => (Kind::Service, within(partition)),
+        Object::Volume(partition, ..) => (Kind::Volume, within(partition)),
     };
     Awaited { kind, partition, name: object.name().to_owned() }
 }

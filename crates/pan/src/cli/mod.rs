@@ -9,6 +9,7 @@ mod describe;
 mod dispatch;
 mod drain;
 mod edit;
+mod export;
 mod failure;
 mod get;
 mod help;

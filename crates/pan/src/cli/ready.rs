@@ -11,6 +11,7 @@ use pan_api::service::{Service, ServiceState};
 use pan_api::volume::Volume;
 use pan_model::server::ServerState;
 use pan_model::service::BackendState;
+use pan_model::volume::ServerVolume;
 use pan_model::{Code, PartitionName, ServerName, Span, VolumeName};
 use serde_json::Value;
 use std::future::Future;
@@ -101,7 +102,7 @@ impl Awaited {
         }
         let all: Vec<Volume> = client.get(&Kind::Volume.list_path(self.partition.as_ref())).await?;
         let servers: Vec<ServerName> = (1..=cluster.spec.servers).map(|ordinal| ServerName::of(&cluster.name, ordinal)).collect();
-        let names = servers.iter().flat_map(|server| cluster.spec.volumes.iter().map(|volume| VolumeName::of(server, &volume.name)));
+        let names = servers.iter().flat_map(|server| cluster.spec.volumes.iter().filter_map(|volume| name_of(server, volume)));
         let lacks = |name: VolumeName| match all.iter().find(|volume| volume.name == name) {
             Some(volume) if volume.in_sync == u64::from(volume.copies) => None,
             Some(volume) => Some(format!("volume {name} has {} of {} copies in sync", volume.in_sync, volume.copies)),
@@ -125,6 +126,11 @@ impl Awaited {
         }
         Ok(missing)
     }
+}
+
+/// The volume that a server has, or uses.
+fn name_of(server: &ServerName, volume: &ServerVolume) -> Option<VolumeName> {
+    volume.volume.clone().or_else(|| volume.name.as_ref().map(|name| VolumeName::of(server, name)))
 }
 
 fn missing_of_server(server: &Server) -> Option<String> {

@@ -66,7 +66,8 @@ impl Session {
         Ok(self.client.get().expect("it was just set"))
     }
 
-    fn connect(&self) -> Result<Client, Failure> {
+    /// A client of its own.
+    pub fn connect(&self) -> Result<Client, Failure> {
         let context = self.context()?;
         let url = set("PAN_URL").or_else(|| context.as_ref().map(|context| context.url.clone()));
         let url = url.ok_or_else(|| {

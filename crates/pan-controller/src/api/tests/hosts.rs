@@ -60,7 +60,19 @@ fn desired(step: u64) -> Desired {
     let generation = Generation { term: 1, step };
     let admission = pan_model::Admission::FIRST;
     let (peers, networks, servers, warm, units) = Default::default();
-    Desired { version: WIRE_VERSION, generation, host: host("n1"), admission, peers, networks, servers, warm, units, replicas: Vec::new() }
+    Desired {
+        version: WIRE_VERSION,
+        generation,
+        host: host("n1"),
+        admission,
+        peers,
+        networks,
+        servers,
+        warm,
+        units,
+        replicas: Vec::new(),
+        snapshots: Vec::new(),
+    }
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 //! docs/volumes.md in the transaction that moves the server.
 
 use super::orders::right;
-use super::{of_server, user};
+use super::{of_server, snapshots, user};
 use crate::core::record::VolumeRecord;
 use crate::core::request::Reply;
 use crate::core::world::{About, Dirty, Now, World};
@@ -17,18 +17,23 @@ use pan_replica::{Rules, arbiter};
 pub fn bound(world: &mut World, now: Now, server: &ServerKey) {
     let keys: Vec<VolumeKey> = of_server(world, server).map(|(_, key)| key).filter(|key| world.volumes.contains_key(key)).collect();
     for key in keys {
-        claim(world, &key);
+        claim(world, &key, Some(server));
         let epoch = world.volumes[&key].mirror.epoch;
         world.timelines.mark(&server.to_string(), now.wall, "claimed", format!("volume {}, epoch {epoch}", key.name));
     }
 }
 
-fn claim(world: &mut World, key: &VolumeKey) {
+/// Somebody else writes from now on: the head of a server; or nobody, so that whoever wrote before can do so no more.
+pub(super) fn claim(world: &mut World, key: &VolumeKey, by: Option<&ServerKey>) {
     let session = world.pan.next_session;
     world.pan.next_session = Session(session.0 + 1);
     world.dirty.insert(Dirty::Pan);
     if let Some(volume) = world.volume_mut(key) {
         volume.mirror = arbiter::claim(&volume.mirror, session);
+        volume.held = by.is_none();
+        if let (None, Some(server)) = (&volume.server, by) {
+            volume.holder = Some(server.name.clone());
+        }
     }
 }
 
@@ -41,21 +46,23 @@ pub fn ask(world: &mut World, now: Now, ask: &AskVolume) -> Result<Reply, ApiErr
     let AskVolume { host, volume, server, binding, .. } = ask;
     let denied = || ApiError::new(Code::Denied, format!("volume {volume} is not one of {server} under epoch {binding} on {host}"));
     let bound = world.servers.get(server).is_some_and(|record| record.node.as_ref() == Some(host) && record.epoch == *binding);
-    let theirs = |(_, record): &(&VolumeKey, &VolumeRecord)| record.id == *volume && record.server == server.name && !record.deleting;
+    let theirs = |(_, record): &(&VolumeKey, &VolumeRecord)| record.id == *volume && !record.deleting;
     let mine = world.volumes.iter().filter(|(key, _)| key.partition == server.partition).find(theirs);
     let key = mine.map(|(key, _)| key.clone()).filter(|key| bound && user(world, key).as_ref() == Some(server)).ok_or_else(denied)?;
-    match ask.ask {
+    match &ask.ask {
         VolumeAsk::Claim if !world.volumes[&key].unmade.is_empty() => {
             return Err(ApiError::new(Code::State, format!("volume {} has replicas that are not made yet", key.name)));
         }
-        VolumeAsk::Claim => claim(world, &key),
+        VolumeAsk::Claim if world.volumes[&key].held => return Err(denied()),
+        VolumeAsk::Claim => claim(world, &key, Some(server)),
+        VolumeAsk::Taken { writer, snapshot, trouble } => snapshots::taken(world, now, &key, (*writer, *snapshot), trouble.as_deref()),
         VolumeAsk::Change { writer, expect, change } => {
-            match arbiter::change(&world.volumes[&key].mirror, writer, expect, change, Rules::default()) {
+            match arbiter::change(&world.volumes[&key].mirror, *writer, *expect, *change, Rules::default()) {
                 Ok(next) => {
                     if let Some(volume) = world.volume_mut(&key) {
                         volume.mirror = next;
                     }
-                    changed(world, now, &key, change);
+                    changed(world, now, &key, *change);
                 }
                 Err(refusal) => tracing::debug!(volume = %key, %refusal, "a head's question is refused"),
             }

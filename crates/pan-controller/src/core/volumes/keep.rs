@@ -2,7 +2,7 @@
 //! not needed any more is removed, by order and by nothing else.
 
 use super::make::stores;
-use super::user;
+use super::{snapshots, sources, user};
 use crate::core::record::VolumeRecord;
 use crate::core::seen::Life;
 use crate::core::world::{About, Dirty, Now, World};
@@ -29,6 +29,8 @@ enum Step {
     Made(Member),
     /// One that it was to begin with cannot be made; this host makes it.
     Instead(Member, HostName),
+    /// One that it was to begin with cannot be made, and it begins with the others.
+    Without(Member),
     /// All replicas in sync are as large as it is to be.
     Grown,
     /// A further replica, there.
@@ -41,6 +43,7 @@ enum Step {
 
 /// Takes every volume as far as it can go.
 pub fn advance(world: &mut World, now: Now) {
+    sources::advance(world, now);
     note_away(world, now);
     note_discarded(world);
     let keys: Vec<VolumeKey> = world.volumes.keys().filter(|key| next(world, now, key).is_some()).cloned().collect();
@@ -50,6 +53,7 @@ pub fn advance(world: &mut World, now: Now) {
             take(world, now, &key, step);
         }
     }
+    snapshots::advance(world, now);
 }
 
 /// Since when storage hosts are away, as far as this controller knows.
@@ -97,6 +101,10 @@ fn next(world: &World, now: Now, key: &VolumeKey) -> Option<Step> {
         }
         // Nobody wrote to it yet, so another host will do as well.
         if world.seen.life(host) == Life::Dead || !world.hosts.contains_key(host) {
+            // What begins as a snapshot begins where that is, and is made elsewhere from there.
+            if volume.from.is_some() {
+                return (volume.hosts.len() > 1).then_some(Step::Without(*member));
+            }
             let others = volume.hosts.values().filter(|other| *other != host).cloned().collect();
             return another(world, volume, &others).map(|found| Step::Instead(*member, found));
         }
@@ -175,6 +183,15 @@ fn take(world: &mut World, now: Now, key: &VolumeKey, step: Step) {
             }
             told(world, now, key, Severity::Info, "CopyMoved", format!("host {host} makes a copy instead of one that is away"));
         }
+        Step::Without(member) => {
+            let Ok(mirror) = arbiter::without(&volume.mirror, member) else { return };
+            discard(world, &volume, member);
+            if let Some(volume) = world.volume_mut(key) {
+                volume.mirror = mirror;
+                volume.hosts.remove(&member);
+                volume.unmade.remove(&member);
+            }
+        }
         Step::Add(host) => {
             if let Some(volume) = world.volume_mut(key) {
                 let new = number(volume);
@@ -196,6 +213,7 @@ fn take(world: &mut World, now: Now, key: &VolumeKey, step: Step) {
             for member in volume.hosts.keys() {
                 discard(world, &volume, *member);
             }
+            snapshots::discard_all(world, key);
             world.volume_event(now, key, Severity::Info, "Deleted", "is deleted");
             world.volumes.remove(key);
             world.dirty.insert(Dirty::Volume(key.clone()));
@@ -223,19 +241,18 @@ fn told(world: &mut World, now: Now, key: &VolumeKey, severity: Severity, reason
     world.event(now, &about, severity, reason, format!("{key}: {text}"));
 }
 
-/// Deletes a volume that no server has.
+/// Deletes a volume that no server has, with its snapshots if so.
 ///
 /// # Errors
-/// `NotFound`; `InUse` while a server has it.
-pub fn delete(world: &mut World, now: Now, key: &VolumeKey) -> Result<(), ApiError> {
+/// `NotFound`; `InUse` while a server has it, or while it has snapshots.
+pub fn delete(world: &mut World, now: Now, key: &VolumeKey, cascade: bool) -> Result<(), ApiError> {
+    if sources::delete(world, key)? {
+        return Ok(());
+    }
     if !world.volumes.contains_key(key) {
         return Err(ApiError::new(Code::NotFound, format!("there is no volume {}", key.name)));
     }
-    if let Some(server) = user(world, key) {
-        let text = format!(
-            "server {} has volume {}: take it out of its cluster's manifest, or scale the cluster down, first",
-            server.name, key.name
-        );
+    if let Some(text) = snapshots::in_the_way(world, key, cascade) {
         return Err(ApiError::new(Code::InUse, text));
     }
     give_up(world, now, key);

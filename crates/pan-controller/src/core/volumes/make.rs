@@ -1,13 +1,17 @@
 //! What manifests ask for: volumes that are not there yet are given their storage hosts, others grow.
 
-use super::key_of;
-use crate::core::record::{Duty, VolumeRecord};
+use super::{clusters_with, key_of, sources};
+use crate::core::record::{Beginning, Duty, SnapshotRecord, SnapshotStage, VolumeRecord};
 use crate::core::seen::Life;
 use crate::core::validate::Trouble;
 use crate::core::world::{ClusterKey, Dirty, World};
+use pan_api::ApiError;
+use pan_api::requests::ApplyResult;
 use pan_model::mirror::Member;
-use pan_model::volume::ServerVolume;
-use pan_model::{ByteSize, ClusterSpec, Code, HostName, ServerKey, ServerName, VolumeKey};
+use pan_model::volume::{Access, SIZE_MIN};
+use pan_model::{
+    ByteSize, ClusterSpec, Code, HostName, Name, PartitionName, ServerKey, ServerName, SnapshotName, VolumeKey, VolumeName, VolumeSpec,
+};
 use pan_plan::replicas::{Store, choose};
 use pan_replica::arbiter;
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,8 +21,19 @@ use std::collections::{BTreeMap, BTreeSet};
 pub fn stores(world: &World) -> BTreeMap<HostName, Store> {
     let mut promised: BTreeMap<&HostName, u64> = BTreeMap::new();
     for volume in world.volumes.values() {
+        // Of what is only read the journal of the file system is written, at most.
+        let most = if volume.reader { volume.size.min(SIZE_MIN) } else { volume.size };
         for host in volume.hosts.values() {
-            *promised.entry(host).or_default() += volume.size.0;
+            *promised.entry(host).or_default() += most.0;
+        }
+        // All of a volume may be written anew, and then its snapshots share nothing with it.
+        for snapshot in volume.snapshots.values() {
+            let on: Vec<&HostName> = match &snapshot.stage {
+                SnapshotStage::Ready(on) => on.iter().collect(),
+                SnapshotStage::Taking => volume.hosts.values().collect(),
+                SnapshotStage::Failed(_) => Vec::new(),
+            };
+            on.into_iter().for_each(|host| *promised.entry(host).or_default() += snapshot.size.0);
         }
     }
     let offers = world.hosts.iter().filter_map(|(name, host)| Some((name, host, host.storage.as_ref()?)));
@@ -42,44 +57,121 @@ pub fn stores(world: &World) -> BTreeMap<HostName, Store> {
 /// The field of the manifest, and what is wrong with it.
 pub fn want(draft: &mut World, key: &ClusterKey, spec: &ClusterSpec) -> Result<(), Trouble> {
     for (index, wanted) in spec.volumes.iter().enumerate() {
+        let trouble = |(code, field, text): Wrong| {
+            let path = if field.is_empty() { format!("spec.volumes[{index}]") } else { format!("spec.volumes[{index}].{field}") };
+            Trouble::new(code, path, text)
+        };
+        if let Some(standing) = &wanted.volume {
+            let standing = VolumeKey { partition: key.0.clone(), name: standing.clone() };
+            match draft.sources.get(&standing).cloned() {
+                Some(source) => sources::give(draft, key, (&standing, &source), spec.servers).map_err(trouble)?,
+                None => may_have(draft, (key, spec), &standing).map_err(trouble)?,
+            }
+        }
         for ordinal in 1..=spec.servers {
             let server = ServerKey { partition: key.0.clone(), name: ServerName::of(&key.1, ordinal) };
-            let trouble = |(code, field, text): Wrong| Trouble::new(code, format!("spec.volumes[{index}].{field}"), text);
-            want_one(draft, &server, wanted).map_err(trouble)?;
+            if let (Some((_, own)), Some(name)) = (wanted.own(), key_of(draft, &server, wanted)) {
+                want_one(draft, name, Some(&server.name), &own).map_err(trouble)?;
+            }
         }
     }
     Ok(())
 }
 
 /// What is wrong with which field.
-type Wrong = (Code, &'static str, String);
+pub(super) type Wrong = (Code, &'static str, String);
 
-fn want_one(draft: &mut World, server: &ServerKey, wanted: &ServerVolume) -> Result<(), Wrong> {
-    let key = key_of(server, wanted);
+/// Whether a cluster may name a volume that is there by itself. Whether there is one is seen when all documents are in.
+fn may_have(draft: &World, (cluster, spec): (&ClusterKey, &ClusterSpec), volume: &VolumeKey) -> Result<(), Wrong> {
+    let name = &volume.name;
+    if spec.servers > 1 {
+        let text = format!(
+            "one server may have volume {name}, and the cluster has {}: give each its own, perhaps `from` a snapshot, or let them read one (`access: readers-many`)",
+            spec.servers
+        );
+        return Err((Code::Conflict, "volume", text));
+    }
+    if let Some(server) = draft.volumes.get(volume).and_then(|volume| volume.server.as_ref()) {
+        return Err((
+            Code::Conflict,
+            "volume",
+            format!("volume {name} belongs to server {server}: take a snapshot, and begin another one `from` it"),
+        ));
+    }
+    if draft.volumes.get(volume).is_some_and(|volume| volume.deleting) {
+        return Err((Code::Leaving, "volume", format!("volume {name} is being deleted")));
+    }
+    match clusters_with(draft, volume).find(|other| *other != cluster) {
+        Some(other) => Err((Code::Conflict, "volume", format!("cluster {} has volume {name}: one server may have it", other.1))),
+        None => Ok(()),
+    }
+}
+
+/// Makes a volume that is there by itself, or lets it grow.
+///
+/// # Errors
+/// The field of the manifest, and what is wrong with it.
+pub fn want_standing(draft: &mut World, partition: &PartitionName, name: &Name, spec: &VolumeSpec) -> Result<ApplyResult, Trouble> {
+    let name = VolumeName::new(name.as_str()).map_err(|error| Trouble::new(Code::Invalid, "name", error.to_string()))?;
+    let key = VolumeKey { partition: partition.clone(), name };
+    let (volume, source) = (draft.volumes.contains_key(&key), draft.sources.contains_key(&key));
+    if (volume && spec.access == Access::ReadersMany) || (source && spec.access == Access::One) {
+        let text = format!("who may have volume {} is said once: delete it first, or give this one another name", key.name);
+        return Err(Trouble::new(Code::Conflict, "spec.access", text));
+    }
+    let wrong =
+        |(code, field, text): Wrong| Trouble::new(code, if field.is_empty() { "spec".into() } else { format!("spec.{field}") }, text);
+    match spec.access {
+        Access::One => want_one(draft, key, None, spec).map_err(wrong),
+        Access::ReadersMany => sources::want(draft, &key, spec).map_err(wrong),
+    }
+}
+
+pub(super) fn want_one(draft: &mut World, key: VolumeKey, server: Option<&ServerName>, wanted: &VolumeSpec) -> Result<ApplyResult, Wrong> {
     match draft.volumes.get(&key).cloned() {
-        None => make(draft, server, key, wanted),
+        None => make(draft, server, key, wanted).map(|()| ApplyResult::Created),
         Some(former) => change(draft, &key, &former, wanted),
     }
 }
 
-fn make(draft: &mut World, server: &ServerKey, key: VolumeKey, wanted: &ServerVolume) -> Result<(), Wrong> {
+fn make(draft: &mut World, server: Option<&ServerName>, key: VolumeKey, wanted: &VolumeSpec) -> Result<(), Wrong> {
     let copies = usize::from(wanted.copies);
     let shortage = |shortage| (Code::NoCapacity, "copies", format!("volume {} has no place: {shortage}", key.name));
-    let chosen = choose(&stores(draft), &BTreeSet::new(), copies, wanted.size).map_err(shortage)?;
+    let beginning = wanted.from.as_ref().map(|from| Ok::<_, Wrong>((from, snapshot(draft, &key.partition, from)?))).transpose()?;
+    let size = match (&beginning, wanted.size) {
+        (None, size) => size.unwrap_or_default(),
+        (Some((_, (_, snapshot))), None) => snapshot.size,
+        (Some((from, (_, snapshot))), Some(size)) if size < snapshot.size => {
+            return Err((Code::Conflict, "size", format!("{from} has {}: a volume that begins as it holds no less", snapshot.size)));
+        }
+        (Some(_), Some(size)) => size,
+    };
+    let chosen = match &beginning {
+        None => choose(&stores(draft), &BTreeSet::new(), copies, size).map_err(shortage)?,
+        Some((from, (_, snapshot))) => beside(draft, snapshot, copies, size)
+            .ok_or_else(|| (Code::NoCapacity, "from", format!("no storage host that keeps {from} can take a copy of {size} at present")))?,
+    };
     let hosts: BTreeMap<Member, HostName> = (1..).map(Member).zip(chosen).collect();
     let id = draft.pan.next_volume;
     draft.pan.next_volume = id.next();
     let record = VolumeRecord {
         id,
-        server: server.name.clone(),
-        size: wanted.size,
-        usable: wanted.size,
+        server: server.cloned(),
+        holder: None,
+        size,
+        declared: size,
+        usable: size,
         copies: wanted.copies,
-        filesystem: wanted.filesystem,
+        // What is on it is on it.
+        filesystem: beginning.as_ref().map_or(wanted.filesystem, |(_, (volume, _))| volume.filesystem),
+        from: beginning.as_ref().map(|(from, (_, snapshot))| Beginning { name: (*from).clone(), snapshot: snapshot.id }),
         mirror: arbiter::found(hosts.keys().copied()),
         unmade: hosts.keys().copied().collect(),
-        next_member: u32::from(wanted.copies) + 1,
+        next_member: u32::try_from(hosts.len()).unwrap_or(u32::MAX).saturating_add(1),
         hosts,
+        held: false,
+        snapshots: BTreeMap::new(),
+        reader: false,
         deleting: false,
     };
     draft.volumes.insert(key.clone(), record);
@@ -87,40 +179,85 @@ fn make(draft: &mut World, server: &ServerKey, key: VolumeKey, wanted: &ServerVo
     Ok(())
 }
 
-fn change(draft: &mut World, key: &VolumeKey, former: &VolumeRecord, wanted: &ServerVolume) -> Result<(), Wrong> {
+/// The snapshot that a volume is to begin as, and the volume that it is of.
+pub(super) fn snapshot(draft: &World, partition: &PartitionName, name: &SnapshotName) -> Result<(VolumeRecord, SnapshotRecord), Wrong> {
+    let volume = draft.volumes.get(&VolumeKey { partition: partition.clone(), name: name.volume.clone() });
+    let found = volume.and_then(|volume| Some((volume.clone(), volume.snapshots.get(&name.name)?.clone())));
+    let found = found.ok_or_else(|| (Code::Dangling, "from", format!("there is no snapshot {name} in partition {partition}")))?;
+    match &found.1.stage {
+        SnapshotStage::Ready(_) => Ok(found),
+        SnapshotStage::Taking => Err((Code::State, "from", format!("snapshot {name} is not taken yet"))),
+        SnapshotStage::Failed(why) => Err((Code::State, "from", format!("snapshot {name} could not be taken: {why}"))),
+    }
+}
+
+/// Where a volume begins that begins as a snapshot: there, as often as it is wanted and can be. Further copies come later.
+fn beside(draft: &World, snapshot: &SnapshotRecord, copies: usize, size: ByteSize) -> Option<BTreeSet<HostName>> {
+    let SnapshotStage::Ready(on) = &snapshot.stage else { return None };
+    let mut all = stores(draft);
+    all.retain(|name, _| on.contains(name));
+    (1..=copies.min(on.len())).rev().find_map(|copies| choose(&all, &BTreeSet::new(), copies, size).ok())
+}
+
+fn change(draft: &mut World, key: &VolumeKey, former: &VolumeRecord, wanted: &VolumeSpec) -> Result<ApplyResult, Wrong> {
     let name = &key.name;
     if former.deleting {
         return Err((Code::Leaving, "name", format!("volume {name} is being deleted: apply this when it is gone")));
     }
-    if former.filesystem != wanted.filesystem {
+    if former.from.is_none() && former.filesystem != wanted.filesystem {
         let text =
             format!("volume {name} has {}, which is made once: delete the volume, or give the new one another name", former.filesystem);
         return Err((Code::Conflict, "filesystem", text));
     }
-    if wanted.size < former.size {
-        return Err((Code::Conflict, "size", format!("volume {name} has {}: volumes grow and never shrink", former.size)));
+    let declared = former.declared.max(ByteSize(0));
+    let asked = wanted.size.unwrap_or(declared);
+    if asked < declared {
+        return Err((Code::Conflict, "size", format!("volume {name} has {declared}: volumes grow and never shrink")));
     }
-    if (wanted.size, wanted.copies) == (former.size, former.copies) {
-        return Ok(());
+    // More than a manifest said may have been asked for otherwise.
+    let size = asked.max(former.size);
+    if (size, wanted.copies, asked) == (former.size, former.copies, declared) {
+        return Ok(ApplyResult::Unchanged);
     }
-    let all = stores(draft);
-    let more = wanted.size.0 - former.size.0;
-    if let Some(full) = former.hosts.values().find(|host| all.get(*host).is_some_and(|store| store.promised.0 + more > store.capacity.0)) {
-        // Which host it is concerns the PAN's operators alone.
-        tracing::debug!(volume = %key, host = %full, "no room to grow");
-        return Err((
-            Code::NoCapacity,
-            "size",
-            format!("volume {name} cannot grow to {}: a storage host that keeps it has no room", wanted.size),
-        ));
-    }
+    room_to_grow(draft, key, former, size)?;
     if wanted.copies > former.copies {
         let kept = former.hosts.values().cloned().collect();
         let shortage = |shortage| (Code::NoCapacity, "copies", format!("volume {name} has no place: {shortage}"));
-        choose(&all, &kept, usize::from(wanted.copies), wanted.size).map_err(shortage)?;
+        choose(&stores(draft), &kept, usize::from(wanted.copies), wanted.size.unwrap_or(size)).map_err(shortage)?;
     }
     if let Some(record) = draft.volume_mut(key) {
-        (record.size, record.copies) = (wanted.size, wanted.copies);
+        (record.size, record.copies, record.declared) = (size, wanted.copies, asked);
+    }
+    Ok(ApplyResult::Changed)
+}
+
+fn room_to_grow(draft: &World, key: &VolumeKey, former: &VolumeRecord, size: ByteSize) -> Result<(), Wrong> {
+    let (all, more) = (stores(draft), size.0 - former.size.0);
+    let full = |host: &&HostName| all.get(*host).is_some_and(|store| store.promised.0 + more > store.capacity.0);
+    let Some(full) = former.hosts.values().find(full).filter(|_| more > 0) else { return Ok(()) };
+    // Which host it is concerns the PAN's operators alone.
+    tracing::debug!(volume = %key, host = %full, "no room to grow");
+    let text = format!("volume {} cannot grow to {size}: a storage host that keeps it has no room", key.name);
+    Err((Code::NoCapacity, "size", text))
+}
+
+/// Lets a volume grow.
+///
+/// # Errors
+/// `NotFound`; `Invalid`: no volume has that size; `Conflict`: it is larger; `Leaving`; `NoCapacity`.
+pub fn resize(world: &mut World, key: &VolumeKey, size: ByteSize) -> Result<(), ApiError> {
+    let former = world.volumes.get(key).cloned();
+    let former = former.ok_or_else(|| ApiError::new(Code::NotFound, format!("there is no volume {}", key.name)))?;
+    pan_model::volume::check_size(size).map_err(|text| ApiError::new(Code::Invalid, text))?;
+    if former.deleting {
+        return Err(ApiError::new(Code::Leaving, format!("volume {} is being deleted", key.name)));
+    }
+    if size < former.size {
+        return Err(ApiError::new(Code::Conflict, format!("volume {} has {}: volumes grow and never shrink", key.name, former.size)));
+    }
+    room_to_grow(world, key, &former, size).map_err(|(code, _, text)| ApiError::new(code, text))?;
+    if let Some(record) = world.volume_mut(key) {
+        record.size = size;
     }
     Ok(())
 }

@@ -1,0 +1,75 @@
+//! The loss of what no storage host has any more, accepted by somebody who was told (rule 9 of docs/volumes.md).
+
+use super::claim::claim;
+use super::user;
+use crate::core::record::VolumeRecord;
+use crate::core::seen::Life;
+use crate::core::world::{Now, World};
+use pan_api::ApiError;
+use pan_model::event::Severity;
+use pan_model::mirror::Member;
+use pan_model::{Code, VolumeEpoch, VolumeKey};
+use pan_replica::arbiter;
+
+/// Takes the newest copy that is not lost as the volume, whatever it lacks. Copies that come back later are given everything anew.
+///
+/// # Errors
+/// `NotFound`; `State`: a copy that has everything is there, or none at all is.
+pub fn recover(world: &mut World, now: Now, key: &VolumeKey) -> Result<(), ApiError> {
+    let refuse = |text: String| Err(ApiError::new(Code::State, text));
+    let Some(volume) = world.volumes.get(key) else {
+        return Err(ApiError::new(Code::NotFound, format!("there is no volume {}", key.name)));
+    };
+    if !volume.unmade.is_empty() || volume.deleting {
+        return refuse(format!("volume {} is being made or deleted: there is nothing to recover", key.name));
+    }
+    for member in &volume.mirror.in_sync {
+        match look(world, volume, *member) {
+            Copy::Gone => {}
+            Copy::Unknown => return refuse(format!("a storage host of volume {} was not heard yet: wait some seconds", key.name)),
+            Copy::There(_) => {
+                let text =
+                    format!("a copy of volume {} that has everything is there: nothing is lost, and nothing has to be accepted", key.name);
+                return refuse(text);
+            }
+        }
+    }
+    let candidates = volume.mirror.out.keys().filter_map(|member| match look(world, volume, *member) {
+        Copy::There(epoch) => Some((epoch, *member)),
+        Copy::Gone | Copy::Unknown => None,
+    });
+    let Some((_, survivor)) = candidates.max() else {
+        return refuse(format!("no copy of volume {} is there at all: start one of its storage hosts first", key.name));
+    };
+    let mirror = arbiter::accept_loss(&volume.mirror, survivor).map_err(|refusal| ApiError::new(Code::State, refusal.to_string()))?;
+    let holder = user(world, key).filter(|server| world.servers.get(server).is_some_and(|record| record.node.is_some()));
+    if let Some(volume) = world.volume_mut(key) {
+        volume.mirror = mirror;
+    }
+    // Whoever writes does so under the new lineage.
+    claim(world, key, holder.as_ref());
+    world.volume_event(now, key, Severity::Warning, "LossAccepted", "what its last copy had not been given is lost, by order");
+    Ok(())
+}
+
+/// What is known of a copy.
+enum Copy {
+    /// It could be used: the newest epoch that it obeyed.
+    There(VolumeEpoch),
+    /// Its host is dead, or has no such copy.
+    Gone,
+    /// Its host was not heard.
+    Unknown,
+}
+
+fn look(world: &World, volume: &VolumeRecord, member: Member) -> Copy {
+    let Some(host) = volume.hosts.get(&member) else { return Copy::Gone };
+    if world.seen.life(host) == Life::Dead || !world.hosts.contains_key(host) {
+        return Copy::Gone;
+    }
+    let Some(replicas) = world.seen.hosts.get(host).and_then(|seen| seen.replicas.as_ref()) else { return Copy::Unknown };
+    match replicas.get(&volume.id) {
+        Some(replica) if replica.lineage == volume.mirror.lineage && !replica.partial => Copy::There(replica.epoch),
+        Some(_) | None => Copy::Gone,
+    }
+}

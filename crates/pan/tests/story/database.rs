@@ -1,0 +1,88 @@
+//! A database on a volume of two copies, in a laboratory: started, watched, and looked over at the end.
+#![allow(dead_code, reason = "every story uses some of it")]
+
+use super::ledger::{Ledger, Session};
+use super::story;
+use super::story::{example, json, lab_of, server, str_of};
+use pan_lab::harness::{self, TestLab};
+use pan_lab::{LabHost, LabSpec};
+use pan_linux::netns::Netns;
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+pub const DATABASE: &str = "198.18.0.20:5432";
+/// A takeover, the journal, and the database's own recovery, on a machine that does other things.
+pub const BACK: Duration = Duration::from_secs(60);
+
+pub fn spec() -> LabSpec {
+    LabSpec { nodes: 3, storage: 2, directors: 1, ..harness::spec().unwrap() }
+}
+
+pub fn outside(lab: &TestLab) -> Netns {
+    Netns::open(&lab.name().host_netns(LabHost::OUTSIDE)).unwrap()
+}
+
+pub fn in_sync(lab: &TestLab) -> bool {
+    let volume = json(lab, &["get", "volume", "db-1.data", "-p", "postgres"]);
+    volume["inSync"] == 2 && volume["state"] == "ready"
+}
+
+/// The database with its ledger, or nothing where that cannot be.
+pub fn database() -> Option<(TestLab, Ledger)> {
+    let lab = lab_of(spec)?;
+    if std::fs::read_dir("/usr/lib/postgresql").is_err() {
+        eprintln!("SKIP: PostgreSQL is not there");
+        return None;
+    }
+    // All of it is copied in some of the stories.
+    story::apply(&lab, "postgres.yaml", &example("postgres.yaml").replace("2GiB", "512MiB"));
+    let ledger = Ledger::begin(outside(&lab), DATABASE.parse().unwrap());
+    ledger.wait_for_more(&lab, 50, BACK);
+    Some((lab, ledger))
+}
+
+pub fn node(lab: &TestLab) -> LabHost {
+    let node = str_of(&server(lab, "postgres", "db-1"), "node").to_owned();
+    lab.host(&node).unwrap()
+}
+
+pub fn wait_elsewhere(lab: &TestLab, node: LabHost) {
+    let node = node.to_string();
+    lab.wait_for("the database to run elsewhere", BACK, |lab| {
+        let now = server(lab, "postgres", "db-1");
+        now["state"] == "running" && now["node"] != node.as_str()
+    })
+    .unwrap();
+}
+
+/// What a database has in its ledger, once it answers.
+pub fn entries(lab: &TestLab, database: &str) -> BTreeSet<u64> {
+    let to: SocketAddr = database.parse().unwrap();
+    let read = || Session::open(to).and_then(|mut session| session.query("select id from ledger"));
+    let mut rows = Vec::new();
+    lab.wait_for("the database to answer", BACK, |lab| {
+        rows = outside(lab).run(read).unwrap().unwrap_or_default();
+        !rows.is_empty()
+    })
+    .unwrap();
+    rows.iter().map(|id| id.parse().unwrap()).collect()
+}
+
+/// Nothing that a database has is damaged.
+pub fn check_whole(lab: &TestLab, database: &str) {
+    let host = database.split(':').next().unwrap();
+    let check = format!("pg_amcheck -h {host} -U postgres --install-missing --heapallindexed postgres");
+    let checked = lab.exec_outside(&["sh", "-c", &format!("PATH=$PATH:$(ls -d /usr/lib/postgresql/*/bin | tail -n 1); {check}")]).unwrap();
+    assert!(checked.status.success(), "{checked:?}");
+}
+
+/// Every commit that was acknowledged is there, and nothing that the database has is damaged.
+pub fn audit(lab: &TestLab, ledger: Ledger) {
+    let (acknowledged, gap) = ledger.end();
+    let found = entries(lab, DATABASE);
+    let lost: Vec<u64> = acknowledged.iter().copied().filter(|id| !found.contains(id)).collect();
+    assert!(lost.is_empty(), "{} of {} acknowledged commits are lost: {lost:?}", lost.len(), acknowledged.len());
+    check_whole(lab, DATABASE);
+    println!("{} commits acknowledged, all there; longest time without one {} ms", acknowledged.len(), gap.as_millis());
+}
