@@ -13,6 +13,7 @@
 mod agent;
 mod arbiter;
 mod error;
+mod intake;
 mod keep;
 mod lease;
 mod link;

@@ -2,6 +2,7 @@
 
 use super::arbiter::Arbiter;
 use super::error::HeadError;
+use super::intake;
 use super::lease::Lease;
 use super::link::{self, News, Told, Way};
 use super::message::{self, HeadOrder, Heard, Message, Status};
@@ -12,33 +13,23 @@ use super::snapshots::{Ended, Snapshots};
 use bytes::Bytes;
 use pan_api::ApiError;
 use pan_api::volume::{Claim, HeadState, MemberPlace, VolumeAsk};
-use pan_linux::fuse::{self, Inbox, InboxSpec, Next, Standing, TheFile};
+use pan_linux::fuse::{self, Inbox, Standing};
 use pan_linux::realtime::{lock_memory, set_io_flusher, since_boot};
 use pan_linux::seqpacket::Connection;
 use pan_model::mirror::{Member, Writer};
 use pan_model::{ByteSize, Code};
 use pan_replica::{EXTENT, Effect, Env, Event, Geometry, Head, Op, OpId, Request, Rules, Settings, Trouble};
 use std::collections::{BTreeMap, VecDeque};
-use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::io::Interest;
-use tokio::io::unix::{AsyncFd, AsyncFdReadyMutGuard};
+use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 /// Ends with this: it serves no more, and no other life of it will.
 pub(super) const OVER: u8 = 3;
-/// Bytes of a block: what replicas have checksums of.
-const BLOCK: u32 = 4096;
-/// Requests of the kernel that are taken before anything else has its turn: as many as go out together.
-const TURN: usize = 32;
-/// What of the kernel's descriptor is waited for: requests, and the end.
-const WAITS: Interest = Interest::READABLE.add(Interest::ERROR);
-/// Large writes of which the data is held: what two replicas take in a few milliseconds.
-const LARGE_MAX: usize = 32;
 /// How often the core is told the time: a quarter of what is noticed by it soonest.
 const TICK: Duration = Duration::from_millis(50);
 /// How often it is told how much is still to be copied.
@@ -104,15 +95,7 @@ async fn serve(folder: &Path, standing: Standing) -> Result<(), HeadError> {
         claimed => claimed?,
     };
     let lease = Lease::open(&order.host)?;
-    let name = order.file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let file = TheFile { name, size: order.volume.size.0, block: BLOCK };
-    let inbox = Inbox::start(session, InboxSpec { file, large_writes_max: LARGE_MAX, standing })?;
-    let failed = |source| HeadError::Keeper { action: "wait for requests beside", source };
-    #[expect(
-        deprecated,
-        reason = "what took its place is unsafe, which this crate is not: an inbox has one descriptor for as long as it lives"
-    )]
-    let inbox = AsyncFd::with_interest(inbox, WAITS).map_err(failed)?;
+    let inbox = intake::open(session, &order, standing)?;
     Worker::new(order, claim, arbiter, lease, keeper, inbox).work(orders).await
 }
 
@@ -230,9 +213,9 @@ impl Worker {
         loop {
             tokio::select! {
                 Some(told) = self.news.1.recv() => self.heard(told),
-                ready = self.inbox.ready_mut(WAITS), if self.inbox.get_ref().has_room() => {
+                ready = self.inbox.ready_mut(intake::WAITS), if self.inbox.get_ref().has_room() => {
                     let failed = |source| HeadError::Keeper { action: "take requests beside", source };
-                    if !gather(&mut ready.map_err(failed)?, &mut self.waiting).map_err(failed)? {
+                    if !intake::gather(&mut ready.map_err(failed)?, &mut self.waiting).map_err(failed)? {
                         // The kernel has ended the file system.
                         return Ok(());
                     }
@@ -468,26 +451,6 @@ impl Worker {
             (self.told, self.told_at) = (Some(status), Instant::now());
         }
     }
-}
-
-/// Takes the kernel's requests; whether there can be more. They are bounded by what the kernel sends without answers
-/// (`pan_linux::fuse::PENDING_MAX`) and by the memory for them.
-fn gather(ready: &mut AsyncFdReadyMutGuard<'_, Inbox>, waiting: &mut VecDeque<Asked>) -> io::Result<bool> {
-    for _ in 0..TURN {
-        match ready.get_inner_mut().take()? {
-            Next::Asked(operation, answer) => waiting.push_back((operation, answer)),
-            Next::Settled => {}
-            Next::Nothing => {
-                // Without room it is asked again once there is some: it has not been said that there is nothing.
-                if ready.get_inner().has_room() {
-                    ready.clear_ready();
-                }
-                break;
-            }
-            Next::End => return Ok(false),
-        }
-    }
-    Ok(true)
 }
 
 fn places(claim: &Claim) -> BTreeMap<Member, MemberPlace> {
