@@ -108,6 +108,15 @@ pub trait Medium: Send + Sync {
     /// What the disk says.
     fn read_at(&self, name: Name, offset: u64, into: &mut [u8]) -> Result<(), Fault>;
 
+    /// Fills `into` as [`read_at`](Self::read_at) does, if that takes no longer than copying from memory. `Ok(false)`: it would, or nobody
+    /// knows; `into` then holds nothing of use.
+    ///
+    /// # Errors
+    /// What the disk says.
+    fn read_at_once(&self, _name: Name, _offset: u64, _into: &mut [u8]) -> Result<bool, Fault> {
+        Ok(false)
+    }
+
     /// Writes all of `bytes`, and makes the file where it does not exist, also for no bytes at all.
     ///
     /// # Errors

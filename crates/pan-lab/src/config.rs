@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use ipnet::IpNet;
 use pan_model::host::Role;
 use pan_model::host_config::{
-    ControllerConfig, DirectorConfig, ETCD_CLIENT_PORT, EtcdConfig, EtcdMember, FabricConfig, FabricsConfig, HostConfig, NodeConfig,
-    PeerAddress, Pool, Reach, StorageConfig, StoreConfig, TlsFiles,
+    ControllerConfig, DirectorConfig, ETCD_CLIENT_PORT, EtcdConfig, EtcdMember, FabricConfig, FabricsConfig, HostConfig, LaboratoryConfig,
+    NodeConfig, PeerAddress, Pool, Reach, StorageConfig, StoreConfig, TlsFiles,
 };
 use pan_model::{HostName, Span};
 
@@ -230,6 +230,7 @@ fn host_config(data: &Path, state: &LabState, secrets: &Secrets, host: LabHost, 
         }),
         director: (host.kind() == HostKind::Director).then(|| DirectorConfig { interface: Net::Outside.name().to_owned() }),
         controller: (host.kind() == HostKind::Controller).then(|| controller_config(state, secrets)),
+        laboratory: state.in_the_clear.contains(&host.to_string()).then_some(LaboratoryConfig { volumes_in_the_clear: true }),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Labs for tests: unique, side by side, gone when the test ends however it ends.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -66,6 +66,7 @@ pub fn spec_with(exe: PathBuf) -> Result<LabSpec, LabError> {
         node_cpu: Cpu(4000),
         node_memory: ByteSize(4 << 30),
         labels: BTreeMap::new(),
+        in_the_clear: BTreeSet::new(),
         machine_link: false,
         exe,
     })

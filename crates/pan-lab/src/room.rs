@@ -1,6 +1,7 @@
 //! The laboratory of one benchmark or one round of chaos: gone when that ends, or, if it was killed, when the next
 //! one of its kind begins.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use pan_model::{ByteSize, Cpu};
@@ -33,6 +34,9 @@ pub(crate) struct RoomSpec {
     pub(crate) directors: u8,
     pub(crate) controllers: u8,
     pub(crate) profile: String,
+    pub(crate) labels: BTreeMap<String, BTreeMap<String, String>>,
+    /// As of [`LabSpec`].
+    pub(crate) in_the_clear: BTreeSet<String>,
     pub(crate) exe: PathBuf,
     pub(crate) afterwards: Afterwards,
 }
@@ -65,7 +69,8 @@ impl Room {
             profile: wanted.profile,
             node_cpu: Cpu(4000),
             node_memory: ByteSize(4 << 30),
-            labels: std::collections::BTreeMap::new(),
+            labels: wanted.labels,
+            in_the_clear: wanted.in_the_clear,
             machine_link: false,
             exe: wanted.exe,
         };

@@ -1,6 +1,6 @@
 //! What a lab is asked to be.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use pan_model::{ByteSize, Cpu};
@@ -34,6 +34,8 @@ pub struct LabSpec {
     pub node_memory: ByteSize,
     /// Labels per node.
     pub labels: BTreeMap<String, BTreeMap<String, String>>,
+    /// Hosts whose volumes go over the fabrics without TLS, and storage hosts that serve them so: for benchmarks.
+    pub in_the_clear: BTreeSet<String>,
     /// Whether the machine gets a link to the outside network, and the API its well-known port.
     pub machine_link: bool,
     /// The `pan` program. The lab keeps a link to it, so a rebuild does not disturb running hosts.

@@ -1,6 +1,6 @@
 //! `lab.json`: what a later process must know of a lab that it cannot read from the kernel.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Write;
 use std::net::SocketAddr;
@@ -96,6 +96,9 @@ pub(crate) struct LabState {
     pub(crate) node_cpu: Cpu,
     pub(crate) node_memory: ByteSize,
     pub(crate) labels: BTreeMap<String, BTreeMap<String, String>>,
+    /// Hosts whose volumes go over the fabrics without TLS.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub(crate) in_the_clear: BTreeSet<String>,
     /// Where each controller's API is on the machine, in their order.
     pub(crate) api: Vec<SocketAddr>,
     pub(crate) machine_link: Option<MachineLink>,
@@ -109,6 +112,7 @@ pub(crate) struct NewState {
     pub(crate) node_cpu: Cpu,
     pub(crate) node_memory: ByteSize,
     pub(crate) labels: BTreeMap<String, BTreeMap<String, String>>,
+    pub(crate) in_the_clear: BTreeSet<String>,
     pub(crate) api: Vec<SocketAddr>,
     pub(crate) hosts: Vec<LabHost>,
 }
@@ -124,6 +128,7 @@ impl LabState {
             node_cpu: new.node_cpu,
             node_memory: new.node_memory,
             labels: new.labels,
+            in_the_clear: new.in_the_clear,
             api: new.api,
             machine_link: None,
             hosts: new.hosts.into_iter().map(HostState::off).collect(),

@@ -133,6 +133,7 @@ fn first_state(spec: &LabSpec) -> Result<(LabState, Vec<TcpListener>), LabError>
         node_cpu: spec.node_cpu,
         node_memory: spec.node_memory,
         labels: spec.labels.clone(),
+        in_the_clear: spec.in_the_clear.clone(),
         api,
         hosts: spec.hosts()?,
     });

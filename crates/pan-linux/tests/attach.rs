@@ -132,7 +132,7 @@ fn a_killed_server_loses_no_write() {
         first.kill();
         let waiting = volume.connection.waiting().unwrap();
         assert!(waiting >= 12, "{waiting}: nothing fails without a server");
-        let mut second = volume.serve("file=2", Standing::Successor);
+        let mut second = volume.serve("file", Standing::Successor);
         for writer in writers {
             writer.join().unwrap().unwrap();
         }
@@ -143,12 +143,12 @@ fn a_killed_server_loses_no_write() {
         drop(file);
         // A kernel that was asked to send again once can be asked once more.
         second.kill();
-        drop(volume.serve("file=1", Standing::Successor));
+        drop(volume.serve("file", Standing::Successor));
     });
-    drop(volume.serve("file=1", Standing::Successor));
+    drop(volume.serve("file", Standing::Successor));
 }
 
-/// Writers of every size, and flushes, on while one server after the other is killed.
+/// Writers of every size, and flushes, go on while one server after the other is killed.
 fn servers_killed_at_any_moment_lose_no_write() {
     const WRITERS: u64 = 6;
     const SLOTS: u64 = 8;
@@ -179,9 +179,9 @@ fn servers_killed_at_any_moment_lose_no_write() {
         for _ in 0..ROUNDS {
             let before = writes.load(Ordering::Relaxed);
             wait_for("some writes", || writes.load(Ordering::Relaxed) > before + 50);
+            resent += served.counts().1;
             served.kill();
             served = volume.serve("threads=3", Standing::Successor);
-            resent += served.counts().1;
         }
         stop.store(true, Ordering::Relaxed);
         writers.into_iter().for_each(|writer| writer.join().unwrap());
@@ -215,7 +215,7 @@ fn without_a_server_everything_ends_in_time() {
 
     // Somebody did, and is gone; a writer, and who waits for the disk to be synced, stay until it is ended.
     let volume = Volume::new(64 * MIB);
-    let mut served = volume.serve("file=1", Standing::First);
+    let mut served = volume.serve("file", Standing::First);
     let device = volume.attached();
     let target = volume.home.join("mnt");
     fs::create_dir(&target).unwrap();
@@ -259,7 +259,7 @@ fn without_a_server_everything_ends_in_time() {
 /// Begins everything, and is killed.
 fn keep_main(home: &Path) -> ExitCode {
     let volume = Volume::in_folder(home.to_str().unwrap(), 64 * MIB);
-    let _served = volume.serve("file=2", Standing::First);
+    let _served = volume.serve("file", Standing::First);
     let device = volume.attached();
     let target = volume.home.join("mnt");
     fs::create_dir(&target).unwrap();
@@ -290,7 +290,7 @@ fn a_killed_keeper_is_cleaned_up_after() {
 
 fn a_device_in_use_is_not_detached() {
     let volume = Volume::new(64 * MIB);
-    let _served = volume.serve("file=2", Standing::First);
+    let _served = volume.serve("file", Standing::First);
     let device = volume.attached();
     let target = volume.home.join("mnt");
     fs::create_dir(&target).unwrap();
@@ -310,7 +310,7 @@ fn a_device_in_use_is_not_detached() {
 fn a_larger_volume_is_a_larger_file_system() {
     for kind in [Kind::Ext4, Kind::Xfs] {
         let volume = Volume::new(384 * MIB);
-        let mut served = volume.serve("file=2", Standing::First);
+        let mut served = volume.serve("file", Standing::First);
         let device = volume.attached();
         let target = volume.home.join("mnt");
         fs::create_dir(&target).unwrap();
@@ -350,7 +350,7 @@ fn may_resize_mounted() -> bool {
 
 fn a_file_system_is_made_on_nothing_else() {
     let volume = Volume::new(64 * MIB);
-    let _served = volume.serve("file=2", Standing::First);
+    let _served = volume.serve("file", Standing::First);
     let device = volume.attached();
     let storage = File::options().read(true).write(true).open(&volume.storage).unwrap();
     for place in [0, 700_000, volume.size - 1] {
@@ -385,7 +385,7 @@ fn a_file_system_survives_its_storage() {
     let volume = Volume::new(64 * MIB);
     let target = volume.home.join("mnt");
     fs::create_dir(&target).unwrap();
-    let served = volume.serve("file=2", Standing::First);
+    let served = volume.serve("file", Standing::First);
     let device = volume.attached();
     filesystem::ensure(device.path(), Kind::Ext4).unwrap();
     filesystem::mount(device.path(), &target, &spec).unwrap();
@@ -407,7 +407,7 @@ fn a_file_system_survives_its_storage() {
     let (session, connection) = Session::mount(&volume.home.join("served"), &SPEC).unwrap();
     let mut volume = volume;
     (volume.session, volume.connection) = (session, connection);
-    let _served = volume.serve("file=2", Standing::First);
+    let _served = volume.serve("file", Standing::First);
     let device = volume.attached();
     let made = filesystem::ensure(device.path(), Kind::Ext4).unwrap();
     assert!(matches!(made, Made::Found | Made::Repaired), "{made:?}");

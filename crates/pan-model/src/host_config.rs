@@ -57,6 +57,26 @@ pub struct HostConfig {
     /// The controller role's part.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub controller: Option<ControllerConfig>,
+    /// Of a laboratory's host: what no other may do. No role of a host outside of one starts with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub laboratory: Option<LaboratoryConfig>,
+}
+
+impl HostConfig {
+    /// Whether what is in volumes may go over the fabrics in the clear.
+    #[must_use]
+    pub fn volumes_in_the_clear(&self) -> bool {
+        self.laboratory.as_ref().is_some_and(|laboratory| laboratory.volumes_in_the_clear)
+    }
+}
+
+/// What only a laboratory may do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct LaboratoryConfig {
+    /// A node's volumes go over the fabrics without TLS once both ends have shown who they are, and a storage host serves nodes that want it
+    /// so: for `pan bench volume`, which tells what TLS costs.
+    pub volumes_in_the_clear: bool,
 }
 
 /// The two fabrics.

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use pan_disk::{Fault, Medium, Name};
+use pan_linux::cached;
 use pan_linux::hole::punch;
 
 /// Held for as long as a pool is open: two processes that write to one would destroy it.
@@ -121,6 +122,11 @@ impl Medium for Files {
         }
         into[at..].fill(0);
         Ok(())
+    }
+
+    fn read_at_once(&self, name: Name, offset: u64, into: &mut [u8]) -> Result<bool, Fault> {
+        let Some(file) = self.existing(name).map_err(fault)? else { return Ok(false) };
+        cached::read_exact_at(&file, into, offset).map_err(fault)
     }
 
     fn write_at(&self, name: Name, offset: u64, bytes: &[u8]) -> Result<(), Fault> {

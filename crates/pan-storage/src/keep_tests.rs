@@ -35,6 +35,7 @@ fn config(dir: &Path) -> HostConfig {
         storage: Some(StorageConfig { folder: Some(dir.join("disk")), capacity: Some(ByteSize(1 << 40)), ..StorageConfig::default() }),
         director: None,
         controller: None,
+        laboratory: None,
     }
 }
 

@@ -20,11 +20,12 @@ use limits::{CAPABILITY_MAX, CONNECTIONS_MAX, GREETING_MAX, IN_FLIGHT_ALL, Silen
 use pan_api::capability::{Capability, CapabilityKeys, Mode};
 use pan_api::hostlisten::{self, Places};
 use pan_api::tls::{ClientCerts, LiveTls, TlsError, peer_identity};
+use pan_linux::congestion;
 use pan_model::HostName;
 use pan_model::host_config::{HostConfig, REPLICA_PORT};
 use std::path::PathBuf;
 use std::sync::Arc;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
@@ -32,8 +33,17 @@ use tokio_rustls::server::TlsStream;
 
 /// The answer to a capability that is good.
 const GOOD: u8 = 1;
+/// Beside the length of a capability: what follows the answer is in the clear.
+const CLEAR: u16 = 1 << 15;
 /// The answer to everything else.
 const NO: u8 = 0;
+
+/// What is read from the kernel at once: four full records of TLS, which by itself reads 4 KiB at a time. All connections together have
+/// 128 MiB of it at most.
+const READ_AHEAD: usize = 64 << 10;
+
+/// A connection.
+type Line = TlsStream<BufReader<TcpStream>>;
 
 /// Serves replicas to heads.
 pub(crate) struct Server {
@@ -41,6 +51,10 @@ pub(crate) struct Server {
     open: watch::Receiver<Open>,
     run_dir: PathBuf,
     silence: Silence,
+    /// Whether heads are far away.
+    far: bool,
+    /// Whether heads that ask for it are spoken to in the clear: in laboratories.
+    clear: bool,
     counts: Arc<Counts>,
     crowd: Crowd,
     in_flight: Arc<Semaphore>,
@@ -51,6 +65,8 @@ struct Guest {
     capability: Capability,
     vault: Arc<Vault<Files>>,
     kept: Arc<Kept>,
+    /// It wants to go on in the clear.
+    clear: bool,
 }
 
 impl Server {
@@ -65,6 +81,8 @@ impl Server {
             open,
             run_dir: config.run_dir.clone(),
             silence: Silence::of(&config.profile),
+            far: config.profile == "wan",
+            clear: config.volumes_in_the_clear(),
             counts,
             crowd: Crowd::default(),
             in_flight: Arc::new(Semaphore::new(IN_FLIGHT_ALL)),
@@ -85,6 +103,11 @@ impl Server {
             tracing::debug!(%error, "a connection was gone at once");
             return;
         }
+        if !self.far
+            && let Err(error) = congestion::by_loss(&stream)
+        {
+            tracing::debug!(%error, "a connection keeps the machine's congestion control");
+        }
         let (peer, mut stream) = match tokio::time::timeout(GREETING_MAX, self.handshake(stream)).await {
             Ok(Some(known)) => known,
             Ok(None) | Err(_) => return tracing::debug!("a TLS handshake failed or took too long"),
@@ -95,7 +118,7 @@ impl Server {
         match tokio::time::timeout(GREETING_MAX, self.greet(&peer, &mut stream)).await {
             Ok(Ok(Some(guest))) => {
                 let volume = guest.capability.volume;
-                let ended = session::run(&self, guest, stream).await;
+                let ended = if guest.clear { self.clear(guest, stream).await } else { session::run(&self, guest, stream).await };
                 tracing::debug!(%peer, %volume, %ended, "a connection to a replica ended");
             }
             Ok(Ok(None)) => {
@@ -105,19 +128,30 @@ impl Server {
         }
     }
 
-    async fn handshake(&self, stream: TcpStream) -> Option<(HostName, TlsStream<TcpStream>)> {
-        let stream = self.tls.accept(stream).await.ok()?;
+    /// The same without TLS. Nothing is said before something was heard in the clear, so that the head takes nothing of it for TLS.
+    async fn clear(&self, guest: Guest, stream: Line) -> session::Gone {
+        let (mut stream, _) = stream.into_inner();
+        match tokio::time::timeout(GREETING_MAX, stream.fill_buf()).await {
+            Ok(Ok(_)) => session::run(self, guest, stream).await,
+            Ok(Err(error)) => error.into(),
+            Err(_) => session::Gone::Silent,
+        }
+    }
+
+    async fn handshake(&self, stream: TcpStream) -> Option<(HostName, Line)> {
+        let stream = self.tls.accept(BufReader::with_capacity(READ_AHEAD, stream)).await.ok()?;
         let certificate = stream.get_ref().1.peer_certificates()?.first()?;
         let peer = peer_identity(certificate).ok()?.host;
         Some((peer, stream))
     }
 
     /// Reads the capability and answers it.
-    async fn greet(&self, peer: &HostName, stream: &mut TlsStream<TcpStream>) -> std::io::Result<Option<Guest>> {
-        let length = usize::from(stream.read_u16().await?);
+    async fn greet(&self, peer: &HostName, stream: &mut Line) -> std::io::Result<Option<Guest>> {
+        let first = stream.read_u16().await?;
+        let (clear, length) = (first & CLEAR != 0, usize::from(first & !CLEAR));
         let mut shown = vec![0; length.min(CAPABILITY_MAX)];
         stream.read_exact(&mut shown).await?;
-        let guest = self.admit(peer, &shown).await;
+        let guest = self.admit(peer, &shown).await.filter(|_| self.clear || !clear).map(|guest| Guest { clear, ..guest });
         if guest.is_none() {
             self.counts.capabilities_refused.one();
         }
@@ -138,6 +172,6 @@ impl Server {
         let capability = keys.open(shown, peer).ok().filter(|capability| capability.mode == Mode::Write)?;
         let vault = self.open.borrow().clone()?;
         let kept = vault.replica(capability.volume)?;
-        Some(Guest { capability, vault, kept })
+        Some(Guest { capability, vault, kept, clear: false })
     }
 }

@@ -47,6 +47,12 @@ pub enum ConfigError {
         /// What it has.
         roles: String,
     },
+    /// It asks for what only a laboratory's hosts may do.
+    #[error("{} has `laboratory`, which is for the hosts of a laboratory (`pan up`) alone: remove it", path.display())]
+    Laboratory {
+        /// The file.
+        path: PathBuf,
+    },
 }
 
 /// Reads the configuration of a member of etcd.
@@ -75,6 +81,10 @@ pub fn load(path: &Path, role: Option<Role>) -> Result<HostConfig, ConfigError> 
         let roles = config.roles.iter().map(|role| role.as_str()).collect::<Vec<_>>().join(", ");
         return Err(ConfigError::Role { path: path.to_owned(), host: config.name.to_string(), role, roles });
     }
+    // Set for every process of a laboratory's hosts, and by itself it does nothing.
+    if config.laboratory.is_some() && std::env::var_os("PAN_LAB").is_none() {
+        return Err(ConfigError::Laboratory { path: path.to_owned() });
+    }
     Ok(config)
 }
 
@@ -98,6 +108,7 @@ mod tests {
         assert!(read(GOOD, Some(Role::Director)).unwrap_err().contains("the roles node, not director"));
         assert!(read(&GOOD.replace("version: 1", "version: 2"), None).unwrap_err().contains("has version 2"));
         assert!(read(&format!("{GOOD}extra: 1\n"), None).unwrap_err().contains("line 15"));
+        assert!(read(&format!("{GOOD}laboratory: {{volumesInTheClear: true}}\n"), None).unwrap_err().contains("of a laboratory"));
         assert!(load(Path::new("/nowhere/x"), None).is_err());
     }
 }

@@ -133,6 +133,7 @@ fn config(dir: &std::path::Path, authority: &Authority) -> HostConfig {
         storage: None,
         director: None,
         controller: None,
+        laboratory: None,
     }
 }
 

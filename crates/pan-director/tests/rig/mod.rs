@@ -221,6 +221,7 @@ fn config(number: u8, run_dir: &Path) -> HostConfig {
         node: None,
         director: Some(DirectorConfig { interface: "ext".into() }),
         controller: None,
+        laboratory: None,
         storage: None,
     }
 }

@@ -97,6 +97,11 @@ impl Maps {
         Ok(&self.cache[&(layer, number)].page)
     }
 
+    /// Whether the pages of units are in memory.
+    pub fn at_hand(&self, layer: Layer, units: std::ops::Range<u64>) -> bool {
+        units.is_empty() || (page_of(units.start).0..=page_of(units.end - 1).0).all(|number| self.cache.contains_key(&(layer, number)))
+    }
+
     fn load(&self, medium: &impl Medium, layer: Layer, number: u32) -> Result<Cached> {
         let mut at = Some(layer);
         while let Some(from) = at {

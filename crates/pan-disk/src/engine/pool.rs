@@ -1,7 +1,7 @@
 //! A pool: its beginning and end, its lock, and the upkeep that a thread of its own does.
 
 use std::collections::BTreeMap;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use pan_model::VolumeId;
 
@@ -237,6 +237,15 @@ impl<M: Medium> Pool<M> {
     pub(super) fn lock(&self) -> Guard<'_> {
         // A panic elsewhere while it was held is an error of ours; what is on the disk is whole in any case.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The lock, if nobody has it.
+    pub(super) fn try_lock(&self) -> Option<Guard<'_>> {
+        match self.state.try_lock() {
+            Ok(state) => Some(state),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 
     pub(super) fn wait<'a>(&'a self, state: Guard<'a>) -> Guard<'a> {

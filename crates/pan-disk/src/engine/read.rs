@@ -69,6 +69,23 @@ impl<M: Medium> Pool<M> {
         }
     }
 
+    /// Reads like [`read`](Self::read) if nothing has to be waited for: neither the disk nor whoever is at work here. `Ok(false)`: it is to be
+    /// read the other way, also if something is wrong with it.
+    ///
+    /// # Errors
+    /// The range.
+    pub fn read_at_once(&self, from: Source, offset: u64, into: &mut [u8]) -> Result<bool> {
+        let span = Span { offset, length: into.len() as u64 };
+        let Some(mut state) = self.try_lock() else { return Ok(false) };
+        let layer = state.within(from, span)?;
+        if !state.maps.at_hand(layer, span.units()) {
+            return Ok(false);
+        }
+        let pieces = state.plan(&self.medium, layer, span)?;
+        drop(state);
+        Ok(fill_by(&pieces, into, |name, offset, part| self.medium.read_at_once(name, offset, part)).unwrap_or(false))
+    }
+
     /// Which parts of a range hold data.
     ///
     /// # Errors
@@ -135,6 +152,11 @@ fn join(pieces: &mut Vec<Piece>, name: Name, offset: u64, sum: u32) {
 
 /// Reads all pieces and compares every checksum.
 pub(super) fn fill(medium: &impl Medium, pieces: &[Piece], into: &mut [u8]) -> Result<(), Unread> {
+    fill_by(pieces, into, |name, offset, part| medium.read_at(name, offset, part).map(|()| true)).map(drop)
+}
+
+/// The same by some way to read that may decline. Whether it never did.
+fn fill_by(pieces: &[Piece], into: &mut [u8], read: impl Fn(Name, u64, &mut [u8]) -> Result<bool, Fault>) -> Result<bool, Unread> {
     let mut rest = into;
     let mut block = 0;
     for piece in pieces {
@@ -143,7 +165,9 @@ pub(super) fn fill(medium: &impl Medium, pieces: &[Piece], into: &mut [u8]) -> R
         match &piece.at {
             At::Zeros => part.fill(0),
             At::Here { name, offset, sums } => {
-                medium.read_at(*name, *offset, part).map_err(|fault| Unread::Fault(*name, fault))?;
+                if !read(*name, *offset, part).map_err(|fault| Unread::Fault(*name, fault))? {
+                    return Ok(false);
+                }
                 let matches = |(data, wanted): (&[u8], &u32)| sum(data) == *wanted;
                 let mut good = part.chunks_exact(BLOCK as usize).zip(sums).map(matches);
                 if let Some(first) = good.position(|good| !good) {
@@ -154,5 +178,5 @@ pub(super) fn fill(medium: &impl Medium, pieces: &[Piece], into: &mut [u8]) -> R
         }
         block += piece.blocks;
     }
-    Ok(())
+    Ok(true)
 }

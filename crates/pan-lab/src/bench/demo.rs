@@ -1,6 +1,6 @@
 //! A laboratory with the demo in it, as users get it, and what all cases ask of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
@@ -72,6 +72,8 @@ impl<'a> Demo<'a> {
             directors: 2,
             controllers: hosts.controllers,
             profile: options.profile.clone(),
+            labels: BTreeMap::new(),
+            in_the_clear: BTreeSet::new(),
             exe: options.exe.clone(),
             afterwards: if options.keep { Afterwards::Keep } else { Afterwards::Remove },
         };

@@ -1,5 +1,6 @@
 //! One round: a laboratory, load, faults, repair, checks, and nothing left of it.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::sleep;
@@ -79,6 +80,8 @@ pub fn round(options: &RoundOptions, progress: &mut dyn FnMut(&str)) -> Result<R
             directors: 2,
             controllers: 3,
             profile: "shared".to_owned(),
+            labels: BTreeMap::new(),
+            in_the_clear: BTreeSet::new(),
             exe: options.exe.clone(),
             afterwards: Afterwards::Remove,
         },

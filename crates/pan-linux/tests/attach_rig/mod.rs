@@ -4,19 +4,22 @@ pub mod storage;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
+use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use pan_linux::blockdev::{self, AttachSpec, BlockDevice, BlockDeviceError, Hung};
-use pan_linux::fuse::{self, Connection, Server, ServerSpec, Session, SessionSpec, Standing, TheFile};
+use pan_linux::fuse::{self, Connection, Inbox, InboxSpec, Next, Session, SessionSpec, Standing, TheFile};
 use pan_linux::loopdev::Access;
 use pan_linux::process::die_with_parent;
 use pan_linux::seqpacket;
-use storage::{Mute, OnFile, OnThreads};
+use storage::{Backend, Mute, OnFile, OnThreads};
 
 /// How long a condition may take to come true.
 pub const DEADLINE: Duration = Duration::from_secs(10);
@@ -161,38 +164,55 @@ impl Drop for Served {
     }
 }
 
+/// Takes requests as a process does that waits for other things too.
+fn take_all(inbox: &Mutex<Inbox>, backend: &mut dyn Backend) {
+    let device = inbox.lock().unwrap().as_fd().try_clone_to_owned().unwrap();
+    loop {
+        // Without room for a request the kernel says again and again that there is one.
+        let _ = poll(&mut [PollFd::new(device.as_fd(), PollFlags::POLLIN)], PollTimeout::NONE).unwrap();
+        loop {
+            let next = inbox.lock().unwrap().take().unwrap();
+            match next {
+                Next::Asked(operation, answer) => backend.perform(operation, answer),
+                Next::Settled => {}
+                Next::Nothing => break,
+                Next::End => return,
+            }
+        }
+    }
+}
+
 /// The process of [`Volume::serve`].
 pub fn serve_main(words: &[String]) -> ExitCode {
     let [socket, storage, name, size, kind, standing] = words else { panic!("{words:?}") };
     let keeper = seqpacket::Connection::to(Path::new(socket)).unwrap();
     let session = fuse::take(&keeper, DEADLINE).unwrap();
     pan_linux::realtime::lock_memory().unwrap();
-    let (kind, number) = kind.split_once('=').unwrap();
+    let (kind, number) = kind.split_once('=').unwrap_or((kind, "0"));
     let number: usize = number.parse().unwrap();
-    let spec = ServerSpec {
-        file: TheFile { name: name.clone(), size: size.parse().unwrap(), block: BLOCK },
-        threads: if kind == "file" { number } else { 2 },
-        large_writes_max: 16,
-        standing: if standing == "successor" { Standing::Successor } else { Standing::First },
-    };
+    let file = TheFile { name: name.clone(), size: size.parse().unwrap(), block: BLOCK };
+    let standing = if standing == "successor" { Standing::Successor } else { Standing::First };
+    let inbox = Inbox::start(session, InboxSpec { file, large_writes_max: 16, standing }).unwrap();
+    let inbox = Arc::new(Mutex::new(inbox));
     let storage = Path::new(storage);
-    let server = match kind {
-        "file" => Server::start(session, spec, OnFile::open(storage)),
-        "threads" => Server::start(session, spec, OnThreads::open(storage, number)),
-        "mute" => Server::start(session, spec, Mute::open(storage, number)),
+    let mut backend: Box<dyn Backend> = match kind {
+        "file" => Box::new(OnFile::open(storage)),
+        "threads" => Box::new(OnThreads::open(storage, number)),
+        "mute" => Box::new(Mute::open(storage, number)),
         other => panic!("{other}"),
     };
-    let server = server.unwrap();
+    let takes = Arc::clone(&inbox);
+    std::thread::spawn(move || take_all(&takes, &mut *backend));
     println!("serving");
     for line in std::io::stdin().lines() {
         let line = line.unwrap();
         if let Some(size) = line.strip_prefix("size ") {
             let size = size.parse().unwrap();
             File::options().write(true).open(storage).unwrap().set_len(size).unwrap();
-            server.set_size(size).unwrap();
+            inbox.lock().unwrap().set_size(size).unwrap();
             println!("resized");
         } else {
-            let counts = server.counts();
+            let counts = inbox.lock().unwrap().counts();
             println!("{} {}", counts.requests, counts.resent);
         }
     }

@@ -6,22 +6,28 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::Mutex;
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
 
-use pan_linux::fuse::{Answer, Backend, Extent, Operation};
+use pan_linux::fuse::{Answer, Extent, Operation};
+
+/// Where the bytes are.
+pub trait Backend: Send {
+    /// Takes over one operation. While it does not return, no further request is taken.
+    fn perform(&mut self, operation: Operation, answer: Answer);
+}
 
 /// Works in the thread that took the request.
 pub struct OnFile(File);
 
 /// Hands everything to threads of its own, which answer in whatever order they come to it.
-pub struct OnThreads(Mutex<Vec<Sender<(Operation, Answer)>>>);
+pub struct OnThreads(Vec<Sender<(Operation, Answer)>>);
 
 /// Does what it is asked, and says nothing of it from a certain write on: what a server looks like that is about to crash.
 pub struct Mute {
     file: OnFile,
-    left: Mutex<(usize, Vec<Answer>)>,
+    writes: usize,
+    kept: Vec<Answer>,
 }
 
 thread_local! {
@@ -55,7 +61,7 @@ impl OnFile {
 }
 
 impl Backend for OnFile {
-    fn perform(&self, operation: Operation, answer: Answer) {
+    fn perform(&mut self, operation: Operation, answer: Answer) {
         if let Operation::Read(extent) = operation {
             return BUFFER.with_borrow_mut(|buffer| {
                 let bytes = usize::try_from(extent.bytes).unwrap();
@@ -76,39 +82,37 @@ impl Backend for OnFile {
 impl OnThreads {
     pub fn open(path: &Path, count: usize) -> Self {
         let senders = (0..count).map(|_| {
-            let file = OnFile::open(path);
+            let mut file = OnFile::open(path);
             let (sender, work) = channel::<(Operation, Answer)>();
             thread::spawn(move || work.into_iter().for_each(|(operation, answer)| file.perform(operation, answer)));
             sender
         });
-        Self(Mutex::new(senders.collect()))
+        Self(senders.collect())
     }
 }
 
 impl Backend for OnThreads {
-    fn perform(&self, operation: Operation, answer: Answer) {
-        let mut senders = self.0.lock().unwrap();
-        senders.rotate_left(1);
-        senders[0].send((operation, answer)).unwrap();
+    fn perform(&mut self, operation: Operation, answer: Answer) {
+        self.0.rotate_left(1);
+        self.0[0].send((operation, answer)).unwrap();
     }
 }
 
 impl Mute {
     pub fn open(path: &Path, writes: usize) -> Self {
-        Self { file: OnFile::open(path), left: Mutex::new((writes, Vec::new())) }
+        Self { file: OnFile::open(path), writes, kept: Vec::new() }
     }
 }
 
 impl Backend for Mute {
-    fn perform(&self, operation: Operation, answer: Answer) {
+    fn perform(&mut self, operation: Operation, answer: Answer) {
         if let Operation::Write(..) = operation {
-            let mut left = self.left.lock().unwrap();
-            if left.0 == 0 {
+            if self.writes == 0 {
                 self.file.work(&operation).unwrap();
-                left.1.push(answer);
+                self.kept.push(answer);
                 return;
             }
-            left.0 -= 1;
+            self.writes -= 1;
         }
         self.file.perform(operation, answer);
     }

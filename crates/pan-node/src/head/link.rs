@@ -1,8 +1,10 @@
 //! One connection to one replica, for as long as it lasts: mutual TLS, the capability as first word, frames both ways.
 
+use super::shelf::Shelf;
 use bytes::Bytes;
 use pan_api::tls::TlsMaterial;
 use pan_api::volume::MemberPlace;
+use pan_linux::congestion;
 use pan_model::VolumeId;
 use pan_model::host_config::{HostConfig, REPLICA_PORT};
 use pan_model::mirror::Member;
@@ -12,7 +14,7 @@ use rustls::pki_types::ServerName;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, BufWriter};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -25,8 +27,21 @@ const ALIVE: [u8; 2] = *b"ka";
 const ALIVE_EVERY: Duration = Duration::from_millis(50);
 /// The answer to a good capability.
 const WELCOME: u8 = 1;
-/// Small frames go out together, and large payloads past this.
+/// Frames go out together up to this, a payload's beginning with its head: four full records of TLS.
 const BUFFER: usize = 64 << 10;
+
+/// What is read from the kernel at once. The layer of TLS by itself reads 4 KiB at a time.
+const READ_AHEAD: usize = 128 << 10;
+
+/// Beside the length of a capability: what follows the answer is in the clear. For laboratories; a storage host refuses it where it was not
+/// configured as one of them.
+const CLEAR: u16 = 1 << 15;
+
+/// A connection that is ready for frames.
+enum Line {
+    Tls(Box<TlsStream<BufReader<TcpStream>>>),
+    Clear(BufReader<TcpStream>),
+}
 
 /// Where to, and as whom.
 #[derive(Debug, Clone)]
@@ -39,6 +54,8 @@ pub(super) struct Way {
     pub attempt: u32,
     /// Extents of the volume, which bounds what an answer can name.
     pub extents: u64,
+    /// Memory for what is read.
+    pub shelf: Shelf,
 }
 
 /// What a connection has to say.
@@ -68,12 +85,26 @@ pub(super) async fn live(way: Way, life: u64, after: Duration, news: mpsc::Unbou
     };
     let (send, requests) = mpsc::unbounded_channel();
     tell(News::Up(send));
-    let (from, to) = tokio::io::split(stream);
-    let ended = tokio::select! {
-        ended = read(from, silence, way.extents, |reply| tell(News::Reply(reply))) => ended,
-        ended = write(to, way.volume, requests) => ended,
+    let heard = |reply| tell(News::Reply(reply));
+    let ended = match stream {
+        Line::Tls(stream) => speak(*stream, silence, &way, requests, heard).await,
+        Line::Clear(stream) => speak(stream, silence, &way, requests, heard).await,
     };
     tell(News::Down(ended.err().map_or_else(|| "it ended".into(), |error| error.to_string())));
+}
+
+async fn speak<S: AsyncRead + AsyncWrite>(
+    stream: S,
+    silence: Duration,
+    way: &Way,
+    requests: mpsc::UnboundedReceiver<Request<Bytes>>,
+    heard: impl FnMut(Reply<Bytes>),
+) -> io::Result<()> {
+    let (from, to) = tokio::io::split(stream);
+    tokio::select! {
+        ended = read(from, silence, (way.extents, &way.shelf), heard) => ended,
+        ended = write(to, way.volume, requests) => ended,
+    }
 }
 
 /// How long the other end may say nothing. It answers, or says that it is there, twenty times a second.
@@ -85,7 +116,7 @@ fn silence(profile: &str) -> Duration {
     }
 }
 
-async fn connect(way: &Way) -> io::Result<TlsStream<TcpStream>> {
+async fn connect(way: &Way) -> io::Result<Line> {
     let MemberPlace { member, host, a, b } = &way.place;
     let fabrics = &way.host.fabrics;
     // Members are spread over both fabrics, and whoever does not get through tries the other one.
@@ -97,20 +128,38 @@ async fn connect(way: &Way) -> io::Result<TlsStream<TcpStream>> {
     socket.bind(SocketAddr::new(own, 0))?;
     let stream = socket.connect(SocketAddr::new(their, REPLICA_PORT)).await?;
     stream.set_nodelay(true)?;
+    if way.host.profile != "wan"
+        && let Err(error) = congestion::by_loss(&stream)
+    {
+        tracing::debug!(%error, "the connection keeps the machine's congestion control");
+    }
     // Read anew each time: certificates are replaced while heads run.
     let tls = TlsMaterial::read(&way.host.tls).and_then(|material| material.client_config()).map_err(io::Error::other)?;
     let name = ServerName::try_from(host.to_string()).map_err(io::Error::other)?;
-    let mut stream = TlsConnector::from(tls).connect(name, stream).await?;
-    let length = u16::try_from(way.capability.len()).map_err(io::Error::other)?;
+    let mut stream = TlsConnector::from(tls).connect(name, BufReader::with_capacity(READ_AHEAD, stream)).await?;
+    let clear = way.host.volumes_in_the_clear();
+    let length = u16::try_from(way.capability.len()).map_err(io::Error::other)? | if clear { CLEAR } else { 0 };
     stream.write_all(&[&length.to_be_bytes()[..], &way.capability].concat()).await?;
     stream.flush().await?;
     match stream.read_u8().await? {
-        WELCOME => Ok(stream),
+        WELCOME if clear => {
+            // The storage host says nothing before it has heard something in the clear: nothing of that is taken for TLS.
+            let (mut stream, _) = stream.into_inner();
+            stream.write_all(&ALIVE).await?;
+            stream.flush().await?;
+            Ok(Line::Clear(stream))
+        }
+        WELCOME => Ok(Line::Tls(Box::new(stream))),
         _ => Err(io::Error::new(io::ErrorKind::PermissionDenied, "there is no such volume, it says")),
     }
 }
 
-async fn read<R: AsyncRead + Unpin>(from: R, silence: Duration, extents: u64, mut reply: impl FnMut(Reply<Bytes>)) -> io::Result<()> {
+async fn read<R: AsyncRead + Unpin>(
+    from: R,
+    silence: Duration,
+    (extents, shelf): (u64, &Shelf),
+    mut reply: impl FnMut(Reply<Bytes>),
+) -> io::Result<()> {
     let mut from = BufReader::with_capacity(BUFFER, from);
     let silent = |_| io::Error::new(io::ErrorKind::TimedOut, format!("it said nothing for {} ms", silence.as_millis()));
     loop {
@@ -121,20 +170,24 @@ async fn read<R: AsyncRead + Unpin>(from: R, silence: Duration, extents: u64, mu
         }
         timeout(silence, from.read_exact(&mut head[ALIVE.len()..])).await.map_err(silent)??;
         let behind = wire::reply_behind(&head).map_err(io::Error::other)?;
-        let mut payload = vec![0; behind.length];
+        let mut payload = shelf.take(behind.length);
         let mut at = 0;
-        while at < payload.len() {
-            at += match timeout(silence, from.read(&mut payload[at..])).await.map_err(silent)?? {
+        while at < behind.length {
+            at += match timeout(silence, from.read(&mut payload.target()[at..])).await.map_err(silent)?? {
                 0 => return Err(io::ErrorKind::UnexpectedEof.into()),
                 bytes => bytes,
             };
         }
-        reply(wire::read_reply(&head, Bytes::from(payload), extents).map_err(io::Error::other)?);
+        reply(wire::read_reply(&head, payload.into_bytes(), extents).map_err(io::Error::other)?);
     }
 }
 
-async fn write<W: AsyncWrite + Unpin>(to: W, volume: VolumeId, mut requests: mpsc::UnboundedReceiver<Request<Bytes>>) -> io::Result<()> {
-    let mut to = BufWriter::with_capacity(BUFFER, to);
+async fn write<W: AsyncWrite + Unpin>(
+    mut to: W,
+    volume: VolumeId,
+    mut requests: mpsc::UnboundedReceiver<Request<Bytes>>,
+) -> io::Result<()> {
+    let mut together = Vec::with_capacity(BUFFER);
     loop {
         let idle = sleep_until(Instant::now() + ALIVE_EVERY);
         let next = tokio::select! {
@@ -149,13 +202,22 @@ async fn write<W: AsyncWrite + Unpin>(to: W, volume: VolumeId, mut requests: mps
         let Some(mut request) = next else { return Ok(()) };
         loop {
             let (head, payload) = wire::request(volume, request).map_err(io::Error::other)?;
-            to.write_all(&head).await?;
-            to.write_all(payload.bytes()).await?;
+            together.extend_from_slice(&head);
+            let bytes = payload.bytes();
+            let (with, rest) = bytes.split_at(bytes.len().min(BUFFER.saturating_sub(together.len())));
+            together.extend_from_slice(with);
+            if together.len() >= BUFFER {
+                to.write_all(&together).await?;
+                together.clear();
+                to.write_all(rest).await?;
+            }
             match requests.try_recv() {
                 Ok(more) => request = more,
                 Err(_) => break,
             }
         }
+        to.write_all(&together).await?;
+        together.clear();
         to.flush().await?;
     }
 }
@@ -173,7 +235,7 @@ mod tests {
 
     async fn heard(bytes: Vec<u8>) -> (Vec<u64>, String) {
         let mut all = Vec::new();
-        let ended = read(&bytes[..], Duration::from_secs(5), 100, |reply| all.push(reply.sequence.0)).await;
+        let ended = read(&bytes[..], Duration::from_secs(5), (100, &Shelf::default()), |reply| all.push(reply.sequence.0)).await;
         (all, ended.unwrap_err().to_string())
     }
 
@@ -193,7 +255,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn silence_ends_it() {
         let (here, _there) = tokio::io::duplex(64);
-        let ended = read(here, silence("lan"), 100, |_| panic!("nobody spoke")).await.unwrap_err();
+        let ended = read(here, silence("lan"), (100, &Shelf::default()), |_| panic!("nobody spoke")).await.unwrap_err();
         assert!(ended.to_string().contains("nothing for 250 ms"), "{ended}");
     }
 }

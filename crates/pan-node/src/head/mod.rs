@@ -13,6 +13,7 @@
 mod agent;
 mod arbiter;
 mod error;
+mod intake;
 mod keep;
 mod lease;
 mod link;
@@ -20,6 +21,7 @@ mod message;
 mod operation;
 mod part;
 mod session;
+mod shelf;
 mod snapshots;
 mod work;
 

@@ -1,29 +1,15 @@
 //! What the kernel asks for, as operations of the core: long ones in parts, one after the other.
 
 use bytes::Bytes;
-use pan_linux::fuse::{Answer, Backend, Extent, Operation};
+use pan_linux::fuse::{Answer, Extent, Operation};
 use pan_replica::{Content, EXTENT, Fault, Op, OpId, Span, Trouble};
 use std::collections::{BTreeMap, VecDeque};
-use tokio::sync::mpsc;
 
 /// Bytes of one part of a discard, or of zeros: half of the extents that may be under way, so that others get a turn between.
 const PART: u64 = 64 * EXTENT;
 
 /// An operation with the place for its answer.
 pub(super) type Asked = (Operation, Answer);
-
-/// Hands requests to the one task that owns the head. They are bounded by what the kernel sends without answers
-/// (`pan_linux::fuse::PENDING_MAX`) and by the buffers of its server.
-pub(super) struct Hand(pub mpsc::UnboundedSender<Asked>);
-
-impl Backend for Hand {
-    fn perform(&self, operation: Operation, answer: Answer) {
-        // Nobody takes it: this process ends, and whoever follows is asked again.
-        if let Err(mpsc::error::SendError((_, answer))) = self.0.send((operation, answer)) {
-            answer.leave();
-        }
-    }
-}
 
 /// What was asked for and is not answered.
 #[derive(Default)]

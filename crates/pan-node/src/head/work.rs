@@ -2,16 +2,18 @@
 
 use super::arbiter::Arbiter;
 use super::error::HeadError;
+use super::intake;
 use super::lease::Lease;
 use super::link::{self, News, Told, Way};
 use super::message::{self, HeadOrder, Heard, Message, Status};
-use super::operation::{Asked, Hand, Pending};
+use super::operation::{Asked, Pending};
 use super::session;
+use super::shelf::Shelf;
 use super::snapshots::{self, Ended, Snapshots};
 use bytes::Bytes;
 use pan_api::ApiError;
 use pan_api::volume::{Claim, HeadState, MemberPlace, VolumeAsk};
-use pan_linux::fuse::{self, Server, ServerSpec, Standing, TheFile};
+use pan_linux::fuse::{self, Inbox, Standing};
 use pan_linux::realtime::{lock_memory, set_io_flusher, since_boot};
 use pan_linux::seqpacket::Connection;
 use pan_model::mirror::{Member, Writer};
@@ -22,17 +24,12 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 /// Ends with this: it serves no more, and no other life of it will.
 pub(super) const OVER: u8 = 3;
-/// Bytes of a block: what replicas have checksums of.
-const BLOCK: u32 = 4096;
-/// Threads that take the kernel's requests: one that copies data and one that takes the next.
-const THREADS: usize = 2;
-/// Large writes of which the data is held: what two replicas take in a few milliseconds.
-const LARGE_MAX: usize = 32;
 /// How often the core is told the time: a quarter of what is noticed by it soonest.
 const TICK: Duration = Duration::from_millis(50);
 /// How often it is told how much is still to be copied.
@@ -100,12 +97,8 @@ async fn serve(folder: &Path, standing: Standing) -> Result<(), HeadError> {
         claimed => claimed?,
     };
     let lease = Lease::open(&order.host)?;
-    let (asked, requests) = mpsc::unbounded_channel();
-    let name = order.file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let file = TheFile { name, size: order.volume.size.0, block: BLOCK };
-    let spec = ServerSpec { file, threads: THREADS, large_writes_max: LARGE_MAX, standing };
-    let server = Server::start(session, spec, Hand(asked))?;
-    Worker::new(order, claim, arbiter, lease, keeper, server).work(requests, orders).await
+    let inbox = intake::open(session, &order, standing)?;
+    Worker::new(order, claim, arbiter, lease, keeper, inbox).work(orders).await
 }
 
 /// The right to write that no earlier life of a head has used.
@@ -168,9 +161,10 @@ struct Worker {
     arbiter: Arbiter,
     lease: Lease,
     keeper: Arc<Connection>,
-    server: Server,
+    inbox: AsyncFd<Inbox>,
     links: BTreeMap<Member, Link>,
     lives: u64,
+    shelf: Shelf,
     news: Channel<Told>,
     answers: Channel<Result<Claim, ApiError>>,
     snapshots: Snapshots,
@@ -187,7 +181,7 @@ struct Worker {
 }
 
 impl Worker {
-    fn new(order: HeadOrder, claim: Claim, arbiter: Arbiter, lease: Lease, keeper: Arc<Connection>, server: Server) -> Self {
+    fn new(order: HeadOrder, claim: Claim, arbiter: Arbiter, lease: Lease, keeper: Arc<Connection>, inbox: AsyncFd<Inbox>) -> Self {
         let mut wanted = Snapshots::default();
         wanted.want(&claim.snapshots);
         let head = Head::new(settings(order.volume.size.0), claim.record.clone(), Rules::default());
@@ -200,9 +194,10 @@ impl Worker {
             arbiter,
             lease,
             keeper,
-            server,
+            inbox,
             links: BTreeMap::new(),
             lives: 0,
+            shelf: Shelf::default(),
             news: mpsc::unbounded_channel(),
             answers: mpsc::unbounded_channel(),
             snapshots: wanted,
@@ -216,22 +211,20 @@ impl Worker {
         }
     }
 
-    async fn work(
-        mut self,
-        mut requests: mpsc::UnboundedReceiver<Asked>,
-        mut orders: mpsc::UnboundedReceiver<HeadOrder>,
-    ) -> Result<(), HeadError> {
+    async fn work(mut self, mut orders: mpsc::UnboundedReceiver<HeadOrder>) -> Result<(), HeadError> {
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         self.follow_members();
         loop {
             tokio::select! {
                 Some(told) = self.news.1.recv() => self.heard(told),
-                asked = requests.recv(), if self.rests_until.is_none() => match asked {
-                    Some(asked) => self.waiting.push_back(asked),
-                    // The kernel has ended the file system, and with it the threads that served it.
-                    None => self.rest(),
-                },
+                ready = self.inbox.ready_mut(intake::WAITS), if self.rests_until.is_none() && self.inbox.get_ref().has_room() => {
+                    let failed = |source| HeadError::Keeper { action: "take requests beside", source };
+                    if !intake::gather(&mut ready.map_err(failed)?, &mut self.waiting).map_err(failed)? {
+                        // The kernel has ended the file system.
+                        self.rest();
+                    }
+                }
                 Some(answer) = self.answers.1.recv() => self.answered(answer),
                 Some(answer) = self.heeded.1.recv() => self.heeded(answer),
                 order = orders.recv() => match order {
@@ -390,6 +383,7 @@ impl Worker {
             capability: self.capability.clone(),
             attempt,
             extents: self.order.volume.size.0.div_ceil(EXTENT),
+            shelf: self.shelf.clone(),
         };
         let task = tokio::spawn(link::live(way, self.lives, after, self.news.0.clone()));
         self.links.insert(member, Link { life: self.lives, attempt, requests: None, task });
@@ -429,7 +423,7 @@ impl Worker {
     /// A newer order: other places, a record that somebody else changed, another size.
     fn ordered(&mut self, order: HeadOrder) {
         if order.volume.size > self.order.volume.size
-            && let Err(error) = self.server.set_size(order.volume.size.0)
+            && let Err(error) = self.inbox.get_mut().set_size(order.volume.size.0)
         {
             tracing::warn!(%error, "the kernel does not take the new size");
         }

@@ -4,13 +4,14 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Mutex;
 use std::time::Duration;
 
-use pan_linux::fuse::{self, Answer, Backend, Extent, Operation, Server, ServerSpec, Standing, TheFile};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use pan_linux::fuse::{self, Answer, Extent, Inbox, InboxSpec, Next, Operation, Standing, TheFile};
 use pan_linux::hole;
 use pan_linux::seqpacket::{Connection, Received};
 use pan_node::head::{HeadOrder, Part};
@@ -18,8 +19,8 @@ use serde_json::{Value, json};
 
 /// How a worker ends that another head has replaced, by agreement with the keeper.
 const OVER: u8 = 3;
-/// How often it looks what it is told.
-const LOOK: Duration = Duration::from_millis(5);
+/// How often it looks what it is told, in milliseconds.
+const LOOK: u16 = 5;
 
 /// `--folder FOLDER [--serve|--serve-again]`
 pub fn main(words: &[String]) -> ExitCode {
@@ -46,9 +47,8 @@ fn serve(folder: &Path, standing: Standing) -> ExitCode {
     storage.set_len(order.volume.size.0.max(storage.metadata().unwrap().len())).unwrap();
     let name = order.file.file_name().unwrap().to_str().unwrap().to_owned();
     let file = TheFile { name, size: order.volume.size.0, block: 4096 };
-    let spec = ServerSpec { file, threads: 2, large_writes_max: 8, standing };
-    let backend = OnFile { storage: storage.try_clone().unwrap(), kept: Mutex::default() };
-    let server = Server::start(session, spec, backend).unwrap();
+    let mut inbox = Inbox::start(session, InboxSpec { file, large_writes_max: 8, standing }).unwrap();
+    let mut backend = OnFile { storage, kept: Vec::new() };
     let epoch = order.volume.claim.unwrap().record.epoch;
     tell(&keeper, &json!({"status": {"state": "open", "epoch": epoch, "behind": 0}}));
     loop {
@@ -56,16 +56,22 @@ fn serve(folder: &Path, standing: Standing) -> ExitCode {
             tell(&keeper, &json!({"status": {"state": {"over": "another head writes it"}, "epoch": epoch, "behind": 0}}));
             return ExitCode::from(OVER);
         }
+        match inbox.take().unwrap() {
+            Next::Asked(operation, answer) => backend.perform(operation, answer),
+            Next::Settled => {}
+            Next::Nothing => drop(poll(&mut [PollFd::new(inbox.as_fd(), PollFlags::POLLIN)], PollTimeout::from(LOOK))),
+            Next::End => return ExitCode::SUCCESS,
+        }
         let mut buffer = vec![0; 1 << 16];
         match keeper.receive(&mut buffer).unwrap() {
-            Received::Nothing => keeper.wait(LOOK).unwrap(),
+            Received::Nothing => {}
             Received::End => return ExitCode::FAILURE,
             Received::Message(bytes, _) => {
                 let message: Value = serde_json::from_slice(&buffer[..bytes]).unwrap();
                 let size = message["order"]["volume"]["size"].clone();
                 if let Ok(size) = serde_json::from_value::<pan_model::ByteSize>(size) {
-                    storage.set_len(size.0).unwrap();
-                    server.set_size(size.0).unwrap();
+                    backend.storage.set_len(size.0).unwrap();
+                    inbox.set_size(size.0).unwrap();
                 }
             }
         }
@@ -79,13 +85,13 @@ fn tell(keeper: &Connection, what: &Value) {
 struct OnFile {
     storage: File,
     /// What is not answered.
-    kept: Mutex<Vec<Answer>>,
+    kept: Vec<Answer>,
 }
 
-impl Backend for OnFile {
-    fn perform(&self, operation: Operation, answer: Answer) {
+impl OnFile {
+    fn perform(&mut self, operation: Operation, answer: Answer) {
         if Path::new("/srv/mute").exists() {
-            return self.kept.lock().unwrap().push(answer);
+            return self.kept.push(answer);
         }
         if let Operation::Read(extent) = operation {
             let mut buffer = vec![0; usize::try_from(extent.bytes).unwrap()];
@@ -97,9 +103,7 @@ impl Backend for OnFile {
             Err(_) => answer.fail(5),
         }
     }
-}
 
-impl OnFile {
     fn change(&self, operation: &Operation) -> io::Result<()> {
         let zero = |extent: &Extent| self.storage.write_all_at(&vec![0; usize::try_from(extent.bytes).unwrap()], extent.offset);
         match operation {

@@ -2,15 +2,19 @@
 
 use super::limits::{KEEP_ALIVE, KEEP_ALIVE_EVERY};
 use pan_replica::wire::{Payload, REPLY_HEAD, REQUEST_HEAD, WireError};
+use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::timeout;
 
-/// A payload up to this size is sent together with its head: one record of TLS, one packet where it can be.
-const TOGETHER_MAX: usize = 16 << 10;
+/// Replies that are there go out together up to this, a payload's beginning with its head: four full records of TLS.
+const TOGETHER_MAX: usize = 64 << 10;
 
 /// Why a connection ended.
 #[derive(Debug, thiserror::Error)]
@@ -72,34 +76,77 @@ pub(super) struct Outgoing {
     pub weight: Vec<OwnedSemaphorePermit>,
 }
 
+/// Replies of the task that sends them too.
+#[derive(Clone, Default)]
+pub(super) struct AtOnce(Arc<Mutex<VecDeque<Outgoing>>>);
+
+impl AtOnce {
+    /// Wakes nobody.
+    pub(super) fn put(&self, reply: Outgoing) {
+        self.lock().push_back(reply);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Outgoing>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// All replies of a connection.
+pub(super) struct Replies {
+    pub at_once: AtOnce,
+    pub others: UnboundedReceiver<Outgoing>,
+}
+
+impl Replies {
+    /// The next one. `None`: there will be none any more.
+    async fn next(&mut self) -> Option<Outgoing> {
+        poll_fn(|context| {
+            let first = self.at_once.lock().pop_front();
+            first.map_or_else(|| self.others.poll_recv(context), |reply| Poll::Ready(Some(reply)))
+        })
+        .await
+    }
+
+    /// The next one, if it is there.
+    fn try_next(&mut self) -> Option<Outgoing> {
+        let first = self.at_once.lock().pop_front();
+        first.or_else(|| self.others.try_recv().ok())
+    }
+}
+
 /// Sends replies as they come, and a keep-alive whenever there is none for a while. Ends when nobody is left to send any.
-pub(super) async fn send(
-    mut write: impl AsyncWrite + Unpin,
-    mut replies: UnboundedReceiver<Outgoing>,
-    silence: Duration,
-) -> Result<(), Gone> {
+pub(super) async fn send(mut write: impl AsyncWrite + Unpin, replies: &mut Replies, silence: Duration) -> Result<(), Gone> {
     let mut together = Vec::new();
+    let mut sent = Vec::new();
     loop {
-        match timeout(KEEP_ALIVE_EVERY, replies.recv()).await {
+        match timeout(KEEP_ALIVE_EVERY, replies.next()).await {
             Err(_) => put(&mut write, &KEEP_ALIVE, silence).await?,
             Ok(None) => return Ok(()),
-            Ok(Some(Outgoing { head, payload, weight })) => {
-                let bytes = payload.bytes();
-                together.clear();
-                together.extend_from_slice(&head);
-                if bytes.len() <= TOGETHER_MAX {
-                    together.extend_from_slice(bytes);
-                    put(&mut write, &together, silence).await?;
-                } else {
-                    put(&mut write, &together, silence).await?;
-                    put(&mut write, bytes, silence).await?;
+            Ok(Some(mut reply)) => {
+                loop {
+                    let Outgoing { head, payload, weight } = reply;
+                    sent.push(weight);
+                    together.extend_from_slice(&head);
+                    let bytes = payload.bytes();
+                    let (with, rest) = bytes.split_at(bytes.len().min(TOGETHER_MAX.saturating_sub(together.len())));
+                    together.extend_from_slice(with);
+                    if together.len() >= TOGETHER_MAX {
+                        put(&mut write, &together, silence).await?;
+                        together.clear();
+                        put(&mut write, rest, silence).await?;
+                        sent.clear();
+                    }
+                    match replies.try_next() {
+                        Some(more) => reply = more,
+                        None => break,
+                    }
                 }
-                drop(weight);
+                put(&mut write, &together, silence).await?;
+                together.clear();
+                sent.clear();
             }
         }
-        if replies.is_empty() {
-            timeout(silence, write.flush()).await.map_err(|_| Gone::Silent)??;
-        }
+        timeout(silence, write.flush()).await.map_err(|_| Gone::Silent)??;
     }
 }
 

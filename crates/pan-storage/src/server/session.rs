@@ -1,7 +1,8 @@
 //! One connection of a head to one replica: requests are admitted as they come, done side by side, and answered as they are done.
 
 use super::crowd::Session;
-use super::frames::{self, Gone, Incoming, Outgoing};
+pub(super) use super::frames::Gone;
+use super::frames::{self, AtOnce, Incoming, Outgoing, Replies};
 use super::limits::{IN_FLIGHT, weight};
 use super::{Guest, Server};
 use crate::metrics::Counts;
@@ -9,14 +10,15 @@ use crate::vault::{Admitted, Outcome, Work};
 use pan_model::mirror::Writer;
 use pan_replica::{Answer, Ask, Reply, Request, Sequence, wire};
 use std::sync::{Arc, Mutex, PoisonError};
-use tokio::io::{AsyncRead, BufReader};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite, BufReader};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio_rustls::server::TlsStream;
 
 /// What is read from a connection at once: some dozen requests without payload.
 const READ_AHEAD: usize = 16 << 10;
+
+/// After a read of so many bytes its answer is sent before more is read: it is as long as what is sent at once.
+const LONG: u64 = 64 << 10;
 
 /// Work that waits until its head said that more is settled.
 type Parked = (Work<Vec<u8>>, Sequence, Vec<OwnedSemaphorePermit>);
@@ -25,8 +27,10 @@ struct Desk {
     guest: Guest,
     session: Session,
     counts: Arc<Counts>,
-    /// Bounded by what may be in flight: each reply has its permits.
+    /// What other threads answer. Bounded by what may be in flight: each reply has its permits.
     replies: UnboundedSender<Outgoing>,
+    /// What was answered at once, by the task that sends it as well, which therefore need not be woken. Bounded likewise.
+    at_once: AtOnce,
     parked: Mutex<Waiting>,
 }
 
@@ -38,20 +42,24 @@ struct Waiting {
 }
 
 /// Serves a connection to its end; says why it ended.
-pub(super) async fn run(server: &Server, guest: Guest, stream: TlsStream<TcpStream>) -> Gone {
+pub(super) async fn run(server: &Server, guest: Guest, stream: impl AsyncRead + AsyncWrite) -> Gone {
     let session = server.crowd.join(guest.capability.volume);
     let silence = server.silence.0;
     let (read, write) = tokio::io::split(stream);
     let (replies, outgoing) = unbounded_channel();
     let (end, conn, kept) = (session.end.clone(), session.conn, guest.kept.clone());
-    let desk = Arc::new(Desk { guest, session, counts: server.counts.clone(), replies, parked: Mutex::default() });
+    let at_once = AtOnce::default();
+    let mut all_replies = Replies { at_once: at_once.clone(), others: outgoing };
+    let desk = Arc::new(Desk { guest, session, counts: server.counts.clone(), replies, at_once, parked: Mutex::default() });
     let incoming = Incoming { read: BufReader::with_capacity(READ_AHEAD, read), silence };
     let mut open = server.open.clone();
     open.mark_unchanged();
     server.counts.sessions.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    // In this order: what is answered while requests are taken is sent right after.
     let why = tokio::select! {
+        biased;
         why = receive(desk, incoming, server.in_flight.clone()) => why,
-        sent = frames::send(write, outgoing, silence) => sent.err().unwrap_or(Gone::Closed),
+        sent = frames::send(write, &mut all_replies, silence) => sent.err().unwrap_or(Gone::Closed),
         () = end.notified() => Gone::Fenced,
         _ = open.changed() => Gone::Unserved,
     };
@@ -87,10 +95,16 @@ async fn one(
     if (volume, request.writer, request.lineage) != allowed {
         return Err(Gone::Beyond);
     }
+    let mut long = false;
     if let Ask::Read { span, .. } = &request.ask {
         held.extend(take(own, all, usize::try_from(span.length).unwrap_or(usize::MAX)).await?);
+        long = span.length >= LONG;
     }
-    desk.take(request, held)
+    desk.take(request, held)?;
+    if long {
+        tokio::task::yield_now().await;
+    }
+    Ok(())
 }
 
 /// Waits until so many bytes more may be in flight.
@@ -115,10 +129,14 @@ impl Desk {
         };
         parked.into_iter().for_each(|(work, sequence, held)| self.begin(work, sequence, held));
         match admitted {
-            Admitted::Answer(answer) => self.reply(sequence, answer, held),
+            Admitted::Answer(answer) => self.reply_at_once(sequence, answer, held),
             Admitted::Work(work) => {
                 if work.is_fence() {
                     self.session.end_others();
+                }
+                // What is in memory is not worth waking another thread for.
+                if let Some(answer) = self.guest.vault.at_once(&self.guest.kept, &work) {
+                    return self.reply_at_once(sequence, answer, held);
                 }
                 self.begin(work, sequence, held);
                 Ok(())
@@ -155,11 +173,22 @@ impl Desk {
         }
     }
 
+    /// From another thread than that of the connection.
     fn reply(&self, sequence: Sequence, answer: Answer<Vec<u8>>, weight: Vec<OwnedSemaphorePermit>) -> Result<(), Gone> {
+        // Nobody waits for it if this fails.
+        let _ = self.replies.send(self.outgoing(sequence, answer, weight)?);
+        Ok(())
+    }
+
+    /// From the connection's own task.
+    fn reply_at_once(&self, sequence: Sequence, answer: Answer<Vec<u8>>, weight: Vec<OwnedSemaphorePermit>) -> Result<(), Gone> {
+        self.at_once.put(self.outgoing(sequence, answer, weight)?);
+        Ok(())
+    }
+
+    fn outgoing(&self, sequence: Sequence, answer: Answer<Vec<u8>>, weight: Vec<OwnedSemaphorePermit>) -> Result<Outgoing, Gone> {
         self.counts.answered(&answer);
         let (head, payload) = wire::reply(Reply { sequence, answer })?;
-        // Nobody waits for it if this fails.
-        let _ = self.replies.send(Outgoing { head, payload, weight });
-        Ok(())
+        Ok(Outgoing { head, payload, weight })
     }
 }

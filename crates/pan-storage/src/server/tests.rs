@@ -10,7 +10,7 @@ use pan_api::pki::Authority;
 use pan_api::tls::client_config;
 use pan_api::volume::{ReplicaOrder, ReplicaWant};
 use pan_model::host::Role;
-use pan_model::host_config::{FabricConfig, FabricsConfig, HostConfig, TlsFiles};
+use pan_model::host_config::{FabricConfig, FabricsConfig, HostConfig, LaboratoryConfig, TlsFiles};
 use pan_model::mirror::Writer;
 use pan_model::{ByteSize, Generation, HostName, Lineage, Session, VolumeEpoch, VolumeId};
 use pan_replica::wire::{self, REPLY_HEAD};
@@ -72,6 +72,7 @@ fn config(dir: &Path, authority: &Authority) -> HostConfig {
         storage: None,
         director: None,
         controller: None,
+        laboratory: None,
     }
 }
 
@@ -106,9 +107,13 @@ struct Host {
 impl Host {
     /// One that keeps a replica which the volume began with.
     async fn start() -> Self {
+        Self::start_as(None).await
+    }
+
+    async fn start_as(laboratory: Option<LaboratoryConfig>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let authority = Authority::create().unwrap();
-        let config = config(dir.path(), &authority);
+        let config = HostConfig { laboratory, ..config(dir.path(), &authority) };
         std::fs::write(handed_out(&config.run_dir), SigningKey::of_period(&ROOT, 1).public()).unwrap();
         let (keeps, open) = watch::channel(None);
         let mut keeper = Keeper::new(&config, 5, keeps);
@@ -285,6 +290,30 @@ async fn whatever_is_wrong_with_a_capability_is_answered_alike() {
         assert_eq!(host.shows(from, shown).await, [0], "case {at}");
     }
     assert!(host.counted("pan_storage_capabilities_refused_total 7"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_said_in_the_clear_but_in_a_laboratory() {
+    let good = SigningKey::of_period(&ROOT, 1).seal(&capability(1));
+    let ask = |good: &[u8]| [&(u16::try_from(good.len()).unwrap() | super::CLEAR).to_be_bytes()[..], good].concat();
+    for laboratory in [None, Some(LaboratoryConfig { volumes_in_the_clear: false })] {
+        let host = Host::start_as(laboratory).await;
+        let mut stream = host.dial("n1").await;
+        stream.write_all(&ask(&good)).await.unwrap();
+        let mut answer = Vec::new();
+        tokio::time::timeout(SOON, stream.read_to_end(&mut answer)).await.unwrap().unwrap();
+        assert_eq!(answer, [0]);
+    }
+    let host = Host::start_as(Some(LaboratoryConfig { volumes_in_the_clear: true })).await;
+    assert_eq!(host.shows("n2", &good).await, [0], "the capability counts as ever");
+    let mut stream = host.dial("n1").await;
+    stream.write_all(&ask(&good)).await.unwrap();
+    assert_eq!(stream.read_u8().await.unwrap(), 1);
+    let (mut stream, _) = stream.into_inner();
+    stream.write_all(&KEEP_ALIVE).await.unwrap();
+    let mut heard = [0; 2];
+    tokio::time::timeout(SOON, stream.read_exact(&mut heard)).await.unwrap().unwrap();
+    assert_eq!(heard, KEEP_ALIVE);
 }
 
 #[tokio::test(flavor = "multi_thread")]

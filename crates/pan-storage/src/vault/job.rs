@@ -41,6 +41,16 @@ impl<M: Medium> Vault<M> {
         Outcome::Answer(done.unwrap_or_else(|error| Answer::Failed(blame(kept, &error))))
     }
 
+    /// Does what can be done without waiting: a read of what is in memory, with nothing before it that has to be done. `None`: it is to
+    /// be performed.
+    pub fn at_once<D>(&self, kept: &Kept, work: &Work<D>) -> Option<Answer<Vec<u8>>> {
+        let Job::Read { span } = &work.job else { return None };
+        let _running = kept.begin_at_once(work)?;
+        let mut data = vec![0; length(*span)];
+        let read = self.pool.read_at_once(Source::Volume(kept.volume()), span.at, &mut data);
+        read.is_ok_and(|read| read).then_some(Answer::Read(data))
+    }
+
     fn fence(&self, kept: &Kept, standing: Standing) -> Result<(), DiskError> {
         let volume = kept.volume();
         let forget = kept.lock().forget;
@@ -54,9 +64,7 @@ impl<M: Medium> Vault<M> {
     }
 
     fn read(&self, volume: VolumeId, span: Span) -> Result<Answer<Vec<u8>>, DiskError> {
-        // What is sent in a frame is bounded, and so is this.
-        let length = usize::try_from(span.length).unwrap_or(usize::MAX).min(pan_replica::wire::PAYLOAD_MAX);
-        let mut data = vec![0; length];
+        let mut data = vec![0; length(span)];
         self.pool.read(Source::Volume(volume), span.at, &mut data).map(|()| Answer::Read(data))
     }
 
@@ -147,6 +155,11 @@ impl<M: Medium> Vault<M> {
         let missed: Vec<_> = notes.extents.iter().filter(|extent| extent.0 * EXTENT < size).map(extent).collect();
         self.pool.begin_absence(volume, on_disk, notes.since, &missed)
     }
+}
+
+/// What is sent in a frame is bounded, and so is what is read for it.
+fn length(span: Span) -> usize {
+    usize::try_from(span.length).unwrap_or(usize::MAX).min(pan_replica::wire::PAYLOAD_MAX)
 }
 
 const fn to_fence(standing: Standing) -> Fence {

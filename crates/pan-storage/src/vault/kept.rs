@@ -38,6 +38,8 @@ pub(super) struct Gate {
     pub forget: bool,
     /// Extents that are being struck from the log.
     pub settling: BTreeSet<Extent>,
+    /// How many wait for a change: to wake nobody costs a system call too.
+    waiting: usize,
     /// What the log on the disk names.
     pub logged: Logged,
     /// It was removed.
@@ -96,6 +98,7 @@ impl Kept {
             notes: (0, 0),
             forget: false,
             settling: BTreeSet::new(),
+            waiting: 0,
             logged,
             gone: false,
             rotten: 0,
@@ -158,7 +161,7 @@ impl Kept {
             gate.forget |= forget_notes;
             gate.generation += 1;
             gate.notes = (0, 0);
-            self.changed.notify_all();
+            self.wake(&gate);
         }
         let notes = gate.notes.0;
         gate.notes.0 += u64::from(matches!(job, Job::Note { .. }));
@@ -180,7 +183,7 @@ impl Kept {
     pub(super) fn end(&self) {
         let mut gate = self.lock();
         gate.gone = true;
-        self.changed.notify_all();
+        self.wake(&gate);
         while !gate.running.is_empty() {
             gate = self.wait(gate);
         }
@@ -201,11 +204,22 @@ impl Kept {
                 return None;
             }
             if gate.may_begin(work) {
-                *gate.running.entry(work.generation).or_default() += 1;
-                return Some(Running { kept: self, generation: work.generation, note: matches!(work.job, Job::Note { .. }) });
+                return Some(self.run(&mut gate, work));
             }
             gate = self.wait(gate);
         }
+    }
+
+    /// Begins a job if it may be done now.
+    pub(super) fn begin_at_once<D>(&self, work: &Work<D>) -> Option<Running<'_>> {
+        let mut gate = self.lock();
+        let may = !gate.gone && gate.generation == work.generation && gate.may_begin(work);
+        may.then(|| self.run(&mut gate, work))
+    }
+
+    fn run<D>(&self, gate: &mut Gate, work: &Work<D>) -> Running<'_> {
+        *gate.running.entry(work.generation).or_default() += 1;
+        Running { kept: self, generation: work.generation, note: matches!(work.job, Job::Note { .. }) }
     }
 
     /// A flush is on the disk: the extents to be struck from the log, and the standing to keep; `None` if another one is
@@ -224,7 +238,7 @@ impl Kept {
     pub(super) fn struck(&self, extents: &[Extent]) {
         let mut gate = self.lock();
         extents.iter().for_each(|extent| _ = gate.settling.remove(extent));
-        self.changed.notify_all();
+        self.wake(&gate);
     }
 
     /// Whether nobody was fenced since.
@@ -254,15 +268,25 @@ impl Kept {
             gate.forget &= !done;
             gate.fenced = gate.generation;
         }
-        self.changed.notify_all();
+        self.wake(&gate);
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Gate> {
         self.gate.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn wait<'a>(&'a self, gate: MutexGuard<'a, Gate>) -> MutexGuard<'a, Gate> {
-        self.changed.wait(gate).unwrap_or_else(PoisonError::into_inner)
+    fn wait<'a>(&'a self, mut gate: MutexGuard<'a, Gate>) -> MutexGuard<'a, Gate> {
+        gate.waiting += 1;
+        let mut gate = self.changed.wait(gate).unwrap_or_else(PoisonError::into_inner);
+        gate.waiting -= 1;
+        gate
+    }
+
+    /// Something changed that others may wait for.
+    fn wake(&self, gate: &Gate) {
+        if gate.waiting > 0 {
+            self.changed.notify_all();
+        }
     }
 }
 
@@ -301,6 +325,6 @@ impl Drop for Running<'_> {
         if self.note && gate.generation == self.generation {
             gate.notes.1 += 1;
         }
-        self.kept.changed.notify_all();
+        self.kept.wake(&gate);
     }
 }

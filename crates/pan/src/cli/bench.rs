@@ -110,6 +110,9 @@ pub struct VolumeArgs {
     /// Only the volume with so many copies, one or two; both unless given.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=2))]
     copies: Vec<u8>,
+    /// The same once more without TLS between node and storage hosts, which is possible in a laboratory alone: what TLS costs.
+    #[arg(long)]
+    without_tls: bool,
     /// How often each kind of work is done on each volume.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
     runs: u32,
@@ -201,6 +204,7 @@ fn run_volume(args: &VolumeArgs, session: &Session) -> Result<ExitCode, Failure>
         copies: args.copies.clone(),
         runs: args.runs,
         length: args.length.0,
+        without_tls: args.without_tls,
         against: args.against.is_some(),
         profile: name_of(args.profile),
         keep: args.keep,

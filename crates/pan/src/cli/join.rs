@@ -186,6 +186,7 @@ fn config(
         node,
         director,
         controller: None,
+        laboratory: None,
         storage: None,
     })
 }

@@ -1,5 +1,6 @@
 //! A laboratory with one controller and nobody else, and this process's own way onto its fabrics.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
@@ -46,6 +47,8 @@ impl<'a> Alone<'a> {
             directors: 0,
             controllers: 1,
             profile: options.profile.clone(),
+            labels: BTreeMap::new(),
+            in_the_clear: BTreeSet::new(),
             exe: options.exe.clone(),
             afterwards: if options.keep { Afterwards::Keep } else { Afterwards::Remove },
         };

@@ -28,17 +28,18 @@ impl<'a> Chain<'a> {
         }
     }
 
-    /// Sets it up.
+    /// Sets it up. The file system is made in the file, and not through the chain: qemu's export (10.0.2) takes a request while it serves
+    /// another one, into the same buffer, and so damages what is written several at a time.
     pub fn up(room: &'a Room, host: LabHost) -> Result<Self, BenchError> {
         let chain = Self { room, host };
         chain.sh(&format!(
-            "set -e; mkdir -p {MOUNTED}; cd {FOLDER}; truncate -s {VOLUME} disk; touch fuse
+            "set -e; mkdir -p {MOUNTED}; cd {FOLDER}; truncate -s {VOLUME} disk; mkfs.ext4 -q -F -b 4096 disk; touch fuse
              nbdkit -U {FOLDER}/nbd -P {FOLDER}/nbdkit.pid file {FOLDER}/disk
              qemu-storage-daemon --daemonize --pidfile {FOLDER}/qsd.pid \
                --blockdev driver=nbd,node-name=disk,server.type=unix,server.path={FOLDER}/nbd \
                --export type=fuse,id=disk,node-name=disk,mountpoint={FOLDER}/fuse,writable=on
              losetup --direct-io=on -b 4096 -f --show {FOLDER}/fuse >device
-             mkfs.ext4 -q $(cat device); mount $(cat device) {MOUNTED}"
+             mount $(cat device) {MOUNTED}"
         ))?;
         Ok(chain)
     }

@@ -1,6 +1,7 @@
 //! The course of it: a laboratory with two storage hosts, one volume with one copy and one with two; each kind of work on each in
 //! turn, round by round.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -19,6 +20,8 @@ use crate::room::{Afterwards, Room, RoomSpec};
 
 const ONE: &str = "1 copy";
 const TWO: &str = "2 copies";
+const ONE_CLEAR: &str = "1 copy, no TLS";
+const TWO_CLEAR: &str = "2 copies, no TLS";
 const PEER: &str = "nbdkit + qemu";
 
 /// What to measure and how.
@@ -30,6 +33,8 @@ pub struct VolumeOptions {
     pub copies: Vec<u8>,
     /// How long each time.
     pub length: Duration,
+    /// Whether the same is measured without TLS between node and storage hosts.
+    pub without_tls: bool,
     /// Whether the chain of others is measured beside it.
     pub against: bool,
     /// Timing profile: `lan`, `shared` or `wan`.
@@ -56,10 +61,10 @@ pub fn volume(options: &VolumeOptions, stop: &AtomicBool, progress: &mut dyn FnM
     pan.wait_for_api(READY_MAX)?;
     pan.wait("two storage hosts", READY_MAX, || pan.apply("volumes", &manifest(options)).map(drop).map_err(|error| error.to_string()))?;
     pan.wait("the volumes", READY_MAX, || attached(&pan, kinds(options).count()))?;
-    let node = room.host("n1")?;
     let storage = [room.host("s1")?, room.host("s2")?];
     let mut places = Vec::new();
-    for Kind { cluster, who, .. } in kinds(options) {
+    for Kind { cluster, who, node, .. } in kinds(options) {
+        let node = room.host(node)?;
         let folder = mounted(&room, node, &format!("{cluster}-1.data"))?;
         // Which one has the only copy is the PAN's to say; the other does next to nothing then.
         places.push(Place { who, host: node, folder, hosts: [&[node], &storage[..]].concat() });
@@ -84,11 +89,14 @@ fn spec(options: &VolumeOptions) -> RoomSpec {
     RoomSpec {
         prefix: "bench",
         data: DATA,
-        nodes: 1,
+        nodes: if options.without_tls { 2 } else { 1 },
         storage: 2,
         directors: 1,
         controllers: 1,
         profile: options.profile.clone(),
+        // Each node has its own kind of volumes.
+        labels: nodes(options).map(|node| (node.to_owned(), [("lines".to_owned(), node.to_owned())].into())).collect(),
+        in_the_clear: if options.without_tls { [CLEAR, "s1", "s2"].map(str::to_owned).into() } else { BTreeSet::new() },
         exe: options.exe.clone(),
         afterwards: if options.keep { Afterwards::Keep } else { Afterwards::Remove },
     }
@@ -100,19 +108,33 @@ struct Kind {
     copies: u8,
     cluster: &'static str,
     who: &'static str,
+    node: &'static str,
 }
 
-const KINDS: [Kind; 2] = [Kind { copies: 1, cluster: "one", who: ONE }, Kind { copies: 2, cluster: "two", who: TWO }];
+/// The node whose volumes go over TLS, and the one whose volumes do not.
+const TLS: &str = "n1";
+const CLEAR: &str = "n2";
+const KINDS: [Kind; 4] = [
+    Kind { copies: 1, cluster: "one", who: ONE, node: TLS },
+    Kind { copies: 2, cluster: "two", who: TWO, node: TLS },
+    Kind { copies: 1, cluster: "one-clear", who: ONE_CLEAR, node: CLEAR },
+    Kind { copies: 2, cluster: "two-clear", who: TWO_CLEAR, node: CLEAR },
+];
+
+fn nodes(options: &VolumeOptions) -> impl Iterator<Item = &'static str> {
+    std::iter::once(TLS).chain(options.without_tls.then_some(CLEAR))
+}
 
 fn kinds(options: &VolumeOptions) -> impl Iterator<Item = Kind> {
-    KINDS.into_iter().filter(|kind| options.copies.is_empty() || options.copies.contains(&kind.copies))
+    let asked = |kind: &Kind| options.copies.is_empty() || options.copies.contains(&kind.copies);
+    KINDS.into_iter().filter(move |kind| asked(kind) && (kind.node == TLS || options.without_tls))
 }
 
 fn manifest(options: &VolumeOptions) -> String {
-    let cluster = |Kind { copies, cluster, .. }: Kind| {
+    let cluster = |Kind { copies, cluster, node, .. }: Kind| {
         format!(
             "---\napi: pan/v1\nkind: Cluster\npartition: bench\nname: {cluster}\nspec:\n  servers: 1\n  image: host\n  command: [sleep, inf]\n  \
-             volumes: [{{name: data, size: {VOLUME}, mount: /srv, copies: {copies}}}]\n"
+             labels: {{lines: {node}}}\n  volumes: [{{name: data, size: {VOLUME}, mount: /srv, copies: {copies}}}]\n"
         )
     };
     let partition = "api: pan/v1\nkind: Partition\nname: bench\nspec: {network: 10.0.0.0/24, hostImage: allow}\n".to_owned();
@@ -148,13 +170,18 @@ fn cases(all: &[(Job, &Place, Vec<Measured>)]) -> Vec<Case> {
         // The same round's, one after the other: what disturbs the one is likely to disturb the other.
         if let Some(peer) = of(PEER, *job).filter(|_| place.who != PEER) {
             let ratios = found.iter().zip(peer).map(|(ours, theirs)| (ours.figures.rate / theirs.figures.rate * 100.0).round() / 100.0);
-            cases.push(Case { least: Some(least(place.who)), ..Case::rates(job.name, place.who, RATIO, ratios.collect()) });
+            cases.push(Case { least: least(place.who), ..Case::rates(job.name, place.who, RATIO, ratios.collect()) });
         }
     }
     cases
 }
 
-/// What is promised beside the peer, which has one copy and no network: as much with one; a second one costs a second flush.
-fn least(who: &str) -> f64 {
-    if who == ONE { 1.0 } else { 0.6 }
+/// What is promised beside the peer, which has one copy and no network: as much with one; a second one costs a second flush. Nothing is
+/// without TLS, which no PAN has.
+fn least(who: &str) -> Option<f64> {
+    match who {
+        ONE => Some(1.0),
+        TWO => Some(0.6),
+        _ => None,
+    }
 }

@@ -1,6 +1,6 @@
 //! `pan up` and `pan down`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{IsTerminal, Write};
 use std::net::{IpAddr, Ipv4Addr};
 use std::process::{Command, ExitCode, Stdio};
@@ -137,6 +137,7 @@ fn spec_of(args: &UpArgs) -> Result<LabSpec, LabCommandError> {
         node_cpu: args.node_cpu,
         node_memory: args.node_memory,
         labels,
+        in_the_clear: BTreeSet::new(),
         machine_link: true,
         exe: std::env::current_exe().map_err(failed("find this program"))?,
     })
