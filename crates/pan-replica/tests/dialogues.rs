@@ -53,6 +53,7 @@ impl Talk {
             }
             ["flush"] => self.submit(Op::Flush),
             ["evicted", who] => self.decided(Change::Evict(member(who))),
+            ["slow", who] => self.decided(Change::Slow(member(who))),
             ["added", who] => self.decided(Change::Add(member(who))),
             ["claimed"] => {
                 self.record = arbiter::claim(&self.record, Session(2));
@@ -138,6 +139,7 @@ fn told(effect: &Effect<char>) -> String {
         }
         Effect::Disconnect(member) => text = format!("  hang up on {}", member.0),
         Effect::Ask { change: Change::Evict(member), .. } => text = format!("  may {} be evicted", member.0),
+        Effect::Ask { change: Change::Slow(member), .. } => text = format!("  may {} be evicted, for it is slow", member.0),
         Effect::Ask { change: Change::Add(member), .. } => text = format!("  may {} be added", member.0),
         Effect::Done(op, Ok(None)) => text = format!("  operation {} is done", op.0),
         Effect::Done(op, Ok(Some(data))) => text = format!("  operation {} is done: {data}", op.0),
@@ -456,4 +458,40 @@ write 0+2 y
   operation 2: no replica could do it
 ",
     );
+}
+
+#[test]
+fn one_that_is_far_slower_than_the_other_is_evicted_and_joins_after_a_while() {
+    let mut talk = open();
+    let mut sequence = 2;
+    for _ in 0..3 {
+        talk.line("write 0+2 x");
+        sequence += 1;
+        talk.line(&format!("1:{sequence} done"));
+        assert_eq!(talk.line("wait 1"), "", "too soon");
+        talk.line(&format!("2:{sequence} done"));
+    }
+    let talk = check(
+        talk,
+        "
+write 0+2 x
+  1:6 write 0+2 x
+  2:6 write 0+2 x
+1:6 done
+wait 1
+  hang up on 2
+  1:7 flush
+1:7 done
+  may 2 be evicted, for it is slow
+slow 2
+  1:8 note for 2: 0
+1:8 done
+  operation 4 is done
++2
+wait 9
+wait 1
+  2:9 fence to join
+",
+    );
+    assert!(talk.head.record().out.contains_key(&Member(2)));
 }
