@@ -66,6 +66,8 @@ impl Record {
 pub enum Change {
     /// A member does not answer, or is not what it was.
     Evict(Member),
+    /// A member answers, but so slowly that it holds up all others: it is evicted as well.
+    Slow(Member),
     /// A member has everything.
     Add(Member),
 }

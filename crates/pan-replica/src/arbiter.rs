@@ -74,7 +74,7 @@ pub fn change(record: &Record, writer: Writer, expect: u64, change: Change, rule
     }
     let mut next = Record { changes: record.changes + 1, ..record.clone() };
     match change {
-        Change::Evict(member) => {
+        Change::Evict(member) | Change::Slow(member) => {
             if !next.in_sync.remove(&member) {
                 return Err(Refusal::Unknown(member));
             }

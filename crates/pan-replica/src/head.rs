@@ -1,12 +1,13 @@
 //! The head: serves one volume to one server, and keeps its replicas equal.
 //!
 //! A state machine without clock, sockets or disks: [`Head::handle`] takes an event and the moment, and says what is to be done.
-//! `opening` fences, `serve` has the clients' operations, `members` gives up who does not answer, `grow` brings back who was
+//! `opening` fences, `serve` has the clients' operations, `members` gives up who does not answer, `pace` who is too slow, `grow` brings back who was
 //! out, `reconcile` makes equal what an earlier head left unequal.
 
 mod grow;
 mod members;
 mod opening;
+mod pace;
 mod reconcile;
 mod runs;
 mod serve;
@@ -258,6 +259,7 @@ pub struct Head<D> {
     window: Window,
     /// Writes that have their place and wait until replicas have room, in order.
     crowded: VecDeque<Ticket>,
+    pace: pace::Pace,
     asking: Option<Asking>,
     shrink: Option<Shrink>,
     missing: Vec<Missing>,
@@ -303,6 +305,7 @@ impl<D: Clone> Head<D> {
             unswept: false,
             window: Window::default(),
             crowded: VecDeque::new(),
+            pace: pace::Pace::default(),
             asking: None,
             shrink: None,
             missing: Vec::new(),

@@ -54,6 +54,7 @@ impl Talk {
             ["flush"] => self.submit(Op::Flush),
             ["snapshot", number] => self.submit(Op::Snapshot(SnapshotId(number.parse().unwrap()))),
             ["evicted", who] => self.decided(Change::Evict(member(who))),
+            ["slow", who] => self.decided(Change::Slow(member(who))),
             ["added", who] => self.decided(Change::Add(member(who))),
             ["claimed"] => {
                 self.record = arbiter::claim(&self.record, Session(2));
@@ -140,6 +141,7 @@ fn told(effect: &Effect<char>) -> String {
         }
         Effect::Disconnect(member) => text = format!("  hang up on {}", member.0),
         Effect::Ask { change: Change::Evict(member), .. } => text = format!("  may {} be evicted", member.0),
+        Effect::Ask { change: Change::Slow(member), .. } => text = format!("  may {} be evicted, for it is slow", member.0),
         Effect::Ask { change: Change::Add(member), .. } => text = format!("  may {} be added", member.0),
         Effect::Done(op, Ok(None)) => text = format!("  operation {} is done", op.0),
         Effect::Done(op, Ok(Some(data))) => text = format!("  operation {} is done: {data}", op.0),
@@ -530,4 +532,50 @@ write 0+2 y
   operation 2: no replica could do it
 ",
     );
+}
+
+#[test]
+fn one_that_is_far_slower_than_the_other_is_evicted_and_joins_after_a_while() {
+    let mut talk = open();
+    // At first for less than it takes: the one is a second behind the other, and what the head asks for by itself is done at once.
+    for _ in 0..3 {
+        let asked = talk.line("write 0+2 x");
+        let (quick, slow) = asked.trim().split_once('\n').unwrap();
+        let word = |line: &str| line.trim().split(' ').next().unwrap().to_owned();
+        talk.line(&format!("{} done", word(quick)));
+        assert_eq!(talk.line("wait 1"), "", "too soon");
+        let mut more = talk.line(&format!("{} done", word(slow)));
+        while let Some(at) = more.lines().find(|line| line.ends_with(" flush")).map(word) {
+            let rest: Vec<&str> = more.lines().filter(|line| word(line) != at).collect();
+            let rest = rest.join("\n");
+            more = rest + "\n" + &talk.line(&format!("{at} done"));
+        }
+    }
+    let talk = check(
+        talk,
+        "
+write 0+2 x
+  1:12 write 0+2 x
+  2:12 write 0+2 x
+1:12 done
+wait 1
+  hang up on 2
+  1:13 flush
+1:13 done
+  may 2 be evicted, for it is slow
+slow 2
+  1:14 note for 2: 0
+1:14 done
+  operation 4 is done
+  1:15 flush
+1:15 done
+  1:16 flush
+1:16 done
++2
+wait 9
+wait 1
+  2:17 fence to join
+",
+    );
+    assert!(talk.head.record().out.contains_key(&Member(2)));
 }

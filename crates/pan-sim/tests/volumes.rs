@@ -53,6 +53,8 @@ fn every_way_is_safe_and_heals() {
         "crashes",
         "cuts",
         "evictions",
+        "slow disks",
+        "slow copies evicted",
         "additions",
         "flushes",
         "stale requests refused",
@@ -76,7 +78,7 @@ fn rules_that_are_left_out_are_missed() {
     ] {
         let hook = std::panic::take_hook();
         std::panic::set_hook(Box::new(|_| {}));
-        let found = (0..150).find(|seed| std::panic::catch_unwind(|| World::new(*seed, Rules::without(mutant), false).run()).is_err());
+        let found = (0..1000).find(|seed| std::panic::catch_unwind(|| World::new(*seed, Rules::without(mutant), false).run()).is_err());
         std::panic::set_hook(hook);
         println!("{mutant:?}: found with seed {found:?}");
         assert!(found.is_some(), "{mutant:?} was not found");

@@ -139,7 +139,8 @@ fn only_the_node_of_the_binding_is_answered_and_what_it_knows_is_compared() {
     let deposed = VolumeAsk::Change { writer: stale, expect: again.changes, change: Change::Add(Member(1)) };
     assert_eq!(pan.asks("db-1.data", deposed).unwrap(), again, "an earlier head of the same node");
     assert_eq!(pan.head_asks("db-1.data", Change::Add(Member(1))).unwrap().in_sync.len(), 2);
-    assert_eq!(pan.reasons("db-1.data"), ["Made", "CopyLost", "CopyInSync"]);
+    assert_eq!(pan.head_asks("db-1.data", Change::Slow(Member(1))).unwrap().in_sync.len(), 1);
+    assert_eq!(pan.reasons("db-1.data"), ["Made", "CopyLost", "CopyInSync", "CopySlow"]);
 
     let key = server("db-1");
     let record = pan.world.servers[&key].clone();

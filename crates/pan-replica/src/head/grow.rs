@@ -104,7 +104,8 @@ impl<D: Clone> Head<D> {
     fn begin_joining(&mut self) {
         let told = |member: &Member| !self.missing.iter().any(|missing| missing.member == *member);
         let ready = |member: &Member| self.peers.get(member).is_some_and(|peer| peer.connected && peer.role == Role::Apart);
-        let found = self.record.out.keys().copied().find(|member| ready(member) && told(member));
+        let held_off = |member: &Member| self.pace.holds_off(*member, self.now);
+        let found = self.record.out.keys().copied().find(|member| ready(member) && told(member) && !held_off(member));
         let Some(member) = found else { return };
         let joining = Joining {
             stage: Stage::Fencing(Sequence(0)),

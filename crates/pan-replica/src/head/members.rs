@@ -78,7 +78,8 @@ impl<D: Clone> Head<D> {
         match &self.shrink {
             Some(shrink) if shrink.waiting.is_empty() => {
                 self.shrink = None;
-                self.ask(Change::Evict(member));
+                let slow = self.pace.holds_off(member, self.now);
+                self.ask(if slow { Change::Slow(member) } else { Change::Evict(member) });
             }
             Some(_) => {}
             None => {
@@ -271,6 +272,7 @@ impl<D: Clone> Head<D> {
                 self.fail(member);
             }
         }
+        self.judge_pace(now);
     }
 
     /// Since when a member is out.

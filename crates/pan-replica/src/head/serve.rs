@@ -180,9 +180,13 @@ impl<D: Clone> Head<D> {
     /// A member has done its part.
     fn had(&mut self, member: Member, sequence: Sequence) {
         let Some(task) = self.tasks.get_mut(&sequence) else { return };
+        let (since, all) = (task.since, matches!(task.what, What::Write { .. } | What::Flush { .. }));
         task.waiting.remove(&member);
         if self.rules.breaks(Mutant::FlushByOne) && matches!(task.what, What::Flush { .. }) {
             task.waiting.clear();
+        }
+        if all {
+            self.paced(member, since);
         }
         self.complete_if_done(sequence);
     }

@@ -55,6 +55,9 @@ enum Ev {
     Mend {
         store: usize,
     },
+    Quick {
+        store: usize,
+    },
     Thaw {
         head: usize,
     },
@@ -97,6 +100,8 @@ pub struct World {
     stores: Vec<Store>,
     /// Links of the present head's node to storage hosts that carry nothing: from it, to it.
     cut: Vec<[bool; 2]>,
+    /// How much longer a storage host takes for everything.
+    slow: Vec<u64>,
     heads: Vec<HeadSim>,
     links: BTreeMap<u64, Link>,
     conns: u64,
@@ -128,6 +133,7 @@ impl World {
             sessions: 0,
             stores,
             cut: vec![[false; 2]; copies as usize],
+            slow: vec![0; copies as usize],
             heads: Vec::new(),
             links: BTreeMap::new(),
             conns: 0,
@@ -249,7 +255,8 @@ impl World {
         if link.broken[way] {
             return None;
         }
-        link.last[way] = link.last[way].max(self.now + delay);
+        let slow = if way == 1 { self.slow[link.store] } else { 0 };
+        link.last[way] = link.last[way].max(self.now + delay + slow);
         self.order += 1;
         Some((link.last[way], self.order))
     }
@@ -272,6 +279,7 @@ impl World {
                 self.record = next;
                 self.count(match change {
                     Change::Evict(_) => "evictions",
+                    Change::Slow(_) => "slow copies evicted",
                     Change::Add(_) => "additions",
                 });
             }
@@ -364,7 +372,7 @@ impl World {
         let store = self.dice.below(self.stores.len() as u64) as usize;
         let long = 50_000 + self.dice.below(1_500_000);
         let newest = self.newest();
-        match self.dice.below(7) {
+        match self.dice.below(8) {
             0 => {
                 self.count("takeovers");
                 self.heads[newest].dead = true;
@@ -392,6 +400,13 @@ impl World {
                 self.count("crashes");
                 self.stores[store].crash();
                 self.down(store, long);
+            }
+            // Long enough to be noticed, or not.
+            7 => {
+                self.count("slow disks");
+                self.slow[store] = 100_000;
+                let long = 1_000_000 + self.dice.below(4_000_000);
+                self.after(long, Ev::Quick { store });
             }
             5 | 6 => {
                 self.count("cuts");
@@ -479,6 +494,7 @@ impl World {
                     self.stores[store].start();
                 }
             }
+            Ev::Quick { store } => self.slow[store] = 0,
             Ev::Mend { store } => self.cut[store] = [false; 2],
             Ev::Thaw { head } => self.heads[head].frozen = false,
             Ev::Takeover => {
@@ -554,6 +570,7 @@ impl World {
         self.healing = true;
         self.tell("all heals");
         self.cut = vec![[false; 2]; self.stores.len()];
+        self.slow = vec![0; self.stores.len()];
         for store in &mut self.stores {
             if !store.is_up() {
                 store.start();

@@ -79,6 +79,10 @@ fn changed(world: &mut World, now: Now, key: &VolumeKey, change: Change) {
         Change::Evict(member) => {
             ("CopyLost", Severity::Warning, format!("{key}: its copy on {} does not answer and is out of sync", at(member)))
         }
+        Change::Slow(member) => {
+            let told = format!("{key}: its copy on {} is far slower than the others and is out of sync for a while", at(member));
+            ("CopySlow", Severity::Warning, told)
+        }
         Change::Add(member) => ("CopyInSync", Severity::Info, format!("{key}: its copy on {} has everything", at(member))),
     };
     let object = key.to_string();
