@@ -32,8 +32,7 @@ pub fn run(root: &Path) -> ExitCode {
         println!("{} skipped, which is a failure where {STRICT} is set", total.skipped);
         total.failed += total.skipped;
     }
-    println!("{} skipped", total.skipped);
-    println!("{} passed, {} failed", total.passed, total.failed);
+    total.say();
     if total.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 

@@ -15,12 +15,17 @@ const LONGEST: &str = "1500";
 /// How much of a failed suite's log is shown; all of it is in the file.
 const SHOWN_LINES: usize = 200;
 
+/// How much of a failed test's words is repeated at the end.
+const REPEATED_LINES: usize = 12;
+
 /// The results of one or more suites.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tally {
     pub passed: usize,
     pub failed: usize,
     pub skipped: usize,
+    /// What failed, and its first words, for whoever sees the end of the output only.
+    pub findings: Vec<String>,
 }
 
 impl Tally {
@@ -28,6 +33,16 @@ impl Tally {
         self.passed += other.passed;
         self.failed += other.failed;
         self.skipped += other.skipped;
+        self.findings.extend(other.findings);
+    }
+
+    /// Prints it; where something failed, what that was.
+    pub fn say(&self) {
+        if !self.findings.is_empty() {
+            println!("what failed:\n{}", self.findings.join("\n"));
+        }
+        println!("{} skipped", self.skipped);
+        println!("{} passed, {} failed", self.passed, self.failed);
     }
 
     /// Counts what a line of libtest's output says; `SKIP:` is how this project's tests say it.
@@ -58,7 +73,8 @@ pub fn check(name: &str, run: impl FnOnce() -> Problems) -> Tally {
         println!("{problem}");
     }
     say_time(name, start.elapsed());
-    Tally { failed: usize::from(!problems.is_empty()), ..Tally::default() }
+    let findings = problems.iter().map(|problem| format!("{name}: {problem}")).collect();
+    Tally { failed: usize::from(!problems.is_empty()), findings, ..Tally::default() }
 }
 
 /// A command that is a suite.
@@ -77,7 +93,7 @@ impl Suite<'_> {
         let start = Instant::now();
         let tally = self.try_run(root).unwrap_or_else(|problem| {
             println!("{problem}");
-            Tally { failed: 1, ..Tally::default() }
+            Tally { failed: 1, findings: vec![format!("{}: {problem}", self.name)], ..Tally::default() }
         });
         say_time(self.name, start.elapsed());
         tally
@@ -104,7 +120,10 @@ impl Suite<'_> {
         if !status.success() {
             tally.failed = tally.failed.max(1);
             println!("{}", kept[kept.len().saturating_sub(SHOWN_LINES)..].join("\n"));
-            println!("{} failed ({status}); the whole log is {}", self.name, log.display());
+            let failed = format!("{} failed ({status}); the whole log is {}", self.name, log.display());
+            println!("{failed}");
+            tally.findings = findings(&kept);
+            tally.findings.push(failed);
         }
         Ok(tally)
     }
@@ -135,6 +154,21 @@ fn forward(stream: impl Read, lines: &mpsc::SyncSender<String>) {
     }
 }
 
+/// The tests that failed, each with its first words, and runs of the simulator that broke something.
+fn findings(lines: &[String]) -> Vec<String> {
+    let failed = |line: &&String| line.starts_with("test ") && line.ends_with(" ... FAILED");
+    let mut found = Vec::new();
+    for line in lines.iter().filter(failed) {
+        found.push(line.clone());
+        let name = line.trim_start_matches("test ").trim_end_matches(" ... FAILED");
+        let words = lines.iter().skip_while(|line| **line != format!("---- {name} stdout ----")).skip(1);
+        let words = words.take_while(|line| *line != "stack backtrace:" && !line.starts_with("---- "));
+        found.extend(words.filter(|line| !line.is_empty()).take(REPEATED_LINES).map(|line| format!("  {line}")));
+    }
+    found.extend(lines.iter().filter(|line| line.starts_with("replay it: ") || line.contains(" is violated at ")).cloned());
+    found
+}
+
 /// What is worth showing while a suite runs well.
 fn is_progress(line: &str) -> bool {
     let start = line.trim_start();
@@ -160,7 +194,25 @@ mod tests {
             test result: FAILED. 3 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1.01s\n";
         let mut tally = Tally::default();
         output.lines().for_each(|line| tally.count(line));
-        assert_eq!(tally, Tally { passed: 22, failed: 2, skipped: 1 });
+        assert_eq!(tally, Tally { passed: 22, failed: 2, skipped: 1, ..Tally::default() });
+    }
+
+    #[test]
+    fn what_failed_is_found_with_its_first_words() {
+        let output = "\
+            test a ... ok\n\
+            test b ... FAILED\n\
+            failures:\n\
+            ---- b stdout ----\n\
+            \n\
+            thread 'b' panicked at c.rs:1:1:\n\
+            no\n\
+            stack backtrace:\n\
+            0: main\n\
+            seed 7: I3 is violated at 25.005 s\n";
+        let lines: Vec<String> = output.lines().map(str::to_owned).collect();
+        let found = findings(&lines);
+        assert_eq!(found, ["test b ... FAILED", "  thread 'b' panicked at c.rs:1:1:", "  no", "seed 7: I3 is violated at 25.005 s"]);
     }
 
     /// Its output must hold nothing that a suite running this test would count.
@@ -179,6 +231,6 @@ mod tests {
         assert_eq!(fine, Tally::default());
         assert!(["out\nerr\n", "err\nout\n"].contains(&log.as_str()), "{log:?}");
         let (crashed, _) = run_shell("crashed", "kill -9 $$");
-        assert_eq!(crashed, Tally { failed: 1, ..Tally::default() });
+        assert_eq!((crashed.failed, crashed.findings.len()), (1, 1), "{crashed:?}");
     }
 }

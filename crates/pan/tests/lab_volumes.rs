@@ -9,7 +9,7 @@ mod heads;
 mod ledger;
 mod story;
 
-use database::{BACK, audit, database, in_sync, node, wait_elsewhere};
+use database::{BACK, Pgbench, audit, database, in_sync, node, wait_elsewhere};
 use pan_lab::LabHost;
 use pan_lab::harness::TestLab;
 use story::{SOON, json, pan};
@@ -17,6 +17,7 @@ use story::{SOON, json, pan};
 #[test]
 fn a_database_keeps_every_commit_through_the_loss_of_its_nodes_and_of_storage() {
     let Some((lab, ledger)) = database() else { return };
+    let pgbench = Pgbench::begin(&lab);
     let kills: u32 = std::env::var("VOLUME_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(3);
     for round in 0..kills {
         let lost = node(&lab);
@@ -35,6 +36,7 @@ fn a_database_keeps_every_commit_through_the_loss_of_its_nodes_and_of_storage() 
             lab.wait_for("both copies to be in sync again", BACK, in_sync).unwrap();
         }
     }
+    pgbench.end(&lab);
     audit(&lab, ledger);
     let shown = pan(&lab, &["timeline", "db-1", "-p", "postgres"]);
     for step in ["bound", "claimed", "attached", "mounted", "running"] {
@@ -110,6 +112,7 @@ fn kill_role(lab: &TestLab, host: LabHost, role: &str) {
 #[test]
 fn no_single_process_of_a_volume_is_missed() {
     let Some((lab, ledger)) = database() else { return };
+    let pgbench = Pgbench::begin(&lab);
     let seed = std::env::var("VOLUME_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| u64::from(std::process::id()));
     let rounds: u32 = std::env::var("VOLUME_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(5);
     println!("VOLUME_SEED={seed}");
@@ -130,5 +133,6 @@ fn no_single_process_of_a_volume_is_missed() {
         ledger.wait_for_more(&lab, 30, BACK);
         lab.wait_for("both copies to be in sync", BACK, in_sync).unwrap();
     }
+    pgbench.end(&lab);
     audit(&lab, ledger);
 }

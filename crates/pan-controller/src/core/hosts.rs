@@ -284,13 +284,19 @@ pub fn life(world: &mut World, now: Now, change: LifeChange) {
 
 fn suspected(world: &mut World, now: Now, host: &HostName, silent: i64) {
     enter(world, now, host, Life::Suspect);
-    let object = host.to_string();
-    world.timelines.begin(&object, now.wall - silent, "last-heartbeat", "on either fabric");
-    world.timelines.mark(&object, now.wall, "suspect", format!("silent for {} ms", silent / 1000));
+    begin_timelines(world, now, host, silent);
+    world.timelines.mark(&host.to_string(), now.wall, "suspect", format!("silent for {} ms", silent / 1000));
     for key in bound_to(world, host) {
         let text = format!("its node {host} has been silent for {} ms", silent / 1000);
-        world.timelines.begin(&key.to_string(), now.wall - silent, "last-heartbeat", format!("of node {host}"));
         world.timelines.mark(&key.to_string(), now.wall, "suspect", text);
+    }
+}
+
+/// What becomes of a silent host and its servers is told from its last heartbeat on.
+fn begin_timelines(world: &mut World, now: Now, host: &HostName, silent: i64) {
+    world.timelines.begin(&host.to_string(), now.wall - silent, "last-heartbeat", "on either fabric");
+    for key in bound_to(world, host) {
+        world.timelines.begin(&key.to_string(), now.wall - silent, "last-heartbeat", format!("of node {host}"));
     }
 }
 
@@ -392,6 +398,7 @@ pub(super) fn doubt_deaths(world: &mut World, now: Now) {
 
 fn to_be_fenced(world: &mut World, now: Now, host: &HostName, silent: i64) {
     enter(world, now, host, Life::Suspect);
+    begin_timelines(world, now, host, silent);
     world.seen.hosts.entry(host.clone()).or_default().lost = Some(silent);
 }
 
@@ -451,12 +458,11 @@ fn dead(world: &mut World, now: Now, host: &HostName, silent: i64) {
     let text = format!("host {host} has been silent on both fabrics for {} ms; {} servers were on it", silent / 1000, keys.len());
     world.host_event(now, host, Severity::Alarm, "HostDead", text.clone());
     let object = host.to_string();
-    world.timelines.begin(&object, now.wall - silent, "last-heartbeat", "on either fabric");
+    begin_timelines(world, now, host, silent);
     if world.timelines.finish(&object, now.wall, "dead", text) {
         world.dirty.insert(Dirty::Timeline(object));
     }
     for key in keys {
-        world.timelines.begin(&key.to_string(), now.wall - silent, "last-heartbeat", format!("of node {host}"));
         world.timelines.mark(&key.to_string(), now.wall, "dead", format!("node {host} has been silent for {} ms", silent / 1000));
     }
     world.seen.servers.retain(|_, seen| seen.node != *host);

@@ -25,7 +25,7 @@ pub(super) struct Host {
     lag: Duration,
     /// How often it said it beats, in its last heartbeat.
     period: Option<Duration>,
-    /// Not suspected before: we stood still ourselves until shortly before.
+    /// Not suspected before: we stood still ourselves until shortly before that.
     excused_until: Tick,
     agent: Agent,
 }
@@ -177,11 +177,14 @@ impl Host {
     /// We noticed nothing between `from` and `to`.
     ///
     /// That time counts for nobody. What was missed before it does, so that a machine which stands still again and again
-    /// finds out the dead. Suspicion begins anew: when the stall ends, up to two periods may have passed unheard already, and
-    /// it may have said meanwhile that its period is a longer one now.
+    /// finds out who is silent. Of others suspicion begins anew: when the stall ends, up to two periods may have passed unheard
+    /// already, and it may have said meanwhile that its period is a longer one now.
     pub(super) fn freeze(&mut self, from: Tick, to: Tick, timing: &Timing) {
-        self.excused_until = to.plus(self.timing(timing).suspect_after());
         self.links.iter_mut().for_each(|link| link.freeze(from, to));
+        let suspect_after = self.timing(timing).suspect_after();
+        if self.silence(to) < suspect_after {
+            self.excused_until = to.plus(suspect_after);
+        }
         if let Condition::Expected { until } = &mut self.condition {
             *until = until.plus(to.since(from));
         }

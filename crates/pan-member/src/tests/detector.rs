@@ -111,6 +111,19 @@ fn after_our_own_stall_suspicion_begins_anew() {
 }
 
 #[test]
+fn who_stands_still_again_and_again_suspects_all_the_same() {
+    let mut bench = Bench::new(Rules::SOUND);
+    let mut suspects = Vec::new();
+    for stall in 0..6 {
+        // On from one heartbeat of the others to the third after it.
+        bench.now += if stall == 0 { 60 } else { 59 };
+        let changes = bench.run(bench.now + 1, &names()[1..]);
+        suspects.extend(changes.into_iter().filter(|change| matches!(change, Change::Suspect { .. })).map(|_| stall));
+    }
+    assert_eq!(suspects, [2], "not before its third period of silence that counts, and once");
+}
+
+#[test]
 fn lessors_release_the_brake() {
     let mut bench = Bench::new(Rules::SOUND);
     let changes = bench.run(1500, &names()[..2]);

@@ -3,7 +3,7 @@
 
 use super::ledger::{Ledger, Session};
 use super::story;
-use super::story::{example, json, lab_of, server, str_of};
+use super::story::{Beside, example, json, lab_of, server, str_of};
 use pan_lab::harness::{self, TestLab};
 use pan_lab::{LabHost, LabSpec};
 use pan_linux::netns::Netns;
@@ -69,12 +69,51 @@ pub fn entries(lab: &TestLab, database: &str) -> BTreeSet<u64> {
     rows.iter().map(|id| id.parse().unwrap()).collect()
 }
 
+/// A line for sh(1) that finds the database's own programs.
+fn with_programs(line: &str) -> String {
+    format!("PATH=$PATH:$(ls -d /usr/lib/postgresql/*/bin | tail -n 1); {line}")
+}
+
 /// Nothing that a database has is damaged.
 pub fn check_whole(lab: &TestLab, database: &str) {
     let host = database.split(':').next().unwrap();
     let check = format!("pg_amcheck -h {host} -U postgres --install-missing --heapallindexed postgres");
-    let checked = lab.exec_outside(&["sh", "-c", &format!("PATH=$PATH:$(ls -d /usr/lib/postgresql/*/bin | tail -n 1); {check}")]).unwrap();
+    let checked = lab.exec_outside(&["sh", "-c", &with_programs(&check)]).unwrap();
     assert!(checked.status.success(), "{checked:?}");
+}
+
+/// Eight clients that move money about, as long as it lives, from one loss of their connections to the next.
+pub struct Pgbench(Beside);
+
+impl Pgbench {
+    pub fn begin(lab: &TestLab) -> Self {
+        // A database that is gone is noticed by its silence: of what it acknowledged as well as of what it did not.
+        let to = "'host=198.18.0.20 user=postgres dbname=postgres connect_timeout=3 tcp_user_timeout=3000 \
+                  keepalives_idle=1 keepalives_interval=1 keepalives_count=3'";
+        let filled = lab.exec_outside(&["sh", "-c", &with_programs(&format!("pgbench -i -q -s 2 {to}"))]).unwrap();
+        assert!(filled.status.success(), "{filled:?}");
+        let clients = format!("setpriv --pdeathsig KILL -- pgbench -n -c 8 -j 1 -T 3600 {to} >/dev/null 2>&1");
+        let line = with_programs(&format!("while :; do echo begun; {clients}; sleep 0.1; done"));
+        Self(Beside::start(lab, lab.exec(LabHost::OUTSIDE, &["sh", "-c", &line]).unwrap(), "pgbench.log"))
+    }
+
+    /// Ends it. What all of them moved adds up to the same in every table: no transaction is there in part.
+    pub fn end(self, lab: &TestLab) {
+        let begun = self.0.stop().lines().count();
+        let sums = "select sum(abalance) from pgbench_accounts union all select sum(bbalance) from pgbench_branches \
+                    union all select sum(tbalance) from pgbench_tellers union all select coalesce(sum(delta), 0) from pgbench_history \
+                    union all select count(*) from pgbench_history";
+        let read = || Session::open(DATABASE.parse().unwrap()).and_then(|mut session| session.query(sums));
+        let mut rows = Vec::new();
+        lab.wait_for("the database to answer", BACK, |lab| {
+            rows = outside(lab).run(read).unwrap().unwrap_or_default();
+            rows.len() == 5
+        })
+        .unwrap();
+        assert!(rows[..4].iter().all(|sum| *sum == rows[0]), "{rows:?}");
+        assert_ne!(rows[4], "0", "nothing was moved");
+        println!("pgbench: {} transactions of 8 clients are there, each whole; they began {begun} times", rows[4]);
+    }
 }
 
 /// Every commit that was acknowledged is there, and nothing that the database has is damaged.

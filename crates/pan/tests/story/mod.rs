@@ -108,6 +108,12 @@ impl Beside {
         Self { child, log }
     }
 
+    /// Ends it and gives what it printed.
+    pub fn stop(mut self) -> String {
+        self.child.kill().unwrap();
+        self.output()
+    }
+
     /// Waits for its end and gives what it printed.
     pub fn output(mut self) -> String {
         self.child.wait().unwrap();
