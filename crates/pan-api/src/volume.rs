@@ -273,6 +273,8 @@ pub struct Volume {
 
 /// Most bytes of a snapshot that are read at once.
 pub const READ_MAX: u64 = 4 << 20;
+/// Longest part of a snapshot of which it is asked at once where it has data: a quarter of a million blocks are looked up for it.
+pub const MAP_MAX: u64 = 1 << 30;
 
 /// Where a snapshot has data; elsewhere it reads as zeros.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

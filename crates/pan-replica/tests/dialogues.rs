@@ -411,6 +411,40 @@ added 2
 }
 
 #[test]
+fn who_comes_back_begins_anew_when_it_has_a_write_that_failed() {
+    check(
+        open(),
+        "
+-2
+  1:3 flush
+1:3 done
+  may 2 be evicted
+evicted 2
+  1:4 note for 2: 
+1:4 done
++2
+  2:5 fence to join
+2:5 fenced
+  1:6 what did 2 miss
+write 0+1 a
+  1:7 write 0+1 a
+  2:7 write 0+1 a
+2:7 done
+1:7 full
+  hang up on 2
+  operation 1: no replica could do it
++2
+  2:8 fence to join
+2:8 fenced dirty=0
+  1:9 what did 2 miss
+1:9 missed 3
+  1:10 copy from 0+2
+  1:11 copy from 6+2
+",
+    );
+}
+
+#[test]
 fn a_new_replica_gets_everything() {
     let mut talk = Talk::of(&[1]);
     talk.record = arbiter::with(&talk.record, Member(2));

@@ -4,7 +4,7 @@ use crate::keep::Open;
 use bytes::Bytes;
 use pan_api::ApiError;
 use pan_api::hostmetrics::{Pages, Reading};
-use pan_api::volume::{READ_MAX, SnapshotMap};
+use pan_api::volume::{MAP_MAX, READ_MAX, SnapshotMap};
 use pan_disk::{BLOCK, DiskError, Source, Span};
 use pan_model::{Code, SnapshotId};
 use std::sync::Arc;
@@ -42,12 +42,10 @@ fn question(path: &str, query: &str) -> Option<Result<Question, ApiError>> {
     };
     let span = || {
         let span = Span { offset: number("at")?, length: number("length")? };
-        let fits = span.length > 0 && (map || span.length <= READ_MAX) && span.offset.checked_add(span.length).is_some();
+        let most = if map { MAP_MAX } else { READ_MAX };
+        let fits = span.length > 0 && span.length <= most && span.offset.checked_add(span.length).is_some();
         if !fits || !span.offset.is_multiple_of(BLOCK) || !span.length.is_multiple_of(BLOCK) {
-            return Err(ApiError::new(
-                Code::Invalid,
-                format!("expected whole blocks of {BLOCK} bytes, and at most {READ_MAX} bytes of data"),
-            ));
+            return Err(ApiError::new(Code::Invalid, format!("expected whole blocks of {BLOCK} bytes, and at most {most} bytes of them")));
         }
         Ok(Question { snapshot, span, map })
     };
@@ -99,6 +97,8 @@ mod tests {
         ] {
             assert_eq!(ask(page, bad), Some(Err(Code::Invalid)), "{bad}");
         }
+        let all = format!("at=0&length={}", MAP_MAX + BLOCK);
+        assert_eq!(ask("/internal/v1/snapshots/7/map", &all), Some(Err(Code::Invalid)));
         for other in ["/metrics", "/internal/v1/snapshots/7", "/internal/v1/snapshots/x/data", "/internal/v1/snapshots/7/dat"] {
             assert_eq!(ask(other, "at=0&length=4096"), None, "{other}");
         }

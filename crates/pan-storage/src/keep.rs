@@ -61,6 +61,8 @@ pub(crate) struct Keeper {
     rot: Rot,
     trouble: Option<String>,
     again: Option<Instant>,
+    /// The disk failed in this life, and its replicas may lack what was not flushed.
+    lost: bool,
     /// Snapshots that were taken here without a head, and for which epoch.
     taken: BTreeMap<SnapshotId, VolumeEpoch>,
     /// Those that are wanted and could not be taken, and why.
@@ -79,6 +81,7 @@ impl Keeper {
             rot: Rot::default(),
             trouble: None,
             again: None,
+            lost: false,
             taken: BTreeMap::new(),
             untaken: BTreeMap::new(),
         }
@@ -144,7 +147,7 @@ impl Keeper {
                     let tidied = vault.pool().tidy();
                     tidied.unwrap_or_else(|error| tracing::warn!(%error, "the disk is full, and nothing could be given back"));
                 } else if vault.replicas().iter().all(|kept| !kept.is_lossy()) {
-                    self.trouble = mark::lost_nothing(&self.folder, self.boot).err().map(|error| error.to_string());
+                    self.note_that_nothing_is_lost();
                 }
             }
             None if self.again.is_some_and(|at| at > Instant::now()) => {}
@@ -166,7 +169,8 @@ impl Keeper {
 
     fn give_up(&mut self, vault: &Vault<Files>, text: String) {
         // Whatever was not on the disk is not known any more, for this process and the next.
-        let unmarked = mark::may_have_lost(&self.folder).err().map(|error| format!("; {error}")).unwrap_or_default();
+        self.lost = true;
+        let unmarked = mark::may_have_lost(&self.state_dir, &self.folder).err().map(|error| format!("; {error}")).unwrap_or_default();
         self.trouble = Some(format!("the disk under {} failed: {text}{unmarked}", self.folder.display()));
         self.again = Some(Instant::now() + AGAIN);
         self.scrub = None;
@@ -174,8 +178,16 @@ impl Keeper {
         self.open.send_replace(None);
     }
 
+    fn note_that_nothing_is_lost(&mut self) {
+        match mark::lost_nothing(&self.state_dir, &self.folder, self.boot) {
+            Ok(()) => (self.lost, self.trouble) = (false, None),
+            Err(error) => self.trouble = Some(error.to_string()),
+        }
+    }
+
     fn open_pool(&self) -> Result<Vault<Files>, KeepError> {
-        let loss = if mark::was_kept_by(&self.folder, self.boot) { Loss::None } else { Loss::Possible };
+        let kept = !self.lost && mark::was_kept_by(&self.state_dir, &self.folder, self.boot);
+        let loss = if kept { Loss::None } else { Loss::Possible };
         let pool = match Pool::open(Files::open(&self.folder)?) {
             Err(DiskError::NoPool) => self.make_pool()?,
             opened => opened?,

@@ -9,6 +9,9 @@ const MADE: &str = "pool";
 /// Beside the pool: the boot since which nothing of it is lost. Whoever opens it during another one may lack what was not flushed.
 const BOOT: &str = "boot";
 
+/// In the state directory: something of the pool may be lost, and its own disk may not have taken note of that.
+const LOST: &str = "pool.lost";
+
 /// A mark cannot be written.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot write {}", path.display())]
@@ -31,20 +34,25 @@ pub(crate) fn was_made(state_dir: &Path, folder: &Path) -> Option<PathBuf> {
 }
 
 /// Whether everything that was written to a pool is there if this boot lasts.
-pub(crate) fn was_kept_by(folder: &Path, boot: u64) -> bool {
-    fs::read_to_string(folder.join(BOOT)).is_ok_and(|kept| kept == text(boot))
+pub(crate) fn was_kept_by(state_dir: &Path, folder: &Path, boot: u64) -> bool {
+    fs::read_to_string(folder.join(BOOT)).is_ok_and(|kept| kept == text(boot)) && !state_dir.join(LOST).exists()
 }
 
 /// Nothing of a pool is lost that heads do not know of.
-pub(crate) fn lost_nothing(folder: &Path, boot: u64) -> Result<(), MarkError> {
-    put(&folder.join(BOOT), &text(boot))
+pub(crate) fn lost_nothing(state_dir: &Path, folder: &Path, boot: u64) -> Result<(), MarkError> {
+    put(&folder.join(BOOT), &text(boot))?;
+    remove(&state_dir.join(LOST))
 }
 
-/// Something of a pool may be lost.
-pub(crate) fn may_have_lost(folder: &Path) -> Result<(), MarkError> {
-    let path = folder.join(BOOT);
-    match fs::remove_file(&path) {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(MarkError { path, source }),
+/// Something of a pool may be lost. Its disk has failed, so that is said elsewhere as well.
+pub(crate) fn may_have_lost(state_dir: &Path, folder: &Path) -> Result<(), MarkError> {
+    let said = put(&state_dir.join(LOST), &format!("{}\n", folder.display()));
+    remove(&folder.join(BOOT)).or(said)
+}
+
+fn remove(path: &Path) -> Result<(), MarkError> {
+    match fs::remove_file(path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(MarkError { path: path.to_owned(), source }),
         _ => Ok(()),
     }
 }
@@ -82,11 +90,17 @@ mod tests {
         made(dir.path(), &folder).unwrap();
         assert_eq!(was_made(dir.path(), &folder), Some(dir.path().join("pool")));
         assert_eq!(was_made(dir.path(), &dir.path().join("other")), None);
-        assert!(!was_kept_by(&folder, 7));
-        lost_nothing(&folder, 7).unwrap();
-        assert!(was_kept_by(&folder, 7) && !was_kept_by(&folder, 8));
-        may_have_lost(&folder).unwrap();
-        may_have_lost(&folder).unwrap();
-        assert!(!was_kept_by(&folder, 7));
+        let kept_by = |boot| was_kept_by(dir.path(), &folder, boot);
+        assert!(!kept_by(7));
+        lost_nothing(dir.path(), &folder, 7).unwrap();
+        assert!(kept_by(7) && !kept_by(8));
+        may_have_lost(dir.path(), &folder).unwrap();
+        may_have_lost(dir.path(), &folder).unwrap();
+        assert!(!kept_by(7));
+        // A disk that takes nothing any more still says what it said before.
+        put(&folder.join(BOOT), &text(7)).unwrap();
+        assert!(!kept_by(7));
+        lost_nothing(dir.path(), &folder, 7).unwrap();
+        assert!(kept_by(7));
     }
 }

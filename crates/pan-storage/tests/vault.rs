@@ -106,6 +106,8 @@ const FLUSH: Ask<Vec<u8>> = Ask::Flush { whole: false };
 struct Block {
     /// From what is on the disk for certain to what was written last.
     may: Vec<u64>,
+    /// What was acknowledged last.
+    acknowledged: u64,
     /// When the extent was not dirty.
     clean: u64,
     /// When a member went.
@@ -132,7 +134,7 @@ impl World {
     fn new(seed: u64) -> Self {
         let disk = FaultyDisk::default();
         let head = Head::new(make(&disk));
-        let blocks = vec![Block { may: vec![0], clean: 0, left: 0 }; 40];
+        let blocks = vec![Block { may: vec![0], acknowledged: 0, clean: 0, left: 0 }; 40];
         Self { head, disk, dice: Dice::new(seed), blocks, value: 0, fenced: 0, flushed: (0, 0), away: None, absences: 0 }
     }
 
@@ -146,7 +148,11 @@ impl World {
                 self.value += 1;
                 let value = if self.dice.once_in(6) { 0 } else { self.value };
                 self.blocks[extent as usize].may.push(value);
-                self.head.ask(write(extent, value))
+                let answer = self.head.ask(write(extent, value));
+                if answer == Answer::Done {
+                    self.blocks[extent as usize].acknowledged = value;
+                }
+                answer
             }
             12..=14 => self.flush(),
             15..=16 => {
@@ -248,7 +254,9 @@ impl World {
             let noted = missed.as_ref().is_none_or(|missed| missed.contains(&Extent(extent)));
             assert!(found == block.left || noted, "extent {extent} was written while a member was away");
             assert!(found == block.clean || fenced.dirty.contains(&Extent(extent)), "extent {extent} may differ and is not dirty");
-            block.may = vec![found];
+            let tried = *block.may.last().unwrap();
+            assert!(found == block.acknowledged || found == tried || fenced.lossy, "extent {extent} lost {}, untold", block.acknowledged);
+            (block.may, block.acknowledged) = (vec![found], found);
         }
     }
 }

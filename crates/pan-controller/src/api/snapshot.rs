@@ -9,7 +9,7 @@ use crate::core::request::Request;
 use crate::handle::Principal;
 use pan_api::ApiError;
 use pan_api::hostclient::{HostClient, HostOptions};
-use pan_api::volume::{SnapshotMap, TakeSnapshot};
+use pan_api::volume::{MAP_MAX, READ_MAX, SnapshotMap, TakeSnapshot};
 use pan_model::host_config::STORAGE_METRICS_PORT;
 use pan_model::{Code, Name};
 use std::net::SocketAddr;
@@ -69,12 +69,15 @@ fn remove(call: Call<Principal>) -> Answering {
 }
 
 /// Reads from the first storage host that has it and can.
-async fn read(call: &Call<Principal>, page: &str) -> Result<bytes::Bytes, ApiError> {
+async fn read(call: &Call<Principal>, (page, most): (&str, u64)) -> Result<bytes::Bytes, ApiError> {
     let (volume, name) = (seen(call)?, call.name::<Name>("snapshot")?);
     let place = call.scope().snapshot_place(&volume, &name);
     let place = place.ok_or_else(|| not_found(format_args!("snapshot {}@{name} that could be read", volume.name)))?;
     let needed = |name: &str| call.query::<u64>(name)?.ok_or_else(|| ApiError::new(Code::Invalid, format!("the query lacks {name}")));
     let (at, length) = (needed("at")?, needed("length")?);
+    if length > most {
+        return Err(ApiError::new(Code::Invalid, format!("{length} bytes at once: expected at most {most}")));
+    }
     if at.checked_add(length).is_none_or(|end| end > place.size.0) {
         return Err(ApiError::new(Code::Invalid, format!("{length} bytes at {at} are not within {} bytes", place.size.0)));
     }
@@ -99,9 +102,9 @@ async fn read(call: &Call<Principal>, page: &str) -> Result<bytes::Bytes, ApiErr
 }
 
 fn data(call: Call<Principal>) -> Answering {
-    Box::pin(async move { Ok(answer::bytes(read(&call, "data").await?)) })
+    Box::pin(async move { Ok(answer::bytes(read(&call, ("data", READ_MAX)).await?)) })
 }
 
 fn map(call: Call<Principal>) -> Answering {
-    Box::pin(async move { Ok(answer::raw(read(&call, "map").await?)) })
+    Box::pin(async move { Ok(answer::raw(read(&call, ("map", MAP_MAX)).await?)) })
 }

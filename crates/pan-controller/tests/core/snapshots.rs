@@ -164,6 +164,20 @@ fn what_nobody_has_is_kept_by_its_storage_hosts_under_a_claim_of_nobody() {
 }
 
 #[test]
+fn a_storage_host_removes_a_snapshot_that_no_record_names_there() {
+    let mut pan = Pan::with_snapshot();
+    // It had a copy once, and took the first one; the other one is of nobody whom this PAN knows.
+    for id in [SnapshotId(1), SnapshotId(7)] {
+        let report = SnapshotReport { snapshot: id, taken: None, trouble: None };
+        pan.snapshots.entry(host("s3")).or_default().insert(id, report);
+    }
+    pan.rounds(4);
+    let left = |at: &str| pan.snapshots[&host(at)].keys().copied().collect::<Vec<SnapshotId>>();
+    assert_eq!(["s1", "s2", "s3"].map(left), [[SnapshotId(1)], [SnapshotId(1)], [SnapshotId(7)]]);
+    assert!(pan.world.hosts[&host("s3")].discard_snapshots.is_empty(), "and that is over");
+}
+
+#[test]
 fn a_volume_begins_as_a_snapshot_where_that_is() {
     let mut pan = Pan::with_snapshot();
     let missing = pan.apply(&COPY.replace("monday", "sunday")).unwrap_err();

@@ -11,6 +11,8 @@ use super::state::State;
 /// How often a read is planned anew because what it read did not match: something may have moved while it was reading. The last
 /// time nothing can.
 const TRIES_MAX: u32 = 4;
+/// Blocks that are looked up at once for where data is, 64 MiB of them: some milliseconds in which nobody else gets at the pool.
+const STRETCHES_AT_ONCE: usize = 1 << 14;
 
 /// Where some blocks in a row are.
 #[derive(Debug)]
@@ -91,16 +93,22 @@ impl<M: Medium> Pool<M> {
     /// # Errors
     /// The range, or the disk.
     pub fn stretches(&self, from: Source, span: Span) -> Result<Vec<Stretch>> {
-        let mut state = self.lock();
-        let layer = state.within(from, span)?;
+        self.lock().within(from, span)?;
         let mut stretches: Vec<Stretch> = Vec::new();
-        let mut block = span.offset / BLOCK;
-        for piece in state.plan(&self.medium, layer, span)? {
-            let (part, data) = (Span::of_blocks(block, piece.blocks), !matches!(piece.at, At::Zeros));
-            block += piece.blocks;
-            match stretches.last_mut() {
-                Some(last) if last.data == data => last.span.length += part.length,
-                _ => stretches.push(Stretch { span: part, data }),
+        let blocks = span.blocks();
+        let mut block = blocks.start;
+        // Others get their turn between.
+        for first in blocks.clone().step_by(STRETCHES_AT_ONCE) {
+            let part = Span::of_blocks(first, (blocks.end - first).min(STRETCHES_AT_ONCE as u64));
+            let mut state = self.lock();
+            let layer = state.within(from, part)?;
+            for piece in state.plan(&self.medium, layer, part)? {
+                let (part, data) = (Span::of_blocks(block, piece.blocks), !matches!(piece.at, At::Zeros));
+                block += piece.blocks;
+                match stretches.last_mut() {
+                    Some(last) if last.data == data => last.span.length += part.length,
+                    _ => stretches.push(Stretch { span: part, data }),
+                }
             }
         }
         Ok(stretches)

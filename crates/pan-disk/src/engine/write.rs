@@ -148,25 +148,29 @@ impl<M: Medium> Pool<M> {
         Ok(seq)
     }
 
-    /// Makes a range read as zeros and gives its space back, in whole units of 64 KiB (trim, write zeroes).
+    /// Makes a range read as zeros and gives its space back, in whole units of 64 KiB (trim, write zeroes). Says which parts of it that
+    /// changed: where all reads as zeros already nothing is recorded, and so nothing comes into the intent log.
     ///
     /// # Errors
     /// Like [`write`](Self::write).
-    pub fn zero(&self, volume: VolumeId, span: Span, durability: Durability) -> Result<()> {
+    pub fn zero(&self, volume: VolumeId, span: Span, durability: Durability) -> Result<Vec<Span>> {
         ready(&self.lock(), volume, span)?;
         let blocks = span.blocks();
         let page = UNITS * UNIT_BLOCKS;
-        let mut last = None;
+        let (mut last, mut changed) = (None, Vec::new());
         let mut at = blocks.start;
         while at < blocks.end {
             let end = blocks.end.min((at / page + 1) * page);
-            last = self.zero_blocks(volume, at..end)?.or(last);
+            if let Some(seq) = self.zero_blocks(volume, at..end)? {
+                last = Some(seq);
+                changed.push(Span::of_blocks(at, end - at));
+            }
             at = end;
         }
-        match (durability, last) {
-            (Durability::Flushed, _) | (_, None) => Ok(()),
-            (Durability::Now, Some(seq)) => self.durable(self.lock(), seq).map(drop),
+        if let (Durability::Now, Some(seq)) = (durability, last) {
+            self.durable(self.lock(), seq).map(drop)?;
         }
+        Ok(changed)
     }
 
     /// Gives blocks of one page back. Nothing is done, and nothing remembered, where all of them read as zeros already.

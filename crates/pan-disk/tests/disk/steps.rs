@@ -98,7 +98,7 @@ impl World {
     pub fn zero(&mut self, volume: VolumeId, span: Span) -> Result<()> {
         let first = span.offset / BLOCK;
         (first..first + span.length / BLOCK).for_each(|at| self.volumes.get_mut(&volume).unwrap().write(at, 0));
-        self.pool().zero(volume, span, Durability::Flushed)
+        self.pool().zero(volume, span, Durability::Flushed).map(drop)
     }
 
     /// A flush of one volume makes all of them durable.

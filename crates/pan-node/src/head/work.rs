@@ -239,7 +239,6 @@ impl Worker {
                 return Ok(());
             }
             if let Some(why) = self.over.take() {
-                self.pending.leave();
                 return Err(HeadError::Over(why));
             }
         }
@@ -465,6 +464,14 @@ impl Worker {
         if self.told.as_ref() != Some(&status) && message::say(&self.keeper, &Message::Status(Box::new(status.clone()))).is_ok() {
             (self.told, self.told_at) = (Some(status), Instant::now());
         }
+    }
+}
+
+/// However it ends, another life of the head gets what it did not answer.
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.pending.leave();
+        self.waiting.drain(..).for_each(|(_, answer)| answer.leave());
     }
 }
 

@@ -136,6 +136,16 @@ impl<D: Clone> Head<D> {
         }
     }
 
+    /// A write failed where it counts, and the joiner has it, or will have: it begins anew, and its own log of what is dirty says where it
+    /// differs.
+    pub(super) fn drop_fed(&mut self) {
+        if let Some((member, joining)) = self.joiner()
+            && joining.is_fed()
+        {
+            self.fail(member);
+        }
+    }
+
     /// Whether an answer belongs to somebody's way back.
     pub(super) fn is_joinings(&self, member: Member, sequence: Sequence) -> bool {
         let Some((joiner, joining)) = self.joiner() else { return false };

@@ -267,8 +267,13 @@ impl<D: Clone> Head<D> {
             self.tasks.values().filter(|task| late(task)).flat_map(|task| task.waiting.iter().copied()).collect();
         let joiner = self.joiner_is_late(now);
         for member in waited.into_iter().chain(joiner).collect::<BTreeSet<_>>() {
-            // What waits for one that failed waits for its eviction.
-            if matches!(self.role(member), Some(Role::InSync | Role::Joining(_))) {
+            // What waits for one that failed waits for its eviction; one that is to obey again can be done without if there is another.
+            let late = match self.role(member) {
+                Some(Role::InSync | Role::Joining(_)) => true,
+                Some(Role::Fencing(_)) => self.open && !self.good().is_empty(),
+                Some(Role::Apart | Role::Failing) | None => false,
+            };
+            if late {
                 self.fail(member);
             }
         }

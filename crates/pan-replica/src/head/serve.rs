@@ -200,7 +200,12 @@ impl<D: Clone> Head<D> {
                 tried.insert(member);
                 self.try_elsewhere(member, sequence, fault);
             }
-            What::Write { fault: said, .. } | What::Flush { fault: said, .. } if alone => {
+            What::Write { fault: said, .. } if alone => {
+                *said = Some(fault);
+                self.drop_fed();
+                self.had(member, sequence);
+            }
+            What::Flush { fault: said, .. } if alone => {
                 *said = Some(fault);
                 self.had(member, sequence);
             }

@@ -20,18 +20,10 @@ impl<M: Medium> Vault<M> {
             }
             Job::Read { span } => self.read(volume, *span),
             Job::Write { span, content, durable, .. } => {
-                // That an extent is dirty, and who misses it, is said by the write's own record, and lost with it at most. But one that lost
-                // something has to know that it did, so its disk has to know of some dirty extent before further ones need not be waited for.
-                let synced = {
-                    let gate = kept.lock();
-                    (*durable || !gate.logged.is_anchored()).then(|| gate.logged.now())
-                };
-                match self.write(kept, generation, *span, content, synced.is_some()) {
+                let since = kept.lock().logged.now();
+                match self.write(kept, generation, *span, content, *durable) {
                     Err(DiskError::IntentsFull(_)) => return Outcome::Later(work),
-                    written => written.map(|()| {
-                        kept.written(*span, synced);
-                        Answer::Done
-                    }),
+                    written => written.and_then(|parts| self.anchor(kept, &parts, durable.then_some(since))).map(|()| Answer::Done),
                 }
             }
             Job::Flush(flush) => self.flush(kept, generation, *flush).map(|()| Answer::Done),
@@ -76,7 +68,7 @@ impl<M: Medium> Vault<M> {
         span: Span,
         content: &Content<D>,
         durable: bool,
-    ) -> Result<(), DiskError> {
+    ) -> Result<Vec<Span>, DiskError> {
         loop {
             match self.write_once(kept.volume(), span, content, durable) {
                 // Whoever is fenced waits for nothing any more: the fence waits for it.
@@ -93,13 +85,39 @@ impl<M: Medium> Vault<M> {
         }
     }
 
-    fn write_once<D: AsRef<[u8]>>(&self, volume: VolumeId, span: Span, content: &Content<D>, durable: bool) -> Result<(), DiskError> {
+    /// Says which parts have come into the log of dirty extents.
+    fn write_once<D: AsRef<[u8]>>(
+        &self,
+        volume: VolumeId,
+        span: Span,
+        content: &Content<D>,
+        durable: bool,
+    ) -> Result<Vec<Span>, DiskError> {
         let durability = if durable { Durability::Now } else { Durability::Flushed };
         match content {
-            Content::Data(data) => self.pool.write(volume, Write { offset: span.at, data: data.as_ref() }, durability),
+            Content::Data(data) => {
+                self.pool.write(volume, Write { offset: span.at, data: data.as_ref() }, durability)?;
+                Ok(vec![span])
+            }
             // Space is given back either way: a disk that is full says so to whoever writes there next.
-            Content::Zeros | Content::Hole => self.pool.zero(volume, disk_span(span), durability),
+            Content::Zeros | Content::Hole => {
+                let changed = self.pool.zero(volume, disk_span(span), durability)?;
+                Ok(changed.iter().map(|part| Span { at: part.offset, length: part.length }).collect())
+            }
         }
+    }
+
+    /// That an extent is dirty, and who misses it, is said by a write's own record, and lost with it at most. But one that lost something
+    /// has to know that it did. So before a write is answered the disk has to know of some dirty extent: this write's, if it knows of no
+    /// other. Only now that it is in the journal that can be told: whoever strikes the others meanwhile strikes them behind it.
+    fn anchor(&self, kept: &Kept, parts: &[Span], durable_since: Option<u64>) -> Result<(), DiskError> {
+        if kept.written(parts, durable_since) {
+            return Ok(());
+        }
+        let since = kept.lock().logged.now();
+        self.pool.sync()?;
+        kept.lock().logged.synced(since);
+        Ok(())
     }
 
     fn flush(&self, kept: &Kept, generation: u64, flush: Flush) -> Result<(), DiskError> {

@@ -189,11 +189,15 @@ impl Kept {
         }
     }
 
-    /// A write is in the journal, and with it that its extents are dirty; on the disk if `synced` says when that began.
-    pub(super) fn written(&self, span: Span, synced: Option<u64>) {
+    /// Parts of a write are in the journal, and with them that their extents are dirty; on the disk if `synced` says when that began.
+    /// Whether it needs nothing more: the disk knows of a dirty extent, or nothing was written.
+    pub(super) fn written(&self, parts: &[Span], synced: Option<u64>) -> bool {
         let mut gate = self.lock();
-        let extents = gate.geometry.extents(span);
-        gate.logged.written(extents, synced);
+        for part in parts {
+            let extents = gate.geometry.extents(*part);
+            gate.logged.written(extents, synced);
+        }
+        parts.is_empty() || gate.logged.is_anchored()
     }
 
     /// Waits until a job may be done. `None`: never.

@@ -6,7 +6,7 @@ use super::volume::named;
 use clap::Args;
 use pan_api::ApiError;
 use pan_api::client::Client;
-use pan_api::volume::{READ_MAX, SnapshotMap, SnapshotState, Volume};
+use pan_api::volume::{MAP_MAX, READ_MAX, SnapshotMap, SnapshotState, Volume};
 use pan_model::Code;
 use pan_nbd::{Access, BlockSizes, Connections, Durability, ErrorCode, Export, ExportName, Extents, Listing, Medium, Span, State, Stretch};
 use pan_nbd_serve::{Buffer, Exports, Limits, Read, Storage, Wish, Zeroing, bind, serve};
@@ -17,8 +17,6 @@ use tokio::sync::{Semaphore, watch};
 
 /// What snapshots are read in: blocks with a checksum each.
 const BLOCK: u64 = 4096;
-/// Of so much it is asked at once where there is data: a quarter of a million blocks are looked up for it.
-const MAP_MAX: u64 = 1 << 30;
 /// Reads under way at the same time.
 const READS_MAX: usize = 4;
 
@@ -130,7 +128,7 @@ impl Storage for Snapshot {
 
     async fn status(&self, span: Span, _: Extents) -> Result<Vec<Stretch>, pan_nbd::Failure> {
         let first = span.offset / BLOCK * BLOCK;
-        let end = span.end().min(span.offset + MAP_MAX).next_multiple_of(BLOCK).min(self.size);
+        let end = span.end().min(first + MAP_MAX).next_multiple_of(BLOCK).min(self.size);
         let map: SnapshotMap = self.client.get(&self.page("map", first, end - first)).await.map_err(|error| failure(&error))?;
         Ok(stretches(span, end.min(span.end()), &map))
     }
