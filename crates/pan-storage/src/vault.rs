@@ -14,7 +14,7 @@ pub use kept::{Admitted, Kept, Outcome, Work};
 pub use open::Loss;
 pub use snapshot::Untaken;
 
-use pan_disk::{BLOCK, DiskError, Medium, NewVolume, Pool};
+use pan_disk::{BLOCK, DiskError, Medium, NewVolume, Pool, ScrubAt, Scrubbed, Source};
 use pan_model::{ByteSize, Lineage, Session, SnapshotId, VolumeEpoch, VolumeId};
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -91,6 +91,21 @@ impl<M: Medium> Vault<M> {
             self.replica(volume).into_iter().for_each(|kept| kept.grow(size));
         }
         Ok(())
+    }
+
+    /// Reads on from some place in the pool, and hands what is rotten to the replicas whose it is; see [`Pool::scrub`].
+    ///
+    /// # Errors
+    /// The disk failed.
+    pub fn scrub(&self, at: ScrubAt, bytes: u64) -> Result<Scrubbed, DiskError> {
+        let done = self.pool.scrub(at, bytes)?;
+        for rot in &done.rot {
+            // What rots in a snapshot no head can mend.
+            if let Source::Volume(volume) = rot.from {
+                self.replica(volume).into_iter().for_each(|kept| kept.found_rotten(rot.span));
+            }
+        }
+        Ok(done)
     }
 
     /// Removes a replica, data and all, also one that cannot be used. What was admitted for it is not done any more.
