@@ -89,11 +89,12 @@ impl Store {
         self.scrub()
     }
 
-    /// Reads all of it, as a storage host does all the time; whether something of the volume is not what was written.
+    /// Scrubs, as a storage host does all the time; whether something of the volume is not what was written.
     pub fn scrub(&self) -> bool {
         let Some(vault) = &self.vault else { return true };
-        let found = vault.scrub(ScrubAt::default(), u64::MAX).unwrap();
-        found.rot.iter().any(|rot| matches!(rot.from, Source::Volume(_)))
+        vault.scrub(ScrubAt::default(), u64::MAX).unwrap();
+        let mut all = vec![0; usize::try_from(self.size).unwrap()];
+        vault.pool().read(Source::Volume(VOLUME), 0, &mut all).is_err()
     }
 
     /// What its head is to be told unasked.
@@ -104,10 +105,12 @@ impl Store {
         news.map(|(conn, extents)| (conn, Reply { sequence: Sequence(0), answer: Answer::Rotten(extents) })).collect()
     }
 
-    /// What a snapshot holds; `None`: it is not here, or cannot be read.
+    /// What a snapshot holds; `None`: it is not here.
     pub fn snapshot(&self, snapshot: SnapshotId) -> Option<Vec<u8>> {
+        let pool = self.vault.as_ref()?.pool();
+        pool.snapshots().iter().find(|info| info.snapshot == snapshot)?;
         let mut all = vec![0; usize::try_from(self.size).unwrap()];
-        self.vault.as_ref()?.pool().read(Source::Snapshot(snapshot), 0, &mut all).ok()?;
+        pool.read(Source::Snapshot(snapshot), 0, &mut all).unwrap();
         Some(all)
     }
 

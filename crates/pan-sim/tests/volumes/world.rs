@@ -440,7 +440,8 @@ impl World {
                 self.claim();
                 self.after(long, Ev::Thaw { head: newest });
             }
-            3 if self.stores[store].is_up() => {
+            // One that lied is worth nothing then, so it must not be the only one.
+            3 if self.stores[store].is_up() && (self.liar != Some(store) || self.guard_of(store).is_some()) => {
                 self.power_loss(store);
                 self.down(store, long);
             }
@@ -507,9 +508,7 @@ impl World {
         self.count("liars replaced");
         self.stores[store].replace_disk();
         self.rot = self.rot.filter(|rot| rot.at != store);
-        if let Some((_, _, who)) = &mut self.kept {
-            who.remove(&store);
-        }
+        self.kept.iter_mut().for_each(|(_, _, who)| _ = who.remove(&store));
     }
 
     /// Another one that has everything, and that nothing is wrong with.
@@ -538,6 +537,7 @@ impl World {
         {
             self.count("rot");
             self.rot = Some(Rot { at, guard });
+            self.kept.iter_mut().for_each(|(_, _, who)| _ = who.remove(&at));
             self.say_untold(at);
             self.after(300_000, Ev::Scrub);
         }
@@ -568,19 +568,16 @@ impl World {
     fn taken(&mut self, snapshot: SnapshotId) {
         self.count("snapshots");
         self.judge_kept();
-        let who: BTreeSet<usize> = self.record.in_sync.iter().map(|member| Self::store_of(*member)).collect();
-        let who: BTreeSet<usize> = who.into_iter().filter(|store| self.stores[*store].is_up()).collect();
-        let mut first: Option<Vec<u8>> = None;
-        for store in &who {
-            if self.rot.is_some_and(|rot| rot.at == *store) {
-                // What it has is not what it wrote, and it says so.
-                continue;
-            }
-            let content = self.stores[*store].snapshot(snapshot).expect("it said that it has it");
-            let one = first.get_or_insert_with(|| content.clone());
-            assert!(*one == content, "snapshot {snapshot} is not the same on all copies");
+        // One that rots has something else, and says so. One that was added meanwhile was not asked, and one that is away now has it.
+        let sound = |store: &usize| !self.rot.is_some_and(|rot| rot.at == *store);
+        let in_sync = self.record.in_sync.iter().map(|member| Self::store_of(*member)).filter(sound);
+        let taken: Vec<(usize, Vec<u8>)> = in_sync.filter_map(|store| Some((store, self.stores[store].snapshot(snapshot)?))).collect();
+        let Some((_, content)) = taken.first().cloned() else { return };
+        assert!(taken.iter().all(|(_, other)| *other == content), "snapshot {snapshot} is not the same on all copies");
+        if taken.len() > 1 {
+            self.count("snapshots on several copies");
         }
-        let Some(content) = first else { return };
+        let who = taken.iter().map(|(store, _)| *store).collect();
         for at in 0..BLOCKS {
             let from = usize::try_from(span(at).at).unwrap();
             let value = u64::from_le_bytes(content[from..from + 8].try_into().unwrap());
@@ -594,9 +591,10 @@ impl World {
     fn judge_kept(&self) {
         let Some((snapshot, content, who)) = &self.kept else { return };
         for store in who {
-            // One that is away, or rotten, has its turn another time.
-            if let Some(now) = self.stores[*store].snapshot(*snapshot) {
-                assert!(now == *content, "snapshot {snapshot} became another one");
+            // One that is away has its turn another time.
+            if self.stores[*store].is_up() {
+                let now = self.stores[*store].snapshot(*snapshot);
+                assert!(now.as_ref() == Some(content), "snapshot {snapshot} became another one, or none");
             }
         }
     }
