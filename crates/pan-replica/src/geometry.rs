@@ -23,6 +23,12 @@ impl Span {
         self.at < other.at + other.length && other.at < self.at + self.length
     }
 
+    /// Whether all of another one lies in it.
+    #[must_use]
+    pub const fn covers(self, other: Self) -> bool {
+        self.at <= other.at && other.end() <= self.end()
+    }
+
     /// The byte after the last.
     #[must_use]
     pub const fn end(self) -> u64 {

@@ -2,10 +2,11 @@
 //!
 //! A state machine without clock, sockets or disks: [`Head::handle`] takes an event and the moment, and says what is to be done.
 //! `opening` fences, `serve` has the clients' operations, `members` gives up who does not answer, `pace` who is too slow, `grow` brings back who was
-//! out, `reconcile` makes equal what an earlier head left unequal.
+//! out, `reconcile` makes equal what an earlier head left unequal, `mend` what rotted.
 
 mod grow;
 mod members;
+mod mend;
 mod opening;
 mod pace;
 mod reconcile;
@@ -18,6 +19,7 @@ use crate::geometry::{Extent, Geometry, Span};
 use crate::locks::{Locks, Ticket};
 use crate::message::{Ask, Content, Reply, Request, Sequence};
 use crate::rules::{Mutant, Rules};
+pub use mend::Mended;
 use pan_model::mirror::{Change, Member, Record, Since, Writer};
 use pan_model::{SnapshotId, VolumeEpoch};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -267,6 +269,7 @@ pub struct Head<D> {
     unequal: BTreeMap<Extent, Option<Member>>,
     /// Those that have their place and wait for a member to answer, or to be out.
     stalled: Vec<(Ticket, Extent)>,
+    mending: mend::Mending,
     /// Flushes of clients that wait for that.
     flushes: Vec<Ticket>,
     /// Writes acknowledged so far, and how many of them are on all disks.
@@ -311,6 +314,7 @@ impl<D: Clone> Head<D> {
             missing: Vec::new(),
             unequal: BTreeMap::new(),
             stalled: Vec::new(),
+            mending: mend::Mending::default(),
             flushes: Vec::new(),
             // What earlier heads acknowledged may not be on any disk yet.
             acknowledged: 1,
@@ -416,6 +420,7 @@ impl<D: Clone> Head<D> {
             self.reconcile_stalled();
             self.resume_reads();
             self.grow();
+            self.mend();
         }
         while self.end.is_none() {
             self.sweep();

@@ -49,6 +49,8 @@ pub enum Ask<D> {
     Fence {
         /// As what the replica is wanted.
         part: Part,
+        /// What the head understands beside what every head does.
+        dialect: Dialect,
     },
     /// Read.
     Read {
@@ -117,6 +119,16 @@ impl<D> Ask<D> {
     }
 }
 
+/// What a head understands. Replicas say nothing that it does not, so that heads and storage hosts of different releases go together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum Dialect {
+    /// What every head does.
+    #[default]
+    First,
+    /// Also [`Answer::Rotten`] and [`Answer::Hole`].
+    Second,
+}
+
 /// As what a replica is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Part {
@@ -140,6 +152,10 @@ pub enum Content<D> {
     Hole,
 }
 
+/// Extents that a replica knows to be rotten: 512 MiB, beyond which it is not a block that rots but a disk that goes. What is found beyond
+/// them is found again by the next scrub.
+pub const ROTTEN_MAX: usize = 4096;
+
 /// A replica answers.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Reply<D> {
@@ -156,6 +172,10 @@ pub enum Answer<D> {
     Fenced(Fenced),
     /// What was read.
     Read(D),
+    /// What was to be copied is nothing: it reads as zeros and takes no space.
+    Hole,
+    /// Unasked, with sequence 0, which no request has: something in each of these extents is not what was written. At most [`ROTTEN_MAX`].
+    Rotten(Vec<Extent>),
     /// It is done.
     Done,
     /// What a member missed; `None`: it has no notes about that absence.

@@ -6,7 +6,7 @@
 //! and has it on the disk before anything else of it.
 
 use crate::geometry::{Extent, Geometry, Span};
-use crate::message::{Answer, Ask, Content, Fenced, Part, Request, Sequence};
+use crate::message::{Answer, Ask, Content, Dialect, Fenced, Part, ROTTEN_MAX, Request, Sequence};
 use crate::rules::{Mutant, Rules};
 use pan_model::mirror::{Member, Since, Writer};
 use pan_model::{Lineage, Session, SnapshotId, VolumeEpoch};
@@ -49,6 +49,13 @@ enum Stamp {
     Write(Sequence),
 }
 
+/// Whether a head knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Told {
+    No,
+    Yes,
+}
+
 /// A replica.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Replica {
@@ -60,6 +67,10 @@ pub struct Replica {
     notes: BTreeMap<Member, Notes>,
     lossy: bool,
     current: Option<Conn>,
+    /// What whoever is obeyed understands.
+    dialect: Dialect,
+    /// Extents in which something is not what was written, as far as known, and whether whoever is obeyed was told.
+    rotten: BTreeMap<Extent, Told>,
     settled: Sequence,
     /// The first request that came after what earlier heads left was made equal.
     equal: Option<Sequence>,
@@ -72,6 +83,15 @@ pub enum Verdict<D> {
     Answer(Answer<D>),
     /// This is to be done first.
     Do(Job<D>),
+}
+
+/// How nothing is answered for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Hole {
+    /// As zeros.
+    Zeros,
+    /// With a word.
+    Word,
 }
 
 /// Work for the disk, part after part.
@@ -91,6 +111,8 @@ pub enum Job<D> {
     Read {
         /// Where.
         span: Span,
+        /// If all of it reads as zeros and takes no space, that may be the answer.
+        hole: Hole,
     },
     /// Write, and put `dirty` and `notes` there with it: either the disk has all of that after a loss of power, or nothing. On the disk before
     /// it is answered if `durable`, or if the disk knows of no dirty extent as yet: one that has lost something has to know that.
@@ -172,6 +194,8 @@ impl Replica {
             dirty: dirty.into_iter().map(|extent| (extent, Stamp::Earlier)).collect(),
             notes,
             current: None,
+            dialect: Dialect::First,
+            rotten: BTreeMap::new(),
             settled: Sequence(0),
             equal: None,
         }
@@ -209,8 +233,8 @@ impl Replica {
 
     /// What becomes of a request.
     pub fn admit<D>(&mut self, conn: Conn, request: Request<D>) -> Verdict<D> {
-        if let Ask::Fence { part } = request.ask {
-            return self.fence(conn, request.writer, request.lineage, part);
+        if let Ask::Fence { part, dialect } = request.ask {
+            return self.fence(conn, (request.writer, dialect), request.lineage, part);
         }
         if let Some(refusal) = self.refuse(conn, &request) {
             return Verdict::Answer(refusal);
@@ -224,7 +248,10 @@ impl Replica {
             Ask::Fence { .. } => unreachable!("fences were dealt with"),
             Ask::Read { span, .. } if !self.geometry.holds(span) => Verdict::Answer(Answer::Failed(crate::message::Fault::Io)),
             Ask::Write { span, .. } if !self.geometry.holds(span) => Verdict::Answer(Answer::Failed(crate::message::Fault::Io)),
-            Ask::Read { span, .. } => Verdict::Do(Job::Read { span }),
+            Ask::Read { span, copy } => {
+                let hole = if copy && self.dialect == Dialect::Second { Hole::Word } else { Hole::Zeros };
+                Verdict::Do(Job::Read { span, hole })
+            }
             Ask::Write { span, content, durable, .. } => Verdict::Do(self.write(sequence, span, content, durable)),
             Ask::Flush { whole } => {
                 let upto = (self.standing.epoch, sequence);
@@ -268,7 +295,7 @@ impl Replica {
         }
     }
 
-    fn fence<D>(&mut self, conn: Conn, writer: Writer, lineage: Lineage, part: Part) -> Verdict<D> {
+    fn fence<D>(&mut self, conn: Conn, (writer, dialect): (Writer, Dialect), lineage: Lineage, part: Part) -> Verdict<D> {
         let Standing { epoch, session, .. } = self.standing;
         // Equal epochs of different sessions do not exist: a claim is made by one.
         if (writer.epoch, writer.session) != (epoch, session) && writer.epoch <= epoch && !self.rules.breaks(Mutant::NoFence) {
@@ -292,7 +319,8 @@ impl Replica {
         }
         let partial = joiner && !same;
         self.standing = Standing { lineage, epoch: writer.epoch, session: writer.session, flushed: self.standing.flushed, partial };
-        self.current = Some(conn);
+        (self.current, self.dialect) = (Some(conn), dialect);
+        self.rotten.values_mut().for_each(|told| *told = Told::No);
         let answer =
             Fenced { flushed: self.standing.flushed, dirty: self.dirty.keys().copied().collect(), lossy: self.lossy, blank: !same };
         Verdict::Do(Job::Fence { standing: self.standing, forget_notes: joiner, answer })
@@ -301,6 +329,10 @@ impl Replica {
     fn write<D>(&mut self, sequence: Sequence, span: Span, content: Content<D>, durable: bool) -> Job<D> {
         let mut dirty = Vec::new();
         for extent in self.geometry.extents(span) {
+            if span.covers(self.geometry.span_of(extent)) {
+                // Whatever it was, it is something else now. If that fails, the next scrub says so.
+                self.rotten.remove(&extent);
+            }
             if self.dirty.insert(extent, Stamp::Write(sequence)).is_none() {
                 dirty.push(extent);
             }
@@ -344,6 +376,30 @@ impl Replica {
     fn flush(&self, upto: (VolumeEpoch, Sequence)) -> Flush {
         let earlier = self.equal.is_some_and(|since| since <= self.settled);
         Flush { epoch: self.standing.epoch, upto, settled: self.settled, earlier, whole: false }
+    }
+
+    /// Something in these extents is not what was written. What there is no room for is found again.
+    pub fn found_rotten(&mut self, extents: impl Iterator<Item = Extent>) {
+        let all = self.geometry.all();
+        for extent in extents.filter(|extent| all.contains(&extent.0)) {
+            if self.rotten.len() < ROTTEN_MAX {
+                // Also if it was told before: then it could not be mended, or rotted again.
+                self.rotten.insert(extent, Told::No);
+            }
+        }
+    }
+
+    /// Of what is rotten whatever a connection has to be told and was not: nothing, unless it is the one that is obeyed, and understands it.
+    pub fn tell_rotten(&mut self, conn: Conn) -> Vec<Extent> {
+        if self.current != Some(conn) || self.dialect == Dialect::First {
+            return Vec::new();
+        }
+        let news = self.rotten.iter_mut().filter(|(_, told)| **told == Told::No);
+        news.map(|(extent, told)| {
+            *told = Told::Yes;
+            *extent
+        })
+        .collect()
     }
 
     /// The volume was made larger.

@@ -39,10 +39,19 @@ pub enum Mutant {
     NotedUnderWay,
     /// A replica answers the first write that makes an extent dirty before its disk knows of any.
     FirstMarkVolatile,
+    /// What is rotten is written anew from a member that is joining.
+    MendFromJoiner,
+    /// What is rotten is written anew while it is written.
+    MendUnlocked,
+    /// A snapshot is taken while something is written.
+    SnapshotUnordered,
 }
 
 impl Mutant {
-    /// All of them.
+    /// Those about disks that rot, and snapshots: found by the simulation, which has both.
+    pub const WITH_DISKS: [Self; 3] = [Self::MendFromJoiner, Self::MendUnlocked, Self::SnapshotUnordered];
+
+    /// All others.
     pub const ALL: [Self; 18] = [
         Self::VolatileEpoch,
         Self::NoCompareAndSwap,

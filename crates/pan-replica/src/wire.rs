@@ -4,7 +4,7 @@
 //! program's own mistake does to a block between two checks. Payloads are not copied here: heads are sent beside them.
 
 use crate::geometry::{Extent, Span};
-use crate::message::{Answer, Ask, Content, Fault, Fenced, Part, Reply, Request, Sequence};
+use crate::message::{Answer, Ask, Content, Dialect, Fault, Fenced, Part, Reply, Request, Sequence};
 use pan_model::mirror::{Member, Since, Writer};
 use pan_model::{Lineage, Session, SnapshotId, VolumeEpoch, VolumeId};
 
@@ -122,6 +122,8 @@ mod flag {
     pub const WHOLE: u8 = 1 << 3;
     pub const JOINER: u8 = 1 << 4;
     pub const ADOPTS: u8 = 1 << 5;
+    /// Flags that a release does not know it does not look at.
+    pub const DIALECT: u8 = 1 << 6;
     pub const KNOWN: u8 = 1;
     pub const LOSSY: u8 = 1 << 1;
     pub const BLANK: u8 = 1 << 2;
@@ -143,6 +145,8 @@ mod kind {
     pub const REFUSED: u8 = 5;
     pub const STRANGE: u8 = 6;
     pub const FAILED: u8 = 7;
+    pub const HOLE: u8 = 8;
+    pub const ROTTEN: u8 = 9;
 }
 
 /// A head being written.
@@ -250,8 +254,14 @@ pub fn request<D: AsRef<[u8]>>(volume: VolumeId, request: Request<D>) -> Result<
     let Request { writer, lineage, sequence, settled, reconciled, ask } = request;
     let rec = (reconciled, flag::RECONCILED);
     let (kind, flags) = match &ask {
-        Ask::Fence { part: Part::Member { adopts } } => (kind::FENCE, flags(&[rec, (adopts.is_some(), flag::ADOPTS)])),
-        Ask::Fence { part: Part::Joiner } => (kind::FENCE, flags(&[rec, (true, flag::JOINER)])),
+        Ask::Fence { part, dialect } => {
+            let second = (*dialect == Dialect::Second, flag::DIALECT);
+            let part = match part {
+                Part::Member { adopts } => (adopts.is_some(), flag::ADOPTS),
+                Part::Joiner => (true, flag::JOINER),
+            };
+            (kind::FENCE, flags(&[rec, second, part]))
+        }
         Ask::Read { copy, .. } => (kind::READ, flags(&[rec, (*copy, flag::COPY)])),
         Ask::Write { durable, copy, .. } => (kind::WRITE, flags(&[rec, (*copy, flag::COPY), (*durable, flag::DURABLE)])),
         Ask::Flush { whole } => (kind::FLUSH, flags(&[rec, (*whole, flag::WHOLE)])),
@@ -272,11 +282,11 @@ pub fn request<D: AsRef<[u8]>>(volume: VolumeId, request: Request<D>) -> Result<
         out.long(at, value);
     }
     let payload = match ask {
-        Ask::Fence { part: Part::Member { adopts } } => {
+        Ask::Fence { part: Part::Member { adopts }, .. } => {
             out.long(at::ADOPTS, adopts.unwrap_or_default().0);
             Payload::None
         }
-        Ask::Fence { part: Part::Joiner } | Ask::Flush { .. } => Payload::None,
+        Ask::Fence { part: Part::Joiner, .. } | Ask::Flush { .. } => Payload::None,
         Ask::Snapshot { snapshot } => {
             out.long(at::START, snapshot.0);
             Payload::None
@@ -344,10 +354,10 @@ pub fn read_request<D: AsRef<[u8]>>(head: &[u8; REQUEST_HEAD], payload: D, most:
     let (member, since) = (Member(input.word(at::MEMBER)), Since(input.long(at::SINCE)));
     let copy = input.has(flag::COPY);
     let ask = match input.byte(at::KIND) {
-        kind::FENCE if input.has(flag::JOINER) => Ask::Fence { part: Part::Joiner },
         kind::FENCE => {
             let adopts = input.has(flag::ADOPTS).then(|| Lineage(input.long(at::ADOPTS)));
-            Ask::Fence { part: Part::Member { adopts } }
+            let part = if input.has(flag::JOINER) { Part::Joiner } else { Part::Member { adopts } };
+            Ask::Fence { part, dialect: if input.has(flag::DIALECT) { Dialect::Second } else { Dialect::First } }
         }
         kind::READ if span.length > PAYLOAD_MAX as u64 => return Err(WireError::Meaning("more is to be read than a frame holds")),
         kind::READ => Ask::Read { span, copy },
@@ -394,6 +404,11 @@ pub fn reply<D: AsRef<[u8]>>(reply: Reply<D>) -> Result<([u8; REPLY_HEAD], Paylo
             (kind::FENCED, flags(&[(fenced.lossy, flag::LOSSY), (fenced.blank, flag::BLANK)]), Payload::List(dirty))
         }
         Answer::Read(data) => (kind::DATA, 0, Payload::Data(data)),
+        Answer::Hole => (kind::HOLE, 0, Payload::None),
+        Answer::Rotten(extents) => {
+            let length = extents.len();
+            (kind::ROTTEN, 0, Payload::List(list(&extents).ok_or(WireError::Length { found: length })?))
+        }
         Answer::Done => (kind::DONE, 0, Payload::None),
         Answer::Missed(missed) => {
             let known = missed.and_then(|extents| list(&extents));
@@ -450,6 +465,8 @@ pub fn read_reply<D: AsRef<[u8]>>(head: &[u8; REPLY_HEAD], payload: D, most: u64
             blank: input.has(flag::BLANK),
         }),
         kind::DATA => Answer::Read(payload),
+        kind::HOLE => Answer::Hole,
+        kind::ROTTEN => Answer::Rotten(extents(payload.as_ref(), most)?),
         kind::DONE => Answer::Done,
         kind::LIST if input.has(flag::KNOWN) => Answer::Missed(Some(extents(payload.as_ref(), most)?)),
         kind::LIST => Answer::Missed(None),

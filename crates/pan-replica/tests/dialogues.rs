@@ -1,11 +1,11 @@
 //! A head's conversations: what happens to it, and all that it does then.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-use pan_model::{Session, SnapshotId, VolumeEpoch};
+use pan_model::{Lineage, Session, SnapshotId, VolumeEpoch};
 use pan_replica::arbiter;
 use pan_replica::{
-    Answer, Ask, Change, Content, Effect, End, Env, Event, Extent, Fault, Fenced, Geometry, Head, Member, Op, OpId, Part, Record, Reply,
-    Rules, Sequence, Settings, Span,
+    Answer, Ask, Change, Conn, Content, Dialect, Effect, End, Env, Event, Extent, Fault, Fenced, Geometry, Head, Hole, Job, Member, Op,
+    OpId, Part, Record, Replica, Reply, Request, Rules, Sequence, Settings, Span, Standing, Verdict, Writer,
 };
 use std::fmt::Write;
 use std::time::Duration;
@@ -65,6 +65,10 @@ impl Talk {
                 self.seconds += seconds.parse::<u64>().unwrap();
                 self.happens(Event::Tick)
             }
+            [who, "has-rot", list] => {
+                let answer = Answer::Rotten(extents(list));
+                self.happens(Event::Reply(member(who), Reply { sequence: Sequence(0), answer }))
+            }
             [at, rest @ ..] => {
                 let (who, sequence) = at.split_once(':').unwrap();
                 let sequence = Sequence(sequence.parse().unwrap());
@@ -108,6 +112,7 @@ fn answer(words: &[&str]) -> Answer<char> {
             Answer::Fenced(Fenced { flushed: (VolumeEpoch(0), Sequence(0)), dirty: extents(list), lossy, blank })
         }
         ["data", data] => Answer::Read(data.chars().next().unwrap()),
+        ["hole"] => Answer::Hole,
         ["missed", "nothing-known"] => Answer::Missed(None),
         ["missed", list] => Answer::Missed(Some(extents(list))),
         ["refused", epoch] => Answer::Refused { epoch: VolumeEpoch(epoch.parse().unwrap()) },
@@ -125,13 +130,13 @@ fn told(effect: &Effect<char>) -> String {
             let _ = write!(text, "  {}:{} ", member.0, request.sequence);
             let list = |all: &[Extent]| all.iter().map(|extent| extent.0.to_string()).collect::<Vec<_>>().join(",");
             let _ = match &request.ask {
-                Ask::Fence { part: Part::Member { .. } } => write!(text, "fence"),
-                Ask::Fence { part: Part::Joiner } => write!(text, "fence to join"),
+                Ask::Fence { part: Part::Member { .. }, .. } => write!(text, "fence"),
+                Ask::Fence { part: Part::Joiner, .. } => write!(text, "fence to join"),
                 Ask::Read { span, copy } => write!(text, "{} {span}", if *copy { "copy from" } else { "read" }),
                 Ask::Write { span, content: Content::Data(data), copy, .. } => {
                     write!(text, "{} {span} {data}", if *copy { "copy to" } else { "write" })
                 }
-                Ask::Write { span, content, .. } => write!(text, "write {span} {content:?}"),
+                Ask::Write { span, content, copy, .. } => write!(text, "{} {span} {content:?}", if *copy { "copy to" } else { "write" }),
                 Ask::Flush { whole } => write!(text, "flush{}", if *whole { ", and it is whole" } else { "" }),
                 Ask::Snapshot { snapshot } => write!(text, "snapshot {snapshot}"),
                 Ask::Miss { member, extents, .. } => write!(text, "note for {}: {}", member.0, list(extents)),
@@ -480,6 +485,165 @@ read 0+1
 1:6 done
 ",
     );
+}
+
+#[test]
+fn what_a_member_says_to_be_rotten_is_mended_under_its_lock_so_much_at_a_time() {
+    let talk = check(
+        open(),
+        "
+write 2+1 x
+  1:3 write 2+1 x
+  2:3 write 2+1 x
+1 has-rot 0,1,3,9
+  2:4 copy from 0+2
+1:3 done
+2:4 data a
+  1:5 copy to 0+2 a
+2:3 done
+  operation 1 is done
+  2:6 copy from 2+2
+flush
+1:5 done
+2:6 data b
+  1:7 copy to 2+2 b
+1:7 done
+  1:8 flush
+  2:8 flush
+  2:9 copy from 6+2
+2:9 hole
+  1:10 copy to 6+2 Hole
+1:10 done
+",
+    );
+    assert_eq!((talk.head.mended().extents, talk.head.mended().lost, talk.head.is_mending()), (3, 0, false));
+}
+
+#[test]
+fn what_nobody_has_whole_is_left_as_it_is_and_told() {
+    let mut talk = check(
+        open(),
+        "
+1 has-rot 0
+  2:3 copy from 0+2
+2:3 rotten
+2 has-rot 0
+  1:4 copy from 0+2
+1:4 rotten
+read 0+1
+  1:5 read 0+1
+1:5 rotten
+  2:6 read 0+1
+2:6 rotten
+  operation 1: no replica could do it
+  2:7 copy from 0+2
+2:7 rotten
+",
+    );
+    assert_eq!((talk.head.mended().extents, talk.head.mended().lost), (0, 1));
+    talk = check(
+        talk,
+        "
+write 0+2 n
+  1:8 write 0+2 n
+  2:8 write 0+2 n
+1:8 done
+2:8 done
+  operation 2 is done
+",
+    );
+    assert_eq!(talk.head.mended().lost, 0, "somebody wrote over it");
+    let alone = check(
+        Talk::of(&[1]),
+        "
++1
+  1:1 fence
+1:1 fenced
+1 has-rot 2
+",
+    );
+    assert_eq!((alone.head.mended().extents, alone.head.mended().lost, alone.head.is_mending()), (0, 1, false));
+}
+
+#[test]
+fn what_one_that_joins_says_to_be_rotten_waits_until_it_is_in_and_goes_with_it() {
+    let talk = check(
+        open(),
+        "
+-2
+  1:3 flush
+1:3 done
+  may 2 be evicted
+evicted 2
+  1:4 note for 2: 
+1:4 done
++2
+  2:5 fence to join
+2 has-rot 1
+2:5 fenced
+  1:6 what did 2 miss
+1:6 missed 0
+  1:7 copy from 0+2
+1:7 hole
+  2:8 copy to 0+2 Hole
+2:8 done
+  2:9 flush, and it is whole
+2:9 done
+  may 2 be added
+added 2
+  1:10 no more notes for 2
+  1:11 copy from 2+2
+1:11 data x
+  2:12 copy to 2+2 x
+2 has-rot 0,2
+2:12 done
+  1:13 copy from 0+2
+  1:14 copy from 4+2
+-2
+  1:15 flush
+",
+    );
+    assert!(!talk.head.is_mending(), "it says it again when it is back");
+}
+
+#[test]
+fn a_replica_tells_whoever_it_obeys_and_understands_it() {
+    let geometry = Geometry { size: 8, extent: 2 };
+    let standing = Standing { lineage: Lineage(1), ..Standing::default() };
+    let mut replica = Replica::new(geometry, standing, Default::default(), false, Rules::default());
+    let fence = |epoch, dialect| Request::<char> {
+        writer: Writer { epoch: VolumeEpoch(epoch), session: Session(epoch) },
+        lineage: Lineage(1),
+        sequence: Sequence(epoch),
+        settled: Sequence(0),
+        reconciled: true,
+        ask: Ask::Fence { part: Part::Member { adopts: None }, dialect },
+    };
+    replica.found_rotten([Extent(1), Extent(3), Extent(4)].into_iter());
+    assert_eq!(replica.tell_rotten(Conn(1)), [], "nobody is obeyed");
+    replica.admit(Conn(1), fence(1, Dialect::First));
+    assert_eq!(replica.tell_rotten(Conn(1)), [], "it would not understand");
+    replica.admit(Conn(2), fence(2, Dialect::Second));
+    assert_eq!(replica.tell_rotten(Conn(1)), [], "somebody else is obeyed");
+    assert_eq!(replica.tell_rotten(Conn(2)), [Extent(1), Extent(3)], "what is not in the volume is nothing");
+    assert_eq!(replica.tell_rotten(Conn(2)), []);
+    let write = |at, length| {
+        let span = Span { at, length };
+        Request { ask: Ask::Write { span, content: Content::Data('x'), durable: true, copy: true }, ..fence(2, Dialect::Second) }
+    };
+    replica.admit(Conn(2), write(2, 2));
+    replica.admit(Conn(2), write(6, 1));
+    replica.admit(Conn(3), fence(3, Dialect::Second));
+    assert_eq!(replica.tell_rotten(Conn(3)), [Extent(3)], "one was written anew, of the other one only a part");
+    let copy = |copy| Request { ask: Ask::Read { span: Span { at: 0, length: 2 }, copy }, ..fence(3, Dialect::Second) };
+    let hole = |verdict| match verdict {
+        Verdict::Do(Job::Read { hole, .. }) => hole,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(hole(replica.admit(Conn(3), copy(true))), Hole::Word);
+    assert_eq!(hole(replica.admit(Conn(3), copy(false))), Hole::Zeros, "a client reads bytes");
+    replica.admit(Conn(4), fence(4, Dialect::First));
+    assert_eq!(hole(replica.admit(Conn(4), Request { writer: fence(4, Dialect::First).writer, ..copy(true) })), Hole::Zeros);
 }
 
 #[test]

@@ -74,7 +74,7 @@ impl Counts {
             Answer::Failed(Fault::NoSpace) => self.failed[0].one(),
             Answer::Failed(Fault::Io) => self.failed[1].one(),
             Answer::Failed(Fault::Rotten) => self.failed[2].one(),
-            Answer::Fenced(_) | Answer::Done | Answer::Missed(_) => {}
+            Answer::Fenced(_) | Answer::Done | Answer::Hole | Answer::Missed(_) | Answer::Rotten(_) => {}
         }
     }
 }

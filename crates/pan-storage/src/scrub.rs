@@ -1,9 +1,9 @@
-//! Reads everything that is kept, slowly and over and over, and says what is not what was written. A head that reads such a
-//! range repairs it from another replica.
+//! Reads everything that is kept, slowly and over and over, and says what is not what was written: to people, and to the heads of the
+//! volumes, which write it anew from another replica.
 
 use crate::files::Files;
 use crate::vault::Vault;
-use pan_disk::{Medium, Pool, ScrubAt, Source};
+use pan_disk::{Medium, ScrubAt, Source};
 use pan_model::VolumeId;
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -36,7 +36,10 @@ impl Rot {
     pub(crate) fn trouble(&self, volume: VolumeId) -> Option<String> {
         let found = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let bytes = found.now.get(&volume).max(found.last.get(&volume)).copied()?;
-        Some(format!("{} KiB of it are not what was written; they are repaired when they are read or written", bytes.div_ceil(1024)))
+        Some(format!(
+            "{} KiB of it are not what was written; they are written anew from another copy while a server uses the volume",
+            bytes.div_ceil(1024)
+        ))
     }
 
     /// Bytes that were found to be bad, also those of earlier passes.
@@ -45,8 +48,8 @@ impl Rot {
     }
 
     /// Reads on from `at`: where to go on, and for how long to leave the disk alone. `None`: the disk failed.
-    fn step<M: Medium>(&self, pool: &Pool<M>, at: ScrubAt) -> Option<(ScrubAt, Duration)> {
-        let done = pool.scrub(at, STEP).inspect_err(|error| tracing::warn!(%error, "scrubbing ended")).ok()?;
+    fn step<M: Medium>(&self, vault: &Vault<M>, at: ScrubAt) -> Option<(ScrubAt, Duration)> {
+        let done = vault.scrub(at, STEP).inspect_err(|error| tracing::warn!(%error, "scrubbing ended")).ok()?;
         let mut found = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for rot in done.rot {
             tracing::warn!(from = %rot.from, span = %rot.span, "not what was written");
@@ -80,7 +83,7 @@ pub(crate) fn start(vault: Arc<Vault<Files>>, rot: Rot) -> Scrub {
 
 fn scrub(vault: &Vault<Files>, rot: &Rot, ended: &Receiver<()>) {
     let mut at = ScrubAt::default();
-    while let Some((next, pause)) = rot.step(vault.pool(), at) {
+    while let Some((next, pause)) = rot.step(vault, at) {
         at = next;
         if ended.recv_timeout(pause) != Err(RecvTimeoutError::Timeout) {
             return;
@@ -91,16 +94,17 @@ fn scrub(vault: &Vault<Files>, rot: &Rot, ended: &Receiver<()>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::vault::Loss;
     use pan_disk::faulty::FaultyDisk;
-    use pan_disk::{Durability, Layout, Name, NewVolume, Write};
-    use pan_model::{Lineage, Session, VolumeEpoch};
+    use pan_disk::{Durability, Layout, Name, Pool, Write};
+    use pan_model::{ByteSize, Lineage};
 
     const VOLUME: VolumeId = VolumeId(1);
 
-    fn pass(rot: &Rot, pool: &Pool<FaultyDisk>) {
+    fn pass(rot: &Rot, vault: &Vault<FaultyDisk>) {
         let mut at = ScrubAt::default();
         loop {
-            let (next, pause) = rot.step(pool, at).unwrap();
+            let (next, pause) = rot.step(vault, at).unwrap();
             at = next;
             if pause == PAUSE {
                 return;
@@ -112,19 +116,20 @@ mod tests {
     fn what_rots_is_a_trouble_until_it_was_written_again() {
         let disk = FaultyDisk::default();
         let pool = Pool::format(disk.clone(), Layout { salt: 1, half_bytes: 128 << 10 }).unwrap();
-        let (lineage, epoch, session) = (Lineage(1), VolumeEpoch(1), Session(1));
-        pool.create(NewVolume { volume: VOLUME, lineage, epoch, session, size: 1 << 20 }).unwrap();
+        let vault = Vault::over(pool, Loss::None).unwrap();
+        vault.found(VOLUME, ByteSize(1 << 20), Lineage(1)).unwrap();
+        let pool = vault.pool();
         pool.write(VOLUME, Write { offset: 0, data: &[7; 1 << 18] }, Durability::Now).unwrap();
         pool.tidy().unwrap();
         let rot = Rot::default();
-        pass(&rot, &pool);
+        pass(&rot, &vault);
         assert_eq!((rot.trouble(VOLUME), rot.total()), (None, 0));
         disk.flip(Name::Data, 5000, 3);
-        pass(&rot, &pool);
+        pass(&rot, &vault);
         assert!(rot.trouble(VOLUME).is_some_and(|text| text.starts_with("4 KiB")), "{rot:?}");
         pool.write(VOLUME, Write { offset: 4096, data: &[8; 4096] }, Durability::Now).unwrap();
         pool.tidy().unwrap();
-        pass(&rot, &pool);
+        pass(&rot, &vault);
         assert_eq!((rot.trouble(VOLUME), rot.total()), (None, 4096));
     }
 }

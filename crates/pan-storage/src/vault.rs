@@ -14,7 +14,7 @@ pub use kept::{Admitted, Kept, Outcome, Work};
 pub use open::Loss;
 pub use snapshot::Untaken;
 
-use pan_disk::{BLOCK, DiskError, Medium, NewVolume, Pool};
+use pan_disk::{BLOCK, DiskError, Medium, NewVolume, Pool, ScrubAt, Scrubbed, Source, Span};
 use pan_model::{ByteSize, Lineage, Session, SnapshotId, VolumeEpoch, VolumeId};
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -91,6 +91,32 @@ impl<M: Medium> Vault<M> {
             self.replica(volume).into_iter().for_each(|kept| kept.grow(size));
         }
         Ok(())
+    }
+
+    /// Reads on from some place in the pool, and hands what is rotten to the replicas whose it is; see [`Pool::scrub`].
+    ///
+    /// # Errors
+    /// The disk failed.
+    pub fn scrub(&self, at: ScrubAt, bytes: u64) -> Result<Scrubbed, DiskError> {
+        let done = self.pool.scrub(at, bytes)?;
+        for rot in &done.rot {
+            match rot.from {
+                Source::Volume(volume) => self.replica(volume).into_iter().for_each(|kept| kept.found_rotten(rot.span)),
+                // No head can mend a snapshot, but what volumes share with it.
+                Source::Snapshot(_) => {
+                    self.replicas().iter().filter(|kept| self.is_rotten(kept, rot.span)).for_each(|kept| kept.found_rotten(rot.span))
+                }
+            }
+        }
+        Ok(done)
+    }
+
+    /// Whether a replica reads something rotten in a place.
+    fn is_rotten(&self, kept: &Kept, span: Span) -> bool {
+        let size = self.pool.superblock(kept.volume()).map_or(0, |superblock| superblock.size);
+        let mut data = vec![0; span.end().min(size).saturating_sub(span.offset) as usize];
+        let read = self.pool.read(Source::Volume(kept.volume()), span.offset, &mut data);
+        matches!(read, Err(DiskError::Rotten { .. } | DiskError::MapRotten { .. }))
     }
 
     /// Removes a replica, data and all, also one that cannot be used. What was admitted for it is not done any more.

@@ -5,7 +5,7 @@ use pan_disk::faulty::{Dice, Faults, FaultyDisk};
 use pan_disk::{Condition, Layout, Name, Pool};
 use pan_model::mirror::{Member, Since, Writer};
 use pan_model::{ByteSize, Lineage, Session, VolumeEpoch, VolumeId};
-use pan_replica::{Answer, Ask, Conn, Content, EXTENT, Extent, Fault, Fenced, Part, Request, Sequence, Span};
+use pan_replica::{Answer, Ask, Conn, Content, Dialect, EXTENT, Extent, Fault, Fenced, Part, Request, Sequence, Span};
 use pan_storage::vault::{Admitted, Loss, Outcome, Vault, Work};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -75,7 +75,7 @@ impl Head {
     fn fence(&mut self) -> Answer<Vec<u8>> {
         (self.conn, self.epoch) = (Conn(self.conn.0 + 1), self.epoch + 1);
         (self.settled, self.reconciled) = (0, false);
-        self.ask(Ask::Fence { part: Part::Member { adopts: None } })
+        self.ask(Ask::Fence { part: Part::Member { adopts: None }, dialect: Dialect::Second })
     }
 
     fn fenced(&mut self) -> Fenced {
@@ -234,7 +234,7 @@ impl World {
         // Whoever was fenced before is refused, on whatever connection.
         let now = std::mem::replace(&mut self.head.epoch, standing.epoch.0.saturating_sub(1));
         if standing.epoch.0 > 0 {
-            let refused = self.head.ask(Ask::Fence { part: Part::Member { adopts: None } });
+            let refused = self.head.ask(Ask::Fence { part: Part::Member { adopts: None }, dialect: Dialect::Second });
             assert_eq!(refused, Answer::Refused { epoch: standing.epoch });
         }
         self.head.epoch = now;
@@ -321,7 +321,7 @@ fn a_fence_waits_for_what_was_begun_and_what_follows_a_note_for_the_note() {
                 sequence: Sequence(1),
                 settled: Sequence(0),
                 reconciled: false,
-                ask: Ask::Fence { part: Part::Member { adopts: None } },
+                ask: Ask::Fence { part: Part::Member { adopts: None }, dialect: Dialect::Second },
             };
             let kept = vault.replica(VOLUME).unwrap();
             let Admitted::Work(fence) = kept.admit::<Vec<u8>>(Conn(9), fence) else { panic!("a newer head is refused") };
@@ -413,13 +413,17 @@ fn a_replica_that_joins_is_partial_until_it_is_whole() {
             },
         }
     };
-    let member = || Ask::Fence { part: Part::Member { adopts: None } };
+    let member = || Ask::Fence { part: Part::Member { adopts: None }, dialect: Dialect::Second };
     assert_eq!(ask(&head.vault, 1, member()), Answer::Strange);
-    let Answer::Fenced(fenced) = ask(&head.vault, 1, Ask::Fence { part: Part::Joiner }) else { panic!("not fenced") };
+    let Answer::Fenced(fenced) = ask(&head.vault, 1, Ask::Fence { part: Part::Joiner, dialect: Dialect::Second }) else {
+        panic!("not fenced")
+    };
     assert!(fenced.blank);
     head.vault = Vault::over(Pool::open(disk.clone()).unwrap(), Loss::None).unwrap();
     assert_eq!(ask(&head.vault, 2, member()), Answer::Strange, "it was not given everything");
-    let Answer::Fenced(fenced) = ask(&head.vault, 2, Ask::Fence { part: Part::Joiner }) else { panic!("not fenced") };
+    let Answer::Fenced(fenced) = ask(&head.vault, 2, Ask::Fence { part: Part::Joiner, dialect: Dialect::Second }) else {
+        panic!("not fenced")
+    };
     assert!(fenced.blank);
     assert_eq!(ask(&head.vault, 2, Ask::Flush { whole: true }), Answer::Done);
     head.vault = Vault::over(Pool::open(disk).unwrap(), Loss::None).unwrap();

@@ -6,7 +6,7 @@ use super::task::{Copying, Task, Waiting, What};
 use super::{Head, Role};
 use crate::geometry::Extent;
 use crate::locks::{Ticket, Use};
-use crate::message::{Answer, Ask, Part, Sequence};
+use crate::message::{Answer, Ask, Dialect, Part, Sequence};
 use crate::rules::Mutant;
 use pan_model::mirror::{Change, Member};
 use std::collections::{BTreeMap, BTreeSet};
@@ -125,7 +125,7 @@ impl<D: Clone> Head<D> {
         if let Some(joining) = self.joining(member) {
             joining.enter(Stage::Fencing(sequence), now);
         }
-        self.send(member, sequence, Ask::Fence { part: Part::Joiner });
+        self.send(member, sequence, Ask::Fence { part: Part::Joiner, dialect: Dialect::Second });
     }
 
     /// A write was sent to it that does not wait for its answer.

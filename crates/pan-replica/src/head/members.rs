@@ -22,6 +22,7 @@ impl<D: Clone> Head<D> {
     pub(super) fn disconnected(&mut self, member: Member) {
         let Some(peer) = self.peers.get_mut(&member) else { return };
         peer.connected = false;
+        self.mending.gone(member);
         match peer.role {
             Role::Apart if self.record.in_sync.contains(&member) && (self.open || self.opening_over) => peer.role = Role::Failing,
             Role::Apart | Role::Failing => {}
@@ -177,6 +178,7 @@ impl<D: Clone> Head<D> {
         }
         self.drop_joiner(member);
         self.peers.remove(&member);
+        self.mending.gone(member);
         self.missing.retain(|missing| missing.member != member);
         self.forget_notes(member);
         self.excuse(member);

@@ -2,7 +2,7 @@
 
 use super::task::Task;
 use super::{End, Head, Missing, Role};
-use crate::message::{Answer, Ask, Fenced, Part, Sequence};
+use crate::message::{Answer, Ask, Dialect, Fenced, Part, Sequence};
 use crate::rules::Mutant;
 use pan_model::mirror::Member;
 use std::time::Duration;
@@ -34,7 +34,7 @@ impl<D: Clone> Head<D> {
             }
             let sequence = self.next_sequence();
             self.set_role(member, Role::Fencing(sequence));
-            self.send(member, sequence, Ask::Fence { part: Part::Member { adopts: self.record.adopts } });
+            self.send(member, sequence, Ask::Fence { part: Part::Member { adopts: self.record.adopts }, dialect: Dialect::Second });
         }
     }
 

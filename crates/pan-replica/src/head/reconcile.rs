@@ -2,7 +2,7 @@
 
 use super::task::{Copying, Task, Waiting, What};
 use super::{Head, Role};
-use crate::geometry::{Extent, Span};
+use crate::geometry::Extent;
 use crate::locks::{Ticket, Use};
 use crate::rules::Mutant;
 use pan_model::mirror::Member;
@@ -21,10 +21,14 @@ impl<D: Clone> Head<D> {
         unequal.iter().for_each(|extent| self.make_equal(*extent, None));
     }
 
-    fn make_equal(&mut self, extent: Extent, not_from: Option<Member>) {
+    /// Makes an extent equal once nobody uses it, from another member than one.
+    pub(super) fn make_equal(&mut self, extent: Extent, not_from: Option<Member>) {
         if self.unequal.insert(extent, not_from).is_none() {
             let ticket = self.next_ticket();
             self.waiting.insert(ticket, Waiting::Reconcile(extent));
+            if not_from.is_some() && self.rules.breaks(Mutant::MendUnlocked) {
+                return self.begin(ticket);
+            }
             self.locks.ask(ticket, self.settings.geometry.span_of(extent), Use::Alone);
         }
     }
@@ -54,11 +58,6 @@ impl<D: Clone> Head<D> {
         }
     }
 
-    /// What a member has of a place is not what was written there.
-    pub(super) fn distrust(&mut self, span: Span, member: Member) {
-        self.settings.geometry.extents(span).for_each(|extent| self.make_equal(extent, Some(member)));
-    }
-
     pub(super) fn reconcile(&mut self, ticket: Ticket, extent: Extent) {
         // One that does not answer at the moment may be the only one to be believed.
         if !self.all_answer() {
@@ -67,12 +66,16 @@ impl<D: Clone> Head<D> {
         }
         let not_from = self.unequal.get(&extent).copied().flatten();
         let source = self.source(not_from);
+        let span = self.settings.geometry.span_of(extent);
         let (Some(source), true) = (source, self.record.in_sync.len() > 1) else {
+            if source.is_none() {
+                // Nobody else has it. Nothing is written over: what can be read of it still can be.
+                self.lose(span);
+            }
             self.locks.release(ticket);
             self.is_equal(extent);
             return;
         };
-        let span = self.settings.geometry.span_of(extent);
         let tried: BTreeSet<Member> = not_from.into_iter().collect();
         let what = What::CopyRead { extent, span, to: Copying::Reconcile, tried };
         self.read(Task { since: self.now, ticket: Some(ticket), waiting: BTreeSet::new(), what }, Some(source));
@@ -85,6 +88,13 @@ impl<D: Clone> Head<D> {
             let lossy = said.is_some_and(|fenced| fenced.lossy);
             (!lossy, said.map(|fenced| fenced.flushed), std::cmp::Reverse(*member))
         };
+        if not_from.is_some() && self.rules.breaks(Mutant::MendFromJoiner) {
+            let joins =
+                |(member, peer): (&Member, &super::Peer)| matches!(&peer.role, Role::Joining(one) if one.is_fed()).then_some(*member);
+            if let Some(joiner) = self.peers.iter().find_map(joins) {
+                return Some(joiner);
+            }
+        }
         self.good().into_iter().filter(|member| Some(*member) != not_from).max_by_key(key)
     }
 }

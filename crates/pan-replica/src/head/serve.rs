@@ -32,6 +32,7 @@ impl<D: Clone> Head<D> {
             Op::Read { span, .. } => Some((*span, Use::Shared)),
             Op::Write { span, .. } => Some((*span, Use::Alone)),
             // All of it, however large it becomes meanwhile: no operation is half done in it.
+            Op::Snapshot(_) if self.rules.breaks(Mutant::SnapshotUnordered) => None,
             Op::Snapshot(_) => Some((Span { at: 0, length: u64::MAX }, Use::Alone)),
             Op::Flush => None,
         };
@@ -114,6 +115,9 @@ impl<D: Clone> Head<D> {
         if self.rules.breaks(Mutant::ReadFromJoiner) && task.client().is_some() {
             all.extend(self.peers.iter().filter(|(_, peer)| matches!(&peer.role, Role::Joining(one) if one.is_fed())).map(|(m, _)| *m));
         }
+        if self.rules.breaks(Mutant::MendFromJoiner) {
+            all.extend(prefer);
+        }
         let left: Vec<Member> = all.iter().copied().filter(|member| !tried.contains(member)).collect();
         let busy = |member: &Member| self.tasks.values().filter(|task| task.waiting.contains(member)).count();
         let chosen =
@@ -145,6 +149,9 @@ impl<D: Clone> Head<D> {
 
     pub(super) fn reply(&mut self, env: Env, member: Member, reply: Reply<D>) {
         let Reply { sequence, answer } = reply;
+        if let Answer::Rotten(extents) = answer {
+            return self.told_rotten(member, extents);
+        }
         if let Answer::Refused { epoch } = answer {
             // Rule 6. Of our own epoch: it was restarted, and does not know this connection.
             match epoch > self.writer.epoch {
@@ -171,9 +178,10 @@ impl<D: Clone> Head<D> {
     fn answered(&mut self, env: Env, member: Member, sequence: Sequence, answer: Answer<D>) {
         match answer {
             Answer::Done => self.had(member, sequence),
-            Answer::Read(data) => self.was_read(env, sequence, data),
+            Answer::Read(data) => self.was_read(env, sequence, Content::Data(data)),
+            Answer::Hole => self.was_read(env, sequence, Content::Hole),
             Answer::Failed(fault) => self.refused(member, sequence, fault),
-            Answer::Strange | Answer::Fenced(_) | Answer::Missed(_) | Answer::Refused { .. } => self.fail(member),
+            Answer::Strange | Answer::Fenced(_) | Answer::Missed(_) | Answer::Refused { .. } | Answer::Rotten(_) => self.fail(member),
         }
     }
 
@@ -231,35 +239,43 @@ impl<D: Clone> Head<D> {
                 task.waiting.clear();
                 self.read(task, None);
             }
-            (false, What::Read { op, .. }) => {
+            (false, What::Read { op, span, .. }) => {
+                if fault == Fault::Rotten {
+                    self.lose(*span);
+                }
                 self.effects.push(Effect::Done(*op, Err(Trouble::Failed(fault))));
                 self.release(task.ticket);
             }
-            (false, _) => self.copy_failed(&task),
+            (false, _) => self.copy_failed(&task, fault),
         }
         if fault != Fault::Rotten && self.good().len() > 1 {
             self.fail(member);
         }
     }
 
-    fn was_read(&mut self, env: Env, sequence: Sequence, data: D) {
+    fn was_read(&mut self, env: Env, sequence: Sequence, content: Content<D>) {
         let Some(task) = self.tasks.remove(&sequence) else { return };
-        match task.what {
-            What::Read { op, .. } => {
+        match (task.what, content) {
+            (What::Read { op, .. }, Content::Data(data)) => {
                 // Rule 10: others may have written since this node's lease ended.
                 let outcome = if env.lease { Ok(Some(data)) } else { Err(Trouble::Over) };
                 self.effects.push(Effect::Done(op, outcome));
                 self.release(task.ticket);
             }
-            What::CopyRead { extent, span, to, .. } => {
+            (What::CopyRead { extent, span, to, .. }, content) => {
                 let source = task.waiting.first().copied();
                 let needed = match to {
                     Copying::Reconcile => self.required().into_iter().filter(|member| Some(*member) != source).collect(),
                     Copying::Join(member) => BTreeSet::from([member]),
                 };
-                self.change(task.ticket, What::CopyWrite { extent, span, to, content: Content::Data(data) }, needed);
+                self.change(task.ticket, What::CopyWrite { extent, span, to, content }, needed);
             }
-            What::Write { .. } | What::Flush { .. } | What::Snapshot { .. } | What::CopyWrite { .. } => {}
+            // No replica answers a client's read with a word.
+            (What::Read { op, .. }, Content::Zeros | Content::Hole) => {
+                self.effects.push(Effect::Done(op, Err(Trouble::Failed(Fault::Io))));
+                self.release(task.ticket);
+            }
+            (What::Write { .. } | What::Flush { .. } | What::Snapshot { .. } | What::CopyWrite { .. }, _) => {}
         }
     }
 
@@ -281,9 +297,10 @@ impl<D: Clone> Head<D> {
         let Some(task) = done.then(|| self.tasks.remove(&sequence)).flatten() else { return };
         let outcome = task.outcome();
         match task.what {
-            What::Write { op, durable, .. } => {
-                if outcome.is_ok() && !durable {
-                    self.acknowledged += 1;
+            What::Write { op, durable, span, .. } => {
+                if outcome.is_ok() {
+                    self.acknowledged += u64::from(!durable);
+                    self.mending.written(&self.settings.geometry, span);
                 }
                 self.effects.push(Effect::Done(op, outcome.map(|()| None)));
             }
@@ -314,14 +331,23 @@ impl<D: Clone> Head<D> {
     /// An extent was copied.
     fn copied(&mut self, extent: Extent, to: Copying) {
         match to {
-            Copying::Reconcile => self.is_equal(extent),
+            Copying::Reconcile => {
+                let distrusted = self.unequal.get(&extent).copied().flatten();
+                if distrusted.is_some_and(|member| self.role(member) == Some(&Role::InSync)) {
+                    self.mending.mended(extent);
+                }
+                self.is_equal(extent);
+            }
             Copying::Join(member) => self.joined(member, extent),
         }
     }
 
     /// An extent can be copied from nobody.
-    fn copy_failed(&mut self, task: &Task<D>) {
-        if let What::CopyRead { extent, to, .. } = task.what {
+    fn copy_failed(&mut self, task: &Task<D>, fault: Fault) {
+        if let What::CopyRead { extent, span, to, .. } = task.what {
+            if fault == Fault::Rotten {
+                self.lose(span);
+            }
             match to {
                 // Whoever reads it is told so.
                 Copying::Reconcile => self.is_equal(extent),

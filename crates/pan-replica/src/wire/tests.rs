@@ -13,11 +13,16 @@ fn span() -> impl Strategy<Value = Span> {
     (any::<u64>(), 0..PAYLOAD_MAX as u64).prop_map(|(at, length)| Span { at, length })
 }
 
+fn dialect() -> impl Strategy<Value = Dialect> {
+    prop_oneof![Just(Dialect::First), Just(Dialect::Second)]
+}
+
 fn ask() -> impl Strategy<Value = Ask<Vec<u8>>> {
     let absence = || (any::<u32>().prop_map(Member), any::<u64>().prop_map(Since));
     prop_oneof![
-        prop::option::of(any::<u64>().prop_map(Lineage)).prop_map(|adopts| Ask::Fence { part: Part::Member { adopts } }),
-        Just(Ask::Fence { part: Part::Joiner }),
+        (prop::option::of(any::<u64>().prop_map(Lineage)), dialect())
+            .prop_map(|(adopts, dialect)| Ask::Fence { part: Part::Member { adopts }, dialect }),
+        dialect().prop_map(|dialect| Ask::Fence { part: Part::Joiner, dialect }),
         (span(), any::<bool>()).prop_map(|(span, copy)| Ask::Read { span, copy }),
         (any::<u64>(), prop::collection::vec(any::<u8>(), 0..200), any::<bool>(), any::<bool>()).prop_map(|(at, data, durable, copy)| {
             let span = Span { at, length: data.len() as u64 };
@@ -55,6 +60,8 @@ fn replies() -> impl Strategy<Value = Reply<Vec<u8>>> {
         }),
         prop::collection::vec(any::<u8>(), 0..200).prop_map(Answer::Read),
         Just(Answer::Done),
+        Just(Answer::Hole),
+        extents_strategy().prop_map(Answer::Rotten),
         prop::option::of(extents_strategy()).prop_map(Answer::Missed),
         any::<u64>().prop_map(|epoch| Answer::Refused { epoch: VolumeEpoch(epoch) }),
         Just(Answer::Strange),
@@ -120,6 +127,21 @@ fn a_list_too_long_for_a_frame_is_no_list() {
     let ask = Ask::Miss { member: Member(1), since: Since(1), extents: every_other };
     let sent = Request::<Vec<u8>> { writer, lineage: Lineage(1), sequence: Sequence(1), settled: Sequence(0), reconciled: true, ask };
     assert!(matches!(request(VolumeId(1), sent), Err(WireError::Length { .. })));
+}
+
+/// An older storage host takes the fence of this release for what it knows, and this release does not tell an older head what it would not
+/// understand: all that differs is a flag that was always nought.
+#[test]
+fn a_dialect_is_a_flag_that_older_releases_do_not_look_at() {
+    let fence = |dialect| {
+        let writer = Writer { epoch: VolumeEpoch(3), session: Session(4) };
+        let ask = Ask::Fence { part: Part::Member { adopts: None }, dialect };
+        let (sequence, settled) = (Sequence(5), Sequence(4));
+        request::<Vec<u8>>(VolumeId(1), Request { writer, lineage: Lineage(2), sequence, settled, reconciled: true, ask }).unwrap().0
+    };
+    let (first, second) = (fence(Dialect::First), fence(Dialect::Second));
+    let differ: Vec<_> = (0..at::HEAD).filter(|at| first[*at] != second[*at]).collect();
+    assert_eq!((differ, first[at::FLAGS], second[at::FLAGS]), (vec![at::FLAGS], flag::RECONCILED, flag::RECONCILED | flag::DIALECT));
 }
 
 /// Frames of this release, kept for later ones.

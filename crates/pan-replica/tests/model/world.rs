@@ -566,7 +566,7 @@ impl Store {
                 }
                 Answer::Fenced(answer)
             }
-            Job::Read { span } => Answer::Read(self.disk.read(span.at)),
+            Job::Read { span, .. } => Answer::Read(self.disk.read(span.at)),
             Job::Write { span, content, durable, .. } => {
                 let durable = durable || !(self.disk.is_anchored() || mutant == Some(Mutant::FirstMarkVolatile));
                 self.disk.write(span, &content);

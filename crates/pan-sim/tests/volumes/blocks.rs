@@ -61,6 +61,11 @@ impl Blocks {
         }
     }
 
+    /// Whether a block may hold something now.
+    pub fn may_hold(&self, at: u64, value: u64) -> bool {
+        self.0.get(&at).map_or(value == 0, |block| block.may.contains(&value))
+    }
+
     pub fn all(&self) -> Vec<u64> {
         self.0.keys().copied().collect()
     }

@@ -1,12 +1,14 @@
 //! Heads, storage hosts, the arbiter's record, one client, and everything that goes wrong between them.
 
 use crate::blocks::Blocks;
-use crate::store::Store;
+use crate::store::{Heard, Store};
 use bytes::Bytes;
 use pan_disk::faulty::Dice;
-use pan_model::Session;
 use pan_model::mirror::{Member, Record};
-use pan_replica::{Change, Content, EXTENT, Effect, Env, Event, Geometry, Head, Op, OpId, Reply, Request, Rules, Settings, Span, arbiter};
+use pan_model::{Session, SnapshotId};
+use pan_replica::{
+    Change, Content, EXTENT, Effect, Env, Event, Geometry, Head, MemberState, Op, OpId, Reply, Request, Rules, Settings, Span, arbiter,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -62,6 +64,30 @@ enum Ev {
         head: usize,
     },
     Takeover,
+    /// A disk has room again.
+    Room {
+        store: usize,
+    },
+    /// What is rotten is looked for again.
+    Scrub,
+}
+
+/// What is wrong with a copy, and which other one has everything until it was mended: nothing happens to that one.
+#[derive(Clone, Copy)]
+struct Rot {
+    at: usize,
+    guard: usize,
+}
+
+/// What may go wrong besides what always does.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Extra {
+    #[default]
+    None,
+    /// What is rotten is answered as if it was what was written.
+    RotAsData,
+    /// A copy whose disk lied, and then lost its power, goes on with what is left.
+    LiarKept,
 }
 
 struct HeadSim {
@@ -87,6 +113,7 @@ enum Asked {
     Write(u64, u64),
     Read(u64),
     Flush,
+    Snapshot(SnapshotId),
 }
 
 pub struct World {
@@ -115,14 +142,22 @@ pub struct World {
     counts: BTreeMap<&'static str, u64>,
     healing: bool,
     told: bool,
+    extra: Extra,
+    rot: Option<Rot>,
+    /// Which disk lies, as long as there is one.
+    liar: Option<usize>,
+    full: BTreeSet<usize>,
+    snapshots: u64,
+    /// The last one that was taken, what it holds, and who has it.
+    kept: Option<(SnapshotId, Vec<u8>, BTreeSet<usize>)>,
 }
 
 impl World {
-    pub fn new(seed: u64, rules: Rules, told: bool) -> Self {
+    pub fn new(seed: u64, rules: Rules, told: bool, extra: Extra) -> Self {
         let mut dice = Dice::new(seed);
         let copies = 2 + u32::from(dice.once_in(4));
         let record = arbiter::found((1..=copies).map(Member));
-        let stores = (0..copies).map(|_| Store::new(SIZE, true)).collect();
+        let stores = (0..copies).map(|_| Store::new(SIZE, extra == Extra::RotAsData)).collect();
         let mut world = Self {
             dice,
             rules,
@@ -146,6 +181,12 @@ impl World {
             counts: BTreeMap::new(),
             healing: false,
             told,
+            extra,
+            rot: None,
+            liar: None,
+            full: BTreeSet::new(),
+            snapshots: 0,
+            kept: None,
         };
         world.claim();
         world.after(0, Ev::Client);
@@ -310,7 +351,8 @@ impl World {
                 self.blocks.flushed();
             }
             (Some(Asked::Flush), Err(())) => self.flushing = false,
-            (Some(Asked::Read(_)), _) | (None, _) => {}
+            (Some(Asked::Snapshot(snapshot)), Ok(_)) => self.taken(snapshot),
+            (Some(Asked::Read(_) | Asked::Snapshot(_)), _) | (None, _) => {}
         }
     }
 
@@ -321,6 +363,7 @@ impl World {
             Asked::Write(at, value) => self.tell(format_args!("{id:?}: block {at} is to be {value}")),
             Asked::Read(at) => self.tell(format_args!("{id:?}: block {at} is asked for")),
             Asked::Flush => self.tell(format_args!("{id:?}: flush")),
+            Asked::Snapshot(snapshot) => self.tell(format_args!("{id:?}: snapshot {snapshot}")),
         }
         self.asked.insert(id, asked);
         self.handle(self.newest(), Event::Submit(id, op));
@@ -334,7 +377,7 @@ impl World {
             .values()
             .filter_map(|asked| match asked {
                 Asked::Write(at, _) | Asked::Read(at) => Some(*at),
-                Asked::Flush => None,
+                Asked::Flush | Asked::Snapshot(_) => None,
             })
             .collect();
         if it.dead || it.frozen || self.flushing || !it.head.accepts() {
@@ -345,6 +388,11 @@ impl World {
         }
         if self.flushing {
             return;
+        }
+        if self.dice.once_in(150) && !self.asked.values().any(|asked| matches!(asked, Asked::Snapshot(_))) {
+            self.snapshots += 1;
+            let snapshot = SnapshotId(self.snapshots);
+            return self.submit(Asked::Snapshot(snapshot), Op::Snapshot(snapshot));
         }
         let at = self.dice.below(BLOCKS);
         if busy.contains(&at) || busy.len() >= 8 {
@@ -371,8 +419,11 @@ impl World {
     fn fault(&mut self) {
         let store = self.dice.below(self.stores.len() as u64) as usize;
         let long = 50_000 + self.dice.below(1_500_000);
-        let newest = self.newest();
-        match self.dice.below(8) {
+        let (newest, kind) = (self.newest(), self.dice.below(11));
+        if self.rot.is_some_and(|rot| rot.guard == store) && matches!(kind, 3 | 4 | 5 | 6 | 7 | 9) {
+            return;
+        }
+        match kind {
             0 => {
                 self.count("takeovers");
                 self.heads[newest].dead = true;
@@ -389,11 +440,9 @@ impl World {
                 self.claim();
                 self.after(long, Ev::Thaw { head: newest });
             }
-            3 if self.stores[store].is_up() => {
-                self.count("power losses");
-                self.stores[store].lose_power(&mut self.dice);
-                self.blocks.power_lost();
-                self.shaky.extend(self.asked.keys());
+            // One that lied is worth nothing then, so it must not be the only one.
+            3 if self.stores[store].is_up() && (self.liar != Some(store) || self.guard_of(store).is_some()) => {
+                self.power_loss(store);
                 self.down(store, long);
             }
             4 if self.stores[store].is_up() => {
@@ -422,7 +471,131 @@ impl World {
                 }
                 self.after(long, Ev::Mend { store });
             }
+            8 => self.begin_rot(store),
+            9 if self.full.is_empty() => {
+                self.count("full disks");
+                self.full.insert(store);
+                let left = self.dice.below(1 << 20);
+                self.stores[store].fill_up(left);
+                self.after(long, Ev::Room { store });
+            }
+            10 if self.liar.is_none() && self.stores[store].is_up() => {
+                self.count("lying disks");
+                self.liar = Some(store);
+                self.stores[store].lie();
+            }
             _ => {}
+        }
+    }
+
+    fn power_loss(&mut self, store: usize) {
+        self.count("power losses");
+        let lied = self.liar == Some(store);
+        self.stores[store].lose_power(&mut self.dice);
+        self.blocks.power_lost();
+        self.shaky.extend(self.asked.keys());
+        self.full.remove(&store);
+        if lied {
+            self.liar = None;
+            if self.extra != Extra::LiarKept {
+                self.replaced(store);
+            }
+        }
+    }
+
+    /// Whoever runs the storage host gives it another disk.
+    fn replaced(&mut self, store: usize) {
+        self.count("liars replaced");
+        self.stores[store].replace_disk();
+        self.rot = self.rot.filter(|rot| rot.at != store);
+        self.kept.iter_mut().for_each(|(_, _, who)| _ = who.remove(&store));
+    }
+
+    /// Another one that has everything, and that nothing is wrong with.
+    fn guard_of(&self, at: usize) -> Option<usize> {
+        let head = &self.heads[self.newest()];
+        let well = |store: &usize| {
+            let member = Member(*store as u32 + 1);
+            let conn = head.conns.get(&member).copied();
+            let steady = conn.is_some_and(|conn| {
+                self.links[&conn].broken == [false; 2]
+                    && !self.queue.values().any(|ev| matches!(ev, Ev::Lost { conn: lost, .. } if *lost == conn))
+            });
+            let sound = self.stores[*store].is_up() && self.slow[*store] == 0 && self.cut[*store] == [false; 2];
+            let whole = head.head.state(member) == Some(MemberState::InSync) && self.record.in_sync.contains(&member);
+            *store != at && steady && sound && whole && !self.full.contains(store) && self.liar != Some(*store)
+        };
+        (0..self.stores.len()).find(well).filter(|_| !head.dead && !head.frozen && head.head.is_equal_everywhere())
+    }
+
+    fn begin_rot(&mut self, at: usize) {
+        if self.rot.is_some() || self.full.contains(&at) {
+            return;
+        }
+        if let Some(guard) = self.guard_of(at)
+            && self.stores[at].rot(&mut self.dice)
+        {
+            self.count("rot");
+            self.rot = Some(Rot { at, guard });
+            self.kept.iter_mut().for_each(|(_, _, who)| _ = who.remove(&at));
+            self.say_untold(at);
+            self.after(300_000, Ev::Scrub);
+        }
+    }
+
+    /// Looks whether it is mended, and tells the head if not.
+    fn scrub(&mut self) {
+        let Some(Rot { at, .. }) = self.rot else { return };
+        if self.stores[at].is_up() && !self.stores[at].scrub() {
+            self.count("rot mended");
+            self.rot = None;
+            return;
+        }
+        self.say_untold(at);
+        self.after(300_000, Ev::Scrub);
+    }
+
+    fn say_untold(&mut self, store: usize) {
+        for (conn, reply) in self.stores[store].untold() {
+            if let Some(at) = self.travel(conn, 1) {
+                self.queue.insert(at, Ev::ToHead { conn, reply });
+            }
+        }
+    }
+
+    /// A snapshot is the same on all members in sync, and what the volume was at a moment at which nothing was under way: everything that was asked for
+    /// before it is in it, as far as it happened, and nothing after.
+    fn taken(&mut self, snapshot: SnapshotId) {
+        self.count("snapshots");
+        self.judge_kept();
+        // One that rots has something else, and says so. One that was added meanwhile was not asked, and one that is away now has it.
+        let sound = |store: &usize| self.rot.is_none_or(|rot| rot.at != *store);
+        let in_sync = self.record.in_sync.iter().map(|member| Self::store_of(*member)).filter(sound);
+        let taken: Vec<(usize, Vec<u8>)> = in_sync.filter_map(|store| Some((store, self.stores[store].snapshot(snapshot)?))).collect();
+        let Some((_, content)) = taken.first().cloned() else { return };
+        assert!(taken.iter().all(|(_, other)| *other == content), "snapshot {snapshot} is not the same on all copies");
+        if taken.len() > 1 {
+            self.count("snapshots on several copies");
+        }
+        let who = taken.iter().map(|(store, _)| *store).collect();
+        for at in 0..BLOCKS {
+            let from = usize::try_from(span(at).at).unwrap();
+            let value = u64::from_le_bytes(content[from..from + 8].try_into().unwrap());
+            assert!(self.blocks.may_hold(at, value), "block {at} of snapshot {snapshot} holds {value}, which was not there at that moment");
+        }
+        self.stores.iter().for_each(|store| store.forget_snapshots(snapshot));
+        self.kept = Some((snapshot, content, who));
+    }
+
+    /// What was kept is what it was, whatever happened to the volume and its copies since.
+    fn judge_kept(&self) {
+        let Some((snapshot, content, who)) = &self.kept else { return };
+        for store in who {
+            // One that is away has its turn another time.
+            if self.stores[*store].is_up() {
+                let now = self.stores[*store].snapshot(*snapshot);
+                assert!(now.as_ref() == Some(content), "snapshot {snapshot} became another one, or none");
+            }
         }
     }
 
@@ -444,16 +617,20 @@ impl World {
                     return;
                 }
                 let mut refused = 0;
-                let (said, ended) = self.stores[store].hear(conn, request, &mut refused);
+                let Heard { mut said, ended, failed } = self.stores[store].hear(conn, request, &mut refused);
                 *self.counts.entry("stale requests refused").or_default() += refused;
                 for other in ended {
                     self.stores[store].close(other);
                     self.after(300, Ev::Lost { conn: other, by_head: true });
                 }
+                said.extend(self.stores[store].untold());
                 for (conn, reply) in said {
                     if let Some(at) = self.travel(conn, 1) {
                         self.queue.insert(at, Ev::ToHead { conn, reply });
                     }
+                }
+                if failed {
+                    self.disk_failed(store);
                 }
             }
             Ev::ToHead { conn, reply } => {
@@ -495,6 +672,11 @@ impl World {
                 }
             }
             Ev::Quick { store } => self.slow[store] = 0,
+            Ev::Room { store } => {
+                self.full.remove(&store);
+                self.stores[store].make_room();
+            }
+            Ev::Scrub => self.scrub(),
             Ev::Mend { store } => self.cut[store] = [false; 2],
             Ev::Thaw { head } => self.heads[head].frozen = false,
             Ev::Takeover => {
@@ -503,6 +685,15 @@ impl World {
                 }
             }
         }
+    }
+
+    /// It is opened anew, and may have lost what was not synced.
+    fn disk_failed(&mut self, store: usize) {
+        self.count("failed disks");
+        self.stores[store].crash();
+        self.blocks.power_lost();
+        self.shaky.extend(self.asked.keys());
+        self.down(store, 500_000);
     }
 
     /// One that stands still hears it later.
@@ -571,7 +762,9 @@ impl World {
         self.tell("all heals");
         self.cut = vec![[false; 2]; self.stores.len()];
         self.slow = vec![0; self.stores.len()];
+        self.full.clear();
         for store in &mut self.stores {
+            store.make_room();
             if !store.is_up() {
                 store.start();
             }
@@ -584,6 +777,8 @@ impl World {
             world.asked.is_empty()
                 && head.is_equal_everywhere()
                 && head.behind() == 0
+                && !head.is_mending()
+                && world.rot.is_none()
                 && world.record.out.is_empty()
                 && head.record() == &world.record
         };
@@ -595,6 +790,7 @@ impl World {
             let read = self.run_until(self.now + HEALING, |world| world.asked.is_empty());
             assert!(read, "block {at} cannot be read");
         }
+        self.judge_kept();
         let contents: Vec<Vec<u8>> = self.stores.iter().map(Store::content).collect();
         for (number, other) in contents.iter().enumerate().skip(1) {
             let first = contents[0].iter().zip(other).position(|(one, other)| one != other);

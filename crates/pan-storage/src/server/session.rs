@@ -8,7 +8,7 @@ use super::{Guest, Server};
 use crate::metrics::Counts;
 use crate::vault::{Admitted, Outcome, Work};
 use pan_model::mirror::Writer;
-use pan_replica::{Answer, Ask, Reply, Request, Sequence, wire};
+use pan_replica::{Answer, Ask, Conn, Reply, Request, Sequence, wire};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::io::{AsyncRead, AsyncWrite, BufReader};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
@@ -51,6 +51,7 @@ pub(super) async fn run(server: &Server, guest: Guest, stream: impl AsyncRead + 
     let at_once = AtOnce::default();
     let mut all_replies = Replies { at_once: at_once.clone(), others: outgoing };
     let desk = Arc::new(Desk { guest, session, counts: server.counts.clone(), replies, at_once, parked: Mutex::default() });
+    let told = desk.clone();
     let incoming = Incoming { read: BufReader::with_capacity(READ_AHEAD, read), silence };
     let mut open = server.open.clone();
     open.mark_unchanged();
@@ -60,6 +61,7 @@ pub(super) async fn run(server: &Server, guest: Guest, stream: impl AsyncRead + 
         biased;
         why = receive(desk, incoming, server.in_flight.clone()) => why,
         sent = frames::send(write, &mut all_replies, silence) => sent.err().unwrap_or(Gone::Closed),
+        why = tell_rotten(&told, conn) => why,
         () = end.notified() => Gone::Fenced,
         _ = open.changed() => Gone::Unserved,
     };
@@ -105,6 +107,17 @@ async fn one(
         tokio::task::yield_now().await;
     }
     Ok(())
+}
+
+/// Tells the head, unasked, what is found to be rotten. Takes nothing of what may be in flight: a list is 64 KiB at most, and the next one
+/// comes after another step of the scrub.
+async fn tell_rotten(desk: &Desk, conn: Conn) -> Gone {
+    loop {
+        let extents = desk.guest.kept.rotten_of(conn).await;
+        if let Err(gone) = desk.reply(Sequence(0), Answer::Rotten(extents), Vec::new()) {
+            return gone;
+        }
+    }
 }
 
 /// Waits until so many bytes more may be in flight.

@@ -14,7 +14,7 @@ use pan_model::host_config::{FabricConfig, FabricsConfig, HostConfig, Laboratory
 use pan_model::mirror::Writer;
 use pan_model::{ByteSize, Generation, HostName, Lineage, Session, VolumeEpoch, VolumeId};
 use pan_replica::wire::{self, REPLY_HEAD};
-use pan_replica::{Answer, Ask, Content, Fenced, Part, Reply, Request, Sequence, Span};
+use pan_replica::{Answer, Ask, Content, Dialect, Fenced, Part, Reply, Request, Sequence, Span};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -231,7 +231,7 @@ impl Head {
     }
 
     async fn fence(&mut self) -> Fenced {
-        match self.ask(Ask::Fence { part: Part::Member { adopts: None } }).await {
+        match self.ask(Ask::Fence { part: Part::Member { adopts: None }, dialect: Dialect::Second }).await {
             Answer::Fenced(fenced) => fenced,
             other => panic!("not fenced: {other:?}"),
         }
@@ -268,7 +268,7 @@ async fn a_head_fences_writes_reads_and_flushes_and_the_next_one_takes_over() {
     // The older one comes back: its capability is good still, and it is obeyed no more.
     let mut first = host.head(1).await;
     let refused = Answer::Refused { epoch: VolumeEpoch(2) };
-    assert_eq!(first.ask(Ask::Fence { part: Part::Member { adopts: None } }).await, refused);
+    assert_eq!(first.ask(Ask::Fence { part: Part::Member { adopts: None }, dialect: Dialect::Second }).await, refused);
     assert_eq!(first.write(0, 7).await, refused);
     assert_eq!(second.read(0).await, Answer::Read(vec![0; 4096]));
     assert!(host.counted("pan_storage_requests_refused_total 2"), "{}", metrics::render(&host.counts, None));
@@ -326,7 +326,7 @@ async fn garbage_and_what_is_not_allowed_end_a_connection_and_nothing_else() {
     assert_eq!(garbage.reply().await, None);
     let mut beyond = host.head(2).await;
     beyond.epoch = 3;
-    beyond.send(Ask::Fence { part: Part::Member { adopts: None } }).await;
+    beyond.send(Ask::Fence { part: Part::Member { adopts: None }, dialect: Dialect::Second }).await;
     assert_eq!(beyond.reply().await, None);
     let mut damaged = host.head(2).await;
     damaged.sequence = 1;
@@ -379,4 +379,25 @@ async fn a_replica_that_is_discarded_is_gone_and_its_head_with_it() {
     let seen = host.keeper.step(Some(&desired(4, &[(VOLUME, ReplicaWant::Keep)])));
     assert_eq!((seen.replicas[0].lineage, seen.replicas[0].trouble.as_deref()), (Lineage(0), None));
     assert!(host.dir.path().join("state/volumes/data").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_head_is_told_what_a_scrub_finds_and_the_next_one_again() {
+    let host = Host::start().await;
+    let mut first = host.head(1).await;
+    first.fence().await;
+    let content = Content::Data(vec![7; pan_replica::EXTENT as usize]);
+    let span = Span { at: 3 * pan_replica::EXTENT, length: pan_replica::EXTENT };
+    assert_eq!(first.ask(Ask::Write { span, content, durable: true, copy: false }).await, Answer::Done);
+    let vault = host.server.open.borrow().clone().unwrap();
+    vault.pool().tidy().unwrap();
+    let data = host.dir.path().join("state/volumes").join(pan_disk::Name::Data.to_string());
+    let file = std::fs::OpenOptions::new().read(true).write(true).open(data).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, &[0], 5000).unwrap();
+    assert_eq!(vault.scrub(pan_disk::ScrubAt::default(), u64::MAX).unwrap().rot.len(), 1);
+    let rotten = Some(Reply { sequence: Sequence(0), answer: Answer::Rotten(vec![pan_replica::Extent(3)]) });
+    assert_eq!(first.reply().await, rotten);
+    let mut next = host.head(2).await;
+    next.fence().await;
+    assert_eq!(next.reply().await, rotten);
 }

@@ -4,7 +4,7 @@ use super::Vault;
 use super::kept::{Kept, Outcome, Work};
 use pan_disk::{BLOCK, DiskError, Durability, EXTENT, Fence, FlushMark, Medium, Source, Write};
 use pan_model::{SnapshotId, VolumeId};
-use pan_replica::{Answer, Content, Extent, Fault, Flush, Job, Member, Notes, Span, Standing};
+use pan_replica::{Answer, Content, Extent, Fault, Flush, Hole, Job, Member, Notes, Span, Standing};
 
 impl<M: Medium> Vault<M> {
     /// Does what follows from a request. Waits for whatever has to be done before it; nothing that was admitted later is waited
@@ -18,7 +18,7 @@ impl<M: Medium> Vault<M> {
                 kept.fenced(work.conn, generation, fenced.is_ok());
                 fenced.map(|()| Answer::Fenced(answer.clone()))
             }
-            Job::Read { span } => self.read(volume, *span),
+            Job::Read { span, hole } => self.read(volume, *span, *hole),
             Job::Write { span, content, durable, .. } => {
                 let since = kept.lock().logged.now();
                 match self.write(kept, generation, *span, content, *durable) {
@@ -36,7 +36,7 @@ impl<M: Medium> Vault<M> {
     /// Does what can be done without waiting: a read of what is in memory, with nothing before it that has to be done. `None`: it is to
     /// be performed.
     pub fn at_once<D>(&self, kept: &Kept, work: &Work<D>) -> Option<Answer<Vec<u8>>> {
-        let Job::Read { span } = &work.job else { return None };
+        let Job::Read { span, hole: Hole::Zeros } = &work.job else { return None };
         let _running = kept.begin_at_once(work)?;
         let mut data = vec![0; length(*span)];
         let read = self.pool.read_at_once(Source::Volume(kept.volume()), span.at, &mut data);
@@ -55,7 +55,10 @@ impl<M: Medium> Vault<M> {
         Ok(())
     }
 
-    fn read(&self, volume: VolumeId, span: Span) -> Result<Answer<Vec<u8>>, DiskError> {
+    fn read(&self, volume: VolumeId, span: Span, hole: Hole) -> Result<Answer<Vec<u8>>, DiskError> {
+        if hole == Hole::Word && self.pool.stretches(Source::Volume(volume), disk_span(span))?.iter().all(|stretch| !stretch.data) {
+            return Ok(Answer::Hole);
+        }
         let mut data = vec![0; length(span)];
         self.pool.read(Source::Volume(volume), span.at, &mut data).map(|()| Answer::Read(data))
     }

@@ -10,6 +10,7 @@ use pan_model::VolumeId;
 use pan_replica::{Answer, Conn, Extent, Fault, Flush, Geometry, Job, Replica, Request, Span, Standing, Verdict};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use tokio::sync::Notify;
 
 /// Extents of one request: no more could ever be dirty at once. Heads cut longer ones.
 const EXTENTS_MAX: u64 = pan_disk::INTENTS_MAX as u64 / 2;
@@ -20,6 +21,8 @@ pub struct Kept {
     volume: VolumeId,
     gate: Mutex<Gate>,
     changed: Condvar,
+    /// Connections that may have to be told of rot.
+    rotted: Notify,
 }
 
 #[derive(Debug)]
@@ -103,7 +106,7 @@ impl Kept {
             gone: false,
             rotten: 0,
         };
-        Self { volume, gate: Mutex::new(gate), changed: Condvar::new() }
+        Self { volume, gate: Mutex::new(gate), changed: Condvar::new(), rotted: Notify::new() }
     }
 
     /// Of which volume.
@@ -141,6 +144,32 @@ impl Kept {
     #[must_use]
     pub fn rotten(&self) -> u64 {
         self.lock().rotten
+    }
+
+    /// A scrub found these bytes not to be what was written.
+    pub(super) fn found_rotten(&self, span: pan_disk::Span) {
+        let extents = span.offset / pan_replica::EXTENT..span.end().div_ceil(pan_replica::EXTENT);
+        self.lock().replica.found_rotten(extents.map(Extent));
+        self.rotted.notify_waiters();
+    }
+
+    /// What a connection is to be told of that, now; at most once of each.
+    pub fn tell_rotten(&self, conn: Conn) -> Vec<Extent> {
+        self.lock().replica.tell_rotten(conn)
+    }
+
+    /// What a connection is to be told of that, as soon as there is something.
+    pub async fn rotten_of(&self, conn: Conn) -> Vec<Extent> {
+        loop {
+            let mut news = std::pin::pin!(self.rotted.notified());
+            // Before it is looked, so that nothing is missed in between.
+            news.as_mut().enable();
+            let extents = self.tell_rotten(conn);
+            if !extents.is_empty() {
+                return extents;
+            }
+            news.await;
+        }
     }
 
     pub(super) fn rot(&self, blocks: u64) {
@@ -273,6 +302,8 @@ impl Kept {
             gate.fenced = gate.generation;
         }
         self.wake(&gate);
+        // Whoever is obeyed now is told what is known.
+        self.rotted.notify_waiters();
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Gate> {

@@ -5,7 +5,7 @@ use super::{Kept, Vault};
 use pan_disk::Medium;
 use pan_model::mirror::Writer;
 use pan_model::{Lineage, SnapshotId};
-use pan_replica::{Answer, Ask, Conn, Part, Request, Sequence};
+use pan_replica::{Answer, Ask, Conn, Dialect, Part, Request, Sequence};
 
 /// Connections of heads are numbered from one.
 const NOBODY: Conn = Conn(0);
@@ -41,7 +41,7 @@ impl<M: Medium> Vault<M> {
                 },
             }
         };
-        let taken = match ask(1, Ask::Fence { part: Part::Member { adopts: None } }) {
+        let taken = match ask(1, Ask::Fence { part: Part::Member { adopts: None }, dialect: Dialect::First }) {
             Answer::Fenced(fenced) if fenced.dirty.is_empty() && !fenced.lossy => ask(2, Ask::Snapshot { snapshot }),
             Answer::Fenced(_) => return Err(Untaken::Unsure),
             other => other,
@@ -50,7 +50,9 @@ impl<M: Medium> Vault<M> {
             Answer::Done => Ok(()),
             Answer::Refused { .. } => Err(Untaken::Deposed),
             Answer::Failed(fault) => Err(Untaken::Failed(fault.to_string())),
-            Answer::Strange | Answer::Fenced(_) | Answer::Read(_) | Answer::Missed(_) => Err(Untaken::Failed("it lacks something".into())),
+            Answer::Strange | Answer::Fenced(_) | Answer::Read(_) | Answer::Hole | Answer::Missed(_) | Answer::Rotten(_) => {
+                Err(Untaken::Failed("it lacks something".into()))
+            }
         }
     }
 }
