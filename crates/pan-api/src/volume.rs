@@ -216,6 +216,12 @@ pub struct VolumeReport {
     pub behind: ByteSize,
     /// Times its head ended and was followed by another one under the same device.
     pub restarts: u64,
+    /// Extents of copies that had rotted and were written anew from another copy, since it is attached.
+    #[serde(default)]
+    pub mended: u64,
+    /// Extents that no copy in sync has whole, as far as its head knows.
+    #[serde(default)]
+    pub rotten: u64,
 }
 
 /// How far a head is.

@@ -462,3 +462,33 @@ fn a_disk_that_is_full_or_rotten_or_fails_says_which() {
     assert!(matches!(head.vault.pool().condition(), Condition::Failed(_)));
     assert_eq!(head.ask(read(0)), Answer::Failed(Fault::Io));
 }
+
+/// Two replicas, of which the second is given what the first one has, as a head does it.
+#[test]
+fn a_copy_of_a_thin_volume_is_thin() {
+    let (mut from, mut to) = (Head::new(make(&FaultyDisk::default())), Head::new(make(&FaultyDisk::default())));
+    from.fenced();
+    to.fenced();
+    for extent in [3, 200] {
+        assert_eq!(from.ask(write(extent, 7)), Answer::Done);
+    }
+    let mut holes = 0;
+    for extent in 0..EXTENTS {
+        let span = Span { at: extent * EXTENT, length: EXTENT };
+        let content = match from.ask(Ask::Read { span, copy: true }) {
+            Answer::Hole => Content::Hole,
+            Answer::Read(data) => Content::Data(data),
+            other => panic!("{other:?}"),
+        };
+        holes += u64::from(content == Content::Hole);
+        assert_eq!(to.ask(Ask::Write { span, content, durable: false, copy: true }), Answer::Done);
+        (to.settled, to.reconciled) = (to.sequence, true);
+        assert_eq!(to.ask(FLUSH), Answer::Done);
+    }
+    assert_eq!(holes, EXTENTS - 2);
+    to.vault.pool().tidy().unwrap();
+    let used = to.vault.pool().used(VOLUME).unwrap();
+    assert!(0 < used && used <= 2 * EXTENT, "{used} bytes for two extents");
+    assert_eq!(to.ask(read(3)), Answer::Read(7_u64.to_le_bytes().repeat(512)));
+    assert_eq!(to.ask(Ask::Read { span: span(4), copy: false }), Answer::Read(vec![0; 4096]), "a client reads bytes");
+}

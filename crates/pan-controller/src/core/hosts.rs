@@ -3,12 +3,13 @@
 use super::quarantine;
 use super::record::{Duty, HostRecord};
 use super::seen::{HostSeen, LeaseSeen, Life, ServerSeen};
+use super::volumes;
 use super::world::{Dirty, Effect, Now, World};
 use pan_api::ApiError;
 use pan_api::report::{Hello, Phase, Report, ServerReport};
 use pan_model::event::Severity;
 use pan_model::host::{Fabric, Link, Role};
-use pan_model::{Admission, Code, HostName, ServerKey, VolumeId, VolumeName};
+use pan_model::{Admission, Code, HostName, ServerKey};
 use std::time::Duration;
 
 /// Problems of one role that are looked at, and characters of each: a host in trouble must not push everything else out
@@ -179,11 +180,7 @@ fn server(world: &mut World, now: Now, host: &HostName, report: ServerReport) {
         let why = report.message.clone().unwrap_or_else(|| "it ended".into());
         world.server_event(now, &key, Severity::Warning, "Restarted", format!("started again on its node: {why}"));
     }
-    for (volume, name) in lost_heads(world, &former, &report) {
-        let text = format!("volume {name}: its head ended and another one took over");
-        tracing::debug!(%volume, server = %key, "a head was replaced");
-        world.server_event(now, &key, Severity::Warning, "HeadLost", text);
-    }
+    volumes::news::tell(world, now, &former, &report);
     if changed {
         phase_event(world, now, &key, &report, former.is_none());
         if current && report.phase == Phase::Healthy {
@@ -191,17 +188,6 @@ fn server(world: &mut World, now: Now, host: &HostName, report: ServerReport) {
         }
     }
     world.seen.servers.insert(key, ServerSeen { report, node: host.clone(), since, phase_from, was_healthy });
-}
-
-/// Volumes whose head was followed by another one since the last report.
-fn lost_heads(world: &World, former: &Option<ServerSeen>, report: &ServerReport) -> Vec<(VolumeId, VolumeName)> {
-    let before = |volume: VolumeId| {
-        let reports = former.iter().flat_map(|seen| &seen.report.volumes);
-        reports.filter(|one| one.volume == volume).map(|one| one.restarts).next()
-    };
-    let lost = report.volumes.iter().filter(|one| before(one.volume).is_some_and(|restarts| one.restarts > restarts));
-    let name = |id: VolumeId| world.volumes.iter().find(|(_, record)| record.id == id).map(|(key, _)| key.name.clone());
-    lost.filter_map(|one| Some((one.volume, name(one.volume)?))).collect()
 }
 
 fn phase_event(world: &mut World, now: Now, key: &ServerKey, report: &ServerReport, first: bool) {

@@ -8,6 +8,7 @@
 mod claim;
 mod keep;
 mod make;
+pub(super) mod news;
 mod orders;
 mod recover;
 mod snapshots;

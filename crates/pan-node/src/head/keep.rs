@@ -62,6 +62,7 @@ fn keep(folder: &Path) -> Result<(), HeadError> {
         worker: None,
         order,
         status: Status { keeper: own, ..Status::opening() },
+        mended_before: 0,
         next: Some(Instant::now()),
         pause: Duration::ZERO,
         first: true,
@@ -104,6 +105,8 @@ struct Keeper {
     worker: Option<Worker>,
     order: HeadOrder,
     status: Status,
+    /// What earlier workers mended.
+    mended_before: u64,
     /// When the next worker is to begin; none: never.
     next: Option<Instant>,
     pause: Duration,
@@ -221,8 +224,9 @@ impl Keeper {
                     let _ = say(connection, &Message::Order(Box::new(self.order.clone())));
                 }
                 Heard::Message(Message::Status(status)) => {
-                    let Status { state, epoch, behind, .. } = *status;
-                    self.told(Status { state, epoch, behind, ..self.status.clone() });
+                    let Status { state, epoch, behind, mended, rotten, .. } = *status;
+                    let mended = self.mended_before + mended;
+                    self.told(Status { state, epoch, behind, mended, rotten, ..self.status.clone() });
                 }
                 Heard::Message(Message::Order(_) | Message::Release) => {}
                 Heard::End | Heard::Noise(_) => {
@@ -262,6 +266,7 @@ impl Keeper {
             self.pause = Duration::ZERO;
         }
         let restarts = self.status.restarts + 1;
+        self.mended_before = self.status.mended;
         self.told(Status { state: HeadState::Opening, restarts, ..self.status.clone() });
         self.again();
     }

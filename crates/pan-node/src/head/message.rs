@@ -60,17 +60,21 @@ pub(super) struct Status {
     #[serde(default)]
     pub restarts: u64,
     #[serde(default)]
+    pub mended: u64,
+    #[serde(default)]
+    pub rotten: u64,
+    #[serde(default)]
     pub keeper: i32,
 }
 
 impl Status {
     pub const fn opening() -> Self {
-        Self { state: HeadState::Opening, epoch: VolumeEpoch(0), behind: ByteSize(0), restarts: 0, keeper: 0 }
+        Self { state: HeadState::Opening, epoch: VolumeEpoch(0), behind: ByteSize(0), restarts: 0, mended: 0, rotten: 0, keeper: 0 }
     }
 
     pub fn report(self, volume: VolumeId) -> HeadStatus {
-        let Self { state, epoch, behind, restarts, keeper } = self;
-        HeadStatus { report: VolumeReport { volume, epoch, state, behind, restarts }, keeper }
+        let Self { state, epoch, behind, restarts, mended, rotten, keeper } = self;
+        HeadStatus { report: VolumeReport { volume, epoch, state, behind, restarts, mended, rotten }, keeper }
     }
 }
 

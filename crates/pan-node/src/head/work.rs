@@ -18,7 +18,7 @@ use pan_linux::realtime::{lock_memory, set_io_flusher, since_boot};
 use pan_linux::seqpacket::Connection;
 use pan_model::mirror::{Member, Writer};
 use pan_model::{ByteSize, Code};
-use pan_replica::{EXTENT, Effect, Env, Event, Geometry, Head, Op, OpId, Request, Rules, Settings, Trouble};
+use pan_replica::{EXTENT, Effect, Env, Event, Geometry, Head, Mended, Op, OpId, Request, Rules, Settings, Trouble};
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::process::ExitCode;
@@ -455,7 +455,8 @@ impl Worker {
             None => HeadState::Opening,
         };
         let behind = ByteSize(self.head.behind() * EXTENT);
-        let status = Status { state, epoch: self.writer.epoch, behind, ..Status::opening() };
+        let Mended { extents: mended, lost: rotten } = self.head.mended();
+        let status = Status { state, epoch: self.writer.epoch, behind, mended, rotten, ..Status::opening() };
         // How much is left changes with each copy, and nobody needs to know it that soon.
         let only_behind = self.told.as_ref().is_some_and(|told| (&told.state, told.epoch) == (&status.state, status.epoch));
         if only_behind && behind != ByteSize(0) && self.told_at.elapsed() < TELL_EVERY {

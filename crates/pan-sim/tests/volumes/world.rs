@@ -389,7 +389,8 @@ impl World {
         if self.flushing {
             return;
         }
-        if self.dice.once_in(150) && !self.asked.values().any(|asked| matches!(asked, Asked::Snapshot(_))) {
+        // While something is written, so that it has to wait for that.
+        if self.dice.once_in(40) && busy.len() >= 3 && !self.asked.values().any(|asked| matches!(asked, Asked::Snapshot(_))) {
             self.snapshots += 1;
             let snapshot = SnapshotId(self.snapshots);
             return self.submit(Asked::Snapshot(snapshot), Op::Snapshot(snapshot));
@@ -419,8 +420,8 @@ impl World {
     fn fault(&mut self) {
         let store = self.dice.below(self.stores.len() as u64) as usize;
         let long = 50_000 + self.dice.below(1_500_000);
-        let (newest, kind) = (self.newest(), self.dice.below(11));
-        if self.rot.is_some_and(|rot| rot.guard == store) && matches!(kind, 3 | 4 | 5 | 6 | 7 | 9) {
+        let (newest, kind) = (self.newest(), self.dice.below(13));
+        if self.rot.is_some_and(|rot| rot.guard == store) && matches!(kind, 3..=7 | 9 | 11 | 12) {
             return;
         }
         match kind {
@@ -451,7 +452,7 @@ impl World {
                 self.down(store, long);
             }
             // Long enough to be noticed, or not.
-            7 => {
+            7 | 11 | 12 => {
                 self.count("slow disks");
                 self.slow[store] = 100_000;
                 let long = 1_000_000 + self.dice.below(4_000_000);
