@@ -2,7 +2,7 @@
 //!
 //! `make` has what manifests ask for, `claim` gives a server's node the right to write and answers the heads that have it,
 //! `keep` sees that there are as many replicas as wanted, `snapshots` keeps volumes as they were, `recover` accepts the loss of what nobody
-//! has any more, `sources` are what many servers read, `orders` tells hosts. What happens to the data is between head and
+//! has any more, `sources` are what many servers read, `strays` are snapshots that no record names, `orders` tells hosts. What happens to the data is between head and
 //! replicas (`pan-replica`); here is only the record that they obey.
 
 mod claim;
@@ -12,6 +12,7 @@ mod orders;
 mod recover;
 mod snapshots;
 mod sources;
+mod strays;
 
 pub use claim::{ask, bound};
 pub use keep::{advance, delete, give_up};

@@ -2,7 +2,7 @@
 //! removed, also when a copy of the volume moves elsewhere.
 
 use super::claim::claim;
-use super::{follower, is_free, no_such, sources, user, without_room};
+use super::{follower, is_free, no_such, sources, strays, user, without_room};
 use crate::core::record::{SnapshotRecord, SnapshotStage, VolumeRecord};
 use crate::core::world::{Dirty, Now, World};
 use pan_api::ApiError;
@@ -140,6 +140,7 @@ fn ended(world: &mut World, now: Now, key: &VolumeKey, id: SnapshotId, trouble: 
 /// Takes all snapshots as far as they can go.
 pub(super) fn advance(world: &mut World, now: Now) {
     note_removed(world);
+    strays::discard(world);
     // A server that was stopped runs again.
     let back: Vec<VolumeKey> =
         world.volumes.iter().filter(|(key, volume)| volume.held && !is_free(world, key)).map(|(key, _)| key.clone()).collect();
