@@ -67,6 +67,12 @@ pub fn user(world: &World, key: &VolumeKey) -> Option<ServerKey> {
     }
 }
 
+/// Where a server finds a volume.
+#[must_use]
+pub fn mount(world: &World, server: &ServerKey, key: &VolumeKey) -> Option<String> {
+    of_server(world, server).find(|(_, name)| name == key).map(|(wanted, _)| wanted.mount.clone())
+}
+
 /// A server, if it has a volume or may still have it.
 fn has(world: &World, key: &VolumeKey, server: ServerKey) -> Option<ServerKey> {
     let record = world.servers.get(&server)?;
