@@ -350,7 +350,7 @@ mod tests {
         let node = serde_json::json!({"name": "n1", "roles": ["node"], "state": "alive", "fabrics": {"a": "up", "b": "down"}, "version": "0.1.0",
             "address": "10.200.0.1", "agent": true});
         let storage = serde_json::json!({"name": "s1", "roles": ["storage"], "state": "alive", "fabrics": {"a": "up", "b": "up"}, "version": "0.1.0",
-            "address": "10.200.0.2", "agent": true, "storage": {"capacity": 1 << 40, "promised": 1 << 30, "used": 1_048_577, "replicas": 2, "snapshots": 0,
+            "address": "10.200.0.2", "agent": true, "storage": {"capacity": 1u64 << 40, "promised": 1 << 30, "used": 1_048_577, "replicas": 2, "snapshots": 0,
             "takes": true, "trouble": ["its disk is full"]}});
         let shown = host(&read(&storage).unwrap());
         let of = |cells: &[Cell], text: &str| cells.iter().any(|cell| cell.text == text);
