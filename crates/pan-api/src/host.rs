@@ -2,9 +2,10 @@
 
 use pan_model::host::{Fabrics, Role};
 use pan_model::node::NodeState;
-use pan_model::{Admission, HostName};
+use pan_model::{Admission, ByteSize, HostName};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 /// A host.
@@ -31,6 +32,38 @@ pub struct Host {
     /// How its lease stands; absent where it is not known, and for who is no node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease: Option<Lease>,
+    /// What it keeps of volumes; absent for who is no storage host, or never said what it offers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage: Option<Storage>,
+}
+
+/// What a storage host keeps of volumes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Storage {
+    /// What its disks hold.
+    pub capacity: ByteSize,
+    /// What of that is promised: the sizes of the volumes it keeps copies of, and of their snapshots.
+    pub promised: ByteSize,
+    /// What the copies take; absent until it said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub used: Option<ByteSize>,
+    /// What is free on the disk, whoever takes the rest; absent until it said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub free: Option<ByteSize>,
+    /// How many copies of volumes it has; absent until it said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<u64>,
+    /// How many snapshots it has.
+    pub snapshots: u64,
+    /// Whether it may be given more at present.
+    pub takes: bool,
+    /// Its labels; `region`, `zone` and `rack` say which failure domains it is in.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// What is wrong with its disk, or with copies on it, such as blocks that rotted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub trouble: Vec<String>,
 }
 
 /// A node's gate.

@@ -259,6 +259,12 @@ pub struct Volume {
     /// The server that it belongs to, which need not be there; of one that is there by itself the one that uses it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server: Option<ServerName>,
+    /// Where that server finds it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mount: Option<String>,
+    /// Bytes that one copy takes, the largest there is; absent while no storage host has said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub used: Option<ByteSize>,
     /// What is on it.
     pub filesystem: Filesystem,
     /// Who may have it.

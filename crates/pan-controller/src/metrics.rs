@@ -13,6 +13,7 @@ use pan_member::detector::Counters;
 use pan_model::host::Fabric;
 use pan_model::node::NodeState;
 use pan_model::server::ServerState;
+use pan_model::volume::{Access, COPIES_MAX};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -39,10 +40,15 @@ const BRAKES: Family = Family::counter("pan_mass_brakes_total", "Times so many h
 const HOSTS: Family = Family::gauge("pan_hosts", "Hosts by state", &["state"]);
 const SERVERS: Family = Family::gauge("pan_servers", "Servers by state", &["state"]);
 const VOLUMES: Family = Family::gauge("pan_volumes", "Volumes by state", &["state"]);
+const COPIES: Family = Family::gauge(
+    "pan_volumes_by_copies",
+    "Volumes by how many copies are wanted, and how many of them have everything",
+    &["wanted", "in_sync"],
+);
 const LEASES: Family = Family::gauge("pan_leases", "Nodes by the state of their lease", &["state"]);
 
 /// The role's own families.
-pub const FAMILIES: [Family; 18] = [
+pub const FAMILIES: [Family; 19] = [
     FAILOVER,
     COMMITS,
     COMMITS_FAILED,
@@ -60,6 +66,7 @@ pub const FAMILIES: [Family; 18] = [
     HOSTS,
     SERVERS,
     VOLUMES,
+    COPIES,
     LEASES,
 ];
 
@@ -291,9 +298,27 @@ fn states(page: &mut Page, view: &View) {
     ];
     let of = |state| view.volumes.values().filter(|volume| volume.state == state).count() as u64;
     page.samples(&VOLUMES, volumes.map(|(state, word)| ([word], of(state))));
+    copies(page, view);
     let leases = [(LeaseState::None, "none"), (LeaseState::Held, "held"), (LeaseState::Expired, "expired"), (LeaseState::Fenced, "fenced")];
     let of = |state| view.hosts.values().filter(|host| host.lease.as_ref().is_some_and(|lease| lease.state == state)).count() as u64;
     page.samples(&LEASES, leases.map(|(state, word)| ([word], of(state))));
+}
+
+/// A number of copies as a label.
+fn word(copies: u8) -> &'static str {
+    const WORDS: [&str; COPIES_MAX as usize + 1] = ["0", "1", "2", "3"];
+    WORDS[usize::from(copies)]
+}
+
+/// So that one sees how many volumes depend on one copy, though no volume is named. Volumes that are snapshots for many to read are
+/// left out: they have no copies of their own.
+fn copies(page: &mut Page, view: &View) {
+    let own = || view.volumes.values().filter(|volume| volume.access == Access::One);
+    let of = |wanted: u8, good: u8| {
+        own().filter(|volume| (volume.copies, volume.in_sync.min(wanted.into())) == (wanted, u64::from(good))).count() as u64
+    };
+    let pairs = (1..=COPIES_MAX).flat_map(|wanted| (0..=wanted).map(move |good| (wanted, good)));
+    page.samples(&COPIES, pairs.map(|(wanted, good)| ([word(wanted), word(good)], of(wanted, good))));
 }
 
 #[cfg(test)]
@@ -317,7 +342,12 @@ mod tests {
         let before = Counters::default();
         metrics.heard(Fabric::A, before, Counters { replayed: 1, ..before });
         let stream = metrics.stream();
-        let text = metrics.render(&View::default(), Some(&BeatCounts::default()));
+        let mut view = View::default();
+        let volume = serde_json::json!({"partition": "tenant", "name": "quantum", "size": "1GiB", "copies": 2, "inSync": 1, "epoch": 1, "attachedTo": null,
+            "state": "degraded", "filesystem": "ext4", "behind": 0});
+        let key = pan_model::VolumeKey { partition: "tenant".parse().unwrap(), name: "quantum".parse().unwrap() };
+        view.volumes.insert(key, serde_json::from_value(volume).unwrap());
+        let text = metrics.render(&view, Some(&BeatCounts::default()));
         let samples = pan_api::metrics::read(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
         for family in FAMILIES.iter().chain(&pan_api::beatcount::FAMILIES) {
             assert!(samples.iter().any(|sample| sample.family == family.name), "{} in\n{text}", family.name);
@@ -331,6 +361,8 @@ mod tests {
             "pan_heartbeats_dropped_total{fabric=\"b\",reason=\"forged\"} 1",
             "pan_heartbeats_dropped_total{fabric=\"a\",reason=\"replayed\"} 1",
             "pan_watch_streams 1",
+            "pan_volumes_by_copies{wanted=\"2\",in_sync=\"1\"} 1",
+            "pan_volumes_by_copies{wanted=\"2\",in_sync=\"2\"} 0",
         ] {
             assert!(text.lines().any(|other| other == line), "{line} in\n{text}");
         }

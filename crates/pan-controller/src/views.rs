@@ -40,7 +40,7 @@ pub fn view(world: &World, revision: u64) -> View {
         volumes: volumes_of(world),
         snapshots: world.volumes.iter().flat_map(|(key, volume)| places(world, key, volume)).collect(),
         nodes: world.hosts.keys().filter_map(|name| Some((name.clone(), node(world, name)?))).collect(),
-        hosts: world.hosts.keys().map(|name| (name.clone(), host(world, name))).collect(),
+        hosts: hosts(world),
         events: world.events.iter().map(|(partition, events)| (partition.clone(), events.iter().cloned().collect())).collect(),
         timelines: world.timelines.view().into_iter().map(|(object, all)| (object, Arc::new(all))).collect(),
         snapshot: world.seen.snapshot.clone(),
@@ -249,6 +249,8 @@ fn source(world: &World, key: &VolumeKey, record: &SourceRecord) -> Volume {
         attached_to: None,
         state: if on < u64::from(record.copies) { VolumeState::Degraded } else { VolumeState::Ready },
         server: None,
+        mount: None,
+        used: None,
         filesystem: record.filesystem,
         access: Access::ReadersMany,
         behind: ByteSize(0),
@@ -262,6 +264,7 @@ fn volume(world: &World, key: &VolumeKey, record: &VolumeRecord) -> Volume {
     let user = volumes::user(world, key);
     let seen = user.as_ref().and_then(|server| world.seen.servers.get(server));
     let seen = seen.and_then(|seen| seen.report.volumes.iter().find(|one| one.volume == record.id));
+    let mount = user.as_ref().and_then(|server| volumes::mount(world, server, key));
     let user = user.map(|server| server.name);
     // A copy that is not made yet has nothing, like the others, and nobody may say that it is there.
     let in_sync = record.mirror.in_sync.difference(&record.unmade).count() as u64;
@@ -281,6 +284,7 @@ fn volume(world: &World, key: &VolumeKey, record: &VolumeRecord) -> Volume {
             trouble: seen.and_then(|seen| seen.trouble.clone()),
         }
     };
+    let replicas: Vec<Replica> = record.hosts.iter().map(replica).collect();
     Volume {
         partition: key.partition.clone(),
         name: key.name.clone(),
@@ -291,12 +295,14 @@ fn volume(world: &World, key: &VolumeKey, record: &VolumeRecord) -> Volume {
         attached_to: seen.filter(|seen| seen.state == HeadState::Open).and_then(|_| user.clone()),
         state,
         server: record.server.clone().or(user),
+        mount,
+        used: replicas.iter().filter_map(|replica| replica.used).max(),
         filesystem: record.filesystem,
         access: Access::One,
         behind: seen.map_or(ByteSize(0), |seen| seen.behind),
         from: record.from.as_ref().map(|from| from.name.clone()),
         snapshots: snapshots(world, record),
-        replicas: record.hosts.iter().map(replica).collect(),
+        replicas,
     }
 }
 
@@ -387,6 +393,37 @@ fn node(world: &World, name: &HostName) -> Option<pan_api::node::Node> {
     })
 }
 
+fn hosts(world: &World) -> BTreeMap<HostName, pan_api::host::Host> {
+    let stores = volumes::stores(world);
+    let one =
+        |name: &HostName| pan_api::host::Host { storage: stores.get(name).map(|store| storage(world, name, store)), ..host(world, name) };
+    world.hosts.keys().map(|name| (name.clone(), one(name))).collect()
+}
+
+/// What a storage host keeps, as the records promise and as it says itself.
+fn storage(world: &World, name: &HostName, store: &pan_plan::replicas::Store) -> pan_api::host::Storage {
+    let seen = world.seen.hosts.get(name);
+    let (pool, replicas) = (seen.and_then(|seen| seen.pool.as_ref()), seen.and_then(|seen| seen.replicas.as_ref()));
+    let called = |id| world.volumes.iter().find(|(_, volume)| volume.id == id).map(|(key, _)| key.to_string());
+    let copy = |(id, replica): (&pan_model::VolumeId, &pan_api::volume::ReplicaReport)| {
+        let of = called(*id)
+            .map_or_else(|| format!("the copy of volume {id}, which is not wanted any more"), |key| format!("the copy of {key}"));
+        Some(format!("{of}: {}", replica.trouble.as_ref()?))
+    };
+    let ill = replicas.into_iter().flatten().filter_map(copy);
+    pan_api::host::Storage {
+        capacity: store.capacity,
+        promised: store.promised,
+        used: replicas.map(|replicas| ByteSize(replicas.values().map(|replica| replica.used.0).sum())),
+        free: pool.map(|pool| pool.free),
+        replicas: replicas.map(|replicas| replicas.len() as u64),
+        snapshots: pool.map_or(0, |pool| pool.snapshots.iter().filter(|one| one.trouble.is_none()).count() as u64),
+        takes: store.takes,
+        labels: store.labels.clone(),
+        trouble: pool.and_then(|pool| pool.trouble.clone()).into_iter().chain(ill).collect(),
+    }
+}
+
 fn host(world: &World, name: &HostName) -> pan_api::host::Host {
     let record = &world.hosts[name];
     let plain = match world.seen.life(name) {
@@ -405,6 +442,7 @@ fn host(world: &World, name: &HostName) -> pan_api::host::Host {
         agent: matches!(plain, NodeState::Alive | NodeState::Suspect) && world.seen.hosts.get(name).is_some_and(|seen| !seen.agent_silent),
         gate: gate(world, name),
         lease: lease(world, name),
+        storage: None,
     }
 }
 

@@ -28,7 +28,7 @@ pub const ROUTES: &[Route] = &[
         takes: Some(schema::<WhatIfRequest>),
         gives: Gives::Json(schema::<WhatIf>),
     },
-    Route::get::<Why>("/v1/why/{kind}/{name}", "Why a server, cluster, service or node is as it is.", Noun::Pan, reasons)
+    Route::get::<Why>("/v1/why/{kind}/{name}", "Why a server, cluster, service, node or volume is as it is.", Noun::Pan, reasons)
         .with(&[PARTITION]),
 ];
 

@@ -30,6 +30,7 @@ mod token;
 mod volume;
 mod watch;
 mod why;
+mod why_volume;
 
 pub(crate) use dispatch::{App, Peer, router};
 pub use openapi::openapi;

@@ -2,12 +2,13 @@
 
 use super::call::{Call, not_found};
 use super::scope::Scope;
+use super::why_volume;
 use crate::handle::Principal;
 use pan_api::ApiError;
 use pan_api::insight::Why;
 use pan_model::cluster::AfterSpec;
 use pan_model::server::ServerState;
-use pan_model::{ClusterName, Code, HostName, PartitionName, ServerKey, ServiceName};
+use pan_model::{ClusterName, Code, HostName, PartitionName, ServerKey, ServiceName, VolumeKey};
 use pan_plan::{Snapshot, explain};
 
 /// Newest events that an answer quotes.
@@ -25,6 +26,8 @@ pub enum Question {
     Service(PartitionName, ServiceName),
     /// A node.
     Node(HostName),
+    /// A volume.
+    Volume(VolumeKey),
 }
 
 impl Question {
@@ -46,7 +49,10 @@ impl Question {
             "cluster" => Ok(Self::Cluster(partition()?, name.parse().map_err(|_| missing())?)),
             "service" => Ok(Self::Service(partition()?, name.parse().map_err(|_| missing())?)),
             "node" => Ok(Self::Node(name.parse().map_err(|_| missing())?)),
-            _ => Err(ApiError::new(Code::Invalid, format!("nothing explains a {kind:?}: expected server, cluster, service or node"))),
+            "volume" => Ok(Self::Volume(VolumeKey { partition: partition()?, name: name.parse().map_err(|_| missing())? })),
+            _ => {
+                Err(ApiError::new(Code::Invalid, format!("nothing explains a {kind:?}: expected server, cluster, service, node or volume")))
+            }
         }
     }
 
@@ -60,6 +66,10 @@ impl Question {
             Self::Cluster(partition, name) => ("cluster", Some(partition), name.as_str(), cluster(scope, snapshot, partition, name)),
             Self::Service(partition, name) => ("service", Some(partition), name.as_str(), service(scope, partition, name)),
             Self::Node(name) => ("node", None, name.as_str(), node(scope, name)),
+            // It tells more of its past, and of what only the PAN's operators are told.
+            Self::Volume(key) => {
+                return why_volume::answer(scope, key).ok_or_else(|| not_found(format_args!("volume {:?}", key.name.as_str())));
+            }
         };
         let found = why.as_mut().ok_or_else(|| not_found(format_args!("{kind} {name:?}")))?;
         found.reasons.extend(events(scope, place, kind, name));

@@ -2,7 +2,7 @@
 //!
 //! `make` has what manifests ask for, `claim` gives a server's node the right to write and answers the heads that have it,
 //! `keep` sees that there are as many replicas as wanted, `snapshots` keeps volumes as they were, `recover` accepts the loss of what nobody
-//! has any more, `sources` are what many servers read, `orders` tells hosts. What happens to the data is between head and
+//! has any more, `sources` are what many servers read, `strays` are snapshots that no record names, `orders` tells hosts. What happens to the data is between head and
 //! replicas (`pan-replica`); here is only the record that they obey.
 
 mod claim;
@@ -13,6 +13,7 @@ mod orders;
 mod recover;
 mod snapshots;
 mod sources;
+mod strays;
 
 pub use claim::{ask, bound};
 pub use keep::{advance, delete, give_up};
@@ -65,6 +66,12 @@ pub fn user(world: &World, key: &VolumeKey) -> Option<ServerKey> {
             named.or_else(|| volume.holder.clone().and_then(there).and_then(|server| has(world, key, server)))
         }
     }
+}
+
+/// Where a server finds a volume.
+#[must_use]
+pub fn mount(world: &World, server: &ServerKey, key: &VolumeKey) -> Option<String> {
+    of_server(world, server).find(|(_, name)| name == key).map(|(wanted, _)| wanted.mount.clone())
 }
 
 /// A server, if it has a volume or may still have it.

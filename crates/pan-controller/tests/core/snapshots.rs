@@ -164,20 +164,6 @@ fn what_nobody_has_is_kept_by_its_storage_hosts_under_a_claim_of_nobody() {
 }
 
 #[test]
-fn a_storage_host_removes_a_snapshot_that_no_record_names_there() {
-    let mut pan = Pan::with_snapshot();
-    // It had a copy once, and took the first one; the other one is of nobody whom this PAN knows.
-    for id in [SnapshotId(1), SnapshotId(7)] {
-        let report = SnapshotReport { snapshot: id, taken: None, trouble: None };
-        pan.snapshots.entry(host("s3")).or_default().insert(id, report);
-    }
-    pan.rounds(4);
-    let left = |at: &str| pan.snapshots[&host(at)].keys().copied().collect::<Vec<SnapshotId>>();
-    assert_eq!(["s1", "s2", "s3"].map(left), [[SnapshotId(1)], [SnapshotId(1)], [SnapshotId(7)]]);
-    assert!(pan.world.hosts[&host("s3")].discard_snapshots.is_empty(), "and that is over");
-}
-
-#[test]
 fn a_volume_begins_as_a_snapshot_where_that_is() {
     let mut pan = Pan::with_snapshot();
     let missing = pan.apply(&COPY.replace("monday", "sunday")).unwrap_err();
@@ -362,4 +348,67 @@ fn many_read_a_snapshot_each_by_itself_and_are_given_the_next_one() {
     assert!(readers(&pan).is_empty());
     pan.ask(delete(Kind::Volume, "catalogue", false)).unwrap();
     assert!(pan.world.sources.is_empty());
+}
+
+impl Pan {
+    fn has(&mut self, at: &str, id: u64) {
+        let report = SnapshotReport { snapshot: SnapshotId(id), taken: None, trouble: None };
+        self.snapshots.entry(host(at)).or_default().insert(SnapshotId(id), report);
+    }
+
+    fn kept(&self, at: &str) -> Vec<u64> {
+        self.snapshots[&host(at)].keys().map(|id| id.0).collect()
+    }
+}
+
+#[test]
+fn what_no_record_names_on_a_host_is_removed_there_and_nothing_else_is() {
+    let mut pan = Pan::with_snapshot();
+    pan.take("db-1.data", "tuesday").unwrap();
+    pan.take("db-1.data", "wednesday").unwrap();
+    // Half taken: whoever has it is left alone, also one that has no copy of the volume any more.
+    for at in ["s1", "s2", "s3"] {
+        pan.has(at, 2);
+    }
+    // Never given by this store.
+    pan.has("s3", 77);
+    pan.rounds(3);
+    assert_eq!((pan.kept("s1"), pan.kept("s2"), pan.kept("s3")), (vec![1, 2], vec![1, 2], vec![2, 77]));
+    // It ended without s3, which is not asked by whoever ended it, for it has no copy.
+    pan.head_took("db-1.data", 2, None);
+    pan.rounds(3);
+    assert_eq!((pan.kept("s1"), pan.kept("s2"), pan.kept("s3")), (vec![1, 2], vec![1, 2], vec![77]));
+    // Nor does it stay where it failed, or where a removal did not reach a host.
+    pan.has("s3", 1);
+    pan.has("s3", 3);
+    pan.head_took("db-1.data", 3, Some("no room"));
+    pan.rounds(3);
+    assert_eq!(pan.kept("s3"), [77]);
+    assert!(orders::all(&pan.world)[&host("s3")].snapshots.is_empty(), "it is not ordered again and again");
+}
+
+#[test]
+fn a_leader_that_has_just_begun_removes_nothing_before_hosts_follow_it() {
+    let mut pan = Pan::with_snapshot();
+    pan.has("s3", 1);
+    // What was published is not known to have been applied: what s3 says may be older than what the records say.
+    pan.round();
+    pan.world.seen.published.insert(host("s3"), Generation { term: 2, step: 1 });
+    pan.world.host_mut(&host("s3")).unwrap().discard_snapshots.clear();
+    pan.settle();
+    assert!(pan.world.hosts[&host("s3")].discard_snapshots.is_empty());
+    pan.world.seen.published.insert(host("s3"), Generation { term: 1, step: 1 });
+    pan.settle();
+    assert_eq!(pan.world.hosts[&host("s3")].discard_snapshots, BTreeSet::from([SnapshotId(1)]));
+}
+
+#[test]
+fn the_last_copy_of_a_snapshot_is_kept_when_its_host_comes_back_to_the_pan() {
+    let mut pan = Pan::with_snapshot();
+    for at in ["s1", "s2"] {
+        core_volumes::forget(&mut pan.world, &host(at));
+    }
+    assert_eq!(pan.stage("db-1.data", "monday"), hosts(&[]));
+    pan.rounds(3);
+    assert_eq!(pan.kept("s1"), [1]);
 }

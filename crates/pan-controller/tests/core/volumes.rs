@@ -278,3 +278,34 @@ fn what_is_stored_of_volumes_is_read_again() {
     persist::forget(&mut other, &name).unwrap();
     assert!(other.volumes.is_empty());
 }
+
+#[test]
+fn what_is_shown_of_a_volume_and_of_its_storage_hosts() {
+    let mut pan = Pan::with_storage(&["s1", "s2"]);
+    pan.apply(DB).unwrap();
+    pan.rounds(3);
+    let ill = Some("12 blocks of it rotted".to_owned());
+    let (host_name, kept) =
+        (host("s2"), ReplicaReport { used: ByteSize(5 << 20), trouble: ill, ..pan.replicas[&host("s2")][&VolumeId(1)].clone() });
+    pan.replicas.entry(host_name).or_default().insert(VolumeId(1), kept);
+    pan.round();
+    let view = pan_controller::views::view(&pan.world, 1);
+    let volume = &view.volumes[&volume_key("db-1.data")];
+    assert_eq!((volume.mount.as_deref(), volume.used), (Some("/srv"), Some(ByteSize(5 << 20))));
+    let storage = view.hosts[&host("s2")].storage.clone().unwrap();
+    assert_eq!((storage.promised, storage.used, storage.replicas), (ByteSize(1 << 30), Some(ByteSize(5 << 20)), Some(1)));
+    assert_eq!(storage.trouble, ["the copy of p/db-1.data: 12 blocks of it rotted"]);
+    assert!(storage.takes && view.hosts[&host("n1")].storage.is_none());
+
+    let node = pan.node_of("db-1").unwrap();
+    pan.head_asks("db-1.data", Change::Slow(Member(2))).unwrap();
+    let told = &pan.world.events[&None].iter().rev().find(|event| event.reason == "CopySlow").unwrap().message;
+    assert!(
+        told.contains("on s2 is far slower") && told.ends_with(&format!("1 of 2 are in sync, says its head on {node}, epoch 1")),
+        "{told}"
+    );
+    pan.cut("s2");
+    pan.rounds(1);
+    let storage = pan_controller::views::view(&pan.world, 1).hosts[&host("s2")].storage.clone().unwrap();
+    assert_eq!((storage.used, storage.takes), (None, false), "what it has is not known now");
+}

@@ -6,18 +6,18 @@ use super::output::{Cell, Table, Tone};
 use jiff::{SignedDuration, Timestamp};
 use pan_api::cluster::{Cluster, ClusterState};
 use pan_api::event::{Event, Severity};
-use pan_api::host::{GateKind, Host, LeaseState};
+use pan_api::host::{GateKind, Host, LeaseState, Storage};
 use pan_api::node::Node;
 use pan_api::partition::{Partition, PartitionState};
 use pan_api::server::Server;
 use pan_api::service::{Service, ServiceState};
 use pan_api::token::{Token, TokenState};
 use pan_api::volume::{Volume, VolumeState};
-use pan_model::Code;
 use pan_model::host::Link;
 use pan_model::node::NodeState;
 use pan_model::server::ServerState;
 use pan_model::service::BackendState;
+use pan_model::{ByteSize, Code};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -45,12 +45,15 @@ impl Shape {
             Kind::Node => {
                 (&["NAME", "STATE", "A", "B", "SERVERS", "CPU FREE", "MEMORY FREE"], &["CPU RESERVED", "MEMORY RESERVED", "LABELS"])
             }
-            Kind::Host => {
-                (&["NAME", "ROLES", "STATE", "A", "B", "GATE", "LEASE", "ADDRESS"], &["NUMBER", "LEFT MS", "BPF", "VERSION", "AGENT"])
-            }
+            Kind::Host => (
+                &["NAME", "ROLES", "STATE", "A", "B", "GATE", "LEASE", "ADDRESS", "PROMISED", "COPIES"],
+                &["NUMBER", "LEFT MS", "BPF", "VERSION", "AGENT", "USED", "SNAPSHOTS", "TROUBLE"],
+            ),
             Kind::Event => (&["TIME", "KIND", "OBJECT", "REASON", "MESSAGE"], &["NUMBER", "SEVERITY"]),
             Kind::Token => (&["ID", "HOST", "ROLES", "STATE", "EXPIRES"], &["CREATED"]),
-            Kind::Volume => (&["NAME", "STATE", "SIZE", "IN SYNC", "ATTACHED TO", "EPOCH"], &["FILE SYSTEM", "BEHIND", "COPIES ON"]),
+            Kind::Volume => {
+                (&["NAME", "STATE", "SIZE", "IN SYNC", "ATTACHED TO", "EPOCH"], &["MOUNT", "USED", "FILE SYSTEM", "BEHIND", "COPIES ON"])
+            }
             Kind::Policy => (&[], &[]),
         };
         let partition = self.partition.then_some("PARTITION");
@@ -184,7 +187,8 @@ fn volume(it: &Volume) -> Halves {
     ];
     let on = |replica: &pan_api::volume::Replica| format!("{}{}", replica.host, if replica.in_sync { "" } else { " (out)" });
     let on: Vec<String> = it.replicas.iter().map(on).collect();
-    (narrow, vec![it.filesystem.to_string().into(), it.behind.to_string().into(), on.join(",").into()])
+    let mount = it.mount.as_deref().unwrap_or("-");
+    (narrow, vec![mount.into(), known(it.used).into(), it.filesystem.to_string().into(), it.behind.to_string().into(), on.join(",").into()])
 }
 
 fn node(it: &Node) -> Halves {
@@ -223,13 +227,34 @@ fn host(it: &Host) -> Halves {
         it.gate.as_ref().map_or_else(|| Cell::from("-"), |gate| self::gate(gate.kind)),
         it.lease.as_ref().map_or_else(|| Cell::from("-"), |lease| self::lease(lease.state)),
         it.address.to_string().into(),
+        it.storage.as_ref().map_or_else(|| "-".to_owned(), |it| format!("{} of {}", it.promised, it.capacity)).into(),
+        copies(it.storage.as_ref()),
     ];
+    let storage = it.storage.as_ref();
     let number = it.lease.as_ref().map_or_else(|| "-".to_owned(), |lease| lease.admission.to_string());
     let left = it.lease.as_ref().and_then(|lease| lease.left_ms).map_or_else(|| "-".to_owned(), |left| left.to_string());
     let refused =
         it.gate.as_ref().and_then(|gate| gate.bpf_refused.as_deref()).map_or_else(|| "-".to_owned(), |why| format!("refused: {why}"));
     let agent = if it.agent { Cell::from("reports") } else { Cell::toned("silent", Tone::Doubtful) };
-    (narrow, vec![number.into(), left.into(), refused.into(), it.version.as_str().into(), agent])
+    let mut wide = vec![number.into(), left.into(), refused.into(), it.version.as_str().into(), agent];
+    wide.push(known(storage.and_then(|it| it.used)).into());
+    wide.push(storage.map_or_else(|| "-".to_owned(), |it| it.snapshots.to_string()).into());
+    wide.push(Cell::toned(storage.map(|it| it.trouble.join("; ")).unwrap_or_default(), Tone::Bad));
+    (narrow, wide)
+}
+
+/// How many copies of volumes a host has; one of them, or the disk, may be ill.
+fn copies(storage: Option<&Storage>) -> Cell {
+    let count = storage.and_then(|it| it.replicas).map_or_else(|| "-".to_owned(), |count| count.to_string());
+    match storage {
+        Some(it) if !it.trouble.is_empty() => Cell::toned(format!("{count}, trouble"), Tone::Bad),
+        Some(_) | None => count.into(),
+    }
+}
+
+/// Bytes in use, which are any number: in MiB, rounded up.
+fn known(bytes: Option<ByteSize>) -> String {
+    bytes.map_or_else(|| "-".to_owned(), |bytes| format!("{}MiB", bytes.0.div_ceil(1 << 20)))
 }
 
 fn gate(kind: GateKind) -> Cell {
@@ -322,9 +347,15 @@ mod tests {
     fn rows_have_as_many_cells_as_the_table_columns() {
         let server = serde_json::json!({"partition": "acme", "cluster": "web", "name": "web-1", "address": "10.0.0.10", "addresses": ["10.0.0.10"],
             "mac": "02:70:0a:00:00:0a", "node": "n1", "epoch": 3, "state": "running", "restarts": 0, "since": "2026-01-01T00:00:00Z", "protected": true});
-        let host = serde_json::json!({"name": "n1", "roles": ["node"], "state": "alive", "fabrics": {"a": "up", "b": "down"}, "version": "0.1.0",
+        let node = serde_json::json!({"name": "n1", "roles": ["node"], "state": "alive", "fabrics": {"a": "up", "b": "down"}, "version": "0.1.0",
             "address": "10.200.0.1", "agent": true});
-        for (kind, object) in [(Kind::Server, &server), (Kind::Host, &host)] {
+        let storage = serde_json::json!({"name": "s1", "roles": ["storage"], "state": "alive", "fabrics": {"a": "up", "b": "up"}, "version": "0.1.0",
+            "address": "10.200.0.2", "agent": true, "storage": {"capacity": 1u64 << 40, "promised": 1 << 30, "used": 1_048_577, "replicas": 2, "snapshots": 0,
+            "takes": true, "trouble": ["its disk is full"]}});
+        let shown = host(&read(&storage).unwrap());
+        let of = |cells: &[Cell], text: &str| cells.iter().any(|cell| cell.text == text);
+        assert!(of(&shown.0, "1GiB of 1TiB") && of(&shown.0, "2, trouble") && of(&shown.1, "2MiB") && of(&shown.1, "its disk is full"));
+        for (kind, object) in [(Kind::Server, &server), (Kind::Host, &node), (Kind::Host, &storage)] {
             for (wide, partition) in [(false, false), (true, true)] {
                 let shape = Shape { kind, partition, wide };
                 let mut table = shape.table();

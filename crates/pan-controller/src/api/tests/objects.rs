@@ -1,6 +1,6 @@
 //! Objects, actions on them, and explanations.
 
-use super::harness::{Front, host, world};
+use super::harness::{Front, event, host, world};
 use crate::core::request::{Kind, Request};
 use crate::handle::View;
 use pan_model::{ByteSize, Cpu, Resources};
@@ -122,6 +122,7 @@ async fn reasons() {
         ("/v1/why/cluster/web?partition=acme", "cluster acme/web"),
         ("/v1/why/service/www?partition=acme", "service acme/www"),
         ("/v1/why/node/n1", "node n1"),
+        ("/v1/why/volume/web-1.data?partition=acme", "volume acme/web-1.data"),
     ] {
         let why = front.send("GET", path, &[], b"").await.json();
         assert_eq!(why["object"], object, "{why}");
@@ -130,7 +131,54 @@ async fn reasons() {
     front.send("GET", "/v1/why/server/web-1", &[], b"").await.refuses(400, "PAN-100", "?partition=NAME");
     front.send("GET", "/v1/why/server/web-9?partition=acme", &[], b"").await.refuses(404, "PAN-300", "no server \"web-9\"");
     front.send("GET", "/v1/why/server/web-1?partition=none", &[], b"").await.refuses(404, "PAN-300", "no partition");
-    front.send("GET", "/v1/why/volume/v", &[], b"").await.refuses(400, "PAN-100", "nothing explains");
+    front.send("GET", "/v1/why/event/v", &[], b"").await.refuses(400, "PAN-100", "nothing explains");
+    front.send("GET", "/v1/why/volume/v?partition=acme", &[], b"").await.refuses(404, "PAN-300", "no volume \"v\"");
+}
+
+/// A storage host as JSON.
+fn storage(name: &str, state: &str, (promised, takes): (u64, bool)) -> (pan_model::HostName, pan_api::host::Host) {
+    let storage = json!({"capacity": 10u64 << 30, "promised": promised << 30, "snapshots": 0, "takes": takes, "labels": {"rack": "r1"}});
+    let json = json!({"name": name, "roles": ["storage"], "state": state, "fabrics": {"a": "up", "b": "up"}, "version": "0",
+        "address": "127.0.0.9", "agent": true, "storage": storage});
+    (name.parse().unwrap(), serde_json::from_value(json).unwrap())
+}
+
+#[tokio::test]
+async fn a_volume_says_where_it_is_who_writes_it_and_what_became_of_its_copies() {
+    let mut view = world();
+    view.hosts.extend([storage("s1", "alive", (3, true)), storage("s2", "dead", (1, false))]);
+    view.hosts.extend([storage("s3", "alive", (10, true)), storage("s4", "alive", (1, true))]);
+    let key = pan_model::VolumeKey { partition: "acme".parse().unwrap(), name: "web-1.data".parse().unwrap() };
+    let volume = view.volumes.get_mut(&key).unwrap();
+    (volume.in_sync, volume.epoch, volume.mount) = (1, 7, Some("/srv".into()));
+    volume.state = pan_api::volume::VolumeState::Degraded;
+    let out = json!({"host": "s2", "inSync": false, "used": 4096, "trouble": "blocks rotted"});
+    volume.replicas.push(serde_json::from_value(out).unwrap());
+    // Both are told of what a head said, the PAN with the host's name; another volume's is not quoted.
+    let of = |number, partition, object: &str| Arc::new(event(number, partition, "volume", object, "CopyLost"));
+    view.events.get_mut(&None).unwrap().extend([of(2, None, "acme/web-1.data"), of(3, None, "rival/web-1.data")]);
+    view.events
+        .get_mut(&Some("acme".parse().unwrap()))
+        .unwrap()
+        .extend([of(2, Some("acme"), "web-1.data"), of(4, Some("acme"), "web-1.data")]);
+    let front = Front::start(view);
+    let why = front.send("GET", "/v1/why/volume/web-1.data?partition=acme", &[], b"").await.json();
+    assert_eq!(why["decision"], "1 of 2 copies have everything, and web-1 writes it under epoch 7");
+    let expected = json!([
+        "a copy is out of sync: it waits for that storage host, or for another one in its place",
+        "web-1 has it at /srv on n1",
+        "the copy on s1 has everything; s1 is alive, in rack=r1, 3GiB of 10GiB promised",
+        "the copy on s2 is out of sync, takes 4096 bytes; s2 is dead, in rack=r1, 1GiB of 10GiB promised: blocks rotted",
+        "copies are where they share the fewest regions, zones and racks, and then where the most room is not promised",
+        "2026-01-01T00:00:02.000000Z CopyLost: it happened",
+        "2026-01-01T00:00:04.000000Z CopyLost: it happened",
+    ]);
+    assert_eq!(why["reasons"], expected);
+    let others = json!([
+        "s3 has too little room for 1GiB: it is alive, in rack=r1, 10GiB of 10GiB promised",
+        "s4 could take a copy: it is alive, in rack=r1, 1GiB of 10GiB promised",
+    ]);
+    assert_eq!(why["alternatives"], others);
 }
 
 #[tokio::test]

@@ -62,7 +62,7 @@ pub fn ask(world: &mut World, now: Now, ask: &AskVolume) -> Result<Reply, ApiErr
                     if let Some(volume) = world.volume_mut(&key) {
                         volume.mirror = next;
                     }
-                    changed(world, now, &key, *change);
+                    changed(world, now, &key, (*change, ask));
                 }
                 Err(refusal) => tracing::debug!(volume = %key, %refusal, "a head's question is refused"),
             }
@@ -71,7 +71,7 @@ pub fn ask(world: &mut World, now: Now, ask: &AskVolume) -> Result<Reply, ApiErr
     Ok(Reply::Volume(Box::new(right(world, &world.volumes[&key]))))
 }
 
-fn changed(world: &mut World, now: Now, key: &VolumeKey, change: Change) {
+fn changed(world: &mut World, now: Now, key: &VolumeKey, (change, by): (Change, &AskVolume)) {
     let volume = &world.volumes[key];
     let (good, all) = (volume.mirror.in_sync.len(), volume.copies);
     let at = |member: Member| volume.hosts.get(&member).map(ToString::to_string).unwrap_or_default();
@@ -87,6 +87,7 @@ fn changed(world: &mut World, now: Now, key: &VolumeKey, change: Change) {
     };
     let object = key.to_string();
     let about = About { partition: None, kind: "volume", object: &object };
-    world.event(now, &about, severity, reason, format!("{told}; {good} of {all} are in sync"));
+    let by = format!("says its head on {}, epoch {}", by.host, volume.mirror.epoch);
+    world.event(now, &about, severity, reason, format!("{told}; {good} of {all} are in sync, {by}"));
     world.volume_event(now, key, severity, reason, format!("{good} of {all} copies are in sync"));
 }

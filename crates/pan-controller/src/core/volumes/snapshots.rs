@@ -2,7 +2,7 @@
 //! removed, also when a copy of the volume moves elsewhere.
 
 use super::claim::claim;
-use super::{follower, is_free, no_such, sources, user, without_room};
+use super::{follower, is_free, no_such, sources, strays, user, without_room};
 use crate::core::record::{SnapshotRecord, SnapshotStage, VolumeRecord};
 use crate::core::world::{Dirty, Now, World};
 use pan_api::ApiError;
@@ -140,7 +140,7 @@ fn ended(world: &mut World, now: Now, key: &VolumeKey, id: SnapshotId, trouble: 
 /// Takes all snapshots as far as they can go.
 pub(super) fn advance(world: &mut World, now: Now) {
     note_removed(world);
-    discard_strays(world);
+    strays::discard(world);
     // A server that was stopped runs again.
     let back: Vec<VolumeKey> =
         world.volumes.iter().filter(|(key, volume)| volume.held && !is_free(world, key)).map(|(key, _)| key.clone()).collect();
@@ -187,30 +187,6 @@ fn note_removed(world: &mut World) {
     for (name, gone) in done.into_iter().filter(|(_, gone)| !gone.is_empty()) {
         if let Some(host) = world.host_mut(&name) {
             host.discard_snapshots.retain(|id| !gone.contains(id));
-        }
-    }
-}
-
-/// A storage host that had a copy of a volume while a snapshot was taken, and has none any more, may have the snapshot, and no record names
-/// it there. What this PAN has never numbered is left alone.
-fn discard_strays(world: &mut World) {
-    let mut strays: Vec<(HostName, BTreeSet<SnapshotId>)> = Vec::new();
-    for (name, host) in &world.hosts {
-        let Some(pool) = follower(world, name).and_then(|seen| seen.pool.as_ref()) else { continue };
-        let unknown = |id: &SnapshotId| *id < world.pan.next_snapshot && !host.discard_snapshots.contains(id);
-        let mut found: BTreeSet<SnapshotId> = pool.snapshots.iter().map(|one| one.snapshot).filter(unknown).collect();
-        if found.is_empty() {
-            continue;
-        }
-        for volume in world.volumes.values() {
-            let here = |snapshot: &&SnapshotRecord| volume.keep(snapshot).any(|kept| kept == name);
-            volume.snapshots.values().filter(here).for_each(|snapshot| _ = found.remove(&snapshot.id));
-        }
-        strays.push((name.clone(), found));
-    }
-    for (name, found) in strays.into_iter().filter(|(_, found)| !found.is_empty()) {
-        if let Some(host) = world.host_mut(&name) {
-            host.discard_snapshots.extend(found);
         }
     }
 }
