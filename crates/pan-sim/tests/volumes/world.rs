@@ -570,7 +570,7 @@ impl World {
         self.count("snapshots");
         self.judge_kept();
         // One that rots has something else, and says so. One that was added meanwhile was not asked, and one that is away now has it.
-        let sound = |store: &usize| !self.rot.is_some_and(|rot| rot.at == *store);
+        let sound = |store: &usize| self.rot.is_none_or(|rot| rot.at != *store);
         let in_sync = self.record.in_sync.iter().map(|member| Self::store_of(*member)).filter(sound);
         let taken: Vec<(usize, Vec<u8>)> = in_sync.filter_map(|store| Some((store, self.stores[store].snapshot(snapshot)?))).collect();
         let Some((_, content)) = taken.first().cloned() else { return };
