@@ -254,14 +254,7 @@ pub fn request<D: AsRef<[u8]>>(volume: VolumeId, request: Request<D>) -> Result<
     let Request { writer, lineage, sequence, settled, reconciled, ask } = request;
     let rec = (reconciled, flag::RECONCILED);
     let (kind, flags) = match &ask {
-        Ask::Fence { part, dialect } => {
-            let second = (*dialect == Dialect::Second, flag::DIALECT);
-            let part = match part {
-                Part::Member { adopts } => (adopts.is_some(), flag::ADOPTS),
-                Part::Joiner => (true, flag::JOINER),
-            };
-            (kind::FENCE, flags(&[rec, second, part]))
-        }
+        Ask::Fence { part, dialect } => (kind::FENCE, flags(&[rec, (*dialect == Dialect::Second, flag::DIALECT), wanted_as(part)])),
         Ask::Read { copy, .. } => (kind::READ, flags(&[rec, (*copy, flag::COPY)])),
         Ask::Write { durable, copy, .. } => (kind::WRITE, flags(&[rec, (*copy, flag::COPY), (*durable, flag::DURABLE)])),
         Ask::Flush { whole } => (kind::FLUSH, flags(&[rec, (*whole, flag::WHOLE)])),
@@ -323,6 +316,13 @@ pub fn request<D: AsRef<[u8]>>(volume: VolumeId, request: Request<D>) -> Result<
         return Err(WireError::Length { found: length });
     }
     Ok((out.seal(payload.bytes(), (at::CHECKSUM, at::HEAD)), payload))
+}
+
+const fn wanted_as(part: &Part) -> (bool, u8) {
+    match part {
+        Part::Member { adopts } => (adopts.is_some(), flag::ADOPTS),
+        Part::Joiner => (true, flag::JOINER),
+    }
 }
 
 fn place<const N: usize>(out: &mut Out<N>, span: Span) {
