@@ -181,6 +181,22 @@ fn open() -> Talk {
     )
 }
 
+/// The second one is gone, evicted, and noted for.
+fn alone() -> Talk {
+    check(
+        open(),
+        "
+-2
+  1:3 flush
+1:3 done
+  may 2 be evicted
+evicted 2
+  1:4 note for 2: 
+1:4 done
+",
+    )
+}
+
 #[test]
 fn a_write_is_done_when_all_have_it_and_places_are_used_in_turn() {
     check(
@@ -369,15 +385,8 @@ wait 4
 #[test]
 fn who_comes_back_gets_what_it_missed_and_what_is_written_meanwhile() {
     let talk = check(
-        open(),
+        alone(),
         "
--2
-  1:3 flush
-1:3 done
-  may 2 be evicted
-evicted 2
-  1:4 note for 2: 
-1:4 done
 +2
   2:5 fence to join
 2:5 fenced dirty=3
@@ -418,15 +427,8 @@ added 2
 #[test]
 fn who_comes_back_begins_anew_when_it_has_a_write_that_failed() {
     check(
-        open(),
+        alone(),
         "
--2
-  1:3 flush
-1:3 done
-  may 2 be evicted
-evicted 2
-  1:4 note for 2: 
-1:4 done
 +2
   2:5 fence to join
 2:5 fenced
@@ -568,15 +570,8 @@ write 0+2 n
 #[test]
 fn what_one_that_joins_says_to_be_rotten_waits_until_it_is_in_and_goes_with_it() {
     let talk = check(
-        open(),
+        alone(),
         "
--2
-  1:3 flush
-1:3 done
-  may 2 be evicted
-evicted 2
-  1:4 note for 2: 
-1:4 done
 +2
   2:5 fence to join
 2 has-rot 1

@@ -1,4 +1,4 @@
-//! Taking the kernel's requests: one at a time, each to what storage has to do about it. With and without waiting for the next.
+//! Taking the kernel's requests: one at a time, each to what storage has to do about it, and none of them waited for.
 
 use std::fs::File;
 use std::io::{self, Read, Write};

@@ -20,10 +20,10 @@ impl<M: Medium> Vault<M> {
             }
             Job::Read { span, hole } => self.read(volume, *span, *hole),
             Job::Write { span, content, durable, .. } => {
-                let since = kept.lock().logged.now();
+                let durable_since = durable.then(|| kept.lock().logged.now());
                 match self.write(kept, generation, *span, content, *durable) {
                     Err(DiskError::IntentsFull(_)) => return Outcome::Later(work),
-                    written => written.and_then(|parts| self.anchor(kept, &parts, durable.then_some(since))).map(|()| Answer::Done),
+                    written => written.and_then(|parts| self.anchor(kept, &parts, durable_since)).map(|()| Answer::Done),
                 }
             }
             Job::Flush(flush) => self.flush(kept, generation, *flush).map(|()| Answer::Done),

@@ -10,8 +10,11 @@ use pan_model::event::Severity;
 /// Tells what is new since the report before.
 pub(in crate::core) fn tell(world: &mut World, now: Now, former: &Option<ServerSeen>, report: &ServerReport) {
     for volume in &report.volumes {
-        let name = world.volumes.iter().find(|(_, record)| record.id == volume.volume).map(|(key, _)| key.name.clone());
         let before = former.iter().flat_map(|seen| &seen.report.volumes).find(|one| one.volume == volume.volume);
+        if before == Some(volume) {
+            continue;
+        }
+        let name = world.volumes.iter().find(|(_, record)| record.id == volume.volume).map(|(key, _)| key.name.clone());
         for (kind, text) in name.into_iter().flat_map(|name| news(&name, before, volume)) {
             world.server_event(now, &report.key, Severity::Warning, kind, text);
         }

@@ -3,12 +3,17 @@
 
 use super::follower;
 use crate::core::record::{SnapshotStage, VolumeRecord};
+use crate::core::seen::HostSeen;
 use crate::core::world::World;
 use pan_model::{HostName, SnapshotId};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Orders their removal.
 pub(super) fn discard(world: &mut World) {
+    let none = |seen: &HostSeen| seen.pool.as_ref().is_none_or(|pool| pool.snapshots.is_empty());
+    if world.seen.hosts.values().all(none) {
+        return;
+    }
     let wanted = Wanted::of(world);
     let mut strays: Vec<(HostName, SnapshotId)> = Vec::new();
     for (name, host) in world.hosts.iter().filter(|(_, host)| host.storage.is_some()) {
