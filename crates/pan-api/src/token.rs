@@ -1,21 +1,97 @@
-//! Tokens: what lets somebody in. So far those with which a machine joins as a host, once.
+//! Tokens: what lets somebody in. Those with which a machine joins as a host, once, and those with which people and programs call the interface.
 
 use crate::keyfile::{hex, parse_key};
 use pan_model::host::Role;
-use pan_model::{HostName, Span};
+use pan_model::{HostName, Name, PartitionName, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
-/// `POST /v1/tokens`: a token with which one machine may join.
+/// What the bearer of a token may do: in the whole PAN, or in one partition, beside which there is nothing for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum AccessRole {
+    /// Everything that the interface offers.
+    PanAdministrator,
+    /// Looks at everything, and acts on it as it is: drains, restarts, moves.
+    PanOperator,
+    /// Looks at everything.
+    PanMonitor,
+    /// Everything within one partition, its tokens included.
+    Administrator,
+    /// Looks at a partition, acts on its servers as they are, and goes into them.
+    Operator,
+    /// Looks at a partition.
+    Monitor,
+}
+
+impl AccessRole {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::PanAdministrator, Self::PanOperator, Self::PanMonitor, Self::Administrator, Self::Operator, Self::Monitor];
+
+    /// As it is written.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::PanAdministrator => "pan-administrator",
+            Self::PanOperator => "pan-operator",
+            Self::PanMonitor => "pan-monitor",
+            Self::Administrator => "administrator",
+            Self::Operator => "operator",
+            Self::Monitor => "monitor",
+        }
+    }
+
+    /// Whether it is a role in one partition.
+    #[must_use]
+    pub const fn is_of_a_partition(self) -> bool {
+        match self {
+            Self::PanAdministrator | Self::PanOperator | Self::PanMonitor => false,
+            Self::Administrator | Self::Operator | Self::Monitor => true,
+        }
+    }
+}
+
+impl fmt::Display for AccessRole {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// There is no such role.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("there is no role {0:?}: expected one of pan-administrator, pan-operator, pan-monitor, administrator, operator, monitor")]
+pub struct NoRole(String);
+
+impl FromStr for AccessRole {
+    type Err = NoRole;
+    fn from_str(text: &str) -> Result<Self, NoRole> {
+        Self::ALL.into_iter().find(|role| role.as_str() == text).ok_or_else(|| NoRole(text.to_owned()))
+    }
+}
+
+/// `POST /v1/tokens`: a token with which one machine may join (`host`, `roles`), or one for somebody with a role (`role`, and for a role of a
+/// partition `partition`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewToken {
     /// The host that the machine becomes.
-    pub host: HostName,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<HostName>,
     /// What it may do for the PAN.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub roles: Vec<Role>,
+    /// What the bearer may do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<AccessRole>,
+    /// In which partition.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partition: Option<PartitionName>,
+    /// Who the bearer is, for the record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<Name>,
     /// How long the token is good.
     pub expires: Span,
 }
@@ -28,7 +104,17 @@ pub struct TokenMade {
     /// The token.
     pub token: String,
     /// The host that a machine becomes with it.
-    pub host: HostName,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<HostName>,
+    /// What its bearer may do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<AccessRole>,
+    /// In which partition.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partition: Option<PartitionName>,
+    /// The fingerprint of the PAN's authority, by which its bearer knows the PAN.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authority: Option<String>,
     /// Until when it is good.
     pub expires: String,
 }
@@ -39,9 +125,20 @@ pub struct Token {
     /// What it is known by.
     pub id: String,
     /// The host that a machine becomes with it.
-    pub host: HostName,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<HostName>,
     /// That host's roles.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub roles: Vec<Role>,
+    /// What its bearer may do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<AccessRole>,
+    /// In which partition.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partition: Option<PartitionName>,
+    /// Who its bearer is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<Name>,
     /// When it was made.
     pub created: String,
     /// Until when it is good.
@@ -58,6 +155,55 @@ pub enum TokenState {
     Unused,
     /// It was: it is good for nothing but the same machine asking again.
     Used,
+    /// It is for as often as its bearer likes.
+    Active,
+}
+
+/// `GET /v1/self`: who asks, as the PAN knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Caller {
+    /// For the record.
+    pub name: String,
+    /// What it may do.
+    pub role: AccessRole,
+    /// The partition that it is of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partition: Option<PartitionName>,
+    /// Until when its token is good; absent for the administrator that the PAN was made with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<String>,
+}
+
+/// A token with which its bearer calls the interface: `pan_ID_SECRET`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct AccessToken {
+    /// What the PAN finds it by.
+    pub id: u64,
+    /// What only its bearer knows.
+    pub secret: [u8; 32],
+}
+
+impl AccessToken {
+    /// The token as it is written.
+    #[must_use]
+    pub fn text(&self) -> String {
+        format!("pan_{}_{}", id_text(self.id), hex(&self.secret))
+    }
+
+    /// The token that a text is. The text is not told: it may be a secret all the same.
+    #[must_use]
+    pub fn read(text: &str) -> Option<Self> {
+        let (id, secret) = text.strip_prefix("pan_")?.split_once('_')?;
+        let number = u64::from_str_radix(id, 16).ok().filter(|number| id_text(*number) == id)?;
+        Some(Self { id: number, secret: parse_key(secret)? })
+    }
+}
+
+/// Without the secret: what is printed ends up in logs.
+impl fmt::Debug for AccessToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "AccessToken({})", id_text(self.id))
+    }
 }
 
 /// A join token as its bearer has it: `pan_join_ID_SECRET_FINGERPRINT`. The fingerprint is that of the PAN's authority, so
@@ -115,13 +261,29 @@ impl fmt::Debug for JoinToken {
 /// Without the token, for the same reason.
 impl fmt::Debug for TokenMade {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "TokenMade({} for {})", self.id, self.host)
+        write!(f, "TokenMade({})", self.id)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_access_token_reads_back_and_no_other_text_is_one() {
+        let token = AccessToken { id: 0x0a, secret: [0x11; 32] };
+        let text = token.text();
+        assert_eq!(AccessToken::read(&text), Some(token.clone()));
+        assert!(!format!("{token:?}").contains("1111"));
+        let join = JoinToken { id: 0x0a, secret: [0x11; 32], authority: [0x22; 32] }.text();
+        for bad in ["", "pan_", "pan_local_00", &text[..text.len() - 1], &format!("{text}_"), &text.replace("pan_0", "pan_"), &join] {
+            assert_eq!(AccessToken::read(bad), None, "{bad}");
+        }
+        for role in AccessRole::ALL {
+            assert_eq!(role.as_str().parse(), Ok(role));
+            assert_eq!(serde_json::to_value(role).unwrap(), role.as_str());
+        }
+    }
 
     #[test]
     fn a_token_reads_back_and_anything_else_is_refused_without_being_told() {

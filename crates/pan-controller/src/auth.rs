@@ -1,12 +1,15 @@
 //! Who a caller is, and what its role may do. It knows credentials and roles, no objects and no HTTP routes.
 
-use crate::handle::{Principal, PrincipalRole};
+use crate::core::digest::Digest;
+use crate::handle::{Grant, Principal, PrincipalRole};
 use hyper::HeaderMap;
 use hyper::header::AUTHORIZATION;
 use pan_api::ApiError;
 use pan_api::keyfile::parse_key;
+use pan_api::token::{AccessRole, AccessToken, id_text};
 use pan_model::Code;
-use sha2::{Digest, Sha256};
+use sha2::{Digest as _, Sha256};
+use std::collections::BTreeMap;
 
 /// What a request does to an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,17 +55,45 @@ pub enum Noun {
 /// is the scope's business.
 #[must_use]
 pub const fn allowed(role: PrincipalRole, verb: Verb, noun: Noun) -> bool {
-    match (role, noun, verb) {
-        (PrincipalRole::Joining, _, _) => false,
-        (PrincipalRole::PanAdministrator, Noun::Partition | Noun::Cluster | Noun::Service | Noun::Token, verb) => {
-            matches!(verb, Verb::Read | Verb::Change)
-        }
-        (PrincipalRole::PanAdministrator, Noun::Volume, verb) => matches!(verb, Verb::Read | Verb::Change | Verb::Enter),
-        (PrincipalRole::PanAdministrator, Noun::Server, verb) => matches!(verb, Verb::Read | Verb::Operate | Verb::Enter),
-        (PrincipalRole::PanAdministrator, Noun::Node, verb) => matches!(verb, Verb::Read | Verb::Operate),
-        (PrincipalRole::PanAdministrator, Noun::Host, verb) => matches!(verb, Verb::Read | Verb::Change),
-        (PrincipalRole::PanAdministrator, Noun::Pan, verb) => matches!(verb, Verb::Read | Verb::Operate),
-        (PrincipalRole::PanAdministrator, Noun::Event | Noun::Interface, verb) => matches!(verb, Verb::Read),
+    match role {
+        PrincipalRole::Joining => false,
+        PrincipalRole::Access(AccessRole::PanAdministrator) => match noun {
+            Noun::Partition | Noun::Service | Noun::Token | Noun::Host => matches!(verb, Verb::Read | Verb::Change),
+            Noun::Cluster => matches!(verb, Verb::Read | Verb::Change | Verb::Operate),
+            Noun::Volume => matches!(verb, Verb::Read | Verb::Change | Verb::Enter),
+            Noun::Server => matches!(verb, Verb::Read | Verb::Operate | Verb::Enter),
+            Noun::Node | Noun::Pan => matches!(verb, Verb::Read | Verb::Operate),
+            Noun::Event | Noun::Interface => matches!(verb, Verb::Read),
+        },
+        // What is inside of servers and volumes is their partitions' own.
+        PrincipalRole::Access(AccessRole::PanOperator) => match noun {
+            Noun::Cluster | Noun::Server | Noun::Node | Noun::Pan => matches!(verb, Verb::Read | Verb::Operate),
+            Noun::Partition | Noun::Service | Noun::Volume | Noun::Token | Noun::Host | Noun::Event | Noun::Interface => {
+                matches!(verb, Verb::Read)
+            }
+        },
+        PrincipalRole::Access(AccessRole::PanMonitor) => matches!(verb, Verb::Read),
+        // What the PAN consists of, and what it has, is nothing that a partition can see.
+        PrincipalRole::Access(AccessRole::Administrator) => match noun {
+            Noun::Service | Noun::Token => matches!(verb, Verb::Read | Verb::Change),
+            Noun::Cluster => matches!(verb, Verb::Read | Verb::Change | Verb::Operate),
+            Noun::Volume => matches!(verb, Verb::Read | Verb::Change | Verb::Enter),
+            Noun::Server => matches!(verb, Verb::Read | Verb::Operate | Verb::Enter),
+            Noun::Partition | Noun::Event | Noun::Interface => matches!(verb, Verb::Read),
+            Noun::Node | Noun::Host | Noun::Pan => false,
+        },
+        PrincipalRole::Access(AccessRole::Operator) => match noun {
+            Noun::Cluster => matches!(verb, Verb::Read | Verb::Operate),
+            Noun::Server => matches!(verb, Verb::Read | Verb::Operate | Verb::Enter),
+            Noun::Partition | Noun::Service | Noun::Volume | Noun::Event | Noun::Interface => matches!(verb, Verb::Read),
+            Noun::Token | Noun::Node | Noun::Host | Noun::Pan => false,
+        },
+        PrincipalRole::Access(AccessRole::Monitor) => match noun {
+            Noun::Partition | Noun::Cluster | Noun::Server | Noun::Service | Noun::Volume | Noun::Event | Noun::Interface => {
+                matches!(verb, Verb::Read)
+            }
+            Noun::Token | Noun::Node | Noun::Host | Noun::Pan => false,
+        },
     }
 }
 
@@ -79,7 +110,7 @@ pub fn permit(principal: &Principal, verb: Verb, noun: Noun) -> Result<(), ApiEr
 
 /// The administrator's token, known only by its digest.
 #[derive(Clone)]
-pub struct AdminToken([u8; 32]);
+pub struct AdminToken(Digest);
 
 /// Why the configured digest is none.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -95,34 +126,38 @@ impl AdminToken {
     /// # Errors
     /// [`DigestError`] when `hex` is not 64 hexadecimal digits.
     pub fn from_digest(hex: &str) -> Result<Self, DigestError> {
-        parse_key(hex).map(Self).ok_or_else(|| DigestError { found: hex.trim().len() })
+        parse_key(hex).map(|key| Self(Digest(key))).ok_or_else(|| DigestError { found: hex.trim().len() })
     }
 
-    /// The principal of a request by its bearer token (RFC 6750 §2.1).
-    ///
-    /// # Errors
-    /// `Unauthenticated`, in the same words whether the token is missing, malformed or wrong.
-    pub fn principal(&self, headers: &HeaderMap) -> Result<Principal, ApiError> {
-        let token = bearer(headers).filter(|token| self.is(token.as_bytes()));
-        token.map(|_| administrator()).ok_or_else(unauthenticated)
+    fn is(&self, digest: &Digest) -> bool {
+        self.0 == *digest
     }
+}
 
-    fn is(&self, token: &[u8]) -> bool {
-        let digest = Sha256::digest(token);
-        let differing = self.0.iter().zip(digest.iter()).fold(0, |all, (a, b)| all | (a ^ b));
-        // Keeps the comparison from being turned into one that ends at the first difference.
-        std::hint::black_box(differing) == 0
+/// The principal of a request by its bearer token (RFC 6750 §2.1), at a moment in microseconds since 1970.
+///
+/// # Errors
+/// `Unauthenticated`, in the same words whether the token is missing, malformed, unknown, revoked, over or wrong.
+pub fn principal(administrator: &AdminToken, known: &BTreeMap<u64, Grant>, now: i64, headers: &HeaderMap) -> Result<Principal, ApiError> {
+    let text = bearer(headers).ok_or_else(unauthenticated)?;
+    if administrator.is(&Digest(Sha256::digest(text).into())) {
+        let role = PrincipalRole::Access(AccessRole::PanAdministrator);
+        return Ok(Principal { name: "administrator".into(), role, partition: None, token: None });
     }
+    let token = AccessToken::read(text).ok_or_else(unauthenticated)?;
+    let grant = known.get(&token.id);
+    // Compared whether there is one or not: the time tells nothing.
+    let right = grant.map_or(Digest([0; 32]), |grant| grant.secret) == Digest(Sha256::digest(token.secret).into());
+    let grant = grant.filter(|grant| right && now < grant.expires).ok_or_else(unauthenticated)?;
+    let id = id_text(token.id);
+    let name = grant.name.as_ref().map_or_else(|| format!("token {id}"), |name| format!("{name} (token {id})"));
+    Ok(Principal { name, role: PrincipalRole::Access(grant.role), partition: grant.partition.clone(), token: Some(token.id) })
 }
 
 /// The refusal of a caller that is nobody known.
 #[must_use]
 pub fn unauthenticated() -> ApiError {
     ApiError::new(Code::Unauthenticated, "no valid credentials: expected the header \"Authorization: Bearer pan_…\"")
-}
-
-fn administrator() -> Principal {
-    Principal { name: "administrator".into(), role: PrincipalRole::PanAdministrator, partition: None }
 }
 
 /// The token of a request, if it carries one.
@@ -138,9 +173,22 @@ mod tests {
     use super::*;
 
     const TOKEN: &str = "pan_local_0123";
+    const NOW: i64 = 1_000;
 
     fn hex(text: &str) -> String {
         Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// Two tokens of partition acme: number 10, and number 11, which is over.
+    fn known() -> BTreeMap<u64, Grant> {
+        let grant = |expires| Grant {
+            secret: Digest(Sha256::digest([7; 32]).into()),
+            role: AccessRole::Monitor,
+            partition: Some("acme".parse().unwrap()),
+            name: None,
+            expires,
+        };
+        BTreeMap::from([(10, grant(NOW + 1)), (11, grant(NOW))])
     }
 
     fn asked(values: &[&str]) -> Result<Principal, ApiError> {
@@ -148,13 +196,17 @@ mod tests {
         for value in values {
             headers.append(AUTHORIZATION, value.parse().unwrap());
         }
-        AdminToken::from_digest(&hex(TOKEN)).unwrap().principal(&headers)
+        principal(&AdminToken::from_digest(&hex(TOKEN)).unwrap(), &known(), NOW, &headers)
+    }
+
+    fn bearing(id: u64, byte: u8) -> String {
+        format!("Bearer {}", AccessToken { id, secret: [byte; 32] }.text())
     }
 
     #[test]
     fn only_the_token_is_the_administrator() {
         for good in ["Bearer pan_local_0123", "bearer  pan_local_0123"] {
-            assert_eq!(asked(&[good]).unwrap().role, PrincipalRole::PanAdministrator, "{good}");
+            assert_eq!(asked(&[good]).unwrap().role, PrincipalRole::Access(AccessRole::PanAdministrator), "{good}");
         }
         let wrong: [&[&str]; 7] = [
             &[],
@@ -168,6 +220,20 @@ mod tests {
         for values in wrong {
             assert_eq!(asked(values).unwrap_err(), unauthenticated(), "{values:?}");
         }
+    }
+
+    #[test]
+    fn a_token_is_what_was_made_with_it_until_its_time_is_over() {
+        let one = asked(&[&bearing(10, 7)]).unwrap();
+        assert_eq!((one.role, one.token), (PrincipalRole::Access(AccessRole::Monitor), Some(10)));
+        assert_eq!(one.partition, Some("acme".parse().unwrap()));
+        for wrong in [bearing(10, 8), bearing(11, 7), bearing(12, 7)] {
+            assert_eq!(asked(&[&wrong]).unwrap_err(), unauthenticated(), "{wrong}");
+        }
+        // The digest that stands for none is nobody's.
+        let none = BTreeMap::new();
+        let headers = HeaderMap::from_iter([(AUTHORIZATION, bearing(0, 0).parse().unwrap())]);
+        assert!(principal(&AdminToken::from_digest(&hex(TOKEN)).unwrap(), &none, NOW, &headers).is_err());
     }
 
     #[test]

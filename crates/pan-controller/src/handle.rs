@@ -1,5 +1,6 @@
 //! The handle by which everything else speaks to the controller's loop: read the newest view, ask for a change.
 
+use crate::core::digest::Digest;
 use crate::core::request::{Reply, Request};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use pan_api::ApiError;
@@ -8,6 +9,7 @@ use pan_api::desired::Desired;
 use pan_api::event::Event;
 use pan_api::insight::Timeline;
 use pan_api::report::{Hello, Report};
+use pan_api::token::AccessRole;
 use pan_model::{ByteSize, ClusterName, Code, HostName, Name, PartitionName, ServerKey, ServiceName, SnapshotId, VolumeKey};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -24,15 +26,32 @@ pub struct Principal {
     pub role: PrincipalRole,
     /// The only partition it may see; `None` for roles of the PAN.
     pub partition: Option<PartitionName>,
+    /// The token that it showed; `None` for hosts, and for the administrator that the PAN was made with.
+    pub token: Option<u64>,
 }
 
-/// Roles of principals; those of partitions follow.
+/// Roles of principals.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PrincipalRole {
-    /// May do everything.
-    PanAdministrator,
+    /// Somebody with a token.
+    Access(AccessRole),
     /// A machine with a token, or a host with a certificate: may get a certificate, if what it has is good.
     Joining,
+}
+
+/// A token by which somebody calls the interface.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grant {
+    /// SHA-256 of its secret.
+    pub secret: Digest,
+    /// What its bearer may do.
+    pub role: AccessRole,
+    /// In which partition; none for roles of the PAN.
+    pub partition: Option<PartitionName>,
+    /// Who its bearer is.
+    pub name: Option<Name>,
+    /// Wall clock, microseconds since 1970: from then on it is good for nothing.
+    pub expires: i64,
 }
 
 /// The newest committed state, as wire objects; immutable.
@@ -62,6 +81,8 @@ pub struct View {
     pub timelines: BTreeMap<String, Arc<Vec<Timeline>>>,
     /// Tokens.
     pub tokens: BTreeMap<u64, pan_api::token::Token>,
+    /// Those by which the interface is called.
+    pub grants: BTreeMap<u64, Grant>,
     /// Hosts some of whose certificates are refused: up to this number.
     pub refused: BTreeMap<HostName, u64>,
     /// The periods whose keys are used and handed out.

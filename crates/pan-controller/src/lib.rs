@@ -19,5 +19,5 @@ mod site;
 pub mod views;
 
 pub use etcd::{EtcdError, etcd_arguments};
-pub use handle::{Handle, Principal, PrincipalRole, View};
+pub use handle::{Grant, Handle, Principal, PrincipalRole, View};
 pub use run::{RunError, run};

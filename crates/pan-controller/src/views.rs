@@ -2,11 +2,12 @@
 
 use crate::core::domain::Progress;
 use crate::core::orders::{backend_state, may_start};
-use crate::core::record::{Duty, Intent, ServerRecord, SnapshotRecord, SnapshotStage, SourceRecord, TokenRecord, VolumeRecord};
+use crate::core::record::{Duty, Intent, ServerRecord, SnapshotRecord, SnapshotStage, SourceRecord, VolumeRecord};
 use crate::core::seen::Life;
+use crate::core::tokens::{TokenFor, TokenRecord};
 use crate::core::volumes;
 use crate::core::world::{ServiceKey, World, wall_text};
-use crate::handle::{SnapshotPlace, View};
+use crate::handle::{Grant, SnapshotPlace, View};
 use pan_api::cluster::ClusterState;
 use pan_api::host::{GateKind, LeaseState};
 use pan_api::insight::{DomainDrain, DrainNode, DrainState};
@@ -47,6 +48,7 @@ pub fn view(world: &World, revision: u64) -> View {
         drains: world.pan.drains.keys().filter_map(|name| drain(world, name)).collect(),
         leader: elsewhere(world),
         tokens: world.tokens.iter().map(|(id, record)| (*id, token(*id, record))).collect(),
+        grants: world.tokens.iter().filter_map(|(id, record)| Some((*id, grant(record)?))).collect(),
         refused: world.credentials.iter().filter_map(|(name, record)| Some((name.clone(), record.refused?))).collect(),
         keys: (world.pan.keys.current, world.pan.keys.newest),
         leads: world.leading,
@@ -55,13 +57,31 @@ pub fn view(world: &World, revision: u64) -> View {
 }
 
 fn token(id: u64, record: &TokenRecord) -> Token {
-    Token {
+    let (created, expires) = (wall_text(record.created), wall_text(record.expires));
+    let none = Token {
         id: id_text(id),
-        host: record.host.clone(),
-        roles: record.roles.clone(),
-        created: wall_text(record.created),
-        expires: wall_text(record.expires),
-        state: if record.used_for.is_some() { TokenState::Used } else { TokenState::Unused },
+        host: None,
+        roles: Vec::new(),
+        role: None,
+        partition: None,
+        name: None,
+        created,
+        expires,
+        state: TokenState::Active,
+    };
+    match record.purpose.clone() {
+        TokenFor::Joining { host, roles } => {
+            let state = if record.used_for.is_some() { TokenState::Used } else { TokenState::Unused };
+            Token { host: Some(host), roles, state, ..none }
+        }
+        TokenFor::Access { role, partition, name } => Token { role: Some(role), partition, name, ..none },
+    }
+}
+
+fn grant(record: &TokenRecord) -> Option<Grant> {
+    match record.purpose.clone() {
+        TokenFor::Joining { .. } => None,
+        TokenFor::Access { role, partition, name } => Some(Grant { secret: record.secret, role, partition, name, expires: record.expires }),
     }
 }
 

@@ -1,9 +1,9 @@
 //! A request as handlers see it: who asks, what for, and the newest state through the caller's eyes.
 
 use super::answer;
-use super::dispatch::App;
+use super::dispatch::{App, wall};
 use super::scope::Scope;
-use super::watch;
+use super::watch::{self, KEEP_ALIVE};
 use crate::auth::{self, Noun, Verb};
 use crate::core::request::{Reply, Request};
 use crate::handle::{Handle, Principal};
@@ -92,6 +92,23 @@ impl Call<Principal> {
     /// The newest state as the caller may see it.
     pub fn scope(&self) -> Scope {
         Scope::new(&self.who, self.app.handle.view(), self.app.domains)
+    }
+
+    /// Whether whoever calls still may: tokens are revoked, and their time ends.
+    pub fn is_good(&self) -> bool {
+        let view = self.app.handle.view();
+        self.who.token.is_none_or(|token| view.grants.get(&token).is_some_and(|grant| wall() < grant.expires))
+    }
+
+    /// Waits until it may no more.
+    pub async fn no_more(self) {
+        let mut changes = self.handle().changes();
+        while self.is_good() {
+            // The controller ends: so does everything.
+            if let Ok(Err(_)) = tokio::time::timeout(KEEP_ALIVE, changes.changed()).await {
+                return;
+            }
+        }
     }
 
     /// The partition in the path, which the caller sees.

@@ -18,7 +18,7 @@ pub const ROUTES: &[Route] = &[
     Route::watched::<Vec<Cluster>, Cluster>("/v1/partitions/{partition}/clusters", "The clusters of a partition.", Noun::Cluster, list),
     Route::watched::<Cluster, Cluster>(ONE, "A cluster.", Noun::Cluster, one),
     Route::act(Method::Delete, ONE, "Delete a cluster and its servers.", (Verb::Change, Noun::Cluster), delete).with(&[CASCADE]),
-    Route::act(Method::Post, SCALE, "Change the number of servers.", (Verb::Change, Noun::Cluster), scale).taking::<Scale>(),
+    Route::act(Method::Post, SCALE, "Change the number of servers.", (Verb::Operate, Noun::Cluster), scale).taking::<Scale>(),
 ];
 
 fn all(call: Call<Principal>) -> Answering {

@@ -5,7 +5,7 @@ use super::call::{Call, Input};
 use super::route::{Access, Route, table};
 use super::scope::DomainKey;
 use crate::auth::{self, AdminToken, Verb};
-use crate::handle::Handle;
+use crate::handle::{Handle, Principal};
 use crate::site::Site;
 use axum::Router;
 use axum::body::Body;
@@ -116,7 +116,7 @@ async fn serve(app: &Arc<App>, route: &Route, request: Request) -> Result<Respon
             run(Call { who: (), input, app })
         }
         Access::Role(verb, noun, run) => {
-            let who = app.token.principal(&parts.headers)?;
+            let who = principal(&app, &parts.headers)?;
             auth::permit(&who, verb, noun)?;
             if let Some(leader) = app.handle.view().leader.clone().filter(|_| changes(verb)) {
                 let input = input(route, &mut parts, body).await?;
@@ -134,6 +134,15 @@ async fn serve(app: &Arc<App>, route: &Route, request: Request) -> Result<Respon
         ApiError::new(Code::TimedOut, text)
     };
     Ok(tokio::time::timeout(REQUEST_TIME_MAX, running).await.map_err(|_| late())??)
+}
+
+fn principal(app: &App, headers: &HeaderMap) -> Result<Principal, ApiError> {
+    auth::principal(&app.token, &app.handle.view().grants, wall(), headers)
+}
+
+/// Microseconds since 1970.
+pub(super) fn wall() -> i64 {
+    jiff::Timestamp::now().as_microsecond()
 }
 
 /// Whether only the controller that leads can answer.
@@ -243,11 +252,7 @@ async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, Refusal> {
 /// Refuses callers that are nobody before telling them which paths there are.
 fn known(app: &App, request: &Request) -> Result<(), ApiError> {
     let path = request.uri().path();
-    if path.starts_with("/internal/") {
-        host(app, request.extensions()).map(|_| ())
-    } else {
-        app.token.principal(request.headers()).map(|_| ())
-    }
+    if path.starts_with("/internal/") { host(app, request.extensions()).map(|_| ()) } else { principal(app, request.headers()).map(|_| ()) }
 }
 
 fn unknown(app: &App, request: &Request) -> Refusal {

@@ -4,9 +4,12 @@ use super::answer;
 use super::call::Call;
 use super::route::{Access, Answering, Gives, Method, Route, ready, schema};
 use crate::auth::Noun;
+use crate::handle::{Principal, PrincipalRole};
 use pan_api::requests::{Health, Version};
+use pan_api::token::Caller;
 
 pub const ROUTES: &[Route] = &[
+    Route::get::<Caller>("/v1/self", "Who calls, and what that is allowed to do.", Noun::Interface, caller),
     open("/healthz", "Whether the controller is well: a 503 says why it decides nothing.", Gives::Json(schema::<Health>), health),
     open("/metrics", "Metrics, in Prometheus text format.", Gives::Text, metrics),
     Route::get::<Version>("/v1/version", "Versions of program and interface.", Noun::Interface, |_| ready(Ok(answer::json(&version())))),
@@ -17,6 +20,17 @@ pub const ROUTES: &[Route] = &[
 
 const fn open(path: &'static str, summary: &'static str, gives: Gives, run: fn(Call<()>) -> Answering) -> Route {
     Route { method: Method::Get, path, summary, access: Access::Open(run), query: &[], takes: None, gives }
+}
+
+fn caller(call: Call<Principal>) -> Answering {
+    ready(match call.who.role {
+        PrincipalRole::Access(role) => {
+            let Principal { name, partition, token, .. } = call.who.clone();
+            let expires = token.and_then(|id| Some(call.handle().view().tokens.get(&id)?.expires.clone()));
+            Ok(answer::json(&Caller { name, role, partition, expires }))
+        }
+        PrincipalRole::Joining => Err(crate::auth::unauthenticated()),
+    })
 }
 
 fn health(call: Call<()>) -> Answering {

@@ -60,7 +60,7 @@ fn renew(call: Call<PeerIdentity>) -> Answering {
         let request = pki::Request::read(&ask.request).map_err(|error| ApiError::new(Code::Invalid, error.to_string()))?;
         call.site().authority()?;
         let PeerIdentity { host, roles, addresses, .. } = call.who.clone();
-        let who = Principal { name: format!("host {host}"), role: PrincipalRole::Joining, partition: None };
+        let who = Principal { name: format!("host {host}"), role: PrincipalRole::Joining, partition: None, token: None };
         let Reply::Certify { serial, .. } = call.handle().request(&who, Request::Renew(host.clone())).await? else {
             return Err(ApiError::new(Code::Internal, "a renewal was answered with something else"));
         };
@@ -74,7 +74,7 @@ fn keys(call: Call<PeerIdentity>) -> Answering {
         check_version(&call)?;
         let AskKeys { host, have, wall, .. } = call.body()?;
         check_host(&call.who, &host)?;
-        let who = Principal { name: format!("host {host}"), role: PrincipalRole::Joining, partition: None };
+        let who = Principal { name: format!("host {host}"), role: PrincipalRole::Joining, partition: None, token: None };
         let Reply::Keys { current, newest } = call.handle().request(&who, Request::Keys { host: host.clone(), have, wall }).await? else {
             return Err(ApiError::new(Code::Internal, "a question for keys was answered with something else"));
         };
@@ -89,7 +89,7 @@ fn volumes(call: Call<PeerIdentity>) -> Answering {
         check_host(&call.who, &ask.host)?;
         check_role(&call.who, Role::Node)?;
         let (host, volume) = (ask.host.clone(), ask.volume);
-        let who = Principal { name: format!("host {host}"), role: PrincipalRole::Joining, partition: None };
+        let who = Principal { name: format!("host {host}"), role: PrincipalRole::Joining, partition: None, token: None };
         let Reply::Volume(mut claim) = call.handle().request(&who, Request::Volume(Box::new(ask))).await? else {
             return Err(ApiError::new(Code::Internal, "a question for a volume was answered with something else"));
         };
@@ -116,12 +116,12 @@ fn desired(call: Call<PeerIdentity>) -> Answering {
         let never = || ApiError::new(Code::State, format!("host {named} must present itself first (POST /internal/v1/hello)"));
         let newest = call.handle().desired(&named).ok_or_else(never)?;
         Ok(follow(newest, call.handle().metrics.stream(), |newest| {
-            let desired: Option<std::sync::Arc<Desired>> = newest.borrow().clone();
+            let desired: Option<std::sync::Arc<Desired>> = newest.and_then(|newest| newest.borrow().clone());
             let mut out = Vec::new();
             if let Some(desired) = desired {
                 line(&mut out, desired.as_ref());
             }
-            out
+            Some(out)
         }))
     })
 }

@@ -2,12 +2,16 @@
 
 use super::answer;
 use super::route::{Access, Gives, Param, Route, SchemaOf, schema, table};
+use crate::auth::allowed;
+use crate::handle::PrincipalRole;
 use pan_api::ApiError;
+use pan_api::token::AccessRole;
 use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
-/// The description of the public interface (OpenAPI 3.1). The routes for hosts are not part of it.
+/// The description of the public interface (OpenAPI 3.1). The routes for hosts are not part of it; `x-roles` says whose tokens an operation
+/// takes.
 ///
 /// The same program always gives the same text; the committed copy is `docs/openapi.json`.
 #[must_use]
@@ -53,8 +57,10 @@ fn operation(route: &Route, generator: &mut SchemaGenerator) -> Value {
     if let Some(takes) = route.takes {
         operation["requestBody"] = json!({"content": {answer::JSON: {"schema": takes(generator)}}});
     }
-    if matches!(route.access, Access::Role(..)) {
+    if let Access::Role(verb, noun, _) = route.access {
         operation["security"] = json!([{"token": []}]);
+        let may = |role: &AccessRole| allowed(PrincipalRole::Access(*role), verb, noun);
+        operation["x-roles"] = AccessRole::ALL.into_iter().filter(may).map(AccessRole::as_str).collect();
     }
     operation
 }

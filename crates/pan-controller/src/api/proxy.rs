@@ -55,7 +55,7 @@ fn logs(call: Call<Principal>) -> Answering {
         let tail = call.query::<u64>("tail")?.map(|lines| format!("&tail={lines}")).unwrap_or_default();
         let path = format!("{}?follow={follow}{tail}", path(&key, "logs"));
         let bytes = agent(&call, &key)?.bytes(&path).await?;
-        Ok(answer::stream(answer::TEXT, bytes.into_stream()))
+        Ok(answer::stream(answer::TEXT, bytes.into_stream().take_until(call.no_more())))
     })
 }
 
@@ -69,6 +69,6 @@ fn exec(call: Call<Principal>) -> Answering {
         let bytes = agent(&call, &key)?.post_bytes(&path(&key, "exec"), &exec).await?;
         // The status is sent by then, so a failure on the way is the last line.
         let lines = bytes.into_stream().map(|bytes| Ok::<_, Infallible>(bytes.unwrap_or_else(|error| answer::bytes_of(&error).into())));
-        Ok(answer::stream(answer::LINES, lines))
+        Ok(answer::stream(answer::LINES, lines.take_until(call.no_more())))
     })
 }

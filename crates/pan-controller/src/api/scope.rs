@@ -201,9 +201,10 @@ impl Scope {
         self.view.hosts.get(name).filter(|_| self.is_whole()).cloned()
     }
 
-    /// All tokens; none for principals of a partition.
+    /// Tokens: all, or those of the principal's partition.
     pub fn tokens(&self) -> BTreeMap<u64, Token> {
-        if self.is_whole() { self.view.tokens.clone() } else { BTreeMap::new() }
+        let seen = |token: &Token| self.is_whole() || token.partition.as_ref().is_some_and(|partition| self.sees(partition));
+        self.view.tokens.iter().filter(|(_, token)| seen(token)).map(|(id, token)| (*id, token.clone())).collect()
     }
 
     /// Events by where they belong, ascending numbers: those of a partition, or all that are visible.

@@ -6,14 +6,15 @@ use super::route::{Access, Answering, Gives, Method, Route, ready, schema};
 use crate::auth::{Noun, Verb};
 use crate::core::digest::Digest;
 use crate::core::request::{Joining, Reply, Request};
+use crate::core::tokens::{New, TokenFor};
 use crate::handle::{Principal, PrincipalRole};
 use crate::site::Identity;
 use pan_api::ApiError;
 use pan_api::join::{Join, Joined};
-use pan_api::keyfile::parse_key;
+use pan_api::keyfile::{hex, parse_key};
 use pan_api::keys::Keys;
 use pan_api::pki;
-use pan_api::token::{JoinToken, NewToken, Token, TokenMade, id_text};
+use pan_api::token::{AccessToken, JoinToken, NewToken, Token, TokenMade, id_text};
 use pan_model::{Code, HostName};
 use sha2::{Digest as _, Sha256};
 
@@ -24,7 +25,8 @@ pub const ROUTES: &[Route] = &[
     Route::watched::<Token, Token>("/v1/tokens/{token}", "A token, without its secret.", Noun::Token, one),
     Route {
         gives: Gives::Json(schema::<TokenMade>),
-        ..Route::act(Method::Post, "/v1/tokens", "Make a token with which one machine may join.", CHANGE, create).taking::<NewToken>()
+        ..Route::act(Method::Post, "/v1/tokens", "Make a token: for a machine that joins, or for somebody with a role.", CHANGE, create)
+            .taking::<NewToken>()
     },
     Route::act(Method::Delete, "/v1/tokens/{token}", "Revoke a token.", CHANGE, revoke),
     Route {
@@ -55,23 +57,61 @@ fn one(call: Call<Principal>) -> Answering {
 
 fn create(call: Call<Principal>) -> Answering {
     Box::pin(async move {
-        let NewToken { host, roles, expires } = call.body()?;
+        let new: NewToken = call.body()?;
+        let (lives, purpose) = (new.expires, purpose(&call, new)?);
         let authority = call.site().authority()?.fingerprint;
         let mut secret = [0; 32];
         let failed = |error: getrandom::Error| ApiError::new(Code::Internal, format!("no random numbers: {error}"));
         getrandom::fill(&mut secret).map_err(failed)?;
-        let token = JoinToken { id: getrandom::u64().map_err(failed)?, secret, authority };
-        let digest = Digest(Sha256::digest(secret).into());
-        let until = jiff::Timestamp::now().saturating_add(expires.0).unwrap_or(jiff::Timestamp::MAX);
-        let request = Request::CreateToken { id: token.id, secret: digest, host: host.clone(), roles, lives: expires };
-        call.request(request).await?;
-        Ok(answer::json(&TokenMade { id: id_text(token.id), token: token.text(), host, expires: format!("{until:.6}") }))
+        let id = getrandom::u64().map_err(failed)?;
+        let until = jiff::Timestamp::now().saturating_add(lives.0).unwrap_or(jiff::Timestamp::MAX);
+        let new = New { purpose: purpose.clone(), secret: Digest(Sha256::digest(secret).into()), lives };
+        call.request(Request::CreateToken(id, new)).await?;
+        let made = TokenMade {
+            id: id_text(id),
+            token: String::new(),
+            host: None,
+            role: None,
+            partition: None,
+            authority: Some(hex(&authority)),
+            expires: format!("{until:.6}"),
+        };
+        Ok(answer::json(&match purpose {
+            TokenFor::Joining { host, .. } => TokenMade { token: JoinToken { id, secret, authority }.text(), host: Some(host), ..made },
+            TokenFor::Access { role, partition, .. } => {
+                TokenMade { token: AccessToken { id, secret }.text(), role: Some(role), partition, ..made }
+            }
+        }))
     })
+}
+
+/// What a token is asked for, and whether its maker may: nobody gives what it does not have.
+fn purpose(call: &Call<Principal>, new: NewToken) -> Result<TokenFor, ApiError> {
+    let NewToken { host, roles, role, partition, name, .. } = new;
+    let refuse = |text: &str| Err(ApiError::new(Code::Invalid, text));
+    let purpose = match (host, role) {
+        (Some(host), None) if partition.is_none() && name.is_none() => TokenFor::Joining { host, roles },
+        (None, Some(role)) if roles.is_empty() => TokenFor::Access { role, partition, name },
+        (Some(_), None) => return refuse("a token with which a machine joins has a host and roles, and neither partition nor name"),
+        (None, Some(_)) => return refuse("\"roles\" are those of hosts: expected \"role\" alone"),
+        (Some(_), Some(_)) | (None, None) => return refuse("expected either \"host\", for a machine, or \"role\", for somebody who calls"),
+    };
+    match (&purpose, &call.who.partition) {
+        (_, None) => {}
+        (TokenFor::Access { role, partition: Some(partition), .. }, Some(_)) if role.is_of_a_partition() => {
+            call.scope().require_partition(partition)?;
+        }
+        (TokenFor::Joining { .. } | TokenFor::Access { .. }, Some(_)) => {
+            return Err(ApiError::new(Code::Denied, format!("{} may let nobody in but into its partition", call.who.name)));
+        }
+    }
+    Ok(purpose)
 }
 
 fn revoke(call: Call<Principal>) -> Answering {
     Box::pin(async move {
         let id = id(&call)?;
+        call.scope().tokens().get(&id).ok_or_else(|| not_found(format_args!("token {}", id_text(id))))?;
         call.request(Request::RevokeToken(id)).await
     })
 }
@@ -92,7 +132,7 @@ fn join(call: Call<()>) -> Answering {
         };
         // Whether it can be signed is known before the token is used up.
         call.site().authority()?;
-        let who = Principal { name: format!("joining host {}", join.host), role: PrincipalRole::Joining, partition: None };
+        let who = Principal { name: format!("joining host {}", join.host), role: PrincipalRole::Joining, partition: None, token: None };
         let Reply::Certify { roles, serial } = call.handle().request(&who, Request::Join(joining)).await? else {
             return Err(ApiError::new(Code::Internal, "a join was answered with something else"));
         };

@@ -51,14 +51,16 @@ where
 /// Streams what `step` makes of each new view.
 pub fn views(call: Call<Principal>, mut step: impl FnMut(&Scope) -> Vec<u8> + Send + 'static) -> Response {
     let (changes, counted) = (call.handle().changes(), call.handle().metrics.stream());
-    follow(changes, counted, move |_| step(&call.scope()))
+    // A view is made for a caller only if it still may see one.
+    follow(changes, counted, move |changes| call.is_good().then(|| if changes.is_some() { step(&call.scope()) } else { Vec::new() }))
 }
 
-/// Streams what `step` makes of a watched value: at once, and then of each newer one.
+/// Streams what `step` makes of a watched value: at once, and then of each newer one. It is asked each [`KEEP_ALIVE`] whatever happens, with `None`
+/// where there is nothing newer; the stream ends when it says `None`.
 pub fn follow<V: Send + Sync + 'static>(
     changes: Receiver<V>,
     counted: Stream,
-    step: impl FnMut(&mut Receiver<V>) -> Vec<u8> + Send + 'static,
+    step: impl FnMut(Option<&mut Receiver<V>>) -> Option<Vec<u8>> + Send + 'static,
 ) -> Response {
     let state = Some((changes, step, counted, false));
     let lines = stream::unfold(state, |state| async move {
@@ -68,10 +70,10 @@ pub fn follow<V: Send + Sync + 'static>(
             Ok(Ok(())) => {
                 // Marked as seen before it is read, so that nothing newer is missed.
                 changes.mark_unchanged();
-                step(&mut changes)
+                step(Some(&mut changes))?
             }
             Ok(Err(_)) => return None,
-            Err(_) => Vec::new(),
+            Err(_) => step(None)?,
         };
         if out.is_empty() {
             out.push(b'\n');

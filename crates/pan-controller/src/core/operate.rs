@@ -36,9 +36,7 @@ pub fn request(world: &mut World, now: Now, request: Request) -> Result<Reply, A
             hosts::life(world, now, hosts::LifeChange::Quarantined(node, false));
         }
         Request::Label { node, labels } => label(world, &node, labels)?,
-        Request::CreateToken { id, secret, host, roles, lives } => {
-            tokens::create(world, now, id, tokens::New { secret, host, roles, lives })?
-        }
+        Request::CreateToken(id, new) => tokens::create(world, now, id, new)?,
         Request::RevokeToken(id) => tokens::revoke(world, now, id)?,
         Request::Join(joining) => return tokens::join(world, now, &joining),
         Request::Renew(host) => return tokens::renew(world, now, &host),

@@ -1,6 +1,5 @@
 //! What the store keeps: one record per object, each with a format version.
 
-use super::digest::Digest;
 use pan_api::report::{Hello, Offer, StorageOffer};
 use pan_model::host::Role;
 use pan_model::mirror::{Member, Record};
@@ -352,23 +351,6 @@ impl HostRecord {
         }
         all
     }
-}
-
-/// A token with which one machine may join.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TokenRecord {
-    /// The host that the machine becomes.
-    pub host: HostName,
-    /// Its roles.
-    pub roles: Vec<Role>,
-    /// SHA-256 of the secret.
-    pub secret: Digest,
-    /// Wall clock, microseconds since 1970.
-    pub created: i64,
-    /// The same: from then on it is good for nothing.
-    pub expires: i64,
-    /// SHA-256 of the key that it was used for.
-    pub used_for: Option<Digest>,
 }
 
 /// What a host was given to prove who it is. It outlives the host's record: a name that comes back goes on counting.

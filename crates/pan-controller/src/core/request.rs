@@ -2,11 +2,12 @@
 
 use super::digest::Digest;
 use super::domain::Domain;
+use super::tokens;
 use pan_api::requests::Applied;
 use pan_api::volume::{AskVolume, Claim};
 use pan_model::host::Role;
 use pan_model::manifest::Document;
-use pan_model::{ByteSize, ClusterName, HostName, Name, PartitionName, ServerKey, Span, VolumeKey};
+use pan_model::{ByteSize, ClusterName, HostName, Name, PartitionName, ServerKey, VolumeKey};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
@@ -79,19 +80,8 @@ pub enum Request {
         /// New values; `None` removes.
         labels: BTreeMap<String, Option<String>>,
     },
-    /// Let one machine become a host.
-    CreateToken {
-        /// What the token is known by.
-        id: u64,
-        /// SHA-256 of its secret.
-        secret: Digest,
-        /// The host that the machine becomes.
-        host: HostName,
-        /// That host's roles.
-        roles: Vec<Role>,
-        /// How long it is good.
-        lives: Span,
-    },
+    /// Let somebody in: with a token that is known by a number.
+    CreateToken(u64, tokens::New),
     /// Forget a token.
     RevokeToken(u64),
     /// Become a host with a token.

@@ -81,6 +81,7 @@ fn remove(world: &mut World) {
         for event in world.events.remove(&Some(name.clone())).unwrap_or_default() {
             world.dirty.insert(Dirty::Event(Some(name.clone()), event.number));
         }
+        tokens::go_with(world, &name);
         if let Some(partition) = world.partitions.remove(&name) {
             world.pan.last_epoch = world.pan.last_epoch.max(partition.last_epoch).max(partition.owner_epoch);
         }

@@ -21,7 +21,8 @@ fn world() -> World {
         reach: None,
         mtu: 1430,
     });
-    let new = New { secret: SECRET, host: "n5".parse().unwrap(), roles: vec![Role::Node], lives: "10m".parse().unwrap() };
+    let purpose = TokenFor::Joining { host: "n5".parse().unwrap(), roles: vec![Role::Node] };
+    let new = New { secret: SECRET, purpose, lives: "10m".parse().unwrap() };
     create(&mut world, at(0), 1, new).unwrap();
     world
 }
@@ -77,8 +78,7 @@ fn what_no_token_can_grant_is_refused() {
     let mut world = world();
     let new = |roles: &[Role], lives: &str| New {
         secret: SECRET,
-        host: "n7".parse().unwrap(),
-        roles: roles.to_vec(),
+        purpose: TokenFor::Joining { host: "n7".parse().unwrap(), roles: roles.to_vec() },
         lives: lives.parse().unwrap(),
     };
     for (new, code) in [
@@ -90,6 +90,47 @@ fn what_no_token_can_grant_is_refused() {
         assert_eq!(create(&mut world, at(0), 7, new.clone()).unwrap_err().code, code, "{new:?}");
     }
     assert_eq!(create(&mut world, at(0), 1, new(&[Role::Node], "1m")).unwrap_err().code, Code::State, "the id is taken");
+}
+
+fn access(role: AccessRole, partition: Option<&str>, lives: &str) -> New {
+    let partition = partition.map(|name| name.parse().unwrap());
+    New { secret: SECRET, purpose: TokenFor::Access { role, partition, name: None }, lives: lives.parse().unwrap() }
+}
+
+#[test]
+fn a_role_is_given_where_it_is_one_and_goes_with_its_partition() {
+    let mut world = world();
+    let acme: PartitionName = "acme".parse().unwrap();
+    let record = serde_json::json!({"spec": {"network": "10.0.0.0/24"}, "networks": [], "vni": 1, "next_event": 1, "next_index": 1,
+        "last_epoch": 0, "deleting": false, "owner": null, "owner_epoch": 0});
+    world.partitions.insert(acme.clone(), serde_json::from_value(record).unwrap());
+    for (new, code) in [
+        (access(AccessRole::Monitor, None, "1h"), Code::Invalid),
+        (access(AccessRole::PanMonitor, Some("acme"), "1h"), Code::Invalid),
+        (access(AccessRole::Monitor, Some("none"), "1h"), Code::NotFound),
+        (access(AccessRole::PanMonitor, None, "91d"), Code::Invalid),
+        (access(AccessRole::PanMonitor, None, "0s"), Code::Invalid),
+    ] {
+        assert_eq!(create(&mut world, at(0), 7, new.clone()).unwrap_err().code, code, "{new:?}");
+    }
+    create(&mut world, at(0), 7, access(AccessRole::Monitor, Some("acme"), "90d")).unwrap();
+    create(&mut world, at(0), 8, access(AccessRole::PanMonitor, None, "1h")).unwrap();
+    let said = |world: &World, partition: Option<&PartitionName>| world.events[&partition.cloned()].back().unwrap().message.clone();
+    world.leading = true;
+    revoke(&mut world, at(0), 8).unwrap();
+    assert!(said(&world, None).contains("0000000000000008"), "the PAN is told");
+    go_with(&mut world, &acme);
+    assert_eq!(world.tokens.keys().copied().collect::<Vec<_>>(), [1], "only the machine's is left");
+}
+
+#[test]
+fn records_of_before_there_were_roles_are_read() {
+    let old = format!(r#"{{"host":"n5","roles":["node"],"secret":"{}","created":1,"expires":2,"used_for":null}}"#, "05".repeat(32));
+    let record: TokenRecord = serde_json::from_str(&old).unwrap();
+    assert!(matches!(&record.purpose, TokenFor::Joining { roles, .. } if *roles == [Role::Node]) && record.secret == SECRET);
+    let purpose = access(AccessRole::Operator, Some("acme"), "1h").purpose;
+    let record = TokenRecord { purpose, ..record };
+    assert_eq!(serde_json::from_value::<TokenRecord>(serde_json::to_value(&record).unwrap()).unwrap(), record);
 }
 
 #[test]

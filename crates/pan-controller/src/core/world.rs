@@ -1,11 +1,11 @@
 //! The world: every record, what was observed, and which records differ from the store.
 
 use super::record::{
-    ClusterRecord, CredentialRecord, HostRecord, PanRecord, PartitionRecord, ServerRecord, ServiceRecord, SourceRecord, TokenRecord,
-    VolumeRecord,
+    ClusterRecord, CredentialRecord, HostRecord, PanRecord, PartitionRecord, ServerRecord, ServiceRecord, SourceRecord, VolumeRecord,
 };
 use super::seen::Seen;
 use super::timeline::Timelines;
+use super::tokens::TokenRecord;
 use pan_member::Tick;
 use pan_model::event::{Event, Severity};
 use pan_model::{Admission, ClusterName, HostName, PartitionName, ServerKey, ServiceName, VolumeKey};

@@ -3,7 +3,11 @@
 use super::harness::{Answer, Front, TOKEN, VERBS, request, world};
 use crate::api::route::{Access, Route, table};
 use crate::auth::{Noun, allowed};
-use crate::handle::PrincipalRole;
+use crate::core::digest::Digest;
+use crate::handle::{Grant, PrincipalRole, View};
+use pan_api::token::{AccessRole, AccessToken};
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 
 const NOUNS: [Noun; 11] = [
     Noun::Token,
@@ -85,12 +89,146 @@ async fn the_administrator_is_let_in_everywhere() {
 
 /// The table of roles grants what some route offers, and nothing that no route does.
 #[test]
-fn the_administrator_may_do_what_there_is_to_do() {
+fn roles_may_do_what_there_is_to_do() {
     let routes = table();
     for (verb, noun) in VERBS.iter().flat_map(|verb| NOUNS.iter().map(move |noun| (*verb, *noun))) {
         let offered = routes.iter().any(|route| matches!(route.access, Access::Role(v, n, _) if (v, n) == (verb, noun)));
         // An apply creates services; no route of theirs changes them but the one that deletes.
-        assert_eq!(allowed(PrincipalRole::PanAdministrator, verb, noun), offered, "{verb:?} {noun:?}");
+        let may = |role| allowed(PrincipalRole::Access(role), verb, noun);
+        assert_eq!(may(AccessRole::PanAdministrator), offered, "{verb:?} {noun:?}");
+        for role in AccessRole::ALL {
+            assert!(offered || !may(role), "{role} {verb:?} {noun:?}");
+        }
+        // Each may at least what those below it may.
+        let ranks = [[AccessRole::PanAdministrator, AccessRole::PanOperator], [AccessRole::PanOperator, AccessRole::PanMonitor]];
+        let within = [[AccessRole::Administrator, AccessRole::Operator], [AccessRole::Operator, AccessRole::Monitor]];
+        for [above, below] in ranks.into_iter().chain(within) {
+            assert!(may(above) || !may(below), "{below} {verb:?} {noun:?}");
+        }
+    }
+}
+
+/// A token for each role; those of partitions are of acme.
+fn bearer(role: AccessRole) -> AccessToken {
+    AccessToken { id: 100 + role as u64, secret: [role as u8; 32] }
+}
+
+fn granted() -> View {
+    let mut view = world();
+    for role in AccessRole::ALL {
+        let AccessToken { id, secret } = bearer(role);
+        let partition = role.is_of_a_partition().then(|| "acme".parse().unwrap());
+        let secret = Digest(Sha256::digest(secret).into());
+        view.grants.insert(id, Grant { secret, role, partition, name: None, expires: i64::MAX });
+    }
+    for (id, partition) in [(11, "acme"), (12, "rival")] {
+        let token = json!({"id": format!("{id:016x}"), "role": "monitor", "partition": partition, "created": "2026-01-01T00:00:00.000000Z",
+            "expires": "2026-01-01T00:10:00.000000Z", "state": "active"});
+        view.tokens.insert(id, serde_json::from_value(token).unwrap());
+    }
+    view
+}
+
+/// What an operation is asked about: an object of the caller's partition, of another one, or one that there is not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Whose {
+    Own,
+    Foreign,
+    Absent,
+}
+
+impl Whose {
+    fn fill(self, path: &str) -> String {
+        let (partition, token) = match self {
+            Self::Own => ("acme", "000000000000000b"),
+            Self::Foreign => ("rival", "000000000000000c"),
+            Self::Absent => ("river", "000000000000000d"),
+        };
+        let all = [("{partition}", partition), ("{token}", token), ("{cluster}", "web"), ("{server}", "web-1"), ("{service}", "www")];
+        let all = all.into_iter().chain([("{volume}", "web-1.data"), ("{snapshot}", "monday"), ("{node}", "n1"), ("{host}", "n1")]);
+        all.chain([("{kind}", "node"), ("{name}", "n1"), ("{object}", "n1")])
+            .fold(path.to_owned(), |path, (what, is)| path.replace(what, is))
+    }
+
+    /// An answer without what tells it from another one's only by the name that was asked for.
+    fn blind(self, answer: &Answer) -> Answer {
+        let named = [Self::Foreign, Self::Absent].map(|other| (other, other.fill("{partition}"), other.fill("{token}")));
+        let (_, partition, token) = named.into_iter().find(|(other, ..)| *other == self).unwrap_or((self, "acme".into(), self.fill("{token}")));
+        Answer { body: answer.body.replace(&partition, "PARTITION").replace(&token, "TOKEN"), ..answer.clone() }
+    }
+}
+
+/// Every operation of the description, for every role, about its own, a foreign and an absent object.
+#[tokio::test]
+async fn every_operation_knows_every_role_and_hides_what_is_not_its_own() {
+    let front = Front::start(granted());
+    let description = crate::api::openapi::openapi();
+    let (mut asked, mut refused) = (0, 0);
+    for (path, operations) in description["paths"].as_object().unwrap() {
+        for (method, operation) in operations.as_object().unwrap().iter().filter(|(_, operation)| operation["security"].is_array()) {
+            for role in AccessRole::ALL {
+                let allowed = operation["x-roles"].as_array().unwrap().iter().any(|other| other == role.as_str());
+                let mut answers = Vec::new();
+                for whose in [Whose::Own, Whose::Foreign, Whose::Absent] {
+                    let answer = ask(&front, role, method, &whose.fill(path)).await;
+                    let told = format!("{role}: {method} {path} {whose:?}: {answer:?}");
+                    assert_ne!(answer.status, 401, "{told}");
+                    assert_eq!(answer.status == 403, !allowed, "{told}");
+                    let names_one = path.contains("{partition}") || path.contains("{token}");
+                    if allowed && role.is_of_a_partition() {
+                        assert!(!answer.body.contains("n1\"") && !answer.body.contains("d1\""), "{told}");
+                        assert!(!answer.body.contains("rival") || whose == Whose::Foreign, "{told}");
+                        assert!(!names_one || whose == Whose::Own || matches!(answer.status, 400 | 404), "{told}");
+                    }
+                    answers.push(whose.blind(&answer));
+                    asked += 1;
+                }
+                let [own, foreign, absent] = answers.as_slice() else { unreachable!("three were asked for") };
+                if !allowed {
+                    assert_eq!((own, foreign), (foreign, absent), "{role}: {method} {path}");
+                    refused += 1;
+                }
+                if role.is_of_a_partition() {
+                    assert_eq!(foreign, absent, "{role}: {method} {path}");
+                }
+            }
+        }
+    }
+    println!("{asked} requests; {refused} operations refused to some role");
+    assert!(asked > 500 && refused > 100, "{asked} {refused}");
+}
+
+async fn ask(front: &Front, role: AccessRole, method: &str, path: &str) -> Answer {
+    let headers = [("Authorization", format!("Bearer {}", bearer(role).text()))];
+    front.raw(&request(&method.to_uppercase(), path, &headers, b"")).await
+}
+
+#[tokio::test]
+async fn nobody_gives_more_than_it_has() {
+    let front = Front::start(granted());
+    let make = async |role, body: Value| {
+        let headers = [("Authorization", format!("Bearer {}", bearer(role).text())), ("Content-Type", "application/json".into())];
+        front.raw(&request("POST", "/v1/tokens", &headers, body.to_string().as_bytes())).await
+    };
+    let in_partition = |partition: &str, role: &str| json!({"role": role, "partition": partition, "expires": "1h"});
+    let made = make(AccessRole::Administrator, in_partition("acme", "administrator")).await;
+    assert_eq!(made.status, 200, "{made:?}");
+    assert!(AccessToken::read(made.json()["token"].as_str().unwrap()).is_some());
+    for body in [json!({"role": "pan-monitor", "expires": "1h"}), json!({"host": "n9", "roles": ["node"], "expires": "1m"})] {
+        make(AccessRole::Administrator, body).await.refuses(403, "PAN-401", "into its partition");
+    }
+    let hidden = make(AccessRole::Administrator, in_partition("rival", "monitor")).await;
+    let absent = make(AccessRole::Administrator, in_partition("river", "monitor")).await;
+    hidden.refuses(404, "PAN-300", "no partition");
+    assert_eq!(Whose::Foreign.blind(&hidden), Whose::Absent.blind(&absent));
+    for (body, says) in [
+        (json!({"expires": "1h"}), "either"),
+        (json!({"role": "monitor", "host": "n9", "expires": "1h"}), "either"),
+        (json!({"role": "monitor", "roles": ["node"], "expires": "1h"}), "roles"),
+        (json!({"host": "n9", "roles": ["node"], "partition": "acme", "expires": "1h"}), "neither"),
+        (json!({"role": "king", "expires": "1h"}), "pan-monitor"),
+    ] {
+        make(AccessRole::PanAdministrator, body).await.refuses(400, "PAN-100", says);
     }
 }
 

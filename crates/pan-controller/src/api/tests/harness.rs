@@ -140,7 +140,12 @@ impl Front {
 
     /// The administrator.
     pub fn client(&self) -> Client {
-        Client::new(&format!("https://{}", self.address), Some(TOKEN), self.authority.cert_pem()).unwrap()
+        self.client_with(TOKEN)
+    }
+
+    /// Somebody with a token.
+    pub fn client_with(&self, token: &str) -> Client {
+        Client::new(&format!("https://{}", self.address), Some(token), self.authority.cert_pem()).unwrap()
     }
 
     pub fn issue(&self, name: &str, roles: &[Role]) -> Issued {

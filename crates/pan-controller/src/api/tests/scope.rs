@@ -3,12 +3,13 @@
 use super::harness::{host, world};
 use crate::api::scope::{DomainKey, Scope};
 use crate::handle::{Principal, PrincipalRole, View};
+use pan_api::token::AccessRole;
 use pan_model::{PartitionName, ServerKey};
 use std::sync::Arc;
 
 fn scope(partition: Option<&str>, view: View, key: &[u8]) -> Scope {
     let partition = partition.map(|name| name.parse().unwrap());
-    let principal = Principal { name: "somebody".into(), role: PrincipalRole::PanAdministrator, partition };
+    let principal = Principal { name: "somebody".into(), role: PrincipalRole::Access(AccessRole::Administrator), partition, token: None };
     Scope::new(&principal, Arc::new(view), DomainKey::of(key))
 }
 
@@ -23,6 +24,7 @@ fn others_are_absent() {
     assert_eq!((own.clusters(None).len(), own.servers(None).len(), own.services(None).len()), (1, 1, 1));
     assert_eq!((own.nodes().len(), own.hosts().len(), own.events(None).count()), (0, 0, 1));
     assert!(own.node(&host("n1")).is_none() && own.host(&host("n1")).is_none() && own.host_timelines(&host("n1")).is_none());
+    assert!(own.tokens().is_empty(), "the one there is is the PAN's");
     assert!(own.server(&key("rival")).is_none() && own.server_timelines(&key("rival")).is_none() && own.agent_of(&key("rival")).is_none());
     assert!(own.snapshot().is_err());
     let (hidden, absent): (PartitionName, PartitionName) = ("rival".parse().unwrap(), "river".parse().unwrap());
