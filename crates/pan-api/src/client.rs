@@ -39,15 +39,15 @@ impl Client {
         Self::over(url, token, config, timeouts, Code::Unreachable)
     }
 
-    /// A client without credentials that trusts the one authority with this fingerprint ([`tls::fingerprint`]).
+    /// A client that trusts the one authority with this fingerprint ([`tls::fingerprint`]).
     ///
-    /// Whoever cannot prove to be of that authority is refused with `Code::Unauthenticated` before anything is sent.
+    /// Whoever cannot prove to be of that authority is refused with `Code::Unauthenticated` before anything is sent, the token included.
     ///
     /// # Errors
     /// `Code::Invalid` when the URL is not one.
-    pub fn pinned(url: &str, authority: [u8; 32]) -> Result<Self, ApiError> {
+    pub fn pinned(url: &str, token: Option<&str>, authority: [u8; 32]) -> Result<Self, ApiError> {
         let config = tls::pinned_client_config(authority).map_err(|error| ApiError::new(Code::Internal, error.to_string()))?;
-        Self::over(url, None, config, Timeouts::default(), Code::Unauthenticated)
+        Self::over(url, token, config, Timeouts::default(), Code::Unauthenticated)
     }
 
     fn over(url: &str, token: Option<&str>, tls: Arc<ClientConfig>, timeouts: Timeouts, stranger: Code) -> Result<Self, ApiError> {

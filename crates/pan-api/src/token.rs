@@ -169,6 +169,8 @@ pub struct Caller {
     /// The partition that it is of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub partition: Option<PartitionName>,
+    /// The certificate of the PAN's authority, by which its controllers are known (PEM).
+    pub ca: String,
     /// Until when its token is good; absent for the administrator that the PAN was made with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<String>,

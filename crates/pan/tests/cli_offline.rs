@@ -141,8 +141,6 @@ fn what_comes_later_says_so() {
         "policy simulate --at now",
         "slo",
         "usage",
-        "login",
-        "token create --role x -p a",
         "audit --verify",
         "backup FILE",
         "restore FILE",

@@ -27,7 +27,7 @@ fn caller(call: Call<Principal>) -> Answering {
         PrincipalRole::Access(role) => {
             let Principal { name, partition, token, .. } = call.who.clone();
             let expires = token.and_then(|id| Some(call.handle().view().tokens.get(&id)?.expires.clone()));
-            Ok(answer::json(&Caller { name, role, partition, expires }))
+            Ok(answer::json(&Caller { name, role, partition, ca: call.site().ca_pem.clone(), expires }))
         }
         PrincipalRole::Joining => Err(crate::auth::unauthenticated()),
     })

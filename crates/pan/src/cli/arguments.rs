@@ -14,6 +14,7 @@ use super::inside::{ExecArgs, LogsArgs};
 use super::insight::{CertifyArgs, TimelineArgs, WhatIfArgs, WhyArgs};
 use super::join::JoinArgs;
 use super::lab::{DownArgs, HostInitArgs, LabArgs, LabRelayArgs, UpArgs};
+use super::login::LoginArgs;
 use super::node::NodeArgs;
 use super::server::{MoveArgs, ScaleArgs, ServerArgs};
 use super::session::Globals;
@@ -142,7 +143,7 @@ pub enum Command {
     /// Keys of the PAN.
     #[command(subcommand)]
     Key(KeyCommand),
-    /// Tokens with which machines join.
+    /// Tokens: for machines that join, and for people and programs with a role.
     #[command(subcommand)]
     Token(TokenCommand),
 
@@ -151,6 +152,7 @@ pub enum Command {
     Whatif(WhatIfArgs),
     Timeline(TimelineArgs),
 
+    Login(LoginArgs),
     Context(ContextArgs),
     Completion(CompletionArgs),
     /// Show the versions of this program and of the PAN.
@@ -201,8 +203,6 @@ pub enum LaterCommand {
     Slo(Later),
     /// What partitions used (not yet).
     Usage(Later),
-    /// Log in (not yet).
-    Login(Later),
     /// Who did what (not yet).
     Audit(Later),
     /// Save the PAN's state (not yet).
@@ -221,7 +221,6 @@ impl LaterCommand {
             Self::Policy(_) => "pan policy",
             Self::Slo(_) => "pan slo",
             Self::Usage(_) => "pan usage",
-            Self::Login(_) => "pan login",
             Self::Audit(_) => "pan audit",
             Self::Backup(_) => "pan backup",
             Self::Restore(_) => "pan restore",

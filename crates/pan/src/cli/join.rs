@@ -88,7 +88,7 @@ pub async fn run(args: JoinArgs, session: &Session) -> Result<(), Failure> {
     };
     let place = Place::open(&args.data)?;
     let requested = place.request(&name)?;
-    let client = Client::pinned(&args.url, token.authority)?;
+    let client = Client::pinned(&args.url, None, token.authority)?;
     let join = Join {
         token: pan_api::token::id_text(token.id),
         secret: hex(&token.secret),

@@ -19,6 +19,7 @@ mod insight;
 mod join;
 mod kind;
 mod lab;
+mod login;
 mod node;
 mod output;
 mod ready;

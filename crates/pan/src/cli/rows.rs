@@ -11,7 +11,7 @@ use pan_api::node::Node;
 use pan_api::partition::{Partition, PartitionState};
 use pan_api::server::Server;
 use pan_api::service::{Service, ServiceState};
-use pan_api::token::{Token, TokenState};
+use pan_api::token::{AccessRole, Token, TokenState};
 use pan_api::volume::{Volume, VolumeState};
 use pan_model::host::Link;
 use pan_model::node::NodeState;
@@ -50,7 +50,7 @@ impl Shape {
                 &["NUMBER", "LEFT MS", "BPF", "VERSION", "AGENT", "USED", "SNAPSHOTS", "TROUBLE"],
             ),
             Kind::Event => (&["TIME", "KIND", "OBJECT", "REASON", "MESSAGE"], &["NUMBER", "SEVERITY"]),
-            Kind::Token => (&["ID", "HOST", "ROLES", "STATE", "EXPIRES"], &["CREATED"]),
+            Kind::Token => (&["ID", "FOR", "ROLES", "STATE", "EXPIRES"], &["CREATED"]),
             Kind::Volume => {
                 (&["NAME", "STATE", "SIZE", "IN SYNC", "ATTACHED TO", "EPOCH"], &["MOUNT", "USED", "FILE SYSTEM", "BEHIND", "COPIES ON"])
             }
@@ -208,11 +208,17 @@ fn token(it: &Token) -> Halves {
     let over = it.expires.parse::<Timestamp>().is_ok_and(|expires| expires <= Timestamp::now());
     let state = match it.state {
         TokenState::Used => Cell::from("used"),
-        TokenState::Unused if over => Cell::toned("expired", Tone::Doubtful),
+        TokenState::Unused | TokenState::Active if over => Cell::toned("expired", Tone::Doubtful),
+        TokenState::Active => Cell::toned("active", Tone::Good),
         TokenState::Unused => Cell::toned("unused", Tone::Good),
     };
-    let roles: Vec<&str> = it.roles.iter().map(|role| role.as_str()).collect();
-    let narrow = vec![it.id.as_str().into(), it.host.as_str().into(), roles.join(",").into(), state, it.expires.as_str().into()];
+    let mut roles: Vec<&str> = it.roles.iter().map(|role| role.as_str()).collect();
+    roles.extend(it.role.map(AccessRole::as_str));
+    // A host, or a partition and whoever it is.
+    let person = it.name.as_ref().map(|name| name.as_str());
+    let whom: Vec<&str> = it.partition.as_ref().map(|partition| partition.as_str()).into_iter().chain(person).collect();
+    let whom = it.host.as_ref().map_or_else(|| if whom.is_empty() { "-".to_owned() } else { whom.join("/") }, ToString::to_string);
+    let narrow = vec![it.id.as_str().into(), whom.into(), roles.join(",").into(), state, it.expires.as_str().into()];
     (narrow, vec![it.created.as_str().into()])
 }
 

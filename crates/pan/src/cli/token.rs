@@ -1,4 +1,4 @@
-//! `pan token …`: tokens with which machines join. A token is shown once, when it is made.
+//! `pan token …`: what lets machines, people and programs in. A token is shown once, when it is made.
 
 use super::failure::Failure;
 use super::get::{self, GetArgs};
@@ -7,10 +7,16 @@ use super::output::note;
 use super::session::Session;
 use clap::Subcommand;
 use pan_api::client::escape;
-use pan_api::token::{NewToken, TokenMade};
+use pan_api::token::{AccessRole, NewToken, TokenMade};
 use pan_model::host::Role;
-use pan_model::{HostName, Span};
+use pan_model::{HostName, Name, Span};
 use serde_json::json;
+use std::time::Duration;
+
+/// A machine that is set up joins at once.
+const JOINING_LIVES: Duration = Duration::from_secs(600);
+/// A day's work.
+const ACCESS_LIVES: Duration = Duration::from_secs(8 * 3600);
 
 /// What can be done with tokens.
 #[derive(Debug, Clone, Subcommand)]
@@ -23,12 +29,15 @@ pub enum TokenCommand {
         /// What that host may do for the PAN.
         #[arg(long, value_name = "ROLE,…", value_delimiter = ',', value_parser = role, requires = "join")]
         roles: Vec<Role>,
-        /// For a person with this role (not yet).
+        /// For somebody with this role: pan-administrator, pan-operator, pan-monitor, or in a partition (-p) administrator, operator, monitor.
         #[arg(long, value_name = "ROLE", conflicts_with = "join")]
-        role: Option<String>,
-        /// How long it is good.
-        #[arg(long, value_name = "TIME", default_value = "10m")]
-        expires: Span,
+        role: Option<AccessRole>,
+        /// Who that is, for the record.
+        #[arg(long = "for", value_name = "NAME", requires = "role")]
+        whom: Option<Name>,
+        /// How long it is good: 10m by default for a machine, 8h for somebody with a role.
+        #[arg(long, value_name = "TIME")]
+        expires: Option<Span>,
     },
     /// Show all, without what makes them work.
     List,
@@ -47,8 +56,14 @@ fn role(text: &str) -> Result<Role, String> {
 /// `pan token …`.
 pub async fn run(command: TokenCommand, session: &Session) -> Result<(), Failure> {
     match command {
-        TokenCommand::Create { join: Some(host), roles, expires, .. } => create(NewToken { host, roles, expires }, session).await,
-        TokenCommand::Create { join: None, .. } => Err(Failure::not_yet("pan token create --role")),
+        TokenCommand::Create { join, roles, role, whom, expires } => {
+            let partition = match role {
+                Some(role) if role.is_of_a_partition() => Some(session.partition()?),
+                Some(_) | None => None,
+            };
+            let expires = expires.unwrap_or(Span(if role.is_some() { ACCESS_LIVES } else { JOINING_LIVES }));
+            create(NewToken { host: join, roles, role, partition, name: whom, expires }, session).await
+        }
         TokenCommand::List => get::run(GetArgs { kind: Kind::Token, name: None, all: false, watch: false }, session).await,
         TokenCommand::Revoke { id } => {
             let (): () = session.client()?.delete(&format!("/v1/tokens/{}", escape(&id))).await?;
@@ -69,8 +84,20 @@ async fn create(new: NewToken, session: &Session) -> Result<(), Failure> {
     session.out.line(&made.token)?;
     if !session.globals.quiet {
         let url = session.client()?.url();
-        note(&format!("token {} lets one machine join as {} until {}; it is not shown again", made.id, made.host, made.expires));
-        note(&format!("on that machine: pan join {url} --token-file FILE --address … --fabric-a … --fabric-b …"));
+        let TokenMade { id, expires, .. } = &made;
+        match (&made.host, made.role) {
+            (Some(host), _) => {
+                note(&format!("token {id} lets one machine join as {host} until {expires}; it is not shown again"));
+                note(&format!("on that machine: pan join {url} --token-file FILE --address … --fabric-a … --fabric-b …"));
+            }
+            (None, role) => {
+                let role = role.map_or("somebody", AccessRole::as_str);
+                let place = made.partition.as_ref().map_or_else(|| "the PAN".to_owned(), |partition| format!("partition {partition}"));
+                note(&format!("token {id} is for {role} of {place} until {expires}; it is not shown again"));
+                let authority = made.authority.as_deref().unwrap_or_default();
+                note(&format!("whoever gets it: pan login {url} --fingerprint {authority} --token-file FILE"));
+            }
+        }
     }
     Ok(())
 }

@@ -153,7 +153,8 @@ impl Whose {
     /// An answer without what tells it from another one's only by the name that was asked for.
     fn blind(self, answer: &Answer) -> Answer {
         let named = [Self::Foreign, Self::Absent].map(|other| (other, other.fill("{partition}"), other.fill("{token}")));
-        let (_, partition, token) = named.into_iter().find(|(other, ..)| *other == self).unwrap_or((self, "acme".into(), self.fill("{token}")));
+        let (_, partition, token) =
+            named.into_iter().find(|(other, ..)| *other == self).unwrap_or((self, "acme".into(), self.fill("{token}")));
         Answer { body: answer.body.replace(&partition, "PARTITION").replace(&token, "TOKEN"), ..answer.clone() }
     }
 }
