@@ -9,7 +9,7 @@ use super::record::{Bound, Cable};
 use super::task::{Flow, Task, Wanted, blocking, flow};
 use crate::apply::{self, Rootfs};
 use crate::clock;
-use crate::decide;
+use crate::decide::{self, Why};
 use crate::error::chain;
 use crate::volume::decide::Users;
 use crate::volume::{HEAD_LOST, NOT_LOOKED_AT, Standing};
@@ -26,7 +26,14 @@ impl Task {
                 ended.message = because(lost, Some(&ended.message)).unwrap_or_default();
             }
             Life::Failed(Failed { bound, .. }) => self.volumes.want(&bound.order, Users::None),
-            Life::Stopping(stopping) => self.volumes.want(&stopping.bound.order, Users::Some),
+            Life::Stopping(stopping) => {
+                let users = match (stopping.killed, stopping.why) {
+                    (false, _) => Users::Some,
+                    (true, Why::Orphan) => Users::Killed(Hung::Abort),
+                    (true, Why::Unwanted | Why::Unhealthy | Why::HeadLost) => Users::Killed(Hung::Wait),
+                };
+                self.volumes.want(&stopping.bound.order, users);
+            }
             Life::Running(running) => {
                 self.volumes.want(&running.bound.order, Users::Some);
                 if let Standing::Lost(why) = self.volumes.standing() {
@@ -79,6 +86,7 @@ impl Task {
     /// Begins to wait for the volumes of a server that is to be started.
     pub(super) fn attach(&mut self, mut bound: Bound) {
         bound.steps = vec![("ordered".into(), clock::wall_micros())];
+        self.parting = None;
         let (mut rootfs, mut complaint) = (None, None);
         match self.take() {
             Life::Warm(Warm { ready, rootfs: made, .. }) => {
@@ -131,7 +139,7 @@ impl Task {
         if released.is_ok() && has_volumes {
             // Somebody else may have the right to write them by now, and then nothing of what is left here can be written out.
             let hung = if decide::orphan(wanted.wish(), bound.order.epoch) { Hung::Abort } else { Hung::Wait };
-            released = self.volumes.release(&bound.order, hung).await;
+            released = self.volumes.release(&bound.order, hung).await.map(|given_up| self.parting = given_up);
         }
         if released.is_ok() {
             let (host, key) = (self.host.clone(), self.key.clone());
