@@ -26,8 +26,11 @@ use crate::host::Host;
 
 /// Until it is tried again to give a keeper an order.
 const TELL_AGAIN: Duration = Duration::from_secs(1);
-/// A keeper waits for nothing; one that does not end within this is killed.
+/// A keeper waits for nothing but its worker; one that does not end within this is killed.
 const END_MAX: Duration = Duration::from_secs(2);
+/// The same of one whose volume was lost or given up, whether its worker has still something to do or not: what there is to be done for
+/// replicas the next head does. A worker that listens has ended by then, and whoever waits for it to end is a server that is to start again.
+const END_SOON: Duration = Duration::from_millis(100);
 
 /// A volume and whose it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -398,7 +401,7 @@ impl Task {
             // One that is fenced ends in any case; one that still serves somebody goes on.
             let ends = detached.is_ok() || hung == Hung::Abort;
             let (ended, keeper) = match keeper {
-                Some(keeper) if ends => (keeper.release(END_MAX), None),
+                Some(keeper) if ends => (keeper.release(if hung == Hung::Abort { END_SOON } else { END_MAX }), None),
                 keeper => (Ok(()), keeper),
             };
             let left = aborted.and(detached).and(ended.map_err(VolumeError::from)).and_then(|()| act::remove_folder(&at));
