@@ -78,7 +78,8 @@ fn wait_bare(lab: &TestLab, host: LabHost) {
         let folders = inside(lab, host, &["ls", "/run/pan/volumes"]);
         let mounts = inside(lab, host, &["grep", "/run/pan/volumes", "/proc/mounts"]);
         let heads = inside(lab, host, &["pgrep", "-f", "head --folder [/]run/pan/volumes"]);
-        [folders, mounts, heads].concat()
+        let groups = inside(lab, host, &["find", "/sys/fs/cgroup", "-path", "*/panloom-volumes/*", "-type", "d"]);
+        [folders, mounts, heads, groups].concat()
     };
     lab.wait_for(&format!("{host} without volumes"), SOON, |lab| left(lab).is_empty()).unwrap();
 }
@@ -100,6 +101,12 @@ fn a_volume_outlives_what_may_die_and_leaves_with_its_server() {
     let Some(lab) = lab_of(spec) else { return };
     story::apply(&lab, "database.yaml", DATABASE);
     let host = node(&lab);
+
+    // Both processes are in a group of their own.
+    for option in ["", " --serve"] {
+        let groups = inside(&lab, host, &["cat", &format!("/proc/{}/cgroup", process(&lab, host, option))]);
+        assert!(groups.lines().all(|line| line.contains(":/panloom-volumes/")), "{groups}");
+    }
 
     // Another worker goes on under the server; without its keeper the volume is lost, and had anew.
     kill(&lab, host, &[&process(&lab, host, " --serve")]);

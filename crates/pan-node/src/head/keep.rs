@@ -3,6 +3,7 @@
 
 use super::agent::itself;
 use super::error::HeadError;
+use super::group;
 use super::message::{HeadOrder, Heard, Message, Status, control, hear, read_order, say};
 use super::work::{OVER, REST_MAX};
 use crate::paths::Paths;
@@ -148,13 +149,27 @@ impl Keeper {
         // One without a keeper would go on asking for the volume, and take it from whoever follows.
         die_with_parent(&mut command, Signal::SIGKILL);
         self.next = None;
-        self.first = false;
+        let first = std::mem::replace(&mut self.first, false);
         match command.spawn() {
-            Ok(child) => self.worker = Some(Worker { child, connection: None, since: Instant::now() }),
+            Ok(child) => {
+                if first {
+                    self.move_both(&child);
+                }
+                self.worker = Some(Worker { child, connection: None, since: Instant::now() });
+            }
             Err(error) => {
                 tracing::error!(%error, "no worker can be started");
                 self.again();
             }
+        }
+    }
+
+    /// Moves keeper and first worker into the group that later workers are born into. Only now, because the kernel takes up to 10 ms for
+    /// it, in which the worker has enough to do. Where there are no groups, or no right to them, it is done without.
+    fn move_both(&self, worker: &Child) {
+        let both = [Some(self.status.keeper), i32::try_from(worker.id()).ok()];
+        if let Err(error) = group::join(self.order.volume.volume, both.into_iter().flatten()) {
+            tracing::warn!(error = crate::error::chain(&error), "it has no control group of its own");
         }
     }
 

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use pan_linux::blockdev::{self, AttachSpec, BlockDevice, Hung};
+use pan_linux::cgroup::CgroupError;
 use pan_linux::filesystem::{self, Kind, Made, MountSpec};
 use pan_linux::fuse::{Connection, InTime};
 use pan_linux::loopdev::{self, Access};
@@ -19,6 +20,7 @@ use super::error::VolumeError;
 use super::patience::Progress;
 use super::place::Place;
 use crate::error::FileError;
+use crate::head;
 
 /// Blocks of the device: what a head and its replicas work in.
 pub(super) const BLOCK: u32 = 4096;
@@ -129,8 +131,13 @@ pub(super) fn detach(at: &Place, held: Option<BlockDevice>, hung: Hung) -> Resul
     Ok(blockdev::detach(&at.file, hung, DETACH_MAX)?)
 }
 
-/// Removes what is left in the file system of the host.
-pub(super) fn remove_folder(at: &Place) -> Result<(), VolumeError> {
+/// Removes what is left of it in the host's file system, and the control group of its processes.
+pub(super) fn remove_rest(at: &Place) -> Result<(), VolumeError> {
+    // A machine without control groups has none of it.
+    match head::remove_group(at.volume) {
+        Ok(()) | Err(CgroupError::NotMounted(_)) => {}
+        Err(error) => return Err(error.into()),
+    }
     // Removing through a mount would remove what is on the volume.
     for folder in [at.mnt(), at.served().to_path_buf()] {
         if mount::mounts_under(&folder)?.is_empty() {

@@ -404,7 +404,7 @@ impl Task {
                 Some(keeper) if ends => (keeper.release(if hung == Hung::Abort { END_SOON } else { END_MAX }), None),
                 keeper => (Ok(()), keeper),
             };
-            let left = aborted.and(detached).and(ended.map_err(VolumeError::from)).and_then(|()| act::remove_folder(&at));
+            let left = aborted.and(detached).and(ended.map_err(VolumeError::from)).and_then(|()| act::remove_rest(&at));
             Ok((left, keeper))
         });
         let left = match cleared.await {
