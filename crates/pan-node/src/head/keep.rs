@@ -26,8 +26,9 @@ use std::time::{Duration, Instant};
 const UNANSWERED_MAX: Duration = Duration::from_secs(120);
 /// How long a worker that ended at once is waited with, at most. The first is replaced at once.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
-/// A worker that lived so long did not end because of how it began.
-const LIVED: Duration = Duration::from_secs(10);
+const PAUSE_MIN: Duration = Duration::from_millis(50);
+/// A worker that lived so long is replaced at once: there are no more of them in a time than when one is waited with.
+const LIVED: Duration = PAUSE_MAX;
 /// How often a worker is looked after that said nothing before it ended.
 const LOOK: u16 = 200;
 /// Agents that listen at a time: one, and those that follow a killed one.
@@ -65,7 +66,7 @@ fn keep(folder: &Path) -> Result<(), HeadError> {
         status: Status { keeper: own, ..Status::opening() },
         mended_before: 0,
         next: Some(Instant::now()),
-        pause: Duration::ZERO,
+        pause: None,
         first: true,
     };
     keeper.work();
@@ -110,7 +111,8 @@ struct Keeper {
     mended_before: u64,
     /// When the next worker is to begin; none: never.
     next: Option<Instant>,
-    pause: Duration,
+    /// How long the one before was waited with.
+    pause: Option<Duration>,
     first: bool,
 }
 
@@ -159,7 +161,7 @@ impl Keeper {
             }
             Err(error) => {
                 tracing::error!(%error, "no worker can be started");
-                self.again();
+                self.again(Duration::ZERO);
             }
         }
     }
@@ -173,9 +175,9 @@ impl Keeper {
         }
     }
 
-    fn again(&mut self) {
-        self.next = Some(Instant::now() + self.pause);
-        self.pause = (self.pause * 2).clamp(Duration::from_millis(50), PAUSE_MAX);
+    fn again(&mut self, lived: Duration) {
+        let pause = pause(self.pause, lived);
+        (self.next, self.pause) = (Some(Instant::now() + pause), Some(pause));
     }
 
     fn accept(&mut self) {
@@ -277,13 +279,10 @@ impl Keeper {
         if !self.session.terms().resend {
             return self.over("its head ended, and this kernel cannot ask another one for what was under way".into());
         }
-        if lived >= LIVED {
-            self.pause = Duration::ZERO;
-        }
         let restarts = self.status.restarts + 1;
         self.mended_before = self.status.mended;
         self.told(Status { state: HeadState::Opening, restarts, ..self.status.clone() });
-        self.again();
+        self.again(lived);
     }
 
     /// Whoever waits gets an error.
@@ -328,5 +327,33 @@ impl Keeper {
             let _ = worker.child.kill();
             let _ = worker.child.wait();
         }
+    }
+}
+
+/// How long a worker is waited with, by how long the one before was, and how long that lived.
+fn pause(before: Option<Duration>, lived: Duration) -> Duration {
+    match before {
+        Some(before) if lived < LIVED => (before * 2).clamp(PAUSE_MIN, PAUSE_MAX),
+        Some(_) | None => Duration::ZERO,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_that_is_killed_now_and_then_is_back_at_once_and_one_that_cannot_live_ever_later() {
+        let mut last = None;
+        let mut pauses = |lived, times: usize| -> Vec<u128> {
+            let next = |_| {
+                last = Some(pause(last, lived));
+                last.unwrap().as_millis()
+            };
+            (0..times).map(next).collect()
+        };
+        assert_eq!(pauses(Duration::from_millis(20), 8), [0, 50, 100, 200, 400, 800, 1000, 1000]);
+        assert_eq!(pauses(Duration::from_secs(3), 3), [0, 0, 0]);
+        assert_eq!(pauses(Duration::ZERO, 2), [50, 100]);
     }
 }
