@@ -29,7 +29,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(1);
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 /// A worker that lived so long is replaced at once: there are no more of them in a time than when one is waited with.
 const LIVED: Duration = PAUSE_MAX;
-/// How often a worker is looked after that said nothing before it ended.
+/// How often a worker is looked after whose end the kernel does not tell.
 const LOOK: u16 = 200;
 /// Agents that listen at a time: one, and those that follow a killed one.
 const AGENTS_MAX: usize = 16;
@@ -94,6 +94,8 @@ struct Agent {
 
 struct Worker {
     child: Child,
+    /// Tells its end, which comes later than that of its connection.
+    process: Option<PidFd>,
     connection: Option<Connection>,
     since: Instant,
 }
@@ -137,6 +139,7 @@ impl Keeper {
     fn wait(&self) {
         let worker = self.worker.iter().filter_map(|worker| worker.connection.as_ref());
         let all = self.agents.iter().map(|agent| &agent.connection).chain(worker).map(AsFd::as_fd).chain([self.listener.as_fd()]);
+        let all = all.chain(self.worker.iter().filter_map(|worker| worker.process.as_ref()).map(AsFd::as_fd));
         let mut set: Vec<PollFd<'_>> = all.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
         let left = self.next.filter(|_| self.worker.is_none()).map(|at| at.saturating_duration_since(Instant::now()));
         let most = left.map_or(LOOK, |left| u16::try_from(left.as_millis()).unwrap_or(LOOK).min(LOOK));
@@ -157,7 +160,8 @@ impl Keeper {
                 if first {
                     self.move_both(&child);
                 }
-                self.worker = Some(Worker { child, connection: None, since: Instant::now() });
+                let process = i32::try_from(child.id()).ok().and_then(|pid| PidFd::open(pid).ok());
+                self.worker = Some(Worker { child, process, connection: None, since: Instant::now() });
             }
             Err(error) => {
                 tracing::error!(%error, "no worker can be started");
