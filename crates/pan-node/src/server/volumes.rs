@@ -28,7 +28,7 @@ impl Task {
             Life::Failed(Failed { bound, .. }) => self.volumes.want(&bound.order, Users::None),
             Life::Stopping(stopping) => {
                 let users = match (stopping.killed, stopping.why) {
-                    (false, _) => Users::Some,
+                    (false, _) => Users::Leaving,
                     (true, Why::Orphan) => Users::Killed(Hung::Abort),
                     (true, Why::Unwanted | Why::Unhealthy | Why::HeadLost) => Users::Killed(Hung::Wait),
                 };

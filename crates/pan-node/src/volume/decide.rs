@@ -47,6 +47,9 @@ pub enum Claim {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Users {
     Some,
+    /// They were asked to end, and will be killed when they have not. It is looked on from now, so that whoever waits in vain has not to wait
+    /// any longer then.
+    Leaving,
     /// They were killed. Who is still there waits for the volume, where no signal reaches it. What they had to write is to be written
     /// out, or cannot be any more.
     Killed(Hung),
@@ -184,16 +187,23 @@ pub fn next(wish: Wish, here: &Here, now: Tick) -> Action {
     };
     let whole = served && here.mounted && here.device.is_some();
     match (users, here.origin) {
-        (Users::Some | Users::Killed(_), Origin::Lost) => Action::Rest { until: None },
-        (Users::Some | Users::Killed(_), Origin::Unsure) if whole => Action::Adopt,
+        (Users::Some | Users::Leaving | Users::Killed(_), Origin::Lost) => Action::Rest { until: None },
+        (Users::Some | Users::Leaving | Users::Killed(_), Origin::Unsure) if whole => Action::Adopt,
         (Users::Some, Origin::Known) if whole => upkeep(here, size, hopeless_at, now),
+        (Users::Leaving, Origin::Known) if whole => match upkeep(here, size, hopeless_at, now) {
+            Action::Rest { until } => {
+                let look = now.plus(LOOK_EVERY);
+                Action::Rest { until: Some(until.map_or(look, |until| until.min(look))) }
+            }
+            action => action,
+        },
         (Users::Killed(_), Origin::Known) if whole => match given_up(wish, here.waiting, now) {
             Some(why) => Action::GiveUp(why),
             None if !here.told => Action::Tell,
             None => Action::Rest { until: Some(now.plus(LOOK_EVERY)) },
         },
         // Whatever it was that went, those who use it cannot go on.
-        (Users::Some | Users::Killed(_), Origin::Unsure | Origin::Known) => Action::Lose,
+        (Users::Some | Users::Leaving | Users::Killed(_), Origin::Unsure | Origin::Known) => Action::Lose,
         (Users::None, _) if !anything => match (claim, here.trouble) {
             (Claim::Awaited, _) => Action::Rest { until: None },
             (Claim::Here, Trouble::Up(times, at)) => at_or(at.plus(back_off(times)), Action::Begin),
@@ -220,6 +230,7 @@ pub fn next(wish: Wish, here: &Here, now: Tick) -> Action {
 pub fn has_patience(wish: Wish) -> bool {
     match wish {
         Wish::Gone(hung) | Wish::Attached { users: Users::Killed(hung), .. } => hung == Hung::Wait,
+        Wish::Attached { users: Users::Leaving, .. } => true,
         Wish::Attached { users: Users::Some | Users::None, .. } => false,
     }
 }
@@ -227,12 +238,10 @@ pub fn has_patience(wish: Wish) -> bool {
 /// Why what waits for the head is to fail, if it is.
 #[must_use]
 pub fn given_up(wish: Wish, waiting: Waiting, now: Tick) -> Option<GivenUp> {
-    if let Wish::Gone(Hung::Abort) | Wish::Attached { users: Users::Killed(Hung::Abort), .. } = wish {
-        return Some(GivenUp::Elsewhere);
-    }
-    match waiting {
-        Waiting::Yes(patience) => patience.over(now).filter(|_| has_patience(wish)),
-        Waiting::No | Waiting::Over => None,
+    match (wish, waiting) {
+        (Wish::Gone(Hung::Abort) | Wish::Attached { users: Users::Killed(Hung::Abort), .. }, _) => Some(GivenUp::Elsewhere),
+        (Wish::Gone(Hung::Wait) | Wish::Attached { users: Users::Killed(Hung::Wait), .. }, Waiting::Yes(patience)) => patience.over(now),
+        (Wish::Gone(_) | Wish::Attached { .. }, Waiting::No | Waiting::Yes(_) | Waiting::Over) => None,
     }
 }
 

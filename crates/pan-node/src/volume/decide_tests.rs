@@ -82,6 +82,13 @@ fn who_was_killed_and_waits_is_let_go_when_storage_does_nothing() {
     check(killed(Hung::Wait), Here { waiting: Waiting::No, ..mounted() }, look);
     check(killed(Hung::Wait), Here { waiting: since(NOW), told: false, ..mounted() }, Action::Tell);
     check(killed(Hung::Wait), Here { waiting: since(Tick(0)), ..mounted() }, Action::GiveUp(GivenUp::Still));
+    // Who has still time to end is looked on, and may go on waiting; but does so no more once killed.
+    let leaving = wanted(Claim::Here, Users::Leaving);
+    check(leaving, Here { waiting: since(Tick(0)), ..mounted() }, look);
+    check(leaving, Here { waiting: since(NOW), told: false, ..mounted() }, Action::Tell);
+    check(leaving, Here { keeper: lost(), ..mounted() }, Action::Lose);
+    assert!(has_patience(leaving) && !has_patience(wanted(Claim::Here, Users::Some)));
+    assert_eq!(breaks_off(Step::Upkeep, leaving, since(Tick(0)), NOW), None);
     // Others may write it by now.
     check(killed(Hung::Abort), Here { waiting: since(NOW), ..mounted() }, Action::GiveUp(GivenUp::Elsewhere));
     check(killed(Hung::Wait), Here { origin: Origin::Unsure, waiting: since(Tick(0)), ..mounted() }, Action::Adopt);
