@@ -112,7 +112,7 @@ impl Task {
             self.update(News::Heeds(by)).await;
         }
         self.refresh(&wanted);
-        self.tend_volumes();
+        self.tend_volumes(wanted.wish());
         match decide::next(wanted.wish(), self.life.here(&wanted), clock::now()) {
             Action::Rest { until } => {
                 self.tell(&wanted).await;

@@ -4,24 +4,27 @@ use pan_api::desired::ServerOrder;
 use pan_linux::blockdev::Hung;
 use tokio::sync::watch::error::RecvError;
 
-use super::life::{Attaching, Ended, Failed, Leftover, Life, Warm};
+use super::life::{Attaching, Ended, Failed, Leftover, Life, Warm, binding};
 use super::record::{Bound, Cable};
 use super::task::{Flow, Task, Wanted, blocking, flow};
 use crate::apply::{self, Rootfs};
 use crate::clock;
-use crate::decide::{self, Why};
+use crate::decide::{self, Stand, Why, Wish, stand};
 use crate::error::chain;
 use crate::volume::decide::Users;
 use crate::volume::{HEAD_LOST, NOT_LOOKED_AT, Standing};
 
 impl Task {
     /// Tells the volumes what the server is doing, and hears what they are.
-    pub(super) fn tend_volumes(&mut self) {
+    pub(super) fn tend_volumes(&mut self, wish: Wish<'_>) {
         match &mut self.life {
             // None are wanted before there is an order to run it, and taking them away is a part of releasing it.
             Life::Nothing | Life::Warm(_) | Life::Leftover(_) => {}
             Life::Ended(ended) => {
-                self.volumes.want(&ended.bound.order, Users::None);
+                // One that is to go is released in a moment; a volume that was lost is not to be had anew before that.
+                if stand(wish, binding(&ended.bound)) != Stand::Leaves {
+                    self.volumes.want(&ended.bound.order, Users::None);
+                }
                 let lost = step(&ended.bound, "runc-started").and_then(|since| self.volumes.lost_since(since));
                 ended.message = because(lost, Some(&ended.message)).unwrap_or_default();
             }
