@@ -56,6 +56,9 @@ pub struct Storage {
     pub replicas: Option<u64>,
     /// How many snapshots it has.
     pub snapshots: u64,
+    /// How many requests it refused since it was started, of heads that had lost their volume; absent until it said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<u64>,
     /// Whether it may be given more at present.
     pub takes: bool,
     /// Its labels; `region`, `zone` and `rack` say which failure domains it is in.

@@ -191,6 +191,9 @@ pub struct PoolReport {
     /// The snapshots in it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub snapshots: Vec<SnapshotReport>,
+    /// Requests of heads that had lost their volume, none of which was done, since the host's process was started.
+    #[serde(default)]
+    pub refused: u64,
 }
 
 /// A snapshot as its storage host sees it.

@@ -438,6 +438,7 @@ fn storage(world: &World, name: &HostName, store: &pan_plan::replicas::Store) ->
         free: pool.map(|pool| pool.free),
         replicas: replicas.map(|replicas| replicas.len() as u64),
         snapshots: pool.map_or(0, |pool| pool.snapshots.iter().filter(|one| one.trouble.is_none()).count() as u64),
+        refused: pool.map(|pool| pool.refused),
         takes: store.takes,
         labels: store.labels.clone(),
         trouble: pool.and_then(|pool| pool.trouble.clone()).into_iter().chain(ill).collect(),

@@ -173,7 +173,7 @@ impl Pan {
         snapshots::obey(kept, &desired.snapshots);
         let all = ByteSize(100 << 30);
         let snapshots = kept.values().cloned().collect();
-        let pool = (role == Role::Storage).then_some(PoolReport { capacity: all, free: all, trouble: None, snapshots });
+        let pool = (role == Role::Storage).then_some(PoolReport { capacity: all, free: all, trouble: None, snapshots, refused: 0 });
         let running = |key: &ServerKey| self.world.seen.servers.get(key).is_some_and(|seen| seen.report.phase == Phase::Healthy);
         let servers = desired.servers.iter().map(|order| ServerReport {
             key: order.key.clone(),

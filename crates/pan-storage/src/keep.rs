@@ -220,13 +220,14 @@ impl Keeper {
                     free: ByteSize(room.free),
                     trouble,
                     snapshots: vault.map_or_else(Vec::new, |vault| self.snapshots(vault)),
+                    refused: 0,
                 })
             }
             // Before the folder was made, and after it went.
             Err(_) if trouble.is_none() => None,
             Err(_) => {
                 let capacity = self.capacity.unwrap_or(ByteSize(0));
-                Some(PoolReport { capacity, free: ByteSize(0), trouble, snapshots: Vec::new() })
+                Some(PoolReport { capacity, free: ByteSize(0), trouble, snapshots: Vec::new(), refused: 0 })
             }
         }
     }

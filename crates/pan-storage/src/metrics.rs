@@ -31,7 +31,7 @@ pub(crate) struct Counts {
     pub connections: Count,
     pub sessions: AtomicU64,
     pub capabilities_refused: Count,
-    refused: Count,
+    pub refused: Count,
     pub requests: Requests,
     bytes_read: Count,
     failed: [Count; 3],

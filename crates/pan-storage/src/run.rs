@@ -10,6 +10,7 @@ use pan_api::desired::Desired;
 use pan_api::hostlink::{HostLink, boot_id};
 use pan_api::hostmetrics;
 use pan_api::report::{Hello, Report, StorageOffer};
+use pan_api::volume::PoolReport;
 use pan_linux::datagram::boot_clock;
 use pan_linux::room;
 use pan_model::host::Role;
@@ -106,7 +107,7 @@ async fn follow(config: &HostConfig, counts: &Arc<Counts>, keeps: watch::Sender<
             servers: Vec::new(),
             connections: Vec::new(),
             problems: problems.clone(),
-            pool: kept.pool,
+            pool: kept.pool.map(|pool| PoolReport { refused: counts.refused.get(), ..pool }),
             replicas: kept.replicas,
         });
     }

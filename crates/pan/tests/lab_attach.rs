@@ -1,12 +1,14 @@
 //! A server's volume and the processes around it: each of them is killed, the server moves, its node stands still, and at the end
-//! everything is killed at once; no device, mount or process stays where it does not belong.
+//! everything is killed at once; no device, mount or process stays where it does not belong. Neither does one when storage is gone for good.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod story;
 
 use pan_lab::harness::{self, TestLab};
 use pan_lab::{Lab, LabHost, LabSpec};
+use std::collections::BTreeSet;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 use story::{SOON, json, lab_of, pan, server, str_of, text};
 
 const DATABASE: &str = r#"
@@ -76,7 +78,8 @@ fn wait_bare(lab: &TestLab, host: LabHost) {
         let folders = inside(lab, host, &["ls", "/run/pan/volumes"]);
         let mounts = inside(lab, host, &["grep", "/run/pan/volumes", "/proc/mounts"]);
         let heads = inside(lab, host, &["pgrep", "-f", "head --folder [/]run/pan/volumes"]);
-        [folders, mounts, heads].concat()
+        let groups = inside(lab, host, &["find", "/sys/fs/cgroup", "-path", "*/panloom-volumes/*", "-type", "d"]);
+        [folders, mounts, heads, groups].concat()
     };
     lab.wait_for(&format!("{host} without volumes"), SOON, |lab| left(lab).is_empty()).unwrap();
 }
@@ -88,11 +91,22 @@ fn devices() -> Vec<String> {
     names.filter(|name| name.starts_with("pan-") && name.matches('-').count() == 2).collect()
 }
 
+/// The files behind the devices of the volumes of a host, one a line.
+fn device(lab: &TestLab, host: LabHost) -> String {
+    inside(lab, host, &["sh", "-c", "grep -oh 'pan-[0-9]*-[0-9a-f]\\{16\\}' /run/pan/volumes/*/order.json"])
+}
+
 #[test]
 fn a_volume_outlives_what_may_die_and_leaves_with_its_server() {
     let Some(lab) = lab_of(spec) else { return };
     story::apply(&lab, "database.yaml", DATABASE);
     let host = node(&lab);
+
+    // Both processes are in a group of their own.
+    for option in ["", " --serve"] {
+        let groups = inside(&lab, host, &["cat", &format!("/proc/{}/cgroup", process(&lab, host, option))]);
+        assert!(groups.lines().all(|line| line.contains(":/panloom-volumes/")), "{groups}");
+    }
 
     // Another worker goes on under the server; without its keeper the volume is lost, and had anew.
     kill(&lab, host, &[&process(&lab, host, " --serve")]);
@@ -128,8 +142,7 @@ fn a_volume_outlives_what_may_die_and_leaves_with_its_server() {
     assert_eq!(json(&lab, &["get", "volume", "db-1.data", "-p", "shop"])["inSync"], 2);
 
     // Everything dies at once, and the machine is as it was.
-    let find = "grep -oh 'pan-[0-9]*-[0-9a-f]\\{16\\}' /run/pan/volumes/*/order.json";
-    let device = inside(&lab, node(&lab), &["sh", "-c", find]);
+    let device = device(&lab, node(&lab));
     assert!(devices().contains(&device), "{device}: {:?}", devices());
     let all: Vec<String> = lab.hosts().unwrap().into_iter().flat_map(|host| host.pids).map(|pid| pid.to_string()).collect();
     // Some are gone before it is their turn.
@@ -138,4 +151,88 @@ fn a_volume_outlives_what_may_die_and_leaves_with_its_server() {
     drop(lab);
     assert!(!Lab::down(&name).unwrap(), "something was left");
     assert!(!devices().contains(&device), "its device is left: {:?}", devices());
+}
+
+/// One that puts every line on its volume before it says so, and one that never does.
+const TWO: &str = r#"
+api: pan/v1
+kind: Partition
+name: shop
+spec: {network: 10.0.0.0/24, hostImage: allow}
+---
+api: pan/v1
+kind: Cluster
+partition: shop
+name: db
+spec:
+  servers: 1
+  image: host
+  command: [sh, -c, 'i=0; while sleep 0.02; do i=$((i+1)); echo $i >>/srv/log && sync /srv/log && echo $i || exit 9; done']
+  stop: {grace: 1s}
+  resources: {cpu: 100m, memory: 64MiB}
+  volumes: [{name: data, size: 64MiB, mount: /srv, copies: 2}]
+---
+api: pan/v1
+kind: Cluster
+partition: shop
+name: lazy
+spec:
+  servers: 1
+  image: host
+  command: [sh, -c, 'trap "exit 0" TERM; while sleep 0.1; do date >>/srv/notes; done']
+  resources: {cpu: 100m, memory: 64MiB}
+  volumes: [{name: data, size: 64MiB, mount: /srv, copies: 2}]
+"#;
+
+/// As `pan_node::volume` has it: nothing gets done for so long.
+const STILL_MAX: Duration = Duration::from_secs(20);
+
+#[test]
+fn servers_whose_storage_is_gone_stop_in_time_and_leave_nothing() {
+    let Some(lab) = lab_of(spec) else { return };
+    story::apply(&lab, "two.yaml", TWO);
+    let (db, lazy) = (node(&lab), lab.host(str_of(&server(&lab, "shop", "lazy-1"), "node")).unwrap());
+    let files: BTreeSet<String> =
+        [db, lazy].iter().flat_map(|host| device(&lab, *host).lines().map(str::to_owned).collect::<Vec<_>>()).collect();
+    assert_eq!(files.len(), 2);
+    assert!(files.iter().all(|file| devices().contains(file)), "{files:?}: {:?}", devices());
+    let said = |lab: &TestLab| pan(lab, &["logs", "db-1", "-p", "shop"]).lines().last().map(str::to_owned);
+    lab.wait_for("a line that was put on the volume", SOON, |lab| said(lab).is_some()).unwrap();
+    for storage in ["s1", "s2"] {
+        lab.kill(lab.host(storage).unwrap()).unwrap();
+    }
+    let waits = |lab: &TestLab, host| !inside(lab, host, &["pgrep", "-r", "D"]).is_empty();
+    lab.wait_for("somebody whom no signal reaches", SOON, |lab| waits(lab, db)).unwrap();
+    let acknowledged = said(&lab).unwrap();
+
+    // Both stop, and it is said what became of them.
+    let begun = Instant::now();
+    pan(&lab, &["scale", "cluster", "db", "0", "-p", "shop"]);
+    pan(&lab, &["delete", "cluster", "lazy", "-p", "shop"]);
+    let servers = |lab: &TestLab| json(lab, &["get", "server", "-p", "shop"]).as_array().map_or(0, Vec::len);
+    lab.wait_for("both servers to be gone", 3 * STILL_MAX, |lab| servers(lab) == 0).unwrap();
+    let took = begun.elapsed();
+    println!("both were gone {} ms after they were told to stop", took.as_millis());
+    assert!(took > STILL_MAX, "storage had its time: {took:?}");
+    // Its grace is 10 s; and this machine may be busy.
+    assert!(took < STILL_MAX + Duration::from_secs(25), "{took:?}");
+    let events = pan(&lab, &["events", "-A"]);
+    for name in ["db-1", "lazy-1"] {
+        let expected = format!("was stopped by force: volume {name}.data: its storage did nothing for 20 s");
+        assert!(events.contains(&expected), "{expected} in\n{events}");
+    }
+    for host in [db, lazy] {
+        wait_bare(&lab, host);
+        assert_eq!(inside(&lab, host, &["ls", "/run/pan/servers"]), "");
+        assert!(!waits(&lab, host));
+    }
+    assert!(!files.iter().any(|file| devices().contains(file)), "{files:?}: {:?}", devices());
+
+    // What was acknowledged is there when storage comes back after all.
+    for storage in ["s1", "s2"] {
+        lab.start(lab.host(storage).unwrap()).unwrap();
+    }
+    pan(&lab, &["scale", "cluster", "db", "1", "-p", "shop"]);
+    story::wait_state(&lab, "shop", "db-1", "running");
+    pan(&lab, &["exec", "db-1", "-p", "shop", "--", "grep", "-qx", &acknowledged, "/srv/log"]);
 }

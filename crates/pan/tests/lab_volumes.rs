@@ -73,6 +73,11 @@ fn told(lab: &TestLab) -> String {
     reached.join(", ")
 }
 
+/// The same, as `pan get host -o wide` shows it.
+fn refused_shown(lab: &TestLab, host: &str) -> u64 {
+    json(lab, &["get", "host", host])["storage"]["refused"].as_u64().unwrap()
+}
+
 /// Requests of heads that lost their volume, as a storage host counts them.
 fn refused(lab: &TestLab, host: &str) -> f64 {
     let number: u32 = host.trim_start_matches('s').parse().unwrap();
@@ -101,6 +106,10 @@ fn a_node_that_stood_still_writes_nothing_of_what_it_still_had_to_write() {
     .unwrap();
     ledger.wait_for_more(&lab, 50, BACK);
     println!("refused: {} and {} requests of the old head", refused(&lab, "s1"), refused(&lab, "s2"));
+    for host in ["s1", "s2"] {
+        lab.wait_for("people to be told the same", SOON, |lab| refused_shown(lab, host).to_string() == refused(lab, host).to_string())
+            .unwrap();
+    }
     audit(&lab, ledger);
 }
 

@@ -198,6 +198,10 @@ fn phase_event(world: &mut World, now: Now, key: &ServerKey, report: &ServerRepo
         Phase::Healthy => world.server_event(now, key, Severity::Info, "Running", format!("runs and is healthy (epoch {})", report.epoch)),
         Phase::Unhealthy => world.server_event(now, key, Severity::Warning, "Unhealthy", format!("fails its health check{detail}")),
         Phase::Failed => world.server_event(now, key, Severity::Alarm, "Failed", format!("does not stay up on its node{detail}")),
+        // An end that was as it should be has nothing to say.
+        Phase::Absent if report.message.is_some() => {
+            world.server_event(now, key, Severity::Warning, "StopForced", format!("was stopped by force{detail}"));
+        }
         Phase::Starting | Phase::Stopping | Phase::Restarting | Phase::Absent => {}
     }
 }

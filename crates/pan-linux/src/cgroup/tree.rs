@@ -100,6 +100,19 @@ impl CgroupTree {
         Ok(())
     }
 
+    /// Lets the group's processes have at most so many bytes of memory, where the kernel counts it for each group. Who needs more is
+    /// killed.
+    pub fn limit_memory(&self, bytes: u64) -> Result<(), CgroupError> {
+        for hierarchy in self.layout.hierarchies() {
+            let file = if hierarchy.v1_options.is_none() { "memory.max" } else { "memory.limit_in_bytes" };
+            let path = hierarchy.dir.join(&self.path).join(file);
+            if path.exists() {
+                write(&path, &bytes.to_string())?;
+            }
+        }
+        Ok(())
+    }
+
     /// The controllers that limit this group, once it is made: those of every v1 hierarchy, and those that its v2 parents hand down.
     pub fn controllers(&self) -> BTreeSet<String> {
         let mut found = BTreeSet::new();

@@ -3,6 +3,7 @@
 
 use super::agent::itself;
 use super::error::HeadError;
+use super::group;
 use super::message::{HeadOrder, Heard, Message, Status, control, hear, read_order, say};
 use super::work::{OVER, REST_MAX};
 use crate::paths::Paths;
@@ -25,9 +26,10 @@ use std::time::{Duration, Instant};
 const UNANSWERED_MAX: Duration = Duration::from_secs(120);
 /// How long a worker that ended at once is waited with, at most. The first is replaced at once.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
-/// A worker that lived so long did not end because of how it began.
-const LIVED: Duration = Duration::from_secs(10);
-/// How often a worker is looked after that said nothing before it ended.
+const PAUSE_MIN: Duration = Duration::from_millis(50);
+/// A worker that lived so long is replaced at once: there are no more of them in a time than when one is waited with.
+const LIVED: Duration = PAUSE_MAX;
+/// How often a worker is looked after whose end the kernel does not tell.
 const LOOK: u16 = 200;
 /// Agents that listen at a time: one, and those that follow a killed one.
 const AGENTS_MAX: usize = 16;
@@ -64,7 +66,7 @@ fn keep(folder: &Path) -> Result<(), HeadError> {
         status: Status { keeper: own, ..Status::opening() },
         mended_before: 0,
         next: Some(Instant::now()),
-        pause: Duration::ZERO,
+        pause: None,
         first: true,
     };
     keeper.work();
@@ -92,6 +94,8 @@ struct Agent {
 
 struct Worker {
     child: Child,
+    /// Tells its end, which comes later than that of its connection.
+    process: Option<PidFd>,
     connection: Option<Connection>,
     since: Instant,
 }
@@ -109,7 +113,8 @@ struct Keeper {
     mended_before: u64,
     /// When the next worker is to begin; none: never.
     next: Option<Instant>,
-    pause: Duration,
+    /// How long the one before was waited with.
+    pause: Option<Duration>,
     first: bool,
 }
 
@@ -134,6 +139,7 @@ impl Keeper {
     fn wait(&self) {
         let worker = self.worker.iter().filter_map(|worker| worker.connection.as_ref());
         let all = self.agents.iter().map(|agent| &agent.connection).chain(worker).map(AsFd::as_fd).chain([self.listener.as_fd()]);
+        let all = all.chain(self.worker.iter().filter_map(|worker| worker.process.as_ref()).map(AsFd::as_fd));
         let mut set: Vec<PollFd<'_>> = all.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
         let left = self.next.filter(|_| self.worker.is_none()).map(|at| at.saturating_duration_since(Instant::now()));
         let most = left.map_or(LOOK, |left| u16::try_from(left.as_millis()).unwrap_or(LOOK).min(LOOK));
@@ -148,19 +154,34 @@ impl Keeper {
         // One without a keeper would go on asking for the volume, and take it from whoever follows.
         die_with_parent(&mut command, Signal::SIGKILL);
         self.next = None;
-        self.first = false;
+        let first = std::mem::replace(&mut self.first, false);
         match command.spawn() {
-            Ok(child) => self.worker = Some(Worker { child, connection: None, since: Instant::now() }),
+            Ok(child) => {
+                if first {
+                    self.move_both(&child);
+                }
+                let process = i32::try_from(child.id()).ok().and_then(|pid| PidFd::open(pid).ok());
+                self.worker = Some(Worker { child, process, connection: None, since: Instant::now() });
+            }
             Err(error) => {
                 tracing::error!(%error, "no worker can be started");
-                self.again();
+                self.again(Duration::ZERO);
             }
         }
     }
 
-    fn again(&mut self) {
-        self.next = Some(Instant::now() + self.pause);
-        self.pause = (self.pause * 2).clamp(Duration::from_millis(50), PAUSE_MAX);
+    /// Moves keeper and first worker into the group that later workers are born into. Only now, because the kernel takes up to 10 ms for
+    /// it, in which the worker has enough to do. Where there are no groups, or no right to them, it is done without.
+    fn move_both(&self, worker: &Child) {
+        let both = [Some(self.status.keeper), i32::try_from(worker.id()).ok()];
+        if let Err(error) = group::join(self.order.volume.volume, both.into_iter().flatten()) {
+            tracing::warn!(error = crate::error::chain(&error), "it has no control group of its own");
+        }
+    }
+
+    fn again(&mut self, lived: Duration) {
+        let pause = pause(self.pause, lived);
+        (self.next, self.pause) = (Some(Instant::now() + pause), Some(pause));
     }
 
     fn accept(&mut self) {
@@ -262,13 +283,10 @@ impl Keeper {
         if !self.session.terms().resend {
             return self.over("its head ended, and this kernel cannot ask another one for what was under way".into());
         }
-        if lived >= LIVED {
-            self.pause = Duration::ZERO;
-        }
         let restarts = self.status.restarts + 1;
         self.mended_before = self.status.mended;
         self.told(Status { state: HeadState::Opening, restarts, ..self.status.clone() });
-        self.again();
+        self.again(lived);
     }
 
     /// Whoever waits gets an error.
@@ -313,5 +331,33 @@ impl Keeper {
             let _ = worker.child.kill();
             let _ = worker.child.wait();
         }
+    }
+}
+
+/// How long a worker is waited with, by how long the one before was, and how long that lived.
+fn pause(before: Option<Duration>, lived: Duration) -> Duration {
+    match before {
+        Some(before) if lived < LIVED => (before * 2).clamp(PAUSE_MIN, PAUSE_MAX),
+        Some(_) | None => Duration::ZERO,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_that_is_killed_now_and_then_is_back_at_once_and_one_that_cannot_live_ever_later() {
+        let mut last = None;
+        let mut pauses = |lived, times: usize| -> Vec<u128> {
+            let next = |_| {
+                last = Some(pause(last, lived));
+                last.unwrap().as_millis()
+            };
+            (0..times).map(next).collect()
+        };
+        assert_eq!(pauses(Duration::from_millis(20), 8), [0, 50, 100, 200, 400, 800, 1000, 1000]);
+        assert_eq!(pauses(Duration::from_secs(3), 3), [0, 0, 0]);
+        assert_eq!(pauses(Duration::ZERO, 2), [50, 100]);
     }
 }

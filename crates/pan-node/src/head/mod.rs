@@ -13,6 +13,7 @@
 mod agent;
 mod arbiter;
 mod error;
+mod group;
 mod intake;
 mod keep;
 mod lease;
@@ -27,5 +28,6 @@ mod work;
 
 pub use agent::Keeper;
 pub use error::HeadError;
+pub(crate) use group::remove as remove_group;
 pub use message::{HeadOrder, HeadStatus};
 pub use part::{Part, run};

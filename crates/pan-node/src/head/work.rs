@@ -240,7 +240,7 @@ impl Worker {
             }
             self.feed();
             self.tell();
-            if self.rests_until.is_some_and(|until| self.head.is_clean() || until <= Instant::now()) {
+            if self.rests_until.is_some_and(|until| self.head.is_clean() || !self.can_clean() || until <= Instant::now()) {
                 return Ok(());
             }
             if let Some(why) = self.over.take() {
@@ -254,6 +254,12 @@ impl Worker {
         self.rests_until.get_or_insert_with(|| Instant::now() + REST_MAX);
         self.head.rest();
         self.handle(Event::Tick);
+    }
+
+    /// Whether there is anybody with whom it could leave less dirty than there is.
+    fn can_clean(&self) -> bool {
+        let is_up = |member| self.links.get(member).is_some_and(|link| link.requests.is_some());
+        self.head.is_open() && self.head.record().in_sync.iter().any(is_up)
     }
 
     /// Gives the core as much as it takes.

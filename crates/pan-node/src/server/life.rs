@@ -78,6 +78,8 @@ pub(crate) struct Stopping {
     /// What was wrong with it, if it is stopped for that.
     pub complaint: Option<String>,
     pub kill_at: Tick,
+    /// Whether it was killed. Who is still there waits in the kernel for a volume.
+    pub killed: bool,
 }
 
 #[derive(Debug)]

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use pan_api::desired::ServerOrder;
-use pan_api::report::ServerReport;
+use pan_api::report::{Phase, ServerReport};
 use pan_member::Tick;
 use pan_model::{Generation, ServerKey};
 use tokio::sync::{mpsc, watch};
@@ -81,6 +81,8 @@ pub(crate) struct Task {
     pub(super) life: Life,
     /// Its volumes: here, or on their way.
     pub(super) volumes: Attached,
+    /// What has to be said of its last end here, once nothing of it is left.
+    pub(super) parting: Option<String>,
     told: Option<ServerReport>,
     heeds: Option<Generation>,
 }
@@ -91,7 +93,7 @@ pub(super) type Flow = ControlFlow<()>;
 impl Task {
     pub(crate) fn new(key: ServerKey, host: Arc<Host>, wanted: watch::Receiver<Told>, updates: mpsc::Sender<Update>) -> Self {
         let volumes = Attached::none(key.clone(), host.clone());
-        Self { key, host, wanted, updates, life: Life::Nothing, volumes, told: None, heeds: None }
+        Self { key, host, wanted, updates, life: Life::Nothing, volumes, parting: None, told: None, heeds: None }
     }
 
     /// Looks after the server until nothing of it is here and nobody wants it, or until the agent ends.
@@ -110,7 +112,7 @@ impl Task {
             self.update(News::Heeds(by)).await;
         }
         self.refresh(&wanted);
-        self.tend_volumes();
+        self.tend_volumes(wanted.wish());
         match decide::next(wanted.wish(), self.life.here(&wanted), clock::now()) {
             Action::Rest { until } => {
                 self.tell(&wanted).await;
@@ -312,7 +314,7 @@ impl Task {
                 Why::Unwanted | Why::Unhealthy => clock::now().plus(stop.grace.0),
             };
             tracing::info!(server = %self.key, ?why, complaint, signal = ?stop.signal, grace = %stop.grace, "stopping");
-            self.life = Life::Stopping(Stopping { bound, container: container.clone(), watch, why, complaint, kill_at });
+            self.life = Life::Stopping(Stopping { bound, container: container.clone(), watch, why, complaint, kill_at, killed: false });
             self.note();
             self.signalled(signal::ask(&container, stop.signal));
         }
@@ -321,7 +323,9 @@ impl Task {
 
     fn kill(&mut self) -> Flow {
         if let Life::Stopping(stopping) = &mut self.life {
-            tracing::warn!(server = %self.key, "did not stop in time: killing it");
+            if !std::mem::replace(&mut stopping.killed, true) {
+                tracing::warn!(server = %self.key, "did not stop in time: killing it");
+            }
             // If the kill does not work, once a second is often enough to try.
             stopping.kill_at = clock::now().plus(decide::RELEASE_AGAIN);
             let killed = signal::kill(&stopping.container);
@@ -370,7 +374,10 @@ impl Task {
     }
 
     async fn tell(&mut self, wanted: &Wanted) {
-        let report = report::report(&self.key, wanted.wish(), &self.life);
+        let mut report = report::report(&self.key, wanted.wish(), &self.life);
+        if let Some(report) = report.as_mut().filter(|report| report.phase == Phase::Absent) {
+            report.message.clone_from(&self.parting);
+        }
         self.send(report).await;
     }
 
@@ -454,7 +461,7 @@ fn adopted(deaths: &Deaths, record: Record) -> Life {
         Stage::Attaching => Life::Attaching(Attaching { bound, rootfs: None, waits: Some(NOT_LOOKED_AT.into()), complaint: None }),
         Stage::Stopping { container, why, complaint, kill_at } => {
             let watch = Watch::open(deaths, &container);
-            Life::Stopping(Stopping { bound, container, watch, why, complaint, kill_at: Tick(kill_at) })
+            Life::Stopping(Stopping { bound, container, watch, why, complaint, kill_at: Tick(kill_at), killed: false })
         }
         Stage::Ended { at, message } => Life::Ended(Ended { bound, at: Tick(at), message }),
         Stage::Failed { message } => Life::Failed(Failed { bound, message }),

@@ -4,29 +4,39 @@ use pan_api::desired::ServerOrder;
 use pan_linux::blockdev::Hung;
 use tokio::sync::watch::error::RecvError;
 
-use super::life::{Attaching, Ended, Failed, Leftover, Life, Warm};
+use super::life::{Attaching, Ended, Failed, Leftover, Life, Warm, binding};
 use super::record::{Bound, Cable};
 use super::task::{Flow, Task, Wanted, blocking, flow};
 use crate::apply::{self, Rootfs};
 use crate::clock;
-use crate::decide;
+use crate::decide::{self, Stand, Why, Wish, stand};
 use crate::error::chain;
 use crate::volume::decide::Users;
 use crate::volume::{HEAD_LOST, NOT_LOOKED_AT, Standing};
 
 impl Task {
     /// Tells the volumes what the server is doing, and hears what they are.
-    pub(super) fn tend_volumes(&mut self) {
+    pub(super) fn tend_volumes(&mut self, wish: Wish<'_>) {
         match &mut self.life {
             // None are wanted before there is an order to run it, and taking them away is a part of releasing it.
             Life::Nothing | Life::Warm(_) | Life::Leftover(_) => {}
             Life::Ended(ended) => {
-                self.volumes.want(&ended.bound.order, Users::None);
+                // One that is to go is released in a moment; a volume that was lost is not to be had anew before that.
+                if stand(wish, binding(&ended.bound)) != Stand::Leaves {
+                    self.volumes.want(&ended.bound.order, Users::None);
+                }
                 let lost = step(&ended.bound, "runc-started").and_then(|since| self.volumes.lost_since(since));
                 ended.message = because(lost, Some(&ended.message)).unwrap_or_default();
             }
             Life::Failed(Failed { bound, .. }) => self.volumes.want(&bound.order, Users::None),
-            Life::Stopping(stopping) => self.volumes.want(&stopping.bound.order, Users::Some),
+            Life::Stopping(stopping) => {
+                let users = match (stopping.killed, stopping.why) {
+                    (false, _) => Users::Leaving,
+                    (true, Why::Orphan) => Users::Killed(Hung::Abort),
+                    (true, Why::Unwanted | Why::Unhealthy | Why::HeadLost) => Users::Killed(Hung::Wait),
+                };
+                self.volumes.want(&stopping.bound.order, users);
+            }
             Life::Running(running) => {
                 self.volumes.want(&running.bound.order, Users::Some);
                 if let Standing::Lost(why) = self.volumes.standing() {
@@ -79,6 +89,7 @@ impl Task {
     /// Begins to wait for the volumes of a server that is to be started.
     pub(super) fn attach(&mut self, mut bound: Bound) {
         bound.steps = vec![("ordered".into(), clock::wall_micros())];
+        self.parting = None;
         let (mut rootfs, mut complaint) = (None, None);
         match self.take() {
             Life::Warm(Warm { ready, rootfs: made, .. }) => {
@@ -131,7 +142,7 @@ impl Task {
         if released.is_ok() && has_volumes {
             // Somebody else may have the right to write them by now, and then nothing of what is left here can be written out.
             let hung = if decide::orphan(wanted.wish(), bound.order.epoch) { Hung::Abort } else { Hung::Wait };
-            released = self.volumes.release(&bound.order, hung).await;
+            released = self.volumes.release(&bound.order, hung).await.map(|given_up| self.parting = given_up);
         }
         if released.is_ok() {
             let (host, key) = (self.host.clone(), self.key.clone());

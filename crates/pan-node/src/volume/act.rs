@@ -1,5 +1,6 @@
 //! Effects on this host for one volume, all of which block. Whatever touches a device waits in the kernel for the head that serves
-//! it, where no signal reaches it: so each ends the connection when its time is over, and then fails.
+//! it, where no signal reaches it: so each ends the connection when its time is over, and then fails. Unmounting writes out what is left
+//! in memory, and has no time of its own: the task sees to it that it ends ([`super::patience`]).
 
 use std::fs::{self, DirBuilder};
 use std::io::ErrorKind;
@@ -8,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use pan_linux::blockdev::{self, AttachSpec, BlockDevice, Hung};
+use pan_linux::cgroup::CgroupError;
 use pan_linux::filesystem::{self, Kind, Made, MountSpec};
 use pan_linux::fuse::{Connection, InTime};
 use pan_linux::loopdev::{self, Access};
@@ -15,8 +17,10 @@ use pan_linux::mount::{self, Busy};
 use pan_model::volume::Filesystem;
 
 use super::error::VolumeError;
+use super::patience::Progress;
 use super::place::Place;
 use crate::error::FileError;
+use crate::head;
 
 /// Blocks of the device: what a head and its replicas work in.
 pub(super) const BLOCK: u32 = 4096;
@@ -25,8 +29,6 @@ const ANSWER_MAX: Duration = Duration::from_secs(10);
 /// A large file system is checked for minutes after errors, and its journal replayed for seconds. If head or order
 /// end meanwhile, that ends it sooner.
 const MOUNT_MAX: Duration = Duration::from_secs(600);
-/// What is left in memory is written out when it is unmounted: seconds of what storage takes.
-const FLUSH_MAX: Duration = Duration::from_secs(30);
 /// The mount namespace of a killed container goes some moments after its last process.
 const DETACH_MAX: Duration = Duration::from_secs(5);
 
@@ -51,6 +53,26 @@ pub(super) fn bytes(device: &Path) -> Option<u64> {
     // In sectors of 512 bytes, whatever the device's blocks are.
     let text = fs::read_to_string(Path::new("/sys/block").join(name).join("size")).ok()?;
     text.trim().parse::<u64>().ok()?.checked_mul(512)
+}
+
+/// What the head and a device have done, and whether something waits for them.
+pub(super) fn progress(at: &Place, device: Option<&Path>) -> Progress {
+    let stat = device.and_then(Path::file_name).map(|name| Path::new("/sys/block").join(name).join("stat"));
+    let done = stat.and_then(|path| fs::read_to_string(path).ok()).map_or(0, |text| done(&text));
+    let waits = match Connection::at(at.served()) {
+        Ok(None) => false,
+        // One that cannot be seen may be waited for.
+        Ok(Some(connection)) => connection.waiting().map_or(true, |waiting| waiting > 0),
+        Err(_) => true,
+    };
+    Progress { done, waits }
+}
+
+/// A number that grows with all that a device has done: requests and sectors of reads, writes and discards, and flushes, by
+/// Documentation/block/stat.rst of the kernel.
+fn done(stat: &str) -> u64 {
+    let numbers: Vec<u64> = stat.split_whitespace().filter_map(|field| field.parse().ok()).collect();
+    [0, 2, 4, 6, 11, 13, 15].iter().filter_map(|field| numbers.get(*field)).sum()
 }
 
 /// Makes the folders of a volume, for root alone: what is in them is a server's.
@@ -103,20 +125,19 @@ pub(super) fn detach(at: &Place, held: Option<BlockDevice>, hung: Hung) -> Resul
     if let (Hung::Abort, Some(connection)) = (hung, connection) {
         connection.abort()?;
     }
-    let unmount = || {
-        // Closing a device waits for its head as well.
-        drop(held);
-        unmount_all(&at.mnt())
-    };
-    match connection {
-        Some(connection) => within(connection, FLUSH_MAX, "it was unmounted", unmount)?,
-        None => unmount()?,
-    }
+    // Closing a device waits for its head as well.
+    drop(held);
+    unmount_all(&at.mnt())?;
     Ok(blockdev::detach(&at.file, hung, DETACH_MAX)?)
 }
 
-/// Removes what is left in the file system of the host.
-pub(super) fn remove_folder(at: &Place) -> Result<(), VolumeError> {
+/// Removes what is left of it in the host's file system, and the control group of its processes.
+pub(super) fn remove_rest(at: &Place) -> Result<(), VolumeError> {
+    // A machine without control groups has none of it.
+    match head::remove_group(at.volume) {
+        Ok(()) | Err(CgroupError::NotMounted(_)) => {}
+        Err(error) => return Err(error.into()),
+    }
     // Removing through a mount would remove what is on the volume.
     for folder in [at.mnt(), at.served().to_path_buf()] {
         if mount::mounts_under(&folder)?.is_empty() {
@@ -162,5 +183,25 @@ const fn kind(wanted: Filesystem) -> Kind {
     match wanted {
         Filesystem::Ext4 => Kind::Ext4,
         Filesystem::Xfs => Kind::Xfs,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_has_done_something_when_requests_end_and_not_when_they_begin() {
+        let before = "   10  0  80  4  5  0  40  9  3  20  30  1  0  8  0  2  1";
+        // More in flight, and more time spent on it.
+        assert_eq!(done(before), done("   10  0  80  4  5  0  40  9  4  25  99  1  0  8  0  2  7"));
+        for after in [
+            "   10  0  80  4  6  0  48  9  3  20  30  1  0  8  0  2  1",
+            "   10  0  80  4  5  0  40  9  3  20  30  1  0  8  0  3  1",
+            "   10  0  80  4  5  0  40  9  3  20  30  2  0 16  0  2  1",
+        ] {
+            assert!(done(after) > done(before), "{after}");
+        }
+        assert_eq!(done(""), 0);
     }
 }

@@ -27,6 +27,8 @@ pub(crate) struct Attached {
     host: Arc<Host>,
     wake: Arc<Notify>,
     all: BTreeMap<VolumeId, One>,
+    /// What was given up of those that were let go last, in words.
+    given_up: BTreeMap<VolumeId, String>,
 }
 
 #[derive(Debug)]
@@ -52,7 +54,7 @@ impl Attached {
     }
 
     fn of(server: Option<ServerKey>, host: Arc<Host>) -> Self {
-        Self { server, host, wake: Arc::default(), all: BTreeMap::new() }
+        Self { server, host, wake: Arc::default(), all: BTreeMap::new(), given_up: BTreeMap::new() }
     }
 
     /// Volumes of servers that are not here, which are taken away.
@@ -98,8 +100,10 @@ impl Attached {
             });
             return;
         }
+        self.note_given_up(volume);
         let stage = Stage::UnderWay("is looked at".to_owned());
-        let (seen, seen_by) = watch::channel(Seen { name: name.clone(), stage, users: Users::None, steps: Vec::new(), lost: None });
+        let (seen, seen_by) =
+            watch::channel(Seen { name: name.clone(), stage, users: Users::None, steps: Vec::new(), lost: None, given_up: None });
         let (told, told_to) = watch::channel(told);
         let (at, host, wake) = (self.host.volumes.place(volume), self.host.clone(), self.wake.clone());
         tokio::spawn(Task { at, host, told: told_to, seen, wake, here: State::default() }.run());
@@ -131,11 +135,11 @@ impl Attached {
         self.wake.notified().await;
     }
 
-    /// Has all of them, and those of `order`, taken away. Nobody may have them open.
+    /// Has all of them, and those of `order`, taken away. Nobody may have them open. Says what was given up of them, if anything was.
     ///
     /// # Errors
     /// One is still here after a while; in words. It goes on being taken away.
-    pub(crate) async fn release(&mut self, order: &ServerOrder, hung: Hung) -> Result<(), String> {
+    pub(crate) async fn release(&mut self, order: &ServerOrder, hung: Hung) -> Result<Option<String>, String> {
         // Also those that an earlier agent may have left.
         for volume in &order.volumes {
             self.tell(volume.volume, &volume.name, Told::Gone(hung));
@@ -155,8 +159,18 @@ impl Attached {
                 Stage::Gone | Stage::Mounted | Stage::Lost(_) => return Err(format!("volume {} is still here", seen.name)),
             }
         }
+        let all: Vec<VolumeId> = self.all.keys().copied().collect();
+        all.into_iter().for_each(|volume| self.note_given_up(volume));
         self.all.clear();
-        Ok(())
+        let given_up: Vec<String> = std::mem::take(&mut self.given_up).into_values().collect();
+        Ok((!given_up.is_empty()).then(|| given_up.join("; ")))
+    }
+
+    fn note_given_up(&mut self, volume: VolumeId) {
+        let Some(seen) = self.all.get(&volume).map(|one| one.seen.borrow()) else { return };
+        if let Some(why) = &seen.given_up {
+            self.given_up.insert(volume, format!("volume {}: {why}", seen.name));
+        }
     }
 
     /// Whether none is left. Of those that are gone nothing is remembered.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use pan_linux::blockdev::Hung;
 use pan_member::Tick;
 
+use super::patience::{GivenUp, LOOK_EVERY, Patience};
 use crate::decide::{RELEASE_AGAIN, back_off};
 
 /// Until it is tried again to let a file system grow: a head learns of a new size within moments.
@@ -46,6 +47,12 @@ pub enum Claim {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Users {
     Some,
+    /// They were asked to end, and will be killed when they have not. It is looked on from now, so that whoever waits in vain has not to wait
+    /// any longer then.
+    Leaving,
+    /// They were killed. Who is still there waits for the volume, where no signal reaches it. What they had to write is to be written
+    /// out, or cannot be any more.
+    Killed(Hung),
     None,
 }
 
@@ -100,6 +107,30 @@ pub struct Here {
     pub rest: bool,
     pub origin: Origin,
     pub trouble: Trouble,
+    /// How it stands with what is waited for.
+    pub waiting: Waiting,
+}
+
+/// How it stands with what is written out when its users are gone, or have been killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Waiting {
+    /// It is not waited for.
+    No,
+    /// It is, with so much patience.
+    Yes(Patience),
+    /// It was given up.
+    Over,
+}
+
+/// Something that takes its time because it waits for the head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// To a mounted file system, which nobody uses before.
+    Up,
+    /// While it is mounted.
+    Upkeep,
+    /// Away.
+    Down,
 }
 
 /// What to do now.
@@ -121,6 +152,8 @@ pub enum Action {
     Grow,
     /// It is lost under its users: let everything that waits for it fail, and say so.
     Lose,
+    /// Those who used it were killed and wait for it: let everything that waits fail.
+    GiveUp(GivenUp),
     /// Take everything away.
     Clear(Hung),
     /// Nothing is here and nothing is wanted.
@@ -137,6 +170,8 @@ pub fn next(wish: Wish, here: &Here, now: Tick) -> Action {
         Trouble::None | Trouble::Up(..) | Trouble::Growth(_) => Action::Clear(hung),
     };
     let (claim, users, size) = match wish {
+        // What was given up cannot be written out any more.
+        Wish::Gone(_) if anything && here.waiting == Waiting::Over => return clear(Hung::Abort),
         Wish::Gone(hung) if anything => return clear(hung),
         Wish::Gone(_) => return Action::Done,
         Wish::Attached { claim, users, size } => (claim, users, size),
@@ -152,11 +187,23 @@ pub fn next(wish: Wish, here: &Here, now: Tick) -> Action {
     };
     let whole = served && here.mounted && here.device.is_some();
     match (users, here.origin) {
-        (Users::Some, Origin::Lost) => Action::Rest { until: None },
-        (Users::Some, Origin::Unsure) if whole => Action::Adopt,
+        (Users::Some | Users::Leaving | Users::Killed(_), Origin::Lost) => Action::Rest { until: None },
+        (Users::Some | Users::Leaving | Users::Killed(_), Origin::Unsure) if whole => Action::Adopt,
         (Users::Some, Origin::Known) if whole => upkeep(here, size, hopeless_at, now),
+        (Users::Leaving, Origin::Known) if whole => match upkeep(here, size, hopeless_at, now) {
+            Action::Rest { until } => {
+                let look = now.plus(LOOK_EVERY);
+                Action::Rest { until: Some(until.map_or(look, |until| until.min(look))) }
+            }
+            action => action,
+        },
+        (Users::Killed(_), Origin::Known) if whole => match given_up(wish, here.waiting, now) {
+            Some(why) => Action::GiveUp(why),
+            None if !here.told => Action::Tell,
+            None => Action::Rest { until: Some(now.plus(LOOK_EVERY)) },
+        },
         // Whatever it was that went, those who use it cannot go on.
-        (Users::Some, Origin::Unsure | Origin::Known) => Action::Lose,
+        (Users::Some | Users::Leaving | Users::Killed(_), Origin::Unsure | Origin::Known) => Action::Lose,
         (Users::None, _) if !anything => match (claim, here.trouble) {
             (Claim::Awaited, _) => Action::Rest { until: None },
             (Claim::Here, Trouble::Up(times, at)) => at_or(at.plus(back_off(times)), Action::Begin),
@@ -175,6 +222,35 @@ pub fn next(wish: Wish, here: &Here, now: Tick) -> Action {
             Keeper::Open if !here.mounted => Action::Mount,
             Keeper::Open => upkeep(here, size, None, now),
         },
+    }
+}
+
+/// Whether it matters to a wish how long something takes that waits for the head.
+#[must_use]
+pub fn has_patience(wish: Wish) -> bool {
+    match wish {
+        Wish::Gone(hung) | Wish::Attached { users: Users::Killed(hung), .. } => hung == Hung::Wait,
+        Wish::Attached { users: Users::Leaving, .. } => true,
+        Wish::Attached { users: Users::Some | Users::None, .. } => false,
+    }
+}
+
+/// Why what waits for the head is to fail, if it is.
+#[must_use]
+pub fn given_up(wish: Wish, waiting: Waiting, now: Tick) -> Option<GivenUp> {
+    match (wish, waiting) {
+        (Wish::Gone(Hung::Abort) | Wish::Attached { users: Users::Killed(Hung::Abort), .. }, _) => Some(GivenUp::Elsewhere),
+        (Wish::Gone(Hung::Wait) | Wish::Attached { users: Users::Killed(Hung::Wait), .. }, Waiting::Yes(patience)) => patience.over(now),
+        (Wish::Gone(_) | Wish::Attached { .. }, Waiting::No | Waiting::Yes(_) | Waiting::Over) => None,
+    }
+}
+
+/// Why a step that is under way is to be broken off, if it is.
+#[must_use]
+pub fn breaks_off(step: Step, wish: Wish, waiting: Waiting, now: Tick) -> Option<GivenUp> {
+    match (step, wish) {
+        (Step::Up, Wish::Gone(Hung::Wait)) => Some(GivenUp::Unused),
+        (Step::Up | Step::Upkeep | Step::Down, Wish::Gone(_) | Wish::Attached { .. }) => given_up(wish, waiting, now),
     }
 }
 

@@ -1,5 +1,6 @@
 //! The table of decisions about a volume, row by row, and the way that following them leads.
 
+use super::super::patience::Progress;
 use super::*;
 
 const NOW: Tick = Tick(100_000_000_000);
@@ -11,8 +12,8 @@ fn wanted(claim: Claim, users: Users) -> Wish {
 }
 
 const fn nothing() -> Here {
-    let (keeper, origin, trouble) = (Keeper::None, Origin::Known, Trouble::None);
-    Here { keeper, told: true, device: None, mounted: false, fits: true, rest: false, origin, trouble }
+    let (keeper, origin, trouble, waiting) = (Keeper::None, Origin::Known, Trouble::None, Waiting::No);
+    Here { keeper, told: true, device: None, mounted: false, fits: true, rest: false, origin, trouble, waiting }
 }
 
 fn mounted() -> Here {
@@ -66,6 +67,55 @@ fn whoever_uses_what_was_lost_is_told_and_nothing_is_cleared_under_them() {
     check(wanted(Claim::Here, Users::None), left.clone(), Action::Clear(Hung::Abort));
     // Those who used it may have gone first, for the same reason.
     check(wanted(Claim::Here, Users::None), Here { origin: Origin::Known, ..left }, Action::Lose);
+}
+
+/// Waited for since then, with something that waits and nothing that gets done.
+fn since(then: Tick) -> Waiting {
+    Waiting::Yes(Patience::begin(Progress { done: 0, waits: true }, then))
+}
+
+#[test]
+fn who_was_killed_and_waits_is_let_go_when_storage_does_nothing() {
+    let killed = |hung| wanted(Claim::Here, Users::Killed(hung));
+    let look = Action::Rest { until: Some(NOW.plus(LOOK_EVERY)) };
+    check(killed(Hung::Wait), Here { waiting: since(NOW), ..mounted() }, look);
+    check(killed(Hung::Wait), Here { waiting: Waiting::No, ..mounted() }, look);
+    check(killed(Hung::Wait), Here { waiting: since(NOW), told: false, ..mounted() }, Action::Tell);
+    check(killed(Hung::Wait), Here { waiting: since(Tick(0)), ..mounted() }, Action::GiveUp(GivenUp::Still));
+    // Who has still time to end is looked on, and may go on waiting; but does so no more once killed.
+    let leaving = wanted(Claim::Here, Users::Leaving);
+    check(leaving, Here { waiting: since(Tick(0)), ..mounted() }, look);
+    check(leaving, Here { waiting: since(NOW), told: false, ..mounted() }, Action::Tell);
+    check(leaving, Here { keeper: lost(), ..mounted() }, Action::Lose);
+    assert!(has_patience(leaving) && !has_patience(wanted(Claim::Here, Users::Some)));
+    assert_eq!(breaks_off(Step::Upkeep, leaving, since(Tick(0)), NOW), None);
+    // Others may write it by now.
+    check(killed(Hung::Abort), Here { waiting: since(NOW), ..mounted() }, Action::GiveUp(GivenUp::Elsewhere));
+    check(killed(Hung::Wait), Here { origin: Origin::Unsure, waiting: since(Tick(0)), ..mounted() }, Action::Adopt);
+    check(killed(Hung::Wait), Here { keeper: lost(), ..mounted() }, Action::Lose);
+    check(killed(Hung::Wait), Here { origin: Origin::Lost, waiting: Waiting::Over, ..mounted() }, IDLE);
+    // Who was not killed may wait for as long as the kernel lets them, and storage may come back.
+    check(wanted(Claim::Here, Users::Some), Here { waiting: since(Tick(0)), ..mounted() }, IDLE);
+    // It goes, and nothing waits for what was given up.
+    check(Wish::Gone(Hung::Wait), Here { origin: Origin::Lost, waiting: Waiting::Over, ..mounted() }, Action::Clear(Hung::Abort));
+}
+
+#[test]
+fn a_step_is_broken_off_when_nobody_needs_it_or_nothing_gets_done() {
+    let check = |step, wish, waiting, expected| assert_eq!(breaks_off(step, wish, waiting, NOW), expected, "{step:?} {wish:?} {waiting:?}");
+    for step in [Step::Up, Step::Upkeep, Step::Down] {
+        check(step, wanted(Claim::Here, Users::None), since(Tick(0)), None);
+        check(step, wanted(Claim::Here, Users::Some), since(Tick(0)), None);
+        check(step, Wish::Gone(Hung::Abort), since(NOW), Some(GivenUp::Elsewhere));
+        check(step, wanted(Claim::Here, Users::Killed(Hung::Wait)), since(Tick(0)), Some(GivenUp::Still));
+    }
+    // A file system that is made, checked or mounted for nobody is left at once; one that is written out, as soon as nothing moves.
+    check(Step::Up, Wish::Gone(Hung::Wait), since(NOW), Some(GivenUp::Unused));
+    for step in [Step::Upkeep, Step::Down] {
+        check(step, Wish::Gone(Hung::Wait), since(NOW), None);
+        check(step, Wish::Gone(Hung::Wait), since(Tick(0)), Some(GivenUp::Still));
+        check(step, Wish::Gone(Hung::Wait), Waiting::Over, None);
+    }
 }
 
 #[test]

@@ -13,6 +13,9 @@ pub enum VolumeError {
     /// Its block device.
     #[error(transparent)]
     Device(#[from] pan_linux::blockdev::BlockDeviceError),
+    /// The control group of its processes.
+    #[error(transparent)]
+    Group(#[from] pan_linux::cgroup::CgroupError),
     /// Its connection to the kernel.
     #[error(transparent)]
     Fuse(#[from] pan_linux::fuse::FuseError),

@@ -9,10 +9,12 @@ mod attached;
 mod board;
 pub mod decide;
 mod error;
+mod patience;
 mod place;
 mod standing;
 mod sweep;
 mod task;
+mod wait;
 
 pub(crate) use attached::Attached;
 pub(crate) use board::Volumes;

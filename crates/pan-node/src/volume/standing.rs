@@ -15,6 +15,8 @@ pub(crate) struct Seen {
     pub steps: Vec<(&'static str, i64)>,
     /// When it was lost last, on the wall clock, and why.
     pub lost: Option<(i64, String)>,
+    /// Why what was not acknowledged of it was given up when it was let go, if it was.
+    pub given_up: Option<String>,
 }
 
 /// How far it is.
@@ -53,7 +55,7 @@ pub(crate) fn standing<'a>(all: impl IntoIterator<Item = &'a Seen>) -> Standing 
     for Seen { name, stage, users, .. } in all {
         let next = match stage {
             Stage::Lost(why) => return Standing::Lost(words(name, why)),
-            Stage::Mounted if *users == Users::Some => continue,
+            Stage::Mounted if *users != Users::None => continue,
             Stage::Mounted => Standing::Mounted,
             Stage::UnderWay(what) => Standing::Waits(format!("volume {name}: {what}")),
             Stage::Gone => Standing::Waits(format!("volume {name} is not here")),
@@ -92,7 +94,7 @@ mod tests {
     use super::*;
 
     fn seen(name: &str, stage: Stage, steps: &[(&'static str, i64)]) -> Seen {
-        Seen { name: name.parse().unwrap(), stage, users: Users::Some, steps: steps.to_vec(), lost: None }
+        Seen { name: name.parse().unwrap(), stage, users: Users::Some, steps: steps.to_vec(), lost: None, given_up: None }
     }
 
     #[test]

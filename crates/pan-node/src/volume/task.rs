@@ -14,8 +14,9 @@ use pan_model::{Epoch, ServerKey};
 use tokio::sync::{Notify, watch};
 
 use super::act;
-use super::decide::{self, Action, Claim, Here, Keeper, Origin, Trouble, Users, Wish};
+use super::decide::{self, Action, Claim, Here, Keeper, Origin, Step, Trouble, Users, Waiting, Wish};
 use super::error::VolumeError;
+use super::patience::GivenUp;
 use super::place::Place;
 use super::standing::{Seen, Stage};
 use crate::clock;
@@ -25,8 +26,11 @@ use crate::host::Host;
 
 /// Until it is tried again to give a keeper an order.
 const TELL_AGAIN: Duration = Duration::from_secs(1);
-/// A keeper waits for nothing; one that does not end within this is killed.
+/// A keeper waits for nothing but its worker; one that does not end within this is killed.
 const END_MAX: Duration = Duration::from_secs(2);
+/// The same of one whose volume was lost or given up, whether its worker has still something to do or not: what there is to be done for
+/// replicas the next head does. A worker that listens has ended by then, and whoever waits for it to end is a server that is to start again.
+const END_SOON: Duration = Duration::from_millis(100);
 
 /// A volume and whose it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,7 +49,7 @@ pub(super) enum Told {
 }
 
 impl Told {
-    fn wish(&self) -> Wish {
+    pub(super) fn wish(&self) -> Wish {
         match self {
             Self::Attached(whose, users) => Wish::Attached {
                 claim: if whose.order.claim.is_some() { Claim::Here } else { Claim::Awaited },
@@ -70,13 +74,13 @@ pub(super) struct Task {
 
 /// What is known to be here.
 pub(super) struct State {
-    keeper: Keeper,
+    pub(super) keeper: Keeper,
     /// A handle on it; it also reaps one that has ended.
     handle: Option<head::Keeper>,
-    status: Option<watch::Receiver<HeadStatus>>,
+    pub(super) status: Option<watch::Receiver<HeadStatus>>,
     /// What the keeper was told last.
     told: Option<Arc<Whose>>,
-    device: Option<PathBuf>,
+    pub(super) device: Option<PathBuf>,
     /// Keeps a device that is not mounted yet.
     held: Option<BlockDevice>,
     mounted: bool,
@@ -88,6 +92,9 @@ pub(super) struct State {
     message: Option<String>,
     steps: Vec<(&'static str, i64)>,
     lost: Option<(i64, String)>,
+    /// How it stands with what is written out.
+    pub(super) waiting: Waiting,
+    pub(super) given_up: Option<String>,
 }
 
 impl Default for State {
@@ -109,6 +116,8 @@ impl Default for State {
             message,
             steps,
             lost: None,
+            waiting: Waiting::No,
+            given_up: None,
         }
     }
 }
@@ -122,6 +131,7 @@ impl Task {
         loop {
             self.see_keeper();
             let told = self.told.borrow_and_update().clone();
+            self.look_on(told.wish()).await;
             let action = decide::next(told.wish(), &self.here(&told), clock::now());
             self.publish(&told, action);
             match action {
@@ -154,6 +164,7 @@ impl Task {
             rest: self.here.folder,
             origin: self.here.origin,
             trouble: self.here.trouble,
+            waiting: self.here.waiting,
         }
     }
 
@@ -183,7 +194,7 @@ impl Task {
     }
 
     /// How its head stands by what the keeper said last.
-    fn see_keeper(&mut self) {
+    pub(super) fn see_keeper(&mut self) {
         let Some(status) = &mut self.here.status else {
             self.here.keeper = Keeper::None;
             return;
@@ -204,7 +215,7 @@ impl Task {
     }
 
     /// Completes when the keeper says something new. One that is lost says nothing any more.
-    async fn news(status: Option<&mut watch::Receiver<HeadStatus>>, keeper: &Keeper) {
+    pub(super) async fn news(status: Option<&mut watch::Receiver<HeadStatus>>, keeper: &Keeper) {
         let speaks = matches!(keeper, Keeper::Opening(_) | Keeper::Open);
         let told = match status.filter(|_| speaks) {
             Some(status) => status.changed().await.is_ok(),
@@ -253,6 +264,7 @@ impl Task {
             (Action::Mount, Told::Attached(whose, _)) => self.mount(whose).await,
             (Action::Grow, Told::Attached(whose, _)) => self.grow(whose).await,
             (Action::Lose, _) => self.lose().await,
+            (Action::GiveUp(why), _) => self.give_up(why).await,
             (Action::Clear(hung), _) => self.clear(hung).await,
             // Of what is not wanted nothing is made; the others are not acts.
             (Action::Begin | Action::Tell | Action::Mount | Action::Grow, Told::Gone(_)) | (Action::Rest { .. } | Action::Done, _) => {}
@@ -263,6 +275,7 @@ impl Task {
         let (at, order) = (self.at.clone(), self.head_order(whose));
         self.here.steps = vec![("claimed", clock::wall_micros())];
         self.here.folder = true;
+        self.here.given_up = None;
         let begun = blocking(move || {
             act::make_folders(&at)?;
             Ok(head::Keeper::start(&at.folder, &order)?)
@@ -306,7 +319,7 @@ impl Task {
 
     async fn attach(&mut self) {
         let at = self.at.clone();
-        match self.supervised(move || act::attach(&at)).await {
+        match self.supervised(Step::Up, move || act::attach(&at)).await {
             Ok(device) => {
                 self.here.device = Some(device.path().to_path_buf());
                 self.here.held = Some(device);
@@ -319,7 +332,7 @@ impl Task {
     async fn mount(&mut self, whose: &Arc<Whose>) {
         let Some(device) = self.here.device.clone() else { return };
         let (at, wanted, name) = (self.at.clone(), whose.order.filesystem, device.clone());
-        match self.supervised(move || act::mount(&at, &device, wanted)).await {
+        match self.supervised(Step::Up, move || act::mount(&at, &device, wanted)).await {
             Ok(made) => {
                 tracing::info!(volume = %whose.order.name, server = %whose.server, device = %name.display(), ?made, "mounted");
                 self.here.steps.push(("mounted", clock::wall_micros()));
@@ -337,7 +350,7 @@ impl Task {
         let (at, wanted) = (self.at.clone(), whose.order.filesystem);
         let before = act::bytes(&device);
         let after = device.clone();
-        match self.supervised(move || act::grow(&at, &device, wanted)).await {
+        match self.supervised(Step::Upkeep, move || act::grow(&at, &device, wanted)).await {
             Ok(()) => {
                 let bytes = act::bytes(&after);
                 if bytes != before {
@@ -361,6 +374,16 @@ impl Task {
         };
         tracing::error!(volume = %self.at.volume, why, "lost under its users");
         self.host.counts.heads_lost.one();
+        self.let_fail(why).await;
+    }
+
+    async fn give_up(&mut self, why: GivenUp) {
+        self.gave_up(why);
+        let words = why.words().unwrap_or_else(|| "another server may have it".to_owned());
+        self.let_fail(words).await;
+    }
+
+    async fn let_fail(&mut self, why: String) {
         let at = self.at.clone();
         if let Err(error) = blocking(move || act::abort(&at)).await {
             tracing::error!(volume = %self.at.volume, error = chain(&error), "what waits for its head may go on waiting");
@@ -372,16 +395,16 @@ impl Task {
     async fn clear(&mut self, hung: Hung) {
         let (held, keeper) = (self.here.held.take(), self.here.handle.take());
         let at = self.at.clone();
-        let cleared = self.supervised(move || {
+        let cleared = self.supervised(Step::Down, move || {
             let aborted = if hung == Hung::Abort { act::abort(&at) } else { Ok(()) };
             let detached = act::detach(&at, held, hung);
             // One that is fenced ends in any case; one that still serves somebody goes on.
             let ends = detached.is_ok() || hung == Hung::Abort;
             let (ended, keeper) = match keeper {
-                Some(keeper) if ends => (keeper.release(END_MAX), None),
+                Some(keeper) if ends => (keeper.release(if hung == Hung::Abort { END_SOON } else { END_MAX }), None),
                 keeper => (Ok(()), keeper),
             };
-            let left = aborted.and(detached).and(ended.map_err(VolumeError::from)).and_then(|()| act::remove_folder(&at));
+            let left = aborted.and(detached).and(ended.map_err(VolumeError::from)).and_then(|()| act::remove_rest(&at));
             Ok((left, keeper))
         });
         let left = match cleared.await {
@@ -396,8 +419,8 @@ impl Task {
                 let (trouble, message) = (self.here.trouble, self.here.message.take());
                 // A failure on the way up is what the next attempt waits for; others are over.
                 let (trouble, message) = if matches!(trouble, Trouble::Up(..)) { (trouble, message) } else { (Trouble::None, None) };
-                let lost = self.here.lost.take();
-                self.here = State { origin: Origin::Known, trouble, message, lost, ..State::default() };
+                let (lost, given_up) = (self.here.lost.take(), self.here.given_up.take());
+                self.here = State { origin: Origin::Known, trouble, message, lost, given_up, ..State::default() };
             }
             Err(error) => {
                 self.here.status = self.here.handle.as_ref().map(head::Keeper::status);
@@ -420,30 +443,6 @@ impl Task {
         (self.here.trouble, self.here.message) = (trouble, Some(message));
     }
 
-    /// Does something that waits for the head, until that is lost, or somebody else's by now.
-    async fn supervised<T: Send + 'static>(
-        &mut self,
-        work: impl FnOnce() -> Result<T, VolumeError> + Send + 'static,
-    ) -> Result<T, VolumeError> {
-        let mut work = tokio::task::spawn_blocking(work);
-        let mut aborted = false;
-        loop {
-            tokio::select! {
-                done = &mut work => return done.unwrap_or_else(|lost| Err(VolumeError::Lost(lost.to_string()))),
-                () = Self::news(self.here.status.as_mut(), &self.here.keeper), if !aborted => {}
-                changed = self.told.changed(), if !aborted => aborted = changed.is_err(),
-            }
-            self.see_keeper();
-            let fenced = matches!(*self.told.borrow(), Told::Gone(Hung::Abort));
-            if !aborted && (fenced || matches!(self.here.keeper, Keeper::Lost(_))) {
-                aborted = true;
-                let at = self.at.clone();
-                // If it cannot be done, the work's own bound is left.
-                let _ = blocking(move || act::abort(&at)).await;
-            }
-        }
-    }
-
     /// Tells the server's task, if there is something new, and the host.
     fn publish(&self, told: &Told, action: Action) {
         let here = &self.here;
@@ -451,7 +450,7 @@ impl Task {
             Told::Attached(_, users) => *users,
             Told::Gone(_) => Users::None,
         };
-        let clearing = matches!(action, Action::Clear(_) | Action::Lose);
+        let clearing = matches!(action, Action::Clear(_) | Action::Lose | Action::GiveUp(_));
         let stage = match (here.origin, action) {
             (_, Action::Done) => Stage::Gone,
             (Origin::Lost, _) => Stage::Lost(here.message.clone().unwrap_or_default()),
@@ -465,7 +464,8 @@ impl Task {
         let name = self.seen.borrow().name.clone();
         self.host.volumes.problem(self.at.volume, problem.map(|problem| format!("volume {name}: {problem}")));
         let changed = self.seen.send_if_modified(|seen| {
-            let fresh = Seen { name: name.clone(), stage, users, steps: here.steps.clone(), lost: here.lost.clone() };
+            let (steps, lost, given_up) = (here.steps.clone(), here.lost.clone(), here.given_up.clone());
+            let fresh = Seen { name: name.clone(), stage, users, steps, lost, given_up };
             let changed = *seen != fresh;
             *seen = fresh;
             changed
@@ -489,7 +489,7 @@ impl Task {
 }
 
 /// Runs something that blocks off the asynchronous threads.
-async fn blocking<T: Send + 'static>(body: impl FnOnce() -> Result<T, VolumeError> + Send + 'static) -> Result<T, VolumeError> {
+pub(super) async fn blocking<T: Send + 'static>(body: impl FnOnce() -> Result<T, VolumeError> + Send + 'static) -> Result<T, VolumeError> {
     match tokio::task::spawn_blocking(body).await {
         Ok(done) => done,
         Err(lost) => Err(VolumeError::Lost(lost.to_string())),

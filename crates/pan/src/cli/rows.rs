@@ -47,7 +47,7 @@ impl Shape {
             }
             Kind::Host => (
                 &["NAME", "ROLES", "STATE", "A", "B", "GATE", "LEASE", "ADDRESS", "PROMISED", "COPIES"],
-                &["NUMBER", "LEFT MS", "BPF", "VERSION", "AGENT", "USED", "SNAPSHOTS", "TROUBLE"],
+                &["NUMBER", "LEFT MS", "BPF", "VERSION", "AGENT", "USED", "SNAPSHOTS", "REFUSED", "TROUBLE"],
             ),
             Kind::Event => (&["TIME", "KIND", "OBJECT", "REASON", "MESSAGE"], &["NUMBER", "SEVERITY"]),
             Kind::Token => (&["ID", "FOR", "ROLES", "STATE", "EXPIRES"], &["CREATED"]),
@@ -245,6 +245,7 @@ fn host(it: &Host) -> Halves {
     let mut wide = vec![number.into(), left.into(), refused.into(), it.version.as_str().into(), agent];
     wide.push(known(storage.and_then(|it| it.used)).into());
     wide.push(storage.map_or_else(|| "-".to_owned(), |it| it.snapshots.to_string()).into());
+    wide.push(storage.and_then(|it| it.refused).map_or_else(|| "-".to_owned(), |refused| refused.to_string()).into());
     wide.push(Cell::toned(storage.map(|it| it.trouble.join("; ")).unwrap_or_default(), Tone::Bad));
     (narrow, wide)
 }
@@ -356,11 +357,17 @@ mod tests {
         let node = serde_json::json!({"name": "n1", "roles": ["node"], "state": "alive", "fabrics": {"a": "up", "b": "down"}, "version": "0.1.0",
             "address": "10.200.0.1", "agent": true});
         let storage = serde_json::json!({"name": "s1", "roles": ["storage"], "state": "alive", "fabrics": {"a": "up", "b": "up"}, "version": "0.1.0",
-            "address": "10.200.0.2", "agent": true, "storage": {"capacity": 1u64 << 40, "promised": 1 << 30, "used": 1_048_577, "replicas": 2, "snapshots": 0,
+            "address": "10.200.0.2", "agent": true, "storage": {"capacity": 1u64 << 40, "promised": 1 << 30, "used": 1_048_577, "replicas": 2, "snapshots": 0, "refused": 17,
             "takes": true, "trouble": ["its disk is full"]}});
         let shown = host(&read(&storage).unwrap());
         let of = |cells: &[Cell], text: &str| cells.iter().any(|cell| cell.text == text);
-        assert!(of(&shown.0, "1GiB of 1TiB") && of(&shown.0, "2, trouble") && of(&shown.1, "2MiB") && of(&shown.1, "its disk is full"));
+        assert!(
+            of(&shown.0, "1GiB of 1TiB")
+                && of(&shown.0, "2, trouble")
+                && of(&shown.1, "2MiB")
+                && of(&shown.1, "17")
+                && of(&shown.1, "its disk is full")
+        );
         for (kind, object) in [(Kind::Server, &server), (Kind::Host, &node), (Kind::Host, &storage)] {
             for (wide, partition) in [(false, false), (true, true)] {
                 let shape = Shape { kind, partition, wide };
