@@ -517,16 +517,20 @@ impl World {
         let head = &self.heads[self.newest()];
         let well = |store: &usize| {
             let member = Member(*store as u32 + 1);
-            let conn = head.conns.get(&member).copied();
-            let steady = conn.is_some_and(|conn| {
-                self.links[&conn].broken == [false; 2]
-                    && !self.queue.values().any(|ev| matches!(ev, Ev::Lost { conn: lost, .. } if *lost == conn))
-            });
+            let steady = self.is_steady(member);
             let sound = self.stores[*store].is_up() && self.slow[*store] == 0 && self.cut[*store] == [false; 2];
             let whole = head.head.state(member) == Some(MemberState::InSync) && self.record.in_sync.contains(&member);
             *store != at && steady && sound && whole && !self.full.contains(store) && self.liar != Some(*store)
         };
         (0..self.stores.len()).find(well).filter(|_| !head.dead && !head.frozen && head.head.is_equal_everywhere())
+    }
+
+    /// Whether the newest head has a connection to a copy that will last: what was lost it may not know of yet.
+    fn is_steady(&self, member: Member) -> bool {
+        self.heads[self.newest()].conns.get(&member).is_some_and(|conn| {
+            self.links[conn].broken == [false; 2]
+                && !self.queue.values().any(|ev| matches!(ev, Ev::Lost { conn: lost, .. } if lost == conn))
+        })
     }
 
     fn begin_rot(&mut self, at: usize) {
@@ -781,6 +785,7 @@ impl World {
                 && !head.is_mending()
                 && world.rot.is_none()
                 && world.record.out.is_empty()
+                && world.record.in_sync.iter().all(|member| world.is_steady(*member))
                 && head.record() == &world.record
         };
         let healed = self.run_until(TROUBLE + HEALING, whole);
