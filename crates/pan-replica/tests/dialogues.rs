@@ -5,7 +5,7 @@ use pan_model::{Lineage, Session, SnapshotId, VolumeEpoch};
 use pan_replica::arbiter;
 use pan_replica::{
     Answer, Ask, Change, Conn, Content, Dialect, Effect, End, Env, Event, Extent, Fault, Fenced, Geometry, Head, Hole, Job, Member, Op,
-    OpId, Part, Record, Replica, Reply, Request, Rules, Sequence, Settings, Span, Standing, Verdict, Writer,
+    OpId, Part, Record, Replica, Reply, Request, Rules, Runs, Sequence, Settings, Span, Standing, Verdict, Writer,
 };
 use std::fmt::Write;
 use std::time::Duration;
@@ -99,7 +99,7 @@ fn span(text: &str) -> Span {
     Span { at: at.parse().unwrap(), length: length.parse().unwrap() }
 }
 
-fn extents(text: &str) -> Vec<Extent> {
+fn extents<T: FromIterator<Extent>>(text: &str) -> T {
     text.split(',').filter(|part| !part.is_empty()).map(|part| Extent(part.parse().unwrap())).collect()
 }
 
@@ -128,7 +128,7 @@ fn told(effect: &Effect<char>) -> String {
     match effect {
         Effect::Send(member, request) => {
             let _ = write!(text, "  {}:{} ", member.0, request.sequence);
-            let list = |all: &[Extent]| all.iter().map(|extent| extent.0.to_string()).collect::<Vec<_>>().join(",");
+            let list = |all: &Runs| all.clone().into_iter().map(|extent| extent.0.to_string()).collect::<Vec<_>>().join(",");
             let _ = match &request.ask {
                 Ask::Fence { part: Part::Member { .. }, .. } => write!(text, "fence"),
                 Ask::Fence { part: Part::Joiner, .. } => write!(text, "fence to join"),
