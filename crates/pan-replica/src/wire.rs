@@ -456,6 +456,7 @@ pub fn read_reply<D: AsRef<[u8]>>(head: &[u8; REPLY_HEAD], payload: D, most: u64
 }
 
 mod awaited;
+pub mod line;
 mod lists;
 #[cfg(test)]
 mod tests;

@@ -48,7 +48,7 @@ struct Waiting {
 /// Serves a connection to its end; says why it ended.
 pub(super) async fn run(server: &Server, (guest, peer): (Guest, Arc<Semaphore>), stream: impl AsyncRead + AsyncWrite) -> Gone {
     let session = server.crowd.join(guest.capability.volume);
-    let silence = server.silence.0;
+    let silence = server.silence;
     let (read, write) = tokio::io::split(stream);
     let (replies, outgoing) = unbounded_channel();
     let (end, conn, kept) = (session.end.clone(), session.conn, guest.kept.clone());
