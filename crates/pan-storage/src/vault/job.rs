@@ -140,15 +140,11 @@ impl<M: Medium> Vault<M> {
     /// Strikes extents that are not dirty any more, but could not be struck when they ceased to be: the disk was full.
     /// Whether there were any.
     fn strike_forgotten(&self, kept: &Kept) -> Result<bool, DiskError> {
-        let forgotten: Vec<Extent> = {
-            let mut gate = kept.lock();
-            let logged = self.pool.intents(kept.volume())?;
-            let dirty: std::collections::BTreeSet<Extent> = gate.replica.dirty().collect();
-            let forgotten = logged.into_iter().map(|extent| Extent(extent.0)).filter(|extent| !dirty.contains(extent));
-            let forgotten: Vec<_> = forgotten.filter(|extent| !gate.settling.contains(extent)).collect();
-            gate.settling.extend(&forgotten);
-            forgotten
-        };
+        // Not with the gate held: the pool may be waiting for its disk, and connections are admitted through the gate. What the log names is
+        // old by then, and does no harm: what was written since is dirty, what somebody strikes is being settled, and what was struck is
+        // struck once more.
+        let logged = self.pool.intents(kept.volume())?;
+        let forgotten = kept.settle_forgotten(logged.into_iter().map(|extent| Extent(extent.0)));
         let struck = self.pool.settle(kept.volume(), &on_disk(&forgotten));
         kept.struck(&forgotten);
         struck.map(|()| !forgotten.is_empty())
