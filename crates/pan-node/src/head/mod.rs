@@ -25,6 +25,8 @@ mod shelf;
 mod snapshots;
 mod work;
 
+pub(crate) use session::{leave, noted};
+
 pub use agent::Keeper;
 pub use error::HeadError;
 pub use message::{HeadOrder, HeadStatus};

@@ -17,6 +17,7 @@ use pan_model::volume::Filesystem;
 use super::error::VolumeError;
 use super::place::Place;
 use crate::error::FileError;
+use crate::head;
 
 /// Blocks of the device: what a head and its replicas work in.
 pub(super) const BLOCK: u32 = 4096;
@@ -115,8 +116,16 @@ pub(super) fn detach(at: &Place, held: Option<BlockDevice>, hung: Hung) -> Resul
     Ok(blockdev::detach(&at.file, hung, DETACH_MAX)?)
 }
 
-/// Removes what is left in the file system of the host.
-pub(super) fn remove_folder(at: &Place) -> Result<(), VolumeError> {
+/// Removes what is left in the file system of the host. Its keeper is gone.
+pub(super) fn leave(at: &Place, state_dir: &Path) -> Result<(), VolumeError> {
+    remove_folder(at)?;
+    if let Err(error) = head::leave(state_dir, &[at.volume]) {
+        tracing::warn!(volume = %at.volume, %error, "the note of its last session stays");
+    }
+    Ok(())
+}
+
+fn remove_folder(at: &Place) -> Result<(), VolumeError> {
     // Removing through a mount would remove what is on the volume.
     for folder in [at.mnt(), at.served().to_path_buf()] {
         if mount::mounts_under(&folder)?.is_empty() {
