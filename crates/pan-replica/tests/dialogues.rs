@@ -148,6 +148,10 @@ fn told(effect: &Effect<char>) -> String {
         Effect::Ask { change: Change::Evict(member), .. } => text = format!("  may {} be evicted", member.0),
         Effect::Ask { change: Change::Slow(member), .. } => text = format!("  may {} be evicted, for it is slow", member.0),
         Effect::Ask { change: Change::Add(member), .. } => text = format!("  may {} be added", member.0),
+        Effect::Taken(op, by) => {
+            let by: Vec<String> = by.iter().map(|member| member.0.to_string()).collect();
+            text = format!("  operation {}: taken by {}", op.0, by.join(","));
+        }
         Effect::Done(op, Ok(None)) => text = format!("  operation {} is done", op.0),
         Effect::Done(op, Ok(Some(data))) => text = format!("  operation {} is done: {data}", op.0),
         Effect::Done(op, Err(trouble)) => text = format!("  operation {}: {trouble}", op.0),
@@ -264,9 +268,48 @@ evicted 2
   operation 3 is done
   1:8 snapshot 7
 1:8 done
+  operation 4: taken by 1
   operation 4 is done
 ",
     );
+}
+
+/// One that comes back while it is taken has it if it was asked, and one that goes away then has it if it said so.
+#[test]
+fn a_snapshot_is_where_it_was_taken_whoever_is_in_sync_by_then() {
+    let out = "
+snapshot 7
+  1:3 snapshot 7
+  2:3 snapshot 7
+2:3 done
+-2
+  1:4 flush
+1:4 done
+  may 2 be evicted
+evicted 2
+  1:5 note for 2: 
+1:5 done
+1:3 done
+  operation 1: taken by 1,2
+  operation 1 is done
+";
+    let talk = check(open(), out);
+    let back = "
++2
+  2:6 fence to join
+2:6 fenced
+  1:7 what did 2 miss
+1:7 missed 0
+  1:8 copy from 0+2
+1:8 data x
+  2:9 copy to 0+2 x
+snapshot 8
+2:9 done
+  2:10 flush, and it is whole
+  1:11 snapshot 8
+  2:11 snapshot 8
+";
+    check(talk, back);
 }
 
 #[test]

@@ -364,7 +364,7 @@ impl World {
                         self.judge.all_lost();
                     }
                 }
-                Effect::Over(End::Deposed { .. } | End::Strange { .. }) => {}
+                Effect::Taken(..) | Effect::Over(End::Deposed { .. } | End::Strange { .. }) => {}
             }
         }
         Ok(())
