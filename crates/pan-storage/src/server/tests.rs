@@ -15,6 +15,7 @@ use pan_model::{ByteSize, Generation, HostName, Lineage, Session, VolumeEpoch, V
 use pan_replica::wire::line::{ALIVE, Cover, greeting};
 use pan_replica::wire::{self, REPLY_HEAD};
 use pan_replica::{Answer, Ask, Content, Dialect, Fenced, Part, Reply, Request, Sequence, Span};
+use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -159,7 +160,7 @@ impl Host {
         stream.write_u16(u16::try_from(capability.len()).unwrap()).await.unwrap();
         stream.write_all(&capability).await.unwrap();
         assert_eq!(stream.read_u8().await.unwrap(), 1);
-        Head { stream, epoch, sequence: 0, settled: 0 }
+        Head { stream, epoch, sequence: 0, settled: 0, unasked: VecDeque::new() }
     }
 
     fn counted(&self, line: &str) -> bool {
@@ -184,6 +185,8 @@ struct Head {
     epoch: u64,
     sequence: u64,
     settled: u64,
+    /// What was said unasked while an answer was waited for.
+    unasked: VecDeque<Reply<Vec<u8>>>,
 }
 
 impl Head {
@@ -205,6 +208,13 @@ impl Head {
 
     /// The next reply; `None`: the connection ended.
     async fn reply(&mut self) -> Option<Reply<Vec<u8>>> {
+        match self.unasked.pop_front() {
+            Some(said) => Some(said),
+            None => self.hear().await,
+        }
+    }
+
+    async fn hear(&mut self) -> Option<Reply<Vec<u8>>> {
         let read = async {
             let mut head = [0; REPLY_HEAD];
             loop {
@@ -225,9 +235,15 @@ impl Head {
 
     async fn ask(&mut self, ask: Ask<Vec<u8>>) -> Answer<Vec<u8>> {
         self.send(ask).await;
-        let reply = self.reply().await.expect("the connection ended");
-        assert_eq!(reply.sequence, Sequence(self.sequence));
-        reply.answer
+        loop {
+            let reply = self.hear().await.expect("the connection ended");
+            if reply.sequence == Sequence(0) {
+                self.unasked.push_back(reply);
+                continue;
+            }
+            assert_eq!(reply.sequence, Sequence(self.sequence));
+            return reply.answer;
+        }
     }
 
     async fn fence(&mut self) -> Fenced {
