@@ -9,6 +9,7 @@ use pan_model::{
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 /// A replica of a storage host. Replicas that no order names stay as they are: only an order to discard one ends it.
@@ -144,12 +145,15 @@ pub enum VolumeAsk {
         /// The change.
         change: Change,
     },
-    /// A snapshot was taken: all replicas in sync have it, or there is none.
+    /// A snapshot was taken, or there is none.
     Taken {
         /// As whom.
         writer: Writer,
         /// Which.
         snapshot: SnapshotId,
+        /// Who has it. Heads of earlier releases do not say: then it is whoever is in sync when that is heard.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        members: Option<BTreeSet<Member>>,
         /// Why there is none, for people.
         trouble: Option<String>,
     },
@@ -383,4 +387,20 @@ pub enum VolumeState {
     Degraded,
     /// It goes as soon as nobody has it any more.
     Deleting,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn heads_of_earlier_releases_do_not_say_who_has_a_snapshot() {
+        let before = r#"{"taken":{"writer":{"epoch":4,"session":9},"snapshot":3,"trouble":null}}"#;
+        let now = r#"{"taken":{"writer":{"epoch":4,"session":9},"snapshot":3,"members":[1,3],"trouble":null}}"#;
+        for (text, wanted) in [(before, None), (now, Some(BTreeSet::from([Member(1), Member(3)])))] {
+            let ask: VolumeAsk = serde_json::from_str(text).unwrap();
+            let VolumeAsk::Taken { members, .. } = &ask else { panic!("{ask:?}") };
+            assert_eq!((members, serde_json::to_string(&ask).unwrap().as_str()), (&wanted, text));
+        }
+    }
 }

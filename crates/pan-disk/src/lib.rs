@@ -26,7 +26,8 @@ mod medium;
 mod span;
 
 pub use engine::{
-    Condition, Durability, Fence, Layout, NewVolume, Pool, Rot, ScrubAt, Scrubbed, SnapshotInfo, Stretch, Usage, VolumeInfo, Write,
+    ABSENT_MAX, Condition, Durability, Fence, Layout, NewVolume, Pool, Rot, ScrubAt, Scrubbed, SnapshotInfo, Stretch, Usage, VolumeInfo,
+    Write,
 };
 pub use error::{DiskError, Result};
 pub use format::superblock::{Standing, Superblock};

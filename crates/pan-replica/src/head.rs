@@ -147,6 +147,8 @@ pub enum Effect<D> {
         /// The number of changes known.
         expect: u64,
     },
+    /// The replicas that have the snapshot that this operation asked for, before it is done.
+    Taken(OpId, BTreeSet<Member>),
     /// An operation of a client is done.
     Done(OpId, Result<Option<D>, Trouble>),
     /// It is over: nothing is served any more.

@@ -1,6 +1,7 @@
 //! What head and replica say to each other.
 
 use crate::geometry::{Extent, Span};
+use crate::runs::Runs;
 use pan_model::mirror::{Member, Since, Writer};
 use pan_model::{Lineage, SnapshotId, VolumeEpoch};
 use serde::{Deserialize, Serialize};
@@ -82,7 +83,7 @@ pub enum Ask<D> {
         /// Since when.
         since: Since,
         /// What was under way when it left.
-        extents: Vec<Extent>,
+        extents: Runs,
     },
     /// Keep the volume as it is now, on the disk, under this number. Nothing is under way meanwhile; one of that number is replaced.
     Snapshot {
@@ -156,6 +157,15 @@ pub enum Content<D> {
 /// them is found again by the next scrub.
 pub const ROTTEN_MAX: usize = 4096;
 
+/// Extents that a replica holds to be dirty: its log on the disk has 256, and a head has 200 more under way, or twice that while it makes
+/// equal what others left. Whoever wants more does not speak this protocol, and is told that there is no room.
+pub const DIRTY_MAX: usize = 4096;
+
+/// Members of which a replica knows what they missed: a volume has three copies at most, and whoever is out for good is forgotten. More, for
+/// those whose being forgotten was not heard. It is what a pool has room for, too. Of one more the oldest absence is forgotten, and
+/// whoever comes back from that is given everything.
+pub const ABSENT_MAX: usize = 8;
+
 /// A replica answers.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Reply<D> {
@@ -178,8 +188,8 @@ pub enum Answer<D> {
     Rotten(Vec<Extent>),
     /// It is done.
     Done,
-    /// What a member missed; `None`: it has no notes about that absence.
-    Missed(Option<Vec<Extent>>),
+    /// What a member missed, or more; `None`: it has no notes about that absence.
+    Missed(Option<Runs>),
     /// It obeys somebody else.
     Refused {
         /// The epoch it obeys.
@@ -196,7 +206,7 @@ pub enum Answer<D> {
 pub struct Fenced {
     /// The epoch and sequence of its last flush.
     pub flushed: (VolumeEpoch, Sequence),
-    /// Extents that may differ from those of other replicas.
+    /// Extents that may differ from those of other replicas. At most [`DIRTY_MAX`].
     pub dirty: Vec<Extent>,
     /// Its machine was restarted, and what was not flushed may be lost.
     pub lossy: bool,

@@ -6,11 +6,14 @@
 //! and has it on the disk before anything else of it.
 
 use crate::geometry::{Extent, Geometry, Span};
-use crate::message::{Answer, Ask, Content, Dialect, Fenced, Part, ROTTEN_MAX, Request, Sequence};
+use crate::message::{ABSENT_MAX, Answer, Ask, Content, DIRTY_MAX, Dialect, Fault, Fenced, Part, ROTTEN_MAX, Request, Sequence};
 use crate::rules::{Mutant, Rules};
+use crate::runs::Runs;
+use crate::wire::RUNS_MAX;
 use pan_model::mirror::{Fill, Member, Since, Writer};
 use pan_model::{Lineage, Session, SnapshotId, VolumeEpoch};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 /// Whom a replica obeys; on its disk.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -32,9 +35,38 @@ pub struct Standing {
 pub struct Notes {
     /// Which absence.
     pub since: Since,
-    /// The extents.
-    pub extents: BTreeSet<Extent>,
+    /// The extents, in at most [`RUNS_MAX`] runs, which is what an answer has room for and takes 9 MiB here: where there would be more,
+    /// what lies between two counts as well, which costs copying and nothing else.
+    pub extents: Runs,
 }
+
+impl Notes {
+    /// Notes about an absence.
+    #[must_use]
+    pub fn of(since: Since, extents: Runs) -> Self {
+        let mut notes = Self { since, extents };
+        notes.extents.coarsen(RUNS_MAX);
+        notes
+    }
+
+    /// Adds what is noted of the same absence; of another one, it takes its place.
+    pub fn add(&mut self, more: &Self) {
+        if self.since != more.since {
+            *self = Self { since: more.since, extents: Runs::default() };
+        }
+        self.extents.add(&more.extents);
+        self.extents.coarsen(RUNS_MAX);
+    }
+
+    /// Notes extents that are neighbours.
+    pub fn missed(&mut self, run: Range<u64>) {
+        self.extents.insert(run);
+        self.extents.coarsen(RUNS_MAX);
+    }
+}
+
+/// Runs of notes that a record of a pool has room for.
+const RECORD_RUNS: usize = 1024;
 
 /// A connection of a head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -114,13 +146,10 @@ pub enum Job<D> {
         /// If all of it reads as zeros and takes no space, that may be the answer.
         hole: Hole,
     },
-    /// Write, and put `dirty` and `notes` there with it: either the disk has all of that after a loss of power, or nothing. On the disk before
-    /// it is answered if `durable`, or if the disk knows of no dirty extent as yet: one that has lost something has to know that.
+    /// Write, and put there with it that its extents are dirty, and that each member that is out misses them: either the disk has all of that
+    /// after a loss of power, or nothing. On the disk before it is answered if `durable`, or if the disk knows of no dirty extent as yet: one
+    /// that has lost something has to know that.
     Write {
-        /// Extents that become dirty.
-        dirty: Vec<Extent>,
-        /// Extents to be noted, for each member that is out.
-        notes: Vec<(Member, Vec<Extent>)>,
         /// Where.
         span: Span,
         /// What.
@@ -132,12 +161,12 @@ pub enum Job<D> {
     Flush(Flush),
     /// Keep the volume as it is, in the place of whatever had that number.
     Snapshot(SnapshotId),
-    /// Put a member's notes on the disk.
+    /// Put notes on the disk.
     Note {
-        /// Who is out.
-        member: Member,
-        /// All its notes; `None`: there are none any more.
-        notes: Option<Notes>,
+        /// Whose are not needed any more, which comes first.
+        forget: Option<Member>,
+        /// Who is out, and all that is noted, or more, in few runs. What the disk has of the same absence stays ([`Notes::add`]).
+        all: Option<(Member, Notes)>,
     },
 }
 
@@ -246,8 +275,9 @@ impl Replica {
         let sequence = request.sequence;
         match request.ask {
             Ask::Fence { .. } => unreachable!("fences were dealt with"),
-            Ask::Read { span, .. } if !self.geometry.holds(span) => Verdict::Answer(Answer::Failed(crate::message::Fault::Io)),
-            Ask::Write { span, .. } if !self.geometry.holds(span) => Verdict::Answer(Answer::Failed(crate::message::Fault::Io)),
+            Ask::Read { span, .. } if !self.geometry.holds(span) => Verdict::Answer(Answer::Failed(Fault::Io)),
+            Ask::Write { span, .. } if !self.geometry.holds(span) => Verdict::Answer(Answer::Failed(Fault::Io)),
+            Ask::Write { span, .. } if !self.has_room(span) => Verdict::Answer(Answer::Failed(Fault::NoSpace)),
             Ask::Read { span, copy } => {
                 let hole = if copy && self.dialect == Dialect::Second { Hole::Word } else { Hole::Zeros };
                 Verdict::Do(Job::Read { span, hole })
@@ -259,20 +289,23 @@ impl Replica {
             }
             Ask::Snapshot { snapshot } => Verdict::Do(Job::Snapshot(snapshot)),
             Ask::Miss { member, since, extents } => {
+                let oldest = self.notes.iter().min_by_key(|(member, notes)| (notes.since, **member)).map(|(member, _)| *member);
+                let forget = oldest.filter(|_| !self.notes.contains_key(&member) && self.notes.len() >= ABSENT_MAX);
+                forget.into_iter().for_each(|oldest| _ = self.notes.remove(&oldest));
                 let notes = self.notes.entry(member).or_default();
-                if notes.since != since {
-                    *notes = Notes { since, extents: BTreeSet::new() };
-                }
-                notes.extents.extend(extents);
-                Verdict::Do(Job::Note { member, notes: Some(notes.clone()) })
+                notes.add(&Notes::of(since, extents));
+                // All of them: what was noted before may not have come to the disk.
+                let mut all = notes.clone();
+                all.extents.coarsen(RECORD_RUNS);
+                Verdict::Do(Job::Note { forget, all: Some((member, all)) })
             }
             Ask::Forget { member } => {
                 self.notes.remove(&member);
-                Verdict::Do(Job::Note { member, notes: None })
+                Verdict::Do(Job::Note { forget: Some(member), all: None })
             }
             Ask::Missed { member, since } => {
                 let notes = self.notes.get(&member).filter(|notes| notes.since == since);
-                Verdict::Answer(Answer::Missed(notes.map(|notes| notes.extents.iter().copied().collect())))
+                Verdict::Answer(Answer::Missed(notes.map(|notes| notes.extents.clone())))
             }
         }
     }
@@ -331,24 +364,26 @@ impl Replica {
     }
 
     fn write<D>(&mut self, sequence: Sequence, span: Span, content: Content<D>, durable: bool) -> Job<D> {
-        let mut dirty = Vec::new();
         for extent in self.geometry.extents(span) {
             if span.covers(self.geometry.span_of(extent)) {
                 // Whatever it was, it is something else now. If that fails, the next scrub says so.
                 self.rotten.remove(&extent);
             }
-            if self.dirty.insert(extent, Stamp::Write(sequence)).is_none() {
-                dirty.push(extent);
-            }
+            self.dirty.insert(extent, Stamp::Write(sequence));
         }
-        let mut notes = Vec::new();
-        for (member, kept) in &mut self.notes {
-            let news: Vec<Extent> = self.geometry.extents(span).filter(|extent| kept.extents.insert(*extent)).collect();
-            if !news.is_empty() {
-                notes.push((*member, news));
-            }
-        }
-        Job::Write { dirty, notes, span, content, durable }
+        let touched = self.geometry.touched(span);
+        self.notes.values_mut().for_each(|notes| notes.missed(*touched.start()..*touched.end() + 1));
+        Job::Write { span, content, durable }
+    }
+
+    /// Whether what a write makes dirty can be kept account of.
+    fn has_room(&self, span: Span) -> bool {
+        let touched = self.geometry.touched(span);
+        let (count, most) = (touched.end() - touched.start() + 1, DIRTY_MAX as u64);
+        // The common case, and one that need not look at each extent.
+        self.dirty.len() as u64 + count <= most
+            || (count <= most
+                && (self.dirty.len() + touched.filter(|extent| !self.dirty.contains_key(&Extent(*extent))).count()) as u64 <= most)
     }
 
     /// A flush is on the disk. Returns the extents that are clean now, and the standing to keep: neither need be on the disk at once, unless the flush is [`Flush::is_whole`].

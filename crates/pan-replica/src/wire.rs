@@ -3,8 +3,8 @@
 //! Little-endian. Both parts carry a CRC-32C (RFC 3720, appendix B.4): TLS keeps strangers out, this keeps out what a host's own memory or a
 //! program's own mistake does to a block between two checks. Payloads are not copied here: heads are sent beside them.
 
-use crate::geometry::{Extent, Span};
-use crate::message::{Answer, Ask, Content, Dialect, Fault, Fenced, Part, Reply, Request, Sequence};
+use crate::geometry::Span;
+use crate::message::{Answer, Ask, Content, DIRTY_MAX, Dialect, Fault, Fenced, Part, ROTTEN_MAX, Reply, Request, Sequence};
 use pan_model::mirror::{Member, Since, Writer};
 use pan_model::{Lineage, Session, SnapshotId, VolumeEpoch, VolumeId};
 
@@ -16,7 +16,7 @@ pub const REQUEST_HEAD: usize = 104;
 pub const REPLY_HEAD: usize = 56;
 /// Most bytes of a payload: the largest write that the kernel hands on is 1 MiB.
 pub const PAYLOAD_MAX: usize = 4 << 20;
-/// Most runs of extents in a list; a longer list is no list any more but everything.
+/// Most runs of extents in a list; replicas note no more of them.
 pub const RUNS_MAX: usize = PAYLOAD_MAX / RUN;
 
 const MAGIC: [u8; 2] = *b"pR";
@@ -218,34 +218,6 @@ fn flags(all: &[(bool, u8)]) -> u8 {
     all.iter().filter(|(set, _)| *set).map(|(_, flag)| flag).sum()
 }
 
-/// Extents in order, as runs. `None`: there are more runs than a frame holds.
-fn list(extents: &[Extent]) -> Option<Vec<u8>> {
-    let mut runs: Vec<(u64, u64)> = Vec::new();
-    for extent in extents {
-        match runs.last_mut() {
-            Some((first, count)) if *first + *count == extent.0 => *count += 1,
-            _ => runs.push((extent.0, 1)),
-        }
-    }
-    (runs.len() <= RUNS_MAX).then(|| runs.iter().flat_map(|(first, count)| [first.to_le_bytes(), count.to_le_bytes()].concat()).collect())
-}
-
-/// Reads a list. What it stands for in memory is bounded by `most` extents: those of the volume.
-fn extents(bytes: &[u8], most: u64) -> Result<Vec<Extent>, WireError> {
-    let (runs, []) = bytes.as_chunks::<RUN>() else { return Err(WireError::Meaning("a list of half a run")) };
-    let mut all = Vec::new();
-    for run in runs {
-        let run = In(run);
-        let (first, count) = (run.long(0), run.long(8));
-        let after_last = all.last().is_none_or(|last: &Extent| first > last.0);
-        if !after_last || count == 0 || first.checked_add(count).is_none_or(|end| end > most) {
-            return Err(WireError::Meaning("extents out of order, or outside of the volume"));
-        }
-        all.extend((first..first + count).map(Extent));
-    }
-    Ok(all)
-}
-
 /// A request as a frame.
 ///
 /// # Errors
@@ -300,7 +272,7 @@ pub fn request<D: AsRef<[u8]>>(volume: VolumeId, request: Request<D>) -> Result<
         }
         Ask::Miss { member, since, extents } => {
             absence(&mut out, member, since);
-            Payload::List(list(&extents).ok_or(WireError::Length { found: extents.len() })?)
+            Payload::List(lists::write(&extents).ok_or(WireError::Length { found: extents.ranges().len() })?)
         }
         Ask::Missed { member, since } => {
             absence(&mut out, member, since);
@@ -373,7 +345,7 @@ pub fn read_request<D: AsRef<[u8]>>(head: &[u8; REQUEST_HEAD], payload: D, most:
         }
         kind::FLUSH => Ask::Flush { whole: input.has(flag::WHOLE) },
         kind::SNAPSHOT => Ask::Snapshot { snapshot: SnapshotId(input.long(at::START)) },
-        kind::MISS => Ask::Miss { member, since, extents: extents(payload.as_ref(), most)? },
+        kind::MISS => Ask::Miss { member, since, extents: lists::read(payload.as_ref(), most)? },
         kind::FORGET => Ask::Forget { member },
         kind::MISSED => Ask::Missed { member, since },
         _ => return Err(WireError::Meaning("an unknown request")),
@@ -400,18 +372,18 @@ pub fn reply<D: AsRef<[u8]>>(reply: Reply<D>) -> Result<([u8; REPLY_HEAD], Paylo
         Answer::Fenced(fenced) => {
             flushed = fenced.flushed;
             let length = fenced.dirty.len();
-            let dirty = list(&fenced.dirty).ok_or(WireError::Length { found: length })?;
+            let dirty = lists::write_few(&fenced.dirty, DIRTY_MAX).ok_or(WireError::Length { found: length })?;
             (kind::FENCED, flags(&[(fenced.lossy, flag::LOSSY), (fenced.blank, flag::BLANK)]), Payload::List(dirty))
         }
         Answer::Read(data) => (kind::DATA, 0, Payload::Data(data)),
         Answer::Hole => (kind::HOLE, 0, Payload::None),
         Answer::Rotten(extents) => {
             let length = extents.len();
-            (kind::ROTTEN, 0, Payload::List(list(&extents).ok_or(WireError::Length { found: length })?))
+            (kind::ROTTEN, 0, Payload::List(lists::write_few(&extents, ROTTEN_MAX).ok_or(WireError::Length { found: length })?))
         }
         Answer::Done => (kind::DONE, 0, Payload::None),
         Answer::Missed(missed) => {
-            let known = missed.and_then(|extents| list(&extents));
+            let known = missed.and_then(|extents| lists::write(&extents));
             (kind::LIST, flags(&[(known.is_some(), flag::KNOWN)]), Payload::List(known.unwrap_or_default()))
         }
         Answer::Refused { epoch: found } => {
@@ -460,15 +432,15 @@ pub fn read_reply<D: AsRef<[u8]>>(head: &[u8; REPLY_HEAD], payload: D, most: u64
     let answer = match input.byte(at::KIND) {
         kind::FENCED => Answer::Fenced(Fenced {
             flushed: (VolumeEpoch(input.long(at::reply::FLUSHED)), Sequence(input.long(at::reply::FLUSHED + 8))),
-            dirty: extents(payload.as_ref(), most)?,
+            dirty: lists::read_few(payload.as_ref(), most, DIRTY_MAX)?,
             lossy: input.has(flag::LOSSY),
             blank: input.has(flag::BLANK),
         }),
         kind::DATA => Answer::Read(payload),
         kind::HOLE => Answer::Hole,
-        kind::ROTTEN => Answer::Rotten(extents(payload.as_ref(), most)?),
+        kind::ROTTEN => Answer::Rotten(lists::read_few(payload.as_ref(), most, ROTTEN_MAX)?),
         kind::DONE => Answer::Done,
-        kind::LIST if input.has(flag::KNOWN) => Answer::Missed(Some(extents(payload.as_ref(), most)?)),
+        kind::LIST if input.has(flag::KNOWN) => Answer::Missed(Some(lists::read(payload.as_ref(), most)?)),
         kind::LIST => Answer::Missed(None),
         kind::REFUSED => Answer::Refused { epoch },
         kind::STRANGE => Answer::Strange,
@@ -484,7 +456,9 @@ pub fn read_reply<D: AsRef<[u8]>>(head: &[u8; REPLY_HEAD], payload: D, most: u64
 }
 
 mod awaited;
+pub mod line;
+mod lists;
 #[cfg(test)]
 mod tests;
 
-pub use awaited::Awaited;
+pub use awaited::{Awaited, answer_max};

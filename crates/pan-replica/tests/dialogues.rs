@@ -5,7 +5,7 @@ use pan_model::{Lineage, Session, SnapshotId, VolumeEpoch};
 use pan_replica::arbiter;
 use pan_replica::{
     Answer, Ask, Change, Conn, Content, Dialect, Effect, End, Env, Event, Extent, Fault, Fenced, Geometry, Head, Hole, Job, Member, Op,
-    OpId, Part, Record, Replica, Reply, Request, Rules, Sequence, Settings, Span, Standing, Verdict, Writer,
+    OpId, Part, Record, Replica, Reply, Request, Rules, Runs, Sequence, Settings, Span, Standing, Verdict, Writer,
 };
 use std::fmt::Write;
 use std::time::Duration;
@@ -99,7 +99,7 @@ fn span(text: &str) -> Span {
     Span { at: at.parse().unwrap(), length: length.parse().unwrap() }
 }
 
-fn extents(text: &str) -> Vec<Extent> {
+fn extents<T: FromIterator<Extent>>(text: &str) -> T {
     text.split(',').filter(|part| !part.is_empty()).map(|part| Extent(part.parse().unwrap())).collect()
 }
 
@@ -128,7 +128,7 @@ fn told(effect: &Effect<char>) -> String {
     match effect {
         Effect::Send(member, request) => {
             let _ = write!(text, "  {}:{} ", member.0, request.sequence);
-            let list = |all: &[Extent]| all.iter().map(|extent| extent.0.to_string()).collect::<Vec<_>>().join(",");
+            let list = |all: &Runs| all.clone().into_iter().map(|extent| extent.0.to_string()).collect::<Vec<_>>().join(",");
             let _ = match &request.ask {
                 Ask::Fence { part: Part::Member { .. }, .. } => write!(text, "fence"),
                 Ask::Fence { part: Part::Joiner, .. } => write!(text, "fence to join"),
@@ -148,6 +148,10 @@ fn told(effect: &Effect<char>) -> String {
         Effect::Ask { change: Change::Evict(member), .. } => text = format!("  may {} be evicted", member.0),
         Effect::Ask { change: Change::Slow(member), .. } => text = format!("  may {} be evicted, for it is slow", member.0),
         Effect::Ask { change: Change::Add(member), .. } => text = format!("  may {} be added", member.0),
+        Effect::Taken(op, by) => {
+            let by: Vec<String> = by.iter().map(|member| member.0.to_string()).collect();
+            text = format!("  operation {}: taken by {}", op.0, by.join(","));
+        }
         Effect::Done(op, Ok(None)) => text = format!("  operation {} is done", op.0),
         Effect::Done(op, Ok(Some(data))) => text = format!("  operation {} is done: {data}", op.0),
         Effect::Done(op, Err(trouble)) => text = format!("  operation {}: {trouble}", op.0),
@@ -264,9 +268,48 @@ evicted 2
   operation 3 is done
   1:8 snapshot 7
 1:8 done
+  operation 4: taken by 1
   operation 4 is done
 ",
     );
+}
+
+/// One that comes back while it is taken has it if it was asked, and one that goes away then has it if it said so.
+#[test]
+fn a_snapshot_is_where_it_was_taken_whoever_is_in_sync_by_then() {
+    let out = "
+snapshot 7
+  1:3 snapshot 7
+  2:3 snapshot 7
+2:3 done
+-2
+  1:4 flush
+1:4 done
+  may 2 be evicted
+evicted 2
+  1:5 note for 2: 
+1:5 done
+1:3 done
+  operation 1: taken by 1,2
+  operation 1 is done
+";
+    let talk = check(open(), out);
+    let back = "
++2
+  2:6 fence to join
+2:6 fenced
+  1:7 what did 2 miss
+1:7 missed 0
+  1:8 copy from 0+2
+1:8 data x
+  2:9 copy to 0+2 x
+snapshot 8
+2:9 done
+  2:10 flush, and it is whole
+  1:11 snapshot 8
+  2:11 snapshot 8
+";
+    check(talk, back);
 }
 
 #[test]

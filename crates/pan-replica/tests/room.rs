@@ -117,7 +117,7 @@ impl World {
                     outcome.unwrap();
                     assert!(self.done.insert(op), "{op:?} was done before");
                 }
-                other @ (Effect::Disconnect(_) | Effect::Ask { .. } | Effect::Over(_)) => panic!("{other:?}"),
+                other @ (Effect::Disconnect(_) | Effect::Ask { .. } | Effect::Taken(..) | Effect::Over(_)) => panic!("{other:?}"),
             }
         }
     }

@@ -70,7 +70,24 @@ fn refuse(error: &DiskError) -> ApiError {
     let code = match error {
         DiskError::NotFound(_) => Code::NotFound,
         DiskError::OutOfRange { .. } | DiskError::Unaligned(_) => Code::Invalid,
-        _ => Code::Internal,
+        // Everything else, one by one, so that a new one is thought about.
+        DiskError::NoPool
+        | DiskError::PoolExists(_)
+        | DiskError::Layout(_)
+        | DiskError::Version { .. }
+        | DiskError::Damaged { .. }
+        | DiskError::Rotten { .. }
+        | DiskError::MapRotten { .. }
+        | DiskError::Exists(_)
+        | DiskError::Size(_)
+        | DiskError::Shrink { .. }
+        | DiskError::Past { .. }
+        | DiskError::IntentsFull(_)
+        | DiskError::TooMany(_)
+        | DiskError::NotAbsent { .. }
+        | DiskError::Full(_)
+        | DiskError::Read { .. }
+        | DiskError::Failed(_) => Code::Internal,
     };
     ApiError::new(code, error.to_string())
 }

@@ -2,11 +2,12 @@
 //!
 //! - [`vault`]: all replicas of a pool; what heads ask of them becomes what the disk does, in the right order.
 //! - [`files`]: a disk of real files for `pan_disk`.
-//! - `server`: heads, over TLS. `keep`: the pool as the desired state wants it. `export`: snapshots, for controllers.
+//! - `server`: heads, over TLS. `keep`: the pool as the desired state wants it. `export`: snapshots, for controllers. `close`: its orderly end.
 //!   `run`: the role's loop.
 //!
 //! It must not know who decides, or why: it follows its own desired state.
 
+mod close;
 mod error;
 mod export;
 pub mod files;

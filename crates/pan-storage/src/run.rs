@@ -20,6 +20,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
+use crate::close;
 use crate::error::Error;
 use crate::export;
 use crate::keep::{self, Keeper, Open, Seen};
@@ -31,22 +32,33 @@ use crate::server::Server;
 /// their routes along.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// Runs the storage role of this host until the future is dropped.
+/// Runs the storage role of this host until it is told to stop; then it closes its pool, for which it takes 5 s at most.
 ///
 /// # Errors
 /// [`Error`]: the role cannot start. Later troubles are reported and tried again.
-pub async fn run(config: HostConfig) -> Result<(), Error> {
+pub async fn run(config: HostConfig, told_to_stop: impl Future<Output = ()>) -> Result<(), Error> {
     let counts = Arc::new(Counts::default());
     let (counted, run_dir) = (counts.clone(), config.run_dir.clone());
     let render: hostmetrics::Render = Arc::new(move || metrics::render(&counted, BeatCounts::read(&run_dir).as_ref()));
     let (keeps, open) = watch::channel(None);
     let exported = export::pages(open.clone());
+    let last = open.clone();
     let server = Server::new(&config, open, counts.clone())?;
-    tokio::select! {
-        ended = follow(&config, &counts, keeps) => ended,
-        () = server.serve(&config) => Ok(()),
-        ended = hostmetrics::serve(&config, STORAGE_METRICS_PORT, render, exported) => Ok(ended?),
+    let stopped = async {
+        told_to_stop.await;
+        // As long as there is somebody who keeps it open.
+        last.borrow().clone()
+    };
+    let vault = tokio::select! {
+        ended = follow(&config, &counts, keeps) => return ended,
+        () = server.serve(&config) => return Ok(()),
+        ended = hostmetrics::serve(&config, STORAGE_METRICS_PORT, render, exported) => return Ok(ended?),
+        vault = stopped => vault,
+    };
+    if let Some(vault) = vault {
+        close::close(vault).await;
     }
+    Ok(())
 }
 
 async fn follow(config: &HostConfig, counts: &Arc<Counts>, keeps: watch::Sender<Open>) -> Result<(), Error> {

@@ -2,7 +2,7 @@
 //!
 //! A connection shows its capability in one line (two bytes of length, the bytes) and is answered with one byte: go on, or no.
 //! Why not is never told, and takes the same work whatever it is. After that come frames of `pan_replica::wire`, both ways, with
-//! [`KEEP_ALIVE`](limits::KEEP_ALIVE) between them.
+//! signs of life between them (`pan_replica::wire::line`).
 
 mod crowd;
 mod frames;
@@ -16,27 +16,22 @@ use crate::keep::Open;
 use crate::metrics::Counts;
 use crate::vault::{Kept, Vault};
 use crowd::Crowd;
-use limits::{CAPABILITY_MAX, CONNECTIONS_MAX, GREETING_MAX, IN_FLIGHT_ALL, Silence};
+use limits::{CONNECTIONS_MAX, GREETING_MAX, IN_FLIGHT_ALL};
 use pan_api::capability::{Capability, CapabilityKeys, Mode};
 use pan_api::hostlisten::{self, Places};
 use pan_api::tls::{ClientCerts, LiveTls, TlsError, peer_identity};
 use pan_linux::congestion;
 use pan_model::HostName;
 use pan_model::host_config::{HostConfig, REPLICA_PORT};
+use pan_replica::wire::line::{Cover, Welcome, greeted, silence};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
-
-/// The answer to a capability that is good.
-const GOOD: u8 = 1;
-/// Beside the length of a capability: what follows the answer is in the clear.
-const CLEAR: u16 = 1 << 15;
-/// The answer to everything else.
-const NO: u8 = 0;
 
 /// What is read from the kernel at once: four full records of TLS, which by itself reads 4 KiB at a time. All connections together have
 /// 128 MiB of it at most.
@@ -50,7 +45,8 @@ pub(crate) struct Server {
     tls: TlsAcceptor,
     open: watch::Receiver<Open>,
     run_dir: PathBuf,
-    silence: Silence,
+    /// How long a head may say nothing.
+    silence: Duration,
     /// Whether heads are far away.
     far: bool,
     /// Whether heads that ask for it are spoken to in the clear: in laboratories.
@@ -65,8 +61,8 @@ struct Guest {
     capability: Capability,
     vault: Arc<Vault<Files>>,
     kept: Arc<Kept>,
-    /// It wants to go on in the clear.
-    clear: bool,
+    /// In what it wants to go on.
+    cover: Cover,
 }
 
 impl Server {
@@ -80,7 +76,7 @@ impl Server {
             tls,
             open,
             run_dir: config.run_dir.clone(),
-            silence: Silence::of(&config.profile),
+            silence: silence(&config.profile),
             far: config.profile == "wan",
             clear: config.volumes_in_the_clear(),
             counts,
@@ -119,7 +115,10 @@ impl Server {
             Ok(Ok(Some(guest))) => {
                 let volume = guest.capability.volume;
                 let guest = (guest, place.in_flight.clone());
-                let ended = if guest.0.clear { self.clear(guest, stream).await } else { session::run(&self, guest, stream).await };
+                let ended = match guest.0.cover {
+                    Cover::Clear => self.clear(guest, stream).await,
+                    Cover::Tls => session::run(&self, guest, stream).await,
+                };
                 tracing::debug!(%peer, %volume, %ended, "a connection to a replica ended");
             }
             Ok(Ok(None)) => {
@@ -148,15 +147,18 @@ impl Server {
 
     /// Reads the capability and answers it.
     async fn greet(&self, peer: &HostName, stream: &mut Line) -> std::io::Result<Option<Guest>> {
-        let first = stream.read_u16().await?;
-        let (clear, length) = (first & CLEAR != 0, usize::from(first & !CLEAR));
-        let mut shown = vec![0; length.min(CAPABILITY_MAX)];
+        let mut first = [0; 2];
+        stream.read_exact(&mut first).await?;
+        let (length, cover) = greeted(first);
+        let mut shown = vec![0; length];
         stream.read_exact(&mut shown).await?;
-        let guest = self.admit(peer, &shown).await.filter(|_| self.clear || !clear).map(|guest| Guest { clear, ..guest });
+        let may = self.clear || cover == Cover::Tls;
+        let guest = self.admit(peer, &shown).await.filter(|_| may).map(|guest| Guest { cover, ..guest });
         if guest.is_none() {
             self.counts.capabilities_refused.one();
         }
-        stream.write_all(&[if guest.is_some() { GOOD } else { NO }]).await?;
+        let welcome = if guest.is_some() { Welcome::Yes } else { Welcome::No };
+        stream.write_all(&[welcome.byte()]).await?;
         stream.flush().await?;
         if guest.is_none() {
             stream.shutdown().await?;
@@ -173,6 +175,6 @@ impl Server {
         let capability = keys.open(shown, peer).ok().filter(|capability| capability.mode == Mode::Write)?;
         let vault = self.open.borrow().clone()?;
         let kept = vault.replica(capability.volume)?;
-        Some(Guest { capability, vault, kept, clear: false })
+        Some(Guest { capability, vault, kept, cover: Cover::Tls })
     }
 }

@@ -74,6 +74,19 @@ impl<M: Medium> Vault<M> {
         self.keep(volume)
     }
 
+    /// Nothing more is done for any head; waits for what was begun.
+    pub fn end(&self) {
+        self.replicas().iter().for_each(|kept| kept.end());
+    }
+
+    /// Puts everything where it is at rest, so that nothing has to be found out when the pool is opened again.
+    ///
+    /// # Errors
+    /// What the pool says: nothing is lost then, as after a crash.
+    pub fn close(self) -> Result<(), DiskError> {
+        self.pool.close()
+    }
+
     fn keep(&self, volume: VolumeId) -> Result<(), DiskError> {
         let kept = open::one(&self.pool, volume, Loss::None)?;
         self.kept.write().unwrap_or_else(PoisonError::into_inner).insert(volume, Arc::new(kept));

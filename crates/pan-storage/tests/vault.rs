@@ -5,7 +5,7 @@ use pan_disk::faulty::{Dice, Faults, FaultyDisk};
 use pan_disk::{Condition, Layout, Name, Pool};
 use pan_model::mirror::{Fill, Member, Since, Writer};
 use pan_model::{ByteSize, Lineage, Session, VolumeEpoch, VolumeId};
-use pan_replica::{Answer, Ask, Conn, Content, Dialect, EXTENT, Extent, Fault, Fenced, Part, Request, Sequence, Span};
+use pan_replica::{Answer, Ask, Conn, Content, Dialect, EXTENT, Extent, Fault, Fenced, Part, Request, Runs, Sequence, Span};
 use pan_storage::vault::{Admitted, Loss, Outcome, Vault, Work};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -205,7 +205,7 @@ impl World {
         }
         self.absences += 1;
         let since = Since(self.absences);
-        let answer = self.head.ask(Ask::Miss { member: AWAY, since, extents: vec![Extent(self.absences % EXTENTS)] });
+        let answer = self.head.ask(Ask::Miss { member: AWAY, since, extents: Runs::from_iter([Extent(self.absences % EXTENTS)]) });
         if answer == Answer::Done {
             self.away = Some(since);
             self.blocks.iter_mut().for_each(|block| block.left = *block.may.last().unwrap());
@@ -251,7 +251,7 @@ impl World {
             assert_eq!(data, found.to_le_bytes().repeat(512), "half a block");
             let block = &mut self.blocks[extent as usize];
             assert!(block.may.contains(&found), "extent {extent} is {found}, not one of {:?}", block.may);
-            let noted = missed.as_ref().is_none_or(|missed| missed.contains(&Extent(extent)));
+            let noted = missed.as_ref().is_none_or(|missed| missed.contains(Extent(extent)));
             assert!(found == block.left || noted, "extent {extent} was written while a member was away");
             assert!(found == block.clean || fenced.dirty.contains(&Extent(extent)), "extent {extent} may differ and is not dirty");
             let tried = *block.may.last().unwrap();
@@ -287,7 +287,7 @@ fn what_was_not_begun_when_another_head_came_is_never_done() {
     head.fenced();
     assert_eq!(head.ask(write(0, 1)), Answer::Done);
     let late = head.work(write(0, 2));
-    let note = head.work(Ask::Miss { member: AWAY, since: Since(4), extents: vec![] });
+    let note = head.work(Ask::Miss { member: AWAY, since: Since(4), extents: Runs::default() });
     let behind = head.work(write(1, 3));
     head.fenced();
     for work in [behind, late, note] {
@@ -296,12 +296,30 @@ fn what_was_not_begun_when_another_head_came_is_never_done() {
     assert_eq!(head.ask(read(0)), Answer::Read(1_u64.to_le_bytes().repeat(512)));
 }
 
+/// Nobody ever says that these are in again, or gone for good.
+#[test]
+fn the_oldest_absence_makes_room_for_one_more() {
+    let disk = FaultyDisk::default();
+    let mut head = Head::new(make(&disk));
+    head.fenced();
+    for absence in 1..=12 {
+        let miss = Ask::Miss { member: Member(absence), since: Since(u64::from(absence)), extents: Runs::from_iter([Extent(0)]) };
+        assert_eq!(head.ask(miss), Answer::Done, "absence {absence}: the replica that takes the notes is well");
+    }
+    assert_eq!(head.ask(write(7, 1)), Answer::Done);
+    let missed = |head: &mut Head, member| head.ask(Ask::Missed { member: Member(member), since: Since(u64::from(member)) });
+    assert_eq!(missed(&mut head, 12), Answer::Missed(Some(Runs::from_iter([Extent(0), Extent(7)]))));
+    assert_eq!(missed(&mut head, 4), Answer::Missed(None), "it is given everything");
+    let on_disk: Vec<u64> = head.vault.pool().absent(VOLUME).unwrap().iter().map(|(member, _)| member.0).collect();
+    assert_eq!(on_disk, (5..=12).collect::<Vec<_>>());
+}
+
 #[test]
 fn a_fence_waits_for_what_was_begun_and_what_follows_a_note_for_the_note() {
     for _ in 0..50 {
         let mut head = Head::new(make(&FaultyDisk::default()));
         head.fenced();
-        let note = head.work(Ask::Miss { member: AWAY, since: Since(4), extents: vec![] });
+        let note = head.work(Ask::Miss { member: AWAY, since: Since(4), extents: Runs::default() });
         let after = head.work(write(5, 1));
         std::thread::scope(|scope| {
             let written = scope.spawn(|| head.perform(after));

@@ -124,7 +124,7 @@ pub fn run(role: Role, path: &Path) -> ExitCode {
         Role::Controller => ended(role, runtime.block_on(until_told(pan_controller::run(config)))),
         Role::Node => ended(role, runtime.block_on(until_told(pan_node::run(config)))),
         Role::Director => ended(role, runtime.block_on(until_told(pan_director::run(config)))),
-        Role::Storage => ended(role, runtime.block_on(until_told(pan_storage::run(config)))),
+        Role::Storage => ended(role, runtime.block_on(pan_storage::run(config, told()))),
     };
     runtime.shutdown_timeout(ENDING_MAX);
     exit
@@ -132,24 +132,24 @@ pub fn run(role: Role, path: &Path) -> ExitCode {
 
 /// Everything that matters is committed or written before it is acted on, so being told to stop needs no goodbye.
 async fn until_told<E: Error>(work: impl Future<Output = Result<(), E>>) -> Result<(), E> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let told = async {
-        let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
-            // Then the signals end the process by themselves.
-            return std::future::pending().await;
-        };
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-    };
     tokio::select! {
         result = work => result,
-        () = told => {
-            tracing::info!("told to stop");
-            Ok(())
-        }
+        () = told() => Ok(()),
     }
+}
+
+/// Until this process is told to stop.
+async fn told() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+        // Then the signals end the process by themselves.
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("told to stop");
 }
 
 /// Keeps or serves a volume.

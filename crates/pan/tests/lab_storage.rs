@@ -48,6 +48,18 @@ fn storage_hosts_are_hosts() {
     assert_eq!(on, ["s1", "s2"]);
     let mount = pan(&lab, &["exec", "db-1", "-p", "vol", "--", "grep", " /srv ", "/proc/mounts"]);
     assert!(mount.contains("ext4"), "{mount}");
+    // Told to stop, a storage host closes its pool, and comes back to it.
+    let first = lab.role_pid(s1, "storage").unwrap();
+    assert!(std::process::Command::new("kill").arg(first.to_string()).status().unwrap().success());
+    let log = lab.log(s1, "storage");
+    lab.wait_for("its pool to be closed", SOON, |_| std::fs::read_to_string(&log).is_ok_and(|log| log.contains("the pool is closed")))
+        .unwrap();
+    lab.wait_for("it to be back", SOON, |lab| lab.role_pid(s1, "storage").is_ok_and(|pid| pid != first)).unwrap();
+    lab.wait_for("both copies to be in sync", SOON, |lab| {
+        let volume = json(lab, &["get", "volume", "db-1.data", "-p", "vol"]);
+        volume["inSync"] == 2 && volume["replicas"][0]["trouble"].is_null()
+    })
+    .unwrap();
     let said = refused(&lab, 1, &["delete", "volume", "db-1.data", "-p", "vol"]);
     assert!(said.contains("server db-1 has volume"), "{said}");
     pan(&lab, &["delete", "cluster", "db", "-p", "vol"]);

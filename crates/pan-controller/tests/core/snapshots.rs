@@ -63,7 +63,14 @@ impl Pan {
 
     fn head_took(&mut self, volume: &str, snapshot: u64, trouble: Option<&str>) {
         let writer = self.volume(volume).mirror.writer();
-        self.asks(volume, VolumeAsk::Taken { writer, snapshot: SnapshotId(snapshot), trouble: trouble.map(str::to_owned) }).unwrap();
+        let (snapshot, trouble) = (SnapshotId(snapshot), trouble.map(str::to_owned));
+        self.asks(volume, VolumeAsk::Taken { writer, snapshot, members: None, trouble }).unwrap();
+    }
+
+    fn head_took_on(&mut self, volume: &str, snapshot: u64, members: &[u32]) {
+        let writer = self.volume(volume).mirror.writer();
+        let (snapshot, members) = (SnapshotId(snapshot), Some(members.iter().copied().map(Member).collect()));
+        self.asks(volume, VolumeAsk::Taken { writer, snapshot, members, trouble: None }).unwrap();
     }
 
     /// With db-1.data@monday, on both hosts.
@@ -121,7 +128,7 @@ fn a_head_that_lost_the_volume_is_not_heard_and_its_successor_takes_it() {
     pan.take("db-1.data", "monday").unwrap();
     let old = pan.volume("db-1.data").mirror.writer();
     pan.asks("db-1.data", VolumeAsk::Claim).unwrap();
-    pan.asks("db-1.data", VolumeAsk::Taken { writer: old, snapshot: SnapshotId(1), trouble: None }).unwrap();
+    pan.asks("db-1.data", VolumeAsk::Taken { writer: old, snapshot: SnapshotId(1), members: None, trouble: None }).unwrap();
     assert_eq!(pan.stage("db-1.data", "monday"), SnapshotStage::Taking);
     assert_eq!(pan.ordered("db-1"), [SnapshotId(1)]);
     let evicted = pan.head_asks("db-1.data", Change::Evict(Member(2))).unwrap();
@@ -130,6 +137,28 @@ fn a_head_that_lost_the_volume_is_not_heard_and_its_successor_takes_it() {
     assert_eq!(pan.stage("db-1.data", "monday"), hosts(&["s1"]), "whoever fell out may have it of another moment");
     let orders = orders::all(&pan.world);
     assert_eq!(orders[&host("s2")].snapshots[0].want, SnapshotWant::Discard);
+}
+
+/// The head knows who was in sync when it was taken; when that is heard others may be.
+#[test]
+fn a_snapshot_is_where_its_head_says() {
+    let mut pan = Pan::with_storage(&["s1", "s2"]);
+    pan.apply(DB).unwrap();
+    pan.rounds(3);
+    pan.take("db-1.data", "monday").unwrap();
+    pan.head_asks("db-1.data", Change::Evict(Member(2))).unwrap();
+    pan.head_took_on("db-1.data", 1, &[1, 2]);
+    assert_eq!(pan.stage("db-1.data", "monday"), hosts(&["s1", "s2"]), "one that fell out has it");
+    pan.take("db-1.data", "tuesday").unwrap();
+    pan.head_asks("db-1.data", Change::Add(Member(2))).unwrap();
+    pan.head_took_on("db-1.data", 2, &[1]);
+    assert_eq!(pan.stage("db-1.data", "tuesday"), hosts(&["s1"]), "one that came back meanwhile has none");
+    let orders = orders::all(&pan.world);
+    let discards: Vec<_> = orders[&host("s2")].snapshots.iter().map(|order| (order.snapshot, order.want)).collect();
+    assert_eq!(discards, [(SnapshotId(2), SnapshotWant::Discard)]);
+    pan.take("db-1.data", "wednesday").unwrap();
+    pan.head_took_on("db-1.data", 3, &[7]);
+    assert_eq!(pan.stage("db-1.data", "wednesday"), SnapshotStage::Failed("no storage host that has it is left".into()));
 }
 
 #[test]

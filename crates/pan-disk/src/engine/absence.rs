@@ -108,15 +108,25 @@ impl<M: Medium> Pool<M> {
     /// # Errors
     /// It was not away, or the volume is not there.
     pub fn missed(&self, volume: VolumeId, member: Member) -> Result<Vec<Span>> {
+        let mut all = Vec::new();
+        self.each_missed(volume, member, |span| all.push(span))?;
+        Ok(all)
+    }
+
+    /// The same one by one: there can be a hundred million.
+    ///
+    /// # Errors
+    /// Like [`missed`](Self::missed).
+    pub fn each_missed(&self, volume: VolumeId, member: Member, mut each: impl FnMut(Span)) -> Result<()> {
         let state = self.lock();
         let kept = state.volume(volume)?;
         let size = kept.superblock.size;
         let away = kept.marks.absent.get(&member).ok_or(DiskError::NotAbsent { volume, member })?;
-        let span = |units: std::ops::Range<u64>| {
+        away.missed.each_range(|units| {
             let offset = units.start * UNIT;
-            Span { offset, length: (units.end * UNIT).min(size).saturating_sub(offset) }
-        };
-        Ok(away.missed.ranges().into_iter().map(span).collect())
+            each(Span { offset, length: (units.end * UNIT).min(size).saturating_sub(offset) });
+        });
+        Ok(())
     }
 
     /// The members that are away, and for which absence.

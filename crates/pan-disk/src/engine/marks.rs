@@ -55,18 +55,19 @@ impl Bitmap {
     }
 
     /// The units, as ranges that do not touch.
-    pub fn ranges(&self) -> Vec<std::ops::Range<u64>> {
-        let mut ranges: Vec<std::ops::Range<u64>> = Vec::new();
+    pub fn each_range(&self, mut each: impl FnMut(std::ops::Range<u64>)) {
+        let mut last = 0..0;
         for (index, word) in &self.0 {
             for bit in (0..64).filter(|bit| word >> bit & 1 == 1) {
                 let unit = u64::from(*index) * 64 + bit;
-                match ranges.last_mut() {
-                    Some(last) if last.end == unit => last.end += 1,
-                    _ => ranges.push(unit..unit + 1),
+                if last.is_empty() || last.end != unit {
+                    let done = std::mem::replace(&mut last, unit..unit);
+                    Some(done).filter(|done| !done.is_empty()).into_iter().for_each(&mut each);
                 }
+                last.end = unit + 1;
             }
         }
-        ranges
+        Some(last).filter(|last| !last.is_empty()).into_iter().for_each(each);
     }
 }
 
@@ -143,7 +144,9 @@ mod tests {
         bitmap.clear(64..130);
         bitmap.set(500..501);
         bitmap.clear(500..501);
-        assert_eq!(bitmap.ranges(), [3..64, 130..200]);
+        let mut ranges = Vec::new();
+        bitmap.each_range(|range| ranges.push(range));
+        assert_eq!(ranges, [3..64, 130..200]);
         assert_eq!(Bitmap::of(bitmap.words().iter().map(|(index, word)| (*index, *word)).collect()), bitmap);
     }
 

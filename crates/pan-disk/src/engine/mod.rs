@@ -19,6 +19,7 @@ mod units;
 mod write;
 
 pub use catalog::{Fence, NewVolume, SnapshotInfo, VolumeInfo};
+pub use marks::ABSENT_MAX;
 pub use pool::{Layout, Pool, Usage};
 pub use read::Stretch;
 pub use scrub::{Rot, ScrubAt, Scrubbed};

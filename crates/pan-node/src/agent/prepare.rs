@@ -18,7 +18,7 @@ use crate::network::{Checks, Network, NetworkError};
 use crate::paths::{Paths, gate_dir, origins_dir};
 use crate::server::deaths::Deaths;
 use crate::server::record::{Record, Stage};
-use crate::volume::strays;
+use crate::volume::{strays, sweep_sessions};
 
 /// The host, and the servers an earlier agent knew.
 pub(super) struct Prepared {
@@ -43,6 +43,7 @@ pub(super) fn prepare(config: &HostConfig, boot: BootId, exe: PathBuf) -> Result
     let known: Vec<ServerKey> = records.iter().map(|(key, _)| key.clone()).collect();
     adopt::sweep(&host, &known).map_err(adopting)?;
     let strays = strays(host.volumes.folder(), records.iter().map(|(_, record)| record)).map_err(|source| adopting(source.into()))?;
+    sweep_sessions(host.volumes.folder(), &config.state_dir);
     Ok(Prepared { host: Arc::new(host), records, strays })
 }
 

@@ -8,6 +8,7 @@ use pan_linux::congestion;
 use pan_model::VolumeId;
 use pan_model::host_config::{HostConfig, REPLICA_PORT};
 use pan_model::mirror::Member;
+use pan_replica::wire::line::{ALIVE, ALIVE_EVERY, Cover, TOGETHER_MAX, Together, Welcome, greeting, is_alive, silence};
 use pan_replica::wire::{self, Awaited, REPLY_HEAD};
 use pan_replica::{Reply, Request};
 use rustls::pki_types::ServerName;
@@ -23,21 +24,8 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-/// Says that the other end is there; between frames, which begin with something else.
-const ALIVE: [u8; 2] = *b"ka";
-/// How often it is said by one who has nothing else to say.
-const ALIVE_EVERY: Duration = Duration::from_millis(50);
-/// The answer to a good capability.
-const WELCOME: u8 = 1;
-/// Frames go out together up to this, a payload's beginning with its head: four full records of TLS.
-const BUFFER: usize = 64 << 10;
-
 /// What is read from the kernel at once. The layer of TLS by itself reads 4 KiB at a time.
 const READ_AHEAD: usize = 128 << 10;
-
-/// Beside the length of a capability: what follows the answer is in the clear. For laboratories; a storage host refuses it where it was not
-/// configured as one of them.
-const CLEAR: u16 = 1 << 15;
 
 /// A connection that is ready for frames.
 enum Line {
@@ -110,15 +98,6 @@ async fn speak<S: AsyncRead + AsyncWrite>(
     }
 }
 
-/// How long the other end may say nothing. It answers, or says that it is there, twenty times a second.
-fn silence(profile: &str) -> Duration {
-    match profile {
-        "lan" => Duration::from_millis(250),
-        "shared" => Duration::from_millis(500),
-        _ => Duration::from_secs(1),
-    }
-}
-
 async fn connect(way: &Way) -> io::Result<Line> {
     let MemberPlace { member, host, a, b } = &way.place;
     let fabrics = &way.host.fabrics;
@@ -140,20 +119,20 @@ async fn connect(way: &Way) -> io::Result<Line> {
     let tls = TlsMaterial::read(&way.host.tls).and_then(|material| material.client_config()).map_err(io::Error::other)?;
     let name = ServerName::try_from(host.to_string()).map_err(io::Error::other)?;
     let mut stream = TlsConnector::from(tls).connect(name, BufReader::with_capacity(READ_AHEAD, stream)).await?;
-    let clear = way.host.volumes_in_the_clear();
-    let length = u16::try_from(way.capability.len()).map_err(io::Error::other)? | if clear { CLEAR } else { 0 };
-    stream.write_all(&[&length.to_be_bytes()[..], &way.capability].concat()).await?;
+    let cover = if way.host.volumes_in_the_clear() { Cover::Clear } else { Cover::Tls };
+    let shown = greeting(&way.capability, cover).ok_or_else(|| io::Error::other("a capability longer than any"))?;
+    stream.write_all(&shown).await?;
     stream.flush().await?;
-    match stream.read_u8().await? {
-        WELCOME if clear => {
+    match (Welcome::of(stream.read_u8().await?), cover) {
+        (Welcome::Yes, Cover::Clear) => {
             // The storage host says nothing before it has heard something in the clear: nothing of that is taken for TLS.
             let (mut stream, _) = stream.into_inner();
             stream.write_all(&ALIVE).await?;
             stream.flush().await?;
             Ok(Line::Clear(stream))
         }
-        WELCOME => Ok(Line::Tls(Box::new(stream))),
-        _ => Err(io::Error::new(io::ErrorKind::PermissionDenied, "there is no such volume, it says")),
+        (Welcome::Yes, Cover::Tls) => Ok(Line::Tls(Box::new(stream))),
+        (Welcome::No, _) => Err(io::Error::new(io::ErrorKind::PermissionDenied, "there is no such volume, it says")),
     }
 }
 
@@ -170,12 +149,12 @@ async fn read<R: AsyncRead + Unpin>(
     Reading { extents, shelf, awaited }: Reading<'_>,
     mut reply: impl FnMut(Reply<Bytes>),
 ) -> io::Result<()> {
-    let mut from = BufReader::with_capacity(BUFFER, from);
+    let mut from = BufReader::with_capacity(TOGETHER_MAX, from);
     let silent = |_| io::Error::new(io::ErrorKind::TimedOut, format!("it said nothing for {} ms", silence.as_millis()));
     loop {
         let mut head = [0; REPLY_HEAD];
         timeout(silence, from.read_exact(&mut head[..ALIVE.len()])).await.map_err(silent)??;
-        if head[..ALIVE.len()] == ALIVE {
+        if is_alive(&head[..ALIVE.len()]) {
             continue;
         }
         timeout(silence, from.read_exact(&mut head[ALIVE.len()..])).await.map_err(silent)??;
@@ -203,7 +182,7 @@ async fn write<W: AsyncWrite + Unpin>(
     (volume, awaited): (VolumeId, &Mutex<Awaited>),
     mut requests: mpsc::UnboundedReceiver<Request<Bytes>>,
 ) -> io::Result<()> {
-    let mut together = Vec::with_capacity(BUFFER);
+    let mut together = Together::default();
     loop {
         let idle = sleep_until(Instant::now() + ALIVE_EVERY);
         let next = tokio::select! {
@@ -219,13 +198,10 @@ async fn write<W: AsyncWrite + Unpin>(
         loop {
             lock(awaited).asked(&request);
             let (head, payload) = wire::request(volume, request).map_err(io::Error::other)?;
-            together.extend_from_slice(&head);
-            let bytes = payload.bytes();
-            let (with, rest) = bytes.split_at(bytes.len().min(BUFFER.saturating_sub(together.len())));
-            together.extend_from_slice(with);
-            if together.len() >= BUFFER {
-                to.write_all(&together).await?;
-                together.clear();
+            let rest = together.add(&head, payload.bytes());
+            if together.is_full() {
+                to.write_all(together.bytes()).await?;
+                together.sent();
                 to.write_all(rest).await?;
             }
             match requests.try_recv() {
@@ -233,8 +209,8 @@ async fn write<W: AsyncWrite + Unpin>(
                 Err(_) => break,
             }
         }
-        to.write_all(&together).await?;
-        together.clear();
+        to.write_all(together.bytes()).await?;
+        together.sent();
         to.flush().await?;
     }
 }

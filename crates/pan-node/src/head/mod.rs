@@ -26,6 +26,8 @@ mod shelf;
 mod snapshots;
 mod work;
 
+pub(crate) use session::{leave, noted};
+
 pub use agent::Keeper;
 pub use error::HeadError;
 pub(crate) use group::remove as remove_group;

@@ -1,6 +1,7 @@
 //! Which snapshots this life of a head takes: one at a time, each once, the smallest number first.
 
 use pan_model::SnapshotId;
+use pan_model::mirror::Member;
 use pan_replica::{OpId, Trouble};
 use std::collections::BTreeSet;
 
@@ -9,6 +10,8 @@ use std::collections::BTreeSet;
 pub(super) struct Snapshots {
     wanted: BTreeSet<SnapshotId>,
     taking: Option<(OpId, SnapshotId)>,
+    /// Who has that one, once it is there.
+    by: Option<BTreeSet<Member>>,
     /// How the last one ended, until the leader knows.
     telling: Option<Ended>,
     /// Up to here the leader knows. Who orders something takes a larger number each time, so an order that is late wants nothing again.
@@ -19,6 +22,8 @@ pub(super) struct Snapshots {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Ended {
     pub snapshot: SnapshotId,
+    /// Who has it.
+    pub members: Option<BTreeSet<Member>>,
     /// Why there is none.
     pub trouble: Option<String>,
 }
@@ -37,13 +42,21 @@ impl Snapshots {
 
     /// It was asked for, as this operation.
     pub fn begin(&mut self, op: OpId, snapshot: SnapshotId) {
-        self.taking = Some((op, snapshot));
+        (self.taking, self.by) = (Some((op, snapshot)), None);
+    }
+
+    /// It is there, and these have it.
+    pub fn taken(&mut self, op: OpId, by: BTreeSet<Member>) {
+        if self.taking.is_some_and(|(taking, _)| taking == op) {
+            self.by = Some(by);
+        }
     }
 
     /// An operation ended; what the leader is to be told, if it was one of these.
     pub fn done(&mut self, op: OpId, trouble: Option<String>) -> Option<Ended> {
         let (_, snapshot) = self.taking.take_if(|(taking, _)| *taking == op)?;
-        self.telling = Some(Ended { snapshot, trouble });
+        let members = self.by.take().filter(|_| trouble.is_none());
+        self.telling = Some(Ended { snapshot, members, trouble });
         self.telling.clone()
     }
 
@@ -79,11 +92,16 @@ mod tests {
         all.begin(OpId(1), id(4));
         assert_eq!(all.next(), None);
         assert_eq!(all.done(OpId(2), None), None);
-        let ended = Ended { snapshot: id(4), trouble: Some("full".into()) };
+        let ended = Ended { snapshot: id(4), members: None, trouble: Some("full".into()) };
         assert_eq!(all.done(OpId(1), Some("full".into())), Some(ended.clone()));
         assert_eq!((all.next(), all.told(false)), (None, Some(ended)));
         assert_eq!((all.told(true), all.next()), (None, Some(id(9))));
         all.want(&[id(4), id(9), id(12)]);
         assert_eq!(all.next(), Some(id(9)), "4 is over");
+        all.begin(OpId(3), id(9));
+        let by = BTreeSet::from([Member(1), Member(3)]);
+        all.taken(OpId(2), BTreeSet::from([Member(2)]));
+        all.taken(OpId(3), by.clone());
+        assert_eq!(all.done(OpId(3), None), Some(Ended { snapshot: id(9), members: Some(by), trouble: None }));
     }
 }

@@ -305,6 +305,10 @@ impl Worker {
                 self.ask(VolumeAsk::Change { writer: self.writer, expect, change }, self.answers.0.clone());
                 None
             }
+            Effect::Taken(op, by) => {
+                self.snapshots.taken(op, by);
+                None
+            }
             Effect::Done(op, outcome) => self.done(op, outcome),
             Effect::Over(end) => {
                 self.over = Some(end.to_string());
@@ -325,8 +329,8 @@ impl Worker {
         });
     }
 
-    fn tell_taken(&self, Ended { snapshot, trouble }: Ended) {
-        self.ask(VolumeAsk::Taken { writer: self.writer, snapshot, trouble }, self.heeded.0.clone());
+    fn tell_taken(&self, Ended { snapshot, members, trouble }: Ended) {
+        self.ask(VolumeAsk::Taken { writer: self.writer, snapshot, members, trouble }, self.heeded.0.clone());
     }
 
     fn heeded(&mut self, answer: Result<Claim, ApiError>) {

@@ -131,13 +131,21 @@ pub(super) fn detach(at: &Place, held: Option<BlockDevice>, hung: Hung) -> Resul
     Ok(blockdev::detach(&at.file, hung, DETACH_MAX)?)
 }
 
-/// Removes what is left of it in the host's file system, and the control group of its processes.
-pub(super) fn remove_rest(at: &Place) -> Result<(), VolumeError> {
+/// Removes what is left of it on the host: folder, the control group of its processes, what is noted of its sessions. Its keeper is gone.
+pub(super) fn leave(at: &Place, state_dir: &Path) -> Result<(), VolumeError> {
     // A machine without control groups has none of it.
     match head::remove_group(at.volume) {
         Ok(()) | Err(CgroupError::NotMounted(_)) => {}
         Err(error) => return Err(error.into()),
     }
+    remove_folder(at)?;
+    if let Err(error) = head::leave(state_dir, &[at.volume]) {
+        tracing::warn!(volume = %at.volume, %error, "the note of its last session stays");
+    }
+    Ok(())
+}
+
+fn remove_folder(at: &Place) -> Result<(), VolumeError> {
     // Removing through a mount would remove what is on the volume.
     for folder in [at.mnt(), at.served().to_path_buf()] {
         if mount::mounts_under(&folder)?.is_empty() {

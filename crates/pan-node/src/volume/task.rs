@@ -394,7 +394,7 @@ impl Task {
 
     async fn clear(&mut self, hung: Hung) {
         let (held, keeper) = (self.here.held.take(), self.here.handle.take());
-        let at = self.at.clone();
+        let (at, state_dir) = (self.at.clone(), self.host.config.state_dir.clone());
         let cleared = self.supervised(Step::Down, move || {
             let aborted = if hung == Hung::Abort { act::abort(&at) } else { Ok(()) };
             let detached = act::detach(&at, held, hung);
@@ -404,7 +404,7 @@ impl Task {
                 Some(keeper) if ends => (keeper.release(if hung == Hung::Abort { END_SOON } else { END_MAX }), None),
                 keeper => (Ok(()), keeper),
             };
-            let left = aborted.and(detached).and(ended.map_err(VolumeError::from)).and_then(|()| act::remove_rest(&at));
+            let left = aborted.and(detached).and(ended.map_err(VolumeError::from)).and_then(|()| act::leave(&at, &state_dir));
             Ok((left, keeper))
         });
         let left = match cleared.await {

@@ -72,7 +72,8 @@ impl<D: Clone> Head<D> {
             }
             Some(Waiting::Client(op, Op::Flush)) => self.flush(Some(op)),
             Some(Waiting::Client(op, Op::Snapshot(snapshot))) => {
-                self.change(Some(ticket), What::Snapshot { op, snapshot, fault: None }, self.required());
+                let what = What::Snapshot { op, snapshot, taken: BTreeSet::new(), fault: None };
+                self.change(Some(ticket), what, self.required());
             }
             Some(Waiting::Reconcile(extent)) => self.reconcile(ticket, extent),
             Some(Waiting::Copy(extent, member)) => self.copy(ticket, extent, member),
@@ -199,6 +200,9 @@ impl<D: Clone> Head<D> {
         let Some(task) = self.tasks.get_mut(&sequence) else { return };
         let (since, all) = (task.since, matches!(task.what, What::Write { .. } | What::Flush { .. }));
         task.waiting.remove(&member);
+        if let What::Snapshot { taken, .. } = &mut task.what {
+            taken.insert(member);
+        }
         if self.rules.breaks(Mutant::FlushByOne) && matches!(task.what, What::Flush { .. }) {
             task.waiting.clear();
         }
@@ -327,7 +331,12 @@ impl<D: Clone> Head<D> {
                     None => self.swept(outcome),
                 }
             }
-            What::Snapshot { op, .. } => self.effects.push(Effect::Done(op, outcome.map(|()| None))),
+            What::Snapshot { op, taken, .. } => {
+                if outcome.is_ok() {
+                    self.effects.push(Effect::Taken(op, taken));
+                }
+                self.effects.push(Effect::Done(op, outcome.map(|()| None)));
+            }
             What::CopyWrite { extent, to, .. } => self.copied(extent, to),
             What::Read { .. } | What::CopyRead { .. } => {}
         }

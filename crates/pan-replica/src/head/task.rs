@@ -68,8 +68,8 @@ pub(super) enum What<D> {
     /// A client flushes, or the head itself so that replicas can strike extents from their logs; after so many writes were acknowledged that it
     /// counts for, and all changes up to `covers` were done; it tells replicas that those up to `tells` are settled.
     Flush { op: Option<OpId>, acknowledged: u64, covers: Sequence, tells: Sequence, fault: Option<Fault> },
-    /// A client wants it kept as it is; why a member cannot.
-    Snapshot { op: OpId, snapshot: SnapshotId, fault: Option<Fault> },
+    /// A client wants it kept as it is; who has done so, all of the same moment, and why a member cannot.
+    Snapshot { op: OpId, snapshot: SnapshotId, taken: BTreeSet<Member>, fault: Option<Fault> },
     /// An extent is read to be written elsewhere; these could not.
     CopyRead { extent: Extent, span: Span, to: Copying, tried: BTreeSet<Member> },
     /// And is written there.

@@ -1,9 +1,20 @@
 //! What a connection has asked for and was not answered: an answer that nobody waits for, or of another kind or length than was asked for, ends it
 //! before its payload is read.
 
-use super::{Behind, In, REPLY_HEAD, WireError, at, kind, reply_behind};
-use crate::message::{Ask, Request, Sequence};
+use super::{Behind, In, PAYLOAD_MAX, REPLY_HEAD, RUN, WireError, at, kind, reply_behind};
+use crate::message::{Ask, DIRTY_MAX, ROTTEN_MAX, Request, Sequence};
 use std::collections::BTreeMap;
+
+/// Bytes behind the answer to a request, at most: what whoever answers it may need.
+#[must_use]
+pub fn answer_max<D>(ask: &Ask<D>) -> usize {
+    match ask {
+        Ask::Read { span, .. } => usize::try_from(span.length).unwrap_or(PAYLOAD_MAX).min(PAYLOAD_MAX),
+        Ask::Fence { .. } => DIRTY_MAX * RUN,
+        Ask::Missed { .. } => PAYLOAD_MAX,
+        Ask::Write { .. } | Ask::Flush { .. } | Ask::Snapshot { .. } | Ask::Miss { .. } | Ask::Forget { .. } => 0,
+    }
+}
 
 /// What answers a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,18 +49,19 @@ impl Awaited {
         let behind = reply_behind(head)?;
         let input = In(head);
         let (kind, sequence) = (input.byte(at::KIND), Sequence(input.long(at::SEQUENCE)));
-        // Said unasked; a list is bounded by the volume's extents once it is read.
-        if kind == kind::ROTTEN && sequence == Sequence(0) {
+        // Said unasked.
+        if kind == kind::ROTTEN && sequence == Sequence(0) && behind.length <= ROTTEN_MAX * RUN {
             return Ok(behind);
         }
         let wanted = self.0.remove(&sequence).ok_or(WireError::Meaning("an answer to what was not asked"))?;
-        let fits = match (kind, wanted) {
-            (kind::REFUSED | kind::STRANGE | kind::FAILED, _) => behind.length == 0,
-            (kind::FENCED, Wanted::Fenced) | (kind::LIST, Wanted::List) => true,
-            (kind::DATA, Wanted::Bytes(bytes)) => behind.length as u64 == bytes,
-            (kind::HOLE, Wanted::Bytes(_)) | (kind::DONE, Wanted::Done) => behind.length == 0,
-            _ => false,
+        let in_kind = match wanted {
+            Wanted::Fenced => kind == kind::FENCED && behind.length <= DIRTY_MAX * RUN,
+            Wanted::List => kind == kind::LIST,
+            Wanted::Bytes(bytes) => (kind == kind::DATA && behind.length as u64 == bytes) || (kind == kind::HOLE && behind.length == 0),
+            Wanted::Done => kind == kind::DONE && behind.length == 0,
         };
+        let no = matches!(kind, kind::REFUSED | kind::STRANGE | kind::FAILED) && behind.length == 0;
+        let fits = in_kind || no;
         fits.then_some(behind).ok_or(WireError::Meaning("an answer to something else"))
     }
 }

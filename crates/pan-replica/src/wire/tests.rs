@@ -1,11 +1,13 @@
 //! Frames there and back, damaged, made up, and as they were in this release.
 
 use super::*;
+use crate::geometry::Extent;
+use crate::runs::Runs;
 use proptest::prelude::*;
 
 const MOST: u64 = 1 << 40;
 
-fn extents_strategy() -> impl Strategy<Value = Vec<Extent>> {
+fn extents_strategy<T: FromIterator<Extent> + std::fmt::Debug>() -> impl Strategy<Value = T> {
     prop::collection::btree_set(0..MOST, 0..40).prop_map(|all| all.into_iter().map(Extent).collect())
 }
 
@@ -109,18 +111,47 @@ proptest! {
     }
 }
 
-#[test]
-fn lists_are_bounded_by_the_volume_and_not_by_what_they_say() {
-    let run = |first: u64, count: u64| [first.to_le_bytes(), count.to_le_bytes()].concat();
-    assert_eq!(extents(&run(2, 3), 5).unwrap(), [2, 3, 4].map(Extent));
-    for bad in [run(0, u64::MAX), run(u64::MAX, 2), run(3, 3), run(0, 0), [run(1, 2), run(2, 1)].concat(), vec![0; 15]] {
-        assert!(extents(&bad, 5).is_err(), "{bad:?}");
+/// What a list takes that was read: runs, and extents one by one.
+fn held_by(ask: &Ask<Vec<u8>>) -> (usize, usize) {
+    if let Ask::Miss { extents, .. } = ask { (extents.ranges().len(), 0) } else { (0, 0) }
+}
+
+fn held(answer: &Answer<Vec<u8>>) -> (usize, usize) {
+    match answer {
+        Answer::Fenced(fenced) => (0, fenced.dirty.len()),
+        Answer::Rotten(extents) => (0, extents.len()),
+        Answer::Missed(missed) => (missed.as_ref().map_or(0, |missed| missed.ranges().len()), 0),
+        Answer::Read(_) | Answer::Hole | Answer::Done | Answer::Refused { .. } | Answer::Strange | Answer::Failed(_) => (0, 0),
+    }
+}
+
+proptest! {
+    /// Whoever sends lists as it likes, about a volume as large as it likes, makes nobody hold more than it sent, and 4096 extents.
+    #[test]
+    fn no_list_costs_more_than_its_length(
+        pairs in prop::collection::vec((0u64..1 << 20, prop_oneof![1u64..9, 1u64..1 << 36]), 0..60),
+        kind in prop_oneof![Just(kind::FENCED), Just(kind::LIST), Just(kind::ROTTEN)],
+    ) {
+        let (mut bytes, mut at) = (Vec::new(), 0);
+        for (gap, count) in &pairs {
+            at += gap;
+            bytes.extend([at.to_le_bytes(), count.to_le_bytes()].concat());
+            at += count;
+        }
+        let back = Out::<REPLY_HEAD>::new(kind, flag::KNOWN).seal(&bytes, (at::reply::CHECKSUM, at::reply::HEAD));
+        if let Ok(reply) = read_reply(&back, bytes.clone(), 1 << 44) {
+            let (runs, extents) = held(&reply.answer);
+            prop_assert!(runs * RUN <= bytes.len() && extents <= 4096, "{} bytes: {runs} runs, {extents} extents", bytes.len());
+        }
+        let sent = Out::<REQUEST_HEAD>::new(super::kind::MISS, 0).seal(&bytes, (at::CHECKSUM, at::HEAD));
+        let (_, asked) = read_request(&sent, bytes.clone(), 1 << 44).unwrap();
+        prop_assert!(held_by(&asked.ask).0 * RUN <= bytes.len());
     }
 }
 
 #[test]
 fn a_list_too_long_for_a_frame_is_no_list() {
-    let every_other: Vec<Extent> = (0..=RUNS_MAX as u64).map(|number| Extent(number * 2)).collect();
+    let every_other: Runs = (0..=RUNS_MAX as u64).map(|number| Extent(number * 2)).collect();
     let (head, payload) = reply::<Vec<u8>>(Reply { sequence: Sequence(1), answer: Answer::Missed(Some(every_other.clone())) }).unwrap();
     assert_eq!(read_reply(&head, payload.bytes().to_vec(), MOST).unwrap().answer, Answer::Missed(None));
     let writer = Writer { epoch: VolumeEpoch(1), session: Session(1) };

@@ -42,7 +42,7 @@ impl Kept {
                 for at in span.at..span.end() {
                     self.blocks[usize::try_from(at).unwrap()] = *value;
                     self.dirty.insert(Extent(at));
-                    self.notes.values_mut().for_each(|notes| _ = notes.extents.insert(Extent(at)));
+                    self.notes.values_mut().for_each(|notes| notes.extents.insert(at..at + 1));
                 }
             }
             Entry::Struck(extents) => self.dirty.retain(|extent| !extents.contains(extent)),

@@ -364,7 +364,7 @@ impl World {
                         self.judge.all_lost();
                     }
                 }
-                Effect::Over(End::Deposed { .. } | End::Strange { .. }) => {}
+                Effect::Taken(..) | Effect::Over(End::Deposed { .. } | End::Strange { .. }) => {}
             }
         }
         Ok(())
@@ -591,10 +591,10 @@ impl Store {
                 Answer::Done
             }
             Job::Snapshot(_) => unreachable!("no client of this world asks for any"),
-            Job::Note { member, notes } => {
-                self.disk.note(|all| match notes {
-                    Some(notes) => drop(all.insert(member, notes)),
-                    None => drop(all.remove(&member)),
+            Job::Note { forget, all } => {
+                self.disk.note(|kept| {
+                    forget.into_iter().for_each(|member| _ = kept.remove(&member));
+                    all.into_iter().for_each(|(member, all)| kept.entry(member).or_default().add(&all));
                 });
                 Answer::Done
             }

@@ -148,6 +148,8 @@ pub struct World {
     liar: Option<usize>,
     full: BTreeSet<usize>,
     snapshots: u64,
+    /// Who has the one that a head is just done with.
+    taken_by: BTreeSet<usize>,
     /// The last one that was taken, what it holds, and who has it.
     kept: Option<(SnapshotId, Vec<u8>, BTreeSet<usize>)>,
 }
@@ -186,6 +188,7 @@ impl World {
             liar: None,
             full: BTreeSet::new(),
             snapshots: 0,
+            taken_by: BTreeSet::new(),
             kept: None,
         };
         world.claim();
@@ -275,6 +278,7 @@ impl World {
                 self.after(20_000, Ev::Connect { head: number, member });
             }
             Effect::Ask { change, expect } => self.ask(number, change, expect),
+            Effect::Taken(_, by) => self.taken_by = by.into_iter().map(Self::store_of).collect(),
             Effect::Done(op, outcome) => self.done(number, op, outcome.map_err(|_| ())),
             Effect::Over(end) => {
                 self.tell(format_args!("head {number} is over: {end}"));
@@ -568,15 +572,15 @@ impl World {
         }
     }
 
-    /// A snapshot is the same on all members in sync, and what the volume was at a moment at which nothing was under way: everything that was asked for
+    /// A snapshot is on all copies of which its head says so, the same on all of them, and what the volume was at a moment at which nothing was under way: everything that was asked for
     /// before it is in it, as far as it happened, and nothing after.
     fn taken(&mut self, snapshot: SnapshotId) {
         self.count("snapshots");
         self.judge_kept();
-        // One that rots has something else, and says so. One that was added meanwhile was not asked, and one that is away now has it.
-        let sound = |store: &usize| self.rot.is_none_or(|rot| rot.at != *store);
-        let in_sync = self.record.in_sync.iter().map(|member| Self::store_of(*member)).filter(sound);
-        let taken: Vec<(usize, Vec<u8>)> = in_sync.filter_map(|store| Some((store, self.stores[store].snapshot(snapshot)?))).collect();
+        // One that rots has something else, and says so; one that lies may have lost it; and one that is away now is looked at another time.
+        let sound = |store: &usize| self.rot.is_none_or(|rot| rot.at != *store) && self.liar != Some(*store) && self.stores[*store].is_up();
+        let has = |store: usize| (store, self.stores[store].snapshot(snapshot).expect("its head says that it is there"));
+        let taken: Vec<(usize, Vec<u8>)> = std::mem::take(&mut self.taken_by).into_iter().filter(sound).map(has).collect();
         let Some((_, content)) = taken.first().cloned() else { return };
         assert!(taken.iter().all(|(_, other)| *other == content), "snapshot {snapshot} is not the same on all copies");
         if taken.len() > 1 {

@@ -1,6 +1,6 @@
 //! Frames and keep-alives on a stream, and silence.
 
-use super::limits::{KEEP_ALIVE, KEEP_ALIVE_EVERY};
+use pan_replica::wire::line::{ALIVE, ALIVE_EVERY, Together, is_alive};
 use pan_replica::wire::{Payload, REPLY_HEAD, REQUEST_HEAD, WireError};
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -12,9 +12,6 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::timeout;
-
-/// Replies that are there go out together up to this, a payload's beginning with its head: four full records of TLS.
-const TOGETHER_MAX: usize = 64 << 10;
 
 /// Why a connection ended.
 #[derive(Debug, thiserror::Error)]
@@ -46,12 +43,12 @@ impl<R: AsyncRead + Unpin> Incoming<R> {
     pub(super) async fn head(&mut self) -> Result<[u8; REQUEST_HEAD], Gone> {
         let mut head = [0; REQUEST_HEAD];
         loop {
-            self.fill(&mut head[..2]).await?;
-            if head[..2] != KEEP_ALIVE {
+            self.fill(&mut head[..ALIVE.len()]).await?;
+            if !is_alive(&head[..ALIVE.len()]) {
                 break;
             }
         }
-        self.fill(&mut head[2..]).await?;
+        self.fill(&mut head[ALIVE.len()..]).await?;
         Ok(head)
     }
 
@@ -116,23 +113,20 @@ impl Replies {
 
 /// Sends replies as they come, and a keep-alive whenever there is none for a while. Ends when nobody is left to send any.
 pub(super) async fn send(mut write: impl AsyncWrite + Unpin, replies: &mut Replies, silence: Duration) -> Result<(), Gone> {
-    let mut together = Vec::new();
+    let mut together = Together::default();
     let mut sent = Vec::new();
     loop {
-        match timeout(KEEP_ALIVE_EVERY, replies.next()).await {
-            Err(_) => put(&mut write, &KEEP_ALIVE, silence).await?,
+        match timeout(ALIVE_EVERY, replies.next()).await {
+            Err(_) => put(&mut write, &ALIVE, silence).await?,
             Ok(None) => return Ok(()),
             Ok(Some(mut reply)) => {
                 loop {
                     let Outgoing { head, payload, weight } = reply;
                     sent.push(weight);
-                    together.extend_from_slice(&head);
-                    let bytes = payload.bytes();
-                    let (with, rest) = bytes.split_at(bytes.len().min(TOGETHER_MAX.saturating_sub(together.len())));
-                    together.extend_from_slice(with);
-                    if together.len() >= TOGETHER_MAX {
-                        put(&mut write, &together, silence).await?;
-                        together.clear();
+                    let rest = together.add(&head, payload.bytes());
+                    if together.is_full() {
+                        put(&mut write, together.bytes(), silence).await?;
+                        together.sent();
                         put(&mut write, rest, silence).await?;
                         sent.clear();
                     }
@@ -141,8 +135,8 @@ pub(super) async fn send(mut write: impl AsyncWrite + Unpin, replies: &mut Repli
                         None => break,
                     }
                 }
-                put(&mut write, &together, silence).await?;
-                together.clear();
+                put(&mut write, together.bytes(), silence).await?;
+                together.sent();
                 sent.clear();
             }
         }

@@ -19,7 +19,7 @@ use tokio::time::timeout;
 const READ_AHEAD: usize = 16 << 10;
 
 /// After a read of so many bytes its answer is sent before more is read: it is as long as what is sent at once.
-const LONG: u64 = 64 << 10;
+const LONG: usize = 64 << 10;
 
 /// Work that waits until its head said that more is settled.
 type Parked = (Work<Vec<u8>>, Sequence, Vec<OwnedSemaphorePermit>);
@@ -48,7 +48,7 @@ struct Waiting {
 /// Serves a connection to its end; says why it ended.
 pub(super) async fn run(server: &Server, (guest, peer): (Guest, Arc<Semaphore>), stream: impl AsyncRead + AsyncWrite) -> Gone {
     let session = server.crowd.join(guest.capability.volume);
-    let silence = server.silence.0;
+    let silence = server.silence;
     let (read, write) = tokio::io::split(stream);
     let (replies, outgoing) = unbounded_channel();
     let (end, conn, kept) = (session.end.clone(), session.conn, guest.kept.clone());
@@ -96,11 +96,11 @@ async fn one(desk: &Arc<Desk>, incoming: &mut Incoming<impl AsyncRead + Unpin>, 
     if (volume, request.writer, request.lineage) != allowed {
         return Err(Gone::Beyond);
     }
-    let mut long = false;
-    if let Ask::Read { span, .. } = &request.ask {
-        held.extend(take(bounds, usize::try_from(span.length).unwrap_or(usize::MAX)).await?);
-        long = span.length >= LONG;
+    let answer = wire::answer_max(&request.ask);
+    if answer > 0 {
+        held.extend(take(bounds, answer).await?);
     }
+    let long = matches!(request.ask, Ask::Read { .. }) && answer >= LONG;
     desk.take(request, held)?;
     if long {
         tokio::task::yield_now().await;

@@ -5,6 +5,7 @@ use super::kept::{Kept, Outcome, Work};
 use pan_disk::{BLOCK, DiskError, Durability, EXTENT, Fence, FlushMark, Medium, Source, Write};
 use pan_model::{SnapshotId, VolumeId};
 use pan_replica::{Answer, Content, Extent, Fault, Flush, Hole, Job, Member, Notes, Span, Standing};
+use std::ops::Range;
 
 impl<M: Medium> Vault<M> {
     /// Does what follows from a request. Waits for whatever has to be done before it; nothing that was admitted later is waited
@@ -28,7 +29,7 @@ impl<M: Medium> Vault<M> {
             }
             Job::Flush(flush) => self.flush(kept, generation, *flush).map(|()| Answer::Done),
             Job::Snapshot(snapshot) => self.snapshot(volume, *snapshot).map(|()| Answer::Done),
-            Job::Note { member, notes } => self.note(volume, *member, notes.as_ref()).map(|()| Answer::Done),
+            Job::Note { forget, all } => self.note(volume, *forget, all.as_ref()).map(|()| Answer::Done),
         };
         Outcome::Answer(done.unwrap_or_else(|error| Answer::Failed(blame(kept, &error))))
     }
@@ -139,15 +140,11 @@ impl<M: Medium> Vault<M> {
     /// Strikes extents that are not dirty any more, but could not be struck when they ceased to be: the disk was full.
     /// Whether there were any.
     fn strike_forgotten(&self, kept: &Kept) -> Result<bool, DiskError> {
-        let forgotten: Vec<Extent> = {
-            let mut gate = kept.lock();
-            let logged = self.pool.intents(kept.volume())?;
-            let dirty: std::collections::BTreeSet<Extent> = gate.replica.dirty().collect();
-            let forgotten = logged.into_iter().map(|extent| Extent(extent.0)).filter(|extent| !dirty.contains(extent));
-            let forgotten: Vec<_> = forgotten.filter(|extent| !gate.settling.contains(extent)).collect();
-            gate.settling.extend(&forgotten);
-            forgotten
-        };
+        // Not with the gate held: the pool may be waiting for its disk, and connections are admitted through the gate. What the log names is
+        // old by then, and does no harm: what was written since is dirty, what somebody strikes is being settled, and what was struck is
+        // struck once more.
+        let logged = self.pool.intents(kept.volume())?;
+        let forgotten = kept.settle_forgotten(logged.into_iter().map(|extent| Extent(extent.0)));
         let struck = self.pool.settle(kept.volume(), &on_disk(&forgotten));
         kept.struck(&forgotten);
         struck.map(|()| !forgotten.is_empty())
@@ -163,18 +160,19 @@ impl<M: Medium> Vault<M> {
         self.pool.snapshot(volume, snapshot)
     }
 
-    fn note(&self, volume: VolumeId, member: Member, notes: Option<&Notes>) -> Result<(), DiskError> {
-        let on_disk = pan_disk::Member(u64::from(member.0));
-        let Some(notes) = notes else {
-            return match self.pool.end_absence(volume, on_disk) {
-                Err(DiskError::NotAbsent { .. }) => Ok(()),
-                ended => ended,
-            };
-        };
+    fn note(&self, volume: VolumeId, forget: Option<Member>, all: Option<&(Member, Notes)>) -> Result<(), DiskError> {
+        if let Some(member) = forget {
+            match self.pool.end_absence(volume, member_on_disk(member)) {
+                Err(DiskError::NotAbsent { .. }) => {}
+                ended => ended?,
+            }
+        }
+        let Some((member, notes)) = all else { return Ok(()) };
         let size = self.pool.superblock(volume)?.size;
-        let extent = |extent: &Extent| pan_disk::Span { offset: extent.0 * EXTENT, length: EXTENT.min(size - extent.0 * EXTENT) };
-        let missed: Vec<_> = notes.extents.iter().filter(|extent| extent.0 * EXTENT < size).map(extent).collect();
-        self.pool.begin_absence(volume, on_disk, notes.since, &missed)
+        let bytes = |run: Range<u64>| (run.start * EXTENT, run.end.saturating_mul(EXTENT).min(size));
+        let span = |(offset, end): (u64, u64)| (offset < end).then(|| pan_disk::Span { offset, length: end - offset });
+        let missed: Vec<_> = notes.extents.ranges().map(bytes).filter_map(span).collect();
+        self.pool.begin_absence(volume, member_on_disk(*member), notes.since, &missed)
     }
 }
 
@@ -185,6 +183,10 @@ fn length(span: Span) -> usize {
 
 const fn to_fence(standing: Standing) -> Fence {
     Fence { lineage: standing.lineage, epoch: standing.epoch, session: standing.session, fill: standing.fill }
+}
+
+fn member_on_disk(member: Member) -> pan_disk::Member {
+    pan_disk::Member(u64::from(member.0))
 }
 
 const fn disk_span(span: Span) -> pan_disk::Span {

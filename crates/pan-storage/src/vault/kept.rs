@@ -268,6 +268,16 @@ impl Kept {
         Some((clean, standing))
     }
 
+    /// Which of what the log names is not dirty any more, and being struck by nobody else. Writes to it wait until
+    /// [`struck`](Self::struck).
+    pub(super) fn settle_forgotten(&self, logged: impl Iterator<Item = Extent>) -> Vec<Extent> {
+        let mut gate = self.lock();
+        let dirty: BTreeSet<Extent> = gate.replica.dirty().collect();
+        let forgotten: Vec<Extent> = logged.filter(|extent| !dirty.contains(extent) && !gate.settling.contains(extent)).collect();
+        gate.settling.extend(&forgotten);
+        forgotten
+    }
+
     pub(super) fn struck(&self, extents: &[Extent]) {
         let mut gate = self.lock();
         extents.iter().for_each(|extent| _ = gate.settling.remove(extent));

@@ -1,13 +1,14 @@
 //! From what a pool has to replicas that obey.
 
 use super::Kept;
-use pan_disk::{DiskError, EXTENT, Medium, Pool};
+use pan_disk::{ABSENT_MAX, DiskError, EXTENT, Medium, Pool};
 use pan_model::VolumeId;
-use pan_replica::{Extent, Geometry, Member, Notes, Replica, Rules, Sequence, Standing};
+use pan_replica::{Extent, Geometry, Member, Notes, Replica, Rules, Runs, Sequence, Standing};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 const _: () = assert!(EXTENT == pan_replica::EXTENT, "what the disk keeps account of is what replicas speak of");
+const _: () = assert!(ABSENT_MAX == pan_replica::ABSENT_MAX, "of as many members the disk knows what they missed");
 
 /// Whether what was not flushed may be lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,10 +38,10 @@ pub(super) fn one<M: Medium>(pool: &Pool<M>, volume: VolumeId, loss: Loss) -> Re
     let dirty: BTreeSet<Extent> = pool.intents(volume)?.into_iter().map(|extent| Extent(extent.0)).collect();
     let mut notes = BTreeMap::new();
     for (member, since) in pool.absent(volume)? {
-        let spans = pool.missed(volume, member)?;
-        let extents = spans.iter().flat_map(|span| span.offset / EXTENT..span.end().div_ceil(EXTENT)).map(Extent).collect();
+        let mut kept = Notes::of(since, Runs::default());
+        pool.each_missed(volume, member, |span| kept.missed(span.offset / EXTENT..span.end().div_ceil(EXTENT)))?;
         // Numbers of members have 32 bits wherever they come from.
-        notes.extend(u32::try_from(member.0).ok().map(|member| (Member(member), Notes { since, extents })));
+        notes.extend(u32::try_from(member.0).ok().map(|member| (Member(member), kept)));
     }
     let geometry = Geometry { size: superblock.size, extent: EXTENT };
     Ok(Kept::new(volume, geometry, Replica::new(geometry, standing, (dirty, notes), loss == Loss::Possible, Rules::default())))

@@ -55,7 +55,10 @@ pub fn ask(world: &mut World, now: Now, ask: &AskVolume) -> Result<Reply, ApiErr
         }
         VolumeAsk::Claim if world.volumes[&key].held => return Err(denied()),
         VolumeAsk::Claim => claim(world, &key, Some(server)),
-        VolumeAsk::Taken { writer, snapshot, trouble } => snapshots::taken(world, now, &key, (*writer, *snapshot), trouble.as_deref()),
+        VolumeAsk::Taken { writer, snapshot, members, trouble } => {
+            let outcome = trouble.as_deref().map_or(Ok(members.as_ref()), Err);
+            snapshots::taken(world, now, &key, (*writer, *snapshot), outcome);
+        }
         VolumeAsk::Change { writer, expect, change } => {
             match arbiter::change(&world.volumes[&key].mirror, *writer, *expect, *change, Rules::default()) {
                 Ok(next) => {

@@ -7,7 +7,7 @@ use crate::core::record::{SnapshotRecord, SnapshotStage, VolumeRecord};
 use crate::core::world::{Dirty, Now, World};
 use pan_api::ApiError;
 use pan_model::event::Severity;
-use pan_model::mirror::Writer;
+use pan_model::mirror::{Member, Writer};
 use pan_model::{Code, HostName, Name, SnapshotId, VolumeKey};
 use std::collections::BTreeSet;
 
@@ -110,29 +110,39 @@ pub(super) fn discard_all(world: &mut World, key: &VolumeKey) {
     names.iter().for_each(|name| discard(world, key, name));
 }
 
+/// What became of one: who has it, as far as that is said; or why there is none.
+type Outcome<'a> = Result<Option<&'a BTreeSet<Member>>, &'a str>;
+
 /// A head took one, or could not. Of one that lost the volume meanwhile it is not heard: its successor takes it.
-pub(super) fn taken(world: &mut World, now: Now, key: &VolumeKey, (writer, id): (Writer, SnapshotId), trouble: Option<&str>) {
+pub(super) fn taken(world: &mut World, now: Now, key: &VolumeKey, (writer, id): (Writer, SnapshotId), outcome: Outcome<'_>) {
     let current = world.volumes.get(key).is_some_and(|volume| volume.mirror.writer() == writer);
     if current {
-        ended(world, now, key, id, trouble);
+        ended(world, now, key, id, outcome);
     }
 }
 
-fn ended(world: &mut World, now: Now, key: &VolumeKey, id: SnapshotId, trouble: Option<&str>) {
+fn ended(world: &mut World, now: Now, key: &VolumeKey, id: SnapshotId, outcome: Outcome<'_>) {
     let Some(volume) = world.volume_mut(key) else { return };
     let found = volume.snapshots.iter_mut().find(|(_, snapshot)| snapshot.id == id && snapshot.stage == SnapshotStage::Taking);
     let Some((name, snapshot)) = found else { return };
     let name = name.clone();
     let all: BTreeSet<HostName> = volume.hosts.values().cloned().collect();
-    if let Some(trouble) = trouble {
-        snapshot.stage = SnapshotStage::Failed(trouble.to_owned());
-        discard_on(world, &all, id);
-        return world.volume_event(now, key, Severity::Warning, "SnapshotFailed", format!("snapshot {name} could not be taken: {trouble}"));
-    }
-    let on: BTreeSet<HostName> = volume.mirror.in_sync.iter().filter_map(|member| volume.hosts.get(member)).cloned().collect();
+    let has = |member: &Member| volume.hosts.get(member).cloned();
+    let on: Result<BTreeSet<HostName>, &str> =
+        outcome.map(|members| members.unwrap_or(&volume.mirror.in_sync).iter().filter_map(has).collect());
+    let none = "no storage host that has it is left";
+    let on = match on.and_then(|on| if on.is_empty() { Err(none) } else { Ok(on) }) {
+        Ok(on) => on,
+        Err(trouble) => {
+            snapshot.stage = SnapshotStage::Failed(trouble.to_owned());
+            discard_on(world, &all, id);
+            let text = format!("snapshot {name} could not be taken: {trouble}");
+            return world.volume_event(now, key, Severity::Warning, "SnapshotFailed", text);
+        }
+    };
     let text = format!("snapshot {name} is kept, {} copies", on.len());
     snapshot.stage = SnapshotStage::Ready(on.clone());
-    // Whoever took it and fell out of sync before the others had it too may have it of another moment.
+    // Whoever has it besides has it of another moment: taken for a head that did not come to an end with it.
     discard_on(world, &all.difference(&on).cloned().collect(), id);
     world.volume_event(now, key, Severity::Info, "SnapshotTaken", text);
 }
@@ -153,7 +163,7 @@ pub(super) fn advance(world: &mut World, now: Now) {
     for key in keys {
         hold(world, &key);
         for id in taken_by_all(world, &world.volumes[&key]) {
-            ended(world, now, &key, id, None);
+            ended(world, now, &key, id, Ok(None));
         }
     }
 }
