@@ -1,10 +1,13 @@
-//! The worker: the head's core, and everything it says is to be done. One task owns it; whatever happens comes to it as an event.
+//! The worker: the head's core, and everything it says is to be done. One task owns it; whatever happens comes to it as an event. `links` has its
+//! connections to members.
+
+mod links;
 
 use super::arbiter::Arbiter;
 use super::error::HeadError;
 use super::intake;
 use super::lease::Lease;
-use super::link::{self, News, Told, Way};
+use super::link::Told;
 use super::message::{self, HeadOrder, Heard, Message, Status};
 use super::operation::{Asked, Pending};
 use super::session;
@@ -39,8 +42,6 @@ const TELL_EVERY: Duration = Duration::from_millis(250);
 const ASK_AGAIN: Duration = Duration::from_millis(50);
 /// How long a head may take to leave nothing dirty, when nobody uses it any more: two flushes.
 pub(super) const REST_MAX: Duration = Duration::from_millis(500);
-/// Between two attempts to reach a replica, at first and at most.
-const RECONNECT: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(200));
 
 const fn settings(size: u64) -> Settings {
     Settings {
@@ -358,63 +359,6 @@ impl Worker {
             return None;
         }
         self.pending.done(op, outcome).map(|(op, what)| Event::Submit(op, what))
-    }
-
-    fn heard(&mut self, (member, life, news): Told) {
-        let Some(link) = self.links.get_mut(&member).filter(|link| link.life == life) else { return };
-        match news {
-            News::Up(requests) => {
-                tracing::debug!(%member, "connected");
-                (link.requests, link.attempt) = (Some(requests), 0);
-                self.handle(Event::Connected(member));
-            }
-            News::Reply(reply) => self.handle(Event::Reply(member, reply)),
-            News::Down(why) => {
-                tracing::debug!(%member, why, "not connected");
-                let was_up = link.requests.is_some();
-                self.connect(member);
-                if was_up {
-                    self.handle(Event::Disconnected(member));
-                }
-            }
-        }
-    }
-
-    /// Begins another life of the connection to a member; the former one, if there is any, is over.
-    fn connect(&mut self, member: Member) {
-        let former = self.links.remove(&member);
-        let attempt = former.as_ref().map_or(0, |link| link.attempt + 1);
-        if let Some(link) = former {
-            link.task.abort();
-        }
-        let Some(place) = self.places.get(&member).cloned() else { return };
-        let after = if attempt == 0 { Duration::ZERO } else { (RECONNECT.0 * 2u32.pow(attempt.min(5) - 1)).min(RECONNECT.1) };
-        self.lives += 1;
-        let way = Way {
-            host: self.order.host.clone(),
-            volume: self.order.volume.volume,
-            place,
-            capability: self.capability.clone(),
-            attempt,
-            extents: Arc::clone(&self.extents),
-            shelf: self.shelf.clone(),
-        };
-        let task = tokio::spawn(link::live(way, self.lives, after, self.news.0.clone()));
-        self.links.insert(member, Link { life: self.lives, attempt, requests: None, task });
-    }
-
-    /// Connections to all members there are, and to nobody else.
-    fn follow_members(&mut self) {
-        let members: Vec<Member> = self.head.record().members().collect();
-        let gone: Vec<Member> = self.links.keys().copied().filter(|member| !members.contains(member)).collect();
-        for link in gone.iter().filter_map(|member| self.links.remove(member)) {
-            link.task.abort();
-        }
-        for member in members {
-            if self.places.contains_key(&member) && !self.links.contains_key(&member) {
-                self.connect(member);
-            }
-        }
     }
 
     fn answered(&mut self, answer: Result<Claim, ApiError>) {
