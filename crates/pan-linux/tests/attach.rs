@@ -127,8 +127,9 @@ fn a_killed_server_loses_no_write() {
     let path = device.path();
     std::thread::scope(|scope| {
         let writers: Vec<_> = (0..16_u64).map(|number| scope.spawn(move || write_block(&open_direct(path), number, 1, 4096))).collect();
-        // Four were answered, the others wait; so do flushes, as those who were answered close the device.
-        wait_for("twelve that wait", || volume.connection.waiting().unwrap() >= 12);
+        // Four were answered, the others wait; so do flushes, as those who were answered close the device. What the server has not taken
+        // yet waits as well, but would be sent for the first time.
+        wait_for("twelve that were done", || first.silent() >= 12);
         first.kill();
         let waiting = volume.connection.waiting().unwrap();
         assert!(waiting >= 12, "{waiting}: nothing fails without a server");

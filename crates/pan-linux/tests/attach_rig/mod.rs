@@ -8,7 +8,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitCode, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -146,6 +146,12 @@ impl Served {
         (requests.parse().unwrap(), resent.parse().unwrap())
     }
 
+    /// How many writes a mute one has done and says nothing of.
+    pub fn silent(&mut self) -> usize {
+        self.stdin.write_all(b"silent\n").unwrap();
+        self.line().parse().unwrap()
+    }
+
     pub fn resize(&mut self, bytes: u64) {
         writeln!(self.stdin, "size {bytes}").unwrap();
         assert_eq!(self.line(), "resized");
@@ -195,10 +201,11 @@ pub fn serve_main(words: &[String]) -> ExitCode {
     let inbox = Inbox::start(session, InboxSpec { file, large_writes_max: 16, standing }).unwrap();
     let inbox = Arc::new(Mutex::new(inbox));
     let storage = Path::new(storage);
+    let silent = Arc::new(AtomicUsize::new(0));
     let mut backend: Box<dyn Backend> = match kind {
         "file" => Box::new(OnFile::open(storage)),
         "threads" => Box::new(OnThreads::open(storage, number)),
-        "mute" => Box::new(Mute::open(storage, number)),
+        "mute" => Box::new(Mute::open(storage, number, Arc::clone(&silent))),
         other => panic!("{other}"),
     };
     let takes = Arc::clone(&inbox);
@@ -211,6 +218,8 @@ pub fn serve_main(words: &[String]) -> ExitCode {
             File::options().write(true).open(storage).unwrap().set_len(size).unwrap();
             inbox.lock().unwrap().set_size(size).unwrap();
             println!("resized");
+        } else if line == "silent" {
+            println!("{}", silent.load(Ordering::Relaxed));
         } else {
             let counts = inbox.lock().unwrap().counts();
             println!("{} {}", counts.requests, counts.resent);

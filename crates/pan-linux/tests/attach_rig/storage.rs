@@ -6,6 +6,8 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
 
@@ -28,6 +30,8 @@ pub struct Mute {
     file: OnFile,
     writes: usize,
     kept: Vec<Answer>,
+    /// How many it says nothing of.
+    silent: Arc<AtomicUsize>,
 }
 
 thread_local! {
@@ -99,8 +103,8 @@ impl Backend for OnThreads {
 }
 
 impl Mute {
-    pub fn open(path: &Path, writes: usize) -> Self {
-        Self { file: OnFile::open(path), writes, kept: Vec::new() }
+    pub fn open(path: &Path, writes: usize, silent: Arc<AtomicUsize>) -> Self {
+        Self { file: OnFile::open(path), writes, kept: Vec::new(), silent }
     }
 }
 
@@ -110,6 +114,7 @@ impl Backend for Mute {
             if self.writes == 0 {
                 self.file.work(&operation).unwrap();
                 self.kept.push(answer);
+                self.silent.fetch_add(1, Ordering::Relaxed);
                 return;
             }
             self.writes -= 1;
