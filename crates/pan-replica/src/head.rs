@@ -10,7 +10,6 @@ mod mend;
 mod opening;
 mod pace;
 mod reconcile;
-mod runs;
 mod serve;
 mod task;
 mod window;

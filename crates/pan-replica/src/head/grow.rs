@@ -1,13 +1,13 @@
 //! Rule 7: a replica that is out is fenced, gets what it missed while it gets what is written, and is in once the arbiter says so.
 //! From asking for that until the answer is known it is waited for, and not read from.
 
-use super::runs::Runs;
 use super::task::{Copying, Task, Waiting, What};
 use super::{Head, Role};
 use crate::geometry::Extent;
 use crate::locks::{Ticket, Use};
 use crate::message::{Answer, Ask, Dialect, Part, Sequence};
 use crate::rules::Mutant;
+use crate::runs::Runs;
 use pan_model::mirror::{Change, Member};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -173,7 +173,7 @@ impl<D: Clone> Head<D> {
             (Stage::Asking { sent, mut waiting, known }, Answer::Missed(missed)) => {
                 waiting.remove(&member);
                 let known = known || missed.is_some();
-                joining.todo.extend(missed.into_iter().flatten());
+                missed.iter().for_each(|missed| joining.todo.add(missed));
                 joining.stage = Stage::Asking { sent, waiting, known };
             }
             (Stage::Flushing(_), Answer::Done) => joining.enter(Stage::Adding, now),
