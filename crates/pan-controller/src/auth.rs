@@ -148,7 +148,7 @@ pub fn principal(administrator: &AdminToken, known: &BTreeMap<u64, Grant>, now: 
     let grant = known.get(&token.id);
     // Compared whether there is one or not: the time tells nothing.
     let right = grant.map_or(Digest([0; 32]), |grant| grant.secret) == Digest(Sha256::digest(token.secret).into());
-    let grant = grant.filter(|grant| right && now < grant.expires).ok_or_else(unauthenticated)?;
+    let grant = grant.filter(|grant| right && grant.lasts(now)).ok_or_else(unauthenticated)?;
     let id = id_text(token.id);
     let name = grant.name.as_ref().map_or_else(|| format!("token {id}"), |name| format!("{name} (token {id})"));
     Ok(Principal { name, role: PrincipalRole::Access(grant.role), partition: grant.partition.clone(), token: Some(token.id) })

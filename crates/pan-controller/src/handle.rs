@@ -54,6 +54,14 @@ pub struct Grant {
     pub expires: i64,
 }
 
+impl Grant {
+    /// Whether its time is not over.
+    #[must_use]
+    pub const fn lasts(&self, now: i64) -> bool {
+        now < self.expires
+    }
+}
+
 /// The newest committed state, as wire objects; immutable.
 #[derive(Debug, Clone, Default)]
 pub struct View {

@@ -97,7 +97,7 @@ impl Call<Principal> {
     /// Whether whoever calls still may: tokens are revoked, and their time ends.
     pub fn is_good(&self) -> bool {
         let view = self.app.handle.view();
-        self.who.token.is_none_or(|token| view.grants.get(&token).is_some_and(|grant| wall() < grant.expires))
+        self.who.token.is_none_or(|token| view.grants.get(&token).is_some_and(|grant| grant.lasts(wall())))
     }
 
     /// Waits until it may no more.

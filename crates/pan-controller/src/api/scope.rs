@@ -201,10 +201,18 @@ impl Scope {
         self.view.hosts.get(name).filter(|_| self.is_whole()).cloned()
     }
 
+    fn sees_token(&self, token: &Token) -> bool {
+        self.is_whole() || token.partition.as_ref().is_some_and(|partition| self.sees(partition))
+    }
+
     /// Tokens: all, or those of the principal's partition.
     pub fn tokens(&self) -> BTreeMap<u64, Token> {
-        let seen = |token: &Token| self.is_whole() || token.partition.as_ref().is_some_and(|partition| self.sees(partition));
-        self.view.tokens.iter().filter(|(_, token)| seen(token)).map(|(id, token)| (*id, token.clone())).collect()
+        self.view.tokens.iter().filter(|(_, token)| self.sees_token(token)).map(|(id, token)| (*id, token.clone())).collect()
+    }
+
+    /// A token.
+    pub fn token(&self, id: u64) -> Option<Token> {
+        self.view.tokens.get(&id).filter(|token| self.sees_token(token)).cloned()
     }
 
     /// Events by where they belong, ascending numbers: those of a partition, or all that are visible.

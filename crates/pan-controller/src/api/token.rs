@@ -52,7 +52,7 @@ fn id(call: &Call<Principal>) -> Result<u64, ApiError> {
 }
 
 fn one(call: Call<Principal>) -> Answering {
-    ready(id(&call).and_then(|id| call.one(format!("token {}", id_text(id)), move |scope| scope.tokens().remove(&id))))
+    ready(id(&call).and_then(|id| call.one(format!("token {}", id_text(id)), move |scope| scope.token(id))))
 }
 
 fn create(call: Call<Principal>) -> Answering {
@@ -111,7 +111,7 @@ fn purpose(call: &Call<Principal>, new: NewToken) -> Result<TokenFor, ApiError> 
 fn revoke(call: Call<Principal>) -> Answering {
     Box::pin(async move {
         let id = id(&call)?;
-        call.scope().tokens().get(&id).ok_or_else(|| not_found(format_args!("token {}", id_text(id))))?;
+        call.scope().token(id).ok_or_else(|| not_found(format_args!("token {}", id_text(id))))?;
         call.request(Request::RevokeToken(id)).await
     })
 }

@@ -2,6 +2,7 @@
 
 use super::failure::Failure;
 use super::session::Session;
+use super::token;
 use crate::context::{Context, Contexts};
 use clap::Args;
 use pan_api::client::Client;
@@ -44,7 +45,7 @@ fn fingerprint(text: &str) -> Result<Fingerprint, String> {
 
 /// `pan login`.
 pub async fn run(args: LoginArgs, session: &Session) -> Result<(), Failure> {
-    let token = token(args.token_file.as_deref())?;
+    let token = read(args.token_file.as_deref())?;
     let client = match (&args.ca, args.fingerprint) {
         (Some(path), _) => {
             let ca = std::fs::read_to_string(path).map_err(Failure::local(format!("read {}", path.display())))?;
@@ -66,13 +67,13 @@ pub async fn run(args: LoginArgs, session: &Session) -> Result<(), Failure> {
         let Caller { role, partition, expires, .. } = caller;
         return session.out.data(&json!({"kind": "context", "name": name, "role": role, "partition": partition, "expires": expires}));
     }
-    let place = caller.partition.map_or_else(|| "the PAN".to_owned(), |partition| format!("partition {partition}"));
+    let place = token::place(caller.partition.as_ref());
     let until = caller.expires.map(|expires| format!(" until {expires}")).unwrap_or_default();
     session.out.say(&format!("context {name} is the current one: {} of {place}{until}", caller.role))
 }
 
 /// What a file or standard input holds, if it is a token. What it is instead is not told: it may be a secret all the same.
-fn token(file: Option<&Path>) -> Result<String, Failure> {
+fn read(file: Option<&Path>) -> Result<String, Failure> {
     let mut text = String::new();
     let (what, read) = match file {
         Some(path) => {

@@ -9,7 +9,7 @@ use clap::Subcommand;
 use pan_api::client::escape;
 use pan_api::token::{AccessRole, NewToken, TokenMade};
 use pan_model::host::Role;
-use pan_model::{HostName, Name, Span};
+use pan_model::{HostName, Name, PartitionName, Span};
 use serde_json::json;
 use std::time::Duration;
 
@@ -75,6 +75,11 @@ pub async fn run(command: TokenCommand, session: &Session) -> Result<(), Failure
     }
 }
 
+/// Where a role is one, in words.
+pub fn place(partition: Option<&PartitionName>) -> String {
+    partition.map_or_else(|| "the PAN".to_owned(), |partition| format!("partition {partition}"))
+}
+
 async fn create(new: NewToken, session: &Session) -> Result<(), Failure> {
     let made: TokenMade = session.client()?.post("/v1/tokens", &new).await?;
     if session.out.is_data() {
@@ -92,8 +97,7 @@ async fn create(new: NewToken, session: &Session) -> Result<(), Failure> {
             }
             (None, role) => {
                 let role = role.map_or("somebody", AccessRole::as_str);
-                let place = made.partition.as_ref().map_or_else(|| "the PAN".to_owned(), |partition| format!("partition {partition}"));
-                note(&format!("token {id} is for {role} of {place} until {expires}; it is not shown again"));
+                note(&format!("token {id} is for {role} of {} until {expires}; it is not shown again", place(made.partition.as_ref())));
                 let authority = made.authority.as_deref().unwrap_or_default();
                 note(&format!("whoever gets it: pan login {url} --fingerprint {authority} --token-file FILE"));
             }

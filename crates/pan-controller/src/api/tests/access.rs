@@ -1,13 +1,11 @@
 //! Who gets in: every route against every kind of caller.
 
-use super::harness::{Answer, Front, TOKEN, VERBS, request, world};
+use super::harness::{Answer, Front, TOKEN, VERBS, grant, request, world};
 use crate::api::route::{Access, Route, table};
 use crate::auth::{Noun, allowed};
-use crate::core::digest::Digest;
-use crate::handle::{Grant, PrincipalRole, View};
+use crate::handle::{PrincipalRole, View};
 use pan_api::token::{AccessRole, AccessToken};
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 
 const NOUNS: [Noun; 11] = [
     Noun::Token,
@@ -23,21 +21,18 @@ const NOUNS: [Noun; 11] = [
     Noun::Interface,
 ];
 
+/// A path with a partition and a token, and objects that both partitions have.
+fn fill(path: &str, partition: &str, token: &str) -> String {
+    let all =
+        [("partition", partition), ("token", token), ("cluster", "web"), ("server", "web-1"), ("service", "www"), ("volume", "web-1.data")];
+    let all =
+        all.into_iter().chain([("snapshot", "monday"), ("node", "n1"), ("host", "n1"), ("object", "n1"), ("kind", "node"), ("name", "n1")]);
+    all.fold(path.to_owned(), |path, (what, is)| path.replace(&format!("{{{what}}}"), is))
+}
+
 /// A path at which everything is there.
 fn path(route: &Route) -> String {
-    let mut path = route.path.to_owned();
-    let names = [("partition", "acme"), ("cluster", "web"), ("server", "web-1"), ("service", "www"), ("node", "n1"), ("host", "n1")];
-    for (name, value) in names.into_iter().chain([
-        ("volume", "web-1.data"),
-        ("snapshot", "monday"),
-        ("object", "n1"),
-        ("token", "000000000000000a"),
-        ("kind", "node"),
-        ("name", "n1"),
-    ]) {
-        path = path.replace(&format!("{{{name}}}"), value);
-    }
-    path
+    fill(route.path, "acme", "000000000000000a")
 }
 
 #[tokio::test]
@@ -116,10 +111,7 @@ fn bearer(role: AccessRole) -> AccessToken {
 fn granted() -> View {
     let mut view = world();
     for role in AccessRole::ALL {
-        let AccessToken { id, secret } = bearer(role);
-        let partition = role.is_of_a_partition().then(|| "acme".parse().unwrap());
-        let secret = Digest(Sha256::digest(secret).into());
-        view.grants.insert(id, Grant { secret, role, partition, name: None, expires: i64::MAX });
+        grant(&mut view, &bearer(role), role, role.is_of_a_partition().then_some("acme"));
     }
     for (id, partition) in [(11, "acme"), (12, "rival")] {
         let token = json!({"id": format!("{id:016x}"), "role": "monitor", "partition": partition, "created": "2026-01-01T00:00:00.000000Z",
@@ -144,10 +136,7 @@ impl Whose {
             Self::Foreign => ("rival", "000000000000000c"),
             Self::Absent => ("river", "000000000000000d"),
         };
-        let all = [("{partition}", partition), ("{token}", token), ("{cluster}", "web"), ("{server}", "web-1"), ("{service}", "www")];
-        let all = all.into_iter().chain([("{volume}", "web-1.data"), ("{snapshot}", "monday"), ("{node}", "n1"), ("{host}", "n1")]);
-        all.chain([("{kind}", "node"), ("{name}", "n1"), ("{object}", "n1")])
-            .fold(path.to_owned(), |path, (what, is)| path.replace(what, is))
+        fill(path, partition, token)
     }
 
     /// An answer without what tells it from another one's only by the name that was asked for.

@@ -1,8 +1,9 @@
 //! A front on a port of its own, a loop that answers everything, and clients for both.
 
 use crate::auth::Verb;
+use crate::core::digest::Digest;
 use crate::core::request::{Reply, Request};
-use crate::handle::{Handle, Message, View};
+use crate::handle::{Grant, Handle, Message, View};
 use crate::server::{Limits, serve_within};
 use arc_swap::ArcSwap;
 use pan_api::client::Client;
@@ -10,11 +11,12 @@ use pan_api::desired::Desired;
 use pan_api::hostclient::{HostClient, HostOptions};
 use pan_api::pki::{Authority, Issued};
 use pan_api::tls::{TlsMaterial, client_config};
+use pan_api::token::{AccessRole, AccessToken};
 use pan_model::HostName;
 use pan_model::host::Role;
 use pan_model::host_config::HostConfig;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
+use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -259,6 +261,12 @@ pub fn world() -> View {
 
 fn read<T: serde::de::DeserializeOwned>(value: Value) -> T {
     serde_json::from_value(value).unwrap()
+}
+
+/// Lets somebody with a token in.
+pub fn grant(view: &mut View, token: &AccessToken, role: AccessRole, partition: Option<&str>) {
+    let (secret, partition) = (Digest(Sha256::digest(token.secret).into()), partition.map(|name| name.parse().unwrap()));
+    view.grants.insert(token.id, Grant { secret, role, partition, name: None, expires: i64::MAX });
 }
 
 fn add_partition(view: &mut View, partition: &str, node: &str) {

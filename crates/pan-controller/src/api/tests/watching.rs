@@ -1,15 +1,12 @@
 //! Streams of changes.
 
-use super::harness::{DEADLINE, Front, event, server, soon, world};
-use crate::core::digest::Digest;
-use crate::handle::Grant;
+use super::harness::{DEADLINE, Front, event, grant, server, soon, world};
 use pan_api::client::Lines;
 use pan_api::event::{Change, ChangeKind, Event};
 use pan_api::server::Server;
 use pan_api::token::{AccessRole, AccessToken};
 use pan_model::server::ServerState;
 use serde_json::Value;
-use sha2::{Digest as _, Sha256};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -103,9 +100,7 @@ async fn a_watch_ends_with_its_client() {
 async fn a_watch_ends_when_its_token_does() {
     let mut view = world();
     let token = AccessToken { id: 7, secret: [7; 32] };
-    let (role, partition) = (AccessRole::Monitor, Some("acme".parse().unwrap()));
-    let secret = Digest(Sha256::digest(token.secret).into());
-    view.grants.insert(7, Grant { secret, role, partition, name: None, expires: i64::MAX });
+    grant(&mut view, &token, AccessRole::Monitor, Some("acme"));
     let front = Front::start(view.clone());
     let client = front.client_with(&token.text());
     let mut lines = client.stream::<Change<Server>>("/v1/servers?watch=true").await.unwrap();
