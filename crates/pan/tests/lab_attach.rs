@@ -11,23 +11,24 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use story::{SOON, json, lab_of, pan, server, str_of, text};
 
-const DATABASE: &str = r#"
+const SHOP: &str = "
 api: pan/v1
 kind: Partition
 name: shop
 spec: {network: 10.0.0.0/24, hostImage: allow}
----
-api: pan/v1
-kind: Cluster
-partition: shop
-name: db
-spec:
-  servers: 1
-  image: host
-  command: [sh, -c, 'echo $PAN_INSTANCE >>/srv/lives; sync /srv/lives; while sleep 0.02; do date >>/srv/log && sync /srv/log || exit 9; done']
-  resources: {cpu: 100m, memory: 64MiB}
-  volumes: [{name: data, size: 64MiB, mount: /srv, copies: 2}]
-"#;
+";
+
+/// One server with a volume, in the shop.
+fn cluster(name: &str, command: &str, more: &str) -> String {
+    let (head, command) = ("---\napi: pan/v1\nkind: Cluster\npartition: shop", format!("[sh, -c, '{command}']"));
+    let volumes = "[{name: data, size: 64MiB, mount: /srv, copies: 2}]";
+    let spec =
+        format!("{{servers: 1, image: host, command: {command}, resources: {{cpu: 100m, memory: 64MiB}}, volumes: {volumes}{more}}}");
+    format!("{head}\nname: {name}\nspec: {spec}\n")
+}
+
+const DATABASE: &str =
+    "echo $PAN_INSTANCE >>/srv/lives; sync /srv/lives; while sleep 0.02; do date >>/srv/log && sync /srv/log || exit 9; done";
 
 fn spec() -> LabSpec {
     LabSpec { nodes: 3, storage: 2, directors: 1, ..harness::spec().unwrap() }
@@ -99,7 +100,7 @@ fn device(lab: &TestLab, host: LabHost) -> String {
 #[test]
 fn a_volume_outlives_what_may_die_and_leaves_with_its_server() {
     let Some(lab) = lab_of(spec) else { return };
-    story::apply(&lab, "database.yaml", DATABASE);
+    story::apply(&lab, "database.yaml", &[SHOP, &cluster("db", DATABASE, "")].concat());
     let host = node(&lab);
 
     // Both processes are in a group of their own.
@@ -153,36 +154,10 @@ fn a_volume_outlives_what_may_die_and_leaves_with_its_server() {
     assert!(!devices().contains(&device), "its device is left: {:?}", devices());
 }
 
-/// One that puts every line on its volume before it says so, and one that never does.
-const TWO: &str = r#"
-api: pan/v1
-kind: Partition
-name: shop
-spec: {network: 10.0.0.0/24, hostImage: allow}
----
-api: pan/v1
-kind: Cluster
-partition: shop
-name: db
-spec:
-  servers: 1
-  image: host
-  command: [sh, -c, 'i=0; while sleep 0.02; do i=$((i+1)); echo $i >>/srv/log && sync /srv/log && echo $i || exit 9; done']
-  stop: {grace: 1s}
-  resources: {cpu: 100m, memory: 64MiB}
-  volumes: [{name: data, size: 64MiB, mount: /srv, copies: 2}]
----
-api: pan/v1
-kind: Cluster
-partition: shop
-name: lazy
-spec:
-  servers: 1
-  image: host
-  command: [sh, -c, 'trap "exit 0" TERM; while sleep 0.1; do date >>/srv/notes; done']
-  resources: {cpu: 100m, memory: 64MiB}
-  volumes: [{name: data, size: 64MiB, mount: /srv, copies: 2}]
-"#;
+/// Puts every line on its volume before it says so.
+const TOLD: &str = "i=0; while sleep 0.02; do i=$((i+1)); echo $i >>/srv/log && sync /srv/log && echo $i || exit 9; done";
+/// Never does.
+const LAZY: &str = r#"trap "exit 0" TERM; while sleep 0.1; do date >>/srv/notes; done"#;
 
 /// As `pan_node::volume` has it: nothing gets done for so long.
 const STILL_MAX: Duration = Duration::from_secs(20);
@@ -190,7 +165,7 @@ const STILL_MAX: Duration = Duration::from_secs(20);
 #[test]
 fn servers_whose_storage_is_gone_stop_in_time_and_leave_nothing() {
     let Some(lab) = lab_of(spec) else { return };
-    story::apply(&lab, "two.yaml", TWO);
+    story::apply(&lab, "two.yaml", &[SHOP, &cluster("db", TOLD, ", stop: {grace: 1s}"), &cluster("lazy", LAZY, "")].concat());
     let (db, lazy) = (node(&lab), lab.host(str_of(&server(&lab, "shop", "lazy-1"), "node")).unwrap());
     let files: BTreeSet<String> =
         [db, lazy].iter().flat_map(|host| device(&lab, *host).lines().map(str::to_owned).collect::<Vec<_>>()).collect();
