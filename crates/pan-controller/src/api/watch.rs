@@ -51,8 +51,12 @@ where
 /// Streams what `step` makes of each new view.
 pub fn views(call: Call<Principal>, mut step: impl FnMut(&Scope) -> Vec<u8> + Send + 'static) -> Response {
     let (changes, counted) = (call.handle().changes(), call.handle().metrics.stream());
-    // A view is made for a caller only if it still may see one.
-    follow(changes, counted, move |changes| call.is_good().then(|| if changes.is_some() { step(&call.scope()) } else { Vec::new() }))
+    follow(changes, counted, move |news| match news {
+        // A view is made for a caller only if it still may see one.
+        _ if !call.is_good() => None,
+        Some(_) => Some(step(&call.scope())),
+        None => Some(Vec::new()),
+    })
 }
 
 /// Streams what `step` makes of a watched value: at once, and then of each newer one. It is asked each [`KEEP_ALIVE`] whatever happens, with `None`
