@@ -2,7 +2,8 @@
 //! one. Needs root, runc and nginx.
 //!
 //! The test program starts itself again in the roles it needs: `init` (pid 1 of a host), `agent`, `full`
-//! (the agent with its HTTPS), `ask` (a controller's client), `head` (one of a volume's two processes) and `shim`.
+//! (the agent with its HTTPS), `ask` (a controller's client), `head` (one of a volume's two processes) and `shim`. With `starts` it
+//! measures how long the steps of a start take.
 #![allow(clippy::unwrap_used)]
 
 mod bench;
@@ -24,6 +25,7 @@ fn main() -> ExitCode {
         Some("agent") => return roles::agent(),
         Some("full") => return roles::full(),
         Some("ask") => return roles::ask(words.map(|word| word.into_string().unwrap()).collect()),
+        Some("starts") => return scenes::starts(),
         Some("--list") => return ExitCode::SUCCESS,
         _ => {}
     }

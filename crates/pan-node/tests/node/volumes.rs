@@ -108,7 +108,7 @@ fn a_volume_comes_and_goes_with_its_server() {
     let volume = |claim| VolumeOrder { size: ByteSize(320 * MIB), filesystem: Filesystem::Xfs, ..volume(claim) };
     // Made ready, and then ordered, before there is the right to write the volume.
     bench.warm(vec![], vec![database(0, volume(None))]);
-    bench.wait_for("a root file system", || (bench.outcome(&["test", "-e", "/run/pan/servers/acme.db-1/rootfs/etc"]).0 == 0).then_some(()));
+    bench.wait_for("a root file system", || (bench.outcome(&["test", "-e", "/run/pan-roots/acme.db-1/fs/etc"]).0 == 0).then_some(()));
     bench.desire(vec![database(1, volume(None))]);
     let waits = bench.wait_server("db-1", "waiting", |server| server.phase == Phase::Starting && server.message.is_some());
     let said = |server: &ServerReport| server.message.clone().unwrap_or_default();
