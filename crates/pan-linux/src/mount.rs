@@ -19,6 +19,21 @@ pub enum MountError {
         /// The kernel's reason.
         source: io::Error,
     },
+    /// Files cannot be shown with other owners than they have on disk.
+    #[error(
+        "cannot show {source_path} at {target} with a user namespace's owners; that needs Linux 6.1 or later, and {source_path} on a file \
+         system such as ext4, xfs or btrfs",
+        source_path = path.display(),
+        target = target.display()
+    )]
+    Owners {
+        /// The folder.
+        path: PathBuf,
+        /// Mount point.
+        target: PathBuf,
+        /// The kernel's reason.
+        source: io::Error,
+    },
     /// umount(2) refused.
     #[error("cannot unmount {target}", target = target.display())]
     Unmount {

@@ -19,11 +19,7 @@ use crate::oci::Access;
 /// # Errors
 /// The kernel refuses; `EINVAL` means a file system that cannot do it.
 pub fn bind_idmapped(source: &Path, target: &Path, users: &UserNs, access: Access) -> Result<(), MountError> {
-    let failed = |error: io::Error| MountError::Mount {
-        what: format!("{} with other owners", source.display()),
-        target: target.to_owned(),
-        source: error,
-    };
+    let failed = |error: io::Error| MountError::Owners { path: source.to_owned(), target: target.to_owned(), source: error };
     let from = open_tree(source).map_err(failed)?;
     let read_only = match access {
         Access::ReadOnly => libc::MOUNT_ATTR_RDONLY,

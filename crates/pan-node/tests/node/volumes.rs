@@ -125,7 +125,9 @@ fn a_volume_comes_and_goes_with_its_server() {
     wait_lives(&bench, 1);
     let mounted = bench.inside("db-1", &["grep", "/var/lib/db/data", "/proc/mounts"]);
     assert!(mounted.contains(" xfs rw,nosuid,nodev,"), "{mounted}");
-    assert_eq!(bench.inside("db-1", &["stat", "-c", "%u:%g", "/var/lib/db/data"]), "0:0");
+    // Root's in the server, and root's on disk, whichever ids the server has here.
+    assert_eq!(bench.inside("db-1", &["stat", "-c", "%u:%g", "/var/lib/db/data", "/var/lib/db/data/lives"]), "0:0\n0:0");
+    assert_eq!(bench.output(&["stat", "-c", "%u:%g", &format!("/run/pan/volumes/{}/mnt/lives", number())]), "0:0");
 
     // Neither a restart on the same node nor a newer record takes it away.
     let (loop_device, keeper) = (device(&bench), processes(&bench, ""));
