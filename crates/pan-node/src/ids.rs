@@ -9,7 +9,7 @@ use pan_linux::userns::IdRange;
 /// As many as programs of today's images count on: `nobody` is 65534.
 pub(crate) const IDS: u32 = 1 << 16;
 /// Above what systemd (524288 to 1879048191, <https://systemd.io/UIDS-GIDS/>) gives to containers, and what SSSD makes of users of
-/// Active Directory by default (up to 2000200000, `ldap_idmap_range_max` of sssd-ldap-attributes(5)).
+/// Active Directory by default (up to 2000200000, `ldap_idmap_range_max` of sssd-ad(5)).
 const FIRST: u32 = 0x7740_0000;
 /// The last 65536 ids below 2^31 are systemd's for foreign files; above that, programs and parts of the kernel take ids for negative
 /// numbers.

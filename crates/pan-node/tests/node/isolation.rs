@@ -200,6 +200,16 @@ fn partitions_have_ids_of_their_own() {
     bench.desire(vec![rival(), of_partition("next", web("web-1", 11))]);
     bench.wait_healthy("web-1", 1);
     assert_eq!((first_id(&bench, "next"), first_id(&bench, "rival")), (acme, other));
+
+    // What a power cut left of a server is wiped by the next agent, whoever it belonged to.
+    bench.kill_agent();
+    bench.output(&[
+        "sh",
+        "-c",
+        "mkdir -p /srv/state/servers/acme.web-1/upper/etc && echo secret >/srv/state/servers/acme.web-1/upper/etc/mine",
+    ]);
+    bench.start_agent("agent");
+    bench.wait_for("the layer to be gone", || (bench.outcome(&["test", "-e", "/srv/state/servers/acme.web-1"]).0 != 0).then_some(()));
     bench.desire(vec![]);
     bench.wait_for("no servers in the report", || bench.report()?.servers.is_empty().then_some(()));
     bench.assert_empty();
