@@ -167,6 +167,9 @@ pub struct ReplicaReport {
     /// It has not been given everything since it was new.
     #[serde(default)]
     pub partial: bool,
+    /// It is being given what it missed while it was out: until it is in sync it has some of one moment and some of another.
+    #[serde(default)]
+    pub catching_up: bool,
     /// Bytes it can hold.
     #[serde(default)]
     pub size: ByteSize,

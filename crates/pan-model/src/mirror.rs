@@ -28,6 +28,18 @@ impl Since {
     pub const NEVER: Self = Self(0);
 }
 
+/// How much a replica has of its lineage; on its disk.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Fill {
+    /// It was new, or of another lineage, and has not been given everything yet.
+    Partial,
+    /// It was out and is being given what it missed: some of it is of one moment, some of another.
+    CatchingUp,
+    /// All, as of the moment at which it was in sync last.
+    #[default]
+    Whole,
+}
+
 /// What the store keeps of a volume's protocol.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Record {

@@ -379,8 +379,10 @@ impl<D: Clone> Head<D> {
     /// Writes that replicas have no room for wait here, and nobody who reads waits for them.
     #[must_use]
     pub fn accepts(&self) -> bool {
-        let operations = self.early.len() + self.waiting.len() + self.tasks.len();
-        operations < self.settings.operations_max
+        let all = self.early.len() + self.waiting.len() + self.tasks.len();
+        // What is made equal has its own bound.
+        let equalled = self.unequal.len().saturating_sub(self.stalled.len());
+        all.saturating_sub(equalled) < self.settings.operations_max
     }
 
     /// Takes an event; says what is to be done.

@@ -8,7 +8,7 @@
 use crate::geometry::{Extent, Geometry, Span};
 use crate::message::{Answer, Ask, Content, Dialect, Fenced, Part, ROTTEN_MAX, Request, Sequence};
 use crate::rules::{Mutant, Rules};
-use pan_model::mirror::{Member, Since, Writer};
+use pan_model::mirror::{Fill, Member, Since, Writer};
 use pan_model::{Lineage, Session, SnapshotId, VolumeEpoch};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,8 +23,8 @@ pub struct Standing {
     pub session: Session,
     /// The epoch and sequence of the last flush.
     pub flushed: (VolumeEpoch, Sequence),
-    /// It was new, or of another lineage, and has not been given everything yet.
-    pub partial: bool,
+    /// How much it has of its lineage.
+    pub fill: Fill,
 }
 
 /// What was written while a member was out; on the disk.
@@ -301,7 +301,7 @@ impl Replica {
         if (writer.epoch, writer.session) != (epoch, session) && writer.epoch <= epoch && !self.rules.breaks(Mutant::NoFence) {
             return Verdict::Answer(Answer::Refused { epoch });
         }
-        let (known, partial) = (self.standing.lineage, self.standing.partial);
+        let (known, partial) = (self.standing.lineage, self.standing.fill == Fill::Partial);
         let (joiner, same) = match part {
             Part::Member { adopts } => (false, !partial && (known == lineage || (adopts == Some(known) && known != Lineage(0)))),
             Part::Joiner => (true, !partial && known == lineage),
@@ -317,8 +317,12 @@ impl Replica {
             // What it noted of others while it was in has a gap from then on.
             self.notes.clear();
         }
-        let partial = joiner && !same;
-        self.standing = Standing { lineage, epoch: writer.epoch, session: writer.session, flushed: self.standing.flushed, partial };
+        let fill = match (joiner, same) {
+            (true, false) => Fill::Partial,
+            (true, true) => Fill::CatchingUp,
+            (false, _) => Fill::Whole,
+        };
+        self.standing = Standing { lineage, epoch: writer.epoch, session: writer.session, flushed: self.standing.flushed, fill };
         (self.current, self.dialect) = (Some(conn), dialect);
         self.rotten.values_mut().for_each(|told| *told = Told::No);
         let answer =
@@ -356,7 +360,9 @@ impl Replica {
             if !self.lossy {
                 self.standing.flushed = self.standing.flushed.max(upto);
             }
-            self.standing.partial &= !whole;
+            if whole {
+                self.standing.fill = Fill::Whole;
+            }
             let gone: Vec<Extent> = self.dirty.iter().filter(|(_, stamp)| flush.cleans(stamp)).map(|(extent, _)| *extent).collect();
             self.dirty.retain(|_, stamp| !flush.cleans(stamp));
             return (gone, self.standing);

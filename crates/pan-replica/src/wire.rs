@@ -483,5 +483,8 @@ pub fn read_reply<D: AsRef<[u8]>>(head: &[u8; REPLY_HEAD], payload: D, most: u64
     Ok(Reply { sequence: Sequence(input.long(at::SEQUENCE)), answer })
 }
 
+mod awaited;
 #[cfg(test)]
 mod tests;
+
+pub use awaited::Awaited;

@@ -330,6 +330,30 @@ flush
 }
 
 #[test]
+fn few_are_made_equal_at_a_time_and_first_what_somebody_waits_for() {
+    check(
+        Talk::of(&[1, 2]),
+        "
++1
+  1:1 fence
+1:1 fenced dirty=0,1,2,3
++2
+  2:2 fence
+2:2 fenced
+  1:3 copy from 0+2
+  1:4 copy from 2+2
+read 6+1
+1:3 data a
+  2:5 copy to 0+2 a
+2:5 done
+  1:6 copy from 6+2
+  1:7 flush
+  2:7 flush
+",
+    );
+}
+
+#[test]
 fn nothing_is_acknowledged_without_a_member_that_is_not_out() {
     check(
         open(),
@@ -719,10 +743,34 @@ evicted 1
   2:5 note for 1: 0
 2:5 done
   operation 1 is done
++1
+wait 1
+  1:6 fence to join
+  2:7 flush
+-1
 write 0+2 y
-  2:6 write 0+2 y
-2:6 full
+  2:8 write 0+2 y
+2:8 full
   operation 2: no replica could do it
+",
+    );
+}
+
+#[test]
+fn an_answer_of_another_kind_than_asked_ends_the_connection() {
+    check(
+        open(),
+        "
+read 0+1
+  1:3 read 0+1
+1:3 done
+  hang up on 1
+  2:4 read 0+1
+  2:5 flush
+2:4 data x
+  operation 1 is done: x
+2:5 done
+  may 1 be evicted
 ",
     );
 }

@@ -2,6 +2,7 @@
 //! never waits for room that nobody would make.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+use pan_model::mirror::Fill;
 use pan_model::{Lineage, Session, VolumeEpoch};
 use pan_replica::{
     Answer, Conn, Content, Effect, Env, Event, Extent, Geometry, Head, Job, Member, Op, OpId, Replica, Reply, Request, Rules, Settings,
@@ -32,7 +33,7 @@ impl Store {
             epoch: VolumeEpoch(0),
             session: Session(0),
             flushed: (VolumeEpoch(0), pan_replica::Sequence(0)),
-            partial: false,
+            fill: Fill::Whole,
         };
         let core = Replica::new(GEOMETRY, standing, (left.clone(), BTreeMap::new()), false, Rules::default());
         Self { core, log: left, requests: VecDeque::new(), parked: Vec::new() }

@@ -11,6 +11,7 @@ use pan_api::volume::{PoolReport, ReplicaOrder, ReplicaReport, ReplicaWant, Snap
 use pan_disk::{Condition, DiskError, Layout, Pool};
 use pan_linux::room;
 use pan_model::host_config::HostConfig;
+use pan_model::mirror::Fill;
 use pan_model::{ByteSize, Generation, Lineage, SnapshotId, VolumeEpoch};
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -252,7 +253,8 @@ impl Keeper {
                 volume: info.volume,
                 lineage: standing.lineage,
                 epoch: standing.epoch,
-                partial: standing.partial,
+                partial: standing.fill == Fill::Partial,
+                catching_up: standing.fill == Fill::CatchingUp,
                 size,
                 used,
                 trouble,

@@ -112,13 +112,14 @@ impl Server {
             Ok(Some(known)) => known,
             Ok(None) | Err(_) => return tracing::debug!("a TLS handshake failed or took too long"),
         };
-        let Some(_place) = self.crowd.place(&peer) else {
+        let Some(place) = self.crowd.place(&peer) else {
             return tracing::warn!(%peer, "has too many connections to replicas");
         };
         match tokio::time::timeout(GREETING_MAX, self.greet(&peer, &mut stream)).await {
             Ok(Ok(Some(guest))) => {
                 let volume = guest.capability.volume;
-                let ended = if guest.clear { self.clear(guest, stream).await } else { session::run(&self, guest, stream).await };
+                let guest = (guest, place.in_flight.clone());
+                let ended = if guest.0.clear { self.clear(guest, stream).await } else { session::run(&self, guest, stream).await };
                 tracing::debug!(%peer, %volume, %ended, "a connection to a replica ended");
             }
             Ok(Ok(None)) => {
@@ -129,7 +130,7 @@ impl Server {
     }
 
     /// The same without TLS. Nothing is said before something was heard in the clear, so that the head takes nothing of it for TLS.
-    async fn clear(&self, guest: Guest, stream: Line) -> session::Gone {
+    async fn clear(&self, guest: (Guest, Arc<Semaphore>), stream: Line) -> session::Gone {
         let (mut stream, _) = stream.into_inner();
         match tokio::time::timeout(GREETING_MAX, stream.fill_buf()).await {
             Ok(Ok(_)) => session::run(self, guest, stream).await,

@@ -3,7 +3,7 @@
 
 use pan_disk::faulty::{Dice, Faults, FaultyDisk};
 use pan_disk::{Condition, Layout, Name, Pool};
-use pan_model::mirror::{Member, Since, Writer};
+use pan_model::mirror::{Fill, Member, Since, Writer};
 use pan_model::{ByteSize, Lineage, Session, VolumeEpoch, VolumeId};
 use pan_replica::{Answer, Ask, Conn, Content, Dialect, EXTENT, Extent, Fault, Fenced, Part, Request, Sequence, Span};
 use pan_storage::vault::{Admitted, Loss, Outcome, Vault, Work};
@@ -426,8 +426,20 @@ fn a_replica_that_joins_is_partial_until_it_is_whole() {
     };
     assert!(fenced.blank);
     assert_eq!(ask(&head.vault, 2, Ask::Flush { whole: true }), Answer::Done);
-    head.vault = Vault::over(Pool::open(disk).unwrap(), Loss::None).unwrap();
+    head.vault = Vault::over(Pool::open(disk.clone()).unwrap(), Loss::None).unwrap();
     assert!(matches!(ask(&head.vault, 3, member()), Answer::Fenced(fenced) if !fenced.blank && !fenced.lossy));
+    // What was out and joins again has everything of one moment until then, and not while it is given what it missed.
+    let fill = |head: &Head| head.vault.replica(VolumeId(2)).unwrap().standing().fill;
+    assert_eq!(fill(&head), Fill::Whole);
+    ask(&head.vault, 4, Ask::Fence { part: Part::Joiner, dialect: Dialect::Second });
+    head.vault = Vault::over(Pool::open(disk.clone()).unwrap(), Loss::None).unwrap();
+    assert_eq!(fill(&head), Fill::CatchingUp);
+    let Answer::Fenced(fenced) = ask(&head.vault, 5, Ask::Fence { part: Part::Joiner, dialect: Dialect::Second }) else {
+        panic!("not fenced")
+    };
+    assert!(!fenced.blank, "only what it missed");
+    assert_eq!(ask(&head.vault, 5, Ask::Flush { whole: true }), Answer::Done);
+    assert_eq!(fill(&head), Fill::Whole);
 }
 
 #[test]

@@ -280,6 +280,23 @@ fn only_a_loss_can_be_accepted_and_the_newest_copy_goes_on() {
     assert_eq!(pan.ask(recover()).unwrap_err().code, Code::State, "none is there at all");
 }
 
+#[test]
+fn a_copy_of_one_moment_is_taken_before_a_newer_one_that_is_mixed() {
+    let mut pan = Pan::with_storage(&["s1", "s2", "s3"]);
+    pan.apply(&DB.replace("size: 1GiB", "size: 1GiB, copies: 3")).unwrap();
+    pan.rounds(3);
+    pan.head_asks("db-1.data", Change::Evict(Member(2))).unwrap();
+    pan.head_asks("db-1.data", Change::Evict(Member(3))).unwrap();
+    let id = pan.volume("db-1.data").id;
+    let newer = pan.replicas.get_mut(&host("s3")).unwrap().get_mut(&id).unwrap();
+    (newer.epoch, newer.catching_up) = (VolumeEpoch(5), true);
+    pan.rounds(1);
+    pan.cut("s1");
+    pan.rounds(2);
+    pan.ask(Request::RecoverVolume(volume_key("db-1.data"))).unwrap();
+    assert_eq!(pan.volume("db-1.data").mirror.in_sync, BTreeSet::from([Member(2)]));
+}
+
 const CATALOGUE: &str = "
 api: pan/v1
 kind: Volume

@@ -15,6 +15,7 @@ pub(super) fn obey(kept: &mut BTreeMap<VolumeId, ReplicaReport>, orders: &[Repli
             lineage,
             epoch: VolumeEpoch(0),
             partial: lineage == Lineage(0),
+            catching_up: false,
             size: order.size,
             used: ByteSize(0),
             trouble: None,

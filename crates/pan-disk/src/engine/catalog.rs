@@ -1,5 +1,6 @@
 //! Volumes: made, fenced, grown, removed. Everything here is durable when the call returns.
 
+use pan_model::mirror::Fill;
 use pan_model::{Lineage, Session, VolumeEpoch, VolumeId};
 
 use crate::format::root::SnapshotEntry;
@@ -40,8 +41,8 @@ pub struct Fence {
     pub epoch: VolumeEpoch,
     /// Its writer.
     pub session: Session,
-    /// Whether it lacks some of what its lineage has.
-    pub partial: bool,
+    /// How much it has of what its lineage has.
+    pub fill: Fill,
 }
 
 /// A volume that is here.
@@ -87,7 +88,7 @@ impl<M: Medium> Pool<M> {
         }
         let (incarnation, last_flush) = (state.journal.boot, FlushMark::default());
         let superblock =
-            Superblock { volume, lineage, epoch, session, size, incarnation, last_flush, standing: Standing::Open, partial: false };
+            Superblock { volume, lineage, epoch, session, size, incarnation, last_flush, standing: Standing::Open, fill: Fill::Whole };
         let stored = self.medium.remove(Name::Super(volume)).and_then(|()| store_superblock(&self.medium, superblock, 1));
         let stored = stored.and_then(|()| self.medium.sync_names());
         stored.map_err(|fault| state.blame(fault, "write a superblock"))?;
@@ -128,7 +129,7 @@ impl<M: Medium> Pool<M> {
         if fence.epoch < held.epoch {
             return Err(DiskError::Past { volume, held: held.epoch, offered: fence.epoch });
         }
-        let superblock = Superblock { lineage: fence.lineage, epoch: fence.epoch, session: fence.session, partial: fence.partial, ..held };
+        let superblock = Superblock { lineage: fence.lineage, epoch: fence.epoch, session: fence.session, fill: fence.fill, ..held };
         if superblock == held {
             return Ok(());
         }

@@ -7,11 +7,12 @@
 //! | 12..16 | format version |
 //! | 16..24 | revision; the slot with the higher one counts |
 //! | 24..88 | volume, lineage, epoch, session, size, incarnation, last flush, standing |
-//! | 88..104 | epoch of the last flush, partial; zeros in version 1 |
+//! | 88..104 | epoch of the last flush, fill (0 whole, 1 partial, 2 catching up); zeros in version 1 |
 //!
 //! An update writes one slot, makes it durable, and then the other: a torn slot leaves the other, and a slot that rots
 //! later has a twin, so an epoch that was acknowledged does not go back.
 
+use pan_model::mirror::Fill;
 use pan_model::{Lineage, Session, VolumeEpoch, VolumeId};
 
 use super::VERSION;
@@ -52,8 +53,8 @@ pub struct Superblock {
     pub last_flush: FlushMark,
     /// How it was left.
     pub standing: Standing,
-    /// It does not have everything of its lineage yet.
-    pub partial: bool,
+    /// How much it has of its lineage.
+    pub fill: Fill,
 }
 
 impl Superblock {
@@ -67,7 +68,11 @@ impl Superblock {
             Standing::Clean => 0,
             Standing::Open => 1,
         });
-        body.u64(self.last_flush.epoch.0).u64(u64::from(self.partial));
+        body.u64(self.last_flush.epoch.0).u64(match self.fill {
+            Fill::Whole => 0,
+            Fill::Partial => 1,
+            Fill::CatchingUp => 2,
+        });
         body.0.resize(BYTES - 12, 0);
         let mut slot = Encoder::default();
         slot.bytes(MAGIC).u32(sum(&body.0)).bytes(&body.0);
@@ -111,12 +116,13 @@ pub fn decode(slot: &[u8]) -> Slot {
                 1 => Standing::Open,
                 _ => return None,
             },
-            partial: false,
+            fill: Fill::Whole,
         };
         superblock.last_flush.epoch = VolumeEpoch(whole.u64()?);
-        superblock.partial = match whole.u64()? {
-            0 => false,
-            1 => true,
+        superblock.fill = match whole.u64()? {
+            0 => Fill::Whole,
+            1 => Fill::Partial,
+            2 => Fill::CatchingUp,
             _ => return None,
         };
         Some(Slot::Good(superblock, revision))
@@ -161,7 +167,7 @@ mod tests {
             incarnation: 3,
             last_flush: FlushMark { epoch: VolumeEpoch(4), count: 11 },
             standing: Standing::Open,
-            partial: true,
+            fill: Fill::CatchingUp,
         }
     }
 

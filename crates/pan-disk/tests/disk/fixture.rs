@@ -2,7 +2,7 @@
 
 use pan_disk::faulty::FaultyDisk;
 use pan_disk::{DiskError, Durability, Extent, Fence, FlushMark, Layout, Medium, Member, Name, Pool, SnapshotId, Source, Span, Write};
-use pan_model::mirror::Since;
+use pan_model::mirror::{Fill, Since};
 use pan_model::{Lineage, Session, VolumeEpoch, VolumeId};
 
 use crate::steps::new_volume;
@@ -58,7 +58,7 @@ fn make() -> FaultyDisk {
     pool.snapshot(VOLUME, SnapshotId(3)).unwrap();
     pool.settle(VOLUME, &[Extent(0)]).unwrap();
     pool.begin_absence(VOLUME, Member(5), Since(8), &[Span { offset: 0, length: 4096 }]).unwrap();
-    pool.fence(VOLUME, Fence { lineage: Lineage(2), epoch: VolumeEpoch(3), session: Session(4), partial: true }).unwrap();
+    pool.fence(VOLUME, Fence { lineage: Lineage(2), epoch: VolumeEpoch(3), session: Session(4), fill: Fill::Partial }).unwrap();
     pool.flush(VOLUME, FlushMark { epoch: VolumeEpoch(3), count: 4 }).unwrap();
     pool.checkpoint().unwrap();
     pool.begin_absence(VOLUME, Member(6), Since(9), &[Span { offset: 12 << 16, length: 1 << 15 }]).unwrap();
@@ -99,7 +99,7 @@ fn a_pool_of_format_version_1_is_read_and_opened_again() {
         contents(&pool);
         let superblock = pool.superblock(VOLUME).unwrap();
         let flushed = FlushMark { epoch: VolumeEpoch(0), count: 5 };
-        assert_eq!((superblock.last_flush, superblock.epoch, superblock.partial), (flushed, VolumeEpoch(1), false));
+        assert_eq!((superblock.last_flush, superblock.epoch, superblock.fill), (flushed, VolumeEpoch(1), Fill::Whole));
         assert_eq!(pool.absent(VOLUME).unwrap(), [(Member(6), Since::NEVER)]);
         assert_eq!(pool.missed(VOLUME, Member(6)).unwrap(), [Span { offset: 0, length: 128 << 10 }]);
     }
@@ -111,7 +111,7 @@ fn a_pool_of_format_version_2_is_read() {
     contents(&pool);
     let superblock = pool.superblock(VOLUME).unwrap();
     let flushed = FlushMark { epoch: VolumeEpoch(3), count: 5 };
-    assert_eq!((superblock.last_flush, superblock.epoch, superblock.partial), (flushed, VolumeEpoch(3), true));
+    assert_eq!((superblock.last_flush, superblock.epoch, superblock.fill), (flushed, VolumeEpoch(3), Fill::Partial));
     assert_eq!(pool.absent(VOLUME).unwrap(), [(Member(5), Since(8)), (Member(6), Since(9))]);
     let [written, missed] = [(0, 128 << 10), (12 << 16, 200 * 4096 - (12 << 16))].map(|(offset, length)| Span { offset, length });
     assert_eq!(pool.missed(VOLUME, Member(5)).unwrap(), [written]);

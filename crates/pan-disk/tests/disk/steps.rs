@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use pan_disk::faulty::{Dice, Faults, FaultyDisk};
 use pan_disk::{BLOCK, DiskError, Durability, Fence, FlushMark, Layout, NewVolume, Pool, Result, SnapshotId, Source, Span, Write};
-use pan_model::mirror::Since;
+use pan_model::mirror::{Fill, Since};
 use pan_model::{Lineage, Session, VolumeEpoch, VolumeId};
 
 use crate::model::{MEMBER, Model, block};
@@ -182,10 +182,12 @@ impl World {
     fn fence(&mut self) -> Result<()> {
         self.epoch.1 += 1;
         let epoch = VolumeEpoch(self.epoch.1);
-        self.pool().fence(FIRST, Fence { lineage: Lineage(1), epoch, session: Session(epoch.0), partial: epoch.0.is_multiple_of(3) })?;
+        let fill = [Fill::Whole, Fill::Partial, Fill::CatchingUp][(epoch.0 % 3) as usize];
+        self.pool().fence(FIRST, Fence { lineage: Lineage(1), epoch, session: Session(epoch.0), fill })?;
         self.epoch.0 = self.epoch.1;
-        let past =
-            self.pool().fence(FIRST, Fence { lineage: Lineage(1), epoch: VolumeEpoch(epoch.0 - 1), session: Session(1), partial: false });
+        let past = self
+            .pool()
+            .fence(FIRST, Fence { lineage: Lineage(1), epoch: VolumeEpoch(epoch.0 - 1), session: Session(1), fill: Fill::Whole });
         assert!(matches!(past, Err(DiskError::Past { .. })), "{past:?}");
         Ok(())
     }

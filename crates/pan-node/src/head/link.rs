@@ -8,11 +8,13 @@ use pan_linux::congestion;
 use pan_model::VolumeId;
 use pan_model::host_config::{HostConfig, REPLICA_PORT};
 use pan_model::mirror::Member;
-use pan_replica::wire::{self, REPLY_HEAD};
+use pan_replica::wire::{self, Awaited, REPLY_HEAD};
 use pan_replica::{Reply, Request};
 use rustls::pki_types::ServerName;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::{TcpSocket, TcpStream};
@@ -52,8 +54,8 @@ pub(super) struct Way {
     pub capability: Vec<u8>,
     /// Which attempt this is: each second one goes over the other fabric.
     pub attempt: u32,
-    /// Extents of the volume, which bounds what an answer can name.
-    pub extents: u64,
+    /// Extents of the volume, which bounds what an answer can name. A volume may grow while this lives.
+    pub extents: Arc<AtomicU64>,
     /// Memory for what is read.
     pub shelf: Shelf,
 }
@@ -101,9 +103,10 @@ async fn speak<S: AsyncRead + AsyncWrite>(
     heard: impl FnMut(Reply<Bytes>),
 ) -> io::Result<()> {
     let (from, to) = tokio::io::split(stream);
+    let awaited = Mutex::default();
     tokio::select! {
-        ended = read(from, silence, (way.extents, &way.shelf), heard) => ended,
-        ended = write(to, way.volume, requests) => ended,
+        ended = read(from, silence, Reading { extents: &way.extents, shelf: &way.shelf, awaited: &awaited }, heard) => ended,
+        ended = write(to, (way.volume, &awaited), requests) => ended,
     }
 }
 
@@ -154,10 +157,17 @@ async fn connect(way: &Way) -> io::Result<Line> {
     }
 }
 
+/// What answers are read by.
+struct Reading<'a> {
+    extents: &'a AtomicU64,
+    shelf: &'a Shelf,
+    awaited: &'a Mutex<Awaited>,
+}
+
 async fn read<R: AsyncRead + Unpin>(
     from: R,
     silence: Duration,
-    (extents, shelf): (u64, &Shelf),
+    Reading { extents, shelf, awaited }: Reading<'_>,
     mut reply: impl FnMut(Reply<Bytes>),
 ) -> io::Result<()> {
     let mut from = BufReader::with_capacity(BUFFER, from);
@@ -169,7 +179,7 @@ async fn read<R: AsyncRead + Unpin>(
             continue;
         }
         timeout(silence, from.read_exact(&mut head[ALIVE.len()..])).await.map_err(silent)??;
-        let behind = wire::reply_behind(&head).map_err(io::Error::other)?;
+        let behind = lock(awaited).answered(&head).map_err(io::Error::other)?;
         let mut payload = shelf.take(behind.length);
         let mut at = 0;
         while at < behind.length {
@@ -178,13 +188,19 @@ async fn read<R: AsyncRead + Unpin>(
                 bytes => bytes,
             };
         }
-        reply(wire::read_reply(&head, payload.into_bytes(), extents).map_err(io::Error::other)?);
+        let most = extents.load(Ordering::Relaxed);
+        reply(wire::read_reply(&head, payload.into_bytes(), most).map_err(io::Error::other)?);
     }
+}
+
+/// Both ends of a connection are served by one task; the lock is for the compiler.
+fn lock(awaited: &Mutex<Awaited>) -> MutexGuard<'_, Awaited> {
+    awaited.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 async fn write<W: AsyncWrite + Unpin>(
     mut to: W,
-    volume: VolumeId,
+    (volume, awaited): (VolumeId, &Mutex<Awaited>),
     mut requests: mpsc::UnboundedReceiver<Request<Bytes>>,
 ) -> io::Result<()> {
     let mut together = Vec::with_capacity(BUFFER);
@@ -201,6 +217,7 @@ async fn write<W: AsyncWrite + Unpin>(
         };
         let Some(mut request) = next else { return Ok(()) };
         loop {
+            lock(awaited).asked(&request);
             let (head, payload) = wire::request(volume, request).map_err(io::Error::other)?;
             together.extend_from_slice(&head);
             let bytes = payload.bytes();
@@ -225,7 +242,9 @@ async fn write<W: AsyncWrite + Unpin>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pan_replica::{Answer, Sequence};
+    use pan_model::mirror::Writer;
+    use pan_model::{Lineage, Session, VolumeEpoch};
+    use pan_replica::{Answer, Ask, Sequence, Span};
 
     fn frame(sequence: u64) -> Vec<u8> {
         let reply = Reply { sequence: Sequence(sequence), answer: Answer::Read(Bytes::from(vec![7; 5000])) };
@@ -235,7 +254,15 @@ mod tests {
 
     async fn heard(bytes: Vec<u8>) -> (Vec<u64>, String) {
         let mut all = Vec::new();
-        let ended = read(&bytes[..], Duration::from_secs(5), (100, &Shelf::default()), |reply| all.push(reply.sequence.0)).await;
+        let mut awaited = Awaited::default();
+        for sequence in 1..4 {
+            let (writer, span) = (Writer { epoch: VolumeEpoch(1), session: Session(1) }, Span { at: 0, length: 5000 });
+            let ask = Ask::<Bytes>::Read { span, copy: false };
+            let (lineage, sequence, settled) = (Lineage(1), Sequence(sequence), Sequence(0));
+            awaited.asked(&Request { writer, lineage, sequence, settled, reconciled: false, ask });
+        }
+        let reading = Reading { extents: &AtomicU64::new(100), shelf: &Shelf::default(), awaited: &Mutex::new(awaited) };
+        let ended = read(&bytes[..], Duration::from_secs(5), reading, |reply| all.push(reply.sequence.0)).await;
         (all, ended.unwrap_err().to_string())
     }
 
@@ -250,12 +277,17 @@ mod tests {
         let mut torn = frame(3);
         torn[REPLY_HEAD + 4000] ^= 1;
         assert!(heard(torn).await.1.contains("damaged"));
+        let (all, ended) = heard([frame(1), frame(1)].concat()).await;
+        assert_eq!(all, [1]);
+        assert!(ended.contains("not asked"), "{ended}");
     }
 
     #[tokio::test(start_paused = true)]
     async fn silence_ends_it() {
         let (here, _there) = tokio::io::duplex(64);
-        let ended = read(here, silence("lan"), (100, &Shelf::default()), |_| panic!("nobody spoke")).await.unwrap_err();
+        let (extents, shelf, awaited) = (AtomicU64::new(100), Shelf::default(), Mutex::default());
+        let reading = Reading { extents: &extents, shelf: &shelf, awaited: &awaited };
+        let ended = read(here, silence("lan"), reading, |_| panic!("nobody spoke")).await.unwrap_err();
         assert!(ended.to_string().contains("nothing for 250 ms"), "{ended}");
     }
 }

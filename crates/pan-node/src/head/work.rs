@@ -23,6 +23,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
@@ -165,6 +166,8 @@ struct Worker {
     links: BTreeMap<Member, Link>,
     lives: u64,
     shelf: Shelf,
+    /// Extents of the volume.
+    extents: Arc<AtomicU64>,
     news: Channel<Told>,
     answers: Channel<Result<Claim, ApiError>>,
     snapshots: Snapshots,
@@ -184,6 +187,7 @@ impl Worker {
     fn new(order: HeadOrder, claim: Claim, arbiter: Arbiter, lease: Lease, keeper: Arc<Connection>, inbox: AsyncFd<Inbox>) -> Self {
         let mut wanted = Snapshots::default();
         wanted.want(&claim.snapshots);
+        let extents = Arc::new(AtomicU64::new(order.volume.size.0.div_ceil(EXTENT)));
         let head = Head::new(settings(order.volume.size.0), claim.record.clone(), Rules::default());
         Self {
             writer: claim.record.writer(),
@@ -198,6 +202,7 @@ impl Worker {
             links: BTreeMap::new(),
             lives: 0,
             shelf: Shelf::default(),
+            extents,
             news: mpsc::unbounded_channel(),
             answers: mpsc::unbounded_channel(),
             snapshots: wanted,
@@ -381,7 +386,7 @@ impl Worker {
             place,
             capability: self.capability.clone(),
             attempt,
-            extents: self.order.volume.size.0.div_ceil(EXTENT),
+            extents: Arc::clone(&self.extents),
             shelf: self.shelf.clone(),
         };
         let task = tokio::spawn(link::live(way, self.lives, after, self.news.0.clone()));
@@ -426,6 +431,7 @@ impl Worker {
         {
             tracing::warn!(%error, "the kernel does not take the new size");
         }
+        self.extents.fetch_max(order.volume.size.0.div_ceil(EXTENT), Ordering::Relaxed);
         self.head.grow_to(order.volume.size.0);
         // Of another claim it says nothing about this life's.
         if let Some(claim) = order.volume.claim.as_ref().filter(|claim| claim.record.writer() == self.writer) {

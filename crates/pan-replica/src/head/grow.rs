@@ -163,6 +163,7 @@ impl<D: Clone> Head<D> {
         if joiner == member && joining.fed.remove(&sequence).is_some() {
             // Whatever it could not write it lacks.
             if !matches!(answer, Answer::Done) {
+                self.pace.refused(member, now);
                 self.fail(member);
             }
             return;

@@ -79,7 +79,7 @@ impl<D: Clone> Head<D> {
         match &self.shrink {
             Some(shrink) if shrink.waiting.is_empty() => {
                 self.shrink = None;
-                let slow = self.pace.holds_off(member, self.now);
+                let slow = self.pace.is_slow(member, self.now);
                 self.ask(if slow { Change::Slow(member) } else { Change::Evict(member) });
             }
             Some(_) => {}

@@ -1,6 +1,6 @@
 //! Members that answer, but far more slowly than the others: every write waits for the slowest. Judged by what all of them are asked for, writes
 //! and flushes, and by the times of events. Who is slow is evicted like one that does not answer, and joins again after a while, a longer one
-//! each time.
+//! each time. So is one that answers that it cannot, such as a full disk: it would be back at once, and could not the next time either.
 
 use super::Head;
 use super::task::{Task, What};
@@ -20,6 +20,9 @@ const SLOW: Duration = Duration::from_millis(50);
 /// How long one that was slow is left alone, at first and at most. Copying what it missed costs the others something, so one that stays
 /// slow must not come and go all the time.
 const AWAY: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(600));
+
+/// The same for one that could not: room is made soon, or by somebody.
+const AWAY_REFUSING: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
 /// Latencies, by powers of two and quarters of them; in microseconds.
 #[derive(Debug, Clone, Default)]
@@ -52,13 +55,20 @@ impl Counts {
     }
 }
 
-/// One that was slow.
+/// One that was slow, or could not.
 #[derive(Debug, Clone, Copy)]
 struct Penance {
+    why: Why,
     /// How often in a row.
     times: u32,
     /// It does not join before.
     until: Duration,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Why {
+    Slow,
+    Refused,
 }
 
 /// See the module. Time stands still wherever heads are compared, so it is not part of what they are.
@@ -100,15 +110,30 @@ impl Pace {
         self.penance.retain(|member, penance| !in_sync.contains(member) || now.saturating_sub(penance.until) < AWAY.1);
         let (member, _) = periods.filter(|(_, periods)| *periods >= PERIODS)?;
         self.slow.clear();
-        let times = self.penance.get(&member).map_or(0, |penance| penance.times) + 1;
-        let away = AWAY.0.saturating_mul(1 << (times - 1).min(16)).min(AWAY.1);
-        self.penance.insert(member, Penance { times, until: now + away });
+        self.put_off(member, now, Why::Slow);
         Some(member)
     }
 
-    /// Whether a member was slow, and is not to join yet.
+    /// It answered that it cannot write.
+    pub fn refused(&mut self, member: Member, now: Duration) {
+        self.put_off(member, now, Why::Refused);
+    }
+
+    fn put_off(&mut self, member: Member, now: Duration, why: Why) {
+        let times = self.penance.get(&member).map_or(0, |penance| penance.times) + 1;
+        let (first, most) = if why == Why::Slow { AWAY } else { AWAY_REFUSING };
+        let away = first.saturating_mul(1 << (times - 1).min(16)).min(most);
+        self.penance.insert(member, Penance { why, times, until: now + away });
+    }
+
+    /// Whether a member was slow, or could not write, and is not to join yet.
     pub fn holds_off(&self, member: Member, now: Duration) -> bool {
         self.penance.get(&member).is_some_and(|penance| now < penance.until)
+    }
+
+    /// Whether it is that because it was slow.
+    pub fn is_slow(&self, member: Member, now: Duration) -> bool {
+        self.holds_off(member, now) && self.penance.get(&member).is_some_and(|penance| penance.why == Why::Slow)
     }
 }
 
@@ -196,6 +221,18 @@ mod tests {
         periods(&mut pace, 1202, [1, 1, 1]);
         assert_eq!(periods(&mut pace, 4, [1, 1, 100]), Some(Member(3)));
         assert!(!pace.holds_off(Member(3), pace.since + Duration::from_secs(10)));
+    }
+
+    #[test]
+    fn one_that_could_not_is_left_alone_for_a_second_at_first() {
+        let mut pace = Pace::default();
+        for away in [1, 2, 4, 8, 16, 32, 60, 60] {
+            pace.refused(Member(3), pace.since);
+            let almost = pace.since + Duration::from_secs(away) - Duration::from_millis(1);
+            assert!(pace.holds_off(Member(3), almost) && !pace.holds_off(Member(3), almost + Duration::from_millis(1)), "{away}");
+            assert!(!pace.is_slow(Member(3), almost));
+            pace.since = almost;
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Rule 4: extents that were being written when an earlier head ended are made equal from one member before they are read.
 
 use super::task::{Copying, Task, Waiting, What};
-use super::{Head, Role};
+use super::{Head, Op, Role};
 use crate::geometry::Extent;
 use crate::locks::{Ticket, Use};
 use crate::rules::Mutant;
@@ -39,13 +39,30 @@ impl<D: Clone> Head<D> {
         known && self.asking.is_none()
     }
 
-    /// Goes on with what waited for a member to answer, or to be out.
+    /// Goes on with what waited for a member to answer, or to be out, or for its turn: first of all with that for which clients wait.
     pub(super) fn reconcile_stalled(&mut self) {
-        if !self.stalled.is_empty() && self.all_answer() {
-            for (ticket, extent) in std::mem::take(&mut self.stalled) {
-                self.reconcile(ticket, extent);
-            }
+        while !self.stalled.is_empty() && self.all_answer() && self.has_turn() {
+            let wanted = |(_, extent): &(Ticket, Extent)| self.is_wanted(*extent);
+            let next = self.stalled.iter().position(wanted).unwrap_or(0);
+            let (ticket, extent) = self.stalled.remove(next);
+            self.reconcile(ticket, extent);
         }
+    }
+
+    /// Few at a time, so that others get a turn on the same connections.
+    fn has_turn(&self) -> bool {
+        let copies = self.tasks.values().filter(|task| {
+            matches!(task.what, What::CopyRead { to: Copying::Reconcile, .. } | What::CopyWrite { to: Copying::Reconcile, .. })
+        });
+        copies.count() < self.settings.copies_max
+    }
+
+    fn is_wanted(&self, extent: Extent) -> bool {
+        let place = self.settings.geometry.span_of(extent);
+        self.waiting.values().any(|waiting| match waiting {
+            Waiting::Client(_, Op::Read { span, .. } | Op::Write { span, .. }) => span.meets(place),
+            Waiting::Client(_, Op::Flush | Op::Snapshot(_)) | Waiting::Reconcile(_) | Waiting::Copy(..) => false,
+        })
     }
 
     pub(super) fn is_equal(&mut self, extent: Extent) {
@@ -60,7 +77,7 @@ impl<D: Clone> Head<D> {
 
     pub(super) fn reconcile(&mut self, ticket: Ticket, extent: Extent) {
         // One that does not answer at the moment may be the only one to be believed.
-        if !self.all_answer() {
+        if !self.all_answer() || !self.has_turn() {
             self.stalled.push((ticket, extent));
             return;
         }

@@ -176,12 +176,21 @@ impl<D: Clone> Head<D> {
     }
 
     fn answered(&mut self, env: Env, member: Member, sequence: Sequence, answer: Answer<D>) {
+        let reads = self.tasks.get(&sequence).is_some_and(|task| task.span_read().is_some());
         match answer {
-            Answer::Done => self.had(member, sequence),
-            Answer::Read(data) => self.was_read(env, sequence, Content::Data(data)),
-            Answer::Hole => self.was_read(env, sequence, Content::Hole),
+            Answer::Done if !reads => self.had(member, sequence),
+            Answer::Read(data) if reads => self.was_read(env, sequence, Content::Data(data)),
+            Answer::Hole if reads => self.was_read(env, sequence, Content::Hole),
             Answer::Failed(fault) => self.refused(member, sequence, fault),
-            Answer::Strange | Answer::Fenced(_) | Answer::Missed(_) | Answer::Refused { .. } | Answer::Rotten(_) => self.fail(member),
+            // What was not asked for, too: the operation would wait for ever.
+            Answer::Done
+            | Answer::Read(_)
+            | Answer::Hole
+            | Answer::Strange
+            | Answer::Fenced(_)
+            | Answer::Missed(_)
+            | Answer::Refused { .. }
+            | Answer::Rotten(_) => self.fail(member),
         }
     }
 
@@ -222,7 +231,10 @@ impl<D: Clone> Head<D> {
                 *said = Some(fault);
                 self.had(member, sequence);
             }
-            What::Write { .. } | What::Flush { .. } | What::CopyWrite { .. } => self.fail(member),
+            What::Write { .. } | What::Flush { .. } | What::CopyWrite { .. } => {
+                self.pace.refused(member, self.now);
+                self.fail(member);
+            }
         }
     }
 

@@ -5,7 +5,7 @@ use super::judge::Judge;
 use pan_model::{Lineage, Session};
 use pan_replica::arbiter;
 use pan_replica::{
-    Answer, Ask, Change, Conn, Content, Effect, Env, Event, Geometry, Head, Job, Member, MemberState, Mutant, Op, OpId, Record, Reply,
+    Answer, Ask, Change, Conn, Content, Effect, End, Env, Event, Geometry, Head, Job, Member, MemberState, Mutant, Op, OpId, Record, Reply,
     Request, Rules, Settings, Span, Standing, Verdict, Writer,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -358,7 +358,13 @@ impl World {
                 Effect::Disconnect(member) => self.unlink(number, member),
                 Effect::Ask { change, expect } => self.sides[number].asks.push_back((change, expect)),
                 Effect::Done(op, outcome) => self.done(number, op.0, outcome.map_err(|_| ()))?,
-                Effect::Over(_) => {}
+                Effect::Over(End::Lost { .. }) => {
+                    // What was not flushed may be lost, unless somebody kept its power. Reads after the last loss do not settle that.
+                    if self.record.in_sync.iter().all(|member| self.stores[member].lossy) {
+                        self.judge.all_lost();
+                    }
+                }
+                Effect::Over(End::Deposed { .. } | End::Strange { .. }) => {}
             }
         }
         Ok(())

@@ -1,11 +1,11 @@
-//! Who is connected: so many of one host and no more, and which connections end when another head is obeyed.
+//! Who is connected: so many of one host and no more, with so much in flight, and which connections end when another head is obeyed.
 
-use super::limits::CONNECTIONS_PEER;
+use super::limits::{CONNECTIONS_PEER, IN_FLIGHT_PEER};
 use pan_model::{HostName, VolumeId};
 use pan_replica::Conn;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 /// All connections.
 #[derive(Debug, Clone, Default)]
@@ -13,18 +13,26 @@ pub(super) struct Crowd(Arc<Mutex<Inner>>);
 
 #[derive(Debug, Default)]
 struct Inner {
-    of_host: BTreeMap<HostName, usize>,
+    of_host: BTreeMap<HostName, Peer>,
     sessions: BTreeMap<VolumeId, BTreeMap<Conn, Arc<Notify>>>,
     last: u64,
+}
+
+/// A host.
+#[derive(Debug)]
+struct Peer {
+    connections: usize,
+    in_flight: Arc<Semaphore>,
 }
 
 impl Crowd {
     /// A place for a connection of a host, unless it has too many.
     pub(super) fn place(&self, host: &HostName) -> Option<Place> {
         let mut inner = self.lock();
-        let count = inner.of_host.entry(host.clone()).or_default();
-        (*count < CONNECTIONS_PEER).then(|| *count += 1)?;
-        Some(Place { crowd: self.clone(), host: host.clone() })
+        let new = || Peer { connections: 0, in_flight: Arc::new(Semaphore::new(IN_FLIGHT_PEER)) };
+        let peer = inner.of_host.entry(host.clone()).or_insert_with(new);
+        (peer.connections < CONNECTIONS_PEER).then(|| peer.connections += 1)?;
+        Some(Place { crowd: self.clone(), host: host.clone(), in_flight: peer.in_flight.clone() })
     }
 
     /// A connection to the replica of a volume, and what tells it to end.
@@ -46,15 +54,17 @@ impl Crowd {
 pub(super) struct Place {
     crowd: Crowd,
     host: HostName,
+    /// What all connections of the host have in flight.
+    pub(super) in_flight: Arc<Semaphore>,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         let mut inner = self.crowd.lock();
-        if let Some(count) = inner.of_host.get_mut(&self.host) {
-            *count -= 1;
+        if let Some(peer) = inner.of_host.get_mut(&self.host) {
+            peer.connections -= 1;
         }
-        inner.of_host.retain(|_, count| *count > 0);
+        inner.of_host.retain(|_, peer| peer.connections > 0);
     }
 }
 
@@ -96,7 +106,11 @@ mod tests {
         let crowd = Crowd::default();
         let (n1, n2): (HostName, HostName) = ("n1".parse().unwrap(), "n2".parse().unwrap());
         let mut places: Vec<_> = (0..CONNECTIONS_PEER).map(|_| crowd.place(&n1).unwrap()).collect();
-        assert!(crowd.place(&n1).is_none() && crowd.place(&n2).is_some());
+        let other = crowd.place(&n2).unwrap();
+        assert!(crowd.place(&n1).is_none());
+        let all = places[0].in_flight.clone().try_acquire_many_owned(u32::try_from(IN_FLIGHT_PEER).unwrap()).unwrap();
+        assert!(places[1].in_flight.try_acquire().is_err() && other.in_flight.try_acquire().is_ok(), "one host's part, and no other's");
+        drop(all);
         places.pop();
         assert!(crowd.place(&n1).is_some());
     }

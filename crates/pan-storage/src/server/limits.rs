@@ -16,6 +16,10 @@ const WEIGHT: usize = 32 << 10;
 pub(super) const IN_FLIGHT: usize = (8 << 20) / WEIGHT;
 /// In flight on all connections, 256 MiB: what a storage host must have for it.
 pub(super) const IN_FLIGHT_ALL: usize = (256 << 20) / WEIGHT;
+/// In flight on all connections of one host, 64 MiB: eight volumes at full speed, and others go on whatever it does.
+pub(super) const IN_FLIGHT_PEER: usize = IN_FLIGHT_ALL / 4;
+/// In which a payload has to arrive whole: the longest over a line of 10 Mbit/s. Until then it takes a part of what may be in flight.
+pub(super) const PAYLOAD_TIME: Duration = Duration::from_secs(5);
 /// Whoever has nothing to send for so long says so.
 pub(super) const KEEP_ALIVE_EVERY: Duration = Duration::from_millis(50);
 /// With these bytes, between frames.

@@ -3,7 +3,7 @@
 use super::crowd::Session;
 pub(super) use super::frames::Gone;
 use super::frames::{self, AtOnce, Incoming, Outgoing, Replies};
-use super::limits::{IN_FLIGHT, weight};
+use super::limits::{IN_FLIGHT, PAYLOAD_TIME, weight};
 use super::{Guest, Server};
 use crate::metrics::Counts;
 use crate::vault::{Admitted, Outcome, Work};
@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::io::{AsyncRead, AsyncWrite, BufReader};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 
 /// What is read from a connection at once: some dozen requests without payload.
 const READ_AHEAD: usize = 16 << 10;
@@ -22,6 +23,9 @@ const LONG: u64 = 64 << 10;
 
 /// Work that waits until its head said that more is settled.
 type Parked = (Work<Vec<u8>>, Sequence, Vec<OwnedSemaphorePermit>);
+
+/// What may be in flight: on a connection, of its host, and on all.
+type Bounds = [Arc<Semaphore>; 3];
 
 struct Desk {
     guest: Guest,
@@ -42,7 +46,7 @@ struct Waiting {
 }
 
 /// Serves a connection to its end; says why it ended.
-pub(super) async fn run(server: &Server, guest: Guest, stream: impl AsyncRead + AsyncWrite) -> Gone {
+pub(super) async fn run(server: &Server, (guest, peer): (Guest, Arc<Semaphore>), stream: impl AsyncRead + AsyncWrite) -> Gone {
     let session = server.crowd.join(guest.capability.volume);
     let silence = server.silence.0;
     let (read, write) = tokio::io::split(stream);
@@ -56,10 +60,11 @@ pub(super) async fn run(server: &Server, guest: Guest, stream: impl AsyncRead + 
     let mut open = server.open.clone();
     open.mark_unchanged();
     server.counts.sessions.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let bounds = [Arc::new(Semaphore::new(IN_FLIGHT)), peer, server.in_flight.clone()];
     // In this order: what is answered while requests are taken is sent right after.
     let why = tokio::select! {
         biased;
-        why = receive(desk, incoming, server.in_flight.clone()) => why,
+        why = receive(desk, incoming, &bounds) => why,
         sent = frames::send(write, &mut all_replies, silence) => sent.err().unwrap_or(Gone::Closed),
         why = tell_rotten(&told, conn) => why,
         () = end.notified() => Gone::Fenced,
@@ -70,27 +75,21 @@ pub(super) async fn run(server: &Server, guest: Guest, stream: impl AsyncRead + 
     why
 }
 
-async fn receive(desk: Arc<Desk>, mut incoming: Incoming<impl AsyncRead + Unpin>, all: Arc<Semaphore>) -> Gone {
-    let own = Arc::new(Semaphore::new(IN_FLIGHT));
+async fn receive(desk: Arc<Desk>, mut incoming: Incoming<impl AsyncRead + Unpin>, bounds: &Bounds) -> Gone {
     loop {
-        if let Err(gone) = one(&desk, &mut incoming, &own, &all).await {
+        if let Err(gone) = one(&desk, &mut incoming, bounds).await {
             return gone;
         }
     }
 }
 
 /// Takes one request.
-async fn one(
-    desk: &Arc<Desk>,
-    incoming: &mut Incoming<impl AsyncRead + Unpin>,
-    own: &Arc<Semaphore>,
-    all: &Arc<Semaphore>,
-) -> Result<(), Gone> {
+async fn one(desk: &Arc<Desk>, incoming: &mut Incoming<impl AsyncRead + Unpin>, bounds: &Bounds) -> Result<(), Gone> {
     let head = incoming.head().await?;
     let length = wire::request_behind(&head)?.length;
-    let mut held = take(own, all, length).await?;
+    let mut held = take(bounds, length).await?;
     let mut payload = vec![0; length];
-    incoming.fill(&mut payload).await?;
+    timeout(PAYLOAD_TIME, incoming.fill(&mut payload)).await.map_err(|_| Gone::Silent)??;
     let (volume, request) = wire::read_request(&head, payload, desk.guest.kept.extents())?;
     let capability = &desk.guest.capability;
     let allowed = (capability.volume, Writer { epoch: capability.epoch, session: capability.session }, capability.lineage);
@@ -99,7 +98,7 @@ async fn one(
     }
     let mut long = false;
     if let Ask::Read { span, .. } = &request.ask {
-        held.extend(take(own, all, usize::try_from(span.length).unwrap_or(usize::MAX)).await?);
+        held.extend(take(bounds, usize::try_from(span.length).unwrap_or(usize::MAX)).await?);
         long = span.length >= LONG;
     }
     desk.take(request, held)?;
@@ -121,10 +120,10 @@ async fn tell_rotten(desk: &Desk, conn: Conn) -> Gone {
 }
 
 /// Waits until so many bytes more may be in flight.
-async fn take(own: &Arc<Semaphore>, all: &Arc<Semaphore>, bytes: usize) -> Result<Vec<OwnedSemaphorePermit>, Gone> {
+async fn take(bounds: &Bounds, bytes: usize) -> Result<Vec<OwnedSemaphorePermit>, Gone> {
     let weight = weight(bytes);
-    let mut held = Vec::with_capacity(2);
-    for of in [own, all] {
+    let mut held = Vec::with_capacity(bounds.len());
+    for of in bounds {
         held.push(of.clone().acquire_many_owned(weight).await.map_err(|_| Gone::Closed)?);
     }
     Ok(held)

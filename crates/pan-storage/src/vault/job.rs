@@ -184,7 +184,7 @@ fn length(span: Span) -> usize {
 }
 
 const fn to_fence(standing: Standing) -> Fence {
-    Fence { lineage: standing.lineage, epoch: standing.epoch, session: standing.session, partial: standing.partial }
+    Fence { lineage: standing.lineage, epoch: standing.epoch, session: standing.session, fill: standing.fill }
 }
 
 const fn disk_span(span: Span) -> pan_disk::Span {

@@ -32,7 +32,7 @@ pub(super) fn one<M: Medium>(pool: &Pool<M>, volume: VolumeId, loss: Loss) -> Re
         epoch: superblock.epoch,
         session: superblock.session,
         flushed: (superblock.last_flush.epoch, Sequence(superblock.last_flush.count)),
-        partial: superblock.partial,
+        fill: superblock.fill,
     };
     let dirty: BTreeSet<Extent> = pool.intents(volume)?.into_iter().map(|extent| Extent(extent.0)).collect();
     let mut notes = BTreeMap::new();

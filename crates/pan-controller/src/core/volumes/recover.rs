@@ -11,7 +11,8 @@ use pan_model::mirror::Member;
 use pan_model::{Code, VolumeEpoch, VolumeKey};
 use pan_replica::arbiter;
 
-/// Takes the newest copy that is not lost as the volume, whatever it lacks. Copies that come back later are given everything anew.
+/// Takes the best copy that is not lost as the volume, whatever it lacks: the newest of those that are of one moment; only where there is none, one
+/// that was being given what it missed, in which old and new are mixed. Copies that come back later are given everything anew.
 ///
 /// # Errors
 /// `NotFound`; `State`: a copy that has everything is there, or none at all is.
@@ -25,7 +26,7 @@ pub fn recover(world: &mut World, now: Now, key: &VolumeKey) -> Result<(), ApiEr
         match look(world, volume, *member) {
             Copy::Gone => {}
             Copy::Unknown => return refuse(format!("a storage host of volume {} was not heard yet: wait some seconds", key.name)),
-            Copy::There(_) => {
+            Copy::There { .. } => {
                 let text =
                     format!("a copy of volume {} that has everything is there: nothing is lost, and nothing has to be accepted", key.name);
                 return refuse(text);
@@ -33,10 +34,10 @@ pub fn recover(world: &mut World, now: Now, key: &VolumeKey) -> Result<(), ApiEr
         }
     }
     let candidates = volume.mirror.out.keys().filter_map(|member| match look(world, volume, *member) {
-        Copy::There(epoch) => Some((epoch, *member)),
+        Copy::There { of_one_moment, epoch } => Some((of_one_moment, epoch, *member)),
         Copy::Gone | Copy::Unknown => None,
     });
-    let Some((_, survivor)) = candidates.max() else {
+    let Some((of_one_moment, _, survivor)) = candidates.max() else {
         return refuse(format!("no copy of volume {} is there at all: start one of its storage hosts first", key.name));
     };
     let mirror = arbiter::accept_loss(&volume.mirror, survivor).map_err(|refusal| ApiError::new(Code::State, refusal.to_string()))?;
@@ -46,14 +47,25 @@ pub fn recover(world: &mut World, now: Now, key: &VolumeKey) -> Result<(), ApiEr
     }
     // Whoever writes does so under the new lineage.
     claim(world, key, holder.as_ref());
-    world.volume_event(now, key, Severity::Warning, "LossAccepted", "what its last copy had not been given is lost, by order");
+    let text = match of_one_moment {
+        true => "what its last copy had not been given is lost, by order",
+        false => {
+            "its last copy was being given what it had missed, and has some of before and some of after, by order: check its file system"
+        }
+    };
+    world.volume_event(now, key, Severity::Warning, "LossAccepted", text);
     Ok(())
 }
 
 /// What is known of a copy.
 enum Copy {
-    /// It could be used: the newest epoch that it obeyed.
-    There(VolumeEpoch),
+    /// It could be used.
+    There {
+        /// It is as the volume was at some moment.
+        of_one_moment: bool,
+        /// The newest epoch that it obeyed.
+        epoch: VolumeEpoch,
+    },
     /// Its host is dead, or has no such copy.
     Gone,
     /// Its host was not heard.
@@ -67,7 +79,9 @@ fn look(world: &World, volume: &VolumeRecord, member: Member) -> Copy {
     }
     let Some(replicas) = world.seen.hosts.get(host).and_then(|seen| seen.replicas.as_ref()) else { return Copy::Unknown };
     match replicas.get(&volume.id) {
-        Some(replica) if replica.lineage == volume.mirror.lineage && !replica.partial => Copy::There(replica.epoch),
+        Some(replica) if replica.lineage == volume.mirror.lineage && !replica.partial => {
+            Copy::There { of_one_moment: !replica.catching_up, epoch: replica.epoch }
+        }
         Some(_) | None => Copy::Gone,
     }
 }
