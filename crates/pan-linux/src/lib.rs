@@ -40,4 +40,5 @@ pub mod seqpacket;
 pub mod sysctl;
 pub mod tap;
 pub mod underlay;
+pub mod userns;
 pub mod volley;

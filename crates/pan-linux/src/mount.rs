@@ -19,6 +19,21 @@ pub enum MountError {
         /// The kernel's reason.
         source: io::Error,
     },
+    /// Files cannot be shown with other owners than they have on disk.
+    #[error(
+        "cannot show {source_path} at {target} with a user namespace's owners; that needs Linux 6.1 or later, and {source_path} on a file \
+         system such as ext4, xfs or btrfs",
+        source_path = path.display(),
+        target = target.display()
+    )]
+    Owners {
+        /// The folder.
+        path: PathBuf,
+        /// Mount point.
+        target: PathBuf,
+        /// The kernel's reason.
+        source: io::Error,
+    },
     /// umount(2) refused.
     #[error("cannot unmount {target}", target = target.display())]
     Unmount {
@@ -60,7 +75,7 @@ pub enum Busy {
 }
 
 /// Mounts an overlay of the read-only `lower` under the writable `upper` on `target`; `work` must
-/// be empty and on the file system of `upper`.
+/// be empty and on the file system of `upper`. Programs on it get no privileges from their files, and devices on it do nothing.
 pub fn overlay(lower: &Path, upper: &Path, work: &Path, target: &Path) -> Result<(), MountError> {
     for path in [lower, upper, work] {
         if path.to_string_lossy().contains([',', ':', '\\']) {
@@ -68,7 +83,7 @@ pub fn overlay(lower: &Path, upper: &Path, work: &Path, target: &Path) -> Result
         }
     }
     let options = format!("lowerdir={},upperdir={},workdir={}", lower.display(), upper.display(), work.display());
-    raw("overlay", target, Some("overlay"), MsFlags::empty(), Some(&options))
+    raw("overlay", target, Some("overlay"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, Some(&options))
 }
 
 /// Makes `source` visible at `target` too, with everything mounted beneath it.

@@ -15,6 +15,8 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::statfs::{FsType, fstatfs};
 
+use crate::userns::UserNs;
+
 /// Where named network namespaces live.
 pub const NETNS_DIR: &str = "/run/netns";
 
@@ -100,6 +102,27 @@ impl Netns {
     /// # Errors
     /// The name is taken or no file name; or a step needs rights the process lacks.
     pub fn create(name: &str) -> Result<Netns> {
+        let made = |path: &Path| {
+            on_thread(|| {
+                unshare(CloneFlags::CLONE_NEWNET)?;
+                name_it(Path::new("/proc/thread-self/ns/net"), path)
+            })
+            .and_then(|inner| inner)
+        };
+        Netns::create_by(name, made)
+    }
+
+    /// The same, belonging to a user namespace: its root is root there, too. A file system of the network, such as sysfs, can be
+    /// mounted in a container only if both belong together.
+    ///
+    /// # Errors
+    /// As [`Netns::create`].
+    pub fn create_in(name: &str, users: &UserNs) -> Result<Netns> {
+        Netns::create_by(name, |path| users.with_netns(|own| name_it(own, path)))
+    }
+
+    /// Makes the file `name`, and has `make` mount a new namespace on it.
+    fn create_by(name: &str, make: impl FnOnce(&Path) -> io::Result<OwnedFd>) -> Result<Netns> {
         let path = path_of(name)?;
         let failed = |step| move |source: io::Error| NetnsError::Create { name: name.to_owned(), step, source };
         prepare_directory().map_err(failed("prepare /run/netns"))?;
@@ -108,14 +131,7 @@ impl Netns {
         }
         // A file without a mount is what a dead mount namespace or an interrupted creation leaves.
         OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(failed("create the file to mount on"))?;
-        let made: io::Result<OwnedFd> = on_thread(|| {
-            unshare(CloneFlags::CLONE_NEWNET)?;
-            let own = Path::new("/proc/thread-self/ns/net");
-            mount(Some(own), &path, None::<&str>, MsFlags::MS_BIND, None::<&str>)?;
-            File::open(&path).map(OwnedFd::from)
-        })
-        .and_then(|inner| inner);
-        match made {
+        match make(&path) {
             Ok(fd) => Ok(Netns { fd, path: Some(path) }),
             Err(source) => {
                 let _ = fs::remove_file(&path);
@@ -267,6 +283,12 @@ fn on_thread<T: Send>(body: impl FnOnce() -> T + Send) -> io::Result<T> {
             Err(panic) => std::panic::resume_unwind(panic),
         }
     })
+}
+
+/// Mounts a namespace on the file `path` and opens it there.
+fn name_it(own: &Path, path: &Path) -> io::Result<OwnedFd> {
+    mount(Some(own), path, None::<&str>, MsFlags::MS_BIND, None::<&str>)?;
+    File::open(path).map(OwnedFd::from)
 }
 
 fn path_of(name: &str) -> Result<PathBuf> {

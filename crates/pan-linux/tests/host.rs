@@ -16,7 +16,7 @@ use nix::sys::signal::Signal;
 use pan_linux::cgroup::{CGROUP_ROOT, CgroupTree, Layout};
 use pan_linux::hostns::{self, HostHandle, HostNsError, HostNsSpec};
 use pan_linux::mount;
-use pan_linux::oci::{ContainerSpec, ExitRecord, Runtime, ShimArgs, Status, Until, shim_main, spawn_shim};
+use pan_linux::oci::{ContainerSpec, ExitRecord, Runtime, ShimArgs, Status, Swap, Until, shim_main, spawn_shim};
 use pan_linux::process::{PidFd, Reaper, Seen, is_running};
 
 fn main() -> ExitCode {
@@ -84,6 +84,8 @@ fn agent(words: Vec<OsString>) -> ExitCode {
         tmpfs: vec![],
         binds: vec![],
         terminal: false,
+        users: None,
+        swap: Swap::NotCounted,
     };
     spec.write_bundle(&dir.join("bundle")).unwrap();
     let exe = std::env::current_exe().unwrap();

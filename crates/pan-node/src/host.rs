@@ -1,20 +1,25 @@
 //! What every server's task needs of the host.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use pan_api::report::GateReport;
-use pan_linux::oci::Runtime;
+use pan_linux::cgroup::{CGROUP_ROOT, Layout};
+use pan_linux::oci::{Runtime, Swap};
 use pan_linux::realtime::since_boot;
 use pan_linux::rtnl::Rtnl;
 use pan_member::BootId;
+use pan_model::ServerKey;
 use pan_model::host_config::HostConfig;
 use tokio::sync::Semaphore;
 
 use crate::apply::hidden::Hidden;
 use crate::metrics::Counts;
+use crate::names;
 use crate::network::{Checks, Network};
 use crate::paths::Paths;
 use crate::server::deaths::Deaths;
+use crate::server::exec::Container;
+use crate::users::UserSpaces;
 use crate::volume::Volumes;
 
 /// Starts that may be under way at the same time: more only makes each slower on few processors.
@@ -37,6 +42,8 @@ pub(crate) struct Host {
     pub checks: Checks,
     pub counts: Counts,
     pub volumes: Volumes,
+    pub users: UserSpaces,
+    pub swap: Swap,
 }
 
 /// What of it is made before anything else.
@@ -46,11 +53,12 @@ pub(crate) struct Parts {
     pub network: Network,
     pub deaths: Deaths,
     pub checks: Checks,
+    pub users: UserSpaces,
 }
 
 impl Host {
     pub(crate) fn new(config: &HostConfig, boot: BootId, exe: PathBuf, parts: Parts) -> Self {
-        let Parts { rtnl, network, deaths, checks } = parts;
+        let Parts { rtnl, network, deaths, checks, users } = parts;
         let paths = Paths::of(config);
         Self {
             volumes: Volumes::new(paths.volumes(), boot.0),
@@ -65,7 +73,16 @@ impl Host {
             deaths,
             checks,
             counts: Counts::default(),
+            users,
+            swap: swap(),
         }
+    }
+
+    /// The container of a server that runs, for programs to be run in.
+    pub(crate) fn container(&self, key: &ServerKey) -> Container {
+        let id = names::id(key);
+        let folder = self.paths.server(&id).run;
+        Container { id, folder, root: self.users.root_of(&key.partition), runtime: self.runtime.clone() }
     }
 
     /// The gate as it is now. One that cannot be read is told as shut.
@@ -74,5 +91,13 @@ impl Host {
         let left = gate.deadline().unwrap_or_default().saturating_sub(since_boot());
         let left_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
         Some(GateReport { bpf_refused: gate.bpf_refused().map(str::to_owned), left_ms })
+    }
+}
+
+/// A host whose control groups cannot be found starts no container, and says why then.
+fn swap() -> Swap {
+    match Layout::detect(Path::new(CGROUP_ROOT)) {
+        Ok(layout) if layout.counts_swap() => Swap::Counted,
+        Ok(_) | Err(_) => Swap::NotCounted,
     }
 }

@@ -18,6 +18,7 @@ mod error;
 pub mod head;
 mod health;
 mod host;
+mod ids;
 mod logs;
 pub mod metrics;
 pub mod names;
@@ -27,6 +28,7 @@ mod run;
 mod server;
 #[cfg(test)]
 mod testing;
+mod users;
 pub mod volume;
 
 pub use agent::{Agent, Servers, admission};

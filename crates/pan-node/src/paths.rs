@@ -9,11 +9,12 @@ use pan_model::host_config::HostConfig;
 pub(crate) struct Paths {
     run: PathBuf,
     state: PathBuf,
+    roots: PathBuf,
 }
 
 impl Paths {
     pub(crate) fn of(config: &HostConfig) -> Self {
-        Self { run: config.run_dir.clone(), state: config.state_dir.clone() }
+        Self { run: config.run_dir.clone(), state: config.state_dir.clone(), roots: roots_dir(&config.run_dir) }
     }
 
     /// Records of what runs; one folder per server.
@@ -26,13 +27,23 @@ impl Paths {
         self.run.join("volumes")
     }
 
+    /// Partitions' user namespaces.
+    pub(crate) fn users(&self) -> PathBuf {
+        self.run.join("users")
+    }
+
+    /// Mounts of servers; one folder per server.
+    pub(crate) fn roots(&self) -> &Path {
+        &self.roots
+    }
+
     /// Writable layers and logs.
     pub(crate) fn layers(&self) -> PathBuf {
         self.state.join("servers")
     }
 
     pub(crate) fn server(&self, id: &str) -> ServerPaths {
-        ServerPaths { run: self.records().join(id), layer: self.layers().join(id), log: self.log(id) }
+        ServerPaths { run: self.records().join(id), layer: self.layers().join(id), root: self.roots.join(id), log: self.log(id) }
     }
 
     pub(crate) fn log(&self, id: &str) -> PathBuf {
@@ -43,6 +54,14 @@ impl Paths {
     pub(crate) fn runtime(&self) -> PathBuf {
         self.run.join("runc")
     }
+}
+
+/// Where servers' root file systems are mounted. Not in the folder beside it, into which only the host's root may look: a container's
+/// first process comes to its own root file system as the root of its partition.
+pub(crate) fn roots_dir(run: &Path) -> PathBuf {
+    let mut name = run.file_name().unwrap_or_default().to_owned();
+    name.push("-roots");
+    run.with_file_name(name)
 }
 
 /// The agent's sign of life, which the beat process reads.
@@ -87,6 +106,8 @@ pub(crate) struct ServerPaths {
     pub run: PathBuf,
     /// The writable layer's folder.
     pub layer: PathBuf,
+    /// Its mounts' folder.
+    pub root: PathBuf,
     /// Standard output and error.
     pub log: PathBuf,
 }
@@ -96,7 +117,15 @@ impl ServerPaths {
         self.run.join("state.json")
     }
     pub(crate) fn rootfs(&self) -> PathBuf {
-        self.run.join("rootfs")
+        self.root.join("fs")
+    }
+    /// Where the image is while the root file system is made.
+    pub(crate) fn lower(&self) -> PathBuf {
+        self.root.join("lower")
+    }
+    /// Where volumes are while the container is made.
+    pub(crate) fn volumes(&self) -> PathBuf {
+        self.root.join("volumes")
     }
     pub(crate) fn bundle(&self) -> PathBuf {
         self.run.join("bundle")

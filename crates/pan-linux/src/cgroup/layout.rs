@@ -83,6 +83,19 @@ impl Layout {
         v2.map(|one| one.dir)
     }
 
+    /// Whether memory that groups have swapped out is counted, and can be limited.
+    pub fn counts_swap(&self) -> bool {
+        match self {
+            // There without a file of the root group's own, which has no limits.
+            Self::V2 { .. } => Path::new("/proc/swaps").exists(),
+            // Missing where the kernel was started with swapaccount=0.
+            Self::Hybrid { hierarchies, .. } => {
+                let memory = hierarchies.iter().find(|one| one.has("memory"));
+                memory.is_some_and(|one| one.dir.join("memory.memsw.limit_in_bytes").exists())
+            }
+        }
+    }
+
     /// The folder everything is mounted at or beneath.
     pub fn root(&self) -> &Path {
         match self {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::OciError;
 use super::config::config_json;
+use crate::userns::IdRange;
 
 /// May a bind mount be written to?
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,9 +27,27 @@ pub struct Bind {
     pub access: Access,
 }
 
+/// The user namespace of a container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Users {
+    /// The file that it is mounted on.
+    pub namespace: PathBuf,
+    /// What it was made with.
+    pub ids: IdRange,
+}
+
+/// Whether the kernel counts what a control group has swapped out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Swap {
+    /// It does, so it can be limited.
+    Counted,
+    /// It has no swap, or does not count it.
+    NotCounted,
+}
+
 /// A container. It gets its own PID, mount, UTS, IPC and cgroup namespaces and joins an existing
-/// network namespace; capabilities are the small set container engines agree on, and
-/// `no_new_privs` is set.
+/// network namespace and, if it is given one, user namespace; capabilities are fewer than container engines agree on, system calls
+/// are those of a list, and `no_new_privs` is set. It sees no control groups.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContainerSpec {
     /// Unique per runtime root: letters, digits, `-`, `_`, `.`, `+`.
@@ -45,13 +64,17 @@ pub struct ContainerSpec {
     pub cwd: PathBuf,
     /// The network namespace to join, such as `/run/netns/x`.
     pub netns: PathBuf,
+    /// Whose root its root is; the host's own without. A network namespace that it joins should belong to it.
+    pub users: Option<Users>,
     /// Its control group, absolute within the caller's cgroup namespace.
     pub cgroups_path: String,
     /// Relative weight of processor time; 1024 is one processor's worth by convention. The runtime
     /// translates it for cgroup v2.
     pub cpu_shares: u64,
-    /// Most memory in bytes.
+    /// Most memory in bytes, swapped out or not.
     pub memory_max: Option<u64>,
+    /// Whether the latter can be limited.
+    pub swap: Swap,
     /// Most processes and threads.
     pub pids_max: Option<u64>,
     /// Paths hidden inside: folders appear empty, files like /dev/null. Missing ones are ignored.

@@ -18,6 +18,7 @@ use crate::network::{Checks, Network, NetworkError};
 use crate::paths::{Paths, gate_dir, origins_dir};
 use crate::server::deaths::Deaths;
 use crate::server::record::{Record, Stage};
+use crate::users::UserSpaces;
 use crate::volume::{strays, sweep_sessions};
 
 /// The host, and the servers an earlier agent knew.
@@ -39,7 +40,8 @@ pub(super) fn prepare(config: &HostConfig, boot: BootId, exe: PathBuf) -> Result
     let network = Network::start(config.clone(), ports, checks.clone())?;
     let rtnl = Rtnl::open().map_err(NetworkError::from)?;
     let deaths = Deaths::start().map_err(|source| Error::Watch { source })?;
-    let host = Host::new(config, boot, exe, Parts { rtnl, network, deaths, checks });
+    let users = UserSpaces::open(Paths::of(config).users())?;
+    let host = Host::new(config, boot, exe, Parts { rtnl, network, deaths, checks, users });
     let known: Vec<ServerKey> = records.iter().map(|(key, _)| key.clone()).collect();
     adopt::sweep(&host, &known).map_err(adopting)?;
     let strays = strays(host.volumes.folder(), records.iter().map(|(_, record)| record)).map_err(|source| adopting(source.into()))?;

@@ -21,7 +21,6 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 
 use super::routes::{Inside, Refusal};
-use crate::names;
 use crate::server::exec::{Inside as Program, Refused};
 
 /// Frames that wait for the caller; a program that finds them full waits.
@@ -45,9 +44,7 @@ pub(super) async fn exec(
     let stdin = exec.stdin.map(|text| BASE64_STANDARD.decode(text)).transpose();
     let stdin = stdin.map_err(|error| refuse(Code::Invalid, format!("stdin is not base64: {error}")))?;
     let input = if stdin.is_some() { Stdio::piped() } else { Stdio::null() };
-    let id = names::id(&key);
-    let folder = inside.host.paths.server(&id).run;
-    let program = Program::start(&inside.host.runtime, (&id, &folder), &exec.command, |command| {
+    let program = Program::start(&inside.host.container(&key), &exec.command, |command| {
         command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped());
     });
     let program = program.map_err(|error| refuse(Code::Internal, format!("cannot start the OCI runtime: {error}")))?;

@@ -8,14 +8,13 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use pan_linux::mount::{self, Busy};
 use pan_linux::netns::Netns;
 use pan_linux::oci::Status;
 use pan_linux::process::command_line;
 use pan_model::ServerKey;
 
 pub(crate) use super::release::forget;
-use super::{ApplyError, container};
+use super::{ApplyError, container, rootfs};
 use crate::error::{FileError, chain};
 use crate::host::Host;
 use crate::names;
@@ -41,6 +40,7 @@ pub(crate) fn sweep(host: &Host, known: &[ServerKey]) -> Result<(), ApplyError> 
     let known: BTreeSet<String> = known.iter().map(names::id).collect();
     let mut strange: BTreeSet<String> = BTreeSet::new();
     strange.extend(entries(&host.paths.records())?);
+    strange.extend(entries(host.paths.roots())?);
     strange.extend(host.runtime.list()?.into_iter().map(|container| container.id));
     for name in entries(&host.paths.layers())? {
         let id = name.strip_suffix(".log").or_else(|| name.strip_suffix(".log.1")).unwrap_or(&name);
@@ -51,7 +51,7 @@ pub(crate) fn sweep(host: &Host, known: &[ServerKey]) -> Result<(), ApplyError> 
             tracing::error!(id, error = chain(&error), "cannot wipe what an unknown server left");
         }
     }
-    Ok(())
+    host.users.leave_all_but(&host.paths.records())
 }
 
 fn wipe(host: &Host, id: &str) -> Result<(), ApplyError> {
@@ -62,7 +62,7 @@ fn wipe(host: &Host, id: &str) -> Result<(), ApplyError> {
         Netns::remove(&names::netns(&key))?;
     }
     let at = host.paths.server(id);
-    mount::unmount(&at.rootfs(), Busy::Detach)?;
+    rootfs::unmount(&at)?;
     for folder in [&at.run, &at.layer] {
         match fs::remove_dir_all(folder) {
             Err(error) if error.kind() != ErrorKind::NotFound => Err(FileError::of("wipe", folder)(error))?,
@@ -83,6 +83,7 @@ pub(crate) fn finish(host: &Host, key: &ServerKey, record: &mut Record) -> Resul
     while !at.pid().exists() && shim_at_work(host, &id)? && Instant::now() < deadline {
         std::thread::sleep(SHIM_POLL);
     }
+    rootfs::hide_volumes(&at)?;
     // One that was made ready and not begun has a first process, too: the runtime's own.
     let known = host.runtime.state(&id)?.is_some_and(|state| !matches!(state.status, Status::Creating | Status::Created));
     record.stage = match container::running(&at, instance)? {

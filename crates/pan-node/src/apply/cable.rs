@@ -9,11 +9,13 @@ use pan_api::desired::ServerOrder;
 use pan_linux::netns::Netns;
 use pan_linux::rtnl::{Hop, Protocol, Route, Rtnl};
 use pan_linux::sysctl;
+use pan_linux::userns::IdRange;
 
 use super::ApplyError;
 use crate::host::Host;
 use crate::names;
 use crate::server::record::Cable;
+use crate::users::UserSpace;
 
 /// The server's end.
 const DEVICE: &str = "eth0";
@@ -32,13 +34,17 @@ const SETTINGS: [(&str, &str); 6] = [
 ];
 
 /// Makes namespace and cable, unless both are there from an earlier start under the same binding.
-pub(super) fn make(host: &Host, order: &ServerOrder, cable: &Cable) -> Result<(), ApplyError> {
+pub(super) fn make(host: &Host, order: &ServerOrder, cable: &Cable, users: &UserSpace) -> Result<(), ApplyError> {
     let (netns, port) = (names::netns(&order.key), names::port(&order.key));
     if Netns::exists(&netns) && host.rtnl.link_index(&port)?.is_some() {
-        return Ok(());
+        // Not so after the start of an agent that gave servers no user namespace, which ran until now.
+        if users.open.owns(Netns::open(&netns)?).map_err(ApplyError::Owner)? {
+            return Ok(());
+        }
+        host.network.detach(&port);
     }
     remove(host, order)?;
-    match fill(host, order, cable, &netns, &port) {
+    match fill(host, order, cable, users) {
         Ok(()) => Ok(()),
         Err(error) => {
             // Half a cable would be taken for a whole one by the next start.
@@ -56,9 +62,13 @@ pub(super) fn remove(host: &Host, order: &ServerOrder) -> Result<(), ApplyError>
     Ok(Netns::remove(&names::netns(&order.key))?)
 }
 
-fn fill(host: &Host, order: &ServerOrder, cable: &Cable, netns: &str, port: &str) -> Result<(), ApplyError> {
-    let space = Netns::create(netns)?;
-    space.run(|| SETTINGS.iter().try_for_each(|(key, value)| sysctl::set(None, key, value)))??;
+fn fill(host: &Host, order: &ServerOrder, cable: &Cable, users: &UserSpace) -> Result<(), ApplyError> {
+    let port = &names::port(&order.key);
+    let space = Netns::create_in(&names::netns(&order.key), &users.open)?;
+    space.run(|| {
+        SETTINGS.iter().try_for_each(|(key, value)| sysctl::set(None, key, value))?;
+        sysctl::set(None, "net/ipv4/ping_group_range", &everybody(users.named.ids))
+    })??;
     host.rtnl.add_veth_to(port, DEVICE, &space)?;
     let mut outside = host.rtnl.batch();
     outside.set_addrgen_none(port)?.set_mtu(port, cable.mtu)?;
@@ -89,6 +99,11 @@ fn fill(host: &Host, order: &ServerOrder, cable: &Cable, netns: &str, port: &str
         }
     }
     Ok(batch.commit()?)
+}
+
+/// All groups of a server: any of its programs may send echo requests, for which it would need `NET_RAW` otherwise. See icmp(7).
+fn everybody(ids: IdRange) -> String {
+    format!("{} {}", ids.outside(0), ids.outside(ids.count - 1))
 }
 
 fn route(dst: IpNet, via: Option<IpAddr>, rto_min: Option<Duration>) -> Route {

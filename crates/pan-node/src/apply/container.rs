@@ -1,16 +1,17 @@
 //! A server's container: its description, its start through a shim, and its removal once it has ended.
 
+use std::os::unix::fs::fchown;
 use std::path::Path;
 use std::time::Instant;
 
 use pan_api::desired::ServerOrder;
 use pan_linux::netns::NETNS_DIR;
-use pan_linux::oci::{ContainerSpec, ExitRecord, ShimArgs, Until, spawn_shim};
-use pan_linux::process::{is_running, start_time};
+use pan_linux::oci::{Bind, ContainerSpec, ExitRecord, ShimArgs, Until, spawn_shim};
+use pan_linux::process::{is_running, open_log, start_time};
 use pan_model::ServerKey;
 
 use super::ApplyError;
-use super::rootfs::Rootfs;
+use super::rootfs::{self, Rootfs};
 use crate::error::FileError;
 use crate::host::Host;
 use crate::names;
@@ -29,8 +30,20 @@ const SHARES_MIN: u64 = 2;
 pub(super) fn make(host: &Host, order: &ServerOrder, root: Rootfs, instance: &str, until: Until) -> Result<(), ApplyError> {
     let id = names::id(&order.key);
     let at = host.paths.server(&id);
-    describe(host, order, root, instance).write_bundle(&at.bundle())?;
-    Ok(spawn_shim(&host.exe, &ShimArgs { until, ..shim_arguments(host, &id, &at) })?)
+    own_log(&at.log, root.users.ids.outside(0))?;
+    let made = rootfs::show_volumes(&at, &root).and_then(|volumes| {
+        describe(host, order, root, volumes, instance).write_bundle(&at.bundle())?;
+        Ok(spawn_shim(&host.exe, &ShimArgs { until, ..shim_arguments(host, &id, &at) })?)
+    });
+    // The container has its own by now.
+    rootfs::hide_volumes(&at)?;
+    made
+}
+
+/// Lets the server's root open its standard output by name, as with /dev/stdout.
+fn own_log(log: &Path, root: u32) -> Result<(), FileError> {
+    let owned = open_log(log).and_then(|file| fchown(&file, Some(root), Some(root)));
+    owned.map_err(FileError::of("make", log))
 }
 
 /// Lets the program of a container that was only made begin.
@@ -94,7 +107,7 @@ pub(super) fn shim_arguments(host: &Host, id: &str, at: &ServerPaths) -> ShimArg
     }
 }
 
-fn describe(host: &Host, order: &ServerOrder, root: Rootfs, instance: &str) -> ContainerSpec {
+fn describe(host: &Host, order: &ServerOrder, root: Rootfs, volumes: Vec<Bind>, instance: &str) -> ContainerSpec {
     let key = &order.key;
     let id = names::id(key);
     let own = [
@@ -117,10 +130,12 @@ fn describe(host: &Host, order: &ServerOrder, root: Rootfs, instance: &str) -> C
         cgroups_path: names::cgroup(key),
         cpu_shares: (order.resources.cpu.0.saturating_mul(SHARES_PER_CPU) / 1000).max(SHARES_MIN),
         memory_max: (memory > 0).then_some(memory),
+        swap: host.swap,
         pids_max: Some(PIDS_MAX),
         masked: root.masked,
         tmpfs: Vec::new(),
-        binds: root.binds,
+        binds: volumes.into_iter().chain(root.files).collect(),
+        users: Some(root.users),
         terminal: false,
         id,
     }

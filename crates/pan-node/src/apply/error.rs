@@ -13,6 +13,15 @@ pub enum ApplyError {
     /// Its cable, addresses or routes.
     #[error(transparent)]
     Rtnl(#[from] pan_linux::rtnl::RtnlError),
+    /// Its partition's user namespace.
+    #[error(transparent)]
+    UserNs(#[from] pan_linux::userns::UserNsError),
+    /// Every range of ids that partitions may have is taken.
+    #[error("this host has no ids left for another partition")]
+    NoIds,
+    /// Whom its network namespace belongs to.
+    #[error("find out whom its network namespace belongs to")]
+    Owner(#[source] std::io::Error),
     /// Kernel settings of its network.
     #[error(transparent)]
     Sysctl(#[from] pan_linux::sysctl::SysctlError),

@@ -5,8 +5,10 @@ use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown, fchown};
 use std::path::{Component, Path, PathBuf};
+
+use pan_linux::userns::IdRange;
 
 use super::ApplyError;
 use crate::error::FileError;
@@ -109,19 +111,21 @@ fn resolve(root: &Path, folder: &Path) -> io::Result<PathBuf> {
     Ok(found)
 }
 
-/// Writes `content` to the path `inside` of the layer `upper`. Folders that the image has keep its mode and owner.
-pub(super) fn write(lower: &Path, upper: &Path, inside: &Path, content: &str) -> Result<(), FileError> {
+/// Writes `content` to the path `inside` of the layer `upper` of a server with those ids. Folders that the image has keep its mode and
+/// owner.
+pub(super) fn write(lower: &Path, upper: &Path, inside: &Path, content: &str, ids: IdRange) -> Result<(), FileError> {
     let parents = inside.parent().map(Path::components);
     let mut folder = PathBuf::new();
     for part in parents.into_iter().flatten() {
         folder.push(part);
-        copy_folder(&lower.join(&folder), &upper.join(&folder))?;
+        copy_folder(&lower.join(&folder), &upper.join(&folder), ids)?;
     }
-    write_file(&upper.join(inside), content)
+    write_file(&upper.join(inside), content, ids)
 }
 
-/// Writes a file that anybody may read, replacing any.
-pub(super) fn write_file(path: &Path, content: &str) -> Result<(), FileError> {
+/// Writes a file of the server's root that anybody may read, replacing any.
+pub(super) fn write_file(path: &Path, content: &str, ids: IdRange) -> Result<(), FileError> {
+    let root = Some(ids.outside(0));
     OpenOptions::new()
         .write(true)
         .create(true)
@@ -130,12 +134,13 @@ pub(super) fn write_file(path: &Path, content: &str) -> Result<(), FileError> {
         .open(path)
         .and_then(|mut file| {
             file.write_all(content.as_bytes())?;
+            fchown(&file, root, root)?;
             file.set_permissions(fs::Permissions::from_mode(0o644))
         })
         .map_err(FileError::of("write", path))
 }
 
-fn copy_folder(model: &Path, folder: &Path) -> Result<(), FileError> {
+fn copy_folder(model: &Path, folder: &Path, ids: IdRange) -> Result<(), FileError> {
     match DirBuilder::new().mode(0o755).create(folder) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(()),
         made => made.map_err(FileError::of("make", folder))?,
@@ -144,7 +149,7 @@ fn copy_folder(model: &Path, folder: &Path) -> Result<(), FileError> {
         Ok(meta) if meta.is_dir() => (meta.mode() & 0o7777, meta.uid(), meta.gid()),
         _ => (0o755, 0, 0),
     };
-    chown(folder, Some(like.1), Some(like.2))
+    chown(folder, Some(ids.outside(like.1)), Some(ids.outside(like.2)))
         .and_then(|()| fs::set_permissions(folder, fs::Permissions::from_mode(like.0)))
         .map_err(FileError::of("set the owner of", folder))
 }
@@ -206,7 +211,10 @@ mod tests {
         let image = image();
         fs::set_permissions(image.path().join("etc"), fs::Permissions::from_mode(0o711)).unwrap();
         let upper = tempfile::tempdir().unwrap();
-        write(image.path(), upper.path(), Path::new("etc/new/x"), "hello").unwrap();
+        // Not root's to give away: the owners are those of whoever runs the test.
+        let meta = fs::metadata(upper.path()).unwrap();
+        let own = IdRange { first: meta.uid(), count: 1 };
+        write(image.path(), upper.path(), Path::new("etc/new/x"), "hello", own).unwrap();
         assert_eq!(fs::read_to_string(upper.path().join("etc/new/x")).unwrap(), "hello");
         let mode = |path| fs::metadata(upper.path().join(path)).unwrap().mode() & 0o7777;
         assert_eq!((mode("etc"), mode("etc/new"), mode("etc/new/x")), (0o711, 0o755, 0o644));

@@ -27,6 +27,7 @@ pub(crate) struct Hidden(Vec<PathBuf>);
 impl Hidden {
     pub(crate) fn of(config: &HostConfig) -> Self {
         let mut all: Vec<PathBuf> = ALWAYS.iter().map(PathBuf::from).collect();
+        all.push(crate::paths::roots_dir(&config.run_dir));
         all.extend([&config.state_dir, &config.run_dir, &config.tls.key, &config.beat_key].map(PathBuf::clone));
         all.extend(config.pan_key.clone());
         all.extend(config.node.iter().flat_map(|node| node.hidden.clone()));

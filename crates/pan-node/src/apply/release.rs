@@ -29,10 +29,11 @@ pub(crate) fn release(host: &Host, bound: &Bound) -> Result<(), ApplyError> {
     Ok(())
 }
 
-/// Removes the record of a server of which nothing else is left.
+/// Removes the record of a server of which nothing else is left, and its partition's user namespace if that was the last one.
 pub(crate) fn forget_record(host: &Host, key: &ServerKey) -> Result<(), ApplyError> {
     let at = host.paths.server(&names::id(key));
-    gone(fs::remove_dir_all(&at.run), "remove", &at.run)
+    gone(fs::remove_dir_all(&at.run), "remove", &at.run)?;
+    host.users.leave(&key.partition, &host.paths.records())
 }
 
 /// Removes a server's log.

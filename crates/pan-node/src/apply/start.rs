@@ -87,9 +87,10 @@ fn make(host: &Host, bound: &mut Bound, stage: Stage, made: Option<Rootfs>) -> R
     let log_folder = host.paths.layers();
     std::fs::create_dir_all(&log_folder).map_err(FileError::of("make", &log_folder))?;
 
-    cable::make(host, &bound.order, &bound.cable)?;
+    let users = host.users.ensure(&bound.order.key.partition)?;
+    cable::make(host, &bound.order, &bound.cable, &users)?;
     bound.steps.push(("netns".into(), wall_micros()));
-    let root = rootfs::make(host, &bound.order)?;
+    let root = rootfs::make(host, &bound.order, &users)?;
     bound.steps.push(("rootfs".into(), wall_micros()));
     Ok(root)
 }

@@ -3,17 +3,15 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
 use std::time::Duration;
 
 use pan_linux::netns::Netns;
-use pan_linux::oci::Runtime;
 use pan_model::cluster::HealthSpec;
 use tokio::net::{TcpSocket, TcpStream};
 
 use super::http;
 use crate::error::chain;
-use crate::server::exec::{self, Outcome};
+use crate::server::exec::{self, Container, Outcome};
 
 /// What is checked.
 #[derive(Debug, Clone)]
@@ -22,11 +20,8 @@ pub(crate) struct Target {
     pub netns: String,
     /// Its own address, on which clients reach it too.
     pub address: IpAddr,
-    /// Its container.
-    pub container: String,
-    /// Where the runtime may leave notes about it.
-    pub folder: PathBuf,
-    pub runtime: Runtime,
+    /// For checks that are programs.
+    pub container: Container,
 }
 
 /// Makes the check of `spec`, within its time limit.
@@ -76,7 +71,7 @@ async fn connect(target: &Target, port: u16) -> Result<TcpStream, String> {
 
 async fn run(target: &Target, command: &[String], limit: Duration) -> Result<(), String> {
     let words = || command.join(" ");
-    match exec::run(&target.runtime, (&target.container, &target.folder), command, limit).await {
+    match exec::run(&target.container, command, limit).await {
         Ok(Outcome::Exit(0, _)) => Ok(()),
         Ok(Outcome::Exit(code, said)) if said.is_empty() => Err(format!("check {:?} ended with status {code}", words())),
         Ok(Outcome::Exit(code, said)) => Err(format!("check {:?} ended with status {code}: {said}", words())),

@@ -2,7 +2,9 @@
 //! outlive the question, and neither does what it started.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::os::fd::AsFd;
+use std::os::unix::fs::fchown;
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -33,6 +35,18 @@ pub(crate) struct Refused {
     pub message: String,
 }
 
+/// A container in which programs can be run.
+#[derive(Debug, Clone)]
+pub(crate) struct Container {
+    /// Its id.
+    pub id: String,
+    /// Where the runtime leaves its note of a program.
+    pub folder: PathBuf,
+    /// The host's id of its root.
+    pub root: u32,
+    pub runtime: Runtime,
+}
+
 /// A program running in a container; dropping it kills the program and what it started.
 #[derive(Debug)]
 pub(crate) struct Inside {
@@ -42,23 +56,27 @@ pub(crate) struct Inside {
 }
 
 impl Inside {
-    /// Starts `program`; the streams are set up by `wire`. `folder` is where the runtime leaves its note of it.
-    pub(crate) fn start(
-        runtime: &Runtime,
-        (container, folder): (&str, &Path),
-        program: &[String],
-        wire: impl FnOnce(&mut Command),
-    ) -> io::Result<Self> {
+    /// Starts `program`; the streams are set up by `wire`.
+    pub(crate) fn start(container: &Container, program: &[String], wire: impl FnOnce(&mut Command)) -> io::Result<Self> {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
-        let note = folder.join(format!("exec-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed)));
+        let note = container.folder.join(format!("exec-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed)));
         match std::fs::remove_file(&note) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             Ok(()) | Err(_) => {}
         }
-        let mut command = Command::from(runtime.exec(container, program, &note));
+        let mut command = Command::from(container.runtime.exec(&container.id, program, &note));
         wire(&mut command);
         command.kill_on_drop(true);
-        Ok(Self { child: command.spawn()?, note, leader: None })
+        let inside = Self { child: command.spawn()?, note, leader: None };
+        inside.give_streams(container.root)?;
+        Ok(inside)
+    }
+
+    /// Lets the container's root open the program's streams by name, as with /dev/stdout: both ends of a pipe have the same owner.
+    fn give_streams(&self, root: u32) -> io::Result<()> {
+        let (input, out, err) = (&self.child.stdin, &self.child.stdout, &self.child.stderr);
+        let all = [input.as_ref().map(AsFd::as_fd), out.as_ref().map(AsFd::as_fd), err.as_ref().map(AsFd::as_fd)];
+        all.into_iter().flatten().try_for_each(|stream| fchown(stream, Some(root), Some(root)))
     }
 
     /// Waits until the program runs, or ran. Its streams are untouched, unless it could not be started at all: what
@@ -160,8 +178,8 @@ pub(crate) enum Outcome {
 }
 
 /// Runs a program without input for at most `limit`.
-pub(crate) async fn run(runtime: &Runtime, at: (&str, &Path), program: &[String], limit: Duration) -> io::Result<Outcome> {
-    let mut inside = Inside::start(runtime, at, program, |command| {
+pub(crate) async fn run(container: &Container, program: &[String], limit: Duration) -> io::Result<Outcome> {
+    let mut inside = Inside::start(container, program, |command| {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     })?;
     let work = async {

@@ -186,8 +186,6 @@ pub(crate) fn target(bound: &Bound, host: &Host) -> Target {
     Target {
         netns: names::netns(&order.key),
         address: order.addresses.first().copied().unwrap_or(localhost),
-        container: names::id(&order.key),
-        folder: host.paths.server(&names::id(&order.key)).run,
-        runtime: host.runtime.clone(),
+        container: host.container(&order.key),
     }
 }

@@ -1,10 +1,11 @@
 //! A test host with an agent in it, the desired state it is given, and waiting for what it reports.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::net::TcpListener;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use pan_api::WIRE_VERSION;
@@ -16,7 +17,7 @@ use pan_linux::hostns::{self, HostHandle, HostNsSpec};
 use pan_linux::process::PidFd;
 use pan_model::cluster::{FileSpec, HealthSpec, HttpCheck, Image, StopSignal, StopSpec};
 use pan_model::host::Role;
-use pan_model::{ByteSize, Cpu, Epoch, Generation, HostName, Mac, Resources, ServerKey, Span};
+use pan_model::{ByteSize, Cpu, Epoch, Generation, HostName, Mac, PartitionName, Resources, ServerKey, Span};
 use serde_json::json;
 
 /// Longest wait for anything, on a machine that does other things too.
@@ -84,7 +85,12 @@ impl Bench {
         (output.status.code().unwrap(), String::from_utf8(text).unwrap().trim().to_owned())
     }
 
-    /// Runs a program in a server.
+    /// Starts a program in the host, whose output is kept for whoever waits for it.
+    pub fn spawn(&self, argv: &[&str]) -> Child {
+        self.enter(argv).stdout(Stdio::piped()).spawn().unwrap()
+    }
+
+    /// Runs a program in a server of `acme`.
     pub fn inside(&self, server: &str, argv: &[&str]) -> String {
         let id = format!("acme.{server}");
         self.output(&[&["runc", "--root", "/run/pan/runc", "exec", &id], argv].concat())
@@ -181,7 +187,9 @@ impl Bench {
             ("records", vec!["ls", "/run/pan/servers"]),
             ("layers and logs", vec!["ls", "/srv/state/servers"]),
             ("containers", vec!["runc", "--root", "/run/pan/runc", "list", "-q"]),
-            ("mounts", vec!["sh", "-c", "grep -E '/run/pan/(servers|volumes)' /proc/mounts || true"]),
+            ("mounts", vec!["sh", "-c", "grep -E '/run/pan(/(servers|volumes|users)|-roots)' /proc/mounts || true"]),
+            ("root file systems", vec!["ls", "/run/pan-roots"]),
+            ("user namespaces", vec!["ls", "/run/pan/users"]),
             ("volumes", vec!["sh", "-c", "ls /run/pan/volumes 2>/dev/null || true"]),
             ("heads", vec!["sh", "-c", "cat /proc/*/cmdline 2>/dev/null | tr '\\0' ' ' | grep -- 'head --folder [/]run' || true"]),
             ("cables", vec!["sh", "-c", "ls /sys/class/net | grep ^ps || true"]),
@@ -230,19 +238,35 @@ fn write_config(data: &Path) {
         "controllers": [{"name": "c1", "address": "10.200.0.1", "a": "10.201.0.1", "b": "10.202.0.1"}],
         "tls": {"ca": "/srv/ca.pem", "cert": "/srv/own/cert.pem", "key": "/srv/own/key.pem"},
         "beatKey": "/srv/beat.key", "profile": "lan", "stateDir": "/srv/state", "runDir": "/run/pan",
-        "node": {"cpu": "2", "memory": "1GiB", "hidden": ["/usr/share/doc"]},
+        "node": {"cpu": "2", "memory": "1GiB", "hidden": ["/usr/share/doc", data]},
     });
     fs::write(data.join("config.json"), config.to_string()).unwrap();
 }
 
 fn desired(step: u64, host: &str, servers: Vec<ServerOrder>) -> Desired {
-    let entries = servers.iter().map(|server| NetworkEntry {
+    let entry = |server: &ServerOrder| NetworkEntry {
         mac: server.mac,
         addresses: server.addresses.clone(),
         host: host.parse().unwrap(),
         via: if host == "n1" { "10.200.0.11" } else { "10.200.0.12" }.parse().unwrap(),
         epoch: server.epoch,
-    });
+    };
+    // All of them with the same addresses.
+    let partitions: BTreeSet<PartitionName> =
+        servers.iter().map(|server| server.key.partition.clone()).chain(["acme".parse().unwrap()]).collect();
+    let network = |partition: PartitionName| Network {
+        vni: match partition.as_str() {
+            "acme" => 100,
+            "rival" => 101,
+            _ => 102,
+        },
+        mtu: 1430,
+        subnets: vec!["10.0.0.0/24".parse().unwrap(), "fd00:1::/64".parse().unwrap()],
+        gateways: vec!["10.0.0.1".parse().unwrap(), "fd00:1::1".parse().unwrap()],
+        gateway_mac: Mac([2, 0x70, 10, 0, 0, 1]),
+        entries: servers.iter().filter(|server| server.key.partition == partition).map(entry).collect(),
+        partition,
+    };
     let peer = Peer {
         host: "n2".parse().unwrap(),
         address: "10.200.0.12".parse().unwrap(),
@@ -255,15 +279,7 @@ fn desired(step: u64, host: &str, servers: Vec<ServerOrder>) -> Desired {
         generation: Generation { term: 1, step },
         host: "n1".parse().unwrap(),
         peers: vec![peer].into(),
-        networks: vec![Network {
-            partition: "acme".parse().unwrap(),
-            vni: 100,
-            mtu: 1430,
-            subnets: vec!["10.0.0.0/24".parse().unwrap(), "fd00:1::/64".parse().unwrap()],
-            gateways: vec!["10.0.0.1".parse().unwrap(), "fd00:1::1".parse().unwrap()],
-            gateway_mac: Mac([2, 0x70, 10, 0, 0, 1]),
-            entries: entries.collect(),
-        }],
+        networks: partitions.into_iter().map(network).collect(),
         servers,
         warm: Vec::new(),
         units: vec![],

@@ -337,3 +337,24 @@ fn controllers_and_nobody_else_are_answered() {
     assert!(said.starts_with("PAN-401"), "{said}");
     assert!(fs::exists(bench.data.path().join("state/servers/acme.web-1.log")).unwrap());
 }
+
+/// Starts of servers one after the other, on a host that has nothing else to do: what each step takes, in the middle and at worst.
+pub fn starts() -> std::process::ExitCode {
+    const STARTS: u64 = 20;
+    let mut bench = Bench::start("starts");
+    bench.start_agent("agent");
+    let mut steps: Vec<Vec<i64>> = Vec::new();
+    for epoch in 1..=STARTS {
+        bench.desire(vec![order("cron-1", 10, epoch, &["sleep", "600"])]);
+        let at: Vec<i64> = bench.wait_healthy("cron-1", epoch).steps.iter().map(|(_, at)| *at).collect();
+        let mut taken: Vec<i64> = at[..4].windows(2).map(|pair| pair[1] - pair[0]).collect();
+        taken.push(at[3] - at[0]);
+        steps.push(taken);
+    }
+    for (index, name) in ["namespaces and cable", "root file system", "container", "all of it"].into_iter().enumerate() {
+        let mut all: Vec<i64> = steps.iter().map(|taken| taken[index]).collect();
+        all.sort_unstable();
+        println!("{name}: median {} us, worst {} us of {STARTS}", all[all.len() / 2], all[all.len() - 1]);
+    }
+    std::process::ExitCode::SUCCESS
+}

@@ -108,7 +108,7 @@ fn a_volume_comes_and_goes_with_its_server() {
     let volume = |claim| VolumeOrder { size: ByteSize(320 * MIB), filesystem: Filesystem::Xfs, ..volume(claim) };
     // Made ready, and then ordered, before there is the right to write the volume.
     bench.warm(vec![], vec![database(0, volume(None))]);
-    bench.wait_for("a root file system", || (bench.outcome(&["test", "-e", "/run/pan/servers/acme.db-1/rootfs/etc"]).0 == 0).then_some(()));
+    bench.wait_for("a root file system", || (bench.outcome(&["test", "-e", "/run/pan-roots/acme.db-1/fs/etc"]).0 == 0).then_some(()));
     bench.desire(vec![database(1, volume(None))]);
     let waits = bench.wait_server("db-1", "waiting", |server| server.phase == Phase::Starting && server.message.is_some());
     let said = |server: &ServerReport| server.message.clone().unwrap_or_default();
@@ -125,7 +125,9 @@ fn a_volume_comes_and_goes_with_its_server() {
     wait_lives(&bench, 1);
     let mounted = bench.inside("db-1", &["grep", "/var/lib/db/data", "/proc/mounts"]);
     assert!(mounted.contains(" xfs rw,nosuid,nodev,"), "{mounted}");
-    assert_eq!(bench.inside("db-1", &["stat", "-c", "%u:%g", "/var/lib/db/data"]), "0:0");
+    // Root's in the server, and root's on disk, whichever ids the server has here.
+    assert_eq!(bench.inside("db-1", &["stat", "-c", "%u:%g", "/var/lib/db/data", "/var/lib/db/data/lives"]), "0:0\n0:0");
+    assert_eq!(bench.output(&["stat", "-c", "%u:%g", &format!("/run/pan/volumes/{}/mnt/lives", number())]), "0:0");
 
     // Neither a restart on the same node nor a newer record takes it away.
     let (loop_device, keeper) = (device(&bench), processes(&bench, ""));
