@@ -5,6 +5,7 @@ use crate::runs::Runs;
 use pan_model::mirror::{Member, Since, Writer};
 use pan_model::{Lineage, SnapshotId, VolumeEpoch};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// Numbers a head's requests, over all replicas and connections of its session.
@@ -52,6 +53,9 @@ pub enum Ask<D> {
         part: Part,
         /// What the head understands beside what every head does.
         dialect: Dialect,
+        /// Who is out, and since when, by the record. Whatever is noted of others, or of other absences, is of no use any more: a word
+        /// that it is to be forgotten may have been lost with a connection, or with a head. `None`: the head does not say.
+        out: Option<BTreeMap<Member, Since>>,
     },
     /// Read.
     Read {

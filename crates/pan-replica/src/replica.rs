@@ -130,12 +130,10 @@ pub enum Hole {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Job<D> {
     /// After all jobs that were begun before: end all other connections without doing what waits on them, put the standing on the
-    /// disk, forget the notes if so, and only then answer.
+    /// disk, remove from it the notes that are none any more ([`Replica::noted`]), and only then answer.
     Fence {
         /// The standing.
         standing: Standing,
-        /// Whether notes about others' absences are void.
-        forget_notes: bool,
         /// The answer.
         answer: Fenced,
     },
@@ -253,6 +251,11 @@ impl Replica {
         self.dirty.keys().copied()
     }
 
+    /// Who is out as far as this replica has notes, and since when.
+    pub fn noted(&self) -> impl Iterator<Item = (Member, Since)> {
+        self.notes.iter().map(|(member, notes)| (*member, notes.since))
+    }
+
     /// A connection ended.
     pub fn closed(&mut self, conn: Conn) {
         if self.current == Some(conn) {
@@ -262,8 +265,8 @@ impl Replica {
 
     /// What becomes of a request.
     pub fn admit<D>(&mut self, conn: Conn, request: Request<D>) -> Verdict<D> {
-        if let Ask::Fence { part, dialect } = request.ask {
-            return self.fence(conn, (request.writer, dialect), request.lineage, part);
+        if let Ask::Fence { part, dialect, out } = request.ask {
+            return self.fence(conn, (request.writer, dialect), request.lineage, (part, out));
         }
         if let Some(refusal) = self.refuse(conn, &request) {
             return Verdict::Answer(refusal);
@@ -328,7 +331,13 @@ impl Replica {
         }
     }
 
-    fn fence<D>(&mut self, conn: Conn, (writer, dialect): (Writer, Dialect), lineage: Lineage, part: Part) -> Verdict<D> {
+    fn fence<D>(
+        &mut self,
+        conn: Conn,
+        (writer, dialect): (Writer, Dialect),
+        lineage: Lineage,
+        (part, out): (Part, Option<BTreeMap<Member, Since>>),
+    ) -> Verdict<D> {
         let Standing { epoch, session, .. } = self.standing;
         // Equal epochs of different sessions do not exist: a claim is made by one.
         if (writer.epoch, writer.session) != (epoch, session) && writer.epoch <= epoch && !self.rules.breaks(Mutant::NoFence) {
@@ -350,6 +359,9 @@ impl Replica {
             // What it noted of others while it was in has a gap from then on.
             self.notes.clear();
         }
+        if let Some(out) = out {
+            self.notes.retain(|member, notes| out.get(member) == Some(&notes.since));
+        }
         let fill = match (joiner, same) {
             (true, false) => Fill::Partial,
             (true, true) => Fill::CatchingUp,
@@ -360,7 +372,7 @@ impl Replica {
         self.rotten.values_mut().for_each(|told| *told = Told::No);
         let answer =
             Fenced { flushed: self.standing.flushed, dirty: self.dirty.keys().copied().collect(), lossy: self.lossy, blank: !same };
-        Verdict::Do(Job::Fence { standing: self.standing, forget_notes: joiner, answer })
+        Verdict::Do(Job::Fence { standing: self.standing, answer })
     }
 
     fn write<D>(&mut self, sequence: Sequence, span: Span, content: Content<D>, durable: bool) -> Job<D> {

@@ -124,6 +124,8 @@ mod flag {
     pub const ADOPTS: u8 = 1 << 5;
     /// Flags that a release does not know it does not look at.
     pub const DIALECT: u8 = 1 << 6;
+    /// Behind a fence is who is out. A release that does not know that does not look at what is behind.
+    pub const OUT: u8 = 1 << 7;
     pub const KNOWN: u8 = 1;
     pub const LOSSY: u8 = 1 << 1;
     pub const BLANK: u8 = 1 << 2;
@@ -226,7 +228,10 @@ pub fn request<D: AsRef<[u8]>>(volume: VolumeId, request: Request<D>) -> Result<
     let Request { writer, lineage, sequence, settled, reconciled, ask } = request;
     let rec = (reconciled, flag::RECONCILED);
     let (kind, flags) = match &ask {
-        Ask::Fence { part, dialect } => (kind::FENCE, flags(&[rec, (*dialect == Dialect::Second, flag::DIALECT), wanted_as(part)])),
+        Ask::Fence { part, dialect, out } => {
+            let said = (out.as_ref().is_some_and(lists::may_be_named), flag::OUT);
+            (kind::FENCE, flags(&[rec, (*dialect == Dialect::Second, flag::DIALECT), said, wanted_as(part)]))
+        }
         Ask::Read { copy, .. } => (kind::READ, flags(&[rec, (*copy, flag::COPY)])),
         Ask::Write { durable, copy, .. } => (kind::WRITE, flags(&[rec, (*copy, flag::COPY), (*durable, flag::DURABLE)])),
         Ask::Flush { whole } => (kind::FLUSH, flags(&[rec, (*whole, flag::WHOLE)])),
@@ -247,11 +252,13 @@ pub fn request<D: AsRef<[u8]>>(volume: VolumeId, request: Request<D>) -> Result<
         out.long(at, value);
     }
     let payload = match ask {
-        Ask::Fence { part: Part::Member { adopts }, .. } => {
-            out.long(at::ADOPTS, adopts.unwrap_or_default().0);
-            Payload::None
+        Ask::Fence { part, out: absent, .. } => {
+            if let Part::Member { adopts } = part {
+                out.long(at::ADOPTS, adopts.unwrap_or_default().0);
+            }
+            absent.filter(lists::may_be_named).map_or(Payload::None, |absent| Payload::List(lists::write_absent(&absent)))
         }
-        Ask::Fence { part: Part::Joiner, .. } | Ask::Flush { .. } => Payload::None,
+        Ask::Flush { .. } => Payload::None,
         Ask::Snapshot { snapshot } => {
             out.long(at::START, snapshot.0);
             Payload::None
@@ -329,7 +336,9 @@ pub fn read_request<D: AsRef<[u8]>>(head: &[u8; REQUEST_HEAD], payload: D, most:
         kind::FENCE => {
             let adopts = input.has(flag::ADOPTS).then(|| Lineage(input.long(at::ADOPTS)));
             let part = if input.has(flag::JOINER) { Part::Joiner } else { Part::Member { adopts } };
-            Ask::Fence { part, dialect: if input.has(flag::DIALECT) { Dialect::Second } else { Dialect::First } }
+            let dialect = if input.has(flag::DIALECT) { Dialect::Second } else { Dialect::First };
+            let out = input.has(flag::OUT).then(|| lists::read_absent(payload.as_ref())).transpose()?;
+            Ask::Fence { part, dialect, out }
         }
         kind::READ if span.length > PAYLOAD_MAX as u64 => return Err(WireError::Meaning("more is to be read than a frame holds")),
         kind::READ => Ask::Read { span, copy },

@@ -20,7 +20,7 @@ impl Head {
     fn obeyed() -> Self {
         let standing = Standing { lineage: Lineage(1), ..Standing::default() };
         let mut head = Self { replica: Replica::new(GEOMETRY, standing, Default::default(), false, Rules::default()), sequence: 0 };
-        head.ask(Ask::Fence { part: Part::Member { adopts: None }, dialect: Dialect::Second });
+        head.ask(Ask::Fence { part: Part::Member { adopts: None }, dialect: Dialect::Second, out: None });
         head
     }
 

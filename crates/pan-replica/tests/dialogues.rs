@@ -679,7 +679,7 @@ fn a_replica_tells_whoever_it_obeys_and_understands_it() {
         sequence: Sequence(epoch),
         settled: Sequence(0),
         reconciled: true,
-        ask: Ask::Fence { part: Part::Member { adopts: None }, dialect },
+        ask: Ask::Fence { part: Part::Member { adopts: None }, dialect, out: None },
     };
     replica.found_rotten([Extent(1), Extent(3), Extent(4)].into_iter());
     assert_eq!(replica.tell_rotten(Conn(1)), [], "nobody is obeyed");

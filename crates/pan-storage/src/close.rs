@@ -95,7 +95,7 @@ mod tests {
         let pool = Pool::format(disk.clone(), Layout { salt: 1, half_bytes: 1 << 20 }).unwrap();
         let vault = Vault::over(pool, Loss::None).unwrap();
         vault.found(VOLUME, ByteSize(1 << 20), Lineage(1)).unwrap();
-        ask(&vault, 1, Ask::Fence { part: Part::Member { adopts: None }, dialect: Dialect::First });
+        ask(&vault, 1, Ask::Fence { part: Part::Member { adopts: None }, dialect: Dialect::First, out: None });
         assert!(matches!(write(&vault, 2), Outcome::Answer(Answer::Done)));
         Arc::new(vault)
     }

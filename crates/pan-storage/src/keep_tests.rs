@@ -74,7 +74,7 @@ fn free(dir: &Path) {
 fn write(open: &watch::Receiver<Open>) {
     let content = Content::Data(vec![1; 4096]);
     let write = Ask::Write { span: Span { at: 0, length: 4096 }, content, durable: false, copy: false };
-    head(open, 0, [Ask::Fence { part: Part::Member { adopts: None }, dialect: Dialect::Second }, write]);
+    head(open, 0, [Ask::Fence { part: Part::Member { adopts: None }, dialect: Dialect::Second, out: None }, write]);
 }
 
 /// What a head asks, one after the other.
@@ -179,7 +179,7 @@ fn a_volume_that_nobody_has_is_kept_as_it_is_if_it_is_the_same_everywhere() {
     let (mut keeper, open) = life(&dir.path().join("other"), 1);
     keeper.step(Some(&order(1 << 20, ReplicaWant::Found)));
     write(&open);
-    head(&open, 2, [Ask::Fence { part: Part::Member { adopts: None }, dialect: Dialect::Second }, Ask::Flush { whole: false }]);
+    head(&open, 2, [Ask::Fence { part: Part::Member { adopts: None }, dialect: Dialect::Second, out: None }, Ask::Flush { whole: false }]);
     let taken = SnapshotReport { snapshot: SnapshotId(4), taken: Some(VolumeEpoch(2)), trouble: None };
     assert_eq!(pool(keeper.step(Some(&snapshots(&[(4, take)])))), [taken]);
 

@@ -80,7 +80,7 @@ fn whoever_finds_the_log_full_keeps_nobody_from_being_admitted() {
         vault.found(volume, ByteSize(300 * EXTENT), Lineage(1)).unwrap();
     }
     let kept = vault.replica(VOLUME).unwrap();
-    perform(&vault, &kept, 1, Ask::Fence { part: Part::Member { adopts: None }, dialect: Dialect::First });
+    perform(&vault, &kept, 1, Ask::Fence { part: Part::Member { adopts: None }, dialect: Dialect::First, out: None });
     for extent in 0..INTENTS_MAX as u64 {
         assert!(matches!(perform(&vault, &kept, extent + 2, write(extent)), Outcome::Answer(_)));
     }

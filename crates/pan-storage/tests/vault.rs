@@ -75,7 +75,7 @@ impl Head {
     fn fence(&mut self) -> Answer<Vec<u8>> {
         (self.conn, self.epoch) = (Conn(self.conn.0 + 1), self.epoch + 1);
         (self.settled, self.reconciled) = (0, false);
-        self.ask(Ask::Fence { part: Part::Member { adopts: None }, dialect: Dialect::Second })
+        self.ask(Ask::Fence { part: Part::Member { adopts: None }, dialect: Dialect::Second, out: None })
     }
 
     fn fenced(&mut self) -> Fenced {
@@ -234,7 +234,7 @@ impl World {
         // Whoever was fenced before is refused, on whatever connection.
         let now = std::mem::replace(&mut self.head.epoch, standing.epoch.0.saturating_sub(1));
         if standing.epoch.0 > 0 {
-            let refused = self.head.ask(Ask::Fence { part: Part::Member { adopts: None }, dialect: Dialect::Second });
+            let refused = self.head.ask(Ask::Fence { part: Part::Member { adopts: None }, dialect: Dialect::Second, out: None });
             assert_eq!(refused, Answer::Refused { epoch: standing.epoch });
         }
         self.head.epoch = now;
@@ -314,6 +314,30 @@ fn the_oldest_absence_makes_room_for_one_more() {
     assert_eq!(on_disk, (5..=12).collect::<Vec<_>>());
 }
 
+/// Nobody ever says so by itself: whoever was to say it ended, or its connection did.
+#[test]
+fn whoever_is_not_out_any_more_is_forgotten_with_the_next_fence() {
+    let disk = FaultyDisk::default();
+    let mut head = Head::new(make(&disk));
+    head.fenced();
+    for absence in 1..=3 {
+        head.ask(Ask::Miss { member: Member(absence), since: Since(u64::from(absence)), extents: Runs::default() });
+    }
+    let fence = |head: &mut Head, out| {
+        (head.conn, head.epoch) = (Conn(head.conn.0 + 1), head.epoch + 1);
+        let fenced = head.ask(Ask::Fence { part: Part::Member { adopts: None }, dialect: Dialect::Second, out });
+        assert!(matches!(fenced, Answer::Fenced(_)));
+        head.vault.pool().absent(VOLUME).unwrap().iter().map(|(member, _)| member.0).collect::<Vec<_>>()
+    };
+    assert_eq!(fence(&mut head, None), [1, 2, 3], "a head of an earlier release");
+    let out = BTreeMap::from([(Member(2), Since(2)), (Member(3), Since(4)), (Member(9), Since(5))]);
+    assert_eq!(fence(&mut head, Some(out)), [2], "3 came back and is out again, which nobody noted");
+    assert_eq!(head.ask(write(7, 1)), Answer::Done);
+    let missed = |head: &mut Head, member, since| head.ask(Ask::Missed { member: Member(member), since: Since(since) });
+    assert_eq!(missed(&mut head, 2, 2), Answer::Missed(Some(Runs::from_iter([Extent(7)]))));
+    assert_eq!((missed(&mut head, 1, 1), missed(&mut head, 3, 3)), (Answer::Missed(None), Answer::Missed(None)));
+}
+
 #[test]
 fn a_fence_waits_for_what_was_begun_and_what_follows_a_note_for_the_note() {
     for _ in 0..50 {
@@ -339,7 +363,7 @@ fn a_fence_waits_for_what_was_begun_and_what_follows_a_note_for_the_note() {
                 sequence: Sequence(1),
                 settled: Sequence(0),
                 reconciled: false,
-                ask: Ask::Fence { part: Part::Member { adopts: None }, dialect: Dialect::Second },
+                ask: Ask::Fence { part: Part::Member { adopts: None }, dialect: Dialect::Second, out: None },
             };
             let kept = vault.replica(VOLUME).unwrap();
             let Admitted::Work(fence) = kept.admit::<Vec<u8>>(Conn(9), fence) else { panic!("a newer head is refused") };
@@ -431,15 +455,15 @@ fn a_replica_that_joins_is_partial_until_it_is_whole() {
             },
         }
     };
-    let member = || Ask::Fence { part: Part::Member { adopts: None }, dialect: Dialect::Second };
+    let member = || Ask::Fence { part: Part::Member { adopts: None }, dialect: Dialect::Second, out: None };
     assert_eq!(ask(&head.vault, 1, member()), Answer::Strange);
-    let Answer::Fenced(fenced) = ask(&head.vault, 1, Ask::Fence { part: Part::Joiner, dialect: Dialect::Second }) else {
+    let Answer::Fenced(fenced) = ask(&head.vault, 1, Ask::Fence { part: Part::Joiner, dialect: Dialect::Second, out: None }) else {
         panic!("not fenced")
     };
     assert!(fenced.blank);
     head.vault = Vault::over(Pool::open(disk.clone()).unwrap(), Loss::None).unwrap();
     assert_eq!(ask(&head.vault, 2, member()), Answer::Strange, "it was not given everything");
-    let Answer::Fenced(fenced) = ask(&head.vault, 2, Ask::Fence { part: Part::Joiner, dialect: Dialect::Second }) else {
+    let Answer::Fenced(fenced) = ask(&head.vault, 2, Ask::Fence { part: Part::Joiner, dialect: Dialect::Second, out: None }) else {
         panic!("not fenced")
     };
     assert!(fenced.blank);
@@ -449,10 +473,10 @@ fn a_replica_that_joins_is_partial_until_it_is_whole() {
     // What was out and joins again has everything of one moment until then, and not while it is given what it missed.
     let fill = |head: &Head| head.vault.replica(VolumeId(2)).unwrap().standing().fill;
     assert_eq!(fill(&head), Fill::Whole);
-    ask(&head.vault, 4, Ask::Fence { part: Part::Joiner, dialect: Dialect::Second });
+    ask(&head.vault, 4, Ask::Fence { part: Part::Joiner, dialect: Dialect::Second, out: None });
     head.vault = Vault::over(Pool::open(disk.clone()).unwrap(), Loss::None).unwrap();
     assert_eq!(fill(&head), Fill::CatchingUp);
-    let Answer::Fenced(fenced) = ask(&head.vault, 5, Ask::Fence { part: Part::Joiner, dialect: Dialect::Second }) else {
+    let Answer::Fenced(fenced) = ask(&head.vault, 5, Ask::Fence { part: Part::Joiner, dialect: Dialect::Second, out: None }) else {
         panic!("not fenced")
     };
     assert!(!fenced.blank, "only what it missed");

@@ -125,7 +125,7 @@ impl<D: Clone> Head<D> {
         if let Some(joining) = self.joining(member) {
             joining.enter(Stage::Fencing(sequence), now);
         }
-        self.send(member, sequence, Ask::Fence { part: Part::Joiner, dialect: Dialect::Second });
+        self.send(member, sequence, Ask::Fence { part: Part::Joiner, dialect: Dialect::Second, out: None });
     }
 
     /// A write was sent to it that does not wait for its answer.

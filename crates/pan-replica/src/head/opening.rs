@@ -34,7 +34,8 @@ impl<D: Clone> Head<D> {
             }
             let sequence = self.next_sequence();
             self.set_role(member, Role::Fencing(sequence));
-            self.send(member, sequence, Ask::Fence { part: Part::Member { adopts: self.record.adopts }, dialect: Dialect::Second });
+            let (part, out) = (Part::Member { adopts: self.record.adopts }, Some(self.record.out.clone()));
+            self.send(member, sequence, Ask::Fence { part, dialect: Dialect::Second, out });
         }
     }
 

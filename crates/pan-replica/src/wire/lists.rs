@@ -6,6 +6,8 @@
 use super::{In, RUN, RUNS_MAX, WireError};
 use crate::geometry::Extent;
 use crate::runs::Runs;
+use pan_model::mirror::{Member, Since};
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 /// `None`: there are more runs than a frame holds.
@@ -60,6 +62,30 @@ fn each(bytes: &[u8], volume: u64, mut take: impl FnMut(Range<u64>) -> Result<()
         take(first..free)?;
     }
     Ok(())
+}
+
+/// A member, and since when it is out.
+const ABSENT: usize = 12;
+/// Members that may be named: a volume has three, and those in whose place others came while nobody could write.
+const ABSENT_NAMED: usize = 64;
+
+/// Whether all can be named; otherwise nobody is, and nothing is forgotten.
+pub(super) fn may_be_named(absent: &BTreeMap<Member, Since>) -> bool {
+    absent.len() <= ABSENT_NAMED
+}
+
+/// Who is out.
+pub(super) fn write_absent(absent: &BTreeMap<Member, Since>) -> Vec<u8> {
+    absent.iter().flat_map(|(member, since)| member.0.to_le_bytes().into_iter().chain(since.0.to_le_bytes())).collect()
+}
+
+pub(super) fn read_absent(bytes: &[u8]) -> Result<BTreeMap<Member, Since>, WireError> {
+    let (all, []) = bytes.as_chunks::<ABSENT>() else { return Err(WireError::Meaning("a list of half a member")) };
+    if all.len() > ABSENT_NAMED {
+        return Err(WireError::Meaning("more members are out than a volume can have"));
+    }
+    let since = |one: &[u8; ABSENT]| Since(u64::from_le_bytes(one[4..].try_into().expect("eight bytes")));
+    Ok(all.iter().map(|one| (Member(In(one).word(0)), since(one))).collect())
 }
 
 #[cfg(test)]

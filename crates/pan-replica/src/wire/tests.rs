@@ -19,12 +19,19 @@ fn dialect() -> impl Strategy<Value = Dialect> {
     prop_oneof![Just(Dialect::First), Just(Dialect::Second)]
 }
 
+fn out() -> impl Strategy<Value = Option<std::collections::BTreeMap<Member, Since>>> {
+    prop::option::of(prop::collection::btree_map(any::<u32>().prop_map(Member), any::<u64>().prop_map(Since), 0..9))
+}
+
 fn ask() -> impl Strategy<Value = Ask<Vec<u8>>> {
     let absence = || (any::<u32>().prop_map(Member), any::<u64>().prop_map(Since));
     prop_oneof![
-        (prop::option::of(any::<u64>().prop_map(Lineage)), dialect())
-            .prop_map(|(adopts, dialect)| Ask::Fence { part: Part::Member { adopts }, dialect }),
-        dialect().prop_map(|dialect| Ask::Fence { part: Part::Joiner, dialect }),
+        (prop::option::of(any::<u64>().prop_map(Lineage)), dialect(), out()).prop_map(|(adopts, dialect, out)| Ask::Fence {
+            part: Part::Member { adopts },
+            dialect,
+            out
+        }),
+        dialect().prop_map(|dialect| Ask::Fence { part: Part::Joiner, dialect, out: None }),
         (span(), any::<bool>()).prop_map(|(span, copy)| Ask::Read { span, copy }),
         (any::<u64>(), prop::collection::vec(any::<u8>(), 0..200), any::<bool>(), any::<bool>()).prop_map(|(at, data, durable, copy)| {
             let span = Span { at, length: data.len() as u64 };
@@ -166,13 +173,36 @@ fn a_list_too_long_for_a_frame_is_no_list() {
 fn a_dialect_is_a_flag_that_older_releases_do_not_look_at() {
     let fence = |dialect| {
         let writer = Writer { epoch: VolumeEpoch(3), session: Session(4) };
-        let ask = Ask::Fence { part: Part::Member { adopts: None }, dialect };
+        let ask = Ask::Fence { part: Part::Member { adopts: None }, dialect, out: None };
         let (sequence, settled) = (Sequence(5), Sequence(4));
         request::<Vec<u8>>(VolumeId(1), Request { writer, lineage: Lineage(2), sequence, settled, reconciled: true, ask }).unwrap().0
     };
     let (first, second) = (fence(Dialect::First), fence(Dialect::Second));
     let differ: Vec<_> = (0..at::HEAD).filter(|at| first[*at] != second[*at]).collect();
     assert_eq!((differ, first[at::FLAGS], second[at::FLAGS]), (vec![at::FLAGS], flag::RECONCILED, flag::RECONCILED | flag::DIALECT));
+}
+
+/// Who is out is behind a fence, where older releases do not look.
+#[test]
+fn a_fence_says_who_is_out_if_that_is_few() {
+    let fence = |out| {
+        let ask = Ask::Fence { part: Part::Member { adopts: None }, dialect: Dialect::Second, out };
+        let writer = Writer { epoch: VolumeEpoch(3), session: Session(4) };
+        let sent = Request { writer, lineage: Lineage(2), sequence: Sequence(5), settled: Sequence(4), reconciled: true, ask };
+        let (head, payload) = request::<Vec<u8>>(VolumeId(1), sent).unwrap();
+        (head[at::FLAGS] & flag::OUT != 0, head, payload.bytes().to_vec())
+    };
+    let many = |count| Some((1..=count).map(|number| (Member(number), Since(9))).collect());
+    let (said, head, behind) = fence(Some(std::collections::BTreeMap::from([(Member(7), Since(0x0102))])));
+    assert_eq!((said, behind), (true, vec![7, 0, 0, 0, 2, 1, 0, 0, 0, 0, 0, 0]));
+    assert!(request_behind(&head).is_ok());
+    assert_eq!((fence(None).0, fence(many(0)).0, fence(many(64)).0, fence(many(65)).0), (false, true, true, false));
+    let made_up = |length: usize| {
+        let behind = vec![1; length];
+        let head = Out::<REQUEST_HEAD>::new(kind::FENCE, flag::OUT).seal(&behind, (at::CHECKSUM, at::HEAD));
+        read_request(&head, behind, MOST)
+    };
+    assert!(made_up(12).is_ok() && made_up(13).is_err() && made_up(12 * 65).is_err());
 }
 
 /// Frames of this release, kept for later ones.

@@ -6,7 +6,7 @@ use pan_model::{Lineage, Session};
 use pan_replica::arbiter;
 use pan_replica::{
     Answer, Ask, Change, Conn, Content, Effect, End, Env, Event, Geometry, Head, Job, Member, MemberState, Mutant, Op, OpId, Record, Reply,
-    Request, Rules, Settings, Span, Standing, Verdict, Writer,
+    Request, Rules, Settings, Since, Span, Standing, Verdict, Writer,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -561,10 +561,11 @@ impl World {
 impl Store {
     fn run(&mut self, job: Job<Value>, conn: Conn, mutant: Option<Mutant>) -> Answer<Value> {
         match job {
-            Job::Fence { standing, forget_notes, answer } => {
+            Job::Fence { standing, answer } => {
                 self.orphans.retain(|(other, _)| *other == conn || mutant == Some(Mutant::NoFence));
-                if forget_notes {
-                    self.disk.note(BTreeMap::clear);
+                let noted: BTreeMap<Member, Since> = self.core.noted().collect();
+                if self.disk.now.notes.iter().any(|(member, notes)| noted.get(member) != Some(&notes.since)) {
+                    self.disk.note(|all| all.retain(|member, notes| noted.get(member) == Some(&notes.since)));
                 }
                 match mutant == Some(Mutant::FenceBeforeDurable) {
                     true => self.unsaved = Some(standing),

@@ -247,7 +247,7 @@ impl Head {
     }
 
     async fn fence(&mut self) -> Fenced {
-        match self.ask(Ask::Fence { part: Part::Member { adopts: None }, dialect: Dialect::Second }).await {
+        match self.ask(Ask::Fence { part: Part::Member { adopts: None }, dialect: Dialect::Second, out: None }).await {
             Answer::Fenced(fenced) => fenced,
             other => panic!("not fenced: {other:?}"),
         }
@@ -284,7 +284,7 @@ async fn a_head_fences_writes_reads_and_flushes_and_the_next_one_takes_over() {
     // The older one comes back: its capability is good still, and it is obeyed no more.
     let mut first = host.head(1).await;
     let refused = Answer::Refused { epoch: VolumeEpoch(2) };
-    assert_eq!(first.ask(Ask::Fence { part: Part::Member { adopts: None }, dialect: Dialect::Second }).await, refused);
+    assert_eq!(first.ask(Ask::Fence { part: Part::Member { adopts: None }, dialect: Dialect::Second, out: None }).await, refused);
     assert_eq!(first.write(0, 7).await, refused);
     assert_eq!(second.read(0).await, Answer::Read(vec![0; 4096]));
     assert!(host.counted("pan_storage_requests_refused_total 2"), "{}", metrics::render(&host.counts, None));
@@ -342,7 +342,7 @@ async fn garbage_and_what_is_not_allowed_end_a_connection_and_nothing_else() {
     assert_eq!(garbage.reply().await, None);
     let mut beyond = host.head(2).await;
     beyond.epoch = 3;
-    beyond.send(Ask::Fence { part: Part::Member { adopts: None }, dialect: Dialect::Second }).await;
+    beyond.send(Ask::Fence { part: Part::Member { adopts: None }, dialect: Dialect::Second, out: None }).await;
     assert_eq!(beyond.reply().await, None);
     let mut damaged = host.head(2).await;
     damaged.sequence = 1;

@@ -5,6 +5,7 @@ use super::kept::{Kept, Outcome, Work};
 use pan_disk::{BLOCK, DiskError, Durability, EXTENT, Fence, FlushMark, Medium, Source, Write};
 use pan_model::{SnapshotId, VolumeId};
 use pan_replica::{Answer, Content, Extent, Fault, Flush, Hole, Job, Member, Notes, Span, Standing};
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 impl<M: Medium> Vault<M> {
@@ -46,10 +47,11 @@ impl<M: Medium> Vault<M> {
 
     fn fence(&self, kept: &Kept, standing: Standing) -> Result<(), DiskError> {
         let volume = kept.volume();
-        let forget = kept.lock().forget;
         self.pool.fence(volume, to_fence(standing))?;
-        if forget {
-            for (member, _) in self.pool.absent(volume)? {
+        // What was noted since it was fenced waits for the fence, and is not on the disk yet.
+        let noted: BTreeSet<_> = kept.lock().replica.noted().map(|(member, since)| (member_on_disk(member), since)).collect();
+        for (member, since) in self.pool.absent(volume)? {
+            if !noted.contains(&(member, since)) {
                 self.pool.end_absence(volume, member)?;
             }
         }

@@ -37,8 +37,6 @@ pub(super) struct Gate {
     running: BTreeMap<u64, usize>,
     /// Notes of this generation that were admitted, and that are on the disk.
     notes: (u64, u64),
-    /// Notes were forgotten by a fence that is not on the disk yet.
-    pub forget: bool,
     /// Extents that are being struck from the log.
     pub settling: BTreeSet<Extent>,
     /// How many wait for a change: to wake nobody costs a system call too.
@@ -99,7 +97,6 @@ impl Kept {
             fenced: 0,
             running: BTreeMap::new(),
             notes: (0, 0),
-            forget: false,
             settling: BTreeSet::new(),
             waiting: 0,
             logged,
@@ -186,8 +183,7 @@ impl Kept {
             Verdict::Answer(answer) => return Admitted::Answer(answer),
             Verdict::Do(job) => job,
         };
-        if let Job::Fence { forget_notes, .. } = &job {
-            gate.forget |= forget_notes;
+        if let Job::Fence { .. } = &job {
             gate.generation += 1;
             gate.notes = (0, 0);
             self.wake(&gate);
@@ -308,7 +304,6 @@ impl Kept {
                 gate.replica.closed(conn);
                 gate.generation += 1;
             }
-            gate.forget &= !done;
             gate.fenced = gate.generation;
         }
         self.wake(&gate);

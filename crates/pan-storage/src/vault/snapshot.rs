@@ -41,7 +41,7 @@ impl<M: Medium> Vault<M> {
                 },
             }
         };
-        let taken = match ask(1, Ask::Fence { part: Part::Member { adopts: None }, dialect: Dialect::First }) {
+        let taken = match ask(1, Ask::Fence { part: Part::Member { adopts: None }, dialect: Dialect::First, out: None }) {
             Answer::Fenced(fenced) if fenced.dirty.is_empty() && !fenced.lossy => ask(2, Ask::Snapshot { snapshot }),
             Answer::Fenced(_) => return Err(Untaken::Unsure),
             other => other,
