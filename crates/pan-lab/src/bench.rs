@@ -22,6 +22,7 @@ mod peer;
 mod probing;
 mod report;
 mod storage_lost;
+mod stretches;
 mod suspected;
 mod volume;
 
@@ -31,4 +32,5 @@ pub use failover::{FailoverOptions, failover};
 pub use heartbeats::{HOSTS_MAX, HeartbeatsOptions, heartbeats};
 pub use peer::{Peer, PeerCase};
 pub use report::{Bound, Case, Report, RunDetail};
+pub use stretches::Stretch;
 pub use volume::{VolumeOptions, volume};

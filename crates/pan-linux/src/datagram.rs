@@ -14,6 +14,11 @@ use std::time::Duration;
 /// Kernel receive buffer: room for every host of a large PAN at once, so that a stall of ours drops nothing.
 const BUFFER_BYTES: usize = 8 << 20;
 
+/// Kernel send buffer: datagrams to a neighbour that does not answer wait for its address, for three seconds and up to
+/// `net.ipv4.neigh.*.unres_qlen_bytes` (208 KiB) each, and count against the buffer of the socket that sent them. The usual 208 KiB are full when three
+/// hosts are without power, and then nobody else gets anything either: this is room for eighty (the kernel doubles it, socket(7)).
+const WAITING_BYTES: usize = 8 << 20;
+
 /// A bound socket whose datagrams carry the time at which the kernel received them.
 #[derive(Debug)]
 pub struct BeatSocket {
@@ -54,12 +59,14 @@ impl BeatSocket {
         setsockopt(&socket, sockopt::ReceiveTimestampns, &true)?;
         // Without the right to exceed the limit the ordinary one has to do.
         let _ = setsockopt(&socket, sockopt::RcvBufForce, &BUFFER_BYTES);
-        Ok(Self { socket })
+        Ok(Self::adopt(socket.into()))
     }
 
     /// Takes over a socket that another process made so.
     #[must_use]
     pub fn adopt(socket: OwnedFd) -> Self {
+        // The process that made it may be of an earlier release.
+        let _ = setsockopt(&socket, sockopt::SndBufForce, &WAITING_BYTES);
         Self { socket: UdpSocket::from(socket) }
     }
 
@@ -90,14 +97,14 @@ impl BeatSocket {
         Ok(Some(Arrived { bytes: message.bytes, at: boot_clock().saturating_sub(age), from }))
     }
 
-    /// Sends a datagram, or drops it when the queue is full or nobody is there: whoever sends these sends again.
+    /// Sends a datagram, or drops it when the queue is full or nobody is there: whoever sends these sends again. False: it was dropped.
     ///
     /// # Errors
     /// Those of sendto(2) but for these.
-    pub fn send(&self, datagram: &[u8], to: SocketAddr) -> io::Result<()> {
+    pub fn send(&self, datagram: &[u8], to: SocketAddr) -> io::Result<bool> {
         match self.socket.send_to(datagram, to) {
-            Ok(_) => Ok(()),
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::ConnectionRefused) => Ok(()),
+            Ok(_) => Ok(true),
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::ConnectionRefused) => Ok(false),
             Err(error) => Err(error),
         }
     }

@@ -13,6 +13,7 @@ use super::error::BenchError;
 use super::leader::Leader;
 use super::probing::Probing;
 use super::report::RunDetail;
+use super::stretches::stretches;
 use crate::name::LabHost;
 use crate::prober::{Outcome, Sample, gap};
 
@@ -129,6 +130,7 @@ pub(super) fn detail(victim: Victim<'_>, cut: &CutTime, samples: &[Sample], time
         counts: std::collections::BTreeMap::new(),
         probes: samples.len() as u64,
         lost: number(|sample| sample.outcome != Outcome::Ok),
+        stretches: stretches(samples, cut.boot_us),
         slow: number(|sample| sample.outcome == Outcome::Ok && !sample.is_good()),
         late_max_ms: millis(Duration::from_micros(samples.iter().map(|sample| sample.late_us).max().unwrap_or(0))),
         timeline,

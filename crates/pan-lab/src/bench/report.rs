@@ -6,6 +6,8 @@ use std::fmt;
 use pan_api::insight::Timeline;
 use serde::{Deserialize, Serialize};
 
+use super::stretches::Stretch;
+
 /// The unit of gaps. All other units but the next one are counts.
 pub(super) const MILLIS: &str = "ms";
 /// The unit of how much somebody does of what a peer does in the same time.
@@ -93,6 +95,9 @@ pub struct RunDetail {
     pub probes: u64,
     /// Of these, not answered.
     pub lost: u64,
+    /// When they were begun.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stretches: Vec<Stretch>,
     /// Of these, answered too late.
     pub slow: u64,
     /// The most that a probe began later than due.
@@ -187,6 +192,9 @@ impl fmt::Display for RunDetail {
             write!(f, ", {count} {unit}")?;
         }
         write!(f, ", {} of {} probes lost", self.lost, self.probes)?;
+        for Stretch { from_ms, to_ms, failed, answered, outcome } in &self.stretches {
+            write!(f, "\n  {failed} failed ({outcome:?}) and {answered} answered from {from_ms:.0} to {to_ms:.0} ms after the cut")?;
+        }
         for Timeline { object, steps, .. } in &self.timelines {
             let steps: Vec<String> = steps.iter().map(|step| format!("{} ({})", step.step, step.reason)).collect();
             write!(f, "\n  {object}: {}", steps.join(", "))?;
@@ -295,6 +303,7 @@ mod tests {
             counts: BTreeMap::new(),
             probes: 0,
             lost: 0,
+            stretches: Vec::new(),
             slow: 0,
             late_max_ms: 0.0,
             timeline: None,

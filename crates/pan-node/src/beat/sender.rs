@@ -42,15 +42,16 @@ impl Sender {
             self.rounds.1 += 1;
             return;
         };
-        let mut failure = None;
+        let (mut failure, mut all) = (None, true);
         for target in &self.targets {
-            if let Err(error) = socket.send(datagram, *target) {
-                failure = Some(error);
+            match socket.send(datagram, *target) {
+                Ok(sent) => all &= sent,
+                Err(error) => failure = Some(error),
             }
         }
-        match failure {
-            None => self.rounds.0 += 1,
-            Some(_) => self.rounds.1 += 1,
+        match failure.is_none() && all {
+            true => self.rounds.0 += 1,
+            false => self.rounds.1 += 1,
         }
         match failure {
             Some(error) => {

@@ -61,6 +61,7 @@ pub(super) fn deaths(silences: &[Silence], dead_after: Duration, problem: Option
         counts: BTreeMap::new(),
         probes: 0,
         lost: 0,
+        stretches: Vec::new(),
         slow: 0,
         late_max_ms: silence.late_ms,
         timeline: None,
