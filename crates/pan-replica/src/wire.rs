@@ -226,20 +226,7 @@ fn flags(all: &[(bool, u8)]) -> u8 {
 /// [`WireError::Length`]: its payload is longer than any.
 pub fn request<D: AsRef<[u8]>>(volume: VolumeId, request: Request<D>) -> Result<([u8; REQUEST_HEAD], Payload<D>), WireError> {
     let Request { writer, lineage, sequence, settled, reconciled, ask } = request;
-    let rec = (reconciled, flag::RECONCILED);
-    let (kind, flags) = match &ask {
-        Ask::Fence { part, dialect, out } => {
-            let said = (out.as_ref().is_some_and(lists::may_be_named), flag::OUT);
-            (kind::FENCE, flags(&[rec, (*dialect == Dialect::Second, flag::DIALECT), said, wanted_as(part)]))
-        }
-        Ask::Read { copy, .. } => (kind::READ, flags(&[rec, (*copy, flag::COPY)])),
-        Ask::Write { durable, copy, .. } => (kind::WRITE, flags(&[rec, (*copy, flag::COPY), (*durable, flag::DURABLE)])),
-        Ask::Flush { whole } => (kind::FLUSH, flags(&[rec, (*whole, flag::WHOLE)])),
-        Ask::Snapshot { .. } => (kind::SNAPSHOT, flags(&[rec])),
-        Ask::Miss { .. } => (kind::MISS, flags(&[rec])),
-        Ask::Forget { .. } => (kind::FORGET, flags(&[rec])),
-        Ask::Missed { .. } => (kind::MISSED, flags(&[rec])),
-    };
+    let (kind, flags) = kind_and_flags(&ask, reconciled);
     let mut out = Out::<REQUEST_HEAD>::new(kind, flags);
     for (at, value) in [
         (at::SEQUENCE, sequence.0),
@@ -295,6 +282,23 @@ pub fn request<D: AsRef<[u8]>>(volume: VolumeId, request: Request<D>) -> Result<
         return Err(WireError::Length { found: length });
     }
     Ok((out.seal(payload.bytes(), (at::CHECKSUM, at::HEAD)), payload))
+}
+
+fn kind_and_flags<D>(ask: &Ask<D>, reconciled: bool) -> (u8, u8) {
+    let rec = (reconciled, flag::RECONCILED);
+    match ask {
+        Ask::Fence { part, dialect, out } => {
+            let said = (out.as_ref().is_some_and(lists::may_be_named), flag::OUT);
+            (kind::FENCE, flags(&[rec, (*dialect == Dialect::Second, flag::DIALECT), said, wanted_as(part)]))
+        }
+        Ask::Read { copy, .. } => (kind::READ, flags(&[rec, (*copy, flag::COPY)])),
+        Ask::Write { durable, copy, .. } => (kind::WRITE, flags(&[rec, (*copy, flag::COPY), (*durable, flag::DURABLE)])),
+        Ask::Flush { whole } => (kind::FLUSH, flags(&[rec, (*whole, flag::WHOLE)])),
+        Ask::Snapshot { .. } => (kind::SNAPSHOT, flags(&[rec])),
+        Ask::Miss { .. } => (kind::MISS, flags(&[rec])),
+        Ask::Forget { .. } => (kind::FORGET, flags(&[rec])),
+        Ask::Missed { .. } => (kind::MISSED, flags(&[rec])),
+    }
 }
 
 const fn wanted_as(part: &Part) -> (bool, u8) {
