@@ -95,11 +95,11 @@ pub struct RunDetail {
     pub probes: u64,
     /// Of these, not answered.
     pub lost: u64,
-    /// When they were begun.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub stretches: Vec<Stretch>,
     /// Of these, answered too late.
     pub slow: u64,
+    /// When those that were not answered were begun.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stretches: Vec<Stretch>,
     /// The most that a probe began later than due.
     pub late_max_ms: f64,
     /// What the PAN says of the failover.
