@@ -5,6 +5,7 @@
 
 mod fencing;
 mod listen;
+mod outbox;
 mod speak;
 
 pub use fencing::{Fencing, Heard};

@@ -90,6 +90,30 @@ pub(crate) struct Owner {
     pub told_keys: Option<(u64, u64)>,
 }
 
+/// What others tell the loop.
+pub(crate) struct Inbox {
+    /// The ear, whose word comes first: however many call, deaths are heard of.
+    pub heard: mpsc::Receiver<Message>,
+    /// Hosts and callers.
+    pub asked: mpsc::Receiver<Message>,
+}
+
+impl Inbox {
+    /// `None`: nobody can ask any more.
+    async fn next(&mut self) -> Option<Message> {
+        tokio::select! {
+            biased;
+            Some(message) = self.heard.recv() => Some(message),
+            message = self.asked.recv() => message,
+        }
+    }
+
+    /// What is there already.
+    fn ready(&mut self) -> Option<Message> {
+        self.heard.try_recv().or_else(|_| self.asked.try_recv()).ok()
+    }
+}
+
 /// What woke the loop.
 enum Wake {
     Message(Message),
@@ -103,7 +127,7 @@ impl Owner {
     ///
     /// # Errors
     /// [`RunError`]: a record cannot be used, or the store is of no use.
-    pub async fn work(mut self, mut messages: mpsc::Receiver<Message>) -> Result<(), RunError> {
+    pub async fn work(mut self, mut inbox: Inbox) -> Result<(), RunError> {
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -114,7 +138,7 @@ impl Owner {
                 }
             };
             let wake = tokio::select! {
-                message = messages.recv() => message.map_or(Wake::Over, Wake::Message),
+                message = inbox.next() => message.map_or(Wake::Over, Wake::Message),
                 batch = followed => Wake::Followed(batch),
                 _ = ticks.tick() => Wake::Tick,
             };
@@ -126,7 +150,7 @@ impl Owner {
                 Wake::Tick => {}
             }
             for _ in 1..BATCH_MAX {
-                let Ok(message) = messages.try_recv() else { break };
+                let Some(message) = inbox.ready() else { break };
                 self.hear(message, &mut answers).await?;
             }
             self.round(answers).await?;

@@ -5,7 +5,7 @@ use crate::core::world::{Settings, World};
 use crate::ear::{self, Ear, Setup};
 use crate::handle::{Handle, Message, View};
 use crate::metrics::Metrics;
-use crate::owner::Owner;
+use crate::owner::{Inbox, Owner};
 use arc_swap::ArcSwap;
 use pan_api::hostlink::HostLink;
 use pan_api::keyfile::read_key;
@@ -25,6 +25,8 @@ use tokio::sync::{mpsc, watch};
 
 /// Messages waiting: hosts and callers are held back beyond it.
 const INBOX_MAX: usize = 4096;
+/// What the ear has told and the loop not taken: more waits with the ear, which keeps the newest of it.
+const HEARD_MAX: usize = 16;
 /// Under which all keys lie in etcd, which others may use as well.
 const STORE_PREFIX: &str = "panloom/";
 /// MTU of a fabric less the encapsulation (VXLAN over IPv6).
@@ -81,12 +83,13 @@ pub async fn run(config: HostConfig) -> Result<(), RunError> {
     let store = open_store(&config, &part).await?;
     let random = || getrandom::u64().map_err(|error| wrong(format!("random numbers: {error}")));
     let instance = random()?;
-    let (inbox, messages) = mpsc::channel(INBOX_MAX);
+    let (inbox, asked) = mpsc::channel(INBOX_MAX);
+    let (tell, heard) = mpsc::channel(HEARD_MAX);
     let (orders, ordered) = std::sync::mpsc::channel();
     let waker = Waker::new().map_err(|error| wrong(format!("eventfd: {error}")))?;
     let ear = Ear { orders, waker: waker.clone(), protected: Arc::new(AtomicUsize::new(1)) };
     let (changed, changes) = watch::channel(0);
-    let handle = handle(inbox.clone(), changes, &config);
+    let handle = handle(inbox, changes, &config);
     let mut owner = Owner {
         me: config.name.clone(),
         instance,
@@ -125,7 +128,7 @@ pub async fn run(config: HostConfig) -> Result<(), RunError> {
         waker,
         orders: ordered,
         metrics: handle.metrics.clone(),
-        inbox,
+        inbox: tell,
     };
     let hearing = tokio::task::spawn_blocking(move || ear::run(setup));
     let listeners = pan_linux::listen::inherited();
@@ -137,7 +140,7 @@ pub async fn run(config: HostConfig) -> Result<(), RunError> {
         tokio::spawn(crate::routes::keep(link.desired.clone(), config.clone()));
     }
     tokio::select! {
-        ended = owner.work(messages) => ended,
+        ended = owner.work(Inbox { heard, asked }) => ended,
         ended = server => Err(RunError::Serve(format!("{ended:?}"))),
         ended = hearing => Err(RunError::Serve(format!("heartbeats cannot be received: {ended:?}"))),
     }

@@ -1,6 +1,7 @@
 //! The ear's thread: everything that arrived is heard before anybody is judged.
 
 use super::fencing::Fencing;
+use super::outbox::Outbox;
 use super::speak::Speaker;
 use super::{Known, Order};
 use crate::core::hosts::LifeChange;
@@ -25,9 +26,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::Duration;
 use tokio::sync::mpsc::Sender;
+use tokio::sync::mpsc::error::TrySendError;
 
 /// Longest sleep: a bound on what a mistaken deadline can cost.
 const SLEEP_MAX: Duration = Duration::from_millis(20);
+
+/// The same while the loop has no room for what it is to be told.
+const SLEEP_FULL: Duration = Duration::from_millis(2);
 
 /// Datagrams read of one socket before hosts are judged: far more than a round of a large PAN, so that only a flood is cut.
 const ROUND_MAX: usize = 20_000;
@@ -50,7 +55,7 @@ pub(crate) struct Setup {
     pub waker: Waker,
     pub orders: Receiver<Order>,
     pub metrics: Arc<Metrics>,
-    /// The loop.
+    /// The loop's way for what is heard, which it takes before all else.
     pub inbox: Sender<ToLoop>,
 }
 
@@ -65,7 +70,7 @@ pub(crate) fn run(setup: Setup) -> std::io::Result<()> {
     let mut listener = Listener::new(setup)?;
     loop {
         let now = Tick(datagram::boot_clock());
-        let sleep = listener.next_deadline().since(now).min(SLEEP_MAX);
+        let sleep = listener.next_deadline().since(now).min(if listener.out.is_empty() { SLEEP_MAX } else { SLEEP_FULL });
         datagram::wait(&listener.speaker.sockets, &listener.waker, sleep)?;
         if listener.round()?.is_err() {
             return Ok(());
@@ -88,7 +93,7 @@ struct Listener {
     known: BTreeMap<HostName, Known>,
     /// Only hosts that joined have a key kept: a forged name costs a derivation, not memory.
     keys: BTreeMap<HostName, KeyRing>,
-    out: Vec<ToLoop>,
+    out: Outbox,
     changes: Vec<LifeChange>,
     /// What nodes said last of their leases, and in which heartbeat of which boot.
     leases: BTreeMap<HostName, ((BootId, u64), LeaseSeen)>,
@@ -124,7 +129,7 @@ impl Listener {
             protected: setup.protected,
             known: BTreeMap::new(),
             keys: BTreeMap::new(),
-            out: Vec::new(),
+            out: Outbox::default(),
             changes: Vec::new(),
             leases: BTreeMap::new(),
             dropped: 0,
@@ -143,17 +148,23 @@ impl Listener {
         }
         self.hear()?;
         self.judge();
-        let mut out = std::mem::take(&mut self.out);
-        let changes = std::mem::take(&mut self.changes);
-        if !changes.is_empty() {
-            out.push(ToLoop::Liveness(changes));
-        }
-        for message in out {
-            if self.inbox.blocking_send(message).is_err() {
-                return Ok(Err(Over));
+        self.out.life(std::mem::take(&mut self.changes));
+        Ok(self.tell())
+    }
+
+    /// As much as the loop has room for; it is never waited for.
+    fn tell(&mut self) -> Result<(), Over> {
+        loop {
+            let room = match self.inbox.try_reserve() {
+                Ok(room) => room,
+                Err(TrySendError::Full(())) => return Ok(()),
+                Err(TrySendError::Closed(())) => return Err(Over),
+            };
+            match self.out.next() {
+                Some(message) => room.send(message),
+                None => return Ok(()),
             }
         }
-        Ok(Ok(()))
     }
 
     fn obey(&mut self) -> Result<(), Over> {
