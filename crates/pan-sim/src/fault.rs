@@ -5,8 +5,11 @@ use crate::network::Trouble;
 use crate::note;
 use crate::options::Fault;
 use crate::sim::{Event, Sim};
-use crate::time::MS;
+use crate::time::{MS, SECOND};
 use pan_model::host::{Fabric, Role};
+
+/// The longest that most faults last.
+pub(crate) const PAUSE: u64 = 12 * SECOND;
 
 /// How a fault ends.
 #[derive(Debug, Clone)]
@@ -40,7 +43,14 @@ impl Sim {
             0 => self.dice.millis(1, 200),
             1 => self.dice.millis(200, 1000),
             2 => self.dice.millis(1000, 5000),
-            _ => self.dice.millis(3000, 12_000),
+            _ => self.dice.within(3 * SECOND, PAUSE),
+        };
+        let lasts = match kind {
+            // Those that nobody undoes: whoever was away for a minute has missed more than whoever was for ten seconds.
+            Fault::Freeze | Fault::Pause | Fault::NoControllers if self.options.pause > PAUSE && self.dice.one_in(2) => {
+                self.dice.within(PAUSE, self.options.pause)
+            }
+            _ => lasts,
         };
         let Some(undo) = self.begin(kind, host, lasts) else { return };
         note!(self, "FAULT {kind:?} {} for {} ms", self.hosts[host].name, lasts / MS);

@@ -3,7 +3,7 @@
 
 use crate::dice::Dice;
 use crate::mutant::Mutant;
-use crate::time::MS;
+use crate::time::{MS, SECOND};
 use pan_member::{Profile, profile::Gate};
 
 /// Kinds of faults.
@@ -135,6 +135,10 @@ pub struct Options {
     pub weights: Vec<u64>,
     /// Between two faults, at most.
     pub gap: u64,
+    /// Writes of one transaction, at most: rounds of more are cut into several.
+    pub transaction: usize,
+    /// The longest that machines and processes stand still; the storm lasts that much longer.
+    pub pause: u64,
 }
 
 impl Options {
@@ -162,6 +166,8 @@ impl Options {
             calm: dice.pick(calms),
             weights: Fault::ALL.iter().map(|_| weight(dice)).collect(),
             gap: dice.millis(800, 5000),
+            transaction: dice.pick(&[2, 3, 5, 4095, 4095, 4095]),
+            pause: dice.pick(&[12, 12, 12, 12, 12, 12, 30, 60]) * SECOND,
         };
         options.lean(dice);
         options

@@ -11,6 +11,7 @@ use crate::store::{Answer, Ask, GUARDED, Write};
 use crate::time::MS;
 use pan_api::ApiError;
 use pan_api::desired::Desired;
+use pan_controller::core::persist::Room;
 use pan_controller::core::request::Reply;
 use pan_controller::core::world::{Dirty, Effect, Now, Settings, World};
 use pan_controller::core::{hosts as hosts_core, operate, persist, place, settle, standing};
@@ -38,11 +39,26 @@ pub(crate) enum Given {
 /// What the loop waits for.
 enum Busy {
     Idle,
-    Committing { number: u64, answers: Vec<Given> },
-    Taking { number: u64, term: u64 },
-    Loading { number: u64 },
-    LoadAgain { at: u64 },
-    Reading { number: u64 },
+    /// The rest of the round's transactions, and whether one before was committed.
+    Committing {
+        number: u64,
+        answers: Vec<Given>,
+        rest: VecDeque<Vec<Write>>,
+        begun: bool,
+    },
+    Taking {
+        number: u64,
+        term: u64,
+    },
+    Loading {
+        number: u64,
+    },
+    LoadAgain {
+        at: u64,
+    },
+    Reading {
+        number: u64,
+    },
 }
 
 /// The loop's state.
@@ -62,7 +78,9 @@ pub struct Owner {
     busy: Busy,
     number: u64,
     tick_at: Tick,
-    waiting: VecDeque<Letter>,
+    /// What the ear says, which is taken before the rest.
+    heard: VecDeque<Letter>,
+    asked: VecDeque<Letter>,
 }
 
 fn settings() -> Settings {
@@ -94,7 +112,8 @@ impl Owner {
             busy: Busy::Idle,
             number: 0,
             tick_at: now,
-            waiting: VecDeque::new(),
+            heard: VecDeque::new(),
+            asked: VecDeque::new(),
         }
     }
 
@@ -102,10 +121,10 @@ impl Owner {
         self.number += 1;
         self.number
     }
+}
 
-    fn write(&self, dirty: &Dirty) -> Write {
-        (persist::key_of(dirty), persist::value_of(&self.world, dirty).map(Rc::new))
-    }
+fn shared((key, value): persist::RecordWrite) -> Write {
+    (key, value.map(Rc::new))
 }
 
 /// The leader's record in the words of a campaign. A term has one leader, so it stands for the revision.
@@ -131,7 +150,10 @@ impl Sim {
         while let Some((_, letter)) = self.hosts[host].seats[Process::Loop as usize].inbox.pop(self.now) {
             match letter {
                 Letter::Store { number, answer } => self.store_answered(host, number, answer),
-                other => self.owner(host).waiting.push_back(other),
+                Letter::Liveness(_) | Letter::Take { .. } | Letter::Lead { .. } | Letter::StepDown | Letter::ReadRecord => {
+                    self.owner(host).heard.push_back(letter);
+                }
+                other => self.owner(host).asked.push_back(other),
             }
         }
         if let Busy::LoadAgain { at } = self.owner(host).busy
@@ -164,12 +186,11 @@ impl Sim {
         for _ in 0..BATCH_MAX {
             let control =
                 |letter: &Letter| matches!(letter, Letter::Take { .. } | Letter::Lead { .. } | Letter::StepDown | Letter::ReadRecord);
-            match self.owner(host).waiting.front() {
-                None => break,
-                Some(letter) if control(letter) && took => break,
-                Some(_) => {}
+            if took && self.owner(host).heard.front().is_some_and(control) {
+                break;
             }
-            let Some(letter) = self.owner(host).waiting.pop_front() else { break };
+            let owner = self.owner(host);
+            let Some(letter) = owner.heard.pop_front().or_else(|| owner.asked.pop_front()) else { break };
             match letter {
                 Letter::Take { expected, term } => {
                     self.take_over(host, expected, term);
@@ -241,24 +262,32 @@ impl Sim {
     fn round(&mut self, host: usize, answers: Vec<Given>) {
         self.settle(host);
         let early = self.options.is(Mutant::ActBeforeCommit);
-        let guarded = !self.options.is(Mutant::NoLeaderGuard);
+        let room = Room { writes: self.options.transaction, bytes: usize::MAX };
         let owner = self.owner(host);
         let dirty = std::mem::take(&mut owner.world.dirty);
         if dirty.is_empty() || !owner.world.leading {
             self.acted(host, answers);
             return;
         }
-        let mut writes = vec![owner.write(&Dirty::Pan)];
-        writes.extend(dirty.iter().filter(|dirty| **dirty != Dirty::Pan).map(|dirty| owner.write(dirty)));
-        let guard = guarded.then_some(owner.record);
-        let number = owner.next_number();
+        let dirty: Vec<_> = dirty.into_iter().collect();
+        let cut = persist::transactions(&owner.world, &dirty, room);
+        let rest = cut.into_iter().map(|writes| writes.into_iter().map(shared).collect()).collect();
         let answers = if early {
             self.acted(host, answers);
             Vec::new()
         } else {
             answers
         };
-        self.owner(host).busy = Busy::Committing { number, answers };
+        self.commit_next(host, answers, rest, false);
+    }
+
+    /// Asks for the next transaction of a round, which compares what the one before wrote.
+    fn commit_next(&mut self, host: usize, answers: Vec<Given>, mut rest: VecDeque<Vec<Write>>, begun: bool) {
+        let guarded = !self.options.is(Mutant::NoLeaderGuard);
+        let writes = rest.pop_front().expect("each round has a transaction");
+        let owner = self.owner(host);
+        let (guard, number) = (guarded.then_some(owner.record), owner.next_number());
+        owner.busy = Busy::Committing { number, answers, rest, begun };
         self.ask_store(host, number, Ask::Commit { guard, writes });
     }
 
@@ -320,7 +349,7 @@ impl Sim {
         }
         standing::candidate(&mut owner.world, &me, owner.instance, term);
         owner.world.dirty.clear();
-        let writes = vec![owner.write(&Dirty::Pan)];
+        let writes = vec![shared(persist::write_of(&owner.world, &Dirty::Pan))];
         let (guard, number) = (Some(owner.record), owner.next_number());
         owner.busy = Busy::Taking { number, term };
         self.ask_store(host, number, Ask::Commit { guard, writes });
@@ -368,7 +397,13 @@ impl Sim {
 
     fn store_answered(&mut self, host: usize, number: u64, answer: Answer) {
         match std::mem::replace(&mut self.owner(host).busy, Busy::Idle) {
-            Busy::Committing { number: asked, answers } if asked == number => self.committed(host, &answer, answers),
+            Busy::Committing { number: asked, answers, rest, begun } if asked == number => match answer {
+                Answer::Committed { revision } => {
+                    self.owner(host).record = Some(revision);
+                    self.committed(host, answers, rest);
+                }
+                _ => self.not_committed(host, begun || matches!(answer, Answer::InDoubt), answers),
+            },
             Busy::Taking { number: asked, term } if asked == number => self.taken(host, &answer, term),
             Busy::Loading { number: asked } if asked == number => self.loaded(host, answer),
             Busy::Reading { number: asked } if asked == number => {
@@ -384,14 +419,16 @@ impl Sim {
         }
     }
 
-    fn committed(&mut self, host: usize, answer: &Answer, answers: Vec<Given>) {
-        if let Answer::Committed { revision } = answer {
-            self.owner(host).record = Some(*revision);
-            self.order(host, Order::Stored);
-            self.acted(host, answers);
-            return;
+    fn committed(&mut self, host: usize, answers: Vec<Given>, rest: VecDeque<Vec<Write>>) {
+        if !rest.is_empty() {
+            return self.commit_next(host, answers, rest, true);
         }
-        let code = if matches!(answer, Answer::InDoubt) { Code::InDoubt } else { Code::NotLeading };
+        self.order(host, Order::Stored);
+        self.acted(host, answers);
+    }
+
+    fn not_committed(&mut self, host: usize, doubt: bool, answers: Vec<Given>) {
+        let code = if doubt { Code::InDoubt } else { Code::NotLeading };
         for given in answers {
             if let Given::Request { number, result } = given {
                 let failed = Err(ApiError::new(code, "the store did not take it"));

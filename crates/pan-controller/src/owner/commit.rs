@@ -6,7 +6,8 @@ use crate::core::world::Dirty;
 use pan_store::{CommitError, Txn, Write, commit_guarded};
 use std::time::{Duration, Instant};
 
-/// Room for the leader's record in each transaction.
+/// Room in each transaction, beside that for the leader's record.
+const ROOM: persist::Room = persist::Room { writes: pan_store::OPERATIONS_MAX - 1, bytes: pan_store::BYTES_MAX - TERM_BYTES };
 const TERM_BYTES: usize = 4096;
 
 /// How long an answer that was lost is asked for again: longer than etcd takes to find a leader.
@@ -54,9 +55,9 @@ impl Owner {
         }
         let before = Instant::now();
         let dirty: Vec<_> = dirty.into_iter().collect();
-        for (at, writes) in self.transactions(&dirty).into_iter().enumerate() {
+        for (at, writes) in persist::transactions(&self.world, &dirty, ROOM).into_iter().enumerate() {
             let failed = |source| if at == 0 { Failed::Commit { source } } else { Failed::Rest { source } };
-            self.commit_one(writes).await.map_err(failed)?;
+            self.commit_one(writes.into_iter().map(write).collect()).await.map_err(failed)?;
         }
         self.handle.metrics.committed(before.elapsed());
         self.ear.order(crate::ear::Order::Stored);
@@ -94,34 +95,15 @@ impl Owner {
         }
     }
 
-    /// The writes of a round, cut where a transaction would be too large for the store. One request always fits one
-    /// transaction; several in one round may take more. The leader's record is written by each and compared by the
-    /// next: only one line of transactions can ever be committed.
-    fn transactions(&self, dirty: &[Dirty]) -> Vec<Vec<Write>> {
-        let size = |write: &Write| match write {
-            Write::Put { key, value } => key.len() + value.len(),
-            Write::Delete { key } => key.len(),
-        };
-        let mut all = vec![vec![self.write(&Dirty::Pan)]];
-        let mut bytes = 0;
-        for write in dirty.iter().filter(|dirty| **dirty != Dirty::Pan).map(|dirty| self.write(dirty)) {
-            let last = all.last().expect("there is always one");
-            if last.len() >= pan_store::OPERATIONS_MAX - 1 || bytes + size(&write) > pan_store::BYTES_MAX - TERM_BYTES {
-                all.push(vec![self.write(&Dirty::Pan)]);
-                bytes = 0;
-            }
-            bytes += size(&write);
-            all.last_mut().expect("there is always one").push(write);
-        }
-        all
-    }
-
     /// The write of one record as it is now.
     pub(super) fn write(&self, dirty: &Dirty) -> Write {
-        let key = persist::key_of(dirty);
-        match persist::value_of(&self.world, dirty) {
-            Some(value) => Write::Put { key, value },
-            None => Write::Delete { key },
-        }
+        write(persist::write_of(&self.world, dirty))
+    }
+}
+
+fn write((key, value): persist::RecordWrite) -> Write {
+    match value {
+        Some(value) => Write::Put { key, value },
+        None => Write::Delete { key },
     }
 }
