@@ -1,6 +1,7 @@
 //! `cargo xtask soak`: what is worth running for long, and too long for every change.
 //!
-//! Rounds of property tests with fresh seeds, of the stories on real laboratories and of chaos there, until the time is up. Nothing is cut short:
+//! Rounds of chaos on real laboratories, of property tests with fresh seeds and of stories, until the time is up: chaos comes first,
+//! since it is what a short soak is for. Nothing is cut short:
 //! a laboratory that is killed in the middle would leave its hosts behind. So a suite starts only if there is time left, as much as
 //! it took the last time.
 
@@ -32,6 +33,12 @@ fn round() -> Vec<Suite<'static>> {
     let mut properties = words("test --release --locked --no-fail-fast");
     properties.extend(PURE.map(|name| format!("--package={name}")));
     vec![
+        Suite {
+            name: "soak-chaos",
+            program: "cargo",
+            arguments: words(&format!("test --workspace --locked {} -- --nocapture", chaos::TEST)),
+            environment: CHAOS,
+        },
         Suite { name: "soak-properties", program: "cargo", arguments: properties, environment: CASES },
         Suite {
             name: "soak-volumes",
@@ -44,12 +51,6 @@ fn round() -> Vec<Suite<'static>> {
             program: "cargo",
             arguments: words("test --locked --no-fail-fast --package=pan --package=pan-lab --tests -- --test-threads=1"),
             environment: KILLS,
-        },
-        Suite {
-            name: "soak-chaos",
-            program: "cargo",
-            arguments: words(&format!("test --workspace --locked {} -- --nocapture", chaos::TEST)),
-            environment: CHAOS,
         },
     ]
 }

@@ -222,6 +222,7 @@ fn host_config(data: &Path, state: &LabState, secrets: &Secrets, host: LabHost, 
             labels: state.labels.get(&host.to_string()).cloned().unwrap_or_default(),
             // The host's root is the machine's: other hosts' disks and all keys lie there.
             hidden: vec![data.to_path_buf()],
+            gate: state.gate,
         }),
         storage: (host.kind() == HostKind::Storage).then(|| StorageConfig {
             folder: None,

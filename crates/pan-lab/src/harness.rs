@@ -67,6 +67,7 @@ pub fn spec_with(exe: PathBuf) -> Result<LabSpec, LabError> {
         node_memory: ByteSize(4 << 30),
         labels: BTreeMap::new(),
         in_the_clear: BTreeSet::new(),
+        gate: None,
         machine_link: false,
         exe,
     })

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use pan_model::host_config::GateChoice;
 use pan_model::{ByteSize, Cpu};
 
 use crate::error::LabError;
@@ -37,6 +38,8 @@ pub(crate) struct RoomSpec {
     pub(crate) labels: BTreeMap<String, BTreeMap<String, String>>,
     /// As of [`LabSpec`].
     pub(crate) in_the_clear: BTreeSet<String>,
+    /// Likewise.
+    pub(crate) gate: Option<GateChoice>,
     pub(crate) exe: PathBuf,
     pub(crate) afterwards: Afterwards,
 }
@@ -71,6 +74,7 @@ impl Room {
             node_memory: ByteSize(4 << 30),
             labels: wanted.labels,
             in_the_clear: wanted.in_the_clear,
+            gate: wanted.gate,
             machine_link: false,
             exe: wanted.exe,
         };

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
+use pan_model::host_config::GateChoice;
 use pan_model::{ByteSize, Cpu};
 
 use crate::error::LabError;
@@ -36,6 +37,8 @@ pub struct LabSpec {
     pub labels: BTreeMap<String, BTreeMap<String, String>>,
     /// Hosts whose volumes go over the fabrics without TLS, and storage hosts that serve them so: for benchmarks.
     pub in_the_clear: BTreeSet<String>,
+    /// What the nodes' gates are made of; the best that the kernel allows when absent.
+    pub gate: Option<GateChoice>,
     /// Whether the machine gets a link to the outside network, and the API its well-known port.
     pub machine_link: bool,
     /// The `pan` program. The lab keeps a link to it, so a rebuild does not disturb running hosts.

@@ -12,6 +12,7 @@ use ipnet::Ipv4Net;
 use pan_linux::datagram::boot_clock;
 use pan_linux::hostns::HostHandle;
 use pan_linux::process;
+use pan_model::host_config::GateChoice;
 use pan_model::{ByteSize, Cpu};
 use serde::{Deserialize, Serialize};
 
@@ -99,6 +100,9 @@ pub(crate) struct LabState {
     /// Hosts whose volumes go over the fabrics without TLS.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub(crate) in_the_clear: BTreeSet<String>,
+    /// What the nodes' gates are made of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) gate: Option<GateChoice>,
     /// Where each controller's API is on the machine, in their order.
     pub(crate) api: Vec<SocketAddr>,
     pub(crate) machine_link: Option<MachineLink>,
@@ -113,6 +117,7 @@ pub(crate) struct NewState {
     pub(crate) node_memory: ByteSize,
     pub(crate) labels: BTreeMap<String, BTreeMap<String, String>>,
     pub(crate) in_the_clear: BTreeSet<String>,
+    pub(crate) gate: Option<GateChoice>,
     pub(crate) api: Vec<SocketAddr>,
     pub(crate) hosts: Vec<LabHost>,
 }
@@ -129,6 +134,7 @@ impl LabState {
             node_memory: new.node_memory,
             labels: new.labels,
             in_the_clear: new.in_the_clear,
+            gate: new.gate,
             api: new.api,
             machine_link: None,
             hosts: new.hosts.into_iter().map(HostState::off).collect(),

@@ -134,6 +134,7 @@ fn first_state(spec: &LabSpec) -> Result<(LabState, Vec<TcpListener>), LabError>
         node_memory: spec.node_memory,
         labels: spec.labels.clone(),
         in_the_clear: spec.in_the_clear.clone(),
+        gate: spec.gate,
         api,
         hosts: spec.hosts()?,
     });

@@ -139,6 +139,19 @@ pub struct NodeConfig {
     /// Paths of the node's root that no server may see, besides the built-in ones.
     #[serde(default)]
     pub hidden: Vec<PathBuf>,
+    /// What the node's gate is made of; the best that the kernel allows when absent. A gate stays what it is until the next reboot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gate: Option<GateChoice>,
+}
+
+/// What a gate can be made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum GateChoice {
+    /// A BPF program and an absolute deadline.
+    Bpf,
+    /// An nftables set whose element times out: bounded by two leases instead of one.
+    NftSet,
 }
 
 /// What a storage host offers.

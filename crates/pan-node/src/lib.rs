@@ -15,6 +15,7 @@ mod boot;
 mod clock;
 pub mod decide;
 mod error;
+mod gate;
 pub mod head;
 mod health;
 mod host;

@@ -3,9 +3,11 @@
 
 mod story;
 
-use pan_lab::LabHost;
+use pan_lab::harness::{self, TestLab};
+use pan_lab::{LabHost, LabSpec};
+use pan_model::host_config::GateChoice;
 use std::time::{Duration, Instant};
-use story::{SOON, ask, example, has, lab, pan, requests, server, str_of, wrk};
+use story::{SOON, ask, example, has, lab, lab_of, pan, requests, server, str_of, wrk};
 
 /// For how long a thawed node is listened for: many times what it takes to find out that it was given up.
 const LISTENED: Duration = Duration::from_secs(3);
@@ -13,11 +15,27 @@ const LISTENED: Duration = Duration::from_secs(3);
 #[test]
 fn a_node_that_stood_still_is_not_heard_again_and_comes_back_without_its_servers() {
     let Some(lab) = lab() else { return };
+    not_heard_again(&lab);
+}
+
+/// The gate of kernels that refuse BPF, on all nodes of a PAN.
+#[test]
+fn nor_is_it_behind_a_gate_of_nftables() {
+    let Some(lab) = lab_of(|| LabSpec { gate: Some(GateChoice::NftSet), ..harness::spec().unwrap() }) else { return };
+    for node in ["n1", "n2", "n3", "n4"] {
+        let shown = || story::json(&lab, &["get", "host", node]);
+        lab.wait_for("the gate in sight", SOON, |_| shown()["gate"]["kind"] == "nft-set")
+            .unwrap_or_else(|error| panic!("{error}: {}", shown()));
+    }
+    not_heard_again(&lab);
+}
+
+fn not_heard_again(lab: &TestLab) {
     if !has("nginx") {
         return;
     }
-    story::apply(&lab, "demo.yaml", &example("demo.yaml"));
-    let before = server(&lab, "demo", "web-1");
+    story::apply(lab, "demo.yaml", &example("demo.yaml"));
+    let before = server(lab, "demo", "web-1");
     let node: LabHost = str_of(&before, "node").parse().unwrap();
     let mut old = None;
     lab.wait_for("an answer of web-1", SOON, |lab| {
@@ -38,22 +56,22 @@ fn a_node_that_stood_still_is_not_heard_again_and_comes_back_without_its_servers
     let mut answers = 0;
     // However busy the machine is, enough is heard to mean something.
     while thawed.elapsed() < LISTENED || (answers <= 10 && thawed.elapsed() < SOON) {
-        let Some(answer) = ask(&lab) else { continue };
+        let Some(answer) = ask(lab) else { continue };
         assert_ne!(answer, old, "the old instance is heard again");
         answers += 1;
     }
     assert!(answers > 10, "only {answers} answers");
 
     let name = node.to_string();
-    pan(&lab, &["wait", "node", &name, "--for", "state=alive", "--timeout", "60s"]);
+    pan(lab, &["wait", "node", &name, "--for", "state=alive", "--timeout", "60s"]);
     let log = std::fs::read_to_string(lab.data().join("hosts").join(&name).join("log").join("beat.log")).unwrap();
     assert!(log.contains("fenced") && log.contains("number=2"), "{log}");
-    let moved = server(&lab, "demo", "web-1");
+    let moved = server(lab, "demo", "web-1");
     assert_ne!(str_of(&moved, "node"), name);
-    let events = pan(&lab, &["events", "-A"]);
+    let events = pan(lab, &["events", "-A"]);
     assert!(events.contains("HostDead") && events.contains("HostReturned"), "{events}");
     // On a busy machine it may have been suspected again since.
-    let timeline = pan(&lab, &["timeline", "web-1", "-p", "demo", "--all"]);
+    let timeline = pan(lab, &["timeline", "web-1", "-p", "demo", "--all"]);
     assert!(timeline.contains("fenced"), "{timeline}");
 }
 

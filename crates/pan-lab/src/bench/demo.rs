@@ -74,6 +74,7 @@ impl<'a> Demo<'a> {
             profile: options.profile.clone(),
             labels: BTreeMap::new(),
             in_the_clear: BTreeSet::new(),
+            gate: None,
             exe: options.exe.clone(),
             afterwards: if options.keep { Afterwards::Keep } else { Afterwards::Remove },
         };

@@ -82,6 +82,7 @@ pub fn round(options: &RoundOptions, progress: &mut dyn FnMut(&str)) -> Result<R
             profile: "shared".to_owned(),
             labels: BTreeMap::new(),
             in_the_clear: BTreeSet::new(),
+            gate: None,
             exe: options.exe.clone(),
             afterwards: Afterwards::Remove,
         },

@@ -52,10 +52,20 @@ impl Gate {
     /// # Errors
     /// The folder cannot be used, the kernel has neither kind, or what it has cannot be set up.
     pub fn open(dir: &Path, netns: &Netns) -> Result<Gate> {
+        Self::open_or_make(None, dir, netns)
+    }
+
+    /// The same, but what has to be made is of the kind `choice`, if there is one, whatever else the kernel allows. What is there stays
+    /// what it is.
+    ///
+    /// # Errors
+    /// As [`Gate::open`].
+    pub fn open_or_make(choice: Option<GateKind>, dir: &Path, netns: &Netns) -> Result<Gate> {
         let _lock = lock(dir)?;
-        let probe = match remembered(dir)? {
-            Some(probe) => probe,
-            None => probe()?,
+        let probe = match (remembered(dir)?, choice) {
+            (Some(probe), _) => probe,
+            (None, Some(kind)) => Probe { kind, bpf_refused: None },
+            (None, None) => probe()?,
         };
         Self::make(probe, dir, netns)
     }

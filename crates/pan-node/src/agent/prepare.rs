@@ -15,7 +15,7 @@ use crate::apply::{adopt, start};
 use crate::error::{Error, chain};
 use crate::host::{Host, Parts};
 use crate::network::{Checks, Network, NetworkError};
-use crate::paths::{Paths, gate_dir, origins_dir};
+use crate::paths::{Paths, origins_dir};
 use crate::server::deaths::Deaths;
 use crate::server::record::{Record, Stage};
 use crate::users::UserSpaces;
@@ -57,7 +57,7 @@ fn open_gate(config: &HostConfig) -> Result<Option<Arc<Gate>>, Error> {
     }
     let refused = |error: String| Error::Gate(error);
     let netns = Netns::current().map_err(|error| refused(chain(&error)))?;
-    let gate = Gate::open(&gate_dir(&config.run_dir), &netns).map_err(|error| refused(chain(&error)))?;
+    let gate = crate::gate::open(config, &netns).map_err(|error| refused(chain(&error)))?;
     Ok(Some(Arc::new(gate)))
 }
 

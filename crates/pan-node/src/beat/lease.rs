@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use crate::boot::{LeaseNote, Mark, MarkSeen};
 use crate::error::{Error, chain};
-use crate::paths::{admission_file, gate_dir, lease_file};
+use crate::paths::{admission_file, lease_file};
 
 /// Acknowledgements read of one socket before the next thing is done: more than ever wait.
 const ROUND_MAX: usize = 256;
@@ -160,7 +160,7 @@ impl Lease {
 /// A host without a gate still takes part; its heartbeats say so.
 fn open_gate(config: &HostConfig) -> Option<Gate> {
     let opened = Netns::current().map_err(|error| chain(&error)).and_then(|netns| {
-        let gate = Gate::open(&gate_dir(&config.run_dir), &netns);
+        let gate = crate::gate::open(config, &netns);
         gate.map_err(|error| chain(&error))
     });
     match opened {

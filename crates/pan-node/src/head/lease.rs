@@ -1,7 +1,6 @@
 //! Rule 10 of docs/volumes.md: whether what was read may be handed out at this moment.
 
 use super::error::HeadError;
-use crate::paths::gate_dir;
 use pan_linux::gate::Gate;
 use pan_linux::netns::Netns;
 use pan_model::host_config::HostConfig;
@@ -17,7 +16,7 @@ impl Lease {
             return Ok(Self(None));
         }
         let netns = Netns::current().map_err(|error| HeadError::Message(error.to_string()))?;
-        Gate::open(&gate_dir(&config.run_dir), &netns).map(|gate| Self(Some(gate))).map_err(HeadError::Gate)
+        crate::gate::open(config, &netns).map(|gate| Self(Some(gate))).map_err(HeadError::Gate)
     }
 
     /// `now`: of the boot clock, read after the answer came. One that cannot be read is none.

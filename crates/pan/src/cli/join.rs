@@ -158,6 +158,7 @@ fn config(
             memory: args.memory.map_or_else(memory, Ok)?,
             labels: args.labels.iter().cloned().collect::<BTreeMap<_, _>>(),
             hidden: args.hide.clone(),
+            gate: None,
         }),
     };
     let director = match (joined.roles.contains(&Role::Director), &args.outside) {

@@ -61,12 +61,14 @@ pub(super) fn setup(member: &Member, hosts: u8, settings: Settings) -> Setup {
             Bind { from: "pacemaker", to: "/var/lib/pacemaker", owner: OWNER },
             Bind { from: "log", to: "/var/log/pacemaker", owner: OWNER },
         ],
-        boot: boot(member),
+        boot: boot(member, hosts),
         ready: ready(hosts),
     }
 }
 
-fn boot(member: &Member) -> String {
+/// Pacemaker starts when corosync has found all hosts: one that is alone at first, with timeouts this short, would begin by fencing the
+/// others, which begin by fencing it. Who waits in vain starts all the same, after twenty seconds.
+fn boot(member: &Member, hosts: u8) -> String {
     // The agents appear among the machine's without touching them: overlays without an upper folder.
     format!(
         "set -e
@@ -74,6 +76,11 @@ mount -t overlay overlay -o lowerdir={sbin}:/usr/sbin /usr/sbin
 mount -t overlay overlay -o lowerdir={ocf}:/usr/lib/ocf/resource.d /usr/lib/ocf/resource.d
 mkdir -p -m 1755 /run/resource-agents
 corosync
+waited=0
+until [ \"$(corosync-quorumtool -l 2>/dev/null | grep -c '^ *[0-9]')\" = {hosts} ] || [ $waited -ge 200 ]; do
+  waited=$((waited + 1))
+  sleep 0.1
+done
 pacemakerd >{log} 2>&1 &
 ",
         sbin = member.at("sbin"),

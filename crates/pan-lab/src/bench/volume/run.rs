@@ -97,6 +97,7 @@ fn spec(options: &VolumeOptions) -> RoomSpec {
         // Each node has its own kind of volumes.
         labels: nodes(options).map(|node| (node.to_owned(), [("lines".to_owned(), node.to_owned())].into())).collect(),
         in_the_clear: if options.without_tls { [CLEAR, "s1", "s2"].map(str::to_owned).into() } else { BTreeSet::new() },
+        gate: None,
         exe: options.exe.clone(),
         afterwards: if options.keep { Afterwards::Keep } else { Afterwards::Remove },
     }

@@ -138,6 +138,7 @@ fn spec_of(args: &UpArgs) -> Result<LabSpec, LabCommandError> {
         node_memory: args.node_memory,
         labels,
         in_the_clear: BTreeSet::new(),
+        gate: None,
         machine_link: true,
         exe: std::env::current_exe().map_err(failed("find this program"))?,
     })
