@@ -47,7 +47,15 @@ impl ApiError {
             Code::Unauthenticated => 401,
             Code::Denied => 403,
             Code::NotFound => 404,
-            Code::Conflict | Code::Protection | Code::NoCapacity | Code::Quota | Code::State | Code::InUse | Code::Leaving => 409,
+            Code::Conflict
+            | Code::Protection
+            | Code::NoCapacity
+            | Code::Quota
+            | Code::State
+            | Code::InUse
+            | Code::Leaving
+            | Code::Altered => 409,
+            Code::TooMany => 429,
             Code::TimedOut => 504,
             Code::Unreachable | Code::HostUnreachable => 502,
             Code::NotLeading | Code::InDoubt => 503,

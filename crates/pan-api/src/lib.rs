@@ -4,6 +4,7 @@
 //! Wire types are separate from the model's so that the model can change without breaking a release that is
 //! one older. Nothing here decides anything.
 
+pub mod audit;
 pub mod beatcount;
 pub mod capability;
 pub mod client;

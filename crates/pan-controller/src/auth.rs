@@ -45,6 +45,8 @@ pub enum Noun {
     Token,
     /// Events.
     Event,
+    /// Who changed what.
+    Audit,
     /// The PAN as a whole: capacity, proofs, forecasts.
     Pan,
     /// The interface itself: version, description.
@@ -63,12 +65,12 @@ pub const fn allowed(role: PrincipalRole, verb: Verb, noun: Noun) -> bool {
             Noun::Volume => matches!(verb, Verb::Read | Verb::Change | Verb::Enter),
             Noun::Server => matches!(verb, Verb::Read | Verb::Operate | Verb::Enter),
             Noun::Node | Noun::Pan => matches!(verb, Verb::Read | Verb::Operate),
-            Noun::Event | Noun::Interface => matches!(verb, Verb::Read),
+            Noun::Event | Noun::Audit | Noun::Interface => matches!(verb, Verb::Read),
         },
         // What is inside of servers and volumes is their partitions' own.
         PrincipalRole::Access(AccessRole::PanOperator) => match noun {
             Noun::Cluster | Noun::Server | Noun::Node | Noun::Pan => matches!(verb, Verb::Read | Verb::Operate),
-            Noun::Partition | Noun::Service | Noun::Volume | Noun::Token | Noun::Host | Noun::Event | Noun::Interface => {
+            Noun::Partition | Noun::Service | Noun::Volume | Noun::Token | Noun::Host | Noun::Event | Noun::Audit | Noun::Interface => {
                 matches!(verb, Verb::Read)
             }
         },
@@ -79,21 +81,42 @@ pub const fn allowed(role: PrincipalRole, verb: Verb, noun: Noun) -> bool {
             Noun::Cluster => matches!(verb, Verb::Read | Verb::Change | Verb::Operate),
             Noun::Volume => matches!(verb, Verb::Read | Verb::Change | Verb::Enter),
             Noun::Server => matches!(verb, Verb::Read | Verb::Operate | Verb::Enter),
-            Noun::Partition | Noun::Event | Noun::Interface => matches!(verb, Verb::Read),
+            Noun::Partition | Noun::Event | Noun::Audit | Noun::Interface => matches!(verb, Verb::Read),
             Noun::Node | Noun::Host | Noun::Pan => false,
         },
         PrincipalRole::Access(AccessRole::Operator) => match noun {
             Noun::Cluster => matches!(verb, Verb::Read | Verb::Operate),
             Noun::Server => matches!(verb, Verb::Read | Verb::Operate | Verb::Enter),
             Noun::Partition | Noun::Service | Noun::Volume | Noun::Event | Noun::Interface => matches!(verb, Verb::Read),
-            Noun::Token | Noun::Node | Noun::Host | Noun::Pan => false,
+            Noun::Token | Noun::Audit | Noun::Node | Noun::Host | Noun::Pan => false,
         },
         PrincipalRole::Access(AccessRole::Monitor) => match noun {
             Noun::Partition | Noun::Cluster | Noun::Server | Noun::Service | Noun::Volume | Noun::Event | Noun::Interface => {
                 matches!(verb, Verb::Read)
             }
-            Noun::Token | Noun::Node | Noun::Host | Noun::Pan => false,
+            Noun::Token | Noun::Audit | Noun::Node | Noun::Host | Noun::Pan => false,
         },
+    }
+}
+
+impl Noun {
+    /// What it is called.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Partition => "partition",
+            Self::Cluster => "cluster",
+            Self::Server => "server",
+            Self::Service => "service",
+            Self::Volume => "volume",
+            Self::Node => "node",
+            Self::Host => "host",
+            Self::Token => "token",
+            Self::Event => "event",
+            Self::Audit => "audit",
+            Self::Pan => "pan",
+            Self::Interface => "interface",
+        }
     }
 }
 
@@ -142,7 +165,7 @@ pub fn principal(administrator: &AdminToken, known: &BTreeMap<u64, Grant>, now: 
     let text = bearer(headers).ok_or_else(unauthenticated)?;
     if administrator.is(&Digest(Sha256::digest(text).into())) {
         let role = PrincipalRole::Access(AccessRole::PanAdministrator);
-        return Ok(Principal { name: "administrator".into(), role, partition: None, token: None });
+        return Ok(Principal { name: "administrator".into(), called: None, role, partition: None, token: None });
     }
     let token = AccessToken::read(text).ok_or_else(unauthenticated)?;
     let grant = known.get(&token.id);
@@ -151,7 +174,8 @@ pub fn principal(administrator: &AdminToken, known: &BTreeMap<u64, Grant>, now: 
     let grant = grant.filter(|grant| right && grant.lasts(now)).ok_or_else(unauthenticated)?;
     let id = id_text(token.id);
     let name = grant.name.as_ref().map_or_else(|| format!("token {id}"), |name| format!("{name} (token {id})"));
-    Ok(Principal { name, role: PrincipalRole::Access(grant.role), partition: grant.partition.clone(), token: Some(token.id) })
+    let (role, called) = (PrincipalRole::Access(grant.role), grant.name.clone());
+    Ok(Principal { name, called, role, partition: grant.partition.clone(), token: Some(token.id) })
 }
 
 /// The refusal of a caller that is nobody known.

@@ -1,5 +1,6 @@
 //! The handle by which everything else speaks to the controller's loop: read the newest view, ask for a change.
 
+use crate::core::audit::{Actor, Attempt, Log};
 use crate::core::digest::Digest;
 use crate::core::request::{Reply, Request};
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -22,12 +23,31 @@ use tokio::sync::{mpsc, oneshot, watch};
 pub struct Principal {
     /// Name, for the record.
     pub name: String,
+    /// Whom its token was made for.
+    pub called: Option<Name>,
     /// What it may do.
     pub role: PrincipalRole,
     /// The only partition it may see; `None` for roles of the PAN.
     pub partition: Option<PartitionName>,
     /// The token that it showed; `None` for hosts, and for the administrator that the PAN was made with.
     pub token: Option<u64>,
+}
+
+impl Principal {
+    /// A host, or a machine that becomes one.
+    #[must_use]
+    pub fn host(name: String) -> Self {
+        Self { name, called: None, role: PrincipalRole::Joining, partition: None, token: None }
+    }
+
+    /// What the audit log calls it.
+    #[must_use]
+    pub fn actor(&self) -> Actor {
+        match self.role {
+            PrincipalRole::Access(role) => Actor::new(self.called.as_ref(), self.token, role, self.partition.clone()),
+            PrincipalRole::Joining => Actor::host(self.name.clone()),
+        }
+    }
 }
 
 /// Roles of principals.
@@ -85,6 +105,8 @@ pub struct View {
     pub hosts: BTreeMap<HostName, pan_api::host::Host>,
     /// Events by partition (`None`: the PAN's own), ascending numbers, newest last.
     pub events: BTreeMap<Option<PartitionName>, Vec<Arc<Event>>>,
+    /// Who changed what, by where it belongs.
+    pub audit: BTreeMap<Option<PartitionName>, Arc<Log>>,
     /// Timelines by object (`PARTITION/SERVER` or host), newest first.
     pub timelines: BTreeMap<String, Arc<Vec<Timeline>>>,
     /// Tokens.
@@ -122,6 +144,8 @@ pub struct SnapshotPlace {
 pub(crate) enum Message {
     /// A change asked for.
     Request(Principal, Request, oneshot::Sender<Result<Reply, ApiError>>),
+    /// Somebody was refused.
+    Refused(Actor, Attempt, Code, oneshot::Sender<Result<(), ApiError>>),
     /// A host presents itself.
     Hello(Hello, oneshot::Sender<Result<(), ApiError>>),
     /// A host reports.
@@ -205,6 +229,16 @@ impl Handle {
         self.health()?;
         let principal = principal.clone();
         self.ask(|answer| Message::Request(principal, request, answer)).await
+    }
+
+    /// Has a refusal written down; answered after it is committed, or counted.
+    ///
+    /// # Errors
+    /// It is not written, because the store is lost or another controller leads.
+    pub async fn refused(&self, principal: &Principal, attempt: Attempt, code: Code) -> Result<(), ApiError> {
+        self.health()?;
+        let actor = principal.actor();
+        self.ask(|answer| Message::Refused(actor, attempt, code, answer)).await
     }
 
     /// A host presents itself.

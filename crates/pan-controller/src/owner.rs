@@ -9,7 +9,7 @@ mod standing;
 
 use crate::core::hosts as hosts_core;
 use crate::core::world::{Effect, Now, World};
-use crate::core::{operate, place, settle};
+use crate::core::{audit, place, settle};
 use crate::ear::{Ear, Order};
 use crate::handle::{Handle, Message};
 use crate::run::RunError;
@@ -219,7 +219,13 @@ impl Owner {
                 if !self.world.leading {
                     return Some(Answer::Request(answer, Err(self.not_leading())));
                 }
-                Some(Answer::Request(answer, operate::request(&mut self.world, now, request)))
+                Some(Answer::Request(answer, audit::request(&mut self.world, now, &principal.actor(), request)))
+            }
+            Message::Refused(actor, attempt, code, answer) => {
+                if self.world.leading {
+                    audit::refused(&mut self.world, now, &actor, &attempt, code);
+                }
+                Some(Answer::Host(answer, Ok(())))
             }
             Message::Hello(hello, answer) => Some(Answer::Host(answer, self.hello(now, &hello))),
             Message::Report(report, answer) => Some(Answer::Host(answer, hosts_core::report(&mut self.world, now, *report))),

@@ -43,6 +43,7 @@ pub fn view(world: &World, revision: u64) -> View {
         nodes: world.hosts.keys().filter_map(|name| Some((name.clone(), node(world, name)?))).collect(),
         hosts: hosts(world),
         events: world.events.iter().map(|(partition, events)| (partition.clone(), events.iter().cloned().collect())).collect(),
+        audit: world.audit.clone(),
         timelines: world.timelines.view().into_iter().map(|(object, all)| (object, Arc::new(all))).collect(),
         snapshot: world.seen.snapshot.clone(),
         drains: world.pan.drains.keys().filter_map(|name| drain(world, name)).collect(),

@@ -56,6 +56,10 @@ codes! {
     Unauthenticated "PAN-400" "The request carried no valid token.\nDo: set PAN_TOKEN, or choose a context with `pan context use NAME`.",
     /// The principal may not do this.
     Denied "PAN-401" "The token is valid but may not do this.",
+    /// Too many requests at a time.
+    TooMany "PAN-402" "More requests were made in a second than the token, or its partition, may make. Nothing was done.\nDo: wait as long as the answer's header Retry-After says; watch (`pan get KIND -w`) instead of asking again and again.",
+    /// A log is not what was written.
+    Altered "PAN-403" "A line of the audit log is not what was written, or is missing: the message names the first that does not fit.\nDo: compare with an earlier export (`pan audit --verify --file FILE`), and find out who had access to the store.",
     /// The object is in a state in which this cannot be done.
     State "PAN-500" "The object is in a state in which this cannot be done; the message names the state and what would have to happen first.",
     /// Something referred to is still in use.

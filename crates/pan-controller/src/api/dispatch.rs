@@ -1,10 +1,11 @@
 //! From the table of routes to a router: who asks, may they, is the request well formed; then the handler.
 
 use super::answer;
+use super::audit;
 use super::call::{Call, Input};
-use super::route::{Access, Route, table};
+use super::route::{Access, Answering, Route, table};
 use super::scope::DomainKey;
-use crate::auth::{self, AdminToken, Verb};
+use crate::auth::{self, AdminToken, Noun, Verb};
 use crate::handle::{Handle, Principal};
 use crate::site::Site;
 use axum::Router;
@@ -117,11 +118,10 @@ async fn serve(app: &Arc<App>, route: &Route, request: Request) -> Result<Respon
         }
         Access::Role(verb, noun, run) => {
             let who = principal(&app, &parts.headers)?;
-            auth::permit(&who, verb, noun)?;
-            if let Some(leader) = app.handle.view().leader.clone().filter(|_| changes(verb)) {
-                let input = input(route, &mut parts, body).await?;
-                return Ok(pass_on(&app, leader, &parts, input.body).await?);
+            if changes(verb) {
+                return change(app, route, (who, noun), (verb, run), (parts, body)).await;
             }
+            auth::permit(&who, verb, noun)?;
             run(Call { who, input: input(route, &mut parts, body).await?, app })
         }
         Access::Host(run) => {
@@ -129,11 +129,46 @@ async fn serve(app: &Arc<App>, route: &Route, request: Request) -> Result<Respon
             run(Call { who, input: input(route, &mut parts, body).await?, app })
         }
     };
+    in_time(running).await
+}
+
+async fn in_time(running: Answering) -> Result<Response, Refusal> {
     let late = || {
         let text = format!("no answer within {} s; a change that was asked for may still be made", REQUEST_TIME_MAX.as_secs());
         ApiError::new(Code::TimedOut, text)
     };
     Ok(tokio::time::timeout(REQUEST_TIME_MAX, running).await.map_err(|_| late())??)
+}
+
+/// A change: only the controller that leads can make it, or refuse it, for both are written down.
+async fn change(
+    app: Arc<App>,
+    route: &Route,
+    (who, noun): (Principal, Noun),
+    (verb, run): (Verb, fn(Call<Principal>) -> Answering),
+    (mut parts, body): (Parts, Body),
+) -> Result<Response, Refusal> {
+    if let Some(leader) = app.handle.view().leader.clone() {
+        let input = input(route, &mut parts, body).await?;
+        return Ok(pass_on(&app, leader, &parts, input.body).await?);
+    }
+    let path = RawPathParams::from_request_parts(&mut parts, &()).await;
+    let asked = async {
+        auth::permit(&who, verb, noun)?;
+        let input = input(route, &mut parts, body).await?;
+        in_time(run(Call { who: who.clone(), input, app: app.clone() })).await
+    };
+    let answered = asked.await;
+    if let Err(Refusal(_, error)) = &answered
+        && audit::is_refusal(error.code)
+    {
+        let attempt = audit::attempt(route, noun, who.partition.as_ref(), path.iter().flatten());
+        // Nothing was changed, so the answer stands whether it could be written or not.
+        if let Err(error) = app.handle.refused(&who, attempt, error.code).await {
+            tracing::warn!(%error, "a refusal is not in the audit log");
+        }
+    }
+    answered
 }
 
 fn principal(app: &App, headers: &HeaderMap) -> Result<Principal, ApiError> {

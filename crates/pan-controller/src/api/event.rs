@@ -17,7 +17,8 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::sync::Arc;
 
-const SINCE: Param = Param { name: "since", kind: "string", summary: "only events from then on: RFC 3339, or a duration ago like 5m" };
+pub(super) const SINCE: Param =
+    Param { name: "since", kind: "string", summary: "only what is from then on: RFC 3339, or a duration ago like 5m" };
 const QUERY: &[Param] = &[WATCH, SINCE];
 
 pub const ROUTES: &[Route] = &[
@@ -35,7 +36,7 @@ fn list(call: Call<Principal>) -> Answering {
 
 /// The moment from which on events are wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Since(Timestamp);
+pub(super) struct Since(pub(super) Timestamp);
 
 impl FromStr for Since {
     type Err = String;

@@ -5,7 +5,7 @@ use super::call::Call;
 use super::route::{Access, Answering, Gives, Method, Param, Route, schema};
 use super::watch::{follow, line};
 use crate::core::request::{Reply, Request};
-use crate::handle::{Principal, PrincipalRole};
+use crate::handle::Principal;
 use crate::site::Identity;
 use pan_api::desired::Desired;
 use pan_api::join::{Renew, Renewed};
@@ -60,7 +60,7 @@ fn renew(call: Call<PeerIdentity>) -> Answering {
         let request = pki::Request::read(&ask.request).map_err(|error| ApiError::new(Code::Invalid, error.to_string()))?;
         call.site().authority()?;
         let PeerIdentity { host, roles, addresses, .. } = call.who.clone();
-        let who = Principal { name: format!("host {host}"), role: PrincipalRole::Joining, partition: None, token: None };
+        let who = Principal::host(format!("host {host}"));
         let Reply::Certify { serial, .. } = call.handle().request(&who, Request::Renew(host.clone())).await? else {
             return Err(ApiError::new(Code::Internal, "a renewal was answered with something else"));
         };
@@ -74,7 +74,7 @@ fn keys(call: Call<PeerIdentity>) -> Answering {
         check_version(&call)?;
         let AskKeys { host, have, wall, .. } = call.body()?;
         check_host(&call.who, &host)?;
-        let who = Principal { name: format!("host {host}"), role: PrincipalRole::Joining, partition: None, token: None };
+        let who = Principal::host(format!("host {host}"));
         let Reply::Keys { current, newest } = call.handle().request(&who, Request::Keys { host: host.clone(), have, wall }).await? else {
             return Err(ApiError::new(Code::Internal, "a question for keys was answered with something else"));
         };
@@ -89,7 +89,7 @@ fn volumes(call: Call<PeerIdentity>) -> Answering {
         check_host(&call.who, &ask.host)?;
         check_role(&call.who, Role::Node)?;
         let (host, volume) = (ask.host.clone(), ask.volume);
-        let who = Principal { name: format!("host {host}"), role: PrincipalRole::Joining, partition: None, token: None };
+        let who = Principal::host(format!("host {host}"));
         let Reply::Volume(mut claim) = call.handle().request(&who, Request::Volume(Box::new(ask))).await? else {
             return Err(ApiError::new(Code::Internal, "a question for a volume was answered with something else"));
         };

@@ -5,6 +5,7 @@
 
 mod answer;
 mod apply;
+mod audit;
 mod call;
 mod cluster;
 mod dispatch;

@@ -162,7 +162,7 @@ impl Route {
 
 /// Every route.
 pub fn table() -> Vec<Route> {
-    let parts: [&[Route]; 16] = [
+    let parts: [&[Route]; 17] = [
         super::interface::ROUTES,
         super::apply::ROUTES,
         super::partition::ROUTES,
@@ -173,6 +173,7 @@ pub fn table() -> Vec<Route> {
         super::volume::ROUTES,
         super::snapshot::ROUTES,
         super::event::ROUTES,
+        super::audit::ROUTES,
         super::node::ROUTES,
         super::drain::ROUTES,
         super::host::ROUTES,

@@ -4,6 +4,7 @@
 //! and the places of its servers are opaque names of failure domains.
 
 use super::call::not_found;
+use crate::core::audit::Log;
 use crate::handle::{Principal, SnapshotPlace, View};
 use pan_api::ApiError;
 use pan_api::cluster::Cluster;
@@ -222,6 +223,12 @@ impl Scope {
             None => self.is_whole() && within.is_none(),
         };
         self.view.events.iter().filter(move |(place, _)| seen(place)).map(|(place, events)| (place, events.as_slice()))
+    }
+
+    /// The log of a partition that is visible, or of where the principal is from.
+    pub fn audit(&self, within: Option<&PartitionName>) -> Arc<Log> {
+        let place = within.or(self.only.as_ref()).filter(|partition| self.sees(partition));
+        self.view.audit.get(&place.cloned()).cloned().unwrap_or_default()
     }
 
     /// The timelines of a server, newest first; none when nothing moved it yet.

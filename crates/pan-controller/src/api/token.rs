@@ -7,7 +7,7 @@ use crate::auth::{Noun, Verb};
 use crate::core::digest::Digest;
 use crate::core::request::{Joining, Reply, Request};
 use crate::core::tokens::{New, TokenFor};
-use crate::handle::{Principal, PrincipalRole};
+use crate::handle::Principal;
 use crate::site::Identity;
 use pan_api::ApiError;
 use pan_api::join::{Join, Joined};
@@ -132,7 +132,7 @@ fn join(call: Call<()>) -> Answering {
         };
         // Whether it can be signed is known before the token is used up.
         call.site().authority()?;
-        let who = Principal { name: format!("joining host {}", join.host), role: PrincipalRole::Joining, partition: None, token: None };
+        let who = Principal::host(format!("joining host {}", join.host));
         let Reply::Certify { roles, serial } = call.handle().request(&who, Request::Join(joining)).await? else {
             return Err(ApiError::new(Code::Internal, "a join was answered with something else"));
         };

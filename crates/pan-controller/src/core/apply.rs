@@ -223,6 +223,7 @@ fn revive(draft: &mut World, name: &PartitionName, spec: &PartitionSpec, network
     for event in draft.events.remove(&Some(name.clone())).unwrap_or_default() {
         draft.dirty.insert(Dirty::Event(Some(name.clone()), event.number));
     }
+    super::audit::go_with(draft, name);
     if let Some(record) = draft.partition_mut(name) {
         record.spec = spec.clone();
         record.networks = networks;

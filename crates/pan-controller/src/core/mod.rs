@@ -4,6 +4,7 @@
 //! hosts see the outcome.
 
 pub mod apply;
+pub mod audit;
 pub mod digest;
 pub mod domain;
 pub mod ending;

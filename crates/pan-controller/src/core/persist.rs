@@ -1,5 +1,6 @@
 //! Records as store entries: keys, JSON values with a format version, and the way back.
 
+use super::audit::Entry;
 use super::record::{PanRecord, RECORD_VERSION};
 use super::world::{Dirty, Settings, World};
 use pan_api::token::id_text;
@@ -62,6 +63,8 @@ pub fn key_of(dirty: &Dirty) -> String {
         Dirty::Credential(name) => format!("credential/{name}"),
         Dirty::Event(Some(partition), number) => format!("p/{partition}/event/{number:016}"),
         Dirty::Event(None, number) => format!("pan/event/{number:016}"),
+        Dirty::Audit(Some(partition), number) => format!("p/{partition}/audit/{number:016}"),
+        Dirty::Audit(None, number) => format!("pan/audit/{number:016}"),
         Dirty::Timeline(object) => match object.split_once('/') {
             Some((partition, server)) => format!("p/{partition}/timeline/{server}"),
             None => format!("pan/timeline/{object}"),
@@ -93,6 +96,7 @@ pub fn value_of(world: &World, dirty: &Dirty) -> Option<Vec<u8>> {
             let place = events.binary_search_by_key(number, |event| event.number).ok()?;
             write(events.get(place).map(AsRef::as_ref))
         }
+        Dirty::Audit(partition, number) => write(world.audit.get(partition)?.entry(*number)),
         Dirty::Timeline(object) => world.timelines.stored(object).and_then(|kept| write(Some(&kept))),
     }
 }
@@ -172,6 +176,7 @@ pub fn load_one(world: &mut World, key: &str, value: &[u8]) -> Result<(), LoadEr
     match parts.as_slice() {
         ["pan", "term"] => world.pan = read::<PanRecord>(key, value)?,
         ["pan", "event", _] => remember(world, None, read(key, value)?),
+        ["pan", "audit", _] => remember_lines(world, None, read(key, value)?),
         ["pan", "timeline", object] => world.timelines.restore((*object).to_owned(), read(key, value)?),
         ["host", name] => {
             world.hosts.insert(HostName::new(*name).map_err(|_| unknown())?, read(key, value)?);
@@ -218,6 +223,7 @@ fn load_in_partition(world: &mut World, partition: PartitionName, rest: &[&str],
             world.sources.insert(VolumeKey { partition, name }, read(key, value)?);
         }
         ["event", _] => remember(world, Some(partition), read(key, value)?),
+        ["audit", _] => remember_lines(world, Some(partition), read(key, value)?),
         ["timeline", server] => world.timelines.restore(format!("{partition}/{server}"), read(key, value)?),
         _ => return Err(unknown()),
     }
@@ -232,6 +238,10 @@ fn remember(world: &mut World, partition: Option<PartitionName>, event: Event) {
     }
 }
 
+fn remember_lines(world: &mut World, partition: Option<PartitionName>, entry: Entry) {
+    Arc::make_mut(world.audit.entry(partition).or_default()).restore(entry);
+}
+
 /// Removes from the world what an entry of the store stood for.
 ///
 /// # Errors
@@ -243,6 +253,7 @@ pub fn forget(world: &mut World, key: &str) -> Result<(), LoadError> {
     match parts.as_slice() {
         ["pan", "term"] => world.pan = PanRecord::default(),
         ["pan", "event", text] => drop_event(world, None, number(text)?),
+        ["pan", "audit", text] => drop_lines(world, None, number(text)?),
         ["pan", "timeline", object] => world.timelines.forget_kept(object),
         ["host", name] => {
             let name = HostName::new(*name).map_err(|_| unknown())?;
@@ -256,6 +267,7 @@ pub fn forget(world: &mut World, key: &str) -> Result<(), LoadError> {
             match rest {
                 ["spec"] => {
                     world.partitions.remove(&partition);
+                    world.audit.remove(&Some(partition.clone()));
                     world.events.remove(&Some(partition));
                 }
                 ["cluster", name] => drop(world.clusters.remove(&(partition, ClusterName::new(*name).map_err(|_| unknown())?))),
@@ -272,6 +284,7 @@ pub fn forget(world: &mut World, key: &str) -> Result<(), LoadError> {
                     drop(world.sources.remove(&VolumeKey { partition, name: VolumeName::new(*name).map_err(|_| unknown())? }));
                 }
                 ["event", text] => drop_event(world, Some(partition), number(text)?),
+                ["audit", text] => drop_lines(world, Some(partition), number(text)?),
                 ["timeline", server] => world.timelines.forget_kept(&format!("{partition}/{server}")),
                 _ => return Err(unknown()),
             }
@@ -284,5 +297,11 @@ pub fn forget(world: &mut World, key: &str) -> Result<(), LoadError> {
 fn drop_event(world: &mut World, partition: Option<PartitionName>, number: u64) {
     if let Some(events) = world.events.get_mut(&partition) {
         events.retain(|event| event.number != number);
+    }
+}
+
+fn drop_lines(world: &mut World, partition: Option<PartitionName>, number: u64) {
+    if let Some(log) = world.audit.get_mut(&partition) {
+        Arc::make_mut(log).remove(number);
     }
 }

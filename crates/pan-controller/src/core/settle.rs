@@ -2,13 +2,14 @@
 
 use super::record::{EndingPhase, Goal, Intent};
 use super::world::{Dirty, Now, World};
-use super::{domain, ending, fail, hosts, keys, place, quarantine, services, tokens, volumes};
+use super::{audit, domain, ending, fail, hosts, keys, place, quarantine, services, tokens, volumes};
 use pan_api::report::Phase;
 use pan_model::{PartitionName, ServerKey};
 
 /// Brings the records to where the observations and intents lead. Calling it twice changes nothing more.
 pub fn settle(world: &mut World, now: Now) {
     tokens::expire(world, now);
+    audit::advance(world, now);
     keys::advance(world, now);
     quarantine::release(world, now);
     hosts::advance(world, now);
@@ -82,6 +83,7 @@ fn remove(world: &mut World) {
             world.dirty.insert(Dirty::Event(Some(name.clone()), event.number));
         }
         tokens::go_with(world, &name);
+        audit::go_with(world, &name);
         if let Some(partition) = world.partitions.remove(&name) {
             world.pan.last_epoch = world.pan.last_epoch.max(partition.last_epoch).max(partition.owner_epoch);
         }

@@ -1,5 +1,6 @@
 //! The world: every record, what was observed, and which records differ from the store.
 
+use super::audit::Log;
 use super::record::{
     ClusterRecord, CredentialRecord, HostRecord, PanRecord, PartitionRecord, ServerRecord, ServiceRecord, SourceRecord, VolumeRecord,
 };
@@ -66,6 +67,8 @@ pub type ServiceKey = (PartitionName, ServiceName);
 pub enum Dirty {
     /// The PAN's counters.
     Pan,
+    /// Lines of a log, by the number of the first. Before what they tell of: where a round takes several transactions, nothing is done untold.
+    Audit(Option<PartitionName>, u64),
     /// A partition.
     Partition(PartitionName),
     /// A cluster.
@@ -117,6 +120,8 @@ pub struct World {
     pub credentials: BTreeMap<HostName, CredentialRecord>,
     /// Events.
     pub events: BTreeMap<Option<PartitionName>, VecDeque<Arc<Event>>>,
+    /// Who changed what: the PAN's log, and one of each partition.
+    pub audit: BTreeMap<Option<PartitionName>, Arc<Log>>,
     /// What was observed; not stored.
     pub seen: Seen,
     /// Failovers and moves, step by step.
@@ -165,6 +170,7 @@ impl World {
             tokens: BTreeMap::new(),
             credentials: BTreeMap::new(),
             events: BTreeMap::new(),
+            audit: BTreeMap::new(),
             seen: Seen::default(),
             timelines: Timelines::default(),
             dirty: BTreeSet::new(),

@@ -115,7 +115,7 @@ fn subject(item: &Item) -> Option<Subject> {
             Message::Lead { .. } => Subject::Lead,
             Message::ReadRecord => Subject::ReadRecord,
             Message::StepDown { .. } => Subject::StepDown,
-            Message::Liveness(_) | Message::Request(..) | Message::Hello(..) | Message::Report(..) => return None,
+            Message::Liveness(_) | Message::Request(..) | Message::Refused(..) | Message::Hello(..) | Message::Report(..) => return None,
         },
     })
 }

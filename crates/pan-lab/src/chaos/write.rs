@@ -173,8 +173,9 @@ const fn told(code: Code) -> Told {
         | Code::State
         | Code::InUse
         | Code::Leaving
+        | Code::TooMany
         | Code::NotLeading => Told::Refused,
-        Code::TimedOut | Code::Unreachable | Code::HostUnreachable | Code::InDoubt | Code::Internal => Told::Unknown,
+        Code::TimedOut | Code::Unreachable | Code::HostUnreachable | Code::InDoubt | Code::Altered | Code::Internal => Told::Unknown,
     }
 }
 

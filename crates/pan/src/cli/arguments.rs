@@ -1,6 +1,7 @@
 //! What can be typed.
 
 use super::apply::ApplyArgs;
+use super::audit::AuditArgs;
 use super::bench::{BenchArgs, ProberArgs};
 use super::contexts::ContextArgs;
 use super::delete::DeleteArgs;
@@ -118,6 +119,7 @@ pub enum Command {
     Error(ErrorArgs),
 
     Events(EventsArgs),
+    Audit(AuditArgs),
     Logs(LogsArgs),
     Exec(ExecArgs),
 
@@ -203,8 +205,6 @@ pub enum LaterCommand {
     Slo(Later),
     /// What partitions used (not yet).
     Usage(Later),
-    /// Who did what (not yet).
-    Audit(Later),
     /// Save the PAN's state (not yet).
     Backup(Later),
     /// Bring a saved state back (not yet).
@@ -221,7 +221,6 @@ impl LaterCommand {
             Self::Policy(_) => "pan policy",
             Self::Slo(_) => "pan slo",
             Self::Usage(_) => "pan usage",
-            Self::Audit(_) => "pan audit",
             Self::Backup(_) => "pan backup",
             Self::Restore(_) => "pan restore",
         }

@@ -8,8 +8,8 @@ use super::lab::{LabCommandError, Surroundings};
 use super::output::{Format, note};
 use super::session::Session;
 use super::{
-    apply, bench, contexts, delete, describe, drain, edit, get, help, host, inside, insight, join, lab, login, node, server, token, volume,
-    wait,
+    apply, audit, bench, contexts, delete, describe, drain, edit, get, help, host, inside, insight, join, lab, login, node, server, token,
+    volume, wait,
 };
 use crate::roles;
 use clap::{CommandFactory, Parser};
@@ -34,7 +34,7 @@ pub fn main() -> ExitCode {
 fn by_process(command: Command, session: &Session) -> Result<ExitCode, Failure> {
     let around = || Surroundings {
         context: session.globals.context.clone(),
-        json: session.globals.output == Format::Json,
+        json: matches!(session.globals.output, Format::Json | Format::Jsonl),
         quiet: session.globals.quiet,
     };
     match command {
@@ -110,6 +110,7 @@ async fn call(command: Command, session: &Session) -> Result<u8, Failure> {
         Command::Explain(args) => help::run_explain(&args, session).map(done),
         Command::Error(args) => help::run_error(&args, session).map(done),
         Command::Events(args) => get::run_events(args, session).await.map(done),
+        Command::Audit(args) => audit::run(args, session).await.map(done),
         Command::Logs(args) => inside::run_logs(args, session).await.map(done),
         Command::Exec(args) => inside::run_exec(args, session).await,
         Command::Scale(args) => server::scale(args, session).await.map(done),

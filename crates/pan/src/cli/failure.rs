@@ -137,6 +137,8 @@ pub const fn exit_of(code: Code) -> u8 {
         | Code::State
         | Code::InUse
         | Code::Leaving
+        | Code::TooMany
+        | Code::Altered
         | Code::Unreachable
         | Code::HostUnreachable
         | Code::NotLeading

@@ -41,7 +41,7 @@ pub struct EventsArgs {
 }
 
 /// The text of a moment, as the API takes it.
-fn since(text: &str) -> Result<String, String> {
+pub fn since(text: &str) -> Result<String, String> {
     let is_moment = text.parse::<Span>().is_ok() || text.parse::<jiff::Timestamp>().is_ok();
     let expected = || format!("{text:?} is no moment: expected a duration ago like 5m, or a time like 2026-01-31T08:00:00Z");
     is_moment.then(|| text.to_owned()).ok_or_else(expected)

@@ -2,6 +2,7 @@
 
 mod apply;
 mod arguments;
+mod audit;
 mod bench;
 mod contexts;
 mod delete;

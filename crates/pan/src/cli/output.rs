@@ -15,6 +15,8 @@ pub enum Format {
     Wide,
     /// For scripts.
     Json,
+    /// For scripts that read lines: a value on each.
+    Jsonl,
     /// For editors.
     Yaml,
 }
@@ -34,7 +36,7 @@ impl Output {
 
     /// Whether the output is for programs.
     pub const fn is_data(&self) -> bool {
-        matches!(self.format, Format::Json | Format::Yaml)
+        matches!(self.format, Format::Json | Format::Jsonl | Format::Yaml)
     }
 
     /// Text as it is.
@@ -57,12 +59,20 @@ impl Output {
     pub fn data<T: Serialize + ?Sized>(&self, value: &T) -> Result<(), Failure> {
         let text = match self.format {
             Format::Yaml => serde_saphyr::to_string(&value).map_err(|error| write_failed(&error.to_string()))?,
+            Format::Jsonl => return self.values(value),
             Format::Json | Format::Table | Format::Wide => {
                 let json = serde_json::to_string_pretty(value).map_err(|error| write_failed(&error.to_string()))?;
                 format!("{json}\n")
             }
         };
         self.raw(text.as_bytes())
+    }
+
+    /// A value on a line; of a list each on one of its own.
+    fn values<T: Serialize + ?Sized>(&self, value: &T) -> Result<(), Failure> {
+        let value = serde_json::to_value(value).map_err(|error| write_failed(&error.to_string()))?;
+        let all = value.as_array().map_or(std::slice::from_ref(&value), Vec::as_slice);
+        self.raw(all.iter().map(|value| format!("{value}\n")).collect::<String>().as_bytes())
     }
 
     /// A value of a stream: JSON on a line of its own, or a YAML document.

@@ -8,7 +8,8 @@ use futures_util::future::join_all;
 use pan_api::token::{AccessRole, AccessToken};
 use serde_json::{Value, json};
 
-const NOUNS: [Noun; 11] = [
+const NOUNS: [Noun; 12] = [
+    Noun::Audit,
     Noun::Token,
     Noun::Partition,
     Noun::Cluster,

@@ -1,6 +1,7 @@
 //! A front on a port of its own, a loop that answers everything, and clients for both.
 
 use crate::auth::Verb;
+use crate::core::audit::{Actor, Attempt};
 use crate::core::digest::Digest;
 use crate::core::request::{Reply, Request};
 use crate::handle::{Grant, Handle, Message, View};
@@ -12,9 +13,9 @@ use pan_api::hostclient::{HostClient, HostOptions};
 use pan_api::pki::{Authority, Issued};
 use pan_api::tls::{TlsMaterial, client_config};
 use pan_api::token::{AccessRole, AccessToken};
-use pan_model::HostName;
 use pan_model::host::Role;
 use pan_model::host_config::HostConfig;
+use pan_model::{Code, HostName};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
@@ -47,6 +48,8 @@ pub struct Front {
     pub authority: Authority,
     /// What the loop was asked.
     pub asked: Arc<Mutex<Vec<Request>>>,
+    /// What it was told of refusals.
+    pub refused: Refused,
     pub changes: watch::Sender<u64>,
     pub desires: crate::handle::Desires,
     view: Arc<ArcSwap<View>>,
@@ -81,13 +84,19 @@ fn config(files: &TempDir, authority: &Authority) -> HostConfig {
     .unwrap()
 }
 
-async fn answer_everything(mut inbox: mpsc::Receiver<Message>, asked: Arc<Mutex<Vec<Request>>>) {
+type Refused = Arc<Mutex<Vec<(Actor, Attempt, Code)>>>;
+
+async fn answer_everything(mut inbox: mpsc::Receiver<Message>, asked: Arc<Mutex<Vec<Request>>>, refused: Refused) {
     while let Some(message) = inbox.recv().await {
         match message {
             Message::Request(_, request, answer) => {
                 let reply = if matches!(request, Request::Apply { .. }) { Reply::Applied(Vec::new()) } else { Reply::Done };
                 asked.lock().unwrap().push(request);
                 let _ = answer.send(Ok(reply));
+            }
+            Message::Refused(actor, attempt, code, answer) => {
+                refused.lock().unwrap().push((actor, attempt, code));
+                let _ = answer.send(Ok(()));
             }
             Message::Hello(_, answer) | Message::Report(_, answer) => {
                 let _ = answer.send(Ok(()));
@@ -107,7 +116,7 @@ impl Front {
         let config = config(&files, &authority);
         let (send, inbox) = mpsc::channel(16);
         let (changes, seen) = watch::channel(0);
-        let (asked, desires): (Arc<Mutex<Vec<Request>>>, crate::handle::Desires) = Default::default();
+        let (asked, refused, desires): (Arc<Mutex<Vec<Request>>>, Refused, crate::handle::Desires) = Default::default();
         let view = Arc::new(ArcSwap::from_pointee(view));
         let store_lost: Arc<arc_swap::ArcSwapOption<String>> = Arc::default();
         let handle = Handle {
@@ -119,11 +128,11 @@ impl Front {
             store_lost: store_lost.clone(),
             run_dir: std::path::Path::new("/nowhere").into(),
         };
-        tokio::spawn(answer_everything(inbox, asked.clone()));
+        tokio::spawn(answer_everything(inbox, asked.clone(), refused.clone()));
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let serving = tokio::spawn(async move { serve_within(limits, handle, &config, vec![listener]).await.unwrap() });
-        Self { address, authority, asked, changes, desires, view, store_lost, serving, _files: files }
+        Self { address, authority, asked, refused, changes, desires, view, store_lost, serving, _files: files }
     }
 
     /// Shows the world something new.

@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 fn scope(partition: Option<&str>, view: View, key: &[u8]) -> Scope {
     let partition = partition.map(|name| name.parse().unwrap());
-    let principal = Principal { name: "somebody".into(), role: PrincipalRole::Access(AccessRole::Administrator), partition, token: None };
+    let principal =
+        Principal { name: "somebody".into(), called: None, role: PrincipalRole::Access(AccessRole::Administrator), partition, token: None };
     Scope::new(&principal, Arc::new(view), DomainKey::of(key))
 }
 
