@@ -143,9 +143,9 @@ pub struct SnapshotPlace {
 /// A message to the loop.
 pub(crate) enum Message {
     /// A change asked for.
-    Request(Principal, Request, oneshot::Sender<Result<Reply, ApiError>>),
+    Request(Box<Actor>, Request, oneshot::Sender<Result<Reply, ApiError>>),
     /// Somebody was refused.
-    Refused(Actor, Attempt, Code, oneshot::Sender<Result<(), ApiError>>),
+    Refused(Box<(Actor, Attempt, Code)>, oneshot::Sender<Result<(), ApiError>>),
     /// A host presents itself.
     Hello(Hello, oneshot::Sender<Result<(), ApiError>>),
     /// A host reports.
@@ -227,8 +227,8 @@ impl Handle {
     /// The refusal, at once where the store is lost, or `Internal` when the controller stops meanwhile: the outcome is unknown then.
     pub async fn request(&self, principal: &Principal, request: Request) -> Result<Reply, ApiError> {
         self.health()?;
-        let principal = principal.clone();
-        self.ask(|answer| Message::Request(principal, request, answer)).await
+        let actor = Box::new(principal.actor());
+        self.ask(|answer| Message::Request(actor, request, answer)).await
     }
 
     /// Has a refusal written down; answered after it is committed, or counted.
@@ -237,8 +237,8 @@ impl Handle {
     /// It is not written, because the store is lost or another controller leads.
     pub async fn refused(&self, principal: &Principal, attempt: Attempt, code: Code) -> Result<(), ApiError> {
         self.health()?;
-        let actor = principal.actor();
-        self.ask(|answer| Message::Refused(actor, attempt, code, answer)).await
+        let told = Box::new((principal.actor(), attempt, code));
+        self.ask(|answer| Message::Refused(told, answer)).await
     }
 
     /// A host presents itself.

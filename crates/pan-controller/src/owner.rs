@@ -214,14 +214,15 @@ impl Owner {
     fn take(&mut self, message: Message) -> Option<Answer> {
         let now = now();
         match message {
-            Message::Request(principal, request, answer) => {
-                tracing::debug!(principal = principal.name, "request");
+            Message::Request(actor, request, answer) => {
+                tracing::debug!(principal = actor.name, "request");
                 if !self.world.leading {
                     return Some(Answer::Request(answer, Err(self.not_leading())));
                 }
-                Some(Answer::Request(answer, audit::request(&mut self.world, now, &principal.actor(), request)))
+                Some(Answer::Request(answer, audit::request(&mut self.world, now, &actor, request)))
             }
-            Message::Refused(actor, attempt, code, answer) => {
+            Message::Refused(told, answer) => {
+                let (actor, attempt, code) = *told;
                 if self.world.leading {
                     audit::refused(&mut self.world, now, &actor, &attempt, code);
                 }

@@ -80,7 +80,7 @@ fn wrong_usage_is_exit_2_and_says_what_is_expected() {
     for (line, part) in [
         ("get box", "possible values: partition, cluster, server"),
         ("nonsense", "unrecognized subcommand"),
-        ("get server -o xml", "possible values: table, wide, json, yaml"),
+        ("get server -o xml", "possible values: table, wide, json, jsonl, yaml"),
         ("get server web-1 -A", "-A shows all"),
         ("get server -p A_b", "is not a name"),
         ("get server --context far", "-p PARTITION"),
@@ -141,7 +141,6 @@ fn what_comes_later_says_so() {
         "policy simulate --at now",
         "slo",
         "usage",
-        "audit --verify",
         "backup FILE",
         "restore FILE",
         "trace request --service www",

@@ -5,21 +5,7 @@ mod story;
 
 use pan_lab::harness::{self, TestLab};
 use pan_lab::{LabHost, LabSpec};
-use story::{SOON, ask, example, has, json, lab_of, pan, requests, wrk};
-
-/// Who leads, by what the controllers wrote: the latest term counts.
-fn leader(lab: &TestLab) -> (u64, LabHost) {
-    let mut best = None;
-    for name in ["c1", "c2", "c3"] {
-        let log = std::fs::read_to_string(lab.data().join("hosts").join(name).join("log").join("controller.log")).unwrap();
-        let terms = log.lines().filter_map(|line| line.split_once("this controller leads term=")?.1.trim().parse::<u64>().ok());
-        if let Some(term) = terms.max() {
-            best = best.max(Some((term, name)));
-        }
-    }
-    let (term, name) = best.expect("somebody leads");
-    (term, name.parse().unwrap())
-}
+use story::{SOON, ask, example, has, json, lab_of, leader, pan, requests, wrk};
 
 fn after(lab: &TestLab, term: u64) -> (u64, LabHost) {
     lab.wait_for("another leader", SOON, |lab| leader(lab).0 > term).unwrap();

@@ -137,7 +137,8 @@ async fn verify(args: &AuditArgs, session: &Session) -> Result<(), Failure> {
 async fn go_on(checker: &mut Checker, mut pages: Pages<'_>) -> Result<u64, Failure> {
     let mut newest = 0;
     while let Some(page) = pages.next().await? {
-        for line in page.lines.iter().filter(|line| checker.head().is_none_or(|(last, _)| line.number > last)) {
+        let known = checker.head().map_or(0, |(last, _)| last);
+        for line in page.lines.iter().filter(|line| line.number > known) {
             checker.next(line).map_err(|misfit| altered(&misfit))?;
         }
         let end = checker.head().map(|(number, hash)| (number, hash.to_owned()));

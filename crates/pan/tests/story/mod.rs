@@ -1,8 +1,8 @@
 //! What the stories share: a lab, the command line tool, and waiting for what it shows.
 #![allow(dead_code, reason = "every story uses some of it")]
 
-use pan_lab::LabSpec;
 use pan_lab::harness::{self, TestLab};
+use pan_lab::{LabHost, LabSpec};
 use serde_json::Value;
 use std::fs::File;
 use std::io::Read;
@@ -35,6 +35,20 @@ pub fn repository() -> PathBuf {
 
 pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Who leads, by what the controllers wrote: the latest term counts.
+pub fn leader(lab: &TestLab) -> (u64, LabHost) {
+    let mut best = None;
+    for name in ["c1", "c2", "c3"] {
+        let log = std::fs::read_to_string(lab.data().join("hosts").join(name).join("log").join("controller.log")).unwrap();
+        let terms = log.lines().filter_map(|line| line.split_once("this controller leads term=")?.1.trim().parse::<u64>().ok());
+        if let Some(term) = terms.max() {
+            best = best.max(Some((term, name)));
+        }
+    }
+    let (term, name) = best.expect("somebody leads");
+    (term, name.parse().unwrap())
 }
 
 /// Runs `pan` and expects success.

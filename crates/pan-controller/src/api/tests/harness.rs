@@ -94,8 +94,8 @@ async fn answer_everything(mut inbox: mpsc::Receiver<Message>, asked: Arc<Mutex<
                 asked.lock().unwrap().push(request);
                 let _ = answer.send(Ok(reply));
             }
-            Message::Refused(actor, attempt, code, answer) => {
-                refused.lock().unwrap().push((actor, attempt, code));
+            Message::Refused(told, answer) => {
+                refused.lock().unwrap().push(*told);
                 let _ = answer.send(Ok(()));
             }
             Message::Hello(_, answer) | Message::Report(_, answer) => {
