@@ -76,7 +76,7 @@ impl Client {
     /// # Errors
     /// What the API says, or `Code::Unreachable`.
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ApiError> {
-        self.transport.call(Method::GET, path, None).await
+        patiently(crowded, || self.transport.call(Method::GET, path, None)).await
     }
 
     /// GET of a text.
@@ -94,7 +94,7 @@ impl Client {
     /// As [`Client::get`]; when the connection broke the request may have been acted on.
     pub async fn post<B: Serialize + ?Sized + Sync, T: DeserializeOwned>(&self, path: &str, body: &B) -> Result<T, ApiError> {
         let body = json(body)?;
-        patiently(|| self.transport.call(Method::POST, path, Some(body.clone()))).await
+        patiently(undone, || self.transport.call(Method::POST, path, Some(body.clone()))).await
     }
 
     /// DELETE; an empty answer reads as `()`.
@@ -102,7 +102,7 @@ impl Client {
     /// # Errors
     /// As [`Client::post`].
     pub async fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T, ApiError> {
-        patiently(|| self.transport.call(Method::DELETE, path, None)).await
+        patiently(undone, || self.transport.call(Method::DELETE, path, None)).await
     }
 
     /// GET of newline-delimited JSON.
@@ -154,20 +154,35 @@ fn way(url: &str) -> Result<Way, ApiError> {
     Ok(Way { authority: format!("{host}:{}", uri.port_u16().unwrap_or(443)), expected })
 }
 
-/// How long nobody may lead before a caller is told: longer than the choice of a leader takes.
-const LEADERLESS_MAX: Duration = Duration::from_secs(5);
+/// How long nobody may lead, or a caller be refused for asking too often, before it is told: longer than the choice of a leader takes.
+const PATIENCE_MAX: Duration = Duration::from_secs(5);
 /// Pause before a request that nobody could decide is made again.
 const LEADERLESS_PAUSE: Duration = Duration::from_millis(100);
 
-/// Makes a request again for as long as no controller leads: it changed nothing then.
-async fn patiently<T, F: Future<Output = Result<T, ApiError>>>(call: impl Fn() -> F) -> Result<T, ApiError> {
+/// Pause before a request is made again that was one too many: what `Retry-After` says.
+const CROWDED_PAUSE: Duration = Duration::from_secs(1);
+
+/// The pause after which a request may be made again that was one too many.
+fn crowded(code: Code) -> Option<Duration> {
+    (code == Code::TooMany).then_some(CROWDED_PAUSE)
+}
+
+/// The pause after which a request may be made again that changed nothing.
+fn undone(code: Code) -> Option<Duration> {
+    crowded(code).or_else(|| (code == Code::NotLeading).then_some(LEADERLESS_PAUSE))
+}
+
+/// Makes a request again where that does no harm.
+async fn patiently<T, F: Future<Output = Result<T, ApiError>>>(
+    pause: fn(Code) -> Option<Duration>,
+    call: impl Fn() -> F,
+) -> Result<T, ApiError> {
     let started = Instant::now();
     loop {
-        match call().await {
-            Err(error) if error.code == Code::NotLeading && started.elapsed() < LEADERLESS_MAX => {
-                tokio::time::sleep(LEADERLESS_PAUSE).await;
-            }
-            other => return other,
+        let answer = call().await;
+        match answer.as_ref().err().and_then(|error| pause(error.code)).filter(|_| started.elapsed() < PATIENCE_MAX) {
+            Some(pause) => tokio::time::sleep(pause).await,
+            None => return answer,
         }
     }
 }

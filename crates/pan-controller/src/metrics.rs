@@ -1,5 +1,5 @@
 //! The controller's metrics: what its loop and its ear count, the world as it is now, and what its host's beat process
-//! counted. Anybody who reaches the interface may read them, so nothing in them names a partition, a server or a host.
+//! counted. Nothing in them names a partition, a server or a host: who collects them need not be told of tenants.
 
 use crate::core::hosts::LifeChange;
 use crate::handle::View;
@@ -30,6 +30,7 @@ const PLANNED: Family =
 const QUEUE: Family = Family::gauge("pan_controller_queue_length", "Messages that wait for the controller's loop", &[]);
 const STREAMS: Family =
     Family::gauge("pan_watch_streams", "Streams of changes that somebody reads, desired states of hosts among them", &[]);
+const LIMITED: Family = Family::counter("pan_requests_limited_total", "Requests refused for being too many, by what was used up", &["of"]);
 const LEADS: Family = Family::gauge("pan_controller_leads", "1 while this controller leads, else 0", &[]);
 const RECEIVED: Family = Family::counter("pan_heartbeats_received_total", "Heartbeats this controller heard and judged", &["fabric"]);
 const DROPPED: Family = Family::counter("pan_heartbeats_dropped_total", "Datagrams this controller dropped", &["fabric", "reason"]);
@@ -48,7 +49,7 @@ const COPIES: Family = Family::gauge(
 const LEASES: Family = Family::gauge("pan_leases", "Nodes by the state of their lease", &["state"]);
 
 /// The role's own families.
-pub const FAMILIES: [Family; 19] = [
+pub const FAMILIES: [Family; 20] = [
     FAILOVER,
     COMMITS,
     COMMITS_FAILED,
@@ -56,6 +57,7 @@ pub const FAMILIES: [Family; 19] = [
     PLANNED,
     QUEUE,
     STREAMS,
+    LIMITED,
     LEADS,
     RECEIVED,
     DROPPED,
@@ -136,6 +138,7 @@ pub struct Metrics {
     fenced: Count,
     brakes: Count,
     streams: Arc<AtomicU64>,
+    limited: [Count; 2],
     queue: AtomicU64,
 }
 
@@ -227,6 +230,11 @@ impl Metrics {
         Stream(self.streams.clone())
     }
 
+    /// A request was refused because there are too many: of one token, or of its partition.
+    pub(crate) fn limited(&self, token: bool) {
+        self.limited[usize::from(!token)].one();
+    }
+
     /// The text.
     #[must_use]
     pub fn render(&self, view: &View, beat: Option<&BeatCounts>) -> String {
@@ -238,6 +246,7 @@ impl Metrics {
         page.histograms(&PLANNED, [([], &self.planned)]);
         page.number(&QUEUE, self.queue.load(Ordering::Relaxed));
         page.number(&STREAMS, self.streams.load(Ordering::Relaxed));
+        page.samples(&LIMITED, ["token", "partition"].into_iter().zip(&self.limited).map(|(of, count)| ([of], count.get())));
         page.number(&LEADS, u64::from(view.leads));
         page.samples(&RECEIVED, FABRICS.map(|(fabric, word)| ([word], self.received[index(fabric)].get())));
         let dropped = FABRICS.iter().flat_map(|(fabric, word)| {

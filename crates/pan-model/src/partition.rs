@@ -1,10 +1,10 @@
 //! Partition: a tenant's closed world.
 
 use crate::network::Cidr;
-use crate::notyet::NotYet;
 use crate::{ByteSize, Resources};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::num::NonZeroU32;
 
 /// What a partition asks for.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -52,10 +52,10 @@ pub struct QuotaSpec {
     /// Most storage; there is nothing to count against it before volumes exist.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage: Option<ByteSize>,
-    /// API request rate.
-    #[serde(default, skip_serializing)]
-    #[schemars(with = "Option<NotYet>")]
-    pub requests: Option<NotYet>,
+    /// Most requests a second to the interface, of all tokens of the partition together; 500 where nothing is said. For two seconds' worth of
+    /// them nobody waits. Each controller counts for itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requests: Option<NonZeroU32>,
 }
 
 /// Whether `image: host` is allowed.

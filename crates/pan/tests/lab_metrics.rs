@@ -20,6 +20,17 @@ fn ask(lab: &TestLab, from: &str, address: &str, port: u16) -> (String, String) 
     (page.to_owned(), status.to_owned())
 }
 
+/// What becomes of somebody who asks a controller with a token.
+fn with_token(lab: &TestLab, token: &str) -> String {
+    let command = lab.pan_command(&[]).unwrap();
+    let set = |name: &str| command.get_envs().find_map(|(key, value)| value.filter(|_| key == name)).unwrap().to_str().unwrap().to_owned();
+    let url = format!("{}/metrics", set("PAN_URL").split(',').next().unwrap());
+    let file = story::write(lab, "header", &format!("Authorization: Bearer {token}"));
+    let mut curl = std::process::Command::new("curl");
+    curl.args(["-sS", "-m", "5", "-o", "/dev/null", "-w", "%{http_code}", "--cacert", &set("PAN_CA"), "-H", &format!("@{file}"), &url]);
+    text(&curl.output().unwrap().stdout)
+}
+
 fn number(samples: &[Sample], name: &str, label: Option<(&str, &str)>) -> f64 {
     let fits = |sample: &&Sample| label.is_none_or(|(key, value)| sample.labels.get(key).is_some_and(|found| found == value));
     samples.iter().filter(|sample| sample.name == name).filter(fits).map(|sample| sample.number).sum()
@@ -72,6 +83,15 @@ fn every_role_shows_its_metrics_to_controllers() {
     for (name, port) in [(node.as_str(), NODE_PORT), ("d1", DIRECTOR_METRICS_PORT), ("s1", STORAGE_METRICS_PORT)] {
         let (_, status) = ask(&lab, "d2", &address(name), port);
         assert!(status != "200", "{name} answers a director");
+    }
+
+    // Controllers, whose page is at an interface that anybody may reach, know more than one way to be asked.
+    let (_, status) = ask(&lab, "d2", &address("c1"), CONTROLLER_PORT);
+    assert_eq!(status, "401", "c1 answers a director");
+    for (role, place, status) in [("pan-monitor", None, "200"), ("administrator", Some("demo"), "403")] {
+        let mut line = vec!["token", "create", "--role", role];
+        line.extend(place.iter().flat_map(|place| ["-p", *place]));
+        assert_eq!(with_token(&lab, str_of(&story::json(&lab, &line), "token")), status, "{role}");
     }
 
     lab.kill(node.parse().unwrap()).unwrap();

@@ -5,7 +5,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use futures_util::Stream;
 use hyper::StatusCode;
-use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use pan_api::ApiError;
 use serde::Serialize;
 
@@ -72,6 +72,10 @@ pub fn error(status: StatusCode, error: &ApiError) -> Response {
     let mut response = with(status, JSON, Body::from(bytes_of(error)));
     if status == StatusCode::UNAUTHORIZED {
         response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    if status == StatusCode::TOO_MANY_REQUESTS {
+        // In whole seconds; whatever the rate is, there is room for one more within one.
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
     }
     response
 }

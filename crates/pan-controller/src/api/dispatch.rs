@@ -3,9 +3,11 @@
 use super::answer;
 use super::audit;
 use super::call::{Call, Input};
+use super::rate;
 use super::route::{Access, Answering, Route, table};
 use super::scope::DomainKey;
 use crate::auth::{self, AdminToken, Noun, Verb};
+use crate::core::rates::Rates;
 use crate::handle::{Handle, Principal};
 use crate::site::Site;
 use axum::Router;
@@ -21,11 +23,12 @@ use hyper::{HeaderMap, StatusCode};
 use pan_api::ApiError;
 use pan_api::hostclient::{HostClient, HostOptions, Timeouts};
 use pan_api::tls::PeerIdentity;
+use pan_model::host::Role;
 use pan_model::host_config::CONTROLLER_PORT;
 use pan_model::{Code, HostName};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::Semaphore;
 
@@ -54,6 +57,8 @@ pub struct App {
     pub questions: Arc<Semaphore>,
     /// Parts of snapshots that may be read at the same time.
     pub reads: Arc<Semaphore>,
+    /// How many requests were made of late, and by whom.
+    pub rates: Mutex<Rates>,
 }
 
 /// Who is at the other end of the connection, if it showed a certificate.
@@ -85,7 +90,7 @@ pub fn router(app: Arc<App>) -> Router {
     for (path, routes) in paths {
         router = router.route(path, methods(&app, routes));
     }
-    router.fallback(move |request: Request| async move { answered(Err(unknown(&app, &request))) })
+    router.fallback(move |request: Request| async move { answered(Err(unknown(&app, &request.into_parts().0))) })
 }
 
 /// The routes of one path. The method is told apart here and not by the router, which would name a path's methods to anybody.
@@ -95,7 +100,7 @@ fn methods(app: &Arc<App>, routes: Vec<Route>) -> MethodRouter {
         let wanted = if *request.method() == hyper::Method::HEAD { "GET" } else { request.method().as_str() };
         match routes.iter().find(|route| route.method.as_str() == wanted) {
             Some(route) => answered(serve(&app, route, request).await),
-            None => wrong_method(&app, &routes, &request),
+            None => wrong_method(&app, &routes, &request.into_parts().0),
         }
     })
 }
@@ -117,12 +122,18 @@ async fn serve(app: &Arc<App>, route: &Route, request: Request) -> Result<Respon
             run(Call { who: (), input, app })
         }
         Access::Role(verb, noun, run) => {
-            let who = principal(&app, &parts.headers)?;
+            let who = principal(&app, &parts)?;
             if changes(verb) {
                 return change(app, route, (who, noun), (verb, run), (parts, body)).await;
             }
             auth::permit(&who, verb, noun)?;
             run(Call { who, input: input(route, &mut parts, body).await?, app })
+        }
+        Access::RoleOrController(verb, noun, run) => {
+            if !is_controller(&app, &parts.extensions) {
+                auth::permit(&principal(&app, &parts)?, verb, noun)?;
+            }
+            run(Call { who: (), input: input(route, &mut parts, body).await?, app })
         }
         Access::Host(run) => {
             let who = host(&app, &parts.extensions)?;
@@ -171,8 +182,18 @@ async fn change(
     answered
 }
 
-fn principal(app: &App, headers: &HeaderMap) -> Result<Principal, ApiError> {
-    auth::principal(&app.token, &app.handle.view().grants, wall(), headers)
+/// Who calls, unless it calls too often. What another controller passes on was counted there.
+fn principal(app: &App, parts: &Parts) -> Result<Principal, ApiError> {
+    let view = app.handle.view();
+    let who = auth::principal(&app.token, &view.grants, wall(), &parts.headers)?;
+    if !is_controller(app, &parts.extensions) {
+        rate::admit(app, &view, &who)?;
+    }
+    Ok(who)
+}
+
+fn is_controller(app: &App, extensions: &hyper::http::Extensions) -> bool {
+    host(app, extensions).is_ok_and(|peer| peer.roles.contains(&Role::Controller))
 }
 
 /// Microseconds since 1970.
@@ -285,29 +306,29 @@ async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, Refusal> {
 }
 
 /// Refuses callers that are nobody before telling them which paths there are.
-fn known(app: &App, request: &Request) -> Result<(), ApiError> {
-    let path = request.uri().path();
-    if path.starts_with("/internal/") { host(app, request.extensions()).map(|_| ()) } else { principal(app, request.headers()).map(|_| ()) }
+fn known(app: &App, parts: &Parts) -> Result<(), ApiError> {
+    let path = parts.uri.path();
+    if path.starts_with("/internal/") { host(app, &parts.extensions).map(|_| ()) } else { principal(app, parts).map(|_| ()) }
 }
 
-fn unknown(app: &App, request: &Request) -> Refusal {
-    match known(app, request) {
+fn unknown(app: &App, parts: &Parts) -> Refusal {
+    match known(app, parts) {
         Err(error) => error.into(),
         Ok(()) => {
-            let text = format!("no page {:?}: GET /v1/openapi.json describes all there are", request.uri().path());
+            let text = format!("no page {:?}: GET /v1/openapi.json describes all there are", parts.uri.path());
             ApiError::new(Code::NotFound, text).into()
         }
     }
 }
 
-fn wrong_method(app: &App, routes: &[Route], request: &Request) -> Response {
+fn wrong_method(app: &App, routes: &[Route], parts: &Parts) -> Response {
     let open = routes.iter().any(|route| matches!(route.access, Access::Open(_) | Access::Joining(_)));
-    if let (false, Err(error)) = (open, known(app, request)) {
+    if let (false, Err(error)) = (open, known(app, parts)) {
         return answered(Err(error.into()));
     }
     let methods: Vec<&str> = routes.iter().map(|route| route.method.as_str()).collect();
     let methods = methods.join(", ");
-    let text = format!("{} does not work here: expected {methods}", request.method());
+    let text = format!("{} does not work here: expected {methods}", parts.method);
     let mut response = answered(Err(Refusal::invalid(StatusCode::METHOD_NOT_ALLOWED, text)));
     // RFC 9110 §15.5.6 wants it.
     response.headers_mut().insert(ALLOW, HeaderValue::from_str(&methods).expect("methods are ASCII"));

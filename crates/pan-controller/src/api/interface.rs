@@ -3,7 +3,7 @@
 use super::answer;
 use super::call::Call;
 use super::route::{Access, Answering, Gives, Method, Route, ready, schema};
-use crate::auth::Noun;
+use crate::auth::{Noun, Verb};
 use crate::handle::{Principal, PrincipalRole};
 use pan_api::requests::{Health, Version};
 use pan_api::token::Caller;
@@ -11,7 +11,15 @@ use pan_api::token::Caller;
 pub const ROUTES: &[Route] = &[
     Route::get::<Caller>("/v1/self", "Who calls, and what that is allowed to do.", Noun::Interface, caller),
     open("/healthz", "Whether the controller is well: a 503 says why it decides nothing.", Gives::Json(schema::<Health>), health),
-    open("/metrics", "Metrics, in Prometheus text format.", Gives::Text, metrics),
+    Route {
+        method: Method::Get,
+        path: "/metrics",
+        summary: "Metrics, in Prometheus text format; also for whoever shows a controller's certificate.",
+        access: Access::RoleOrController(Verb::Read, Noun::Pan, metrics),
+        query: &[],
+        takes: None,
+        gives: Gives::Text,
+    },
     Route::get::<Version>("/v1/version", "Versions of program and interface.", Noun::Interface, |_| ready(Ok(answer::json(&version())))),
     Route::get::<serde_json::Value>("/v1/openapi.json", "This description.", Noun::Interface, |_| {
         ready(Ok(answer::json(&super::openapi::openapi())))

@@ -19,6 +19,7 @@ mod node;
 mod openapi;
 mod partition;
 mod proxy;
+mod rate;
 mod route;
 mod scope;
 mod server;

@@ -57,7 +57,7 @@ fn operation(route: &Route, generator: &mut SchemaGenerator) -> Value {
     if let Some(takes) = route.takes {
         operation["requestBody"] = json!({"content": {answer::JSON: {"schema": takes(generator)}}});
     }
-    if let Access::Role(verb, noun, _) = route.access {
+    if let Some((verb, noun)) = route.wants() {
         operation["security"] = json!([{"token": []}]);
         let may = |role: &AccessRole| allowed(PrincipalRole::Access(*role), verb, noun);
         operation["x-roles"] = AccessRole::ALL.into_iter().filter(may).map(AccessRole::as_str).collect();

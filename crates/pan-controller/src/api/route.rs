@@ -56,6 +56,8 @@ pub enum Access {
     Joining(fn(Call<()>) -> Answering),
     /// Principals whose role may do this.
     Role(Verb, Noun, fn(Call<Principal>) -> Answering),
+    /// Principals whose role may do this, and controllers, by certificate, in the name of whoever runs the PAN.
+    RoleOrController(Verb, Noun, fn(Call<()>) -> Answering),
     /// Hosts, by certificate, about themselves.
     Host(fn(Call<PeerIdentity>) -> Answering),
 }
@@ -147,6 +149,15 @@ impl Route {
         run: fn(Call<Principal>) -> Answering,
     ) -> Self {
         Self { method, path, summary, access: Access::Role(verb, noun, run), query: &[], takes: None, gives: Gives::Nothing }
+    }
+
+    /// What a role must be allowed; `None` where none is asked for.
+    pub const fn wants(&self) -> Option<(Verb, Noun)> {
+        match self.access {
+            Access::Role(verb, noun, _) => Some((verb, noun)),
+            Access::RoleOrController(verb, noun, _) => Some((verb, noun)),
+            Access::Open(_) | Access::Joining(_) | Access::Host(_) => None,
+        }
     }
 
     /// The same with a body.

@@ -18,6 +18,7 @@ pub mod persist;
 pub mod place;
 pub mod published;
 pub mod quarantine;
+pub mod rates;
 pub mod record;
 pub mod request;
 pub mod roster;

@@ -6,6 +6,7 @@ mod harness;
 mod hosts;
 mod inside;
 mod objects;
+mod rates;
 mod requests;
 mod scope;
 mod watching;
