@@ -1,4 +1,5 @@
-//! No secret is in an argument list, an environment, a log or an event: a laboratory is lived in, then searched.
+//! No secret is in an argument list, an environment, a log, an event, an audit log, or a file that anybody may read: a laboratory is lived in, then
+//! searched.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod story;
@@ -58,8 +59,68 @@ fn logs(folder: &Path, all: &mut BTreeMap<String, Vec<u8>>) {
     }
 }
 
+/// Horspool's search (Softw. Pract. Exper. 10, 1980): places have megabytes, and secrets are long.
 fn contains(text: &[u8], part: &[u8]) -> bool {
-    text.windows(part.len()).any(|window| window == part)
+    let Some((last, before)) = part.split_last() else { return true };
+    let mut skip = [part.len(); 256];
+    for (at, byte) in before.iter().enumerate() {
+        skip[usize::from(*byte)] = before.len() - at;
+    }
+    let mut at = 0;
+    while let Some(end) = text.get(at + before.len()) {
+        if end == last && text[at..].starts_with(before) {
+            return true;
+        }
+        at += skip[usize::from(*end)];
+    }
+    false
+}
+
+/// Whatever a stranger who has an account on a host can read there of the PAN, but for programs.
+fn open_files(lab: &TestLab, host: &str) -> Vec<u8> {
+    let find = "find /var/lib/pan /run /dev/shm -type f -readable -size -1024k -exec cat {} + 2>/dev/null; true";
+    let argv = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", "sh", "-c", find];
+    let host = host.parse().unwrap();
+    lab.exec_in(host, &["sh", "-c", "echo may-be-read >/run/open; chmod 644 /run/open; echo may-not-be >/run/shut; chmod 600 /run/shut"])
+        .unwrap();
+    let open = lab.exec_in(host, &argv).unwrap().stdout;
+    assert!(contains(&open, b"may-be-read") && !contains(&open, b"may-not-be"), "{host} was not searched as a stranger would");
+    open
+}
+
+/// What a tenant tells its servers, in the ways that there are.
+const TENANT: &str = "
+api: pan/v1
+kind: Partition
+name: acme
+spec: {network: 10.0.0.0/24, hostImage: allow}
+---
+api: pan/v1
+kind: Cluster
+partition: acme
+name: web
+spec:
+  servers: 1
+  image: host
+  command: [sleep, inf]
+  env: {DB_PASSWORD: ENVIRONMENT}
+  files: [{path: /etc/app/secret, content: FILE}]
+  resources: {cpu: 100m, memory: 32MiB}
+  stop: {signal: KILL, grace: 1s}
+";
+
+/// A text that is nowhere by chance.
+fn canary(of: &str) -> String {
+    format!("canary-{of}-{:x}-0123456789abcdef0123456789abcdef", std::process::id())
+}
+
+#[test]
+fn what_is_there_is_found() {
+    let places: [(&[u8], bool); 6] =
+        [(b"xabcabd", true), (b"abcabd", true), (b"abcab", false), (b"abcabcabd!", true), (b"", false), (b"abcabeabcabx", false)];
+    for (text, there) in places {
+        assert_eq!(contains(text, b"abcabd"), there, "{text:?}");
+    }
 }
 
 #[test]
@@ -83,7 +144,17 @@ fn secrets_are_in_their_files_and_nowhere_else() {
     ]);
     let output = lab.exec_in(n1, &argv).unwrap();
     assert_eq!(output.status.code(), Some(4), "it is another host's token");
+    // A tenant has secrets as well, and its administrator has a token with which it does something, and is refused something.
+    let tenant = [("the environment of a server", canary("env")), ("a file of a server", canary("file"))];
+    story::apply(&lab, "tenant.yaml", &TENANT.replace("ENVIRONMENT", &tenant[0].1).replace("FILE", &tenant[1].1));
+    let made = json(&lab, &["token", "create", "--role", "administrator", "-p", "acme"]);
+    let access = pan_api::token::AccessToken::read(str_of(&made, "token")).unwrap();
+    for (arguments, done) in [(["restart", "web-1", "-p", "acme"], true), (["node", "cordon", "n1", "-v"], false)] {
+        let mut command = lab.pan_command(&arguments).unwrap();
+        assert_eq!(command.env("PAN_TOKEN", access.text()).output().unwrap().status.success(), done, "{arguments:?}");
+    }
     lab.agent_restarts(n1);
+    story::wait_state(&lab, "acme", "web-1", "running");
     refused(&lab, 3, &["token", "revoke", "0000000000000001"]);
 
     let mut canaries = secrets(&lab);
@@ -91,15 +162,27 @@ fn secrets_are_in_their_files_and_nowhere_else() {
     for (name, count) in [("host.key", 4), ("beat.key", 4), ("authority.key", 1), ("ca.key", 1), ("root.key", 2), ("admin.token", 1)] {
         assert_eq!(kinds(name), count, "{name} in {:?}", canaries.keys());
     }
-    let secret: String = token.secret.iter().map(|byte| format!("{byte:02x}")).collect();
-    canaries.insert("the join token".into(), secret);
+    let digits = |secret: &[u8]| secret.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    canaries.insert("the join token".into(), digits(&token.secret));
+    canaries.insert("the access token".into(), digits(&access.secret));
+    canaries.extend(tenant.map(|(name, secret)| (name.to_owned(), secret)));
 
     let mut places = processes(&lab);
     assert!(places.len() > 20, "a lab has more processes than {:?}", places.keys());
     logs(&lab.data().join("hosts"), &mut places);
     places.insert("what pan join said".into(), [output.stdout, output.stderr].concat());
-    for command in [&["events", "-A", "-o", "json"][..], &["get", "token", "-o", "json"], &["get", "host", "-o", "json"]] {
+    let audits = [&["audit", "-o", "json"][..], &["audit", "-p", "acme", "-o", "json"]];
+    let others = [
+        &["events", "-A", "-o", "json"][..],
+        &["get", "token", "-o", "json"],
+        &["get", "host", "-o", "json"],
+        &["get", "server", "-A", "-o", "json"],
+    ];
+    for command in audits.into_iter().chain(others) {
         places.insert(format!("pan {command:?}"), pan(&lab, command).into_bytes());
+    }
+    for host in ["c1", "n1", "s1", "d1"] {
+        places.insert(format!("a file on {host} that anybody may read"), open_files(&lab, host));
     }
     // The search finds what is there.
     places.insert("a place with a secret".into(), format!("x{}x", canaries["the join token"]).into_bytes());
