@@ -4,7 +4,9 @@ use crate::mutant::Mutant;
 use crate::options::Calm;
 use crate::sim::{Phase, Sim};
 use crate::store::{GUARDED, Write};
+use pan_api::audit::Checker;
 use pan_api::desired::Desired;
+use pan_controller::core::audit::Entry;
 use pan_controller::core::hosts::LifeChange;
 use pan_controller::core::persist;
 use pan_controller::core::record::{HostRecord, PanRecord, PartitionRecord, ServerRecord};
@@ -23,6 +25,9 @@ pub struct Book {
     highest: BTreeMap<ServerKey, Epoch>,
     admissions: BTreeMap<HostName, Admission>,
     owner_epoch: Epoch,
+    /// The audit logs so far, and what they tell of the user's labels.
+    audit: BTreeMap<String, Checker>,
+    told: BTreeSet<String>,
     /// The latest leadership.
     pub(crate) pan: PanRecord,
     /// Up to which number each host was said to be off the network.
@@ -47,6 +52,8 @@ impl Book {
             highest: BTreeMap::new(),
             admissions: BTreeMap::new(),
             owner_epoch: Epoch(0),
+            audit: BTreeMap::new(),
+            told: BTreeSet::new(),
             pan: PanRecord::default(),
             gone: vec![Admission::NONE; hosts],
             doubled: Vec::new(),
@@ -218,6 +225,9 @@ impl Sim {
                         None => drop(self.book.servers.remove(&key)),
                     }
                 }
+                (["pan", "audit", _] | ["p", _, "audit", _], Some(value)) => {
+                    self.check_audit(parts[..parts.len() - 1].join("/"), read(key, value))
+                }
                 (["p", _, "spec"], Some(value)) => {
                     let record: PartitionRecord = read(key, value);
                     self.book.owner_epoch = self.book.owner_epoch.max(record.owner_epoch);
@@ -230,6 +240,16 @@ impl Sim {
                 }
                 _ => {}
             }
+        }
+    }
+
+    /// I9: each audit log is one chain, whoever writes it.
+    fn check_audit(&mut self, log: String, entry: Entry) {
+        for line in &entry.lines {
+            if let Err(misfit) = self.book.audit.entry(log.clone()).or_default().next(line) {
+                return self.violation("I9", format!("{log}: {misfit}"));
+            }
+            self.book.told.insert(format!("{} {}", line.name, line.detail));
         }
     }
 
@@ -292,6 +312,9 @@ impl Sim {
             let found = record.as_ref().and_then(|record| record.labels.get(name));
             if found != Some(&Some(value.clone())) {
                 lost = Some(format!("label {name}={value} of {node} was acknowledged, and {found:?} is stored"));
+            }
+            if !self.book.told.contains(&format!("{node} {name}={value}")) {
+                lost = Some(format!("label {name}={value} of {node} was acknowledged, and is not in the audit log"));
             }
         }
         if let Some(text) = lost {

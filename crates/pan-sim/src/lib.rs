@@ -16,7 +16,7 @@
 //! | I5 promises that are reported hold | by the planner's independent checker, while no fault is active |
 //! | I7 servers run on without controllers | in the calm part: no process ends, no gate shuts |
 //! | I8 it converges | after each repair, within [`phase::BOUND`] |
-//! | I9 acknowledged writes stay; the deposed commit nothing | at every transaction and every answer |
+//! | I9 acknowledged writes stay, and are in the audit log; the deposed commit nothing | at every transaction and every answer |
 //! | lease | a node of which a leader says that nothing can be on the network has its gate shut |
 //! | map | no host's map goes back to an earlier generation |
 //! | quiet | in the calm part: nothing is fenced, moved, or led by another, and nobody blames others for his own stall |

@@ -11,10 +11,12 @@ use crate::store::{Answer, Ask, GUARDED, Write};
 use crate::time::MS;
 use pan_api::ApiError;
 use pan_api::desired::Desired;
+use pan_api::token::AccessRole;
+use pan_controller::core::audit::Actor;
 use pan_controller::core::persist::Room;
 use pan_controller::core::request::Reply;
 use pan_controller::core::world::{Dirty, Effect, Now, Settings, World};
-use pan_controller::core::{hosts as hosts_core, operate, persist, place, settle, standing};
+use pan_controller::core::{audit, hosts as hosts_core, persist, place, settle, standing};
 use pan_controller::ear::Known;
 use pan_member::leadership::Taken;
 use pan_member::{BootId, LeaderRecord, Revision, Term, Tick};
@@ -29,6 +31,11 @@ const BATCH_MAX: usize = 512;
 const TICK: u64 = 100 * MS;
 /// Before the store is asked again after it failed.
 const AGAIN: u64 = 100 * MS;
+
+/// Who asks for all that is asked for.
+fn user() -> Actor {
+    Actor::new(None, None, AccessRole::PanOperator, None)
+}
 
 /// An answer to give once the round is committed.
 pub(crate) enum Given {
@@ -230,7 +237,7 @@ impl Sim {
         match letter {
             Letter::Request { number, request } => {
                 let not_leading = || ApiError::new(Code::NotLeading, format!("controller {me} does not lead"));
-                let result = if world.leading { operate::request(world, now, (*request).clone()) } else { Err(not_leading()) };
+                let result = if world.leading { audit::request(world, now, &user(), (*request).clone()) } else { Err(not_leading()) };
                 Some(Given::Request { number, result })
             }
             Letter::Hello(hello) => {
