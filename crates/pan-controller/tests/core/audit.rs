@@ -249,3 +249,57 @@ fn a_log_goes_with_its_partition() {
     pan.applies(&provider(), &web(1), false).unwrap();
     assert_eq!(pan.lines(place("p"))[0].previous, BEGINNING);
 }
+
+/// What hosts ask for: the right to write a volume is its partition's to know, by whom is not; who came and went is the PAN's.
+#[test]
+fn hosts_are_told_of_where_they_are_known() {
+    let mut pan = Pan::with_storage(&["s1", "s2"]);
+    pan.applies(&provider(), crate::volumes::DB, false).unwrap();
+    pan.rounds(3);
+    let (key, before) = (server("db-1"), pan.lines(place("p")).len());
+    let record = pan.world.servers[&key].clone();
+    let node = record.node.unwrap();
+    let claim = |host: &HostName| {
+        Request::Volume(Box::new(pan_api::volume::AskVolume {
+            version: pan_api::WIRE_VERSION,
+            host: host.clone(),
+            volume: VolumeId(1),
+            server: key.clone(),
+            binding: record.epoch,
+            ask: pan_api::volume::VolumeAsk::Claim,
+        }))
+    };
+    let actor = |host: &HostName| Actor::host(format!("host {host}"));
+    pan.does(&actor(&node), claim(&node)).unwrap();
+    let stranger = NODES.map(host).into_iter().find(|other| *other != node).unwrap();
+    assert!(pan.does(&actor(&stranger), claim(&stranger)).is_err());
+    assert_eq!(pan.told(place("p")).split_off(before), ["the provider provider: attach volume db-1.data done server=db-1"]);
+
+    let whole = pan.lines(None).len();
+    let secret = pan_controller::core::digest::Digest([7; 32]);
+    let purpose = pan_controller::core::tokens::TokenFor::Joining { host: host("n9"), roles: vec![Role::Node] };
+    let new = pan_controller::core::tokens::New { purpose, secret, lives: "10m".parse().unwrap() };
+    pan.does(&provider(), Request::CreateToken(5, new)).unwrap();
+    let joining = pan_controller::core::request::Joining {
+        token: 5,
+        secret,
+        host: host("n9"),
+        key: pan_controller::core::digest::Digest([9; 32]),
+        addresses: ["10.200.0.99", "10.201.0.99", "10.202.0.99"].map(|address| address.parse().unwrap()),
+    };
+    pan.does(&Actor::host("joining host n9".into()), Request::Join(joining)).unwrap();
+    pan.does(&provider(), Request::Cordon(host("n4"))).unwrap();
+    pan.cut("n4");
+    pan.rounds(2);
+    pan.does(&provider(), Request::RemoveHost(host("n4"))).unwrap();
+    assert_eq!(
+        pan.told(None).split_off(whole),
+        [
+            "zoe pan-administrator: create token 0000000000000005 done host=n9 roles=node",
+            "joining host n9 host: join host n9 done token=0000000000000005",
+            "zoe pan-administrator: cordon node n4 done",
+            "zoe pan-administrator: remove host n4 done",
+        ]
+    );
+    assert_eq!(pan.lines(place("p")).len(), before + 1);
+}
