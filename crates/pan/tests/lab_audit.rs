@@ -91,6 +91,22 @@ fn whoever_owns_a_partition_sees_what_was_done_in_it_and_can_check_that() {
     assert!(runs(1, &["audit", "--verify", "--file", &other]).contains("was written anew"));
     assert_eq!(runs(0, &["audit", "--since", "1h"]).lines().count(), 9);
     with_other_tools(&export);
+    longer_than_a_page(&lab);
+}
+
+/// One apply of many objects: a line for each where they are, and a number in the PAN's log.
+fn longer_than_a_page(lab: &TestLab) {
+    let cluster = |number: usize| {
+        let spec = "{servers: 0, image: host, command: [sleep, inf], resources: {cpu: 50m, memory: 16MiB}}";
+        format!("---\napi: pan/v1\nkind: Cluster\npartition: rival\nname: c{number}\nspec: {spec}\n")
+    };
+    let file = story::write(lab, "many.yaml", &(0..1100).map(cluster).collect::<String>());
+    pan(lab, &["apply", "-f", &file]);
+    assert!(pan(lab, &["audit", "-p", "rival", "--verify"]).contains("1102 lines fit: 1 to 1102"));
+    assert_eq!(pan(lab, &["audit", "-p", "rival", "-o", "jsonl"]).lines().count(), 1102);
+    assert_eq!(json(lab, &["audit", "-p", "rival"]).as_array().unwrap().len(), 1102);
+    let whole = json(lab, &["audit"]);
+    assert_eq!(whole.as_array().unwrap().last().unwrap()["detail"], "objects=1100");
 }
 
 /// The hash is of what `jq` prints: nobody needs `pan` to check it.

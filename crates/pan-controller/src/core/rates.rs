@@ -10,7 +10,8 @@ use std::time::Duration;
 
 /// Requests a second of one token: more than a hundred people with their tools, or a script that asks as fast as it gets answers over a network.
 pub const TOKEN: NonZeroU32 = NonZeroU32::new(200).expect("it is not zero");
-/// Requests a second of all tokens of one partition, where its quota does not say: a few busy ones. Ten such partitions are what one controller answers.
+/// Requests a second of all tokens of one partition, where its quota does not say: a few busy ones. A controller
+/// answers ten times as many over one connection.
 pub const PARTITION: NonZeroU32 = NonZeroU32::new(500).expect("it is not zero");
 /// Whoever was quiet may make the requests of so long at once: a page of a console, or a whole deployment.
 const BURST: Duration = Duration::from_secs(2);
