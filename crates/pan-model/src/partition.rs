@@ -52,8 +52,7 @@ pub struct QuotaSpec {
     /// Most storage; there is nothing to count against it before volumes exist.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage: Option<ByteSize>,
-    /// Most requests a second to the interface, of all tokens of the partition together; 500 where nothing is said. For two seconds' worth of
-    /// them nobody waits. Each controller counts for itself.
+    /// Most requests a second to a controller, of all tokens of the partition together; 500 where nothing is said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requests: Option<NonZeroU32>,
 }
@@ -124,6 +123,19 @@ pub fn networks(spec: &PartitionSpec) -> Result<Vec<Cidr>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_partition_may_ask_at_least_something() {
+        let read = |requests: &str| {
+            let text = format!("api: pan/v1\nkind: Partition\nname: p\nspec:\n  network: 10.0.0.0/24\n  quota: {{requests: {requests}}}\n");
+            crate::manifest::parse(&[("p.yaml".to_owned(), text)], None)
+        };
+        assert!(read("1").is_ok());
+        for bad in ["0", "-1", "many"] {
+            let problems = read(bad).unwrap_err();
+            assert!(problems.len() == 1 && problems[0].place.line == 6, "{problems:?}");
+        }
+    }
 
     #[test]
     fn a_network_must_be_one_that_servers_can_live_in() {
