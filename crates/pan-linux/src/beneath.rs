@@ -196,6 +196,7 @@ impl Beneath {
         for _ in 0..TRIES_MAX {
             match openat2(&self.0, &path, how) {
                 Err(Errno::EAGAIN | Errno::EINTR) => {}
+                Err(Errno::ELOOP) => return Err(io::Error::new(io::ErrorKind::NotADirectory, "a symbolic link is on the way")),
                 opened => return Ok(opened?),
             }
         }

@@ -71,10 +71,11 @@ fn layers() -> Vec<(&'static str, Vec<u8>)> {
 
 /// The registry in a node's network namespace, of what was pushed before.
 fn beside(lab: &TestLab, node: LabHost, folder: &Path) -> Beside {
-    let configuration = registry::configuration(folder, PORT);
+    let configuration = registry::configuration(folder, PORT, "");
     let command = lab.exec(node, &["docker-registry".as_ref(), "serve".as_ref(), configuration.as_os_str()]).unwrap();
     let running = Beside::start(lab, command, &format!("registry-{node}.log"));
-    let answers = |lab: &TestLab| lab.exec_in(node, &["curl", "-sf", "-m", "1", &format!("http://127.0.0.1:{PORT}/v2/")]).unwrap().status.success();
+    let answers =
+        |lab: &TestLab| lab.exec_in(node, &["curl", "-sf", "-m", "1", &format!("http://127.0.0.1:{PORT}/v2/")]).unwrap().status.success();
     lab.wait_for("a registry", SOON, answers).unwrap();
     running
 }

@@ -70,7 +70,7 @@ impl Job {
         for (number, (blob, _)) in manifest.layers.iter().enumerate() {
             let path = made.0.join(format!("layer-{number}"));
             let mut file = tokio::fs::File::create(&path).await.map_err(disk("make a file for a layer"))?;
-            repository.blob(blob, &mut file).await?;
+            repository.blob(blob, &mut file, &self.limits()).await?;
         }
         let unpacking = self.unpacking().await?;
         blocking(move || {

@@ -1,6 +1,7 @@
 //! [`Images`]: who waits for which image, and whose turn it is.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -24,6 +25,9 @@ use crate::paths::Paths;
 const UNPACKING_MAX: usize = 2;
 /// Images of one partition that are on their way at the same time. Others of the same partition wait; other partitions do not.
 const PARTITION_MAX: usize = 1;
+/// Partitions whose images are on their way at the same time: each is a connection and a buffer, and one that is stuck is a partition's
+/// only one.
+const FETCHING_MAX: usize = 64;
 /// Images of one partition that wait for those.
 const WAITING_MAX: usize = 64;
 /// How long may a registry send nothing.
@@ -39,6 +43,9 @@ pub(super) struct Inner {
     pub store: Store,
     pub hidden: Hidden,
     pub unpacking: Arc<Semaphore>,
+    fetching: Semaphore,
+    /// What an agent left that was killed, until it is taken away.
+    leftover: Mutex<Vec<PathBuf>>,
     rules: Rules,
     stall: Duration,
     jobs: Mutex<Jobs>,
@@ -59,20 +66,24 @@ impl std::fmt::Debug for Images {
 }
 
 impl Images {
-    /// Those that are kept here. Takes away what was left half made.
+    /// Those that are kept here.
     pub(crate) fn open(config: &HostConfig, paths: Paths, hidden: Hidden) -> Self {
+        let store = Store::new(paths);
+        let leftover = sweep::leftover(&store).unwrap_or_else(|error| {
+            tracing::warn!(%error, "half made images stay behind");
+            Vec::new()
+        });
         let inner = Inner {
             config: config.node.as_ref().map(|node| node.images.clone()).unwrap_or_default(),
-            store: Store::new(paths),
+            store,
             hidden,
             unpacking: Arc::new(Semaphore::new(UNPACKING_MAX)),
+            fetching: Semaphore::new(FETCHING_MAX),
+            leftover: Mutex::new(leftover),
             rules: Rules::of(config),
             stall: STALL_MAX,
             jobs: Mutex::default(),
         };
-        if let Err(error) = sweep::unfinished(&inner.store) {
-            tracing::warn!(%error, "half made images stay behind");
-        }
         Self(Arc::new(inner))
     }
 
@@ -120,11 +131,12 @@ impl Images {
             let until = Instant::now() + patience;
             let work = async {
                 let turn = turns.acquire_owned().await.map_err(|_| ImageError::Busy)?;
+                let _fetching = inner.fetching.acquire().await.map_err(|_| ImageError::Busy)?;
                 // Whoever wanted it may have changed their mind while it waited.
                 if told.is_closed() {
                     return Err(ImageError::Busy);
                 }
-                Job { inner, vni: key.0, image: key.1.clone(), until, _turn: Arc::new(turn) }.run().await
+                Job { inner: inner.clone(), vni: key.0, image: key.1.clone(), until, _turn: Arc::new(turn) }.run().await
             };
             let done = tokio::time::timeout(patience, work).await.unwrap_or(Err(ImageError::TooLong(patience)));
             // Whoever asks from now on is not told of this one.
@@ -135,9 +147,14 @@ impl Images {
         Ok(outcome)
     }
 
-    /// Takes away what nobody uses, from time to time, for ever.
+    /// Takes away what was left half made, and from time to time what nobody uses, for ever.
     pub(crate) async fn sweep(self) {
         let since = SystemTime::now();
+        let inner = self.0.clone();
+        let tidied = tokio::task::spawn_blocking(move || sweep::unfinished(&inner.take_leftover())).await;
+        if let Ok(Err(error)) = tidied {
+            tracing::warn!(%error, "half made images stay behind");
+        }
         loop {
             tokio::time::sleep(sweep::EVERY).await;
             let inner = self.0.clone();
@@ -155,6 +172,10 @@ impl Inner {
         let pem = std::fs::read_to_string(&self.config.authorities).ok().filter(|pem| !pem.is_empty());
         let config = pem.and_then(|pem| pan_api::tls::client_config(&pem, None).ok());
         Asker { rules: self.rules.clone(), tls: config.map(TlsConnector::from), stall: self.stall }
+    }
+
+    fn take_leftover(&self) -> Vec<PathBuf> {
+        std::mem::take(&mut *self.leftover.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn lock(&self) -> MutexGuard<'_, Jobs> {

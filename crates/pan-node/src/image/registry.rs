@@ -11,6 +11,7 @@ use tokio::io::AsyncWriteExt;
 use super::error::{ImageError, cut, disk};
 use super::http::{Answer, Asker};
 use super::rules::Way;
+use super::unpack::{LOOK_EVERY, Limits};
 
 /// As many as browsers follow at least (the fetch standard has 20): registries send on once.
 const HOPS_MAX: usize = 5;
@@ -56,11 +57,17 @@ impl<'a> Repository<'a> {
     }
 
     /// A blob into a file. Its digest is not looked at here.
-    pub(super) async fn blob(&mut self, blob: &Blob, to: &mut tokio::fs::File) -> Result<(), ImageError> {
+    pub(super) async fn blob(&mut self, blob: &Blob, to: &mut tokio::fs::File, limits: &Limits) -> Result<(), ImageError> {
         let mut answer = self.ask(&format!("blobs/{}", blob.digest), "*/*").await?;
-        let mut left = blob.size;
+        let (mut left, mut unseen) = (blob.size, 0);
         while let Some(piece) = answer.piece().await? {
             left = left.checked_sub(piece.len() as u64).ok_or(ImageError::Size)?;
+            unseen += piece.len() as u64;
+            // Others fill the same disk meanwhile.
+            if unseen >= LOOK_EVERY {
+                limits.fits(LOOK_EVERY)?;
+                unseen = 0;
+            }
             to.write_all(&piece).await.map_err(disk("write a layer"))?;
         }
         to.flush().await.map_err(disk("write a layer"))?;

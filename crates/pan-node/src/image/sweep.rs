@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use super::store::{self, Store};
@@ -9,17 +10,23 @@ use super::store::{self, Store};
 /// How often is looked.
 pub(super) const EVERY: Duration = Duration::from_secs(600);
 
-/// Takes away what an agent left that was killed, and nothing else: after the boot no server has begun yet.
-pub(super) fn unfinished(store: &Store) -> io::Result<()> {
+/// What an agent left that was killed, and nothing else: after the boot no server has begun yet.
+pub(super) fn leftover(store: &Store) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
     for partition in store::names(&store.folder())? {
         let folder = store.folder().join(partition);
         for name in store::names(&folder)? {
             if name.ends_with(".new") || name.ends_with(".gone") {
-                store::remove(&folder.join(name))?;
+                found.push(folder.join(name));
             }
         }
     }
-    Ok(())
+    Ok(found)
+}
+
+/// Takes that away.
+pub(super) fn unfinished(leftover: &[PathBuf]) -> io::Result<()> {
+    leftover.iter().try_for_each(|path| store::remove(path))
 }
 
 /// Takes away images that were used last more than `keep` ago, or before `since`, whichever is later, and that no server has.

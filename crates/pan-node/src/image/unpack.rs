@@ -16,7 +16,7 @@ use sha2::{Digest as _, Sha256};
 use super::error::ImageError;
 
 /// After this much the disk's room is looked at again.
-const LOOK_EVERY: u64 = 16 << 20;
+pub(super) const LOOK_EVERY: u64 = 16 << 20;
 
 /// When it must be done, and what must be left of the disk.
 #[derive(Debug, Clone)]
@@ -65,7 +65,7 @@ pub(super) fn layer(
 }
 
 fn apply(from: &mut impl Read, packed: Compression, budget: &mut Budget, root: &Beneath, limits: &Limits) -> Result<(), ImageError> {
-    let unpacked = compression::unpack(packed, BufReader::new(from)).map_err(Refusal::Read)?;
+    let unpacked = compression::unpack(packed, BufReader::new(from));
     let watched = Watched { from: unpacked, limits, since: LOOK_EVERY };
     pan_image::apply(BufReader::new(watched), budget, &mut Onto(root)).map_err(|refusal| match refusal {
         Refusal::Read(error) | Refusal::Write { source: error, .. } if error.kind() == io::ErrorKind::StorageFull => ImageError::NoRoom,

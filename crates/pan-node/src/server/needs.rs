@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::life::{Leftover, Life};
+use super::life::{Attaching, Leftover, Life};
 use super::record::Bound;
 use super::report;
 use super::task::{Flow, Task, Wanted, flow};
@@ -26,6 +26,10 @@ impl Task {
     /// The image of a server that is to be started or made ready, if it is one to be brought here; or how to go on without: something
     /// else is wanted by now, or it is not to be had.
     pub(super) async fn image(&mut self, bound: &Bound) -> Result<Option<Ready>, Flow> {
+        // What was made ahead was made of it.
+        if matches!(self.life, Life::Warm(_) | Life::Attaching(Attaching { rootfs: Some(_), .. })) {
+            return Ok(None);
+        }
         let images = self.host.images.clone();
         let mut bringing = std::pin::pin!(images.ready(bound.cable.vni, &bound.order.image));
         let early = tokio::time::timeout(SILENT_FOR, &mut bringing).await;

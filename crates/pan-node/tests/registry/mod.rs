@@ -26,8 +26,13 @@ pub struct Registry {
 impl Registry {
     /// Starts one on a free port.
     pub fn start(folder: &Path) -> Self {
+        Self::start_with(folder, "")
+    }
+
+    /// The same with more in the `http` part of its configuration.
+    pub fn start_with(folder: &Path, http: &str) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let child = command(&configuration(folder, port)).spawn().expect("docker-registry is installed by ./setup.sh test");
+        let child = command(&configuration(folder, port, http)).spawn().expect("docker-registry is installed by ./setup.sh test");
         let registry = Self { child, port };
         let deadline = Instant::now() + SOON;
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
@@ -86,10 +91,10 @@ impl Drop for Registry {
 }
 
 /// Writes the configuration of a registry whose images lie in `folder`.
-pub fn configuration(folder: &Path, port: u16) -> PathBuf {
+pub fn configuration(folder: &Path, port: u16, http: &str) -> PathBuf {
     let file = folder.join(format!("config-{port}.yml"));
     let text = format!(
-        "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: \"127.0.0.1:{port}\"}}\n",
+        "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: \"127.0.0.1:{port}\"{http}}}\n",
         folder.join("images").display()
     );
     std::fs::write(&file, text).unwrap();

@@ -42,7 +42,17 @@ impl Rig {
         let rules = Rules::listing(&config.registries);
         let store = Store::new(Paths::at(dir.path().join("run"), dir.path().join("state")));
         let (unpacking, hidden) = (Arc::new(Semaphore::new(UNPACKING_MAX)), Hidden::only(vec![dir.path().join("layouts/secret")]));
-        let images = Images(Arc::new(Inner { config, store, hidden, unpacking, rules, stall, jobs: Mutex::default() }));
+        let images = Images(Arc::new(Inner {
+            config,
+            store,
+            hidden,
+            unpacking,
+            fetching: Semaphore::new(FETCHING_MAX),
+            leftover: Mutex::default(),
+            rules,
+            stall,
+            jobs: Mutex::default(),
+        }));
         Self { dir, images }
     }
 
@@ -149,6 +159,31 @@ async fn an_image_comes_from_a_registry_and_stays_with_its_partition() {
     assert_eq!(rig.ready(7, &by_digest).await, ready, "from here, without the registry");
     // Another partition learns nothing of what this one has.
     rig.refused(rig.try_ready(9, &by_digest).await, &format!("no answer from registry 127.0.0.1:{port}: connection refused"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registry_proves_who_it_is() {
+    let authority = pan_api::pki::Authority::create().unwrap();
+    let issued = authority.issue_host(&"registry".parse().unwrap(), &[], &["127.0.0.1".parse().unwrap()]).unwrap();
+    let rig = Rig::new(|config| config.registries = vec!["127.0.0.1:*".parse().unwrap()]);
+    let (certificate, key, trusted) = (rig.at("registry/cert.pem"), rig.at("registry/key.pem"), rig.at("authorities.pem"));
+    fs::write(&certificate, &issued.cert_pem).unwrap();
+    fs::write(&key, &issued.key_pem).unwrap();
+    let digest = Registry::start(&rig.at("registry")).push("x", "1", &[(LAYER, layer(&[("x", "1")]))], &json!({}));
+    let tls = format!(", tls: {{certificate: {}, key: {}}}", certificate.display(), key.display());
+    let registry = Registry::start_with(&rig.at("registry"), &tls);
+    let image = format!("oci:127.0.0.1:{}/x@{digest}", registry.port);
+    let ask = |authorities: PathBuf, listed: &str| {
+        let rules = vec![listed.parse().unwrap()];
+        Rig::new(|config| (config.registries, config.authorities) = (rules, authorities))
+    };
+    rig.refused(ask(rig.at("none.pem"), "127.0.0.1:*").try_ready(7, &image).await, "no certificates here to check it by");
+    fs::write(&trusted, pan_api::pki::Authority::create().unwrap().cert_pem()).unwrap();
+    rig.refused(ask(trusted.clone(), "127.0.0.1:*").try_ready(7, &image).await, "invalid peer certificate");
+    fs::write(&trusted, authority.cert_pem()).unwrap();
+    assert!(ask(trusted.clone(), "127.0.0.1:*").try_ready(7, &image).await.unwrap().is_some());
+    // Listed without TLS: then it is spoken to without.
+    rig.refused(ask(trusted, "http://127.0.0.1:*").try_ready(7, &image).await, "refuses: status 400");
 }
 
 /// A registry that answers as it is told, on a port of its own.
@@ -406,7 +441,7 @@ async fn sweeping_takes_what_nobody_uses_and_what_is_half_made() {
         fs::File::options().append(true).open(note).unwrap().set_modified(SystemTime::now() - Duration::from_secs(90_000)).unwrap();
     }
     // After a boot: nothing but what was left half made.
-    sweep::unfinished(store).unwrap();
+    sweep::unfinished(&sweep::leftover(store).unwrap()).unwrap();
     assert_eq!(rig.kept().len(), 3, "{:?}", rig.kept());
     sweep::unused(store, Duration::from_secs(86_400), SystemTime::now()).unwrap();
     assert_eq!(rig.kept().len(), 3, "an agent that has just started knows of no use yet");
