@@ -5,9 +5,9 @@ use crate::Refusal;
 /// A block of a file system: the least that anything in it takes.
 const BLOCK: u64 = 4096;
 /// As many files and folders as a whole distribution with everything installed has, several times over.
-const ENTRIES_MAX: u64 = 2_000_000;
+const ENTRIES_MAX: u64 = 1_000_000;
 /// Paths of one image, in bytes: those of one layer are kept in memory while it is unpacked.
-const NAMES_MAX: u64 = 128 << 20;
+const NAMES_MAX: u64 = 64 << 20;
 
 /// What is looked at, at the most, for marks of what is gone: each may be about a whole tree.
 const WALKED_MAX: u64 = 4 * ENTRIES_MAX;

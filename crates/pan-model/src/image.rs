@@ -3,9 +3,11 @@
 //! Grammar of names, tags and digests: the OCI distribution specification 1.1, "Pulling manifests"
 //! (<https://github.com/opencontainers/distribution-spec/blob/v1.1.0/spec.md>).
 
+use crate::registry::split_host;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::net::Ipv6Addr;
 use std::str::FromStr;
 
 /// Longest name of a repository, with its registry: what registries agree on.
@@ -160,21 +162,16 @@ fn tagged(text: &str) -> Result<(&str, Option<String>), String> {
 /// A host's name or address with or without a port. One word alone would be a part of a name: registries have a dot, a port, or are
 /// `localhost`.
 fn is_registry(text: &str) -> bool {
-    let (host, port) = match text.strip_prefix('[') {
-        Some(rest) => match rest.split_once(']') {
-            Some((host, port)) if host.parse::<std::net::Ipv6Addr>().is_ok() => {
-                ("v6.", port.strip_prefix(':').or((!port.is_empty()).then_some("?")))
-            }
-            _ => return false,
-        },
-        None => text.split_once(':').map_or((text, None), |(host, port)| (host, Some(port))),
+    let (host, port) = split_host(text);
+    let is_v6 = text.starts_with('[');
+    let letters = |label: &str| label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    let label = |label: &str| !label.is_empty() && letters(label) && !label.starts_with('-');
+    let host_fits = if is_v6 {
+        host.parse::<Ipv6Addr>().is_ok() && (port.is_some() || text.ends_with(']'))
+    } else {
+        host.split('.').all(label) && (port.is_some() || host.contains('.') || host == "localhost")
     };
-    let label = |label: &str| {
-        !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') && !label.starts_with('-')
-    };
-    let labels = host.trim_end_matches("v6.").is_empty() || host.split('.').all(label);
-    let port_fits = port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port > 0));
-    labels && port_fits && (host.contains('.') || port.is_some() || host == "localhost")
+    host_fits && port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port > 0))
 }
 
 fn is_name(part: &str) -> bool {
@@ -315,6 +312,7 @@ mod tests {
         refused("oci:library/nginx", "it does not begin with a registry");
         refused("oci:r.example:0/x", "it does not begin with a registry");
         refused("oci:-r.example/x", "it does not begin with a registry");
+        refused("oci:[::1]x/x", "it does not begin with a registry");
         refused("oci:[::1/x", "it does not begin with a registry");
         for name in ["X", "", "a//b", "a..b", "a/../b", "-a", "a-", "a._b", "a___b"] {
             refused(&format!("oci:r.example/{name}:1"), "lower case letters");

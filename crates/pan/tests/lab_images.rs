@@ -93,7 +93,7 @@ fn wait_message(lab: &TestLab, words: &str) {
 
 #[test]
 fn servers_are_made_of_images_of_a_registry_and_outlive_it() {
-    let Some(lab) = lab_of(|| LabSpec { nodes: 2, storage: 0, directors: 1, ..harness::spec().unwrap() }) else { return };
+    let Some(lab) = lab_of(|| LabSpec { nodes: 3, storage: 0, directors: 1, ..harness::spec().unwrap() }) else { return };
     let folder = tempfile::tempdir().unwrap();
     let config = json!({
         "User": "www", "WorkingDir": "/opt", "Env": ["PATH=/bin", "FROM=image", "KEPT=yes"],
@@ -103,7 +103,7 @@ fn servers_are_made_of_images_of_a_registry_and_outlive_it() {
         let pushed = Registry::start(folder.path());
         pushed.push("shop/web", "v1", &layers(), &config)
     };
-    let nodes = [lab.host("n1").unwrap(), lab.host("n2").unwrap()];
+    let nodes = ["n1", "n2", "n3"].map(|node| lab.host(node).unwrap());
     let registries = nodes.map(|node| beside(&lab, node, folder.path()));
 
     // The partition may not have the node's own root, and needs it for nothing.
@@ -121,8 +121,19 @@ fn servers_are_made_of_images_of_a_registry_and_outlive_it() {
     // Owners as in the image, marks obeyed, and a layer of its own over it.
     assert_eq!(inside(&lab, &["stat", "-c", "%u:%g", "/bin/busybox", "/opt/mine"]), "0:0\n33:34");
     assert_eq!(inside(&lab, &["sh", "-c", "ls /etc/motd 2>/dev/null; echo new >/opt/new && cat /opt/new /opt/mine"]), "new\nmine");
-    let gone = lab.exec_in(nodes[0], &["sh", "-c", "find /var/lib/pan/images -name new -o -name motd"]).unwrap();
+    let place = |lab: &TestLab| lab.host(str_of(&server(lab, "shop", "web-1"), "node")).unwrap();
+    let gone = lab.exec_in(place(&lab), &["sh", "-c", "find /var/lib/pan/images -name new -o -name motd"]).unwrap();
     assert_eq!(text(&gone.stdout), "", "the image itself stays as it is");
+
+    // The node that gets it next has no image yet, and has it when the server is made ready there.
+    let first = place(&lab);
+    lab.kill(first).unwrap();
+    let moved = |lab: &TestLab| {
+        let now = server(lab, "shop", "web-1");
+        now["state"] == "running" && now["node"] != first.to_string()
+    };
+    lab.wait_for("web-1 on another node", SOON, moved).unwrap();
+    assert_eq!(inside(&lab, &["cat", "/opt/mine"]), "mine");
 
     // Without the registry: from what is here.
     for registry in registries {

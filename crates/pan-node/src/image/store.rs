@@ -9,6 +9,7 @@ use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use pan_image::config::Defaults;
@@ -19,12 +20,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::apply::adopt;
 use crate::paths::Paths;
+use crate::server::record::Record;
 
 const VERSION: u16 = 1;
 const NOTE: &str = "image.json";
 const ROOT: &str = "root";
 const REFS: &str = "refs";
-/// Names that are remembered for one partition; beyond that they are looked up each time.
+/// Names that are remembered for one partition, as what a server's image means must not be forgotten while it runs.
 const REFS_MAX: usize = 1000;
 /// An image that was asked for this recently may be on its way into a server whose record does not say so yet.
 const CLAIMED: Duration = Duration::from_secs(600);
@@ -68,6 +70,8 @@ pub(super) struct Kept {
 #[derive(Debug)]
 pub(super) struct Store {
     paths: Paths,
+    /// Held while use is noted, and while it is looked at to take something away.
+    uses: Mutex<()>,
 }
 
 /// An image in the making; removed unless it is finished.
@@ -92,7 +96,7 @@ impl Drop for Unfinished {
 
 impl Store {
     pub(super) const fn new(paths: Paths) -> Self {
-        Self { paths }
+        Self { paths, uses: Mutex::new(()) }
     }
 
     pub(super) fn folder(&self) -> PathBuf {
@@ -122,11 +126,14 @@ impl Store {
 
     /// An image by its digest. Notes that it is used.
     pub(super) fn image(&self, vni: u32, digest: &Digest) -> Option<Ready> {
+        let _uses = self.uses();
         let folder = self.place(vni, digest);
         let note = read(&folder)?;
         let root = folder.join(ROOT);
-        let used = File::options().append(true).open(folder.join(NOTE)).and_then(|file| file.set_modified(SystemTime::now()));
-        (used.is_ok() && root.is_dir()).then_some(Ready { root, defaults: note.defaults, user: note.user })
+        if let Err(error) = File::options().append(true).open(folder.join(NOTE)).and_then(|file| file.set_modified(SystemTime::now())) {
+            tracing::warn!(%error, "the use of an image cannot be noted");
+        }
+        root.is_dir().then_some(Ready { root, defaults: note.defaults, user: note.user })
     }
 
     /// Remembers what a name means.
@@ -134,8 +141,12 @@ impl Store {
         let path = self.reference(vni, image);
         let folder = self.partition(vni).join(REFS);
         folders(&folder)?;
-        if fs::read_dir(&folder)?.count() >= REFS_MAX {
-            return Ok(());
+        if names(&folder)?.len() >= REFS_MAX {
+            self.forget_names(vni)?;
+            self.forget_unused_names(vni)?;
+        }
+        if names(&folder)?.len() >= REFS_MAX {
+            return Err(io::Error::other("servers of one partition use too many names of images"));
         }
         let fresh = path.with_extension("new");
         write(&fresh, digest.to_string().as_bytes())?;
@@ -169,13 +180,9 @@ impl Store {
         kept.sort_by_key(|image| image.used);
         let mut used: u64 = kept.iter().map(|image| image.bytes).sum();
         // A half for what comes, the other for what may be wanted again.
-        if used > most / 2 {
-            let in_use = self.in_use()?;
-            for image in kept {
-                if used > most / 2 && !in_use.contains(&(vni, image.digest.clone())) && !is_claimed(image.used) {
-                    self.remove(vni, &image.digest)?;
-                    used = used.saturating_sub(image.bytes);
-                }
+        for image in kept {
+            if used > most / 2 && self.remove_unused(vni, &image.digest, SystemTime::UNIX_EPOCH, CLAIMED)? {
+                used = used.saturating_sub(image.bytes);
             }
         }
         Ok(most.saturating_sub(used))
@@ -194,17 +201,29 @@ impl Store {
     }
 
     /// The images of all servers that are here.
-    pub(super) fn in_use(&self) -> io::Result<BTreeSet<(u32, Digest)>> {
-        let records = adopt::records(&self.paths).map_err(|error| io::Error::other(crate::error::chain(&error)))?;
-        let of = |(_, record): &(_, crate::server::record::Record)| {
+    fn in_use(&self) -> io::Result<BTreeSet<(u32, Digest)>> {
+        let of = |record: &Record| {
             let vni = record.bound.cable.vni;
             self.meant(vni, &record.bound.order.image).map(|digest| (vni, digest))
         };
-        Ok(records.iter().filter_map(of).collect())
+        Ok(self.records()?.iter().filter_map(of).collect())
     }
 
-    pub(super) fn remove(&self, vni: u32, digest: &Digest) -> io::Result<()> {
-        remove(&self.place(vni, digest))
+    /// Takes an image away that no server has and that was used last more than `keep` ago, or before `since`, whichever is later; says
+    /// whether it did.
+    pub(super) fn remove_unused(&self, vni: u32, digest: &Digest, since: SystemTime, keep: Duration) -> io::Result<bool> {
+        let place = self.place(vni, digest);
+        let uses = self.uses();
+        let used = fs::metadata(place.join(NOTE)).and_then(|meta| meta.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
+        // A clock that was set back makes everything used just now.
+        let unused = SystemTime::now().duration_since(used.max(since)).is_ok_and(|unused| unused > keep.max(CLAIMED));
+        if !unused || self.in_use()?.contains(&(vni, digest.clone())) {
+            return Ok(false);
+        }
+        let gone = put_aside(&place)?;
+        drop(uses);
+        take_away(&gone)?;
+        Ok(true)
     }
 
     /// Removes names of images that are gone.
@@ -220,6 +239,31 @@ impl Store {
         Ok(())
     }
 
+    /// Removes names that no server has.
+    fn forget_unused_names(&self, vni: u32) -> io::Result<()> {
+        let _uses = self.uses();
+        let records = self.records()?;
+        let in_use: BTreeSet<PathBuf> =
+            records.iter().map(|record| self.reference(record.bound.cable.vni, &record.bound.order.image)).collect();
+        let folder = self.partition(vni).join(REFS);
+        for path in names(&folder)?.into_iter().map(|name| folder.join(name)).filter(|path| !in_use.contains(path)) {
+            let noted = fs::metadata(&path)?.modified()?;
+            if SystemTime::now().duration_since(noted).is_ok_and(|age| age > CLAIMED) {
+                fs::remove_file(path)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn records(&self) -> io::Result<Vec<Record>> {
+        let records = adopt::records(&self.paths).map_err(|error| io::Error::other(crate::error::chain(&error)))?;
+        Ok(records.into_iter().map(|(_, record)| record).collect())
+    }
+
+    fn uses(&self) -> MutexGuard<'_, ()> {
+        self.uses.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn place(&self, vni: u32, digest: &Digest) -> PathBuf {
         self.partition(vni).join(format!("sha256-{}", digest.hex()))
     }
@@ -229,17 +273,22 @@ impl Store {
     }
 }
 
-pub(super) fn is_claimed(used: SystemTime) -> bool {
-    // A clock that was set back makes everything used just now.
-    SystemTime::now().duration_since(used).is_ok_and(|unused| unused < CLAIMED) || used > SystemTime::now()
+/// Takes something away.
+pub(super) fn remove(what: &Path) -> io::Result<()> {
+    take_away(&put_aside(what)?)
 }
 
-/// Takes something away under another name, so that what is left of a removal that was cut short is no image.
-pub(super) fn remove(what: &Path) -> io::Result<()> {
-    let (Some(parent), Some(name)) = (what.parent(), what.file_name()) else { return Err(io::ErrorKind::InvalidInput.into()) };
-    let gone = format!("{}.{:08x}.gone", name.to_string_lossy().trim_end_matches(".gone"), crate::boot::random()? & 0xffff_ffff);
-    fs::rename(what, parent.join(&gone))?;
-    Beneath::open(parent)?.remove(Path::new(&gone), &|_| false)
+/// Gives something another name, so that what is left of a removal that was cut short is no image.
+fn put_aside(what: &Path) -> io::Result<PathBuf> {
+    let name = what.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let gone = what.with_file_name(format!("{}.{:08x}.gone", name.trim_end_matches(".gone"), crate::boot::random()? & 0xffff_ffff));
+    fs::rename(what, &gone)?;
+    Ok(gone)
+}
+
+fn take_away(gone: &Path) -> io::Result<()> {
+    let (Some(parent), Some(name)) = (gone.parent(), gone.file_name()) else { return Err(io::ErrorKind::InvalidInput.into()) };
+    Beneath::open(parent)?.remove(Path::new(name), &|_| false)
 }
 
 fn read(folder: &Path) -> Option<Note> {

@@ -31,18 +31,11 @@ pub(super) fn unfinished(leftover: &[PathBuf]) -> io::Result<()> {
 
 /// Takes away images that were used last more than `keep` ago, or before `since`, whichever is later, and that no server has.
 pub(super) fn unused(store: &Store, keep: Duration, since: SystemTime) -> io::Result<()> {
-    let now = SystemTime::now();
     for partition in store::names(&store.folder())? {
         let Ok(vni) = partition.parse() else { continue };
-        let old = |used: SystemTime| now.duration_since(used.max(since)).is_ok_and(|unused| unused > keep);
-        let kept = store.kept(vni)?;
-        if kept.iter().any(|image| old(image.used)) {
-            let in_use = store.in_use()?;
-            for image in kept.into_iter().filter(|image| old(image.used) && !store::is_claimed(image.used)) {
-                if !in_use.contains(&(vni, image.digest.clone())) {
-                    tracing::info!(network = vni, image = %image.digest, "no server uses it: removing");
-                    store.remove(vni, &image.digest)?;
-                }
+        for image in store.kept(vni)? {
+            if store.remove_unused(vni, &image.digest, since, keep)? {
+                tracing::info!(network = vni, image = %image.digest, "no server used it: removed");
             }
         }
         store.forget_names(vni)?;

@@ -449,6 +449,19 @@ async fn sweeping_takes_what_nobody_uses_and_what_is_half_made() {
     assert!(used.root.exists() && !unused.root.exists() && !elsewhere.root.exists());
     assert!(!rig.at("state/images/8").exists());
     assert!(Path::new("/etc/passwd").exists());
+    // Names that no server has are forgotten when they are too many, and those of servers never.
+    let refs = rig.at("state/images/7/refs");
+    let of_the_server = super::super::store::names(&refs).unwrap();
+    for n in 0..1000 {
+        fs::write(refs.join(format!("{n:064}")), fs::read(refs.join(&of_the_server[0])).unwrap()).unwrap();
+    }
+    for name in super::super::store::names(&refs).unwrap() {
+        let file = fs::File::options().append(true).open(refs.join(name)).unwrap();
+        file.set_modified(SystemTime::now() - Duration::from_secs(7200)).unwrap();
+    }
+    rig.ready(7, "oci-layout:1").await;
+    let left = super::super::store::names(&refs).unwrap();
+    assert!(left.len() == 2 && left.contains(&of_the_server[0]), "{left:?}");
     // Use is noted, and keeps.
     let before = fs::metadata(used.root.parent().unwrap().join("image.json")).unwrap().mtime();
     rig.ready(7, "oci-layout:0").await;
