@@ -10,9 +10,10 @@ use std::path::{Path, PathBuf};
 use ipnet::IpNet;
 use pan_model::host::Role;
 use pan_model::host_config::{
-    ControllerConfig, DirectorConfig, ETCD_CLIENT_PORT, EtcdConfig, EtcdMember, FabricConfig, FabricsConfig, HostConfig, LaboratoryConfig,
-    NodeConfig, PeerAddress, Pool, Reach, StorageConfig, StoreConfig, TlsFiles,
+    ControllerConfig, DirectorConfig, ETCD_CLIENT_PORT, EtcdConfig, EtcdMember, FabricConfig, FabricsConfig, HostConfig, ImagesConfig,
+    LaboratoryConfig, NodeConfig, PeerAddress, Pool, Reach, StorageConfig, StoreConfig, TlsFiles,
 };
+use pan_model::registry::{Ports, RegistryRule, Security};
 use pan_model::{HostName, Span};
 
 use crate::address::{Net, OTHERS, OUTSIDE_V4, OUTSIDE_V6, POOL, outside};
@@ -223,6 +224,7 @@ fn host_config(data: &Path, state: &LabState, secrets: &Secrets, host: LabHost, 
             // The host's root is the machine's: other hosts' disks and all keys lie there.
             hidden: vec![data.to_path_buf()],
             gate: state.gate,
+            images: images(),
         }),
         storage: (host.kind() == HostKind::Storage).then(|| StorageConfig {
             folder: None,
@@ -233,6 +235,12 @@ fn host_config(data: &Path, state: &LabState, secrets: &Secrets, host: LabHost, 
         controller: (host.kind() == HostKind::Controller).then(|| controller_config(state, secrets)),
         laboratory: state.in_the_clear.contains(&host.to_string()).then_some(LaboratoryConfig { volumes_in_the_clear: true }),
     }
+}
+
+/// A registry that somebody starts in a node's own network namespace, and layouts on the machine itself.
+fn images() -> ImagesConfig {
+    let of_the_node = RegistryRule { security: Security::Clear, host: Some("127.0.0.1".into()), ports: Ports::Any };
+    ImagesConfig { registries: vec![of_the_node], layouts: Some("/var/lib/panloom-layouts".into()), ..ImagesConfig::default() }
 }
 
 fn controller_config(state: &LabState, secrets: &Secrets) -> ControllerConfig {

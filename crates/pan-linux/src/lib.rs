@@ -9,6 +9,7 @@ mod netlink;
 mod nfnetlink;
 
 pub mod arp;
+pub mod beneath;
 pub mod blockdev;
 pub mod bpf;
 pub mod cached;

@@ -21,7 +21,7 @@ pub use exec::{Leader, NotStarted, end_program};
 pub use exit::ExitRecord;
 pub use runtime::{Runtime, State, Status};
 pub use shim::{ShimArgs, Until, shim_main, spawn_shim};
-pub use spec::{Access, Bind, ContainerSpec, Swap, Users};
+pub use spec::{Access, Bind, ContainerSpec, Identity, Swap, Users};
 
 /// A container operation that failed.
 #[derive(Debug, thiserror::Error)]

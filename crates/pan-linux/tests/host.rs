@@ -75,6 +75,7 @@ fn agent(words: Vec<OsString>) -> ExitCode {
         command,
         env: vec![("GREETING".into(), "hello".into())],
         cwd: "/".into(),
+        user: pan_linux::oci::Identity::default(),
         netns: format!("/run/netns/{id}").into(),
         cgroups_path: format!("/{id}"),
         cpu_shares: 512,

@@ -1,5 +1,6 @@
 //! Cluster: a set of like servers with a protection level.
 
+pub use crate::image::Image;
 use crate::notyet::NotYet;
 use crate::volume::ServerVolume;
 use crate::{ByteSize, ClusterName, Cpu, Resources, Span};
@@ -14,11 +15,13 @@ use std::time::Duration;
 pub struct ClusterSpec {
     /// How many servers; named `CLUSTER-1` and up. Scaling down removes the highest.
     pub servers: u32,
-    /// The root file system: `host` (the node's own, read-only, under a private writable layer) or `dir:PATH`.
+    /// The root file system, read-only under a private writable layer: `host` (the node's own), `dir:PATH`, `oci:REGISTRY/NAME:TAG`,
+    /// `oci:REGISTRY/NAME@sha256:…`, or `oci-layout:PATH`.
     pub image: Image,
-    /// Program and arguments.
+    /// Program and arguments. May be left out with an image of `oci` or `oci-layout` that has its own; otherwise replaces all of that.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub command: Vec<String>,
-    /// Environment. PAN_PARTITION, PAN_CLUSTER, PAN_SERVER and PAN_INSTANCE are always there.
+    /// Environment, over the image's. PAN_PARTITION, PAN_CLUSTER, PAN_SERVER and PAN_INSTANCE are always there.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
     /// Files written into the server's private layer before it starts.
@@ -90,58 +93,6 @@ fn resources_of_a_server<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Re
 
 const fn default_priority() -> u16 {
     500
-}
-
-/// Where a server's root file system comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Image {
-    /// The node's own root, read-only.
-    Host,
-    /// A directory on every node, read-only.
-    Dir(String),
-}
-
-impl std::str::FromStr for Image {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text.split_once(':') {
-            None if text == "host" => Ok(Self::Host),
-            Some(("dir", path)) if path.starts_with('/') && !path.split('/').any(|part| part == "..") => Ok(Self::Dir(path.to_owned())),
-            Some(("dir", path)) => Err(format!("image dir:{path}: expected an absolute path without '..'")),
-            Some(("oci" | "oci-layout", _)) => Err(format!("image {text:?}: {}", crate::notyet::NOT_YET)),
-            _ => Err(format!("{text:?} is not an image: expected host or dir:/PATH")),
-        }
-    }
-}
-
-impl std::fmt::Display for Image {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Host => f.write_str("host"),
-            Self::Dir(path) => write!(f, "dir:{path}"),
-        }
-    }
-}
-
-impl Serialize for Image {
-    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Image {
-    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        String::deserialize(from)?.parse().map_err(serde::de::Error::custom)
-    }
-}
-
-impl JsonSchema for Image {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Image".into()
-    }
-    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({"type": "string", "description": "host or dir:/PATH"})
-    }
 }
 
 /// A file placed in a server.

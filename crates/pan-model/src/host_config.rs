@@ -1,6 +1,7 @@
 //! The configuration file of a host: who it is, its fabrics, its roles. One file serves every role on it.
 
 use crate::host::Role;
+use crate::registry::RegistryRule;
 use crate::{ByteSize, Cpu, HostName, Span};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -142,6 +143,9 @@ pub struct NodeConfig {
     /// What the node's gate is made of; the best that the kernel allows when absent. A gate stays what it is until the next reboot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gate: Option<GateChoice>,
+    /// Images of servers: where from, and how much of them.
+    #[serde(default)]
+    pub images: ImagesConfig,
 }
 
 /// What a gate can be made of.
@@ -152,6 +156,44 @@ pub enum GateChoice {
     Bpf,
     /// An nftables set whose element times out: bounded by two leases instead of one.
     NftSet,
+}
+
+/// Images that servers of a node may have.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct ImagesConfig {
+    /// Registries that may be asked, also by way of others that send there, and for permission (tokens). None by default.
+    pub registries: Vec<RegistryRule>,
+    /// The folder beneath which OCI layouts lie. Every partition may use what is in there. None by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub layouts: Option<PathBuf>,
+    /// Certificates (PEM) of whoever may vouch for registries.
+    pub authorities: PathBuf,
+    /// The largest image, unpacked.
+    pub image_max: ByteSize,
+    /// What all images of one partition may take here, those that come in included.
+    pub partition_max: ByteSize,
+    /// What is left free, at the least, on the disk where images are kept.
+    pub free_min: ByteSize,
+    /// How long a start waits for its image, at the most.
+    pub patience: Span,
+    /// How long an image stays that no server uses.
+    pub keep: Span,
+}
+
+impl Default for ImagesConfig {
+    fn default() -> Self {
+        Self {
+            registries: Vec::new(),
+            layouts: None,
+            authorities: "/etc/ssl/certs/ca-certificates.crt".into(),
+            image_max: ByteSize(16 << 30),
+            partition_max: ByteSize(32 << 30),
+            free_min: ByteSize(1 << 30),
+            patience: Span::millis(600_000),
+            keep: Span::millis(86_400_000),
+        }
+    }
 }
 
 /// What a storage host offers.

@@ -13,6 +13,7 @@ use pan_model::host_config::HostConfig;
 use tokio::sync::Semaphore;
 
 use crate::apply::hidden::Hidden;
+use crate::image::Images;
 use crate::metrics::Counts;
 use crate::names;
 use crate::network::{Checks, Network};
@@ -42,6 +43,7 @@ pub(crate) struct Host {
     pub checks: Checks,
     pub counts: Counts,
     pub volumes: Volumes,
+    pub images: Images,
     pub users: UserSpaces,
     pub swap: Swap,
 }
@@ -62,6 +64,7 @@ impl Host {
         let paths = Paths::of(config);
         Self {
             volumes: Volumes::new(paths.volumes(), boot.0),
+            images: Images::open(config, paths.clone(), Hidden::of(config)),
             runtime: Runtime { root: paths.runtime(), ..Runtime::default() },
             paths,
             config: config.clone(),

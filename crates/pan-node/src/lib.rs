@@ -20,6 +20,7 @@ pub mod head;
 mod health;
 mod host;
 mod ids;
+mod image;
 mod logs;
 pub mod metrics;
 pub mod names;

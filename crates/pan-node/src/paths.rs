@@ -17,6 +17,11 @@ impl Paths {
         Self { run: config.run_dir.clone(), state: config.state_dir.clone(), roots: roots_dir(&config.run_dir) }
     }
 
+    #[cfg(test)]
+    pub(crate) fn at(run: PathBuf, state: PathBuf) -> Self {
+        Self { roots: roots_dir(&run), run, state }
+    }
+
     /// Records of what runs; one folder per server.
     pub(crate) fn records(&self) -> PathBuf {
         self.run.join("servers")
@@ -30,6 +35,11 @@ impl Paths {
     /// Partitions' user namespaces.
     pub(crate) fn users(&self) -> PathBuf {
         self.run.join("users")
+    }
+
+    /// Images of partitions; one folder per partition's network.
+    pub(crate) fn images(&self) -> PathBuf {
+        self.state.join("images")
     }
 
     /// Mounts of servers; one folder per server.

@@ -31,6 +31,7 @@ pub async fn run(config: HostConfig) -> Result<(), Error> {
     let link = HostLink::start(&config, Role::Node, hello).await?;
     let desired = link.desired.clone();
     let (reports, inbox) = mpsc::channel(REPORTS_MAX);
+    let images = agent.host.images.clone();
     let inside = api::Inside { servers: agent.servers(), host: agent.host.clone(), run_dir: config.run_dir.clone() };
     // None of these ends before the agent does, whose servers need none of them.
     tokio::select! {
@@ -38,6 +39,7 @@ pub async fn run(config: HostConfig) -> Result<(), Error> {
         () = deliver(&link, inbox) => Err(Error::Lost { what: "the delivery of reports" }),
         () = api::serve(&config, tls, Arc::new(inside)) => Err(Error::Lost { what: "the agent's HTTPS" }),
         () = logs::rotate(Paths::of(&config)) => Err(Error::Lost { what: "the rotation of logs" }),
+        () = images.sweep() => Err(Error::Lost { what: "the sweeping of images" }),
     }
 }
 

@@ -92,6 +92,7 @@ fn host_image_allowed(draft: &World, partition: &PartitionRecord) -> bool {
 const fn shows_the_node(image: &Image) -> bool {
     match image {
         Image::Host | Image::Dir(_) => true,
+        Image::Oci(_) | Image::Layout(_) => false,
     }
 }
 

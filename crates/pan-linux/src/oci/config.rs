@@ -107,7 +107,7 @@ fn process(spec: &ContainerSpec) -> Value {
     let files = files_allowed();
     json!({
         "terminal": spec.terminal,
-        "user": {"uid": 0, "gid": 0},
+        "user": {"uid": spec.user.uid, "gid": spec.user.gid, "additionalGids": spec.user.groups},
         "args": spec.command,
         "env": env,
         "cwd": spec.cwd,
@@ -185,7 +185,7 @@ fn mounts(spec: &ContainerSpec) -> Vec<Value> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::spec::{Bind, Users};
+    use super::super::spec::{Bind, Identity, Users};
     use super::*;
     use crate::userns::IdRange;
 
@@ -198,6 +198,7 @@ mod tests {
             command: vec!["sleep".into(), "1".into()],
             env: vec![("A".into(), "b".into())],
             cwd: "/".into(),
+            user: Identity { uid: 33, gid: 34, groups: vec![4] },
             netns: "/run/netns/w".into(),
             cgroups_path: "/web-1".into(),
             cpu_shares: 512,
@@ -211,6 +212,7 @@ mod tests {
             swap: Swap::Counted,
         };
         let config = spec.config();
+        assert_eq!(config["process"]["user"], json!({"uid": 33, "gid": 34, "additionalGids": [4]}));
         assert_eq!(config["process"]["env"], json!(["A=b", format!("PATH={DEFAULT_PATH}")]));
         assert_eq!(config["linux"]["resources"]["memory"], json!({"limit": 1 << 20, "swap": 1 << 20}));
         assert_eq!(config["linux"]["uidMappings"], json!([{"containerID": 0, "hostID": 2_000_000_000, "size": 65_536}]));

@@ -36,6 +36,17 @@ pub struct Users {
     pub ids: IdRange,
 }
 
+/// Who runs a container's program, by the numbers inside; root by default.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// User.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Further groups.
+    pub groups: Vec<u32>,
+}
+
 /// Whether the kernel counts what a control group has swapped out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Swap {
@@ -62,6 +73,8 @@ pub struct ContainerSpec {
     pub env: Vec<(String, String)>,
     /// Working directory inside.
     pub cwd: PathBuf,
+    /// Who runs the program.
+    pub user: Identity,
     /// The network namespace to join, such as `/run/netns/x`.
     pub netns: PathBuf,
     /// Whose root its root is; the host's own without. A network namespace that it joins should belong to it.

@@ -68,7 +68,9 @@ impl Findings {
         if spec.servers > SERVERS_MAX {
             self.add("servers", format!("{} servers: at most {SERVERS_MAX} are possible", spec.servers));
         }
-        self.command("command", &spec.command);
+        if !(spec.command.is_empty() && spec.image.has_command()) {
+            self.command("command", &spec.command);
+        }
         self.env(&spec.env);
         self.files(&spec.files);
         if spec.resources.cpu.0 == 0 {

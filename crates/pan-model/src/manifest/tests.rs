@@ -190,15 +190,19 @@ fn wrong_types_and_units_have_their_place() {
     cluster_refused("  servers: 4", &[("9:3 PAN-100", "`servers` is given twice")]);
     cluster_refused("  protect: {failures: -1}", &[("9:23 PAN-100", "\"-1\" is not a whole number")]);
     cluster_refused("  env: {A: ~}", &[("9:12 PAN-100", "a text is missing")]);
-    refused(CLUSTER, &[("7:3 PAN-100", "missing field `command`")]);
+    refused(CLUSTER, &[("5:1 PAN-100", "the command is empty")]);
     refused(&format!("{CLUSTER}{COMMAND}").replace("image: host", "image: disk"), &[("7:10 PAN-100", "\"disk\" is not an image")]);
+    refused(&format!("{CLUSTER}{COMMAND}").replace("image: host", "image: oci:nginx"), &[("7:10 PAN-100", "it names no registry")]);
+    // Such an image may say itself what its program is.
+    for image in ["oci:registry.example/web:1", "oci-layout:web.tar"] {
+        assert!(parse(&[("f".into(), CLUSTER.replace("image: host", &format!("image: {image}")))], None).is_ok(), "{image}");
+    }
 }
 
 #[test]
 fn what_comes_later_is_refused_by_name() {
     cluster_refused("  confirm: {}", &[("9:12 PAN-101", "not yet supported")]);
     cluster_refused("  failback: return", &[("9:13 PAN-101", "failback return: not yet supported")]);
-    refused(&format!("{CLUSTER}{COMMAND}").replace("image: host", "image: oci:nginx"), &[("7:10 PAN-101", "not yet supported")]);
     let service = "api: pan/v1\nkind: Service\npartition: a\nname: s\nspec:\n  port: 443\n  cluster: web\n";
     refused(&format!("{service}  layer: 7\n"), &[("8:10 PAN-101", "layer 7: not yet supported")]);
     refused(&format!("{service}  balance: {{policy: tandem}}\n"), &[("8:21 PAN-101", "tandem: not yet supported")]);

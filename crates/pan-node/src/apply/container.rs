@@ -5,8 +5,9 @@ use std::path::Path;
 use std::time::Instant;
 
 use pan_api::desired::ServerOrder;
+use pan_image::config::environment;
 use pan_linux::netns::NETNS_DIR;
-use pan_linux::oci::{Bind, ContainerSpec, ExitRecord, ShimArgs, Until, spawn_shim};
+use pan_linux::oci::{Bind, ContainerSpec, ExitRecord, Identity, ShimArgs, Until, spawn_shim};
 use pan_linux::process::{is_running, open_log, start_time};
 use pan_model::ServerKey;
 
@@ -30,7 +31,10 @@ const SHARES_MIN: u64 = 2;
 pub(super) fn make(host: &Host, order: &ServerOrder, root: Rootfs, instance: &str, until: Until) -> Result<(), ApplyError> {
     let id = names::id(&order.key);
     let at = host.paths.server(&id);
-    own_log(&at.log, root.users.ids.outside(0))?;
+    own_log(&at.log, root.users.ids.outside(root.user.uid))?;
+    if order.command.is_empty() && root.defaults.command.is_empty() {
+        return Err(ApplyError::NoCommand);
+    }
     let made = rootfs::show_volumes(&at, &root).and_then(|volumes| {
         describe(host, order, root, volumes, instance).write_bundle(&at.bundle())?;
         Ok(spawn_shim(&host.exe, &ShimArgs { until, ..shim_arguments(host, &id, &at) })?)
@@ -40,7 +44,7 @@ pub(super) fn make(host: &Host, order: &ServerOrder, root: Rootfs, instance: &st
     made
 }
 
-/// Lets the server's root open its standard output by name, as with /dev/stdout.
+/// Lets whoever runs the program open its standard output by name, as with /dev/stdout.
 fn own_log(log: &Path, root: u32) -> Result<(), FileError> {
     let owned = open_log(log).and_then(|file| fchown(&file, Some(root), Some(root)));
     owned.map_err(FileError::of("make", log))
@@ -116,16 +120,18 @@ fn describe(host: &Host, order: &ServerOrder, root: Rootfs, volumes: Vec<Bind>, 
         ("PAN_SERVER", key.name.as_str()),
         ("PAN_INSTANCE", instance),
     ];
-    let given = order.env.iter().filter(|(name, _)| own.iter().all(|(own, _)| own != name));
-    let mut env: Vec<(String, String)> = given.map(|(name, value)| (name.clone(), value.clone())).collect();
-    env.extend(own.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    let given = order.env.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let env = environment(&root.defaults.env, given.chain(own));
+    let command = if order.command.is_empty() { &root.defaults.command } else { &order.command };
+    let cwd = if root.defaults.folder.is_empty() { "/" } else { &root.defaults.folder };
     let memory = order.resources.memory.0;
     ContainerSpec {
         rootfs: host.paths.server(&id).rootfs(),
         hostname: key.name.to_string(),
-        command: order.command.clone(),
+        command: command.clone(),
         env,
-        cwd: "/".into(),
+        cwd: cwd.into(),
+        user: Identity { uid: root.user.uid, gid: root.user.gid, groups: root.user.groups },
         netns: format!("{NETNS_DIR}/{}", names::netns(key)).into(),
         cgroups_path: names::cgroup(key),
         cpu_shares: (order.resources.cpu.0.saturating_mul(SHARES_PER_CPU) / 1000).max(SHARES_MIN),

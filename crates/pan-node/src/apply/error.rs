@@ -57,6 +57,9 @@ pub enum ApplyError {
         /// The folder.
         path: PathBuf,
     },
+    /// Neither the cluster nor the image says what to run.
+    #[error("its image has no program of its own: give the cluster a `command`")]
+    NoCommand,
     /// The container's first process ended before it could be looked at.
     #[error("it ended at once: {0}")]
     EndedAtOnce(String),

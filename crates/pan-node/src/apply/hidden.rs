@@ -39,6 +39,11 @@ impl Hidden {
         Self(tops)
     }
 
+    #[cfg(test)]
+    pub(crate) fn only(paths: Vec<PathBuf>) -> Self {
+        Self(paths)
+    }
+
     /// The hidden paths as a server sees them whose root is the folder `lower` of the node; `None` if that
     /// folder is itself hidden.
     pub(crate) fn inside(&self, lower: &Path) -> Option<Vec<PathBuf>> {

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 use pan_api::desired::ServerOrder;
 use pan_api::volume::VolumeOrder;
+use pan_image::config::Defaults;
+use pan_image::user::User;
 use pan_linux::mount::{self, Busy};
 use pan_linux::oci::{Access, Bind, Users};
 use pan_linux::userns::{UserNs, bind_idmapped};
@@ -17,6 +19,7 @@ use super::ApplyError;
 use super::files::{self, Place};
 use crate::error::FileError;
 use crate::host::Host;
+use crate::image::Ready;
 use crate::names;
 use crate::paths::ServerPaths;
 use crate::users::UserSpace;
@@ -32,16 +35,17 @@ pub(crate) struct Rootfs {
     pub volumes: Vec<Bind>,
     /// Files to show where a tmpfs covers the layer.
     pub files: Vec<Bind>,
+    /// What its image says of the program to run; nothing if that is no image of its own.
+    pub defaults: Defaults,
+    /// Who runs that.
+    pub user: User,
 }
 
 /// Makes and mounts it, whatever was there before.
-pub(super) fn make(host: &Host, order: &ServerOrder, users: &UserSpace) -> Result<Rootfs, ApplyError> {
+pub(super) fn make(host: &Host, order: &ServerOrder, users: &UserSpace, image: Option<Ready>) -> Result<Rootfs, ApplyError> {
     let at = host.paths.server(&names::id(&order.key));
     remove(&at)?;
-    let lower = lower(&order.image)?;
-    let Some(masked) = host.hidden.inside(&lower) else {
-        return Err(ApplyError::HiddenImage { path: lower });
-    };
+    let Lower { path: lower, masked, defaults, user } = lower(host, &order.image, image)?;
     let ids = users.named.ids;
     let root = ids.outside(0);
     make_folder(host.paths.roots(), 0o711)?;
@@ -74,7 +78,7 @@ pub(super) fn make(host: &Host, order: &ServerOrder, users: &UserSpace) -> Resul
     // The overlay has what it needs of it.
     mount::unmount(&at.lower(), Busy::Detach)?;
     mounted?;
-    Ok(Rootfs { users: users.named.clone(), masked, volumes, files: shown })
+    Ok(Rootfs { users: users.named.clone(), masked, volumes, files: shown, defaults, user })
 }
 
 /// Shows a server's volumes with the owners that it is to see, and returns where. Only for as long as its container is made of them: in the
@@ -161,11 +165,26 @@ fn volumes(host: &Host, order: &ServerOrder, lower: &Path, masked: &[PathBuf]) -
     order.volumes.iter().map(bind).collect()
 }
 
-fn lower(image: &Image) -> Result<PathBuf, ApplyError> {
-    match image {
-        Image::Host => Ok(PathBuf::from("/")),
+/// An image on this host's disk.
+struct Lower {
+    path: PathBuf,
+    masked: Vec<PathBuf>,
+    defaults: Defaults,
+    user: User,
+}
+
+fn lower(host: &Host, image: &Image, ready: Option<Ready>) -> Result<Lower, ApplyError> {
+    let path = match (image, ready) {
+        // Nothing in there is this host's.
+        (_, Some(Ready { root, defaults, user })) => return Ok(Lower { path: root, masked: Vec::new(), defaults, user }),
+        (Image::Host, None) => PathBuf::from("/"),
         // Resolved, so that a link cannot lead to what is hidden.
-        Image::Dir(folder) => Ok(fs::canonicalize(folder).map_err(FileError::of("find the image", Path::new(folder)))?),
+        (Image::Dir(folder), None) => fs::canonicalize(folder).map_err(FileError::of("find the image", Path::new(folder)))?,
+        (Image::Oci(_) | Image::Layout(_), None) => return Err(ApplyError::Lost("its image was not brought here".into())),
+    };
+    match host.hidden.inside(&path) {
+        Some(masked) => Ok(Lower { path, masked, defaults: Defaults::default(), user: User::default() }),
+        None => Err(ApplyError::HiddenImage { path }),
     }
 }
 

@@ -8,6 +8,7 @@ use super::{ApplyError, Rootfs, cable, container, rootfs};
 use crate::clock::wall_micros;
 use crate::error::{FileError, chain};
 use crate::host::Host;
+use crate::image::Ready;
 use crate::names;
 use crate::network::Port;
 use crate::server::record::{Bound, Container, Record, Stage};
@@ -21,7 +22,12 @@ pub(crate) struct Plan {
     pub instance: String,
     /// The root file system, if it was made ahead and may be used.
     pub rootfs: Option<Rootfs>,
+    /// The image that was brought here for it, if it has such a one.
+    pub image: Option<Ready>,
 }
+
+/// What there is of its root file system.
+type Base = (Option<Rootfs>, Option<Ready>);
 
 /// A number for PAN_INSTANCE that no other start has had.
 pub(crate) fn instance() -> Result<String, ApplyError> {
@@ -65,10 +71,10 @@ pub(crate) fn start_warm(host: &Host, plan: Plan) -> (Bound, Result<Container, A
 fn cleanly<T>(
     host: &Host,
     plan: Plan,
-    steps: impl FnOnce(&Host, &mut Bound, &str, Option<Rootfs>) -> Result<T, ApplyError>,
+    steps: impl FnOnce(&Host, &mut Bound, &str, Base) -> Result<T, ApplyError>,
 ) -> (Bound, Result<T, ApplyError>) {
-    let Plan { mut bound, instance, rootfs } = plan;
-    let made = steps(host, &mut bound, &instance, rootfs);
+    let Plan { mut bound, instance, rootfs, image } = plan;
+    let made = steps(host, &mut bound, &instance, (rootfs, image));
     if made.is_err()
         && let Err(error) = super::end(host, &bound.order.key)
     {
@@ -78,7 +84,7 @@ fn cleanly<T>(
 }
 
 /// Makes cable and root file system, unless the latter is there.
-fn make(host: &Host, bound: &mut Bound, stage: Stage, made: Option<Rootfs>) -> Result<Rootfs, ApplyError> {
+fn make(host: &Host, bound: &mut Bound, stage: Stage, (made, image): Base) -> Result<Rootfs, ApplyError> {
     let at = host.paths.server(&names::id(&bound.order.key));
     Record::new(bound.clone(), stage).write(&at.record())?;
     if let Some(root) = made {
@@ -90,7 +96,7 @@ fn make(host: &Host, bound: &mut Bound, stage: Stage, made: Option<Rootfs>) -> R
     let users = host.users.ensure(&bound.order.key.partition)?;
     cable::make(host, &bound.order, &bound.cable, &users)?;
     bound.steps.push(("netns".into(), wall_micros()));
-    let root = rootfs::make(host, &bound.order, &users)?;
+    let root = rootfs::make(host, &bound.order, &users, image)?;
     bound.steps.push(("rootfs".into(), wall_micros()));
     Ok(root)
 }

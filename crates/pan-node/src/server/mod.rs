@@ -5,6 +5,7 @@ pub(crate) mod deaths;
 pub(crate) mod exec;
 pub(crate) mod exit;
 pub(crate) mod life;
+mod needs;
 pub(crate) mod record;
 pub(crate) mod report;
 mod running;

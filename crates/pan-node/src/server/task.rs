@@ -184,15 +184,10 @@ impl Task {
     }
 
     async fn start(&mut self, wanted: &Wanted) -> Flow {
-        let mut bound = match self.plan(wanted) {
-            Some(bound) => bound,
-            None => {
-                let message = Some("its partition's network is not known here".into());
-                if let Wanted::Order(order, _) = wanted {
-                    self.send(Some(report::starting(order, 0, message))).await;
-                }
-                return self.rest(None).await;
-            }
+        let Some(mut bound) = self.plan(wanted) else { return self.unconnected(wanted).await };
+        let image = match self.image(&bound).await {
+            Ok(image) => image,
+            Err(flow) => return flow,
         };
         if !bound.order.volumes.is_empty() && !matches!(self.life, Life::Attaching(_)) {
             self.attach(bound);
@@ -229,8 +224,8 @@ impl Task {
         let (host, before) = (self.host.clone(), bound.clone());
         let made = blocking(move || {
             Ok(match warm {
-                Some(instance) => apply::start::start_warm(&host, Plan { bound, instance, rootfs }),
-                None => apply::start::start(&host, Plan { bound, instance: apply::start::instance()?, rootfs }),
+                Some(instance) => apply::start::start_warm(&host, Plan { bound, instance, rootfs, image }),
+                None => apply::start::start(&host, Plan { bound, instance: apply::start::instance()?, rootfs, image }),
             })
         });
         let (bound, started) = match made.await {
@@ -258,6 +253,10 @@ impl Task {
         let Wanted::Warm(order, Some(cable)) = wanted else { return self.rest(None).await };
         let (order, cable) = (ServerOrder::clone(order), cable.clone());
         let bound = Bound { order, cable, restarts: 0, ends: 0, steps: Vec::new() };
+        let image = match self.image(&bound).await {
+            Ok(image) => image,
+            Err(flow) => return flow,
+        };
         let host = self.host.clone();
         let _permit = tokio::select! {
             permit = host.starts.acquire() => permit.expect("the semaphore is never closed"),
@@ -266,7 +265,7 @@ impl Task {
         let (host, before) = (self.host.clone(), bound.clone());
         let made = blocking(move || {
             let instance = apply::start::instance()?;
-            let (bound, made) = apply::start::warm(&host, Plan { bound, instance: instance.clone(), rootfs: None });
+            let (bound, made) = apply::start::warm(&host, Plan { bound, instance: instance.clone(), rootfs: None, image });
             made.map(|rootfs| (bound, instance, rootfs))
         });
         self.life = match made.await {
@@ -397,7 +396,7 @@ impl Task {
     }
 
     /// Sleeps until `until`, something happens to the server, or something else is wanted.
-    async fn rest(&mut self, until: Option<Tick>) -> Flow {
+    pub(super) async fn rest(&mut self, until: Option<Tick>) -> Flow {
         let timer = async {
             match until {
                 Some(at) => clock::reach(at).await,

@@ -13,7 +13,7 @@ use pan_api::keyfile::hex;
 use pan_api::pki::Requested;
 use pan_api::token::JoinToken;
 use pan_model::host::Role;
-use pan_model::host_config::{DirectorConfig, FabricConfig, FabricsConfig, HostConfig, NodeConfig};
+use pan_model::host_config::{DirectorConfig, FabricConfig, FabricsConfig, HostConfig, ImagesConfig, NodeConfig};
 use pan_model::{ByteSize, Code, Cpu, HostName};
 use place::Place;
 use serde_json::json;
@@ -159,6 +159,7 @@ fn config(
             labels: args.labels.iter().cloned().collect::<BTreeMap<_, _>>(),
             hidden: args.hide.clone(),
             gate: None,
+            images: ImagesConfig::default(),
         }),
     };
     let director = match (joined.roles.contains(&Role::Director), &args.outside) {
