@@ -32,11 +32,6 @@ const TICK: u64 = 100 * MS;
 /// Before the store is asked again after it failed.
 const AGAIN: u64 = 100 * MS;
 
-/// Who asks for all that is asked for.
-fn user() -> Actor {
-    Actor::new(None, None, AccessRole::PanOperator, None)
-}
-
 /// An answer to give once the round is committed.
 pub(crate) enum Given {
     Request { number: u64, result: Result<Reply, ApiError> },
@@ -237,7 +232,11 @@ impl Sim {
         match letter {
             Letter::Request { number, request } => {
                 let not_leading = || ApiError::new(Code::NotLeading, format!("controller {me} does not lead"));
-                let result = if world.leading { audit::request(world, now, &user(), (*request).clone()) } else { Err(not_leading()) };
+                let result = if world.leading {
+                    audit::request(world, now, &Actor::new(None, None, AccessRole::PanOperator, None), (*request).clone())
+                } else {
+                    Err(not_leading())
+                };
                 Some(Given::Request { number, result })
             }
             Letter::Hello(hello) => {
