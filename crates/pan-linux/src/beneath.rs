@@ -20,8 +20,8 @@ use nix::unistd::{Gid, Uid, fchownat, linkat, symlinkat, syncfs};
 
 /// The kernel says `EAGAIN` when something was renamed while it looked; nobody renames here so often.
 const TRIES_MAX: usize = 100;
-/// Bytes that are copied at a time.
-const CHUNK: usize = 128 << 10;
+/// Bytes that are copied at a time: most files of an image are smaller.
+const CHUNK: usize = 16 << 10;
 
 /// Permissions, owner and time of something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,7 +119,7 @@ impl Beneath {
         let (parent, name) = self.free(path)?;
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let mut file = File::from(nix::fcntl::openat(&parent.0, name, flags, Mode::from_bits_truncate(0o600))?);
-        let mut buffer = vec![0; CHUNK];
+        let mut buffer = [0; CHUNK];
         loop {
             match content.read(&mut buffer) {
                 Ok(0) => break,

@@ -52,9 +52,8 @@ pub(super) fn layer(
     let mut packed_bytes = Hashed { from: from.take(blob.size.saturating_add(1)), hash: Sha256::new(), count: 0 };
     let applied = apply(&mut packed_bytes, packed, budget, root, limits);
     let timely = Watched { from: &mut packed_bytes, limits, since: LOOK_EVERY };
-    let drained = io::copy(&mut { timely }, &mut io::sink());
-    if drained.is_err() {
-        return applied.and(Err(ImageError::Disk));
+    if let Err(error) = io::copy(&mut { timely }, &mut io::sink()) {
+        return applied.and(Err(ImageError::Refusal(Refusal::Read(error))));
     }
     // Whatever was wrong with bytes that are not the ones named is no news about the image.
     if packed_bytes.count == blob.size || applied.is_ok() {
