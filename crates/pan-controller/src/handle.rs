@@ -150,8 +150,8 @@ pub(crate) enum Message {
     Hello(Hello, oneshot::Sender<Result<(), ApiError>>),
     /// A host reports.
     Report(Box<Report>, oneshot::Sender<Result<(), ApiError>>),
-    /// The ear noticed something.
-    Liveness(Vec<crate::core::hosts::LifeChange>),
+    /// What the ear noticed, and when.
+    Liveness(Vec<(pan_member::Tick, crate::core::hosts::LifeChange)>),
     /// Time to take over, if the leader's record is still of this term.
     Take {
         /// The term it has; zero: there never was one.

@@ -177,7 +177,7 @@ impl Metrics {
     }
 
     /// The ear noticed something.
-    pub fn life(&self, changes: &[LifeChange]) {
+    pub fn life<'a>(&self, changes: impl Iterator<Item = &'a LifeChange>) {
         for change in changes {
             match change {
                 LifeChange::Suspect(..) => self.suspicions.one(),

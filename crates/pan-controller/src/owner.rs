@@ -223,17 +223,18 @@ impl Owner {
             }
             Message::Refused(told, answer) => {
                 let (actor, attempt, code) = *told;
-                if self.world.leading {
-                    audit::refused(&mut self.world, now, &actor, &attempt, code);
+                if !self.world.leading {
+                    return Some(Answer::Host(answer, Err(self.not_leading())));
                 }
+                audit::refused(&mut self.world, now, &actor, &attempt, code);
                 Some(Answer::Host(answer, Ok(())))
             }
             Message::Hello(hello, answer) => Some(Answer::Host(answer, self.hello(now, &hello))),
             Message::Report(report, answer) => Some(Answer::Host(answer, hosts_core::report(&mut self.world, now, *report))),
             Message::Liveness(changes) => {
-                self.handle.metrics.life(&changes);
-                for change in changes {
-                    hosts_core::life(&mut self.world, now, change);
+                self.handle.metrics.life(changes.iter().map(|(_, change)| change));
+                for (noticed, change) in changes {
+                    hosts_core::life(&mut self.world, now, change.after(now.boot.since(noticed)));
                 }
                 None
             }

@@ -54,8 +54,15 @@ pub(crate) fn run(mut setup: Setup) -> io::Result<()> {
         for socket in &sockets {
             let mut buffer = [0; FRAME_BYTES_MAX + 1];
             for _ in 0..ROUND_MAX {
-                let Some(arrived) = socket.receive(&mut buffer)? else { break };
-                ear.hear(&buffer[..arrived.bytes], Tick(arrived.at));
+                match socket.receive(&mut buffer) {
+                    Ok(Some(arrived)) => ear.hear(&buffer[..arrived.bytes], Tick(arrived.at)),
+                    Ok(None) => break,
+                    // Of memory, say: whoever ended here would be deaf for good.
+                    Err(error) => {
+                        tracing::warn!(%error, "a heartbeat could not be received");
+                        break;
+                    }
+                }
             }
         }
         if ear.judge(now()) {

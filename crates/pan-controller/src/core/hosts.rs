@@ -42,6 +42,26 @@ pub enum LifeChange {
     Brake(Vec<HostName>),
 }
 
+impl LifeChange {
+    /// The same when it is heard of `later` than it was noticed: who is silent has been silent for that much longer.
+    #[must_use]
+    pub fn after(self, later: Duration) -> Self {
+        let later = i64::try_from(later.as_micros()).unwrap_or(i64::MAX);
+        match self {
+            Self::Suspect(host, silent) => Self::Suspect(host, silent.saturating_add(later)),
+            Self::Dead(host, silent) => Self::Dead(host, silent.saturating_add(later)),
+            Self::Alive(..)
+            | Self::Fabric(..)
+            | Self::Fenced(..)
+            | Self::Rebooted(_)
+            | Self::Agent(..)
+            | Self::Quarantined(..)
+            | Self::Lease(..)
+            | Self::Brake(_) => self,
+        }
+    }
+}
+
 fn wire(version: u16) -> Result<(), ApiError> {
     let known = pan_api::WIRE_VERSION;
     if version == known {

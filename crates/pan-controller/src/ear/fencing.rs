@@ -135,7 +135,7 @@ impl Fencing {
             }
         }
         if let (Some(confirmation), Message::Heard(said)) = (&mut self.confirmation, message)
-            && confirmation.heard(said) == Confirmed::Yes
+            && confirmation.heard(said, now) == Confirmed::Yes
         {
             heard.confirmed = Some(confirmation.hosts().iter().cloned().collect());
         }

@@ -72,7 +72,7 @@ pub(crate) fn run(setup: Setup) -> std::io::Result<()> {
         let now = Tick(datagram::boot_clock());
         let sleep = listener.next_deadline().since(now).min(if listener.out.is_empty() { SLEEP_MAX } else { SLEEP_FULL });
         datagram::wait(&listener.speaker.sockets, &listener.waker, sleep)?;
-        if listener.round()?.is_err() {
+        if listener.round().is_err() {
             return Ok(());
         }
     }
@@ -142,14 +142,14 @@ impl Listener {
         self.fencing.next_deadline().map_or(own, |fencing| own.min(fencing))
     }
 
-    fn round(&mut self) -> std::io::Result<Result<(), Over>> {
+    fn round(&mut self) -> Result<(), Over> {
         if self.obey().is_err() {
-            return Ok(Err(Over));
+            return Err(Over);
         }
-        self.hear()?;
+        self.hear();
         self.judge();
-        self.out.life(std::mem::take(&mut self.changes));
-        Ok(self.tell())
+        self.out.life(std::mem::take(&mut self.changes), Tick(datagram::boot_clock()));
+        self.tell()
     }
 
     /// As much as the loop has room for; it is never waited for.
@@ -222,11 +222,19 @@ impl Listener {
         }
     }
 
-    fn hear(&mut self) -> std::io::Result<()> {
+    fn hear(&mut self) {
         for at in 0..self.speaker.sockets.len() {
             let mut buffer = [0; if FRAME_BYTES_MAX > MESSAGE_BYTES_MAX { FRAME_BYTES_MAX } else { MESSAGE_BYTES_MAX } + 1];
             for _ in 0..ROUND_MAX {
-                let Some(arrived) = self.speaker.sockets[at].receive(&mut buffer)? else { break };
+                let arrived = match self.speaker.sockets[at].receive(&mut buffer) {
+                    Ok(Some(arrived)) => arrived,
+                    Ok(None) => break,
+                    // Of memory, say: whoever ended here would be deaf for good.
+                    Err(error) => {
+                        tracing::warn!(%error, "a datagram could not be received");
+                        break;
+                    }
+                };
                 let (bytes, received) = (&buffer[..arrived.bytes], Tick(arrived.at));
                 // In the order in which they were bound.
                 let fabric = Fabric::BOTH[at.min(1)];
@@ -254,7 +262,6 @@ impl Listener {
                 }
             }
         }
-        Ok(())
     }
 
     fn decode(&self, bytes: &[u8]) -> Result<Frame, pan_member::FrameError> {
@@ -265,7 +272,6 @@ impl Listener {
     }
 
     fn beat(&mut self, frame: &Frame, received: Tick) {
-        self.fencing.gate_of(frame);
         if self.known.get(&frame.host).is_some_and(|known| speaks_for_the_dead(known, frame.admission)) {
             self.metrics.dropped(frame.fabric, Reason::Revoked);
             return;
@@ -294,6 +300,7 @@ impl Listener {
             Some(_) => return,
             None => drop(self.leases.insert(frame.host.clone(), (said, lease))),
         }
+        self.fencing.gate_of(frame);
         self.changes.push(LifeChange::Lease(frame.host.clone(), lease));
     }
 

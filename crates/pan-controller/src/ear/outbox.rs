@@ -5,6 +5,7 @@
 
 use crate::core::hosts::LifeChange;
 use crate::handle::Message;
+use pan_member::Tick;
 use pan_model::HostName;
 use pan_model::host::Fabric;
 use std::collections::{BTreeSet, VecDeque};
@@ -22,7 +23,8 @@ pub(super) struct Outbox {
 const CROWD_MIN: usize = 1024;
 
 enum Item {
-    Life(LifeChange),
+    /// With when it was noticed.
+    Life(Tick, LifeChange),
     Other(Message),
 }
 
@@ -46,8 +48,8 @@ enum Subject {
 }
 
 impl Outbox {
-    pub fn life(&mut self, changes: impl IntoIterator<Item = LifeChange>) {
-        self.waiting.extend(changes.into_iter().map(Item::Life));
+    pub fn life(&mut self, changes: impl IntoIterator<Item = LifeChange>, noticed: Tick) {
+        self.waiting.extend(changes.into_iter().map(|change| Item::Life(noticed, change)));
         self.thin_out();
     }
 
@@ -65,7 +67,7 @@ impl Outbox {
         let mut changes = Vec::new();
         while let Some(item) = self.waiting.pop_front() {
             match item {
-                Item::Life(change) => changes.push(change),
+                Item::Life(noticed, change) => changes.push((noticed, change)),
                 Item::Other(message) if changes.is_empty() => return Some(message),
                 Item::Other(message) => {
                     self.waiting.push_front(Item::Other(message));
@@ -98,7 +100,7 @@ impl Outbox {
 
 fn subject(item: &Item) -> Option<Subject> {
     Some(match item {
-        Item::Life(change) => match change {
+        Item::Life(_, change) => match change {
             LifeChange::Alive(host, _) => Subject::Alive(host.clone()),
             LifeChange::Suspect(host, _) => Subject::Suspect(host.clone()),
             LifeChange::Fabric(host, fabric, _) => Subject::Fabric(host.clone(), *fabric),
@@ -125,7 +127,6 @@ mod tests {
     use super::*;
     use crate::core::hosts;
     use crate::core::world::{Now, Settings, World};
-    use pan_member::Tick;
     use std::time::Duration;
 
     fn change(kind: usize, host: &str) -> LifeChange {
@@ -162,9 +163,10 @@ mod tests {
         for number in 0..KINDS.pow(6) {
             let story = || (0..6).map(move |at| change(number / KINDS.pow(at) % KINDS, "n1"));
             let mut outbox = Outbox::default();
-            outbox.life(story());
+            outbox.life(story(), Tick(0));
             outbox.keep_the_newest();
             let Some(Message::Liveness(kept)) = outbox.next() else { panic!("nothing is left") };
+            let kept: Vec<_> = kept.into_iter().map(|(_, change)| change).collect();
             assert!(kept.len() <= KINDS && outbox.is_empty());
             let whole: Vec<_> = story().collect();
             assert_eq!(heard(kept.clone()), heard(whole.clone()), "{kept:?} of {whole:?}");
@@ -176,15 +178,15 @@ mod tests {
         let mut outbox = Outbox::default();
         outbox.push(Message::Take { expected: 6, term: 7 });
         for round in 0..100_000 {
-            outbox.life([change(round % 3, if round % 2 == 0 { "n1" } else { "n2" })]);
+            outbox.life([change(round % 3, if round % 2 == 0 { "n1" } else { "n2" })], Tick(0));
         }
         assert!(outbox.waiting.len() <= 2 * CROWD_MIN, "{}", outbox.waiting.len());
         outbox.push(Message::StepDown { reason: "of no matter".into() });
-        outbox.life([change(0, "n3")]);
+        outbox.life([change(0, "n3")], Tick(7));
         assert!(matches!(outbox.next(), Some(Message::Take { term: 7, .. })));
         assert!(matches!(outbox.next(), Some(Message::Liveness(_))));
         assert!(matches!(outbox.next(), Some(Message::StepDown { .. })));
-        assert!(matches!(outbox.next(), Some(Message::Liveness(changes)) if changes.len() == 1));
+        assert!(matches!(outbox.next(), Some(Message::Liveness(changes)) if changes.len() == 1 && changes[0].0 == Tick(7)));
         assert!(outbox.is_empty() && outbox.next().is_none());
     }
 }

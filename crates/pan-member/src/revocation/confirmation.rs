@@ -30,11 +30,34 @@ pub struct Confirmation {
     views: Vec<Vec<View>>,
 }
 
+/// So many questions to a lessor may be under way: an answer may take longer than the next question.
+const QUESTIONS: usize = 4;
+
+/// What a lessor said counts for so many turns after it was asked: what it hears may change.
+const FRESH_TURNS: u32 = 8;
+
 #[derive(Debug, Clone, Copy, Default)]
 struct View {
     asked: Asked,
-    nonce: Option<Nonce>,
-    all_silent: bool,
+    /// The last questions and when they were asked, the newest last.
+    questions: [Option<(Nonce, Tick)>; QUESTIONS],
+    /// The answer to the newest that was answered: when that was asked, and whether all were silent.
+    said: Option<(Tick, bool)>,
+}
+
+impl View {
+    fn note(&mut self, nonce: Nonce, now: Tick) {
+        self.questions.rotate_left(1);
+        self.questions[QUESTIONS - 1] = Some((nonce, now));
+    }
+
+    fn asked_at(&self, nonce: Nonce) -> Option<Tick> {
+        self.questions.iter().flatten().find(|question| question.0 == nonce).map(|question| question.1)
+    }
+
+    fn all_silent(&self, now: Tick, fresh: Duration) -> bool {
+        self.said.is_some_and(|(asked, silent)| silent && now.since(asked) <= fresh)
+    }
 }
 
 impl Confirmation {
@@ -62,10 +85,10 @@ impl Confirmation {
         let Self { office, nonces, hosts, views } = self;
         let mut messages = Vec::new();
         for (lessor, views) in office.lessors.iter().zip(views) {
-            for (view, hosts) in views.iter_mut().zip(hosts.chunks(ASKED_MAX)).filter(|(view, _)| !view.all_silent) {
+            for (view, hosts) in views.iter_mut().zip(hosts.chunks(ASKED_MAX)) {
                 if view.asked.is_due(now, again_after) {
                     let nonce = nonces.draw();
-                    view.nonce = Some(nonce);
+                    view.note(nonce, now);
                     let ask = Ask { leader: office.leader.clone(), term: office.term, nonce, hosts: hosts.to_vec() };
                     messages.push((lessor.clone(), Message::Ask(ask)));
                 }
@@ -77,27 +100,31 @@ impl Confirmation {
     /// When [`Confirmation::due`] has something to say next.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Tick> {
-        let open = self.views.iter().flatten().filter(|view| !view.all_silent);
-        open.map(|view| view.asked.next(self.again_after())).min()
+        self.views.iter().flatten().map(|view| view.asked.next(self.again_after())).min()
     }
 
-    /// A lessor's answer whose authenticity was checked. Only the answer to the last question counts.
-    pub fn heard(&mut self, heard: &Heard) -> Confirmed {
+    /// A lessor's answer whose authenticity was checked. Of the last few questions, the answer to the newest counts.
+    pub fn heard(&mut self, heard: &Heard, now: Tick) -> Confirmed {
         let dead_after = self.office.timing.dead_after();
         if let Some(number) = self.office.number_of(&heard.lessor)
-            && let Some(chunk) = self.views[number].iter().position(|view| view.nonce == Some(heard.nonce))
+            && let Some((chunk, asked_at)) =
+                self.views[number].iter().enumerate().find_map(|(chunk, view)| Some((chunk, view.asked_at(heard.nonce)?)))
         {
             let asked = self.hosts.chunks(ASKED_MAX).nth(chunk).map_or(0, <[HostName]>::len);
             let all_silent = heard.ages.len() == asked && heard.ages.iter().all(|age| *age >= dead_after);
-            self.views[number][chunk].all_silent = all_silent;
+            let view = &mut self.views[number][chunk];
+            if view.said.is_none_or(|(before, _)| before <= asked_at) {
+                view.said = Some((asked_at, all_silent));
+            }
         }
-        self.confirmed()
+        self.confirmed(now)
     }
 
-    /// Whether a majority hears none of them.
+    /// Whether a majority hears none of them, by what it said of late.
     #[must_use]
-    pub fn confirmed(&self) -> Confirmed {
-        let sure = self.views.iter().filter(|views| views.iter().all(|view| view.all_silent)).count();
+    pub fn confirmed(&self, now: Tick) -> Confirmed {
+        let fresh = self.again_after() * FRESH_TURNS;
+        let sure = self.views.iter().filter(|views| views.iter().all(|view| view.all_silent(now, fresh))).count();
         if sure >= self.office.majority() { Confirmed::Yes } else { Confirmed::NotYet }
     }
 }

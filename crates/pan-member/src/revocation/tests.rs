@@ -155,13 +155,17 @@ fn a_majority_confirms_that_nobody_is_heard() {
     for ask in &first[..4] {
         // One of y's datagrams says that somebody is heard.
         let age = if *ask == first[3] { 269 } else { 270 };
-        assert_eq!(confirmation.heard(&answer(ask, age)), Confirmed::NotYet);
+        assert_eq!(confirmation.heard(&answer(ask, age), at(1)), Confirmed::NotYet);
     }
     let short = Heard { ages: Vec::new(), ..answer(&first[4], 270) };
-    assert_eq!(confirmation.heard(&short), Confirmed::NotYet);
+    assert_eq!(confirmation.heard(&short, at(2)), Confirmed::NotYet);
     assert_eq!(confirmation.next_deadline(), Some(at(10)));
+    // All are asked again: who heard nobody may hear somebody by now.
     let again = asked(&confirmation.due(at(10)));
-    assert_eq!(again.iter().map(|(lessor, _, _)| lessor.as_str()).collect::<Vec<_>>(), ["y", "z", "z"]);
-    assert_eq!(confirmation.heard(&answer(&first[3], 270)), Confirmed::NotYet, "an answer to an earlier question");
-    assert_eq!(confirmation.heard(&answer(&again[0], 270)), Confirmed::Yes);
+    assert_eq!(again.len(), 6);
+    assert_eq!(confirmation.heard(&answer(&again[3], 270), at(11)), Confirmed::Yes);
+    assert_eq!(confirmation.heard(&answer(&first[3], 269), at(12)), Confirmed::Yes, "an answer to an earlier question, overtaken");
+    assert_eq!(confirmation.confirmed(at(80)), Confirmed::Yes);
+    assert_eq!(confirmation.confirmed(at(81)), Confirmed::NotYet, "x was asked more than eight turns ago");
+    assert_eq!(confirmation.heard(&answer(&again[0], 269), at(13)), Confirmed::NotYet, "x hears somebody now");
 }

@@ -76,12 +76,12 @@ mount -t overlay overlay -o lowerdir={sbin}:/usr/sbin /usr/sbin
 mount -t overlay overlay -o lowerdir={ocf}:/usr/lib/ocf/resource.d /usr/lib/ocf/resource.d
 mkdir -p -m 1755 /run/resource-agents
 corosync
-waited=0
+(waited=0
 until [ \"$(corosync-quorumtool -l 2>/dev/null | grep -c '^ *[0-9]')\" = {hosts} ] || [ $waited -ge 200 ]; do
   waited=$((waited + 1))
   sleep 0.1
 done
-pacemakerd >{log} 2>&1 &
+exec pacemakerd) >{log} 2>&1 &
 ",
         sbin = member.at("sbin"),
         ocf = member.at("ocf"),
