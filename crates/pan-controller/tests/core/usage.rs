@@ -234,3 +234,18 @@ fn whoever_has_the_name_next_sees_nothing_of_what_was_before() {
     pan.apply(&web(1)).unwrap();
     assert_eq!(pan.world.partitions[&"p".parse().unwrap()].created, usage::hour_of(pan.now.wall) + HOUR);
 }
+
+#[test]
+fn volumes_are_counted_by_the_clock_and_through_another_leader() {
+    let mut pan = Pan::with_storage(&["s1", "s2", "s3"]);
+    pan.apply(volumes::DB).unwrap();
+    pan.rounds(3);
+    let gib = pan.world.volumes.values().next().unwrap().copies;
+    let storage = |pan: &Pan| pan.rows().iter().map(|row| row.storage_gib_hours).sum::<f64>();
+    let from = storage(&pan);
+    pan.counts(1800);
+    pan.follows();
+    pan.counts(1800);
+    let used = storage(&pan) - from;
+    assert!((used - f64::from(gib)).abs() < 0.01, "{used} of {gib}: {:?}", pan.rows());
+}

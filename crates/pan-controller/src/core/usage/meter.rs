@@ -260,7 +260,7 @@ fn volumes(world: &mut World, meter: &mut Meter, at: At, mut left: usize) {
             continue;
         }
         left -= 1;
-        let until = if at.turn { (at.hour + 1) * HOUR } else { at.now.wall };
+        let until = if at.turn { at.now.wall.min((at.hour + 1) * HOUR) } else { at.now.wall };
         write(world, &owner, at, |page| {
             let since = page.stored_until.unwrap_or(until);
             let seconds = u64::try_from((until - since).clamp(0, STORED_MAX) / 1_000_000).unwrap_or(0);
