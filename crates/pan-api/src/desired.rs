@@ -3,6 +3,7 @@
 //! Level-triggered: a host needs only the newest. It refuses one older than it has applied ([`Generation`]).
 
 use crate::peers::Peers;
+use crate::usage::Instance;
 use crate::volume::{ReplicaOrder, SnapshotOrder, VolumeOrder};
 use pan_model::cluster::{FileSpec, HealthSpec, Image, StopSpec};
 use pan_model::network::Cidr;
@@ -35,6 +36,9 @@ pub struct Desired {
     /// but nothing of theirs may run or be reached. Their epoch is not known yet and is 0; their `run` means nothing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warm: Vec<ServerOrder>,
+    /// Instances that ended, and all that they used is written down: they need not be told of any more.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub billed: Vec<Instance>,
     /// Takeover units; empty unless the host is a director.
     pub units: Vec<Unit>,
     /// Replicas of volumes; empty unless the host is a storage host.

@@ -36,6 +36,7 @@ pub mod service;
 pub mod tls;
 pub mod token;
 mod transport;
+pub mod usage;
 pub mod version;
 pub mod volume;
 

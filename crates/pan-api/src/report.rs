@@ -1,5 +1,6 @@
 //! What a host tells the controller: who it is, and what it sees.
 
+use crate::usage::Metered;
 use crate::volume::{PoolReport, ReplicaReport, VolumeReport};
 use pan_model::host::Role;
 use pan_model::host_config::HostConfig;
@@ -99,6 +100,9 @@ pub struct Report {
     /// All servers on the host (node role).
     #[serde(default)]
     pub servers: Vec<ServerReport>,
+    /// What instances of servers used, those that ended and are not written down included (node role).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub usage: Vec<Metered>,
     /// Connections per backend (director role, owner of the unit).
     #[serde(default)]
     pub connections: Vec<ConnectionCount>,

@@ -47,6 +47,8 @@ pub enum Noun {
     Event,
     /// Who changed what.
     Audit,
+    /// What partitions used.
+    Usage,
     /// The PAN as a whole: capacity, proofs, forecasts.
     Pan,
     /// The interface itself: version, description.
@@ -65,14 +67,13 @@ pub const fn allowed(role: PrincipalRole, verb: Verb, noun: Noun) -> bool {
             Noun::Volume => matches!(verb, Verb::Read | Verb::Change | Verb::Enter),
             Noun::Server => matches!(verb, Verb::Read | Verb::Operate | Verb::Enter),
             Noun::Node | Noun::Pan => matches!(verb, Verb::Read | Verb::Operate),
-            Noun::Event | Noun::Audit | Noun::Interface => matches!(verb, Verb::Read),
+            Noun::Event | Noun::Audit | Noun::Usage | Noun::Interface => matches!(verb, Verb::Read),
         },
         // What is inside of servers and volumes is their partitions' own.
         PrincipalRole::Access(AccessRole::PanOperator) => match noun {
             Noun::Cluster | Noun::Server | Noun::Node | Noun::Pan => matches!(verb, Verb::Read | Verb::Operate),
-            Noun::Partition | Noun::Service | Noun::Volume | Noun::Token | Noun::Host | Noun::Event | Noun::Audit | Noun::Interface => {
-                matches!(verb, Verb::Read)
-            }
+            Noun::Partition | Noun::Service | Noun::Volume | Noun::Token | Noun::Host => matches!(verb, Verb::Read),
+            Noun::Event | Noun::Audit | Noun::Usage | Noun::Interface => matches!(verb, Verb::Read),
         },
         PrincipalRole::Access(AccessRole::PanMonitor) => matches!(verb, Verb::Read),
         // What the PAN consists of, and what it has, is nothing that a partition can see.
@@ -81,19 +82,20 @@ pub const fn allowed(role: PrincipalRole, verb: Verb, noun: Noun) -> bool {
             Noun::Cluster => matches!(verb, Verb::Read | Verb::Change | Verb::Operate),
             Noun::Volume => matches!(verb, Verb::Read | Verb::Change | Verb::Enter),
             Noun::Server => matches!(verb, Verb::Read | Verb::Operate | Verb::Enter),
-            Noun::Partition | Noun::Event | Noun::Audit | Noun::Interface => matches!(verb, Verb::Read),
+            Noun::Partition | Noun::Event | Noun::Audit | Noun::Usage | Noun::Interface => matches!(verb, Verb::Read),
             Noun::Node | Noun::Host | Noun::Pan => false,
         },
         PrincipalRole::Access(AccessRole::Operator) => match noun {
             Noun::Cluster => matches!(verb, Verb::Read | Verb::Operate),
             Noun::Server => matches!(verb, Verb::Read | Verb::Operate | Verb::Enter),
-            Noun::Partition | Noun::Service | Noun::Volume | Noun::Event | Noun::Interface => matches!(verb, Verb::Read),
+            Noun::Partition | Noun::Service | Noun::Volume | Noun::Event | Noun::Usage | Noun::Interface => {
+                matches!(verb, Verb::Read)
+            }
             Noun::Token | Noun::Audit | Noun::Node | Noun::Host | Noun::Pan => false,
         },
         PrincipalRole::Access(AccessRole::Monitor) => match noun {
-            Noun::Partition | Noun::Cluster | Noun::Server | Noun::Service | Noun::Volume | Noun::Event | Noun::Interface => {
-                matches!(verb, Verb::Read)
-            }
+            Noun::Partition | Noun::Cluster | Noun::Server | Noun::Service | Noun::Volume => matches!(verb, Verb::Read),
+            Noun::Event | Noun::Usage | Noun::Interface => matches!(verb, Verb::Read),
             Noun::Token | Noun::Audit | Noun::Node | Noun::Host | Noun::Pan => false,
         },
     }
@@ -114,6 +116,7 @@ impl Noun {
             Self::Token => "token",
             Self::Event => "event",
             Self::Audit => "audit",
+            Self::Usage => "usage",
             Self::Pan => "pan",
             Self::Interface => "interface",
         }

@@ -3,6 +3,7 @@
 use crate::core::audit::{Actor, Attempt, Log};
 use crate::core::digest::Digest;
 use crate::core::request::{Reply, Request};
+use crate::core::usage::Book;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use pan_api::ApiError;
 use pan_api::beatcount::BeatCounts;
@@ -107,6 +108,10 @@ pub struct View {
     pub events: BTreeMap<Option<PartitionName>, Vec<Arc<Event>>>,
     /// Who changed what, by where it belongs.
     pub audit: BTreeMap<Option<PartitionName>, Arc<Log>>,
+    /// What partitions used.
+    pub usage: BTreeMap<PartitionName, Arc<Book>>,
+    /// Since when there are partitions, microseconds since 1970.
+    pub created: BTreeMap<PartitionName, i64>,
     /// Timelines by object (`PARTITION/SERVER` or host), newest first.
     pub timelines: BTreeMap<String, Arc<Vec<Timeline>>>,
     /// Tokens.

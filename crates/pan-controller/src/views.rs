@@ -44,6 +44,8 @@ pub fn view(world: &World, revision: u64) -> View {
         hosts: hosts(world),
         events: world.events.iter().map(|(partition, events)| (partition.clone(), events.iter().cloned().collect())).collect(),
         audit: world.audit.clone(),
+        usage: world.usage.clone(),
+        created: world.partitions.iter().map(|(name, record)| (name.clone(), record.created)).collect(),
         timelines: world.timelines.view().into_iter().map(|(object, all)| (object, Arc::new(all))).collect(),
         snapshot: world.seen.snapshot.clone(),
         drains: world.pan.drains.keys().filter_map(|name| drain(world, name)).collect(),

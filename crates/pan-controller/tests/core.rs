@@ -7,6 +7,8 @@ mod audit;
 mod leaders;
 #[path = "core/snapshots.rs"]
 mod snapshots;
+#[path = "core/usage.rs"]
+mod usage;
 #[path = "core/volumes.rs"]
 mod volumes;
 
@@ -195,6 +197,7 @@ impl Pan {
         });
         let report = Report {
             version: pan_api::WIRE_VERSION,
+            usage: Vec::new(),
             host: desired.host.clone(),
             role,
             boot: 1,
@@ -573,6 +576,7 @@ fn a_report_that_a_newer_one_overtook_changes_nothing() {
     let node = host(&pan.node_of("web-1").unwrap());
     let empty = |boot, sequence| Report {
         version: pan_api::WIRE_VERSION,
+        usage: Vec::new(),
         host: node.clone(),
         role: Role::Node,
         boot,
@@ -945,6 +949,7 @@ fn trouble_elsewhere_on_its_node_does_not_hold_up_a_stop() {
         };
         let report = Report {
             version: pan_api::WIRE_VERSION,
+            usage: Vec::new(),
             host: host(&from),
             role: Role::Node,
             boot: 1,
@@ -1039,6 +1044,7 @@ fn a_hosts_gate_and_lease_are_shown_as_it_says_until_it_was_declared_dead() {
     pan.life(LifeChange::Agent(host("n1"), true));
     let report = Report {
         version: pan_api::WIRE_VERSION,
+        usage: Vec::new(),
         host: host("n1"),
         role: Role::Node,
         boot: 1,

@@ -119,6 +119,7 @@ async fn run_counting(config: HostConfig, suspicions: Suspicions, counts: Arc<Co
         if report {
             link.report(Report {
                 version: WIRE_VERSION,
+                usage: Vec::new(),
                 host: config.name.clone(),
                 role: Role::Director,
                 boot,

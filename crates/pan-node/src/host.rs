@@ -20,6 +20,7 @@ use crate::network::{Checks, Network};
 use crate::paths::Paths;
 use crate::server::deaths::Deaths;
 use crate::server::exec::Container;
+use crate::usage::Meter;
 use crate::users::UserSpaces;
 use crate::volume::Volumes;
 
@@ -46,6 +47,7 @@ pub(crate) struct Host {
     pub images: Images,
     pub users: UserSpaces,
     pub swap: Swap,
+    pub meter: Meter,
 }
 
 /// What of it is made before anything else.
@@ -63,6 +65,7 @@ impl Host {
         let Parts { rtnl, network, deaths, checks, users } = parts;
         let paths = Paths::of(config);
         Self {
+            meter: Meter::open_at(paths.usage()),
             volumes: Volumes::new(paths.volumes(), boot.0),
             images: Images::open(config, paths.clone(), Hidden::of(config)),
             runtime: Runtime { root: paths.runtime(), ..Runtime::default() },

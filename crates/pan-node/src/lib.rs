@@ -30,6 +30,7 @@ mod run;
 mod server;
 #[cfg(test)]
 mod testing;
+mod usage;
 mod users;
 pub mod volume;
 

@@ -32,6 +32,11 @@ impl Paths {
         self.run.join("volumes")
     }
 
+    /// What servers used, as far as no controller has it for sure.
+    pub(crate) fn usage(&self) -> PathBuf {
+        self.run.join("usage.json")
+    }
+
     /// Partitions' user namespaces.
     pub(crate) fn users(&self) -> PathBuf {
         self.run.join("users")

@@ -326,6 +326,7 @@ impl Sim {
         agent.report_at = Tick(tick.0 + REPORT_EVERY);
         let report = Rc::new(Report {
             version: WIRE_VERSION,
+            usage: Vec::new(),
             host: h.name.clone(),
             role,
             boot: h.boot.0,

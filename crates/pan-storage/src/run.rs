@@ -108,6 +108,7 @@ async fn follow(config: &HostConfig, counts: &Arc<Counts>, keeps: watch::Sender<
         }
         link.report(Report {
             version: WIRE_VERSION,
+            usage: Vec::new(),
             host: config.name.clone(),
             role: Role::Storage,
             boot,

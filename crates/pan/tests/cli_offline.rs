@@ -140,7 +140,6 @@ fn what_comes_later_says_so() {
     for line in [
         "policy simulate --at now",
         "slo",
-        "usage",
         "backup FILE",
         "restore FILE",
         "trace request --service www",

@@ -132,6 +132,7 @@ mod tests {
         let at = |term, step| Generation { term, step };
         let offer = |generation| Desired {
             version: WIRE_VERSION,
+            billed: Vec::new(),
             admission: pan_model::Admission::FIRST,
             generation,
             host: here.clone(),

@@ -53,6 +53,7 @@ fn host() -> HostName {
 fn desired(step: u64) -> Desired {
     Desired {
         version: WIRE_VERSION,
+        billed: Vec::new(),
         admission: pan_model::Admission::FIRST,
         generation: Generation { term: 1, step },
         host: host(),
@@ -84,6 +85,7 @@ fn hello() -> Hello {
 fn report() -> Report {
     Report {
         version: WIRE_VERSION,
+        usage: Vec::new(),
         host: host(),
         role: Role::Node,
         boot: 1,

@@ -29,6 +29,7 @@ mod snapshot;
 mod tests;
 mod timeline;
 mod token;
+mod usage;
 mod volume;
 mod watch;
 mod why;

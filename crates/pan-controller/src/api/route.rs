@@ -173,7 +173,7 @@ impl Route {
 
 /// Every route.
 pub fn table() -> Vec<Route> {
-    let parts: [&[Route]; 17] = [
+    let parts: [&[Route]; 18] = [
         super::interface::ROUTES,
         super::apply::ROUTES,
         super::partition::ROUTES,
@@ -185,6 +185,7 @@ pub fn table() -> Vec<Route> {
         super::snapshot::ROUTES,
         super::event::ROUTES,
         super::audit::ROUTES,
+        super::usage::ROUTES,
         super::node::ROUTES,
         super::drain::ROUTES,
         super::host::ROUTES,

@@ -16,6 +16,7 @@ use pan_api::partition::Partition;
 use pan_api::server::Server;
 use pan_api::service::Service;
 use pan_api::token::Token;
+use pan_api::usage::Usage;
 use pan_api::volume::Volume;
 use pan_model::{ClusterName, Code, HostName, Name, PartitionName, ServerKey, ServiceName, VolumeKey};
 use sha2::{Digest, Sha256};
@@ -229,6 +230,22 @@ impl Scope {
     pub fn audit(&self, within: Option<&PartitionName>) -> Arc<Log> {
         let place = within.or(self.only.as_ref()).filter(|partition| self.sees(partition));
         self.view.audit.get(&place.cloned()).cloned().unwrap_or_default()
+    }
+
+    /// What was used in hours that begin from `from` on and before `to` (wall, microseconds): by a partition, or by all that are visible;
+    /// `None`: that is more than `most`. A principal of a partition sees no hour of one that had its name before.
+    pub fn usage(&self, within: Option<&PartitionName>, from: i64, to: i64, most: usize) -> Option<Vec<Usage>> {
+        let seen = self.view.usage.iter().filter(|(name, _)| self.sees(name) && within.is_none_or(|within| within == *name));
+        let mut rows = Vec::new();
+        for (name, book) in seen {
+            let since = if self.is_whole() { Some(i64::MIN) } else { self.view.created.get(name).copied() };
+            let Some(since) = since else { continue };
+            rows.extend(book.rows(name, from.max(since), to));
+            if rows.len() > most {
+                return None;
+            }
+        }
+        Some(rows)
     }
 
     /// The timelines of a server, newest first; none when nothing moved it yet.

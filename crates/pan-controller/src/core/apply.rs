@@ -4,8 +4,8 @@ use super::ending;
 use super::place;
 use super::record::{ClusterRecord, EndingPhase, Goal, Intent, PartitionRecord, ServerRecord, ServiceRecord};
 use super::validate::{self, Trouble};
-use super::volumes;
 use super::world::{ClusterKey, Dirty, Now, ServiceKey, World};
+use super::{usage, volumes};
 use pan_api::requests::{Applied, ApplyResult};
 use pan_api::{ApiError, Problem};
 use pan_model::manifest::{Document, Object, SERVERS_MAX};
@@ -156,7 +156,7 @@ fn describe(object: &Object, result: ApplyResult) -> Applied {
 
 fn one(draft: &mut World, now: Now, object: &Object) -> Result<ApplyResult, Trouble> {
     match object {
-        Object::Partition(name, spec) => partition(draft, name, spec),
+        Object::Partition(name, spec) => partition(draft, now, name, spec),
         Object::Cluster(partition, name, spec) => cluster(draft, now, &(partition.clone(), name.clone()), spec),
         Object::Service(partition, name, spec) => service(draft, &(partition.clone(), name.clone()), spec),
         Object::Volume(partition, name, spec) => {
@@ -166,7 +166,7 @@ fn one(draft: &mut World, now: Now, object: &Object) -> Result<ApplyResult, Trou
     }
 }
 
-fn partition(draft: &mut World, name: &PartitionName, spec: &PartitionSpec) -> Result<ApplyResult, Trouble> {
+fn partition(draft: &mut World, now: Now, name: &PartitionName, spec: &PartitionSpec) -> Result<ApplyResult, Trouble> {
     let networks = pan_model::partition::networks(spec).map_err(|text| Trouble::new(Code::Invalid, "spec.network", text))?;
     if let Some((net, outside)) = networks.iter().find_map(|net| {
         let meets = |outside: &&ipnet::IpNet| outside.contains(&net.0) || net.0.contains(*outside);
@@ -177,7 +177,7 @@ fn partition(draft: &mut World, name: &PartitionName, spec: &PartitionSpec) -> R
     }
     let former = draft.partitions.get(name).cloned();
     match former {
-        Some(former) if former.deleting => revive(draft, name, spec, networks),
+        Some(former) if former.deleting => revive(draft, now, name, spec, networks),
         Some(former) if former.spec == *spec => Ok(ApplyResult::Unchanged),
         Some(former) => {
             if former.networks != networks && draft.in_partition(name).next().is_some() {
@@ -202,6 +202,7 @@ fn partition(draft: &mut World, name: &PartitionName, spec: &PartitionSpec) -> R
                 deleting: false,
                 owner: None,
                 owner_epoch: draft.pan.last_epoch,
+                created: usage::visible_from(draft, name, now),
             };
             draft.pan.next_vni += 1;
             draft.partitions.insert(name.clone(), record);
@@ -213,7 +214,7 @@ fn partition(draft: &mut World, name: &PartitionName, spec: &PartitionSpec) -> R
 
 /// A partition that is being deleted is wanted again. What runs in it ends all the same, and nothing of what happened in it
 /// is kept; its numbers go on, so that no host takes the new for the old.
-fn revive(draft: &mut World, name: &PartitionName, spec: &PartitionSpec, networks: Vec<Cidr>) -> Result<ApplyResult, Trouble> {
+fn revive(draft: &mut World, now: Now, name: &PartitionName, spec: &PartitionSpec, networks: Vec<Cidr>) -> Result<ApplyResult, Trouble> {
     if draft.partitions[name].networks != networks && draft.in_partition(name).next().is_some() {
         let text = format!(
             "partition {name} is still being deleted, and its servers have addresses of its former networks: apply it when it is gone (`pan wait partition {name} --for deleted`)"
@@ -224,10 +225,12 @@ fn revive(draft: &mut World, name: &PartitionName, spec: &PartitionSpec, network
         draft.dirty.insert(Dirty::Event(Some(name.clone()), event.number));
     }
     super::audit::go_with(draft, name);
+    let created = usage::visible_from(draft, name, now);
     if let Some(record) = draft.partition_mut(name) {
         record.spec = spec.clone();
         record.networks = networks;
         record.deleting = false;
+        record.created = created;
     }
     draft.seen.replan = true;
     Ok(ApplyResult::Created)

@@ -3,8 +3,8 @@
 use super::quarantine;
 use super::record::{Duty, HostRecord};
 use super::seen::{HostSeen, LeaseSeen, Life, ServerSeen};
-use super::volumes;
 use super::world::{Dirty, Effect, Now, World};
+use super::{usage, volumes};
 use pan_api::ApiError;
 use pan_api::report::{Hello, Phase, Report, ServerReport};
 use pan_model::event::Severity;
@@ -156,6 +156,7 @@ pub fn report(world: &mut World, now: Now, report: Report) -> Result<(), ApiErro
         Role::Director => seen.connections = report.connections,
         Role::Node => {
             seen.gate = report.gate;
+            usage::heard(world, now, &report.host, report.boot, report.usage);
             servers(world, now, &report.host, report.servers);
         }
         Role::Storage => {

@@ -4,7 +4,7 @@ use super::record::{EndingPhase, Goal, Intent, PartitionRecord, ServerRecord};
 use super::roster::Rosters;
 use super::seen::Life;
 use super::world::World;
-use super::{volumes, warm};
+use super::{usage, volumes, warm};
 use pan_api::WIRE_VERSION;
 use pan_api::desired::{BackendOrder, Desired, Network, NetworkEntry, RunOrder, ServerOrder, ServiceOrder, Unit};
 use pan_api::peers::Peers;
@@ -84,6 +84,7 @@ fn one(
         networks: partitions.into_iter().filter_map(|name| networks.get(name).cloned()).collect(),
         servers: mine.into_iter().filter_map(|(key, server)| order(world, key, server)).collect(),
         warm,
+        billed: usage::billed(world, host),
         units,
         replicas,
         snapshots,

@@ -2,6 +2,7 @@
 
 use super::audit::Entry;
 use super::record::{PanRecord, RECORD_VERSION};
+use super::usage::{self, PageKey};
 use super::world::{Dirty, Settings, World};
 use pan_api::token::id_text;
 use pan_model::event::Event;
@@ -65,6 +66,7 @@ pub fn key_of(dirty: &Dirty) -> String {
         Dirty::Event(None, number) => format!("pan/event/{number:016}"),
         Dirty::Audit(Some(partition), number) => format!("p/{partition}/audit/{number:016}"),
         Dirty::Audit(None, number) => format!("pan/audit/{number:016}"),
+        Dirty::Usage(partition, page) => format!("usage/{partition}/{}", page.text()),
         Dirty::Timeline(object) => match object.split_once('/') {
             Some((partition, server)) => format!("p/{partition}/timeline/{server}"),
             None => format!("pan/timeline/{object}"),
@@ -97,6 +99,7 @@ pub fn value_of(world: &World, dirty: &Dirty) -> Option<Vec<u8>> {
             write(events.get(place).map(AsRef::as_ref))
         }
         Dirty::Audit(partition, number) => write(world.audit.get(partition)?.entry(*number)),
+        Dirty::Usage(partition, page) => write(world.usage.get(partition)?.page(page)),
         Dirty::Timeline(object) => world.timelines.stored(object).and_then(|kept| write(Some(&kept))),
     }
 }
@@ -187,6 +190,12 @@ pub fn load_one(world: &mut World, key: &str, value: &[u8]) -> Result<(), LoadEr
         ["credential", name] => {
             world.credentials.insert(HostName::new(*name).map_err(|_| unknown())?, read(key, value)?);
         }
+        ["usage", partition, cluster, day] => {
+            let partition = PartitionName::new(*partition).map_err(|_| unknown())?;
+            let page = PageKey::read(cluster, day).ok_or_else(unknown)?;
+            let book = Arc::make_mut(world.usage.entry(partition).or_default());
+            book.restore(page, read(key, value)?);
+        }
         ["p", partition, rest @ ..] => {
             let partition = PartitionName::new(*partition).map_err(|_| unknown())?;
             load_in_partition(world, partition, rest, (key, value))?;
@@ -262,6 +271,11 @@ pub fn forget(world: &mut World, key: &str) -> Result<(), LoadError> {
         }
         ["token", id] => drop(world.tokens.remove(&u64::from_str_radix(id, 16).map_err(|_| unknown())?)),
         ["credential", name] => drop(world.credentials.remove(&HostName::new(*name).map_err(|_| unknown())?)),
+        ["usage", partition, cluster, day] => {
+            let partition = PartitionName::new(*partition).map_err(|_| unknown())?;
+            let page = PageKey::read(cluster, day).ok_or_else(unknown)?;
+            usage::drop_page(world, &partition, &page);
+        }
         ["p", partition, rest @ ..] => {
             let partition = PartitionName::new(*partition).map_err(|_| unknown())?;
             match rest {

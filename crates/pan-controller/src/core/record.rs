@@ -37,6 +37,9 @@ pub struct PartitionRecord {
     pub owner: Option<HostName>,
     /// Grows with each change of owner.
     pub owner_epoch: Epoch,
+    /// When it was made, wall clock in microseconds since 1970. What was used before under its name was another one's.
+    #[serde(default)]
+    pub created: i64,
 }
 
 /// A cluster.

@@ -46,6 +46,8 @@ pub struct Seen {
     pub ending_from: BTreeMap<ServerKey, Tick>,
     /// Since when this controller knows a storage host to be dead.
     pub away_from: BTreeMap<HostName, Tick>,
+    /// What nodes say that instances used.
+    pub meter: super::usage::Meter,
     /// What was refused and is not told yet.
     pub refusals: super::audit::Refusals,
 }

@@ -2,7 +2,7 @@
 
 use super::record::{EndingPhase, Goal, Intent};
 use super::world::{Dirty, Now, World};
-use super::{audit, domain, ending, fail, hosts, keys, place, quarantine, services, tokens, volumes};
+use super::{audit, domain, ending, fail, hosts, keys, place, quarantine, services, tokens, usage, volumes};
 use pan_api::report::Phase;
 use pan_model::{PartitionName, ServerKey};
 
@@ -18,6 +18,7 @@ pub fn settle(world: &mut World, now: Now) {
     fail::advance(world, now);
     roll(world, now);
     volumes::advance(world, now);
+    usage::advance(world, now);
     remove(world);
     place::advance(world, now);
     domain::advance(world, now);

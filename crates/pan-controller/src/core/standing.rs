@@ -57,6 +57,7 @@ fn renew(world: &mut World) {
     seen.stopped_from.clear();
     seen.drains = Default::default();
     seen.replan = true;
+    seen.meter.turn();
     // Attempts to fence belong to a term.
     for host in seen.hosts.values_mut() {
         host.revoking = None;

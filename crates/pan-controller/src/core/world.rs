@@ -7,6 +7,7 @@ use super::record::{
 use super::seen::Seen;
 use super::timeline::Timelines;
 use super::tokens::TokenRecord;
+use super::usage::{Book, PageKey};
 use pan_member::Tick;
 use pan_model::event::{Event, Severity};
 use pan_model::{Admission, ClusterName, HostName, PartitionName, ServerKey, ServiceName, VolumeKey};
@@ -91,6 +92,8 @@ pub enum Dirty {
     Event(Option<PartitionName>, u64),
     /// The finished timelines of an object.
     Timeline(String),
+    /// A day of what a cluster of a partition used, or its volumes.
+    Usage(PartitionName, PageKey),
 }
 
 /// Everything the controller knows.
@@ -122,6 +125,8 @@ pub struct World {
     pub events: BTreeMap<Option<PartitionName>, VecDeque<Arc<Event>>>,
     /// Who changed what: the PAN's log, and one of each partition.
     pub audit: BTreeMap<Option<PartitionName>, Arc<Log>>,
+    /// What partitions used, those that are no more included.
+    pub usage: BTreeMap<PartitionName, Arc<Book>>,
     /// What was observed; not stored.
     pub seen: Seen,
     /// Failovers and moves, step by step.
@@ -171,6 +176,7 @@ impl World {
             credentials: BTreeMap::new(),
             events: BTreeMap::new(),
             audit: BTreeMap::new(),
+            usage: BTreeMap::new(),
             seen: Seen::default(),
             timelines: Timelines::default(),
             dirty: BTreeSet::new(),

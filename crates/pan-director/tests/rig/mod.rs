@@ -509,6 +509,7 @@ pub fn desired(owner: u8, own: bool, states: &[BackendState]) -> Desired {
     let partition: pan_model::PartitionName = "demo".parse().unwrap();
     Desired {
         version: pan_api::WIRE_VERSION,
+        billed: Vec::new(),
         admission: pan_model::Admission::FIRST,
         generation: Generation { term: 1, step: 1 },
         host: "d1".parse().unwrap(),

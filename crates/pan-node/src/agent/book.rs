@@ -6,6 +6,7 @@ use std::sync::Arc;
 use pan_api::WIRE_VERSION;
 use pan_api::desired::{Desired, ServerOrder};
 use pan_api::report::{GateReport, Report, ServerReport};
+use pan_api::usage::Metered;
 use pan_member::{BootId, Tick};
 use pan_model::host::Role;
 use pan_model::{HostName, ServerKey};
@@ -31,7 +32,7 @@ pub(super) fn report(
     now: Tick,
     network: &Status,
     (lease, gate): (LeaseNote, Option<GateReport>),
-    servers: Vec<ServerReport>,
+    (servers, usage): (Vec<ServerReport>, Vec<Metered>),
     volumes: Vec<String>,
 ) -> Report {
     Report {
@@ -46,6 +47,7 @@ pub(super) fn report(
         gate,
         servers,
         connections: Vec::new(),
+        usage,
         problems: [network.problems.clone(), volumes].concat(),
         pool: None,
         replicas: Vec::new(),

@@ -11,7 +11,7 @@ use pan_member::BootId;
 use pan_model::host_config::HostConfig;
 use pan_model::{Admission, Generation, HostName, ServerKey};
 use tokio::sync::{mpsc, watch};
-use tokio::task::{Id, JoinError, JoinSet};
+use tokio::task::{Id, JoinError, JoinHandle, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::admission;
@@ -35,6 +35,8 @@ const COALESCE: Duration = Duration::from_millis(5);
 const REPORT_EVERY: Duration = Duration::from_secs(1);
 /// How often the agent says that it lives.
 const ALIVE_EVERY: Duration = Duration::from_millis(200);
+/// How often is looked at what servers use.
+const METER_EVERY: Duration = Duration::from_secs(5);
 /// Before every server that was taken over has spoken, a report would say that some are gone.
 const SILENCE_MAX: Duration = Duration::from_secs(2);
 /// News of tasks that wait; a task that finds it full waits for the agent.
@@ -124,6 +126,9 @@ impl Agent {
     pub async fn run(mut self, mut desired: watch::Receiver<Option<Arc<Desired>>>, reports: mpsc::Sender<Report>) -> Result<(), Error> {
         let mut alive = tokio::time::interval(ALIVE_EVERY);
         alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut meter = tokio::time::interval(METER_EVERY);
+        meter.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut metering = None;
         let started = Instant::now();
         let mut due = started;
         desired.mark_changed();
@@ -154,6 +159,7 @@ impl Agent {
                         due = due.min(Instant::now() + COALESCE);
                     }
                 }
+                _ = meter.tick() => self.meter(&mut metering),
                 () = tokio::time::sleep_until(due) => {
                     self.hear_beat();
                     due = Instant::now() + REPORT_EVERY;
@@ -166,6 +172,14 @@ impl Agent {
                 }
             }
             self.admit();
+        }
+    }
+
+    /// Looks at what servers use, unless that is still being done; it ends by itself.
+    fn meter(&self, last: &mut Option<JoinHandle<()>>) {
+        if last.as_ref().is_none_or(JoinHandle::is_finished) {
+            let host = self.host.clone();
+            *last = Some(tokio::task::spawn_blocking(move || host.meter.sample()));
         }
     }
 
@@ -213,6 +227,7 @@ impl Agent {
         }
         self.generation = desired.generation;
         self.granted = desired.admission;
+        self.host.meter.billed(&desired.billed);
         let wanted = book::wanted(&desired);
         self.host.network.desire(desired);
         for (key, (_, orders)) in &self.running {
@@ -301,8 +316,8 @@ impl Agent {
         let servers =
             self.reports.iter().map(|(key, report)| ServerReport { followed: followed(key), volumes: volumes.of(key), ..report.clone() });
         let lease = (self.lease.1, self.host.gate_report());
-        let report =
-            book::report(&self.name, self.boot, clock::now(), &self.network.borrow(), lease, servers.collect(), volumes.problems());
+        let own = (servers.collect(), self.host.meter.told());
+        let report = book::report(&self.name, self.boot, clock::now(), &self.network.borrow(), lease, own, volumes.problems());
         if reports.try_send(report).is_err() {
             tracing::debug!("a report was dropped: earlier ones still wait to be delivered");
         }

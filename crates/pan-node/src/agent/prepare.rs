@@ -43,6 +43,7 @@ pub(super) fn prepare(config: &HostConfig, boot: BootId, exe: PathBuf) -> Result
     let users = UserSpaces::open(Paths::of(config).users())?;
     let host = Host::new(config, boot, exe, Parts { rtnl, network, deaths, checks, users });
     let known: Vec<ServerKey> = records.iter().map(|(key, _)| key.clone()).collect();
+    host.meter.adopt(&known);
     adopt::sweep(&host, &known).map_err(adopting)?;
     let strays = strays(host.volumes.folder(), records.iter().map(|(_, record)| record)).map_err(|source| adopting(source.into()))?;
     sweep_sessions(host.volumes.folder(), &config.state_dir);

@@ -95,6 +95,7 @@ pub(super) fn running(at: &ServerPaths, instance: &str) -> Result<Option<Contain
 
 /// Kills what may still run of a server and makes the runtime forget it. Nothing there is fine.
 pub(crate) fn end(host: &Host, key: &ServerKey) -> Result<(), ApplyError> {
+    host.meter.last(key);
     Ok(host.runtime.delete(&names::id(key))?)
 }
 

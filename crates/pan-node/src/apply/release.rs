@@ -18,6 +18,7 @@ pub(crate) fn release(host: &Host, bound: &Bound) -> Result<(), ApplyError> {
     let at = host.paths.server(&names::id(key));
     Record::new(bound.clone(), Stage::Releasing).write(&at.record())?;
     super::end(host, key)?;
+    host.meter.close(key);
     host.network.detach(&names::port(key));
     cable::remove(host, &bound.order)?;
     rootfs::unmount(&at)?;

@@ -40,6 +40,7 @@ pub(crate) fn start(host: &Host, plan: Plan) -> (Bound, Result<Container, ApplyE
     let stage = Stage::Preparing { instance: plan.instance.clone() };
     cleanly(host, plan, |host, bound, instance, made| {
         let root = make(host, bound, stage, made)?;
+        host.meter.open(&bound.order, instance);
         container::make(host, &bound.order, root, instance, Until::Running)?;
         reachable(host, bound, instance)
     })
@@ -63,6 +64,7 @@ pub(crate) fn start_warm(host: &Host, plan: Plan) -> (Bound, Result<Container, A
     cleanly(host, plan, |host, bound, instance, _| {
         let at = host.paths.server(&names::id(&bound.order.key));
         Record::new(bound.clone(), Stage::Preparing { instance: instance.to_owned() }).write(&at.record())?;
+        host.meter.open(&bound.order, instance);
         container::begin(host, &bound.order)?;
         reachable(host, bound, instance)
     })

@@ -87,6 +87,7 @@ mod tests {
         };
         Desired {
             version: 1,
+            billed: Vec::new(),
             admission: pan_model::Admission::FIRST,
             generation: Default::default(),
             host: "n1".parse().unwrap(),

@@ -60,6 +60,23 @@ pub(crate) struct Container {
     pub start: u64,
 }
 
+/// Puts a file in the place of one, whole.
+pub(crate) fn replace(path: &Path, text: &[u8]) -> Result<(), FileError> {
+    if let Some(dir) = path.parent() {
+        fs::create_dir_all(dir).map_err(FileError::of("make", dir))?;
+    }
+    let fresh = path.with_extension("new");
+    OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&fresh)
+        .and_then(|mut file| file.write_all(text))
+        .map_err(FileError::of("write", &fresh))?;
+    fs::rename(&fresh, path).map_err(FileError::of("write", path))
+}
+
 /// What may be here of a server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "lowercase")]
@@ -105,20 +122,7 @@ impl Record {
     /// Writes the record so that a reader sees this one or the one before. Readable by root only: the
     /// order's environment may hold secrets.
     pub(crate) fn write(&self, path: &Path) -> Result<(), FileError> {
-        if let Some(dir) = path.parent() {
-            fs::create_dir_all(dir).map_err(FileError::of("make", dir))?;
-        }
-        let fresh = path.with_extension("new");
-        let text = serde_json::to_vec(self).expect("a record is plain data");
-        OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&fresh)
-            .and_then(|mut file| file.write_all(&text))
-            .map_err(FileError::of("write", &fresh))?;
-        fs::rename(&fresh, path).map_err(FileError::of("write", path))
+        replace(path, &serde_json::to_vec(self).expect("a record is plain data"))
     }
 
     /// Reads a record; `None` if there is none, or none this release can use.

@@ -148,6 +148,9 @@ impl Task {
             });
         }
         self.life = adopted(&self.host.deaths, record);
+        if let Life::Running(Running { bound, container, .. }) | Life::Stopping(Stopping { bound, container, .. }) = &self.life {
+            self.host.meter.open(&bound.order, &container.instance);
+        }
         if let Life::Stopping(stopping) = &self.life {
             // Written down before it was done, so perhaps never done.
             self.signalled(signal::ask(&stopping.container, stopping.bound.order.stop.signal));

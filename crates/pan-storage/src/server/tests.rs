@@ -81,6 +81,7 @@ fn desired(step: u64, orders: &[(VolumeId, ReplicaWant)]) -> Desired {
     let order = |(volume, want): &(VolumeId, ReplicaWant)| ReplicaOrder { volume: *volume, size: ByteSize(SIZE), want: *want, from: None };
     Desired {
         version: pan_api::WIRE_VERSION,
+        billed: Vec::new(),
         admission: pan_model::Admission::FIRST,
         generation: Generation { term: 1, step },
         host: name("s1"),

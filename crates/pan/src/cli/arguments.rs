@@ -20,6 +20,7 @@ use super::node::NodeArgs;
 use super::server::{MoveArgs, ScaleArgs, ServerArgs};
 use super::session::Globals;
 use super::token::TokenCommand;
+use super::usage::UsageArgs;
 use super::volume::{CloneArgs, RecoverArgs, ResizeArgs, SnapshotArgs};
 use super::wait::WaitArgs;
 use crate::roles::{BeatArgs, GenerateArgs, HeadArgs, RoleArgs, ShimCommandArgs};
@@ -120,6 +121,7 @@ pub enum Command {
 
     Events(EventsArgs),
     Audit(AuditArgs),
+    Usage(UsageArgs),
     Logs(LogsArgs),
     Exec(ExecArgs),
 
@@ -203,8 +205,6 @@ pub enum LaterCommand {
     Policy(Later),
     /// Service levels (not yet).
     Slo(Later),
-    /// What partitions used (not yet).
-    Usage(Later),
     /// Save the PAN's state (not yet).
     Backup(Later),
     /// Bring a saved state back (not yet).
@@ -220,7 +220,6 @@ impl LaterCommand {
             Self::Trace(_) => "pan trace",
             Self::Policy(_) => "pan policy",
             Self::Slo(_) => "pan slo",
-            Self::Usage(_) => "pan usage",
             Self::Backup(_) => "pan backup",
             Self::Restore(_) => "pan restore",
         }

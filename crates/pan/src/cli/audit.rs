@@ -76,8 +76,8 @@ async fn show(args: &AuditArgs, session: &Session) -> Result<(), Failure> {
             // Word for word: the order of the fields is what the hashes are of.
             Format::Jsonl => page.lines.iter().try_for_each(|line| session.out.line(&text(line)?))?,
             Format::Json | Format::Yaml => all.extend(page.lines),
-            Format::Table | Format::Wide if page.lines.is_empty() => {}
-            Format::Table | Format::Wide => {
+            Format::Table | Format::Wide | Format::Csv | Format::Prometheus if page.lines.is_empty() => {}
+            Format::Table | Format::Wide | Format::Csv | Format::Prometheus => {
                 page.lines.iter().for_each(|line| table.push(row(line, wide)));
                 session.out.table(&table)?;
                 table.go_on();
@@ -87,7 +87,7 @@ async fn show(args: &AuditArgs, session: &Session) -> Result<(), Failure> {
     match session.out.format {
         Format::Json | Format::Yaml => session.out.data(&all),
         Format::Table | Format::Wide if !any => session.out.say("nothing was changed yet"),
-        Format::Jsonl | Format::Table | Format::Wide => Ok(()),
+        Format::Jsonl | Format::Table | Format::Wide | Format::Csv | Format::Prometheus => Ok(()),
     }
 }
 

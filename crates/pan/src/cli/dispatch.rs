@@ -9,7 +9,7 @@ use super::output::{Format, note};
 use super::session::Session;
 use super::{
     apply, audit, bench, contexts, delete, describe, drain, edit, get, help, host, inside, insight, join, lab, login, node, server, token,
-    volume, wait,
+    usage, volume, wait,
 };
 use crate::roles;
 use clap::{CommandFactory, Parser};
@@ -20,6 +20,11 @@ use std::process::ExitCode;
 pub fn main() -> ExitCode {
     let Cli { globals, command } = Cli::parse();
     let session = Session::new(globals);
+    if matches!(session.globals.output, Format::Csv | Format::Prometheus) && !matches!(command, Command::Usage(_)) {
+        let failure = Failure::Usage("`pan usage` alone prints csv and prometheus: expected -o table, wide, json, jsonl or yaml".into());
+        note(&failure.text());
+        return ExitCode::from(failure.exit());
+    }
     match by_process(command, &session) {
         Ok(exit) => exit,
         Err(Failure::Closed) => ExitCode::SUCCESS,
@@ -111,6 +116,7 @@ async fn call(command: Command, session: &Session) -> Result<u8, Failure> {
         Command::Error(args) => help::run_error(&args, session).map(done),
         Command::Events(args) => get::run_events(args, session).await.map(done),
         Command::Audit(args) => audit::run(args, session).await.map(done),
+        Command::Usage(args) => usage::run(args, session).await.map(done),
         Command::Logs(args) => inside::run_logs(args, session).await.map(done),
         Command::Exec(args) => inside::run_exec(args, session).await,
         Command::Scale(args) => server::scale(args, session).await.map(done),

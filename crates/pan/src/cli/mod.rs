@@ -29,6 +29,7 @@ mod rows;
 mod server;
 mod session;
 mod token;
+mod usage;
 mod volume;
 mod wait;
 

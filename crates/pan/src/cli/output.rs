@@ -19,6 +19,10 @@ pub enum Format {
     Jsonl,
     /// For editors.
     Yaml,
+    /// For spreadsheets (`pan usage`).
+    Csv,
+    /// For Prometheus (`pan usage`).
+    Prometheus,
 }
 
 /// Where a command prints.
@@ -36,7 +40,7 @@ impl Output {
 
     /// Whether the output is for programs.
     pub const fn is_data(&self) -> bool {
-        matches!(self.format, Format::Json | Format::Jsonl | Format::Yaml)
+        matches!(self.format, Format::Json | Format::Jsonl | Format::Yaml | Format::Csv | Format::Prometheus)
     }
 
     /// Text as it is.
@@ -60,7 +64,7 @@ impl Output {
         let text = match self.format {
             Format::Yaml => serde_saphyr::to_string(&value).map_err(|error| write_failed(&error.to_string()))?,
             Format::Jsonl => return self.values(value),
-            Format::Json | Format::Table | Format::Wide => {
+            Format::Json | Format::Table | Format::Wide | Format::Csv | Format::Prometheus => {
                 let json = serde_json::to_string_pretty(value).map_err(|error| write_failed(&error.to_string()))?;
                 format!("{json}\n")
             }

@@ -8,8 +8,9 @@ use futures_util::future::join_all;
 use pan_api::token::{AccessRole, AccessToken};
 use serde_json::{Value, json};
 
-const NOUNS: [Noun; 12] = [
+const NOUNS: [Noun; 13] = [
     Noun::Audit,
+    Noun::Usage,
     Noun::Token,
     Noun::Partition,
     Noun::Cluster,

@@ -62,6 +62,7 @@ fn desired(step: u64) -> Desired {
     let (peers, networks, servers, warm, units) = Default::default();
     Desired {
         version: WIRE_VERSION,
+        billed: Vec::new(),
         generation,
         host: host("n1"),
         admission,

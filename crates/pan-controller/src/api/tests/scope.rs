@@ -2,6 +2,7 @@
 
 use super::harness::{host, world};
 use crate::api::scope::{DomainKey, Scope};
+use crate::core::usage::{Book, PageKey};
 use crate::handle::{Principal, PrincipalRole, View};
 use pan_api::token::AccessRole;
 use pan_model::{PartitionName, ServerKey};
@@ -67,4 +68,31 @@ fn places_are_opaque_but_lasting() {
     view.servers.get_mut(&key("rival")).unwrap().node = Some("n1".into());
     assert_ne!(own, scope(Some("rival"), view, b"k").server(&key("rival")).unwrap().node.unwrap());
     assert!(scope(Some("acme"), world(), b"k").services(None).into_values().all(|service| service.director.is_none()));
+}
+
+#[test]
+fn usage_is_ones_own_and_not_of_who_had_the_name_before() {
+    let hour = 3_600_000_000;
+    let mut view = world();
+    for name in ["acme", "rival", "gone"] {
+        let hours = r#"{"hours": [[0, {"cpu_micros": 1000000, "memory_kib_seconds": 0, "received": 0, "sent": 0, "storage": 0}],
+                                  [1, {"cpu_micros": 2000000, "memory_kib_seconds": 0, "received": 0, "sent": 0, "storage": 0}]]}"#;
+        let mut book = Book::default();
+        book.restore(PageKey { cluster: Some("web".parse().unwrap()), day: 0 }, serde_json::from_str(hours).unwrap());
+        view.usage.insert(name.parse().unwrap(), Arc::new(book));
+    }
+    view.created.insert("acme".parse().unwrap(), hour);
+    view.created.insert("rival".parse().unwrap(), 0);
+    let seen = |only: Option<&str>, from: i64, to: i64| {
+        let rows = scope(only, view.clone(), b"k").usage(None, from, to, 100).unwrap();
+        rows.iter().map(|row| format!("{} {} {}", row.partition, row.hour, row.cpu_seconds)).collect::<Vec<_>>()
+    };
+    assert_eq!(seen(Some("acme"), 0, i64::MAX), ["acme 1970-01-01T01:00:00Z 2"]);
+    assert_eq!(seen(Some("gone"), 0, i64::MAX), Vec::<String>::new());
+    assert_eq!(seen(None, 0, i64::MAX).len(), 6);
+    assert_eq!(seen(None, 0, hour).len(), 3);
+    let rival = "rival".parse().unwrap();
+    let own = scope(Some("acme"), view.clone(), b"k");
+    assert_eq!(own.usage(Some(&rival), 0, i64::MAX, 100), Some(Vec::new()));
+    assert_eq!(scope(None, view.clone(), b"k").usage(None, 0, i64::MAX, 5), None, "it is said that there is more");
 }
