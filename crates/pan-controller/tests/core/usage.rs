@@ -173,12 +173,12 @@ fn what_ended_is_told_until_it_is_written_down() {
     pan.tells("n1", 7, &[metered("web-1", 5, 10, false)]);
     pan.counts(1);
     let last = metered("web-1", 5, 12, true);
-    pan.tells("n1", 7, &[last.clone()]);
+    pan.tells("n1", 7, std::slice::from_ref(&last));
     pan.counts(10);
     assert!(usage::billed(&pan.world, &host("n1")).is_empty(), "it is not written yet");
     pan.counts(61);
-    assert_eq!(usage::billed(&pan.world, &host("n1")), [last.instance.clone()]);
-    assert_eq!(orders::all(&pan.world)[&host("n1")].billed, [last.instance.clone()]);
+    assert_eq!(usage::billed(&pan.world, &host("n1")), std::slice::from_ref(&last.instance));
+    assert_eq!(orders::all(&pan.world)[&host("n1")].billed, std::slice::from_ref(&last.instance));
     pan.tells("n1", 7, &[]);
     assert!(usage::billed(&pan.world, &host("n1")).is_empty());
     // A report that was overtaken comes to the next leader, which never had the newer one.
