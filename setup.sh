@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 packages=(runc nftables iproute2 conntrack nginx-light iputils-ping curl ca-certificates gcc libc6-dev make procps e2fsprogs xfsprogs)
-case "${1:-run}" in test | bench) packages+=(wrk iperf3 tcpdump etcd-server libnbd-bin qemu-utils fio postgresql docker-registry busybox-static) ;; esac
+case "${1:-run}" in test | bench) packages+=(wrk iperf3 tcpdump etcd-server libnbd-bin qemu-utils fio postgresql docker-registry busybox-static jq) ;; esac
 [ "${1:-run}" != bench ] || packages+=(keepalived pacemaker pacemaker-cli-utils corosync resource-agents ganeti-htools stress-ng nbdkit)
 missing=()
 for package in "${packages[@]}"; do
