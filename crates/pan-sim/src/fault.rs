@@ -9,7 +9,7 @@ use crate::time::{MS, SECOND};
 use pan_model::host::{Fabric, Role};
 
 /// The longest that most faults last.
-pub(crate) const PAUSE: u64 = 12 * SECOND;
+const PAUSE: u64 = 12 * SECOND;
 
 /// How a fault ends.
 #[derive(Debug, Clone)]
@@ -45,12 +45,11 @@ impl Sim {
             2 => self.dice.millis(1000, 5000),
             _ => self.dice.within(3 * SECOND, PAUSE),
         };
-        let lasts = match kind {
-            // Those that nobody undoes: whoever was away for a minute has missed more than whoever was for ten seconds.
-            Fault::Freeze | Fault::Pause | Fault::NoControllers if self.options.pause > PAUSE && self.dice.one_in(2) => {
-                self.dice.within(PAUSE, self.options.pause)
-            }
-            _ => lasts,
+        // Of those that nobody undoes: whoever was away for a minute has missed more than whoever was for ten seconds.
+        let longest = self.options.long_pause.filter(|_| matches!(kind, Fault::Freeze | Fault::Pause | Fault::NoControllers));
+        let lasts = match longest {
+            Some(longest) if self.dice.one_in(2) => self.dice.within(PAUSE, longest),
+            Some(_) | None => lasts,
         };
         let Some(undo) = self.begin(kind, host, lasts) else { return };
         note!(self, "FAULT {kind:?} {} for {} ms", self.hosts[host].name, lasts / MS);

@@ -137,8 +137,8 @@ pub struct Options {
     pub gap: u64,
     /// Writes of one transaction, at most: rounds of more are cut into several.
     pub transaction: usize,
-    /// The longest that machines and processes stand still; the storm lasts that much longer.
-    pub pause: u64,
+    /// Machines and processes may also stand still for up to this, and the storm lasts that much longer.
+    pub long_pause: Option<u64>,
 }
 
 impl Options {
@@ -167,7 +167,7 @@ impl Options {
             weights: Fault::ALL.iter().map(|_| weight(dice)).collect(),
             gap: dice.millis(800, 5000),
             transaction: dice.pick(&[2, 3, 5, 4095, 4095, 4095]),
-            pause: dice.pick(&[12, 12, 12, 12, 12, 12, 30, 60]) * SECOND,
+            long_pause: dice.pick(&[None, None, None, None, None, None, Some(30 * SECOND), Some(60 * SECOND)]),
         };
         options.lean(dice);
         options

@@ -177,7 +177,7 @@ impl Sim {
     }
 
     fn begin_storm(&mut self) {
-        let longer = if self.options.pause > crate::fault::PAUSE { self.options.pause } else { 0 };
+        let longer = self.options.long_pause.unwrap_or(0);
         let lasts = (38 * SECOND).saturating_sub(self.now).max(22 * SECOND) + longer;
         self.enter(Phase::Storm, lasts);
         self.queue.push(self.now + MS, Event::Fault);
