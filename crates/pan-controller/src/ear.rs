@@ -6,11 +6,13 @@
 mod fencing;
 mod listen;
 mod outbox;
+mod record;
 mod speak;
 
 pub use fencing::{Fencing, Heard};
 pub(crate) use listen::{Setup, run};
 pub use listen::{speaks_for_the_dead, translate};
+pub(crate) use record::{Asker, read};
 
 use pan_linux::datagram::Waker;
 use pan_member::LeaderRecord;

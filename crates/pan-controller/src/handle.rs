@@ -169,8 +169,6 @@ pub(crate) enum Message {
         /// The term.
         term: u64,
     },
-    /// Read the leader's record and tell the ear.
-    ReadRecord,
     /// Somebody else leads or should.
     StepDown {
         /// Why.
@@ -206,6 +204,14 @@ impl Handle {
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changes.clone()
+    }
+
+    /// This controller leads no more, though it has not read yet what became of the PAN: the view stays, but for that.
+    pub(crate) fn follows(&self) {
+        let view = self.view();
+        if view.leads {
+            self.view.store(Arc::new(View { leads: false, ..(*view).clone() }));
+        }
     }
 
     async fn ask<T>(&self, make: impl FnOnce(oneshot::Sender<Result<T, ApiError>>) -> Message) -> Result<T, ApiError> {

@@ -8,6 +8,7 @@ mod publish;
 mod standing;
 
 use crate::core::hosts as hosts_core;
+use crate::core::transactions::{self, Room};
 use crate::core::world::{Effect, Now, World};
 use crate::core::{audit, place, settle};
 use crate::ear::{Ear, Order};
@@ -31,6 +32,10 @@ const BATCH_MAX: usize = 512;
 const TICK: Duration = Duration::from_millis(100);
 /// A host may take this long to be heard after a controller took over, before it counts as silent.
 pub(crate) const GRACE: Duration = Duration::from_secs(3);
+
+/// Of what was asked for, so much is committed before more is taken: with an apply on top, which may be six times that, it fits
+/// one transaction.
+const MUCH: Room = Room { writes: 512, bytes: 512 << 10 };
 
 /// The time for the core.
 pub(crate) fn now() -> Now {
@@ -67,12 +72,13 @@ pub(crate) struct Owner {
     /// Random, drawn by this process.
     pub instance: u64,
     pub world: World,
-    pub store: AnyStore,
+    pub store: Arc<AnyStore>,
     /// The leader's record as this controller knows it; every transaction is conditional on it.
     pub record: Option<Revision>,
     /// What the leader commits, while another one leads.
     pub watch: Option<Watch>,
     pub ear: Ear,
+    pub inbox: Inbox,
     pub handle: Handle,
     pub changed: watch::Sender<u64>,
     pub step: u64,
@@ -127,7 +133,7 @@ impl Owner {
     ///
     /// # Errors
     /// [`RunError`]: a record cannot be used, or the store is of no use.
-    pub async fn work(mut self, mut inbox: Inbox) -> Result<(), RunError> {
+    pub async fn work(mut self) -> Result<(), RunError> {
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -138,7 +144,7 @@ impl Owner {
                 }
             };
             let wake = tokio::select! {
-                message = inbox.next() => message.map_or(Wake::Over, Wake::Message),
+                message = self.inbox.next() => message.map_or(Wake::Over, Wake::Message),
                 batch = followed => Wake::Followed(batch),
                 _ = ticks.tick() => Wake::Tick,
             };
@@ -150,7 +156,7 @@ impl Owner {
                 Wake::Tick => {}
             }
             for _ in 1..BATCH_MAX {
-                let Some(message) = inbox.ready() else { break };
+                let Some(message) = self.inbox.ready() else { break };
                 self.hear(message, &mut answers).await?;
             }
             self.round(answers).await?;
@@ -173,20 +179,20 @@ impl Owner {
                 self.round(std::mem::take(answers)).await?;
                 self.step_down(Failed::Deposed(reason)).await
             }
-            Message::ReadRecord => self.read_record().await,
             other => {
+                let asked = matches!(other, Message::Request(..));
                 answers.extend(self.take(other));
+                // What one asks for is committed at once, and so not together with any number of others.
+                if asked && transactions::is_much(&self.world, MUCH) {
+                    self.round(std::mem::take(answers)).await?;
+                }
                 Ok(())
             }
         }
     }
 
     async fn round(&mut self, answers: Vec<Answer>) -> Result<(), RunError> {
-        let (before, planned_for) = (Instant::now(), self.world.seen.snapshot.clone());
-        self.settle();
-        let planned = !Arc::ptr_eq(&planned_for, &self.world.seen.snapshot);
-        self.handle.metrics.settled(before.elapsed(), planned);
-        match self.commit().await {
+        match self.decide().await {
             Ok(()) => {
                 self.publish();
                 self.act();
@@ -202,6 +208,18 @@ impl Owner {
             }
         }
         Ok(())
+    }
+
+    /// What was asked for goes into transactions of its own where it is much: what follows from it may be as much again.
+    async fn decide(&mut self) -> Result<(), Failed> {
+        if transactions::is_much(&self.world, MUCH) {
+            self.commit().await?;
+        }
+        let (before, planned_for) = (Instant::now(), self.world.seen.snapshot.clone());
+        self.settle();
+        let planned = !Arc::ptr_eq(&planned_for, &self.world.seen.snapshot);
+        self.handle.metrics.settled(before.elapsed(), planned);
+        self.commit().await
     }
 
     fn refusal(&self, failed: &Failed) -> ApiError {
@@ -239,7 +257,7 @@ impl Owner {
                 None
             }
             // Those that change who decides are seen to before.
-            Message::Take { .. } | Message::Lead { .. } | Message::ReadRecord | Message::StepDown { .. } => None,
+            Message::Take { .. } | Message::Lead { .. } | Message::StepDown { .. } => None,
         }
     }
 

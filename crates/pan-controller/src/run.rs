@@ -2,7 +2,7 @@
 
 use crate::core::persist;
 use crate::core::world::{Settings, World};
-use crate::ear::{self, Ear, Setup};
+use crate::ear::{self, Asker, Ear, Setup};
 use crate::handle::{Handle, Message, View};
 use crate::metrics::Metrics;
 use crate::owner::{Inbox, Owner};
@@ -80,12 +80,13 @@ pub async fn run(config: HostConfig) -> Result<(), RunError> {
     let wrong = |message: String| RunError::Config { host: config.name.clone(), message };
     let part = config.controller.clone().ok_or_else(|| wrong("it has the role controller but no part `controller`".into()))?;
     let root = read_key(&part.root_key)?;
-    let store = open_store(&config, &part).await?;
+    let store = Arc::new(open_store(&config, &part).await?);
     let random = || getrandom::u64().map_err(|error| wrong(format!("random numbers: {error}")));
     let instance = random()?;
     let (inbox, asked) = mpsc::channel(INBOX_MAX);
     let (tell, heard) = mpsc::channel(HEARD_MAX);
     let (orders, ordered) = std::sync::mpsc::channel();
+    let (record, record_asked) = Asker::new();
     let waker = Waker::new().map_err(|error| wrong(format!("eventfd: {error}")))?;
     let ear = Ear { orders, waker: waker.clone(), protected: Arc::new(AtomicUsize::new(1)) };
     let (changed, changes) = watch::channel(0);
@@ -94,10 +95,11 @@ pub async fn run(config: HostConfig) -> Result<(), RunError> {
         me: config.name.clone(),
         instance,
         world: World::new(settings(&part)),
-        store,
+        store: store.clone(),
         record: None,
         watch: None,
         ear: ear.clone(),
+        inbox: Inbox { heard, asked },
         handle: handle.clone(),
         changed,
         step: 0,
@@ -129,7 +131,9 @@ pub async fn run(config: HostConfig) -> Result<(), RunError> {
         orders: ordered,
         metrics: handle.metrics.clone(),
         inbox: tell,
+        record,
     };
+    let reading = tokio::spawn(ear::read(store, ear.clone(), record_asked));
     let hearing = tokio::task::spawn_blocking(move || ear::run(setup));
     let listeners = pan_linux::listen::inherited();
     let (served, front) = (handle.clone(), config.clone());
@@ -140,7 +144,8 @@ pub async fn run(config: HostConfig) -> Result<(), RunError> {
         tokio::spawn(crate::routes::keep(link.desired.clone(), config.clone()));
     }
     tokio::select! {
-        ended = owner.work(Inbox { heard, asked }) => ended,
+        ended = owner.work() => ended,
+        Ok(Err(error)) = reading => Err(error.into()),
         ended = server => Err(RunError::Serve(format!("{ended:?}"))),
         ended = hearing => Err(RunError::Serve(format!("heartbeats cannot be received: {ended:?}"))),
     }
@@ -200,4 +205,23 @@ fn timing(config: &HostConfig, hosts: usize) -> Result<Timing, RunError> {
     let timing = profile(config)?.timing(hosts);
     timing.check().map_err(|error| wrong(error.to_string()))?;
     Ok(timing)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pan_store::{Pace, Timing as StoreTiming};
+
+    /// A leader whose call was lost with etcd's leader waits for the next one before it gives up.
+    #[test]
+    fn a_leader_bears_with_an_election_of_etcd() {
+        let all = [
+            (Profile::Lan, StoreTiming::LAN, Pace::LAN),
+            (Profile::Shared, StoreTiming::SHARED, Pace::SHARED),
+            (Profile::Wan, StoreTiming::WAN, Pace::WAN),
+        ];
+        for (profile, store, pace) in all {
+            assert!(profile.timing(7).store_silence > pace.election * 2 + store.attempt, "{profile}");
+        }
+    }
 }

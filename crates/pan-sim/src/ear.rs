@@ -51,7 +51,7 @@ impl Sim {
         };
         let settings = Settings { timing, grace: GRACE, protected_failures: 1 };
         Ear {
-            detector: Detector::with_rules(settings, now, rules),
+            detector: Detector::with_rules(settings, now, rules).on(me.clone()),
             campaign: Campaign::new(candidate, now),
             fencing: Fencing::new(me, self.lessor_names.clone(), timing, Nonce(self.dice.roll())).keeping(rules),
             known: BTreeMap::new(),

@@ -1,25 +1,25 @@
 //! The loop of a controller, as `pan_controller::owner` has it: messages, settle, commit, and only then publish and
-//! answer. While the store is asked, everything else waits.
+//! answer. While the store is asked, everything else waits, but for callers of who leads no more.
+
+mod standing;
 
 use crate::ear::GRACE;
 use crate::host::Process;
 use crate::letter::{Introduction, Letter, Order};
 use crate::mutant::Mutant;
-use crate::note;
 use crate::sim::Sim;
-use crate::store::{Answer, Ask, GUARDED, Write};
+use crate::store::{Answer, Ask, Write};
 use crate::time::MS;
 use pan_api::ApiError;
 use pan_api::desired::Desired;
 use pan_api::token::AccessRole;
 use pan_controller::core::audit::Actor;
-use pan_controller::core::persist::Room;
 use pan_controller::core::request::Reply;
-use pan_controller::core::world::{Dirty, Effect, Now, Settings, World};
-use pan_controller::core::{audit, hosts as hosts_core, persist, place, settle, standing};
+use pan_controller::core::transactions::{Room, is_much, transactions};
+use pan_controller::core::world::{Effect, Now, Settings, World};
+use pan_controller::core::{audit, hosts as hosts_core, persist, place, settle};
 use pan_controller::ear::Known;
-use pan_member::leadership::Taken;
-use pan_member::{BootId, LeaderRecord, Revision, Term, Tick};
+use pan_member::Tick;
 use pan_model::{Code, HostName};
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
@@ -47,6 +47,7 @@ enum Busy {
         answers: Vec<Given>,
         rest: VecDeque<Vec<Write>>,
         begun: bool,
+        then: Then,
     },
     Taking {
         number: u64,
@@ -58,9 +59,21 @@ enum Busy {
     LoadAgain {
         at: u64,
     },
-    Reading {
-        number: u64,
-    },
+}
+
+/// What follows a round's last transaction.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Then {
+    /// It was what was asked for: now what follows from it.
+    Settle,
+    Act,
+}
+
+/// Whether the ear's task that reads the leader's record is at it, and whether it was asked again meanwhile.
+#[derive(Clone, Copy)]
+enum Reading {
+    Not,
+    Asked { number: u64, again: bool },
 }
 
 /// The loop's state.
@@ -78,6 +91,7 @@ pub struct Owner {
     pub(crate) latest: BTreeMap<HostName, Desired>,
     pub(crate) told: (BTreeMap<HostName, Known>, usize),
     busy: Busy,
+    reading: Reading,
     number: u64,
     tick_at: Tick,
     /// What the ear says, which is taken before the rest.
@@ -112,6 +126,7 @@ impl Owner {
             latest: BTreeMap::new(),
             told: (BTreeMap::new(), 1),
             busy: Busy::Idle,
+            reading: Reading::Not,
             number: 0,
             tick_at: now,
             heard: VecDeque::new(),
@@ -129,14 +144,6 @@ fn shared((key, value): persist::RecordWrite) -> Write {
     (key, value.map(Rc::new))
 }
 
-/// The leader's record in the words of a campaign. A term has one leader, so it stands for the revision.
-fn recorded(pan: &persistent::PanRecord) -> Option<LeaderRecord> {
-    let leader = pan.leader.clone()?;
-    Some(LeaderRecord { leader, instance: BootId(pan.instance), term: Term(pan.term), revision: Revision(pan.term) })
-}
-
-use pan_controller::core::record as persistent;
-
 impl Sim {
     pub(crate) fn owner(&mut self, host: usize) -> &mut Owner {
         &mut self.hosts[host].controller.as_mut().expect("a loop runs only in a controller").owner
@@ -152,7 +159,8 @@ impl Sim {
         while let Some((_, letter)) = self.hosts[host].seats[Process::Loop as usize].inbox.pop(self.now) {
             match letter {
                 Letter::Store { number, answer } => self.store_answered(host, number, answer),
-                Letter::Liveness(_) | Letter::Take { .. } | Letter::Lead { .. } | Letter::StepDown | Letter::ReadRecord => {
+                Letter::ReadRecord => self.read_record(host),
+                Letter::Liveness(_) | Letter::Take { .. } | Letter::Lead { .. } | Letter::StepDown => {
                     self.owner(host).heard.push_back(letter);
                 }
                 other => self.owner(host).asked.push_back(other),
@@ -163,6 +171,7 @@ impl Sim {
         {
             self.reload(host);
         }
+        self.refuse_meanwhile(host);
         let mut ticked = now >= self.owner(host).tick_at;
         if ticked {
             self.owner(host).tick_at = Tick(now.0 + TICK);
@@ -186,8 +195,7 @@ impl Sim {
         let mut answers = Vec::new();
         let mut took = std::mem::take(ticked);
         for _ in 0..BATCH_MAX {
-            let control =
-                |letter: &Letter| matches!(letter, Letter::Take { .. } | Letter::Lead { .. } | Letter::StepDown | Letter::ReadRecord);
+            let control = |letter: &Letter| matches!(letter, Letter::Take { .. } | Letter::Lead { .. } | Letter::StepDown);
             if took && self.owner(host).heard.front().is_some_and(control) {
                 break;
             }
@@ -206,15 +214,13 @@ impl Sim {
                     self.step_down(host, "the ear says so");
                     return true;
                 }
-                Letter::ReadRecord => {
-                    let number = self.owner(host).next_number();
-                    self.owner(host).busy = Busy::Reading { number };
-                    self.ask_store(host, number, Ask::Read);
-                    return true;
-                }
                 other => {
                     took = true;
+                    let asked = matches!(other, Letter::Request { .. });
                     answers.extend(self.take(host, other));
+                    if asked && self.is_much(host) {
+                        break;
+                    }
                 }
             }
         }
@@ -265,10 +271,26 @@ impl Sim {
         }
     }
 
+    /// What of a round is much, by the transactions of these options.
+    fn is_much(&mut self, host: usize) -> bool {
+        let writes = self.options.transaction / 2;
+        is_much(&self.owner(host).world, Room { writes, bytes: usize::MAX })
+    }
+
+    /// What was asked for goes first where it is much, then what follows from it.
     fn round(&mut self, host: usize, answers: Vec<Given>) {
+        if self.owner(host).world.leading && self.is_much(host) {
+            return self.commit(host, answers, Then::Settle);
+        }
         self.settle(host);
+        self.commit(host, answers, Then::Act);
+    }
+
+    fn commit(&mut self, host: usize, answers: Vec<Given>, then: Then) {
         let early = self.options.is(Mutant::ActBeforeCommit);
-        let room = Room { writes: self.options.transaction, bytes: usize::MAX };
+        // What is asked for at once always fits one transaction: `pan_controller::core::apply` sees to it.
+        let writes = if then == Then::Settle { usize::MAX } else { self.options.transaction };
+        let room = Room { writes, bytes: usize::MAX };
         let owner = self.owner(host);
         let dirty = std::mem::take(&mut owner.world.dirty);
         if dirty.is_empty() || !owner.world.leading {
@@ -276,7 +298,7 @@ impl Sim {
             return;
         }
         let dirty: Vec<_> = dirty.into_iter().collect();
-        let cut = persist::transactions(&owner.world, &dirty, room);
+        let cut = transactions(&owner.world, &dirty, room);
         let rest = cut.into_iter().map(|writes| writes.into_iter().map(shared).collect()).collect();
         let answers = if early {
             self.acted(host, answers);
@@ -284,16 +306,16 @@ impl Sim {
         } else {
             answers
         };
-        self.commit_next(host, answers, rest, false);
+        self.commit_next(host, answers, (rest, then), false);
     }
 
     /// Asks for the next transaction of a round, which compares what the one before wrote.
-    fn commit_next(&mut self, host: usize, answers: Vec<Given>, mut rest: VecDeque<Vec<Write>>, begun: bool) {
+    fn commit_next(&mut self, host: usize, answers: Vec<Given>, (mut rest, then): (VecDeque<Vec<Write>>, Then), begun: bool) {
         let guarded = !self.options.is(Mutant::NoLeaderGuard);
         let writes = rest.pop_front().expect("each round has a transaction");
         let owner = self.owner(host);
         let (guard, number) = (guarded.then_some(owner.record), owner.next_number());
-        owner.busy = Busy::Committing { number, answers, rest, begun };
+        owner.busy = Busy::Committing { number, answers, rest, begun, then };
         self.ask_store(host, number, Ask::Commit { guard, writes });
     }
 
@@ -345,92 +367,37 @@ impl Sim {
         }
     }
 
-    fn take_over(&mut self, host: usize, expected: u64, term: u64) {
-        let me = self.hosts[host].name.clone();
-        let owner = self.owner(host);
-        if expected != owner.world.pan.term {
-            self.order(host, Order::Taken(Taken::Lost));
-            self.tell_record(host);
-            return;
-        }
-        standing::candidate(&mut owner.world, &me, owner.instance, term);
-        owner.world.dirty.clear();
-        let writes = vec![shared(persist::write_of(&owner.world, &Dirty::Pan))];
-        let (guard, number) = (Some(owner.record), owner.next_number());
-        owner.busy = Busy::Taking { number, term };
-        self.ask_store(host, number, Ask::Commit { guard, writes });
-    }
-
-    fn lead(&mut self, host: usize, term: u64) {
-        let (now, core_now) = (self.clock(host), self.core_now(host));
-        let owner = self.owner(host);
-        standing::lead(&mut owner.world, core_now);
-        owner.watch = None;
-        (owner.step, owner.started, owner.warm) = (0, now, false);
-        owner.latest.clear();
-        note!(self, "{} leads in term {term}", self.hosts[host].name);
-    }
-
-    /// The record is ours, as the ear read: an attempt whose outcome was not known had succeeded.
-    fn found_leading(&mut self, host: usize, term: u64) {
-        let me = self.hosts[host].name.clone();
-        let owner = self.owner(host);
-        if owner.world.leading {
-            return;
-        }
-        match standing::is_ours(&owner.world, &me, owner.instance, term) {
-            true => self.lead(host, term),
-            false => self.order(host, Order::Resigned),
-        }
-    }
-
-    fn step_down(&mut self, host: usize, why: &str) {
-        if self.owner(host).world.leading {
-            note!(self, "{} leads no more: {why}", self.hosts[host].name);
-        }
-        self.owner(host).world.leading = false;
-        self.order(host, Order::Resigned);
-        self.reload(host);
-    }
-
-    pub(crate) fn reload(&mut self, host: usize) {
-        let owner = self.owner(host);
-        owner.watch = None;
-        let number = owner.next_number();
-        owner.busy = Busy::Loading { number };
-        self.ask_store(host, number, Ask::List);
-    }
-
     fn store_answered(&mut self, host: usize, number: u64, answer: Answer) {
+        if matches!(self.owner(host).reading, Reading::Asked { number: asked, .. } if asked == number) {
+            return self.record_read(host, &answer);
+        }
         match std::mem::replace(&mut self.owner(host).busy, Busy::Idle) {
-            Busy::Committing { number: asked, answers, rest, begun } if asked == number => match answer {
+            Busy::Committing { number: asked, answers, rest, begun, then } if asked == number => match answer {
                 Answer::Committed { revision } => {
                     self.owner(host).record = Some(revision);
-                    self.committed(host, answers, rest);
+                    self.committed(host, answers, (rest, then));
                 }
                 _ => self.not_committed(host, begun || matches!(answer, Answer::InDoubt), answers),
             },
             Busy::Taking { number: asked, term } if asked == number => self.taken(host, &answer, term),
             Busy::Loading { number: asked } if asked == number => self.loaded(host, answer),
-            Busy::Reading { number: asked } if asked == number => {
-                if let Answer::Read { entry } = answer {
-                    let read =
-                        |value: &Rc<Vec<u8>>| persist::read::<persistent::PanRecord>(GUARDED, value).expect("was written by a controller");
-                    let record = entry.as_ref().map(|entry| read(&entry.value));
-                    self.order(host, Order::Record(record.as_ref().and_then(recorded)));
-                }
-            }
             // To a question of an earlier life, or one that was given up.
             other => self.owner(host).busy = other,
         }
     }
 
-    fn committed(&mut self, host: usize, answers: Vec<Given>, rest: VecDeque<Vec<Write>>) {
+    fn committed(&mut self, host: usize, answers: Vec<Given>, (rest, then): (VecDeque<Vec<Write>>, Then)) {
         if !rest.is_empty() {
-            return self.commit_next(host, answers, rest, true);
+            return self.commit_next(host, answers, (rest, then), true);
         }
         self.order(host, Order::Stored);
-        self.acted(host, answers);
+        match then {
+            Then::Settle => {
+                self.settle(host);
+                self.commit(host, answers, Then::Act);
+            }
+            Then::Act => self.acted(host, answers),
+        }
     }
 
     fn not_committed(&mut self, host: usize, doubt: bool, answers: Vec<Given>) {
@@ -442,59 +409,5 @@ impl Sim {
             }
         }
         self.step_down(host, "a commit failed");
-    }
-
-    fn taken(&mut self, host: usize, answer: &Answer, term: u64) {
-        if let Answer::Committed { revision } = answer {
-            self.owner(host).record = Some(*revision);
-            self.lead(host, term);
-            self.order(host, Order::Taken(Taken::Done { revision: Revision(term) }));
-            return;
-        }
-        let doubt = matches!(answer, Answer::InDoubt);
-        self.order(host, Order::Taken(if doubt { Taken::InDoubt } else { Taken::Lost }));
-        self.reload(host);
-    }
-
-    fn loaded(&mut self, host: usize, answer: Answer) {
-        let Answer::Listed { entries, revision } = answer else {
-            let at = self.now + AGAIN;
-            self.owner(host).busy = Busy::LoadAgain { at };
-            return;
-        };
-        let owner = self.owner(host);
-        owner.record = entries.iter().find(|(key, _)| key == GUARDED).map(|(_, entry)| entry.revision);
-        let stored = entries.iter().map(|(key, entry)| (key.as_str(), entry.value.as_slice()));
-        standing::follow(&mut owner.world, stored).expect("records were written by controllers");
-        owner.watch = Some(revision);
-        owner.pumped = (revision, 0);
-        self.tell_record(host);
-        self.publish(host);
-        self.pump(host);
-    }
-
-    fn follow(&mut self, host: usize, batch: &crate::store::Batch) {
-        let owner = self.owner(host);
-        // What came with the listing comes again; who leads has nobody to follow.
-        if owner.watch != Some(batch.revision - 1) {
-            return;
-        }
-        owner.watch = Some(batch.revision);
-        let before = owner.world.pan.term;
-        for (key, value) in &batch.writes {
-            let value = value.as_ref().map(|value| value.as_slice());
-            standing::followed(&mut owner.world, key, value).expect("records were written by controllers");
-            if key == GUARDED {
-                owner.record = value.map(|_| batch.revision);
-            }
-        }
-        if owner.world.pan.term != before {
-            self.tell_record(host);
-        }
-    }
-
-    fn tell_record(&mut self, host: usize) {
-        let record = recorded(&self.owner(host).world.pan);
-        self.order(host, Order::Record(record));
     }
 }

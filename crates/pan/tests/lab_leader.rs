@@ -5,6 +5,7 @@ mod story;
 
 use pan_lab::harness::{self, TestLab};
 use pan_lab::{LabHost, LabSpec};
+use std::time::Instant;
 use story::{SOON, ask, example, has, json, lab_of, leader, pan, requests, wrk};
 
 fn after(lab: &TestLab, term: u64) -> (u64, LabHost) {
@@ -60,4 +61,33 @@ fn the_leader_and_then_a_member_of_etcd_are_lost_under_load() {
     let (answered, failed) = requests(&report);
     assert!(answered > 1000 && failed == 0, "{report}");
     assert_eq!(servers(&lab), before, "nothing moved, nothing was restarted");
+}
+
+/// With two of three members of etcd gone nobody can decide anything: whoever asks is told so within the caller's patience,
+/// and not when the store is back; what runs goes on.
+#[test]
+fn most_of_etcd_is_lost_and_comes_back() {
+    if !has("etcd") || !has("wrk") || !has("nginx") {
+        return;
+    }
+    let Some(lab) = lab_of(|| LabSpec { controllers: 3, ..harness::spec().unwrap() }) else { return };
+    story::apply(&lab, "demo.yaml", &example("demo.yaml"));
+    let load = wrk(&lab, 20, true);
+    let members = ["e1", "e2"].map(|name| lab.host(name).unwrap());
+    members.iter().for_each(|member| lab.kill(*member).unwrap());
+    let told = |lab: &TestLab| {
+        let asked = Instant::now();
+        let output = lab.pan(&["node", "cordon", "n4"]).unwrap();
+        assert!(!output.status.success() && asked.elapsed() < 2 * SOON, "{output:?} after {:?}", asked.elapsed());
+        // The first to ask may be the one whose change the store was busy with.
+        story::text(&output.stderr).contains("PAN-603")
+    };
+    lab.wait_for("a refusal", 4 * SOON, told).unwrap();
+    assert_eq!(json(&lab, &["get", "node", "n1"])["state"], "alive", "what was known is still told");
+    members.iter().for_each(|member| lab.start(*member).unwrap());
+    lab.wait_for("somebody to decide", SOON, |lab| lab.pan(&["node", "cordon", "n4"]).unwrap().status.success()).unwrap();
+    becomes(&lab, "cordoned");
+    let report = load.output();
+    let (answered, failed) = requests(&report);
+    assert!(answered > 1000 && failed == 0, "{report}");
 }

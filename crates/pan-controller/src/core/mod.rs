@@ -28,6 +28,7 @@ pub mod settle;
 pub mod standing;
 pub mod timeline;
 pub mod tokens;
+pub mod transactions;
 pub mod usage;
 pub mod validate;
 pub mod volumes;

@@ -113,35 +113,6 @@ pub fn write_of(world: &World, dirty: &Dirty) -> RecordWrite {
     (key_of(dirty), value_of(world, dirty))
 }
 
-/// What one transaction may hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Room {
-    /// Writes, at least two.
-    pub writes: usize,
-    /// Bytes of keys and values.
-    pub bytes: usize,
-}
-
-/// The writes of a round, cut where a transaction would be too large for the store. One request always fits one
-/// transaction; several in one round may take more. The leader's record is written by each and compared by the
-/// next: only one line of transactions can ever be committed.
-#[must_use]
-pub fn transactions(world: &World, dirty: &[Dirty], room: Room) -> Vec<Vec<RecordWrite>> {
-    let size = |(key, value): &RecordWrite| key.len() + value.as_ref().map_or(0, Vec::len);
-    let mut all = vec![vec![write_of(world, &Dirty::Pan)]];
-    let mut bytes = 0;
-    for write in dirty.iter().filter(|dirty| **dirty != Dirty::Pan).map(|dirty| write_of(world, dirty)) {
-        let last = all.last().expect("there is always one");
-        if last.len() >= room.writes || bytes + size(&write) > room.bytes && last.len() > 1 {
-            all.push(vec![write_of(world, &Dirty::Pan)]);
-            bytes = 0;
-        }
-        bytes += size(&write);
-        all.last_mut().expect("there is always one").push(write);
-    }
-    all
-}
-
 /// Reads one record.
 ///
 /// # Errors

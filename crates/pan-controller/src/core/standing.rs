@@ -4,8 +4,10 @@
 //! from hosts and heartbeats, which speak to all controllers. So taking over is one compare-and-swap and no reading.
 
 use super::persist::{self, LoadError};
+use super::record::PanRecord;
 use super::world::{Dirty, Now, World};
 use super::{hosts, quarantine};
+use pan_member::{BootId, LeaderRecord, Revision, Term};
 use pan_model::HostName;
 
 /// Writes this controller into the leader's record, to be committed under the condition that nobody else wrote
@@ -31,6 +33,13 @@ pub fn lead(world: &mut World, now: Now) {
 pub fn is_ours(world: &World, me: &HostName, instance: u64, term: u64) -> bool {
     let pan = &world.pan;
     (pan.leader.as_ref(), pan.instance, pan.term) == (Some(me), instance, term)
+}
+
+/// The leader's record in the words of a campaign. A term has one leader, so it stands for the revision.
+#[must_use]
+pub fn recorded(pan: &PanRecord) -> Option<LeaderRecord> {
+    let leader = pan.leader.clone()?;
+    Some(LeaderRecord { leader, instance: BootId(pan.instance), term: Term(pan.term), revision: Revision(pan.term) })
 }
 
 /// Another controller leads, or nobody: this one decides nothing and forgets what it did not commit. `stored` are

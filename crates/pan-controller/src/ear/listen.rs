@@ -3,7 +3,7 @@
 use super::fencing::Fencing;
 use super::outbox::Outbox;
 use super::speak::Speaker;
-use super::{Known, Order};
+use super::{Asker, Known, Order};
 use crate::core::hosts::LifeChange;
 use crate::core::seen::LeaseSeen;
 use crate::handle::Message as ToLoop;
@@ -57,6 +57,8 @@ pub(crate) struct Setup {
     pub metrics: Arc<Metrics>,
     /// The loop's way for what is heard, which it takes before all else.
     pub inbox: Sender<ToLoop>,
+    /// Has the leader's record read.
+    pub record: Asker,
 }
 
 /// The loop is gone.
@@ -83,6 +85,7 @@ struct Listener {
     waker: Waker,
     orders: Receiver<Order>,
     inbox: Sender<ToLoop>,
+    record: Asker,
     root: [u8; 32],
     /// From which every host's keys are derived at present.
     pan: KeyRing,
@@ -116,14 +119,16 @@ impl Listener {
         };
         let fencing = Fencing::new(setup.me.clone(), names(&setup.lessors), setup.timing, setup.nonces[1]);
         let pan = KeyRing::at(&setup.root, 0, 0);
+        let detector = Detector::new(settings, now).on(setup.me.clone());
         Ok(Self {
             speaker: Speaker::bind(setup.me, &setup.fabrics, pan.derive(lessor_key), &setup.controllers, &setup.lessors)?,
             waker: setup.waker,
             orders: setup.orders,
             inbox: setup.inbox,
+            record: setup.record,
             root: setup.root,
             pan,
-            detector: Detector::new(settings, now),
+            detector,
             campaign: Campaign::new(candidate, now),
             fencing,
             protected: setup.protected,
@@ -355,7 +360,7 @@ impl Listener {
     fn lead_or_follow(&mut self, effects: Vec<Effect>) {
         for effect in effects {
             match effect {
-                Effect::ReadRecord => self.out.push(ToLoop::ReadRecord),
+                Effect::ReadRecord => self.record.ask(),
                 Effect::AskPreVotes(ask) => self.speaker.to_controllers(&Message::PreVoteAsk(ask)),
                 Effect::TakeRecord { expected, term } => {
                     self.out.push(ToLoop::Take { expected: expected.map_or(0, |revision| revision.0), term: term.0 });

@@ -43,7 +43,6 @@ enum Subject {
     Brake,
     Take,
     Lead,
-    ReadRecord,
     StepDown,
 }
 
@@ -115,7 +114,6 @@ fn subject(item: &Item) -> Option<Subject> {
         Item::Other(message) => match message {
             Message::Take { .. } => Subject::Take,
             Message::Lead { .. } => Subject::Lead,
-            Message::ReadRecord => Subject::ReadRecord,
             Message::StepDown { .. } => Subject::StepDown,
             Message::Liveness(_) | Message::Request(..) | Message::Refused(..) | Message::Hello(..) | Message::Report(..) => return None,
         },

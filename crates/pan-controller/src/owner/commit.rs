@@ -2,12 +2,13 @@
 
 use super::Owner;
 use crate::core::persist::{self, TERM_KEY};
+use crate::core::transactions::{Room, transactions};
 use crate::core::world::Dirty;
 use pan_store::{CommitError, Txn, Write, commit_guarded};
 use std::time::{Duration, Instant};
 
 /// Room in each transaction, beside that for the leader's record.
-const ROOM: persist::Room = persist::Room { writes: pan_store::OPERATIONS_MAX - 1, bytes: pan_store::BYTES_MAX - TERM_BYTES };
+const ROOM: Room = Room { writes: pan_store::OPERATIONS_MAX - 1, bytes: pan_store::BYTES_MAX - TERM_BYTES };
 const TERM_BYTES: usize = 4096;
 
 /// How long an answer that was lost is asked for again: longer than etcd takes to find a leader.
@@ -55,7 +56,7 @@ impl Owner {
         }
         let before = Instant::now();
         let dirty: Vec<_> = dirty.into_iter().collect();
-        for (at, writes) in persist::transactions(&self.world, &dirty, ROOM).into_iter().enumerate() {
+        for (at, writes) in transactions(&self.world, &dirty, ROOM).into_iter().enumerate() {
             let failed = |source| if at == 0 { Failed::Commit { source } } else { Failed::Rest { source } };
             self.commit_one(writes.into_iter().map(write).collect()).await.map_err(failed)?;
         }
@@ -69,7 +70,7 @@ impl Owner {
     /// Commits writes that include the leader's record, if that is still as this controller knows it.
     pub(super) async fn commit_one(&mut self, writes: Vec<Write>) -> Result<(), CommitError> {
         let compares = vec![pan_store::Compare { key: TERM_KEY.to_owned(), revision: self.record }];
-        self.record = Some(commit_guarded(&self.store, TERM_KEY, &Txn { compares, writes }, PATIENCE).await?);
+        self.record = Some(commit_guarded(&*self.store, TERM_KEY, &Txn { compares, writes }, PATIENCE).await?);
         Ok(())
     }
 

@@ -1,15 +1,14 @@
 //! Taking over, stepping down, following: the effects around [`crate::core::standing`].
 
-use super::Owner;
 use super::commit::Failed;
-use crate::core::persist::{self, TERM_KEY};
-use crate::core::record::PanRecord;
+use super::{Answer, Owner};
+use crate::core::persist::TERM_KEY;
 use crate::core::standing;
 use crate::core::world::Dirty;
 use crate::ear::Order;
 use crate::run::RunError;
+use pan_member::Revision;
 use pan_member::leadership::Taken;
-use pan_member::{BootId, LeaderRecord, Revision, Term};
 use pan_store::{Batch, Change, CommitError, Store, WatchError};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -70,23 +69,25 @@ impl Owner {
             tracing::warn!(%why, term = self.world.pan.term, "this controller leads no more");
         }
         self.world.leading = false;
+        self.handle.follows();
         self.ear.order(Order::Resigned);
         self.reload().await
     }
 
-    /// Reads everything anew and follows from there. Tries until the store answers: nothing can be decided without it,
-    /// and hosts' streams stay open meanwhile.
+    /// Reads everything anew and follows from there. Tries until the store answers: nothing can be decided without it.
+    /// Hosts' streams stay open meanwhile.
     pub async fn reload(&mut self) -> Result<(), RunError> {
         self.watch = None;
+        let store = self.store.clone();
         let listing = loop {
-            match self.store.list("").await {
+            match self.meanwhile(store.list("")).await {
                 Ok(listing) => break listing,
                 Err(error) => {
                     let why = Arc::new(error.to_string());
                     if self.handle.store_lost.swap(Some(why.clone())).as_ref() != Some(&why) {
                         tracing::warn!(%error, "the store cannot be read; trying until it can");
                     }
-                    tokio::time::sleep(AGAIN).await;
+                    self.meanwhile(tokio::time::sleep(AGAIN)).await;
                 }
             }
         };
@@ -128,25 +129,19 @@ impl Owner {
     }
 
     fn tell_record(&self) {
-        self.ear.order(Order::Record(recorded(&self.world.pan)));
+        self.ear.order(Order::Record(standing::recorded(&self.world.pan)));
     }
 
-    /// Reads the leader's record itself, past everything that was followed.
-    pub(super) async fn read_record(&mut self) -> Result<(), RunError> {
-        match self.store.list(TERM_KEY).await {
-            Ok(listing) => {
-                let entry = listing.entries.iter().find(|entry| entry.key == TERM_KEY);
-                let record = entry.map(|entry| persist::read::<PanRecord>(TERM_KEY, &entry.value)).transpose()?;
-                self.ear.order(Order::Record(record.as_ref().and_then(recorded)));
+    /// Waits for `done`. Callers are refused meanwhile instead of kept waiting, for it may take as long as the store is away;
+    /// what hosts say is heard. The ear's word waits: it is of use only to who has read the store.
+    async fn meanwhile<T>(&mut self, done: impl Future<Output = T>) -> T {
+        tokio::pin!(done);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut done => return done,
+                Some(message) = self.inbox.asked.recv() => self.take(message).into_iter().for_each(Answer::give),
             }
-            Err(error) => tracing::warn!(%error, "the leader's record cannot be read"),
         }
-        Ok(())
     }
-}
-
-/// The leader's record in the words of a campaign. A term has one leader, so it stands for the revision.
-fn recorded(pan: &PanRecord) -> Option<LeaderRecord> {
-    let leader = pan.leader.clone()?;
-    Some(LeaderRecord { leader, instance: BootId(pan.instance), term: Term(pan.term), revision: Revision(pan.term) })
 }

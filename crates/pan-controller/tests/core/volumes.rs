@@ -310,3 +310,34 @@ fn what_is_shown_of_a_volume_and_of_its_storage_hosts() {
     let storage = pan_controller::views::view(&pan.world, 1).hosts[&host("s2")].storage.clone().unwrap();
     assert_eq!((storage.used, storage.takes), (None, false), "what it has is not known now");
 }
+
+/// Where a round takes several transactions, a server that moved and what its volumes were claimed for stay together.
+#[test]
+fn a_binding_and_its_claims_are_one_transaction() {
+    use pan_controller::core::transactions::{Room, is_much, transactions};
+    let mut pan = Pan::with_storage(&["s1", "s2"]);
+    let many: String = (0..6).map(|at| format!("{}\n---\n", DB.split("---\n").nth(1).unwrap().replace("db", &format!("db{at}")))).collect();
+    pan.apply(&format!("{}---\n{}", DB.split("---\n").next().unwrap(), many.trim_end_matches("---\n"))).unwrap();
+    pan.rounds_keeping_dirty(6);
+    let dirty: Vec<Dirty> = pan.world.dirty.iter().cloned().collect();
+    let servers = pan.world.servers.values().filter(|server| server.node.is_some()).count();
+    assert_eq!((servers, pan.world.volumes.len()), (6, 6), "{dirty:?}");
+    for writes in 2..12 {
+        let cut = transactions(&pan.world, &dirty, Room { writes, bytes: usize::MAX });
+        let all: Vec<&String> = cut.iter().flatten().map(|(key, _)| key).filter(|key| *key != "pan/term").collect();
+        let mut distinct = all.clone();
+        distinct.sort();
+        distinct.dedup();
+        assert_eq!((distinct.len(), all.len()), (dirty.len() - 1, dirty.len() - 1), "each once, in transactions of {writes}");
+        assert!(cut.iter().all(|writes| writes[0].0 == "pan/term"));
+        assert!(cut.iter().all(|cut| cut.len() <= writes.max(3)), "no larger than a server with its volume needs");
+        for at in 0..6 {
+            let of = |kind: &str| cut.iter().position(|cut| cut.iter().any(|(key, _)| key.starts_with(&format!("p/p/{kind}/db{at}-"))));
+            assert_eq!(of("server"), of("volume"), "db{at} in transactions of {writes}");
+        }
+    }
+    assert!(
+        is_much(&pan.world, Room { writes: dirty.len() - 1, bytes: usize::MAX }) && is_much(&pan.world, Room { writes: 9999, bytes: 100 })
+    );
+    assert!(!is_much(&pan.world, Room { writes: dirty.len(), bytes: 1 << 20 }));
+}

@@ -33,6 +33,8 @@ pub struct Detector {
     settings: Settings,
     rules: Rules,
     hosts: BTreeMap<HostName, Host>,
+    /// Hears itself however cut off it is.
+    own: Option<HostName>,
     brake: Brake,
     last_tick: Tick,
     /// When anybody is to be judged next. What is heard meanwhile only puts that off, and no deadline that arises before the
@@ -51,9 +53,15 @@ impl Detector {
     /// The same, keeping `rules`.
     #[must_use]
     pub fn with_rules(settings: Settings, now: Tick, rules: Rules) -> Self {
-        let (hosts, brake, counters) = (BTreeMap::new(), Brake::Off, Counters::default());
+        let (hosts, own, brake, counters) = (BTreeMap::new(), None, Brake::Off, Counters::default());
         let next = now.plus(settings.timing.period);
-        Self { settings, rules, hosts, brake, last_tick: now, next, counters }
+        Self { settings, rules, hosts, own, brake, last_tick: now, next, counters }
+    }
+
+    /// The same on `host`, whose own heartbeats say nothing of whether others could be heard.
+    #[must_use]
+    pub fn on(self, host: HostName) -> Self {
+        Self { own: Some(host), ..self }
     }
 
     /// Expects heartbeats of `host`. Nothing happens if it is expected already.
@@ -130,7 +138,7 @@ impl Detector {
             silent: silent.len(),
             limit,
             anyone_overdue: Presence::of(self.hosts.values().filter(overdue)),
-            anyone_heard: Presence::of(self.hosts.values().filter(|host| host.is_alive())),
+            anyone_heard: self.others_heard(),
             rules: self.rules,
         };
         let (mut changes, may_die) = match self.brake.look(&view, &timing) {
@@ -144,6 +152,10 @@ impl Detector {
             changes.extend(self.say_deaths(now));
         }
         changes
+    }
+
+    fn others_heard(&self) -> Presence {
+        Presence::of(self.hosts.values().filter(|host| host.is_alive() && self.own.as_ref() != Some(host.name())))
     }
 
     fn say_deaths(&mut self, now: Tick) -> Vec<Change> {
@@ -163,11 +175,12 @@ impl Detector {
     }
 
     /// A majority of lessors has confirmed that nobody hears `silent` ([`crate::Confirmation`]). If that is
-    /// everybody whose death the brake holds, it comes off and they are said. To be called, like
-    /// [`Detector::tick`], when all waiting datagrams were read.
+    /// everybody whose death the brake holds, it comes off and they are said; but a majority that is this host alone
+    /// knows no more than it does, so somebody else must be heard. To be called, like [`Detector::tick`], when all waiting
+    /// datagrams were read.
     pub fn confirm(&mut self, silent: &BTreeSet<HostName>, now: Tick) -> Vec<Change> {
         let held = self.held(now);
-        if held.is_empty() || !held.is_subset(silent) {
+        if held.is_empty() || !held.is_subset(silent) || self.others_heard() == Presence::None {
             return Vec::new();
         }
         self.brake.confirm();

@@ -8,10 +8,6 @@ use crate::term::Term;
 use crate::tick::Tick;
 use crate::wire::LeaderBeat;
 
-/// The store may be out of reach for so many times the silence that unseats a leader: longer than etcd takes to
-/// find a leader of its own, for then nobody else can reach it either.
-const STORE_SILENCES: u32 = 4;
-
 impl Campaign {
     /// As what this controller may act now: its term, and the revision that every transaction compares. `None`
     /// for a follower, and for a leader that has to look at the record first.
@@ -71,7 +67,7 @@ impl Campaign {
         }
         let out_of_reach = now.since(leading.store_reached);
         let doubtful = !leading.sure || out_of_reach >= silence;
-        if out_of_reach >= silence * STORE_SILENCES && !alone {
+        if out_of_reach >= self.candidate.timing.store_silence && !alone {
             return self.step_down(Reason::StoreUnreachable, now);
         }
         let mut effects = self.beats(now);

@@ -37,14 +37,14 @@ impl Profile {
     pub fn timing(self, hosts: usize) -> Timing {
         match self {
             Self::Lan => Timing::new(lan(hosts)),
-            Self::Shared => Timing::new(basics([100, 6, 100, 600], 500, 300)),
-            Self::Wan => Timing::new(basics([500, 6, 500, 3200], 2500, 1000)),
+            Self::Shared => Timing::new(basics([100, 6, 100, 600], [500, 4500, 300])),
+            Self::Wan => Timing::new(basics([500, 6, 500, 3200], [2500, 16_000, 1000])),
         }
     }
 }
 
-/// Milliseconds of period, misses, milliseconds of allowance and lease; then of leader silence and stretch.
-fn basics([period, misses, allowance, lease]: [u64; 4], leader_silence: u64, stretch_max: u64) -> Basics {
+/// Milliseconds of period, misses, milliseconds of allowance and lease; then of the leader's and the store's silence and of stretch.
+fn basics([period, misses, allowance, lease]: [u64; 4], [leader_silence, store_silence, stretch_max]: [u64; 3]) -> Basics {
     let millis = Duration::from_millis;
     Basics {
         period: millis(period),
@@ -52,13 +52,14 @@ fn basics([period, misses, allowance, lease]: [u64; 4], leader_silence: u64, str
         allowance: millis(allowance),
         lease: millis(lease),
         leader_silence: millis(leader_silence),
+        store_silence: millis(store_silence),
         stretch_max: millis(stretch_max),
     }
 }
 
 /// 20 ms up to 200 hosts, stretching evenly to 50 ms at 2,000; always dead after 270 ms.
 fn lan(hosts: usize) -> Basics {
-    let small = basics([20, 12, 30, 240], 150, 130);
+    let small = basics([20, 12, 30, 240], [150, 1000, 130]);
     let dead_after = Duration::from_millis(270);
     let beyond = u64::try_from(hosts.clamp(200, 2000) - 200).expect("at most 1,800");
     let period = Duration::from_micros(20_000 + beyond * 30_000 / 1800);
@@ -115,6 +116,8 @@ mod tests {
         check(Profile::Wan, 7, [500, 6, 3500, 3200]);
         let silences = Profile::ALL.map(|profile| millis(profile.timing(7).leader_silence));
         assert_eq!(silences, [150, 500, 2500]);
+        let silences = Profile::ALL.map(|profile| millis(profile.timing(7).store_silence));
+        assert_eq!(silences, [1000, 4500, 16_000]);
     }
 
     #[test]

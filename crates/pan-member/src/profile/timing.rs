@@ -32,6 +32,7 @@ pub(super) struct Basics {
     pub(super) allowance: Duration,
     pub(super) lease: Duration,
     pub(super) leader_silence: Duration,
+    pub(super) store_silence: Duration,
     pub(super) stretch_max: Duration,
 }
 
@@ -52,6 +53,9 @@ pub struct Timing {
     pub margin: Duration,
     /// Silence of a leader after which another controller may stand (`T_c`).
     pub leader_silence: Duration,
+    /// Silence of the store after which a leader makes way for one that may reach it: longer than etcd takes to find a leader
+    /// of its own, for until then nobody else can reach it either.
+    pub store_silence: Duration,
     /// The most by which a host's own reported lag puts off its death.
     pub stretch_max: Duration,
     /// What enforces the leases.
@@ -70,9 +74,10 @@ pub enum TimingError {
 }
 
 impl Timing {
-    pub(super) fn new(Basics { period, misses, allowance, lease, leader_silence, stretch_max }: Basics) -> Self {
+    pub(super) fn new(basics: Basics) -> Self {
+        let Basics { period, misses, allowance, lease, leader_silence, store_silence, stretch_max } = basics;
         let (drift_permille, margin, gate) = (DRIFT_PERMILLE, MARGIN, Gate::Absolute);
-        Self { period, misses, allowance, lease, drift_permille, margin, leader_silence, stretch_max, gate }
+        Self { period, misses, allowance, lease, drift_permille, margin, leader_silence, store_silence, stretch_max, gate }
     }
 
     /// The timing for a PAN whose least strict gate is `gate`: deaths are said no sooner than leases end.

@@ -139,6 +139,20 @@ fn lessors_release_the_brake() {
 }
 
 #[test]
+fn who_hears_only_itself_is_the_one_cut_off() {
+    let cut = |own: Option<&str>| {
+        let mut bench = Bench::new(Rules::SOUND);
+        bench.detector = own.into_iter().fold(bench.detector, |detector, own| detector.on(HostName::new(own).unwrap()));
+        let mut changes = bench.run(30_000, &names()[..1]);
+        let held = bench.detector.held(at(30_000));
+        changes.extend(bench.detector.confirm(&held, at(30_000)));
+        dead(&changes)
+    };
+    assert_eq!(cut(Some("n1")), [""; 0], "nor is its own lessor's word for it enough");
+    assert_eq!(cut(None), ["n2", "n3", "n4", "n5"], "after the hold time, by somebody else that is heard");
+}
+
+#[test]
 fn a_host_that_says_it_is_late_gets_more_time() {
     let dies_at = |lag: u64| {
         let mut bench = Bench::new(Rules::SOUND);

@@ -178,10 +178,10 @@ fn a_leader_steps_down_for_each_reason() {
     assert_eq!(deposed, [Effect::StepDown(Reason::LaterTerm(Term(7))), Effect::ReadRecord]);
     let mut campaign = leader();
     campaign.store_reached(at(400));
-    let wanted = run(&mut campaign, 1020);
+    let wanted = run(&mut campaign, 1420);
     let down = wanted.iter().find(|(_, effect)| matches!(effect, Effect::StepDown(_))).unwrap();
     assert_eq!(down.1, Effect::StepDown(Reason::StoreUnreachable));
-    assert!((1000..1016).contains(&down.0), "{down:?}");
+    assert!((1400..1416).contains(&down.0), "{down:?}");
     assert!(wanted.iter().any(|(_, effect)| *effect == Effect::ReadRecord), "it tried");
 }
 
