@@ -68,32 +68,41 @@ impl Answer {
 
 /// The loop's state.
 pub(crate) struct Owner {
-    pub me: HostName,
+    me: HostName,
     /// Random, drawn by this process.
-    pub instance: u64,
+    instance: u64,
     pub world: World,
-    pub store: Arc<AnyStore>,
+    store: Arc<AnyStore>,
     /// The leader's record as this controller knows it; every transaction is conditional on it.
-    pub record: Option<Revision>,
+    record: Option<Revision>,
     /// What the leader commits, while another one leads.
-    pub watch: Option<Watch>,
+    watch: Option<Watch>,
+    ear: Ear,
+    inbox: Inbox,
+    handle: Handle,
+    changed: watch::Sender<u64>,
+    step: u64,
+    started: Instant,
+    warm: bool,
+    latest: BTreeMap<HostName, Desired>,
+    /// Signs what they say of volumes.
+    sealer: crate::seal::Sealer,
+    /// The lists of hosts in them.
+    rosters: crate::core::roster::Rosters,
+    revision: u64,
+    /// What the ear was told last of hosts.
+    told: BTreeMap<HostName, crate::ear::Known>,
+    /// And of the periods of keys.
+    told_keys: Option<(u64, u64)>,
+}
+
+/// What ties the loop to everything else.
+pub(crate) struct Links {
+    pub store: Arc<AnyStore>,
     pub ear: Ear,
     pub inbox: Inbox,
     pub handle: Handle,
     pub changed: watch::Sender<u64>,
-    pub step: u64,
-    pub started: Instant,
-    pub warm: bool,
-    pub latest: BTreeMap<HostName, Desired>,
-    /// Signs what they say of volumes.
-    pub sealer: crate::seal::Sealer,
-    /// The lists of hosts in them.
-    pub rosters: crate::core::roster::Rosters,
-    pub revision: u64,
-    /// What the ear was told last of hosts.
-    pub told: BTreeMap<HostName, crate::ear::Known>,
-    /// And of the periods of keys.
-    pub told_keys: Option<(u64, u64)>,
 }
 
 /// What others tell the loop.
@@ -129,6 +138,32 @@ enum Wake {
 }
 
 impl Owner {
+    /// Of a controller that has read nothing yet; `instance` is drawn by this process.
+    pub fn new(me: HostName, instance: u64, world: World, links: Links, sealer: crate::seal::Sealer) -> Self {
+        let Links { store, ear, inbox, handle, changed } = links;
+        Self {
+            me,
+            instance,
+            world,
+            store,
+            record: None,
+            watch: None,
+            ear,
+            inbox,
+            handle,
+            changed,
+            step: 0,
+            started: Instant::now(),
+            warm: false,
+            latest: BTreeMap::new(),
+            sealer,
+            rosters: crate::core::roster::Rosters::default(),
+            revision: 0,
+            told: BTreeMap::new(),
+            told_keys: None,
+        }
+    }
+
     /// Works until nobody can send anything any more.
     ///
     /// # Errors

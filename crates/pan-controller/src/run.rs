@@ -5,7 +5,7 @@ use crate::core::world::{Settings, World};
 use crate::ear::{self, Asker, Ear, Setup};
 use crate::handle::{Handle, Message, View};
 use crate::metrics::Metrics;
-use crate::owner::{Inbox, Owner};
+use crate::owner::{Inbox, Links, Owner};
 use arc_swap::ArcSwap;
 use pan_api::hostlink::HostLink;
 use pan_api::keyfile::read_key;
@@ -17,10 +17,9 @@ use pan_model::HostName;
 use pan_model::host::Role;
 use pan_model::host_config::{ControllerConfig, HostConfig, Pool, StoreConfig};
 use pan_store::{AnyStore, ConnectError, Embedded, Etcd, EtcdOptions};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
 /// Messages waiting: hosts and callers are held back beyond it.
@@ -91,27 +90,9 @@ pub async fn run(config: HostConfig) -> Result<(), RunError> {
     let ear = Ear { orders, waker: waker.clone(), protected: Arc::new(AtomicUsize::new(1)) };
     let (changed, changes) = watch::channel(0);
     let handle = handle(inbox, changes, &config);
-    let mut owner = Owner {
-        me: config.name.clone(),
-        instance,
-        world: World::new(settings(&part)),
-        store: store.clone(),
-        record: None,
-        watch: None,
-        ear: ear.clone(),
-        inbox: Inbox { heard, asked },
-        handle: handle.clone(),
-        changed,
-        step: 0,
-        started: Instant::now(),
-        warm: false,
-        latest: BTreeMap::new(),
-        sealer: crate::seal::Sealer::new(root),
-        rosters: crate::core::roster::Rosters::default(),
-        revision: 0,
-        told: BTreeMap::new(),
-        told_keys: None,
-    };
+    let world = World::new(settings(&part));
+    let links = Links { store: store.clone(), ear: ear.clone(), inbox: Inbox { heard, asked }, handle: handle.clone(), changed };
+    let mut owner = Owner::new(config.name.clone(), instance, world, links, crate::seal::Sealer::new(root));
     owner.reload().await?;
     // Whoever asks before the first round must not be told that there is nothing.
     owner.publish();
