@@ -21,10 +21,11 @@ test:
 	./setup.sh test
 	cargo xtask ci
 
+# About two hours: fifty runs of each case, fewer of those that take long (`pan bench failover --help`); every sample is in the file.
 bench:
 	./setup.sh bench
 	cargo build --release --locked --package pan
-	$(PAN) bench failover --against keepalived,pacemaker
+	$(PAN) bench failover --against keepalived,pacemaker --out target/failover.json
 
 # SOAK_MINUTES (30) is how long; a suite that has begun is finished.
 soak:

@@ -12,6 +12,7 @@ mod speak;
 pub use fencing::{Fencing, Heard};
 pub(crate) use listen::{Setup, run};
 pub use listen::{speaks_for_the_dead, translate};
+pub use outbox::{Outbox, Turn, Word};
 pub(crate) use record::{Asker, read};
 
 use pan_linux::datagram::Waker;

@@ -10,6 +10,7 @@ pub mod ear;
 mod etcd;
 pub mod handle;
 pub mod metrics;
+mod neighbours;
 mod owner;
 mod routes;
 mod run;

@@ -46,10 +46,15 @@ const COPIES: Family = Family::gauge(
     "Volumes by how many copies are wanted, and how many of them have everything",
     &["wanted", "in_sync"],
 );
+const NEIGHBOURS: Family = Family::gauge(
+    "pan_neighbours",
+    "Neighbours that all hosts on both fabrics take, and how many the kernel of this host keeps at most",
+    &["of"],
+);
 const LEASES: Family = Family::gauge("pan_leases", "Nodes by the state of their lease", &["state"]);
 
 /// The role's own families.
-pub const FAMILIES: [Family; 20] = [
+pub const FAMILIES: [Family; 21] = [
     FAILOVER,
     COMMITS,
     COMMITS_FAILED,
@@ -70,6 +75,7 @@ pub const FAMILIES: [Family; 20] = [
     VOLUMES,
     COPIES,
     LEASES,
+    NEIGHBOURS,
 ];
 
 /// The steps of a failover, in their order; a step of another name, such as a newer node's, counts as `other`.
@@ -140,6 +146,7 @@ pub struct Metrics {
     streams: Arc<AtomicU64>,
     limited: [Count; 2],
     queue: AtomicU64,
+    neighbours: [AtomicU64; 2],
 }
 
 /// A stream of changes that is counted while this lives.
@@ -174,6 +181,13 @@ impl Metrics {
     /// So many messages wait for the loop.
     pub fn queued(&self, length: usize) {
         self.queue.store(length as u64, Ordering::Relaxed);
+    }
+
+    /// So many neighbours are needed at most, and so many the kernel keeps.
+    pub(crate) fn neighbours(&self, needed: u32, kept: u32) {
+        for (shown, count) in self.neighbours.iter().zip([needed, kept]) {
+            shown.store(count.into(), Ordering::Relaxed);
+        }
     }
 
     /// The ear noticed something.
@@ -258,6 +272,8 @@ impl Metrics {
         page.number(&FENCED, self.fenced.get());
         page.number(&BRAKES, self.brakes.get());
         states(&mut page, view);
+        let neighbours = ["needed", "kept"].into_iter().zip(&self.neighbours);
+        page.samples(&NEIGHBOURS, neighbours.map(|(of, count)| ([of], count.load(Ordering::Relaxed))));
         BeatCounts::show(beat, &mut page);
         page.text()
     }
@@ -350,6 +366,7 @@ mod tests {
         metrics.dropped(Fabric::B, Reason::Forged);
         let before = Counters::default();
         metrics.heard(Fabric::A, before, Counters { replayed: 1, ..before });
+        metrics.neighbours(4000, 1024);
         let stream = metrics.stream();
         let mut view = View::default();
         let volume = serde_json::json!({"partition": "tenant", "name": "quantum", "size": "1GiB", "copies": 2, "inSync": 1, "epoch": 1, "attachedTo": null,
@@ -370,6 +387,8 @@ mod tests {
             "pan_heartbeats_dropped_total{fabric=\"b\",reason=\"forged\"} 1",
             "pan_heartbeats_dropped_total{fabric=\"a\",reason=\"replayed\"} 1",
             "pan_watch_streams 1",
+            "pan_neighbours{of=\"needed\"} 4000",
+            "pan_neighbours{of=\"kept\"} 1024",
             "pan_volumes_by_copies{wanted=\"2\",in_sync=\"1\"} 1",
             "pan_volumes_by_copies{wanted=\"2\",in_sync=\"2\"} 0",
         ] {

@@ -121,6 +121,7 @@ pub async fn run(config: HostConfig) -> Result<(), RunError> {
     let server = tokio::spawn(async move { crate::server::serve(served, &front, listeners).await });
     // A controller is a host like the others: it presents itself to whoever leads.
     let link = HostLink::start(&config, Role::Controller, Hello::of(&config)).await.map_err(|error| wrong(error.to_string()))?;
+    tokio::spawn(crate::neighbours::watch(link.desired.clone(), config.clone(), handle.metrics.clone()));
     if !config.roles.iter().any(|role| matches!(role, Role::Node | Role::Director)) {
         tokio::spawn(crate::routes::keep(link.desired.clone(), config.clone()));
     }

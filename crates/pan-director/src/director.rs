@@ -19,6 +19,7 @@ use pan_linux::overlay::Overlay;
 use pan_linux::rtnl::{Protocol, Route, Rtnl};
 use pan_linux::underlay::Underlay;
 use pan_model::host_config::HostConfig;
+use pan_model::neighbours::{Limits, Room};
 use pan_model::{Epoch, HostName, PartitionName};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -34,6 +35,7 @@ pub struct Director {
     interface: String,
     host: Rtnl,
     underlay: Underlay,
+    room: Room,
     overlay: Overlay,
     /// Shared with the host's other roles; none where the kernel refuses.
     origins: Option<Arc<Origins>>,
@@ -73,6 +75,7 @@ impl Director {
             interface: interface.to_owned(),
             host: Rtnl::open()?,
             underlay: Underlay::new(Rtnl::open()?)?,
+            room: Room::default(),
             overlay: Overlay::owning(Rtnl::open()?, config.address, GATEWAY_PORTS)?.with_origins(origins.clone()),
             origins,
             namespaces: BTreeMap::new(),
@@ -176,6 +179,18 @@ impl Director {
             troubles.extend(self.forget_again().err());
         }
         troubles
+    }
+
+    /// What the kernel lacks room for, for people: not enough neighbours for all other hosts.
+    pub(crate) fn warning(&mut self, desired: &Desired) -> Option<String> {
+        let (others, fabric) = (desired.peers.iter().count(), self.config.fabrics.a.address.addr());
+        if self.room.is_due(others)
+            && let Ok(Some(limits)) = self.host.neighbour_limits(fabric)
+            && let Some(news) = self.room.judge(others, fabric, Limits { soft: limits.soft, hard: limits.hard })
+        {
+            tracing::warn!("{news}");
+        }
+        self.room.problem()
     }
 
     /// Forgets the unanswered connections to all servers that are avoided.

@@ -130,7 +130,7 @@ async fn run_counting(config: HostConfig, suspicions: Suspicions, counts: Arc<Co
                 gate: None,
                 servers: Vec::new(),
                 connections: work.known.1.clone(),
-                problems: work.problems.clone(),
+                problems: work.problems.iter().chain(&work.warning).cloned().collect(),
                 pool: None,
                 replicas: Vec::new(),
             });
@@ -144,6 +144,8 @@ struct Work {
     director: Option<Director>,
     applied: Generation,
     problems: Vec<String>,
+    /// What is in force and may go wrong all the same.
+    warning: Option<String>,
     /// The connections last counted, and what was applied before that count began: a report that a server is out
     /// of the tables must not come with connections from when it was in.
     known: (Generation, Vec<ConnectionCount>),
@@ -155,7 +157,7 @@ impl Work {
     fn new(director: Director) -> Self {
         let director = Some(director);
         let (applied, known) = (Generation::default(), (Generation::default(), Vec::new()));
-        Self { director, applied, problems: Vec::new(), known, counting: JoinSet::new(), count_again: false }
+        Self { director, applied, problems: Vec::new(), warning: None, known, counting: JoinSet::new(), count_again: false }
     }
 
     async fn with<T: Send + 'static>(&mut self, step: impl FnOnce(&mut Director) -> T + Send + 'static) -> T {
@@ -184,6 +186,7 @@ impl Work {
         if let Some(generation) = outcome.tried.filter(|_| outcome.problems.is_empty()) {
             self.applied = generation;
         }
+        self.warning = outcome.warning;
         self.tell(outcome.problems);
     }
 
@@ -230,6 +233,7 @@ struct Outcome {
     /// The generation that was applied or kept in force, as far as there are no problems.
     tried: Option<Generation>,
     problems: Vec<String>,
+    warning: Option<String>,
 }
 
 /// Applies the `whole` of what is wanted, or only looks after what may drift untold.
@@ -238,7 +242,8 @@ fn round(director: &mut Director, wanted: Option<&Desired>, whole: bool) -> Outc
     let mut troubles = wanted.map_or_else(Vec::new, look_after);
     troubles.extend(director.tick());
     let problems = troubles.iter().map(|trouble: &Trouble| line(trouble)).collect();
-    Outcome { tried: wanted.map(|wanted| wanted.generation), problems }
+    let warning = wanted.and_then(|wanted| director.warning(wanted));
+    Outcome { tried: wanted.map(|wanted| wanted.generation), problems, warning }
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {

@@ -26,7 +26,7 @@ mod stretches;
 mod suspected;
 mod volume;
 
-pub use case::{FailoverCase, PanCase};
+pub use case::{FailoverCase, PanCase, RUNS};
 pub use error::BenchError;
 pub use failover::{FailoverOptions, failover};
 pub use heartbeats::{HOSTS_MAX, HeartbeatsOptions, heartbeats};

@@ -8,7 +8,7 @@
 //!
 //! | invariant | how it is seen from outside |
 //! |---|---|
-//! | I3 one binding reaches a network | clients outside, and on nodes, ask servers all the time: [`check::instances`] |
+//! | I3 one binding reaches a network | clients outside, and on nodes, ask servers all the time, and nobody answers for another: [`check::instances`] |
 //! | I5 promises hold | nobody waits long in the incidents: [`check::service`]; the PAN's own proof at the end |
 //! | I8 it converges | after each incident and after the storm, see [`whole`] |
 //! | I9 no acknowledged write is lost | a writer that remembers what it was told: [`check::writes`] |
@@ -35,7 +35,7 @@ mod write;
 pub use check::instances;
 pub use error::ChaosError;
 pub use fault::{Fault, FaultKind};
-pub use observation::{Answer, Observation};
+pub use observation::{Answer, Asked, Observation};
 pub use report::{Figures, Report};
 pub use round::{RoundOptions, round};
 pub use schedule::Schedule;

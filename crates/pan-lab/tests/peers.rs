@@ -67,7 +67,7 @@ fn prober(target: &str, [every, timeout, length]: [Duration; 3]) {
 fn measure(case: PeerCase, runs: u32) -> Report {
     let options = FailoverOptions {
         cases: vec![FailoverCase::Peer(case)],
-        runs,
+        runs: Some(runs),
         profile: "lan".to_owned(),
         outage: Duration::ZERO,
         load: Duration::ZERO,
@@ -132,7 +132,7 @@ fn a_killed_benchmark_is_swept() {
     // A benchmark of nothing: it only sweeps.
     let options = FailoverOptions {
         cases: Vec::new(),
-        runs: 1,
+        runs: Some(1),
         profile: "lan".to_owned(),
         outage: Duration::ZERO,
         load: Duration::ZERO,

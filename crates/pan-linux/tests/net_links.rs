@@ -206,3 +206,21 @@ fn settings_and_rule_sets_belong_to_their_namespace() {
     assert_eq!(line.as_ref().unwrap(), &(2, "frob x".to_owned()));
     assert!(!space.output(&["nft", "list", "tables"]).contains("inet u"));
 }
+
+#[test]
+fn the_limits_of_neighbours_are_told_in_any_namespace() {
+    if !may_run("the_limits_of_neighbours_are_told_in_any_namespace") {
+        return;
+    }
+    let space = Space::new("nl");
+    for (like, family) in [("10.0.0.1", "ipv4"), ("fd00::1", "ipv6")] {
+        let limits = space.rtnl().neighbour_limits(ip(like)).unwrap().unwrap();
+        // The machine's own; where the test runs in a namespace they cannot be read so.
+        for (name, found) in [("gc_thresh2", limits.soft), ("gc_thresh3", limits.hard)] {
+            if let Ok(set) = sysctl::get(None, &format!("net/{family}/neigh/default/{name}")) {
+                assert_eq!(set, found.to_string(), "{family} {name}");
+            }
+        }
+        assert!(limits.hard > 0, "{limits:?}");
+    }
+}

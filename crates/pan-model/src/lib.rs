@@ -14,6 +14,7 @@ pub mod id;
 pub mod image;
 pub mod manifest;
 pub mod mirror;
+pub mod neighbours;
 pub mod network;
 pub mod node;
 pub mod notyet;

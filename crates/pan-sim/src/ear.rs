@@ -7,7 +7,7 @@ use crate::note;
 use crate::sim::Sim;
 use crate::time::MS;
 use pan_controller::core::hosts::LifeChange;
-use pan_controller::ear::{Fencing, Known, speaks_for_the_dead, translate};
+use pan_controller::ear::{Fencing, Known, Outbox, speaks_for_the_dead, translate};
 use pan_member::leadership::Effect;
 use pan_member::{Beat, BootId, Campaign, Candidate, Change, Detector, Frame, Message, Nonce, Settings, Tick};
 use pan_model::HostName;
@@ -17,6 +17,8 @@ use std::time::Duration;
 
 /// Longest sleep.
 const SLEEP_MAX: u64 = 20 * MS;
+/// The same while the loop has no room for what it is to be told.
+const SLEEP_FULL: u64 = 2 * MS;
 /// A host may take this long to be heard after a controller took over.
 pub(crate) const GRACE: Duration = Duration::from_secs(3);
 
@@ -27,7 +29,9 @@ pub struct Ear {
     fencing: Fencing,
     known: BTreeMap<HostName, Known>,
     changes: Vec<LifeChange>,
-    out: Vec<Letter>,
+    out: Outbox<Letter>,
+    /// Messages that went to the loop.
+    told: u64,
 }
 
 impl Ear {
@@ -56,7 +60,8 @@ impl Sim {
             fencing: Fencing::new(me, self.lessor_names.clone(), timing, Nonce(self.dice.roll())).keeping(rules),
             known: BTreeMap::new(),
             changes: Vec::new(),
-            out: Vec::new(),
+            out: Outbox::thinned_from(self.options.crowd),
+            told: 0,
         }
     }
 
@@ -78,20 +83,37 @@ impl Sim {
         }
         self.judge(host);
         let Some(controller) = &mut self.hosts[host].controller else { return };
-        let mut out = std::mem::take(&mut controller.ear.out);
         let changes = std::mem::take(&mut controller.ear.changes);
         if !changes.is_empty() {
             self.heard_changes(host, &changes);
-            out.push(Letter::Liveness(changes));
         }
-        for letter in out {
-            self.post(host, Process::Loop, self.now + 10_000, letter);
-        }
+        let held = self.tell(host, changes);
         let Some(controller) = &self.hosts[host].controller else { return };
         let due = self.hosts[host].clock.reaches(controller.ear.next_deadline());
         let arrives = self.hosts[host].seats[Process::Ear as usize].inbox.first();
         let hears = arrives.map_or(u64::MAX, |at| at.max(self.now) + self.options.slack);
-        self.wake(host, Process::Ear, due.min(hears).min(self.now + SLEEP_MAX).max(self.now + 20_000));
+        self.wake(host, Process::Ear, due.min(hears).min(self.now + if held { SLEEP_FULL } else { SLEEP_MAX }).max(self.now + 20_000));
+    }
+
+    /// As much as the loop has room for; it is never waited for. Says whether some is left.
+    fn tell(&mut self, host: usize, changes: Vec<LifeChange>) -> bool {
+        let (now, room) = (self.clock(host), self.options.room);
+        let Some(controller) = &mut self.hosts[host].controller else { return false };
+        let ear = &mut controller.ear;
+        ear.out.life(changes, now);
+        let mut letters = Vec::new();
+        while ear.told - controller.owner.heard_so_far < room
+            && let Some(letter) = ear.out.pop()
+        {
+            ear.told += 1;
+            letters.push(letter);
+        }
+        let held = !ear.out.is_empty();
+        self.tally.held += u64::from(held);
+        for letter in letters {
+            self.post(host, Process::Loop, self.now + 10_000, letter);
+        }
+        held
     }
 
     fn obey(&mut self, host: usize, order: Order) {
@@ -194,7 +216,8 @@ impl Sim {
     fn lead_or_follow(&mut self, host: usize, effects: Vec<Effect>) {
         for effect in effects {
             match effect {
-                Effect::ReadRecord => self.tell_loop(host, Letter::ReadRecord),
+                // Whoever reads it is beside the loop.
+                Effect::ReadRecord => self.post(host, Process::Loop, self.now + 10_000, Letter::ReadRecord),
                 Effect::AskPreVotes(ask) => self.tell_controllers(host, Message::PreVoteAsk(ask)),
                 Effect::TakeRecord { expected, term } => {
                     let expected = expected.map_or(0, |revision| revision.0);

@@ -5,10 +5,10 @@ use pan_api::desired::Desired;
 use pan_api::report::{Hello, Report};
 use pan_controller::core::hosts::LifeChange;
 use pan_controller::core::request::Request;
-use pan_controller::ear::Known;
+use pan_controller::ear::{Known, Turn, Word};
 use pan_member::leadership::Taken;
 use pan_member::lessor::{Durable, Ticket};
-use pan_member::{Ack, Frame, LeaderRecord, Message};
+use pan_member::{Ack, Frame, LeaderRecord, Message, Tick};
 use pan_model::{Admission, HostName};
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -26,8 +26,8 @@ pub enum Letter {
     Persisted { ticket: Ticket, state: Durable, written: bool },
     /// The loop to its ear.
     Order(Order),
-    /// The ear to its loop.
-    Liveness(Vec<LifeChange>),
+    /// The ear to its loop: what it noticed of hosts, and when.
+    Liveness(Vec<(Tick, LifeChange)>),
     /// The ear to its loop: take the record.
     Take { expected: u64, term: u64 },
     /// The ear to its loop: the record was found to be ours.
@@ -50,6 +50,34 @@ pub enum Letter {
     Offer(Rc<Desired>),
     /// A controller does not know this host, or knows it now.
     Introduced { controller: usize, known: Introduction },
+}
+
+impl Word for Letter {
+    fn turn(&self) -> Option<Turn> {
+        match self {
+            Self::Take { .. } => Some(Turn::Take),
+            Self::Lead { .. } => Some(Turn::Lead),
+            Self::StepDown => Some(Turn::StepDown),
+            Self::Beat(_)
+            | Self::Ack(_)
+            | Self::Message(_)
+            | Self::Persisted { .. }
+            | Self::Order(_)
+            | Self::ReadRecord
+            | Self::Liveness(_)
+            | Self::Hello(_)
+            | Self::Report(_)
+            | Self::Request { .. }
+            | Self::Store { .. }
+            | Self::Followed(_)
+            | Self::Offer(_)
+            | Self::Introduced { .. } => None,
+        }
+    }
+
+    fn noticed(changes: Vec<(Tick, LifeChange)>) -> Self {
+        Self::Liveness(changes)
+    }
 }
 
 /// Whether a controller knows a host.

@@ -137,6 +137,10 @@ pub struct Options {
     pub gap: u64,
     /// Writes of one transaction, at most: rounds of more are cut into several.
     pub transaction: usize,
+    /// Messages of an ear that its loop has room for: more wait with the ear.
+    pub room: u64,
+    /// From how many on those that wait are thinned out.
+    pub crowd: usize,
     /// Machines and processes may also stand still for up to this, and the storm lasts that much longer.
     pub long_pause: Option<u64>,
 }
@@ -167,6 +171,8 @@ impl Options {
             weights: Fault::ALL.iter().map(|_| weight(dice)).collect(),
             gap: dice.millis(800, 5000),
             transaction: dice.pick(&[2, 3, 5, 4095, 4095, 4095]),
+            room: dice.pick(&[1, 4, 16]),
+            crowd: dice.pick(&[1, 8, 1024]),
             long_pause: dice.pick(&[None, None, None, None, None, None, Some(30 * SECOND), Some(60 * SECOND)]),
         };
         options.lean(dice);

@@ -1,6 +1,7 @@
 //! The loop of a controller, as `pan_controller::owner` has it: messages, settle, commit, and only then publish and
 //! answer. While the store is asked, everything else waits, but for callers of who leads no more.
 
+mod guarded;
 mod standing;
 
 use crate::ear::GRACE;
@@ -10,6 +11,7 @@ use crate::mutant::Mutant;
 use crate::sim::Sim;
 use crate::store::{Answer, Ask, Write};
 use crate::time::MS;
+use guarded::{Guarded, Next};
 use pan_api::ApiError;
 use pan_api::desired::Desired;
 use pan_api::token::AccessRole;
@@ -44,6 +46,7 @@ enum Busy {
     /// The rest of the round's transactions, and whether one before was committed.
     Committing {
         number: u64,
+        sent: Guarded,
         answers: Vec<Given>,
         rest: VecDeque<Vec<Write>>,
         begun: bool,
@@ -51,6 +54,7 @@ enum Busy {
     },
     Taking {
         number: u64,
+        sent: Guarded,
         term: u64,
     },
     Loading {
@@ -96,6 +100,8 @@ pub struct Owner {
     tick_at: Tick,
     /// What the ear says, which is taken before the rest.
     heard: VecDeque<Letter>,
+    /// How much of it was taken.
+    pub(crate) heard_so_far: u64,
     asked: VecDeque<Letter>,
 }
 
@@ -130,8 +136,16 @@ impl Owner {
             number: 0,
             tick_at: now,
             heard: VecDeque::new(),
+            heard_so_far: 0,
             asked: VecDeque::new(),
         }
+    }
+
+    /// What the ear says goes first.
+    fn next_letter(&mut self) -> Option<Letter> {
+        let heard = self.heard.pop_front();
+        self.heard_so_far += u64::from(heard.is_some());
+        heard.or_else(|| self.asked.pop_front())
     }
 
     fn next_number(&mut self) -> u64 {
@@ -199,8 +213,7 @@ impl Sim {
             if took && self.owner(host).heard.front().is_some_and(control) {
                 break;
             }
-            let owner = self.owner(host);
-            let Some(letter) = owner.heard.pop_front().or_else(|| owner.asked.pop_front()) else { break };
+            let Some(letter) = self.owner(host).next_letter() else { break };
             match letter {
                 Letter::Take { expected, term } => {
                     self.take_over(host, expected, term);
@@ -258,8 +271,8 @@ impl Sim {
                 unknown.then_some(Given::Introduced { host: from, known: Introduction::Unknown })
             }
             Letter::Liveness(changes) => {
-                for change in changes {
-                    hosts_core::life(world, now, change);
+                for (noticed, change) in changes {
+                    hosts_core::life(world, now, change.after(now.boot.since(noticed)));
                 }
                 None
             }
@@ -312,11 +325,20 @@ impl Sim {
     /// Asks for the next transaction of a round, which compares what the one before wrote.
     fn commit_next(&mut self, host: usize, answers: Vec<Given>, (mut rest, then): (VecDeque<Vec<Write>>, Then), begun: bool) {
         let guarded = !self.options.is(Mutant::NoLeaderGuard);
-        let writes = rest.pop_front().expect("each round has a transaction");
+        let (now, writes) = (self.clock(host), rest.pop_front().expect("each round has a transaction"));
         let owner = self.owner(host);
-        let (guard, number) = (guarded.then_some(owner.record), owner.next_number());
-        owner.busy = Busy::Committing { number, answers, rest, begun, then };
-        self.ask_store(host, number, Ask::Commit { guard, writes });
+        let sent = Guarded::new(guarded.then_some(owner.record), writes, now);
+        let (ask, number) = (sent.ask(), owner.next_number());
+        owner.busy = Busy::Committing { number, sent, answers, rest, begun, then };
+        self.ask_store(host, number, ask);
+    }
+
+    /// What is to be found out of a transaction that is in doubt.
+    fn ask_again(&mut self, host: usize, ask: Ask) -> u64 {
+        self.tally.resent += u64::from(matches!(ask, Ask::Commit { .. }));
+        let number = self.owner(host).next_number();
+        self.ask_store(host, number, ask);
+        number
     }
 
     /// The round is committed: hosts, callers and the ear are told.
@@ -371,15 +393,26 @@ impl Sim {
         if matches!(self.owner(host).reading, Reading::Asked { number: asked, .. } if asked == number) {
             return self.record_read(host, &answer);
         }
+        let now = self.clock(host);
         match std::mem::replace(&mut self.owner(host).busy, Busy::Idle) {
-            Busy::Committing { number: asked, answers, rest, begun, then } if asked == number => match answer {
-                Answer::Committed { revision } => {
+            Busy::Committing { number: asked, mut sent, answers, rest, begun, then } if asked == number => match sent.heard(answer, now) {
+                Next::Ask(ask) => {
+                    let number = self.ask_again(host, ask);
+                    self.owner(host).busy = Busy::Committing { number, sent, answers, rest, begun, then };
+                }
+                Next::Known(Answer::Committed { revision }) => {
                     self.owner(host).record = Some(revision);
                     self.committed(host, answers, (rest, then));
                 }
-                _ => self.not_committed(host, begun || matches!(answer, Answer::InDoubt), answers),
+                Next::Known(answer) => self.not_committed(host, begun || matches!(answer, Answer::InDoubt), answers),
             },
-            Busy::Taking { number: asked, term } if asked == number => self.taken(host, &answer, term),
+            Busy::Taking { number: asked, mut sent, term } if asked == number => match sent.heard(answer, now) {
+                Next::Ask(ask) => {
+                    let number = self.ask_again(host, ask);
+                    self.owner(host).busy = Busy::Taking { number, sent, term };
+                }
+                Next::Known(answer) => self.taken(host, &answer, term),
+            },
             Busy::Loading { number: asked } if asked == number => self.loaded(host, answer),
             // To a question of an earlier life, or one that was given up.
             other => self.owner(host).busy = other,

@@ -38,6 +38,10 @@ pub struct Tally {
     pub suspicions: u64,
     pub acknowledged: u64,
     pub orphans: u64,
+    /// Transactions that were sent again, their outcome being in doubt.
+    pub resent: u64,
+    /// Rounds of ears after which some of their news waited for room.
+    pub held: u64,
     /// Longest time to come to rest after the last repair, and of the last failover, in nanoseconds.
     pub healed: u64,
     pub failover_took: u64,
@@ -59,6 +63,8 @@ impl Tally {
             suspicions: 0,
             acknowledged: 0,
             orphans: 0,
+            resent: 0,
+            held: 0,
             healed: 0,
             failover_took: 0,
         }
@@ -88,7 +94,7 @@ pub struct Coverage {
     pub seconds: u64,
     faults: [u64; Fault::ALL.len()],
     calms: [u64; Calm::ALL.len()],
-    counts: [(u64, u64); 9],
+    counts: [(u64, u64); COUNTED.len()],
     failovers_took: Vec<u64>,
     healed: u64,
     faults_min: Option<u64>,
@@ -96,8 +102,19 @@ pub struct Coverage {
     seconds_min: Option<u64>,
 }
 
-const COUNTED: [&str; 9] =
-    ["failovers", "deaths", "brakes", "changes of leader", "fenced nodes", "readmissions", "suspicions", "writes", "orphans"];
+const COUNTED: [&str; 11] = [
+    "failovers",
+    "deaths",
+    "brakes",
+    "changes of leader",
+    "fenced nodes",
+    "readmissions",
+    "suspicions",
+    "writes",
+    "orphans",
+    "transactions sent again",
+    "rounds of ears that kept news back",
+];
 
 impl Coverage {
     /// Adds a run.
@@ -118,6 +135,8 @@ impl Coverage {
             tally.suspicions,
             tally.acknowledged,
             tally.orphans,
+            tally.resent,
+            tally.held,
         ];
         for (sum, count) in self.counts.iter_mut().zip(found) {
             *sum = (sum.0 + count, sum.1 + u64::from(count > 0));

@@ -4,6 +4,7 @@ use pan_api::desired::Desired;
 use pan_linux::rtnl::Rtnl;
 use pan_linux::underlay::{Peer, Underlay, UnderlaySpec};
 use pan_model::host_config::HostConfig;
+use pan_model::neighbours::{Limits, Room};
 
 use crate::error::Error;
 
@@ -11,17 +12,31 @@ use crate::error::Error;
 #[derive(Debug)]
 pub(crate) struct Routes {
     config: HostConfig,
+    rtnl: Rtnl,
     underlay: Underlay,
+    room: Room,
 }
 
 impl Routes {
     pub(crate) fn new(config: &HostConfig) -> Result<Self, Error> {
-        Ok(Self { config: config.clone(), underlay: Underlay::new(Rtnl::open()?)? })
+        Ok(Self { config: config.clone(), rtnl: Rtnl::open()?, underlay: Underlay::new(Rtnl::open()?)?, room: Room::default() })
     }
 
     /// Makes the routes those of the desired state, also where the kernel lost some; returns what is wrong, for people.
     pub(crate) fn apply(&mut self, desired: &Desired) -> Option<String> {
         self.underlay.apply(&spec(&self.config, desired)).err().map(|error| error.to_string())
+    }
+
+    /// What the kernel lacks room for, for people: not enough neighbours for all other hosts.
+    pub(crate) fn warning(&mut self, desired: &Desired) -> Option<String> {
+        let (others, fabric) = (desired.peers.iter().count(), self.config.fabrics.a.address.addr());
+        if self.room.is_due(others)
+            && let Ok(Some(limits)) = self.rtnl.neighbour_limits(fabric)
+        {
+            // Whoever reports it compares it with what was reported before.
+            let _news = self.room.judge(others, fabric, Limits { soft: limits.soft, hard: limits.hard });
+        }
+        self.room.problem()
     }
 }
 

@@ -89,17 +89,17 @@ async fn follow(config: &HostConfig, counts: &Arc<Counts>, keeps: watch::Sender<
         let kept = sees.borrow_and_update().clone();
         if let Some(wanted) = wanted {
             let generation = wanted.generation;
-            let trouble;
-            (routes, trouble) = blocking(move || {
-                let trouble = routes.apply(&wanted);
-                (routes, trouble)
+            let (trouble, warning);
+            (routes, trouble, warning) = blocking(move || {
+                let (trouble, warning) = (routes.apply(&wanted), routes.warning(&wanted));
+                (routes, trouble, warning)
             })
             .await;
             counts.rounds.one();
             if trouble.is_none() && kept.applied >= generation {
                 applied = generation;
             }
-            let found: Vec<String> = trouble.into_iter().chain(kept.problems).collect();
+            let found: Vec<String> = trouble.into_iter().chain(warning).chain(kept.problems).collect();
             counts.problems.store(found.len() as u64, Ordering::Relaxed);
             if found != problems {
                 found.iter().for_each(|problem| tracing::warn!("{problem}"));

@@ -10,12 +10,13 @@ use crate::txn::{Entry, Revision, Txn, Write};
 ///
 /// `txn` must compare the record `guard` and write it: then however often it is sent, at most one copy can ever
 /// be committed, and once `guard` has changed none can any more. After a lost answer it is sent again, and when
-/// `guard` has changed by then, its value tells who did it. That value must be this writer's alone: the leader's
-/// record with its name and term.
+/// `guard` has changed by then and has the value that `txn` gives it, it was done. That value must be this writer's alone:
+/// the leader's record with its name and term.
 ///
 /// # Errors
-/// As [`Store::commit`]; [`CommitError::InDoubt`] only when the store stays away. Then `txn` may be committed even
-/// later, until somebody else writes `guard`.
+/// As [`Store::commit`]; [`CommitError::InDoubt`] only when the store stays away, or when somebody else has written `guard` after an
+/// answer was lost: they may have done so before `txn` or after it. Where the store stayed away `txn` may be committed even later,
+/// until somebody else writes `guard`.
 ///
 /// # Panics
 /// When `txn` does not compare and write `guard`: nothing could be said about it.
@@ -28,12 +29,8 @@ pub async fn commit_guarded(store: &impl Store, guard: &str, txn: &Txn, patience
             Err(CommitError::InDoubt { source }) => source,
             Err(CommitError::Io { source }) if doubted => source,
             Err(conflict @ CommitError::Conflict { .. }) if doubted => match look(store, guard).await {
-                Ok(found) if found.as_ref().map(|entry| entry.revision) == expected => return Err(in_doubt(conflict.into())),
-                Ok(Some(entry)) if entry.value == value => return Ok(entry.revision),
-                Ok(found) => {
-                    let found = found.map(|entry| entry.revision);
-                    return Err(CommitError::Conflict { key: guard.to_owned(), expected, found });
-                }
+                Ok(Some(entry)) if entry.value == value && Some(entry.revision) != expected => return Ok(entry.revision),
+                Ok(_) => return Err(in_doubt(conflict.into())),
                 Err(error) => error.into(),
             },
             known => return known,
@@ -84,6 +81,8 @@ mod tests {
         RequestLost,
         /// Does nothing, and somebody else writes the guard meanwhile.
         Overtaken,
+        /// Commits, and somebody else writes the guard after it.
+        Followed,
     }
 
     struct Faulty {
@@ -104,6 +103,10 @@ mod tests {
                 None => return self.store.commit(txn).await,
                 Some(Fault::AnswerLost) => drop(self.store.commit(txn).await),
                 Some(Fault::RequestLost) => {}
+                Some(Fault::Followed) => {
+                    let _committed = self.store.commit(txn).await;
+                    drop(self.store.commit(&Txn::new().put("term", "other")).await);
+                }
                 Some(Fault::Overtaken) => drop(self.store.commit(&Txn::new().put("term", "other")).await),
             }
             Err(in_doubt("lost".into()))
@@ -122,6 +125,8 @@ mod tests {
         let txn = Txn::new().expect("term", term).put("term", "me").put("x", "1");
         let got = commit_guarded(&store, "term", &txn, PATIENCE).await;
         assert_eq!(got.as_ref().map(|_| ()).map_err(|_| ()), wanted, "{faults:?}: {got:?}");
+        // "Nothing was done" would be a lie where somebody else came after it.
+        assert!(matches!(got, Ok(_) | Err(CommitError::InDoubt { .. })), "{faults:?}: {got:?}");
         let found = look(&store, "x").await.unwrap();
         assert_eq!(found.is_some(), written, "{faults:?}");
         if let (Ok(revision), Some(found)) = (got, found) {
@@ -132,13 +137,15 @@ mod tests {
 
     #[tokio::test]
     async fn a_lost_answer_is_asked_for_again() {
-        use Fault::{AnswerLost, Overtaken, RequestLost};
+        use Fault::{AnswerLost, Followed, Overtaken, RequestLost};
         check(&[], Ok(()), true).await;
         check(&[RequestLost], Ok(()), true).await;
         check(&[AnswerLost], Ok(()), true).await;
         check(&[AnswerLost, RequestLost, AnswerLost, RequestLost], Ok(()), true).await;
         check(&[Overtaken], Err(()), false).await;
         check(&[Overtaken, RequestLost, RequestLost], Err(()), false).await;
+        check(&[Followed], Err(()), true).await;
+        check(&[Followed, RequestLost], Err(()), true).await;
     }
 
     #[tokio::test]

@@ -96,7 +96,7 @@ struct Listener {
     known: BTreeMap<HostName, Known>,
     /// Only hosts that joined have a key kept: a forged name costs a derivation, not memory.
     keys: BTreeMap<HostName, KeyRing>,
-    out: Outbox,
+    out: Outbox<ToLoop>,
     changes: Vec<LifeChange>,
     /// What nodes said last of their leases, and in which heartbeat of which boot.
     leases: BTreeMap<HostName, ((BootId, u64), LeaseSeen)>,
@@ -165,7 +165,7 @@ impl Listener {
                 Err(TrySendError::Full(())) => return Ok(()),
                 Err(TrySendError::Closed(())) => return Err(Over),
             };
-            match self.out.next() {
+            match self.out.pop() {
                 Some(message) => room.send(message),
                 None => return Ok(()),
             }

@@ -11,6 +11,9 @@ use super::report::{Bound, MILLIS};
 use super::storage_lost::{COPIED, COPIED_MAX_MIB, DIFFERENT, STALL};
 use super::suspected::{DIRECTORS_SUSPICIONS, SUSPICIONS};
 
+/// Runs of each case that says nothing else of itself: as many as a p90 and a worst value that mean something take.
+pub const RUNS: u32 = 50;
+
 /// Not one of what is counted.
 const NONE: Bound = Bound { p50: 0.0, worst: 0.0 };
 
@@ -137,21 +140,23 @@ impl PanCase {
         }
     }
 
-    /// How often it is run where so many runs of each case are wanted.
-    const fn runs(self, wanted: u32) -> u32 {
-        match self {
+    /// How often it is run: as often as is wanted, or as it is worth.
+    const fn runs(self, wanted: Option<u32>) -> u32 {
+        match (self, wanted) {
             // Its length takes the place of many runs.
-            Self::FalseFailovers => 1,
-            Self::NodeCutMany
-            | Self::NodeCutSingle
-            | Self::ControllersKilled
-            | Self::AgentKilled
-            | Self::NodeFrozen
-            | Self::ThreeControllersKilled
-            | Self::ControllerAndNode
-            | Self::EtcdAndNode
-            | Self::Volume
-            | Self::StorageLost => wanted,
+            (Self::FalseFailovers, _) => 1,
+            (_, Some(wanted)) => wanted,
+            // A minute each, of thousands of requests.
+            (Self::ControllersKilled, None) => 10,
+            (Self::ThreeControllersKilled, None) => 5,
+            // Twenty kills each.
+            (Self::AgentKilled, None) => 10,
+            // Copies are read whole, twice each.
+            (Self::StorageLost, None) => 10,
+            (
+                Self::NodeCutMany | Self::NodeCutSingle | Self::NodeFrozen | Self::ControllerAndNode | Self::EtcdAndNode | Self::Volume,
+                None,
+            ) => RUNS,
         }
     }
 }
@@ -188,11 +193,13 @@ impl FailoverCase {
         }
     }
 
-    /// How often it is run where so many runs of each case are wanted.
-    pub(super) const fn runs(self, wanted: u32) -> u32 {
-        match self {
-            Self::Pan(case) => case.runs(wanted),
-            Self::Peer(_) => wanted,
+    /// How often it is run: as often as is wanted, or else so often that all cases together, others' too, take about two hours.
+    #[must_use]
+    pub const fn runs(self, wanted: Option<u32>) -> u32 {
+        match (self, wanted) {
+            (Self::Pan(case), _) => case.runs(wanted),
+            (Self::Peer(_), Some(wanted)) => wanted,
+            (Self::Peer(case), None) => case.runs(),
         }
     }
 
@@ -255,9 +262,45 @@ mod tests {
     }
 
     #[test]
-    fn a_long_case_is_run_once() {
-        let runs = |name: &str| name.parse::<FailoverCase>().unwrap().runs(50);
-        assert_eq!([runs("false-failovers"), runs("node-frozen"), runs("keepalived-1s")], [1, 50, 50]);
+    fn what_is_wanted_holds_for_all_but_the_one_that_is_long_instead() {
+        for case in FailoverCase::all() {
+            let wanted = if case.as_str() == "false-failovers" { 1 } else { 7 };
+            assert_eq!(case.runs(Some(7)), wanted, "{}", case.as_str());
+        }
+    }
+
+    /// Seconds of a run, measured and rounded up; the first of a case takes a laboratory's coming up besides.
+    const SECONDS: [(&str, u32); 18] = [
+        ("node-cut-many", 6),
+        ("node-cut-single", 6),
+        ("controllers-killed", 70),
+        ("agent-killed", 45),
+        ("node-frozen", 8),
+        ("false-failovers", 620),
+        ("three-controllers-killed", 75),
+        ("controller-and-node", 8),
+        ("etcd-and-node", 8),
+        ("volume", 8),
+        ("storage-lost", 30),
+        ("keepalived-1s", 8),
+        ("keepalived-100ms", 5),
+        ("keepalived-10ms", 5),
+        ("pacemaker-default", 30),
+        ("pacemaker-default-fenced", 30),
+        ("pacemaker-300ms", 20),
+        ("pacemaker-300ms-fenced", 20),
+    ];
+
+    #[test]
+    fn unless_wanted_otherwise_fifty_runs_are_made_of_what_is_short() {
+        let runs = |name: &str| name.parse::<FailoverCase>().unwrap().runs(None);
+        assert_eq!(FailoverCase::all().map(FailoverCase::as_str).collect::<Vec<_>>(), SECONDS.map(|(name, _)| name));
+        for (name, seconds) in SECONDS {
+            assert!(if seconds <= 20 { runs(name) == RUNS } else { runs(name) <= 10 }, "{name} is run {} times", runs(name));
+            assert!(runs(name) >= 5 || name == "false-failovers", "{name}");
+        }
+        let all: u32 = SECONDS.iter().map(|(name, seconds)| runs(name) * seconds).sum();
+        assert!(all <= 140 * 60, "about two hours, not {} minutes", all / 60);
     }
 
     #[test]

@@ -27,8 +27,8 @@ const ETCD: &str = "/usr/bin/etcd";
 pub struct FailoverOptions {
     /// Which cases.
     pub cases: Vec<FailoverCase>,
-    /// Runs of each.
-    pub runs: u32,
+    /// Runs of each; what each case says of itself unless given ([`FailoverCase::runs`]).
+    pub runs: Option<u32>,
     /// Timing profile: `lan`, `shared` or `wan`.
     pub profile: String,
     /// How long all controllers stay away where they do.
@@ -55,7 +55,7 @@ pub fn failover(options: &FailoverOptions, stop: &AtomicBool, progress: &mut dyn
             FailoverCase::Pan(own) => run_own(*own, options, stop, &mut demo, &mut log),
             FailoverCase::Peer(other) => {
                 demo = None;
-                peer::measure(*other, options.runs, &options.exe, stop, &mut |detail| log.done(detail))
+                peer::measure(*other, log.runs, &options.exe, stop, &mut |detail| log.done(detail))
             }
         };
         let problem = match outcome {

@@ -17,6 +17,8 @@ use std::time::Duration;
 use pacemaker::{Fencing, Settings, Token};
 use setup::{Member, Setup};
 
+use super::case::RUNS;
+
 pub(super) use measure::measure;
 pub(super) use site::sweep_stale;
 
@@ -124,6 +126,15 @@ impl PeerCase {
         match self {
             Self::Keepalived1s | Self::Keepalived100ms | Self::Keepalived10ms => Peer::Keepalived,
             Self::PacemakerDefault | Self::PacemakerDefaultFenced | Self::Pacemaker300ms | Self::Pacemaker300msFenced => Peer::Pacemaker,
+        }
+    }
+
+    /// How often it is run unless something else is wanted.
+    pub(super) const fn runs(self) -> u32 {
+        match self {
+            // Half a minute each: it takes seconds to notice, and to find each other again.
+            Self::PacemakerDefault | Self::PacemakerDefaultFenced => 10,
+            Self::Keepalived1s | Self::Keepalived100ms | Self::Keepalived10ms | Self::Pacemaker300ms | Self::Pacemaker300msFenced => RUNS,
         }
     }
 

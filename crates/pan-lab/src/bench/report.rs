@@ -320,6 +320,21 @@ mod tests {
     }
 
     #[test]
+    fn every_sample_and_every_run_is_in_the_json() {
+        let gaps: Vec<f64> = (1..=50).map(|run| f64::from(run * 37 % 50)).collect();
+        let details: Vec<RunDetail> = gaps.iter().map(|gap| run(Some(*gap))).collect();
+        let mut case = Case::of("c", "panloom", MILLIS, &details, None);
+        case.details = details;
+        let report = Report { bench: "failover".into(), profile: "lan".into(), machine: machine(), cases: vec![case] };
+        let json = serde_json::to_value(&report).unwrap();
+        let case = &json["cases"][0];
+        assert_eq!((&case["runs"], &case["samples"]), (&serde_json::json!(50), &serde_json::json!(gaps)));
+        let told: Vec<f64> = case["details"].as_array().unwrap().iter().map(|run| run["gapMs"].as_f64().unwrap()).collect();
+        assert_eq!(told, gaps, "in the order of runs");
+        assert_eq!(serde_json::from_value::<Report>(json).unwrap(), report);
+    }
+
+    #[test]
     fn a_run_without_recovery_is_no_sample() {
         let mut case = Case::of("c", "panloom", MILLIS, &[run(Some(5.0)), run(None)], None);
         assert_eq!((case.runs, case.failed, case.worst), (2, 1, Some(5.0)));

@@ -15,7 +15,7 @@ use super::ask::Api;
 use super::check::{self, Promise};
 use super::error::ChaosError;
 use super::eyes::Eyes;
-use super::observation::{Observation, Write};
+use super::observation::{Asked, Observation, Write};
 use super::report::{Figures, Report, lives, promises};
 use super::schedule::Schedule;
 use super::storm::{Diary, incident, storm};
@@ -28,8 +28,8 @@ use crate::name::LabHost;
 use crate::room::{Afterwards, Room, RoomSpec};
 
 const SCENE: &str = include_str!("scene.yaml");
-/// The services, by their names and addresses in the scene.
-const SERVICES: [(&str, &str); 2] = [("www", "198.18.0.10:80"), ("one", "198.18.0.11:80")];
+/// The services, by their names, clusters and addresses in the scene.
+const SERVICES: [(&str, &str, &str); 2] = [("www", "web", "198.18.0.10:80"), ("one", "solo", "198.18.0.11:80")];
 const PORT: u16 = 80;
 /// Servers that lend their networks.
 const EYE: &str = "eye";
@@ -165,10 +165,13 @@ fn prepare(any: &Api, controllers: &[Api]) -> Result<(), ChaosError> {
 /// Starts everybody who observes.
 fn watch(room: &Room, any: &Api, log: Sender<Observation>) -> Result<(Watcher, Eyes), ChaosError> {
     let outside = Netns::open(&room.name().host_netns(LabHost::OUTSIDE)).map_err(LabError::kernel("enter the client's network"))?;
-    let services = SERVICES.map(|(name, address)| Target { name: name.to_owned(), address: address.parse().expect("it is an address") });
+    let services = SERVICES.map(|(name, cluster, address)| Target {
+        asked: Asked::Service { name: name.to_owned(), cluster: cluster.to_owned() },
+        address: address.parse().expect("it is an address"),
+    });
     let servers: Vec<Server> = any.get("/v1/servers").map_err(|source| ChaosError::Api { action: "list servers".to_owned(), source })?;
-    let answering = servers.into_iter().filter(|server| ["web", "solo"].contains(&server.cluster.as_str()));
-    let targets = answering.map(|server| Target { name: server.name.to_string(), address: (server.address, PORT).into() });
+    let answering = servers.into_iter().filter(|server| SERVICES.iter().any(|(_, cluster, _)| *cluster == server.cluster.as_str()));
+    let targets = answering.map(|server| Target { asked: Asked::Server(server.name.to_string()), address: (server.address, PORT).into() });
     let watcher = Watcher::start(OUTSIDE, outside, services.to_vec(), EVERY, log.clone());
     Ok((watcher, Eyes::open(room, EYE, targets.collect(), log)))
 }
@@ -197,10 +200,10 @@ impl Round {
         loop {
             self.take(seen);
             let fresh = self.observed.iter().filter(|one| one.answer.is_some() && one.sent_us >= from_us);
-            let mut who: Vec<&str> = fresh.map(|one| if one.observer == OUTSIDE { one.target.as_str() } else { EYE }).collect();
+            let mut who: Vec<&str> = fresh.map(|one| if one.observer == OUTSIDE { one.target.name() } else { EYE }).collect();
             who.sort_unstable();
             who.dedup();
-            let unheard: Vec<&str> = SERVICES.iter().map(|(name, _)| *name).chain([EYE]).filter(|one| !who.contains(one)).collect();
+            let unheard: Vec<&str> = SERVICES.iter().map(|(name, ..)| *name).chain([EYE]).filter(|one| !who.contains(one)).collect();
             if unheard.is_empty() {
                 return Ok(());
             }
@@ -256,7 +259,7 @@ impl Round {
         let promised: Vec<Promise<'_>> = spans
             .iter()
             .flat_map(|(from_us, to_us)| {
-                SERVICES.map(|(target, _)| Promise { observer: OUTSIDE, target, from_us: *from_us, to_us: *to_us, gap_max: GAP_MAX })
+                SERVICES.map(|(target, ..)| Promise { observer: OUTSIDE, target, from_us: *from_us, to_us: *to_us, gap_max: GAP_MAX })
             })
             .collect();
         self.violations.extend(check::instances(&self.observed));

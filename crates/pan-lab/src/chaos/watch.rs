@@ -10,7 +10,7 @@ use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
-use super::observation::{Answer, Observation};
+use super::observation::{Answer, Asked, Observation};
 use crate::prober::{Outcome, ProbePlan, Sample, probe};
 
 /// Longer than a round takes; whoever forgets an observer is not asked for ever.
@@ -21,8 +21,8 @@ const ANSWER_MAX: Duration = Duration::from_secs(2);
 /// Whom to ask.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
-    /// What it is called.
-    pub name: String,
+    /// Who is meant to be there.
+    pub asked: Asked,
     /// Where it is.
     pub address: SocketAddr,
 }
@@ -74,7 +74,7 @@ fn watch(
             let plan = ProbePlan { target: target.address, every, length: LENGTH_MAX, timeout: ANSWER_MAX };
             probes.spawn(probe(plan, move |sample| {
                 // Nobody who listens any more is the end.
-                let sent = log.send(observed(&observer, &target.name, sample));
+                let sent = log.send(observed(&observer, &target.asked, sample));
                 sent.map_err(|_| std::io::ErrorKind::BrokenPipe.into())
             }));
         }
@@ -88,10 +88,10 @@ fn watch(
     Ok(())
 }
 
-fn observed(observer: &str, target: &str, sample: &Sample) -> Observation {
+fn observed(observer: &str, asked: &Asked, sample: &Sample) -> Observation {
     Observation {
         observer: observer.to_owned(),
-        target: target.to_owned(),
+        target: asked.clone(),
         sent_us: sample.boot_us,
         received_us: sample.boot_us + sample.latency_us,
         answer: Answer::parse(&sample.answer).filter(|_| sample.outcome == Outcome::Ok),

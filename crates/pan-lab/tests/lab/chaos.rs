@@ -2,7 +2,7 @@
 
 use super::{host, ok, up};
 use pan_lab::LabHost;
-use pan_lab::chaos::{Observation, Target, Watcher, instances};
+use pan_lab::chaos::{Asked, Observation, Target, Watcher, instances};
 use pan_lab::harness::TestLab;
 use pan_linux::netns::Netns;
 use std::io::{Read, Write};
@@ -59,7 +59,7 @@ pub fn an_address_with_two_owners_is_found() {
     let _owners = [answer(&lab, "n1", "old"), answer(&lab, "n2", "new")];
     point(&lab, "n1");
     let (sender, seen) = channel();
-    let target = Target { name: "web".to_owned(), address: format!("{ADDRESS}:80").parse().unwrap() };
+    let target = Target { asked: Asked::Server("web-1".to_owned()), address: format!("{ADDRESS}:80").parse().unwrap() };
     let _watcher = Watcher::start("c1", netns(&lab, host("c1")), vec![target], Duration::from_millis(5), sender);
     let mut log = Vec::new();
     hear("old", &seen, &mut log);

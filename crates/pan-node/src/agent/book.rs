@@ -48,7 +48,7 @@ pub(super) fn report(
         servers,
         connections: Vec::new(),
         usage,
-        problems: [network.problems.clone(), volumes].concat(),
+        problems: [network.problems.clone(), network.warnings.clone(), volumes].concat(),
         pool: None,
         replicas: Vec::new(),
     }

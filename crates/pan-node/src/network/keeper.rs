@@ -12,6 +12,7 @@ use pan_linux::rtnl::Rtnl;
 use pan_linux::underlay::Underlay;
 use pan_model::Generation;
 use pan_model::host_config::HostConfig;
+use pan_model::neighbours::{Limits, Room};
 use tokio::sync::{oneshot, watch};
 
 use super::NetworkError;
@@ -42,6 +43,8 @@ pub(crate) struct Status {
     pub applied: Generation,
     /// What was refused, for people.
     pub problems: Vec<String>,
+    /// What is in force and may go wrong all the same, for people.
+    pub warnings: Vec<String>,
 }
 
 /// A handle on the thread; it ends when the last handle goes. It leaves the kernel as it is.
@@ -66,6 +69,7 @@ impl Network {
             desired: None,
             ports: ports.into_iter().map(|port| (port.name.clone(), port)).collect(),
             closed: BTreeSet::new(),
+            room: Room::default(),
             status,
         };
         let thread = std::thread::Builder::new().name("network".into());
@@ -114,6 +118,7 @@ struct Keeper {
     desired: Option<Arc<Desired>>,
     ports: BTreeMap<String, Port>,
     closed: BTreeSet<String>,
+    room: Room,
     status: watch::Sender<Status>,
 }
 
@@ -185,7 +190,19 @@ impl Keeper {
         self.gated.outputs(&wanted.networks, &mut problems);
         self.gated.inputs(&mut problems);
         let applied = if problems.is_empty() { desired.generation } else { self.status.borrow().applied };
-        Status { applied, problems }
+        Status { applied, problems, warnings: self.neighbours(desired.peers.iter().count()) }
+    }
+
+    /// What the kernel lacks room for. That it cannot be asked is of no matter to anybody's packets.
+    fn neighbours(&mut self, others: usize) -> Vec<String> {
+        let fabric = self.config.fabrics.a.address.addr();
+        if self.room.is_due(others)
+            && let Ok(Some(limits)) = self.rtnl.neighbour_limits(fabric)
+            && let Some(news) = self.room.judge(others, fabric, Limits { soft: limits.soft, hard: limits.hard })
+        {
+            tracing::warn!("{news}");
+        }
+        self.room.problem().into_iter().collect()
     }
 
     fn close(&self, port: &str) {

@@ -1,6 +1,7 @@
 //! Taking over, stepping down, following, as `pan_controller::owner::standing` has it, and the ear's reading of the leader's
 //! record, which is not of the loop.
 
+use super::guarded::Guarded;
 use super::{AGAIN, Busy, Reading, shared};
 use crate::letter::Order;
 use crate::note;
@@ -15,7 +16,7 @@ use std::rc::Rc;
 
 impl Sim {
     pub(super) fn take_over(&mut self, host: usize, expected: u64, term: u64) {
-        let me = self.hosts[host].name.clone();
+        let (me, now) = (self.hosts[host].name.clone(), self.clock(host));
         let owner = self.owner(host);
         if expected != owner.world.pan.term {
             self.order(host, Order::Taken(Taken::Lost));
@@ -25,9 +26,10 @@ impl Sim {
         standing::candidate(&mut owner.world, &me, owner.instance, term);
         owner.world.dirty.clear();
         let writes = vec![shared(persist::write_of(&owner.world, &Dirty::Pan))];
-        let (guard, number) = (Some(owner.record), owner.next_number());
-        owner.busy = Busy::Taking { number, term };
-        self.ask_store(host, number, Ask::Commit { guard, writes });
+        let sent = Guarded::new(Some(owner.record), writes, now);
+        let (ask, number) = (sent.ask(), owner.next_number());
+        owner.busy = Busy::Taking { number, sent, term };
+        self.ask_store(host, number, ask);
     }
 
     pub(super) fn taken(&mut self, host: usize, answer: &Answer, term: u64) {

@@ -21,7 +21,7 @@ pub(in crate::chaos) struct Promise<'a> {
 
 /// The longest time within a span in which no request was sent that got an answer.
 pub(in crate::chaos) fn longest_gap(observations: &[Observation], promise: &Promise<'_>) -> Duration {
-    let of_it = |one: &&Observation| one.observer == promise.observer && one.target == promise.target && one.answer.is_some();
+    let of_it = |one: &&Observation| one.observer == promise.observer && one.target.name() == promise.target && one.answer.is_some();
     let mut served: Vec<u64> = observations.iter().filter(of_it).map(|one| one.sent_us).collect();
     served.retain(|sent| (promise.from_us..=promise.to_us).contains(sent));
     served.push(promise.to_us);
@@ -48,12 +48,12 @@ pub(in crate::chaos) fn service(observations: &[Observation], promise: &Promise<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chaos::observation::Answer;
+    use crate::chaos::observation::{Answer, Asked};
 
     fn check(served: &[(u64, bool)], wanted_ms: u64, kept: bool) {
         let one = |target: &str, sent_us, good: bool| Observation {
             observer: "out".to_owned(),
-            target: target.to_owned(),
+            target: Asked::Service { name: target.to_owned(), cluster: "web".to_owned() },
             sent_us,
             received_us: sent_us + 10,
             answer: Answer::parse(if good { "web-1 a" } else { "" }),
