@@ -269,7 +269,7 @@ mod tests {
         }
     }
 
-    /// Seconds of a run, measured and rounded up; the first of a case takes a laboratory's coming up besides.
+    /// Seconds of a run, estimated; the first of a case takes a laboratory's coming up besides.
     const SECONDS: [(&str, u32); 18] = [
         ("node-cut-many", 6),
         ("node-cut-single", 6),
