@@ -120,7 +120,7 @@ impl Pan {
     }
 
     fn ask(&mut self, request: Request) -> Result<Reply, pan_api::ApiError> {
-        operate::request(&mut self.world, self.now, request)
+        operate::request(&mut self.world, self.now, None, request)
     }
 
     fn apply(&mut self, yaml: &str) -> Result<Vec<(String, ApplyResult)>, pan_api::ApiError> {
