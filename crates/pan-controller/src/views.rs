@@ -2,6 +2,7 @@
 
 use crate::core::domain::Progress;
 use crate::core::orders::{backend_state, may_start};
+use crate::core::published;
 use crate::core::record::{Duty, Intent, ServerRecord, SnapshotRecord, SnapshotStage, SourceRecord, VolumeRecord};
 use crate::core::seen::Life;
 use crate::core::tokens::{TokenFor, TokenRecord};
@@ -19,7 +20,7 @@ use pan_api::token::{Token, TokenState, id_text};
 use pan_api::volume::{HeadState, Replica, Snapshot, SnapshotState, Volume, VolumeState};
 use pan_member::GateState;
 use pan_member::profile::Gate;
-use pan_model::host::{Fabrics, Link, Role};
+use pan_model::host::{Fabrics, Link};
 use pan_model::node::NodeState;
 use pan_model::server::ServerState;
 use pan_model::service::BackendState;
@@ -229,7 +230,7 @@ fn service(world: &World, key: &ServiceKey) -> pan_api::service::Service {
     let answered = owner.as_ref().is_some_and(|owner| world.seen.life(owner) != Life::Dead);
     let state = if !answered || backends.iter().all(|backend| backend.state != BackendState::Up) {
         ServiceState::Down
-    } else if tables_current(world) {
+    } else if published::tables_current(world, &key.0) {
         ServiceState::Ready
     } else {
         ServiceState::Progressing
@@ -353,15 +354,6 @@ fn snapshots(world: &World, volume: &VolumeRecord) -> Vec<Snapshot> {
         Snapshot { name: name.clone(), size: snapshot.size, asked: wall_text(snapshot.asked), state, copies, message }
     };
     all.into_iter().map(one).collect()
-}
-
-/// Whether every living director has applied what was published to it last.
-fn tables_current(world: &World) -> bool {
-    let directors = world.hosts.iter().filter(|(name, host)| host.roles.contains(&Role::Director) && world.seen.life(name) != Life::Dead);
-    directors.into_iter().all(|(name, _)| {
-        let applied = world.seen.hosts.get(name).and_then(|seen| seen.applied.get(&Role::Director));
-        applied.is_some() && applied >= world.seen.published.get(name)
-    })
 }
 
 /// The address by which the machine around a laboratory reaches a public address.

@@ -7,6 +7,8 @@ mod audit;
 mod leaders;
 #[path = "core/snapshots.rs"]
 mod snapshots;
+#[path = "core/unaware.rs"]
+mod unaware;
 #[path = "core/usage.rs"]
 mod usage;
 #[path = "core/volumes.rs"]
@@ -41,6 +43,8 @@ struct Pan {
     world: World,
     now: Now,
     step: u64,
+    /// What was published last.
+    told: BTreeMap<HostName, Desired>,
     alive: Vec<&'static str>,
     connections: u64,
     /// What storage hosts keep, by host.
@@ -72,6 +76,7 @@ impl Pan {
             world: World::new(settings),
             now: Now { wall: 1_000_000_000, boot: Tick(0) },
             step: 0,
+            told: BTreeMap::new(),
             alive: vec![],
             connections: 0,
             replicas: BTreeMap::new(),
@@ -115,7 +120,7 @@ impl Pan {
     }
 
     fn ask(&mut self, request: Request) -> Result<Reply, pan_api::ApiError> {
-        operate::request(&mut self.world, self.now, request)
+        operate::request(&mut self.world, self.now, None, request)
     }
 
     fn apply(&mut self, yaml: &str) -> Result<Vec<(String, ApplyResult)>, pan_api::ApiError> {
@@ -141,20 +146,27 @@ impl Pan {
     }
 
     fn round_keeping_dirty(&mut self) -> BTreeMap<HostName, Desired> {
-        self.settle();
-        self.step += 1;
-        let generation = Generation { term: 1, step: self.step };
-        let desired = orders::all(&self.world);
-        for name in desired.keys() {
-            self.world.seen.published.insert(name.clone(), generation);
-        }
-        published::note(&mut self.world, self.now);
+        let (desired, generation) = self.publish();
         for name in self.alive.clone() {
             self.obey(&desired[&host(name)], generation);
         }
         self.settle();
         published::note(&mut self.world, self.now);
         desired
+    }
+
+    /// Hosts are told and do nothing yet.
+    fn publish(&mut self) -> (BTreeMap<HostName, Desired>, Generation) {
+        self.settle();
+        self.step += 1;
+        let generation = Generation { term: 1, step: self.step };
+        let desired = orders::all(&self.world);
+        for (name, one) in &desired {
+            published::to(&mut self.world, self.told.get(name), one, generation);
+        }
+        self.told.clone_from(&desired);
+        published::note(&mut self.world, self.now);
+        (desired, generation)
     }
 
     /// Lessors answer at once.

@@ -45,6 +45,9 @@ fn links_are_made_changed_moved_and_deleted() {
     rtnl.add_bridge("br", &bridge).unwrap();
     rtnl.add_veth("v0", "v1").unwrap();
     rtnl.add_veth_to("w0", "w1", &two.netns).unwrap();
+    rtnl.add_veth_numbered("z0", 4_711_000, "z1", &two.netns).unwrap();
+    let taken = rtnl.add_veth_numbered("y0", 4_711_000, "y1", &two.netns).unwrap_err();
+    assert_eq!(taken.errno(), Some(nix::errno::Errno::EEXIST as i32), "{taken}");
     let vxlan = VxlanSpec { vni: 4711, local: ip("10.0.0.1"), port: 4789, mtu: 1430 };
     rtnl.add_vxlan("vx", &vxlan).unwrap();
     rtnl.add_macvlan("mv", "v1", &two.netns, [2, 0, 0, 0, 0, 9]).unwrap();
@@ -62,10 +65,12 @@ fn links_are_made_changed_moved_and_deleted() {
     assert_eq!(find("br").kind.as_deref(), Some("bridge"));
     assert_eq!(find("vx").kind.as_deref(), Some("vxlan"));
     assert_eq!(find("vx").mtu, 1430);
+    assert_eq!(find("z0").index, 4_711_000);
     let v0 = find("v0");
     assert_eq!(v0.master, Some(find("br").index));
     assert_eq!((v0.mtu, v0.up, v0.mac), (1400, true, Some([2, 0, 0, 0, 0, 5])));
-    assert_eq!(two.rtnl().links().unwrap().len(), 3, "lo, w1, mv");
+    assert_eq!(two.rtnl().links().unwrap().len(), 4, "lo, w1, z1, mv");
+    assert!(two.output(&["ip", "link", "show", "dev", "z1"]).contains("z1@if4711000"));
     let shown = one.output(&["bridge", "-d", "link", "show", "dev", "v0"]);
     assert!(shown.contains("learning off") && shown.contains("neigh_suppress on"), "{shown}");
 

@@ -15,10 +15,13 @@ const FIRST: u32 = 0x7740_0000;
 /// numbers.
 const LAST: u32 = 0x7ffd_0000;
 
-/// The first range that overlaps none of those taken; there are 2238.
-pub(crate) fn free(taken: &[IdRange]) -> Option<IdRange> {
+/// One of the ranges that overlap none of those taken; there are 2238. Which one is what `drawn` says, a number that nobody knows:
+/// a server sees in `/proc/self/uid_map` which it has, and from the lowest that was free it would know how many others are there.
+pub(crate) fn free(taken: &[IdRange], drawn: u64) -> Option<IdRange> {
     let all = (FIRST..=LAST).step_by(IDS as usize).map(|first| IdRange { first, count: IDS });
-    all.into_iter().find(|range| !taken.iter().any(|other| overlap(*range, *other)))
+    let free: Vec<IdRange> = all.filter(|range| !taken.iter().any(|other| overlap(*range, *other))).collect();
+    let at = drawn.checked_rem(free.len() as u64)?;
+    Some(free[usize::try_from(at).expect("there are 2238")])
 }
 
 fn overlap(one: IdRange, other: IdRange) -> bool {
@@ -49,17 +52,15 @@ mod tests {
     }
 
     #[test]
-    fn ranges_are_given_from_below_and_never_twice() {
-        let mut taken = Vec::new();
-        for number in 0..3 {
-            let next = free(&taken).unwrap();
-            assert_eq!(next, range(FIRST + number * IDS, IDS));
-            taken.push(next);
-        }
-        taken.remove(1);
-        assert_eq!(free(&taken), Some(range(FIRST + IDS, IDS)));
-        assert_eq!(free(&[range(0, u32::MAX)]), None);
-        assert_eq!((LAST - FIRST) / IDS + 1, 2238);
+    fn what_is_drawn_is_free_and_any_that_is_free_can_be_drawn() {
+        let all: std::collections::BTreeSet<u32> = (0..2238).map(|drawn| free(&[], drawn).unwrap().first).collect();
+        assert_eq!((all.len(), all.first(), all.last()), (2238, Some(&FIRST), Some(&LAST)));
+        // One that is taken moves none but its own draws and those after it; with all but one taken that one is left.
+        let taken = [range(FIRST + IDS, IDS)];
+        assert_eq!([0, 1, 2236].map(|drawn| free(&taken, drawn).unwrap().first), [FIRST, FIRST + 2 * IDS, LAST]);
+        let others: Vec<IdRange> = all.iter().filter(|first| **first != LAST).map(|first| range(*first, IDS)).collect();
+        assert_eq!(free(&others, u64::MAX), Some(range(LAST, IDS)));
+        assert_eq!(free(&[range(0, u32::MAX)], 7), None);
     }
 
     #[test]
@@ -69,7 +70,7 @@ mod tests {
         let taken: Vec<IdRange> = of_accounts(passwd).chain(of_delegations(subuid)).collect();
         assert_eq!(taken, [range(0, 1), range(2_000_748_544, 1), range(2_000_683_008, 1), range(100_000, 65_536)]);
         // The first id of the first range and the first of the second.
-        assert_eq!(free(&taken), Some(range(FIRST + 2 * IDS, IDS)));
-        assert_eq!(free(&[range(FIRST + IDS - 1, 2)]), Some(range(FIRST + 2 * IDS, IDS)));
+        assert_eq!(free(&taken, 0), Some(range(FIRST + 2 * IDS, IDS)));
+        assert_eq!(free(&[range(FIRST + IDS - 1, 2)], 0), Some(range(FIRST + 2 * IDS, IDS)));
     }
 }

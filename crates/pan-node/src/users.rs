@@ -69,7 +69,8 @@ impl UserSpaces {
             Some(ids) => *ids,
             None => {
                 let taken: Vec<IdRange> = self.host.iter().chain(given.values()).copied().collect();
-                ids::free(&taken).ok_or(ApplyError::NoIds)?
+                let drawn = crate::boot::random().map_err(ApplyError::Random)?;
+                ids::free(&taken, drawn).ok_or(ApplyError::NoIds)?
             }
         };
         let namespace = self.file(partition, ids);

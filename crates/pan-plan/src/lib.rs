@@ -38,7 +38,7 @@ pub mod snapshot;
 pub mod whatif;
 pub mod why;
 
-pub use admit::{Refusal, admit};
+pub use admit::{NOT_AVAILABLE_NOW, Refusal, admit};
 pub use certify::{Certificate, Counterexample, certify};
 pub use plan::{Change, Deficit, Displaced, Options, Placement, Plan, Report, plan, plan_with};
 pub use planner::Planner;

@@ -63,7 +63,7 @@ impl Sim {
                 continue;
             }
             let out = Rc::new(Desired { generation, ..desired.clone() });
-            owner.world.seen.published.insert(name.clone(), generation);
+            published::to(&mut owner.world, owner.latest.get(&name), &desired, generation);
             owner.latest.insert(name, desired);
             fresh.push(out);
         }

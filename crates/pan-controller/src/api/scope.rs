@@ -5,6 +5,7 @@
 
 use super::call::not_found;
 use crate::core::audit::Log;
+use crate::core::timeline;
 use crate::handle::{Principal, SnapshotPlace, View};
 use pan_api::ApiError;
 use pan_api::cluster::Cluster;
@@ -251,7 +252,11 @@ impl Scope {
     /// The timelines of a server, newest first; none when nothing moved it yet.
     pub fn server_timelines(&self, key: &ServerKey) -> Option<Arc<Vec<Timeline>>> {
         self.view.servers.get(key).filter(|_| self.sees(&key.partition))?;
-        Some(self.view.timelines.get(&key.to_string()).cloned().unwrap_or_default())
+        let mut timelines = self.view.timelines.get(&key.to_string()).cloned().unwrap_or_default();
+        if !self.is_whole() {
+            Arc::make_mut(&mut timelines).iter_mut().flat_map(|timeline| &mut timeline.steps).for_each(timeline::within_partition);
+        }
+        Some(timelines)
     }
 
     /// The timelines of a host, newest first.

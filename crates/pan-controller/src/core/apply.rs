@@ -23,8 +23,14 @@ const RECORDS_MAX: usize = 3000;
 /// Applies documents, or refuses all of them.
 ///
 /// # Errors
-/// Every problem found, each with its place.
-pub fn apply(world: &mut World, now: Now, documents: &[Document], dry_run: bool) -> Result<Vec<Applied>, ApiError> {
+/// Every problem found, each with its place; in words for users of the partition `within`, if there is one.
+pub fn apply(
+    world: &mut World,
+    now: Now,
+    within: Option<&PartitionName>,
+    documents: &[Document],
+    dry_run: bool,
+) -> Result<Vec<Applied>, ApiError> {
     let mut draft = world.clone();
     let mut applied = Vec::new();
     let mut problems = Vec::new();
@@ -56,9 +62,12 @@ pub fn apply(world: &mut World, now: Now, documents: &[Document], dry_run: bool)
         problems.push(blame.largest(Trouble::new(Code::Invalid, "spec", text)));
     }
     if problems.is_empty()
-        && let Err((object, trouble)) = admit(world, &draft)
+        && let Err((object, trouble)) = admit(world, &draft, within)
     {
-        problems.push(blame.place(&object, trouble));
+        problems.push(match object {
+            Some(object) => blame.place(&object, trouble),
+            None => blame.largest(trouble),
+        });
     }
     if !problems.is_empty() {
         let order =
@@ -394,8 +403,9 @@ fn with_wanted_again(world: &World) -> Snapshot {
     snapshot
 }
 
-/// Whether every promise can still be kept after the change.
-fn admit(before: &World, draft: &World) -> Result<(), (validate::Which, Trouble)> {
+/// Whether every promise can still be kept after the change. The object that cannot have what it asks for is not named to users of
+/// another partition.
+fn admit(before: &World, draft: &World, within: Option<&PartitionName>) -> Result<(), (Option<validate::Which>, Trouble)> {
     let (from, to) = (with_wanted_again(before), with_wanted_again(draft));
     if from == to {
         return Ok(());
@@ -403,8 +413,10 @@ fn admit(before: &World, draft: &World) -> Result<(), (validate::Which, Trouble)
     match pan_plan::admit(&from, &to) {
         Ok(_) => Ok(()),
         Err(refusal) => {
-            let which = validate::Which::Cluster(refusal.cluster.0.clone(), refusal.cluster.1.clone());
-            Err((which, Trouble::new(validate::code_of(&refusal), "spec.servers", refusal.text)))
+            let (partition, cluster) = &refusal.cluster;
+            let named = within.is_none_or(|within| within == partition);
+            let which = named.then(|| validate::Which::Cluster(partition.clone(), cluster.clone()));
+            Err((which, validate::refused(&refusal, within)))
         }
     }
 }
@@ -413,7 +425,7 @@ fn admit(before: &World, draft: &World) -> Result<(), (validate::Which, Trouble)
 ///
 /// # Errors
 /// As for applying the same change.
-pub fn scale(world: &mut World, now: Now, key: &ClusterKey, servers: u32) -> Result<(), ApiError> {
+pub fn scale(world: &mut World, now: Now, within: Option<&PartitionName>, key: &ClusterKey, servers: u32) -> Result<(), ApiError> {
     let Some(record) = world.clusters.get(key) else {
         return Err(ApiError::new(Code::NotFound, format!("there is no cluster {}", key.1)));
     };
@@ -428,7 +440,7 @@ pub fn scale(world: &mut World, now: Now, key: &ClusterKey, servers: u32) -> Res
     let fail = |trouble: Trouble| ApiError::new(trouble.code, trouble.message);
     cluster(&mut draft, now, key, &spec).map_err(fail)?;
     fits_one_transaction(world, &draft).map_err(|text| ApiError::new(Code::Invalid, text))?;
-    admit(world, &draft).map_err(|(_, trouble)| fail(trouble))?;
+    admit(world, &draft, within).map_err(|(_, trouble)| fail(trouble))?;
     *world = draft;
     Ok(())
 }

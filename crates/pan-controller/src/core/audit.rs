@@ -79,7 +79,7 @@ fn plain(text: &str) -> String {
 /// The refusal: who asked for it says so with [`refused`].
 pub fn request(world: &mut World, now: Now, actor: &Actor, request: Request) -> Result<Reply, ApiError> {
     let told = told::told(world, &request);
-    let reply = operate::request(world, now, request)?;
+    let reply = operate::request(world, now, actor.partition.as_ref(), request)?;
     let acts = match (told, &reply) {
         (Told::Acts(acts), _) => acts,
         (Told::WhatWasApplied, Reply::Applied(all)) => told::applied(all),

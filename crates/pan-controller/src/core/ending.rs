@@ -29,14 +29,14 @@ pub fn begin(world: &mut World, now: Now, key: &ServerKey, goal: Goal, phase: En
         return;
     }
     let told = match &goal {
-        Goal::Move(Some(to)) => format!("moves to {to}"),
-        Goal::Move(None) => "moves to another node".into(),
-        Goal::Restart => "is started again".into(),
-        Goal::Stop => "is stopped".into(),
-        Goal::Delete => "is deleted".into(),
+        Goal::Move(_) => "moves to another node",
+        Goal::Restart => "is started again",
+        Goal::Stop => "is stopped",
+        Goal::Delete => "is deleted",
     };
-    if matches!(goal, Goal::Move(_)) {
-        world.timelines.begin(&key.to_string(), now.wall, "move-begins", told.clone());
+    if let Goal::Move(to) = &goal {
+        let told = to.as_ref().map_or_else(|| told.to_owned(), |to| format!("moves to {to}"));
+        world.timelines.begin(&key.to_string(), now.wall, "move-begins", told);
     }
     if let Some(server) = world.server_mut(key) {
         server.ending = Some(Ending { goal, phase, since: now.wall });

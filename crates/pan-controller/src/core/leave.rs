@@ -58,6 +58,7 @@ pub fn remove(world: &mut World, now: Now, name: &HostName) -> Result<(), ApiErr
     world.seen.hosts.remove(name);
     world.seen.quarantine.remove(name);
     world.seen.published.remove(name);
+    world.seen.units_from.remove(name);
     world.seen.replan = true;
     Ok(())
 }

@@ -9,20 +9,20 @@ use pan_model::event::Severity;
 use pan_model::{ClusterName, Code, HostName, PartitionName, ServerKey, ServiceName, VolumeKey, VolumeName};
 use std::collections::BTreeMap;
 
-/// Carries a request out, or refuses it and leaves the world as it was.
+/// Carries a request out, or refuses it and leaves the world as it was. `within` is the partition that whoever asks is of.
 ///
 /// # Errors
-/// The refusal.
-pub fn request(world: &mut World, now: Now, request: Request) -> Result<Reply, ApiError> {
+/// The refusal, which names nothing outside of that partition.
+pub fn request(world: &mut World, now: Now, within: Option<&PartitionName>, request: Request) -> Result<Reply, ApiError> {
     match request {
-        Request::Apply { documents, dry_run } => return apply::apply(world, now, &documents, dry_run).map(Reply::Applied),
+        Request::Apply { documents, dry_run } => return apply::apply(world, now, within, &documents, dry_run).map(Reply::Applied),
         Request::Delete { kind, partition, name, cascade } => delete(world, now, (kind, partition, &name), cascade)?,
-        Request::Scale { partition, cluster, servers } => apply::scale(world, now, &(partition, cluster), servers)?,
+        Request::Scale { partition, cluster, servers } => apply::scale(world, now, within, &(partition, cluster), servers)?,
         Request::Restart(key) => restart(world, now, &key)?,
         Request::Stop(key) => stop(world, now, &key)?,
         Request::Start(key) => start(world, now, &key)?,
-        Request::Failover { key, to } => relocate(world, now, &key, to, EndingPhase::Stopping)?,
-        Request::Migrate { key, to } => relocate(world, now, &key, to, EndingPhase::Draining)?,
+        Request::Failover { key, to } => relocate(world, now, within, (&key, to), EndingPhase::Stopping)?,
+        Request::Migrate { key, to } => relocate(world, now, within, (&key, to), EndingPhase::Draining)?,
         Request::Drain(node) => duty(world, now, &node, Duty::Draining)?,
         Request::Cordon(node) => duty(world, now, &node, Duty::Cordoned)?,
         Request::Uncordon(node) => {
@@ -110,7 +110,13 @@ fn start(world: &mut World, now: Now, key: &ServerKey) -> Result<(), ApiError> {
     Ok(())
 }
 
-fn relocate(world: &mut World, now: Now, key: &ServerKey, to: Option<HostName>, phase: EndingPhase) -> Result<(), ApiError> {
+fn relocate(
+    world: &mut World,
+    now: Now,
+    within: Option<&PartitionName>,
+    (key, to): (&ServerKey, Option<HostName>),
+    phase: EndingPhase,
+) -> Result<(), ApiError> {
     known_server(world, key)?;
     let from = world.servers[key].node.clone();
     let stopping = world.servers[key].ending.as_ref().is_some_and(|ending| ending.goal == Goal::Stop);
@@ -131,7 +137,10 @@ fn relocate(world: &mut World, now: Now, key: &ServerKey, to: Option<HostName>, 
             to
         }
         None => {
-            place::elsewhere(world, key).map_err(|reason| ApiError::new(Code::NoCapacity, format!("server {key} cannot move: {reason}")))?
+            // The reasons name nodes, and who else is there.
+            let told = |reason| within.map_or(reason, |_| pan_plan::NOT_AVAILABLE_NOW.to_owned());
+            let refusal = |reason| ApiError::new(Code::NoCapacity, format!("server {key} cannot move: {}", told(reason)));
+            place::elsewhere(world, key).map_err(refusal)?
         }
     };
     ending::begin(world, now, key, Goal::Move(Some(target)), phase);

@@ -2,10 +2,45 @@
 
 use super::orders::backend_state;
 use super::record::EndingPhase;
+use super::seen::Life;
 use super::world::{Dirty, Now, World};
-use pan_model::ServerKey;
+use pan_api::desired::Desired;
 use pan_model::host::Role;
 use pan_model::service::BackendState;
+use pan_model::{Generation, HostName, PartitionName, ServerKey};
+use std::collections::BTreeMap;
+
+/// Notes what is about to be published to a host, `former` being what it was told before.
+pub fn to(world: &mut World, former: Option<&Desired>, desired: &Desired, generation: Generation) {
+    let seen = &mut world.seen;
+    seen.published.insert(desired.host.clone(), generation);
+    let known = seen.units_from.remove(&desired.host).unwrap_or_default();
+    let from = |partition: &PartitionName| {
+        let same = former.is_some_and(|former| told(former, partition) == told(desired, partition));
+        known.get(partition).copied().filter(|_| same).unwrap_or(generation)
+    };
+    let units: BTreeMap<_, _> = desired.units.iter().map(|unit| (unit.partition.clone(), from(&unit.partition))).collect();
+    if !units.is_empty() {
+        seen.units_from.insert(desired.host.clone(), units);
+    }
+}
+
+/// What a desired state says of a partition's services. Units and networks are in the order of their partitions.
+fn told<'a>(desired: &'a Desired, partition: &PartitionName) -> impl PartialEq + use<'a> {
+    let unit = desired.units.binary_search_by(|unit| unit.partition.cmp(partition)).ok().map(|at| &desired.units[at]);
+    let network = desired.networks.binary_search_by(|network| network.partition.cmp(partition)).ok().map(|at| &desired.networks[at]);
+    (unit, network)
+}
+
+/// Whether every living director has applied the newest that it was told of a partition. What it was told of others is nothing to this
+/// one: its users would see from it that others change.
+pub fn tables_current(world: &World, partition: &PartitionName) -> bool {
+    let directors = world.hosts.iter().filter(|(name, host)| host.roles.contains(&Role::Director) && world.seen.life(name) != Life::Dead);
+    directors.map(|(name, _)| name).all(|name: &HostName| {
+        let applied = world.seen.hosts.get(name).and_then(|seen| seen.applied.get(&Role::Director));
+        applied.is_some() && applied >= world.seen.units_from.get(name).and_then(|units| units.get(partition))
+    })
+}
 
 /// From which generation on a server's node knows that it is to stop.
 fn note_stop(world: &mut World, key: &ServerKey) {

@@ -4,7 +4,7 @@ use pan_api::report::{ConnectionCount, GateReport, Phase, ServerReport};
 use pan_api::volume::{PoolReport, ReplicaReport};
 use pan_member::{GateState, LeaseState, Tick};
 use pan_model::host::{Fabrics, Link, Role};
-use pan_model::{Admission, Generation, HostName, ServerKey, VolumeId};
+use pan_model::{Admission, Generation, HostName, PartitionName, ServerKey, VolumeId};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Everything observed.
@@ -36,6 +36,8 @@ pub struct Seen {
     pub stopped_from: BTreeMap<ServerKey, Generation>,
     /// The generation last published to each host.
     pub published: BTreeMap<HostName, Generation>,
+    /// The generation since which a director was told nothing new of a partition, by director.
+    pub units_from: BTreeMap<HostName, BTreeMap<PartitionName, Generation>>,
     /// Servers not to be tried again before a time, because they do not stay up.
     pub retry_at: BTreeMap<ServerKey, Tick>,
     /// The rotation of keys in progress.

@@ -61,6 +61,7 @@ pub fn follow<'a>(world: &mut World, stored: impl Iterator<Item = (&'a str, &'a 
 fn renew(world: &mut World) {
     let seen = &mut world.seen;
     seen.published.clear();
+    seen.units_from.clear();
     seen.drained_from.clear();
     seen.tables_from.clear();
     seen.stopped_from.clear();

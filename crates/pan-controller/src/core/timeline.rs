@@ -146,6 +146,25 @@ impl Timelines {
     }
 }
 
+/// Tells the reason of a step in words that users of the server's partition may read: they know no nodes, nor who else is on them, and how
+/// many milliseconds it took is beside it.
+pub fn within_partition(step: &mut Step) {
+    let told = match step.step.as_str() {
+        "last-heartbeat" => "of its node",
+        "suspect" => "its node is silent",
+        "fenced" => "its node may send no more",
+        "dead" => "its node has been silent for too long",
+        "alive-again" => "its node is heard again",
+        "bound" => "to another node",
+        "move-begins" => "moves to another node",
+        // These say nothing of nodes.
+        "failed" | "claimed" | "drained" | "stopped" | "running" | "in-tables" => return,
+        // What its node's agent did.
+        _ => "on its node",
+    };
+    told.clone_into(&mut step.reason);
+}
+
 /// Whole milliseconds from the first step to this one. Differences of these add up to the whole; lengths rounded one
 /// by one would not.
 fn offset(first: i64, at: i64) -> u64 {

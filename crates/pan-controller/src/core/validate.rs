@@ -342,9 +342,22 @@ fn circle(draft: &World, partition: &PartitionName, start: &ClusterName) -> Opti
     None
 }
 
-/// The code of a planner's refusal.
+/// What the planner refuses, as whoever is of the partition `within` may read it: nothing that is outside of it, and not even that
+/// something outside stands in the way.
 #[must_use]
-pub const fn code_of(refusal: &pan_plan::Refusal) -> Code {
+pub fn refused(refusal: &pan_plan::Refusal, within: Option<&PartitionName>) -> Trouble {
+    let (code, text) = match within {
+        None => (code_of(refusal), refusal.text.as_str()),
+        Some(within) if *within == refusal.cluster.0 && refusal.partition_text != pan_plan::NOT_AVAILABLE_NOW => {
+            (code_of(refusal), refusal.partition_text.as_str())
+        }
+        Some(_) => (Code::NoCapacity, pan_plan::NOT_AVAILABLE_NOW),
+    };
+    Trouble::new(code, "spec.servers", text)
+}
+
+/// The code of a planner's refusal.
+const fn code_of(refusal: &pan_plan::Refusal) -> Code {
     use pan_plan::NotPlaced;
     match refusal.reason {
         NotPlaced::ProtectionWouldBreak { .. } | NotPlaced::SpreadExhausted { .. } => Code::Protection,

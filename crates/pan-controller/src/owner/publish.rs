@@ -64,7 +64,7 @@ impl Owner {
                 Some(sender) => drop(sender.send_replace(out)),
                 None => drop(senders.insert(host.clone(), watch::Sender::new(out))),
             }
-            self.world.seen.published.insert(host.clone(), generation);
+            published::to(&mut self.world, self.latest.get(&host), &desired, generation);
             self.latest.insert(host, desired);
         }
         drop(senders);

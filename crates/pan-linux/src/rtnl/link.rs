@@ -109,6 +109,17 @@ impl Batch<'_> {
         self.create(message, format!("add veth pair {a}, {b}"))
     }
 
+    /// Makes a veth pair with the second end in another namespace, where the first one's `number` can be seen: it is the interface's in
+    /// this namespace instead of the next that the kernel would give.
+    pub fn add_veth_numbered(&mut self, a: &str, number: u32, b: &str, b_netns: &Netns) -> &mut Self {
+        let mut peer = LinkMessage::default();
+        peer.attributes.extend([LinkAttribute::IfName(b.to_owned()), in_netns(b_netns)]);
+        let data = InfoData::Veth(InfoVeth::Peer(peer));
+        let mut message = new_link(a, InfoKind::Veth, Some(data));
+        message.header.index = number;
+        self.create(message, format!("add veth pair {a} ({number}), {b}"))
+    }
+
     /// Makes a VXLAN device with UDP checksums and without learning.
     pub fn add_vxlan(&mut self, name: &str, spec: &VxlanSpec) -> &mut Self {
         let data = InfoData::Vxlan(vec![
@@ -310,6 +321,14 @@ impl Rtnl {
     /// The kernel refuses, for instance because a name is taken.
     pub fn add_veth_to(&self, a: &str, b: &str, b_netns: &Netns) -> Result<()> {
         self.once(|batch| Ok(batch.add_veth(a, b, Some(b_netns))))
+    }
+
+    /// See [`Batch::add_veth_numbered`].
+    ///
+    /// # Errors
+    /// The kernel refuses, for instance because name or number are taken.
+    pub fn add_veth_numbered(&self, a: &str, number: u32, b: &str, b_netns: &Netns) -> Result<()> {
+        self.once(|batch| Ok(batch.add_veth_numbered(a, number, b, b_netns)))
     }
 
     /// See [`Batch::add_vxlan`].

@@ -69,7 +69,7 @@ fn fill(host: &Host, order: &ServerOrder, cable: &Cable, users: &UserSpace) -> R
         SETTINGS.iter().try_for_each(|(key, value)| sysctl::set(None, key, value))?;
         sysctl::set(None, "net/ipv4/ping_group_range", &everybody(users.named.ids))
     })??;
-    host.rtnl.add_veth_to(port, DEVICE, &space)?;
+    host.rtnl.add_veth_numbered(port, port_number(crate::boot::random().map_err(ApplyError::Random)?), DEVICE, &space)?;
     let mut outside = host.rtnl.batch();
     outside.set_addrgen_none(port)?.set_mtu(port, cable.mtu)?;
     outside.commit()?;
@@ -99,6 +99,14 @@ fn fill(host: &Host, order: &ServerOrder, cable: &Cable, users: &UserSpace) -> R
         }
     }
     Ok(batch.commit()?)
+}
+
+/// The number of the host's end, which the server sees as its peer's (`eth0@if…`): the kernel's own would count what is and was started
+/// on the node, whoever it is of. Above what the kernel counts up to; one that is taken already, which is one in 2^30, is drawn anew
+/// with the next attempt to start.
+fn port_number(drawn: u64) -> u32 {
+    const COUNTED: u32 = 1 << 24;
+    COUNTED + (drawn as u32 & ((1 << 30) - 1))
 }
 
 /// All groups of a server: any of its programs may send echo requests, for which it would need `NET_RAW` otherwise. See icmp(7).

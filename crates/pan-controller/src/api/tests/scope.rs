@@ -71,6 +71,39 @@ fn places_are_opaque_but_lasting() {
 }
 
 #[test]
+fn timelines_name_no_node() {
+    const NODE: &str = "n1";
+    let mut view = world();
+    let steps = [
+        "last-heartbeat",
+        "suspect",
+        "fenced",
+        "dead",
+        "bound",
+        "made-ready",
+        "ordered",
+        "running",
+        "in-tables",
+        "alive-again",
+        "move-begins",
+    ];
+    let step =
+        |step: &&str| pan_api::insight::Step { at: String::new(), step: (*step).into(), took_ms: 3, reason: format!("of node {NODE}") };
+    let steps = steps.iter().map(|name| match *name {
+        "running" | "in-tables" => pan_api::insight::Step { reason: "healthy".into(), ..step(name) },
+        _ => step(name),
+    });
+    let timeline =
+        pan_api::insight::Timeline { object: "acme/web-1".into(), epoch: None, finished: true, steps: steps.collect(), total_ms: 9 };
+    view.timelines.insert("acme/web-1".into(), Arc::new(vec![timeline]));
+    let own = scope(Some("acme"), view.clone(), b"k").server_timelines(&key("acme")).unwrap();
+    assert!(own[0].steps.iter().all(|step| !step.reason.is_empty() && !step.reason.contains(NODE)), "{own:?}");
+    assert_eq!((own[0].steps[7].reason.as_str(), own[0].steps[1].took_ms), ("healthy", 3));
+    let whole = scope(None, view, b"k").server_timelines(&key("acme")).unwrap();
+    assert!(whole[0].steps[1].reason.contains(NODE));
+}
+
+#[test]
 fn usage_is_ones_own_and_not_of_who_had_the_name_before() {
     let hour = 3_600_000_000;
     let mut view = world();
