@@ -4,11 +4,10 @@
 mod story;
 
 use pan_lab::LabSpec;
-use pan_lab::harness::{self, TestLab};
+use pan_lab::harness;
 use serde_json::Value;
-use std::path::PathBuf;
-use std::process::{Command, Output};
-use story::{Beside, json, lab_of, pan, str_of, text};
+use story::person::Person;
+use story::{Beside, json, lab_of, pan, str_of};
 
 const TWO: &str = "
 api: pan/v1
@@ -27,45 +26,6 @@ spec:
   resources: {cpu: 100m, memory: 32MiB}
   stop: {signal: KILL, grace: 1s}
 ";
-
-/// Somebody elsewhere, who has nothing but what it is given.
-struct Person {
-    home: PathBuf,
-    url: String,
-}
-
-impl Person {
-    fn new(lab: &TestLab, name: &str) -> Self {
-        let home = lab.data().join(name);
-        std::fs::create_dir_all(&home).unwrap();
-        let command = lab.pan_command(&[]).unwrap();
-        let url = command.get_envs().find_map(|(name, value)| value.filter(|_| name == "PAN_URL")).unwrap();
-        Self { home, url: url.to_str().unwrap().to_owned() }
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_pan"));
-        command.args(arguments).env_clear().env("XDG_CONFIG_HOME", &self.home).env("PATH", std::env::var_os("PATH").unwrap_or_default());
-        command
-    }
-
-    fn runs(&self, code: i32, arguments: &[&str]) -> String {
-        let Output { status, stdout, stderr } = self.command(arguments).output().unwrap();
-        assert_eq!(status.code(), Some(code), "pan {arguments:?}: {}{}", text(&stdout), text(&stderr));
-        format!("{}{}", text(&stdout), text(&stderr))
-    }
-
-    /// Logs in with a token that the administrator makes.
-    fn gets(&self, lab: &TestLab, token: &[&str]) -> Value {
-        let made = json(lab, &[&["token", "create"], token].concat());
-        let file = self.home.join("token");
-        std::fs::write(&file, str_of(&made, "token")).unwrap();
-        let login = ["login", &self.url, "--fingerprint", str_of(&made, "authority"), "--token-file", file.to_str().unwrap()];
-        let said = self.runs(0, &login);
-        assert!(said.contains(token[1]), "{said}");
-        made
-    }
-}
 
 #[test]
 fn one_partition_is_all_there_is_for_whoever_has_a_token_of_it() {

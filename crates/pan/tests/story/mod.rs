@@ -1,6 +1,8 @@
 //! What the stories share: a lab, the command line tool, and waiting for what it shows.
 #![allow(dead_code, reason = "every story uses some of it")]
 
+pub mod person;
+
 use pan_lab::harness::{self, TestLab};
 use pan_lab::{LabHost, LabSpec};
 use serde_json::Value;
