@@ -169,6 +169,8 @@ pub(crate) enum Message {
         /// The term.
         term: u64,
     },
+    /// Have the leader's record read for the ear: that this controller leads counts for as long as its loop turns.
+    ReadRecord,
     /// Somebody else leads or should.
     StepDown {
         /// Why.
@@ -187,7 +189,7 @@ pub struct Handle {
     pub(crate) inbox: mpsc::Sender<Message>,
     pub(crate) desires: Desires,
     pub(crate) metrics: Arc<crate::metrics::Metrics>,
-    /// Why the store cannot be read at present; the loop waits for it and answers nobody meanwhile.
+    /// Why the store cannot be read at present; the loop waits for it and refuses meanwhile.
     pub(crate) store_lost: Arc<ArcSwapOption<String>>,
     /// Where the host's beat process leaves its counts.
     pub(crate) run_dir: Arc<Path>,

@@ -8,10 +8,9 @@ mod publish;
 mod standing;
 
 use crate::core::hosts as hosts_core;
-use crate::core::transactions::{self, Room};
 use crate::core::world::{Effect, Now, World};
 use crate::core::{audit, place, settle};
-use crate::ear::{Ear, Order};
+use crate::ear::{Asker, Ear, Order};
 use crate::handle::{Handle, Message};
 use crate::run::RunError;
 use commit::Failed;
@@ -33,9 +32,8 @@ const TICK: Duration = Duration::from_millis(100);
 /// A host may take this long to be heard after a controller took over, before it counts as silent.
 pub(crate) const GRACE: Duration = Duration::from_secs(3);
 
-/// Of what was asked for, so much is committed before more is taken: with an apply on top, which may be six times that, it fits
-/// one transaction.
-const MUCH: Room = Room { writes: 512, bytes: 512 << 10 };
+/// With more records than this to be committed, no request goes along: its own are not to be parted where a round is cut.
+const MUCH: usize = 512;
 
 /// The time for the core.
 pub(crate) fn now() -> Now {
@@ -79,6 +77,7 @@ pub(crate) struct Owner {
     watch: Option<Watch>,
     ear: Ear,
     inbox: Inbox,
+    record_asker: Asker,
     handle: Handle,
     changed: watch::Sender<u64>,
     step: u64,
@@ -101,6 +100,8 @@ pub(crate) struct Links {
     pub store: Arc<AnyStore>,
     pub ear: Ear,
     pub inbox: Inbox,
+    /// Has the leader's record read for the ear.
+    pub record_asker: Asker,
     pub handle: Handle,
     pub changed: watch::Sender<u64>,
 }
@@ -140,7 +141,7 @@ enum Wake {
 impl Owner {
     /// Of a controller that has read nothing yet; `instance` is drawn by this process.
     pub fn new(me: HostName, instance: u64, world: World, links: Links, sealer: crate::seal::Sealer) -> Self {
-        let Links { store, ear, inbox, handle, changed } = links;
+        let Links { store, ear, inbox, record_asker, handle, changed } = links;
         Self {
             me,
             instance,
@@ -150,6 +151,7 @@ impl Owner {
             watch: None,
             ear,
             inbox,
+            record_asker,
             handle,
             changed,
             step: 0,
@@ -210,24 +212,40 @@ impl Owner {
                 self.found_leading(term);
                 Ok(())
             }
+            Message::ReadRecord => {
+                self.record_asker.ask();
+                Ok(())
+            }
             Message::StepDown { reason } => {
                 self.round(std::mem::take(answers)).await?;
                 self.step_down(Failed::Deposed(reason)).await
             }
-            other => {
-                let asked = matches!(other, Message::Request(..));
-                answers.extend(self.take(other));
-                // What one asks for is committed at once, and so not together with any number of others.
-                if asked && transactions::is_much(&self.world, MUCH) {
+            Message::Request(_, ref request, _) if request.is_large() => {
+                if !self.world.dirty.is_empty() {
                     self.round(std::mem::take(answers)).await?;
                 }
+                answers.extend(self.take(message));
+                let decided = self.decide_by_itself().await;
+                self.end_round(decided, std::mem::take(answers)).await
+            }
+            other => {
+                if matches!(other, Message::Request(..)) && self.world.dirty.len() > MUCH {
+                    self.round(std::mem::take(answers)).await?;
+                }
+                answers.extend(self.take(other));
                 Ok(())
             }
         }
     }
 
     async fn round(&mut self, answers: Vec<Answer>) -> Result<(), RunError> {
-        match self.decide().await {
+        let decided = self.decide().await;
+        self.end_round(decided, answers).await
+    }
+
+    /// Others learn of what was decided, if it is committed.
+    async fn end_round(&mut self, decided: Result<(), Failed>, answers: Vec<Answer>) -> Result<(), RunError> {
+        match decided {
             Ok(()) => {
                 self.publish();
                 self.act();
@@ -245,16 +263,18 @@ impl Owner {
         Ok(())
     }
 
-    /// What was asked for goes into transactions of its own where it is much: what follows from it may be as much again.
     async fn decide(&mut self) -> Result<(), Failed> {
-        if transactions::is_much(&self.world, MUCH) {
-            self.commit().await?;
-        }
         let (before, planned_for) = (Instant::now(), self.world.seen.snapshot.clone());
         self.settle();
         let planned = !Arc::ptr_eq(&planned_for, &self.world.seen.snapshot);
         self.handle.metrics.settled(before.elapsed(), planned);
         self.commit().await
+    }
+
+    /// What was asked for is a transaction of its own: what follows from it may be as much again.
+    async fn decide_by_itself(&mut self) -> Result<(), Failed> {
+        self.commit().await?;
+        self.decide().await.map_err(Failed::after_a_part)
     }
 
     fn refusal(&self, failed: &Failed) -> ApiError {
@@ -292,7 +312,7 @@ impl Owner {
                 None
             }
             // Those that change who decides are seen to before.
-            Message::Take { .. } | Message::Lead { .. } | Message::StepDown { .. } => None,
+            Message::Take { .. } | Message::Lead { .. } | Message::ReadRecord | Message::StepDown { .. } => None,
         }
     }
 

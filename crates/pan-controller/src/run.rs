@@ -91,7 +91,14 @@ pub async fn run(config: HostConfig) -> Result<(), RunError> {
     let (changed, changes) = watch::channel(0);
     let handle = handle(inbox, changes, &config);
     let world = World::new(settings(&part));
-    let links = Links { store: store.clone(), ear: ear.clone(), inbox: Inbox { heard, asked }, handle: handle.clone(), changed };
+    let links = Links {
+        store: store.clone(),
+        ear: ear.clone(),
+        inbox: Inbox { heard, asked },
+        record_asker: record.clone(),
+        handle: handle.clone(),
+        changed,
+    };
     let mut owner = Owner::new(config.name.clone(), instance, world, links, crate::seal::Sealer::new(root));
     owner.reload().await?;
     // Whoever asks before the first round must not be told that there is nothing.
@@ -127,9 +134,17 @@ pub async fn run(config: HostConfig) -> Result<(), RunError> {
     }
     tokio::select! {
         ended = owner.work() => ended,
-        Ok(Err(error)) = reading => Err(error.into()),
+        ended = reading => Err(unread(ended)),
         ended = server => Err(RunError::Serve(format!("{ended:?}"))),
         ended = hearing => Err(RunError::Serve(format!("heartbeats cannot be received: {ended:?}"))),
+    }
+}
+
+/// The record is read for as long as there is an ear.
+fn unread(ended: Result<Result<(), persist::LoadError>, tokio::task::JoinError>) -> RunError {
+    match ended {
+        Ok(Err(error)) => error.into(),
+        Ok(Ok(())) | Err(_) => RunError::Serve(format!("the leader's record is read no more: {ended:?}")),
     }
 }
 

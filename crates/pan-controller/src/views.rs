@@ -33,12 +33,13 @@ use std::sync::Arc;
 /// The world as the API shows it.
 #[must_use]
 pub fn view(world: &World, revision: u64) -> View {
+    let directors = published::directors(world);
     View {
         revision,
         partitions: world.partitions.keys().map(|name| (name.clone(), partition(world, name))).collect(),
         clusters: world.clusters.keys().map(|key| (key.clone(), cluster(world, key))).collect(),
         servers: world.servers.iter().map(|(key, record)| (key.clone(), server(world, key, record))).collect(),
-        services: world.services.keys().map(|key| (key.clone(), service(world, key))).collect(),
+        services: world.services.keys().map(|key| (key.clone(), service(world, &directors, key))).collect(),
         volumes: volumes_of(world),
         snapshots: world.volumes.iter().flat_map(|(key, volume)| places(world, key, volume)).collect(),
         nodes: world.hosts.keys().filter_map(|name| Some((name.clone(), node(world, name)?))).collect(),
@@ -213,7 +214,7 @@ fn server(world: &World, key: &ServerKey, record: &ServerRecord) -> pan_api::ser
     }
 }
 
-fn service(world: &World, key: &ServiceKey) -> pan_api::service::Service {
+fn service(world: &World, directors: &[&HostName], key: &ServiceKey) -> pan_api::service::Service {
     let record = &world.services[key];
     let owner = world.partitions.get(&key.0).and_then(|partition| partition.owner.clone());
     let counted = owner.as_ref().and_then(|owner| world.seen.hosts.get(owner));
@@ -230,7 +231,7 @@ fn service(world: &World, key: &ServiceKey) -> pan_api::service::Service {
     let answered = owner.as_ref().is_some_and(|owner| world.seen.life(owner) != Life::Dead);
     let state = if !answered || backends.iter().all(|backend| backend.state != BackendState::Up) {
         ServiceState::Down
-    } else if published::tables_current(world, &key.0) {
+    } else if published::tables_current(world, directors, &key.0) {
         ServiceState::Ready
     } else {
         ServiceState::Progressing

@@ -70,7 +70,10 @@ impl UserSpaces {
             None => {
                 let taken: Vec<IdRange> = self.host.iter().chain(given.values()).copied().collect();
                 let drawn = crate::boot::random().map_err(ApplyError::Random)?;
-                ids::free(&taken, drawn).ok_or(ApplyError::NoIds)?
+                let ids = ids::free(&taken, drawn).ok_or(ApplyError::NoIds)?;
+                // Kept if it cannot be made now: the next attempt is to take up the same file, as another agent does, and leave no other.
+                given.insert(partition.clone(), ids);
+                ids
             }
         };
         let namespace = self.file(partition, ids);
@@ -79,7 +82,6 @@ impl UserSpaces {
             Ok(open) => open,
             Err(_) => UserNs::create(&namespace, ids)?,
         };
-        given.insert(partition.clone(), ids);
         Ok(UserSpace { open, named: oci::Users { namespace, ids } })
     }
 

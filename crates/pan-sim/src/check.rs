@@ -300,7 +300,7 @@ impl Sim {
         }
     }
 
-    /// I9: what the user was promised is in the store.
+    /// I9: what the user was promised is in the store, and what it was refused never was.
     pub(crate) fn check_promised(&mut self) {
         let mut records: BTreeMap<&HostName, Option<HostRecord>> = BTreeMap::new();
         let mut lost = None;
@@ -315,6 +315,11 @@ impl Sim {
             }
             if !self.book.told.contains(&format!("{node} {name}={value}")) {
                 lost = Some(format!("label {name}={value} of {node} was acknowledged, and is not in the audit log"));
+            }
+        }
+        for (node, name, value) in self.user.refused() {
+            if self.book.told.contains(&format!("{node} {name}={value}")) {
+                lost = Some(format!("label {name}={value} of {node} was refused, and was stored"));
             }
         }
         if let Some(text) = lost {

@@ -198,7 +198,10 @@ impl Sim {
             }
             ear.changes.extend(translate(change, now));
         }
-        let effects = ear.campaign.tick(now, random);
+        let mut effects = ear.campaign.tick(now, random);
+        if ear.detector.is_deaf() {
+            effects.extend(ear.campaign.deaf(now));
+        }
         self.lead_or_follow(host, effects);
         let Some(controller) = &mut self.hosts[host].controller else { return };
         let ear = &mut controller.ear;
@@ -216,8 +219,11 @@ impl Sim {
     fn lead_or_follow(&mut self, host: usize, effects: Vec<Effect>) {
         for effect in effects {
             match effect {
+                Effect::ReadRecord if self.hosts[host].controller.as_ref().is_some_and(|controller| controller.ear.campaign.leads()) => {
+                    self.tell_loop(host, Letter::ReadRecord { by_the_loop: true });
+                }
                 // Whoever reads it is beside the loop.
-                Effect::ReadRecord => self.post(host, Process::Loop, self.now + 10_000, Letter::ReadRecord),
+                Effect::ReadRecord => self.post(host, Process::Loop, self.now + 10_000, Letter::ReadRecord { by_the_loop: false }),
                 Effect::AskPreVotes(ask) => self.tell_controllers(host, Message::PreVoteAsk(ask)),
                 Effect::TakeRecord { expected, term } => {
                     let expected = expected.map_or(0, |revision| revision.0);

@@ -32,8 +32,8 @@ pub enum Letter {
     Take { expected: u64, term: u64 },
     /// The ear to its loop: the record was found to be ours.
     Lead { term: u64 },
-    /// The ear to its loop: read the record.
-    ReadRecord,
+    /// The ear has the record read: of itself, or by way of the loop.
+    ReadRecord { by_the_loop: bool },
     /// The ear to its loop: lead no more.
     StepDown,
     /// A host presents itself.
@@ -58,12 +58,12 @@ impl Word for Letter {
             Self::Take { .. } => Some(Turn::Take),
             Self::Lead { .. } => Some(Turn::Lead),
             Self::StepDown => Some(Turn::StepDown),
+            Self::ReadRecord { .. } => Some(Turn::ReadRecord),
             Self::Beat(_)
             | Self::Ack(_)
             | Self::Message(_)
             | Self::Persisted { .. }
             | Self::Order(_)
-            | Self::ReadRecord
             | Self::Liveness(_)
             | Self::Hello(_)
             | Self::Report(_)

@@ -17,7 +17,7 @@ use pan_api::desired::Desired;
 use pan_api::token::AccessRole;
 use pan_controller::core::audit::Actor;
 use pan_controller::core::request::Reply;
-use pan_controller::core::transactions::{Room, is_much, transactions};
+use pan_controller::core::transactions::{Room, transactions};
 use pan_controller::core::world::{Effect, Now, Settings, World};
 use pan_controller::core::{audit, hosts as hosts_core, persist, place, settle};
 use pan_controller::ear::Known;
@@ -173,8 +173,12 @@ impl Sim {
         while let Some((_, letter)) = self.hosts[host].seats[Process::Loop as usize].inbox.pop(self.now) {
             match letter {
                 Letter::Store { number, answer } => self.store_answered(host, number, answer),
-                Letter::ReadRecord => self.read_record(host),
-                Letter::Liveness(_) | Letter::Take { .. } | Letter::Lead { .. } | Letter::StepDown => {
+                Letter::ReadRecord { by_the_loop: false } => self.read_record(host),
+                Letter::Liveness(_)
+                | Letter::Take { .. }
+                | Letter::Lead { .. }
+                | Letter::ReadRecord { by_the_loop: true }
+                | Letter::StepDown => {
                     self.owner(host).heard.push_back(letter);
                 }
                 other => self.owner(host).asked.push_back(other),
@@ -227,13 +231,20 @@ impl Sim {
                     self.step_down(host, "the ear says so");
                     return true;
                 }
-                other => {
-                    took = true;
-                    let asked = matches!(other, Letter::Request { .. });
-                    answers.extend(self.take(host, other));
-                    if asked && self.is_much(host) {
+                Letter::ReadRecord { .. } => self.read_record(host),
+                Letter::Request { number, request } if request.is_large() => {
+                    let letter = Letter::Request { number, request };
+                    if took && !self.owner(host).world.dirty.is_empty() {
+                        self.owner(host).asked.push_front(letter);
                         break;
                     }
+                    answers.extend(self.take(host, letter));
+                    self.commit(host, answers, Then::Settle, false);
+                    return true;
+                }
+                other => {
+                    took = true;
+                    answers.extend(self.take(host, other));
                 }
             }
         }
@@ -284,31 +295,20 @@ impl Sim {
         }
     }
 
-    /// What of a round is much, by the transactions of these options.
-    fn is_much(&mut self, host: usize) -> bool {
-        let writes = self.options.transaction / 2;
-        is_much(&self.owner(host).world, Room { writes, bytes: usize::MAX })
-    }
-
-    /// What was asked for goes first where it is much, then what follows from it.
     fn round(&mut self, host: usize, answers: Vec<Given>) {
-        if self.owner(host).world.leading && self.is_much(host) {
-            return self.commit(host, answers, Then::Settle);
-        }
         self.settle(host);
-        self.commit(host, answers, Then::Act);
+        self.commit(host, answers, Then::Act, false);
     }
 
-    fn commit(&mut self, host: usize, answers: Vec<Given>, then: Then) {
+    fn commit(&mut self, host: usize, answers: Vec<Given>, then: Then, begun: bool) {
         let early = self.options.is(Mutant::ActBeforeCommit);
-        // What is asked for at once always fits one transaction: `pan_controller::core::apply` sees to it.
+        // What is applied always fits one transaction: `pan_controller::core::apply` sees to it.
         let writes = if then == Then::Settle { usize::MAX } else { self.options.transaction };
         let room = Room { writes, bytes: usize::MAX };
         let owner = self.owner(host);
         let dirty = std::mem::take(&mut owner.world.dirty);
         if dirty.is_empty() || !owner.world.leading {
-            self.acted(host, answers);
-            return;
+            return self.follow_up(host, answers, then);
         }
         let dirty: Vec<_> = dirty.into_iter().collect();
         let cut = transactions(&owner.world, &dirty, room);
@@ -319,7 +319,7 @@ impl Sim {
         } else {
             answers
         };
-        self.commit_next(host, answers, (rest, then), false);
+        self.commit_next(host, answers, (rest, then), begun);
     }
 
     /// Asks for the next transaction of a round, which compares what the one before wrote.
@@ -424,10 +424,14 @@ impl Sim {
             return self.commit_next(host, answers, (rest, then), true);
         }
         self.order(host, Order::Stored);
+        self.follow_up(host, answers, then);
+    }
+
+    fn follow_up(&mut self, host: usize, answers: Vec<Given>, then: Then) {
         match then {
             Then::Settle => {
                 self.settle(host);
-                self.commit(host, answers, Then::Act);
+                self.commit(host, answers, Then::Act, true);
             }
             Then::Act => self.acted(host, answers),
         }

@@ -39,6 +39,8 @@ pub struct User {
     applied: bool,
     /// Labels that were promised to be there.
     labels: Vec<(HostName, String, String)>,
+    /// Labels of which it was said that nothing was changed.
+    refused: Vec<(HostName, String, String)>,
     /// The size each cluster was promised, if nothing in doubt came after.
     sizes: BTreeMap<ClusterName, Option<u32>>,
 }
@@ -54,6 +56,12 @@ impl User {
     #[must_use]
     pub fn labels(&self) -> &[(HostName, String, String)] {
         &self.labels
+    }
+
+    /// Labels that must never have been there: no two have the same value.
+    #[must_use]
+    pub fn refused(&self) -> &[(HostName, String, String)] {
+        &self.refused
     }
 
     /// Sizes that must be there.
@@ -171,6 +179,10 @@ impl Sim {
                 self.user.favourite += usize::from(doubt || error.code == Code::NotLeading);
                 match open.wanted {
                     Wanted::Scale { cluster, .. } if doubt => drop(self.user.sizes.insert(cluster, None)),
+                    Wanted::Label { node, name, value } if !doubt => {
+                        self.user.refused.push((node, name, value));
+                        self.check_promised();
+                    }
                     Wanted::Scale { .. } | Wanted::Label { .. } | Wanted::Apply | Wanted::Move => {}
                 }
             }

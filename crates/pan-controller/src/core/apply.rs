@@ -15,8 +15,9 @@ use pan_plan::Snapshot;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-/// Bytes of records that one apply may write: with its keys, and what was changed just before it, it fits one transaction of the store.
-const BYTES_MAX: usize = 3 << 20;
+/// Bytes of records that one apply may write: with its keys, and lines of audit logs for each of its objects, it fits one transaction of
+/// the store. It is one by itself ([`super::request::Request::is_large`]).
+const BYTES_MAX: usize = 2 << 20;
 /// Records that one apply may write, likewise.
 const RECORDS_MAX: usize = 3000;
 
@@ -57,7 +58,7 @@ pub fn apply(
         }
     }
     if problems.is_empty()
-        && let Err(text) = fits_one_transaction(world, &draft)
+        && let Err(text) = fits_one_transaction(&draft)
     {
         problems.push(blame.largest(Trouble::new(Code::Invalid, "spec", text)));
     }
@@ -81,12 +82,10 @@ pub fn apply(
     Ok(applied)
 }
 
-/// Whether what was changed can be written at once. What others changed is not counted: the loop commits it before it is too much
-/// to go along.
-fn fits_one_transaction(before: &World, draft: &World) -> Result<(), String> {
-    let changed = || draft.dirty.difference(&before.dirty);
-    let records = changed().count();
-    let bytes = changed().filter_map(|dirty| super::persist::value_of(draft, dirty)).map(|value| value.len()).sum::<usize>();
+/// Whether what was changed can be written at once; what others changed was committed before.
+fn fits_one_transaction(draft: &World) -> Result<(), String> {
+    let records = draft.dirty.len();
+    let bytes = draft.dirty.iter().filter_map(|dirty| super::persist::value_of(draft, dirty)).map(|value| value.len()).sum::<usize>();
     if bytes <= BYTES_MAX && records <= RECORDS_MAX {
         return Ok(());
     }
@@ -439,7 +438,7 @@ pub fn scale(world: &mut World, now: Now, within: Option<&PartitionName>, key: &
     let mut draft = world.clone();
     let fail = |trouble: Trouble| ApiError::new(trouble.code, trouble.message);
     cluster(&mut draft, now, key, &spec).map_err(fail)?;
-    fits_one_transaction(world, &draft).map_err(|text| ApiError::new(Code::Invalid, text))?;
+    fits_one_transaction(&draft).map_err(|text| ApiError::new(Code::Invalid, text))?;
     admit(world, &draft, within).map_err(|(_, trouble)| fail(trouble))?;
     *world = draft;
     Ok(())

@@ -32,11 +32,16 @@ fn told<'a>(desired: &'a Desired, partition: &PartitionName) -> impl PartialEq +
     (unit, network)
 }
 
-/// Whether every living director has applied the newest that it was told of a partition. What it was told of others is nothing to this
-/// one: its users would see from it that others change.
-pub fn tables_current(world: &World, partition: &PartitionName) -> bool {
-    let directors = world.hosts.iter().filter(|(name, host)| host.roles.contains(&Role::Director) && world.seen.life(name) != Life::Dead);
-    directors.map(|(name, _)| name).all(|name: &HostName| {
+/// The directors that are not known to be dead.
+pub fn directors(world: &World) -> Vec<&HostName> {
+    let living = world.hosts.iter().filter(|(name, host)| host.roles.contains(&Role::Director) && world.seen.life(name) != Life::Dead);
+    living.map(|(name, _)| name).collect()
+}
+
+/// Whether each of the living `directors` has applied the newest that it was told of a partition. What it was told of others is nothing to
+/// this one: its users would see from it that others change.
+pub fn tables_current(world: &World, directors: &[&HostName], partition: &PartitionName) -> bool {
+    directors.iter().copied().all(|name| {
         let applied = world.seen.hosts.get(name).and_then(|seen| seen.applied.get(&Role::Director));
         applied.is_some() && applied >= world.seen.units_from.get(name).and_then(|units| units.get(partition))
     })

@@ -128,6 +128,14 @@ pub enum Request {
     RemoveHost(HostName),
 }
 
+impl Request {
+    /// Whether it may change about as many records as a transaction holds: it is then committed by itself.
+    #[must_use]
+    pub const fn is_large(&self) -> bool {
+        matches!(self, Self::Apply { .. } | Self::Delete { .. } | Self::Scale { .. })
+    }
+}
+
 /// A machine that wants to become a host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Joining {

@@ -19,19 +19,9 @@ fn size((key, value): &RecordWrite) -> usize {
     key.len() + value.as_ref().map_or(0, Vec::len)
 }
 
-/// Whether what is not committed yet takes more than `room`.
-#[must_use]
-pub fn is_much(world: &World, room: Room) -> bool {
-    let mut bytes = 0;
-    let mut too_large = |dirty: &Dirty| {
-        bytes += size(&persist::write_of(world, dirty));
-        bytes > room.bytes
-    };
-    world.dirty.len() > room.writes || world.dirty.iter().any(&mut too_large)
-}
-
-/// The writes of a round, cut where a transaction would be too large for the store. What is asked for at once always fits one
-/// transaction ([`super::apply`]); what follows from it for many servers may take more. A server and its volumes are
+/// The writes of a round, cut where a transaction would be too large for the store. What is applied fits one
+/// transaction ([`super::apply`]) and is a round's beginning of its own; what follows from it for many servers may take more, as does
+/// the deletion of thousands. A server and its volumes are
 /// never parted: who is bound and who may write is one decision. The leader's record is written by each and compared by
 /// the next, so only one line of transactions can ever be committed.
 #[must_use]
@@ -60,7 +50,18 @@ fn inseparable<'a>(world: &World, dirty: &'a [Dirty]) -> Vec<Vec<&'a Dirty>> {
         let server = match one {
             Dirty::Server(key) => Some(key.clone()),
             Dirty::Volume(key) => volumes::user(world, key),
-            _ => None,
+            Dirty::Pan
+            | Dirty::Audit(..)
+            | Dirty::Partition(_)
+            | Dirty::Cluster(_)
+            | Dirty::Service(_)
+            | Dirty::Source(_)
+            | Dirty::Host(_)
+            | Dirty::Token(_)
+            | Dirty::Credential(_)
+            | Dirty::Event(..)
+            | Dirty::Timeline(_)
+            | Dirty::Usage(..) => None,
         };
         match server.as_ref().and_then(|server| places.get(server)) {
             Some(place) => groups[*place].push(one),

@@ -348,7 +348,10 @@ impl Listener {
             let judged = self.detector.tick(now);
             self.changes.extend(judged.into_iter().filter_map(|change| translate(change, now)));
         }
-        let effects = self.campaign.tick(now, getrandom::u64().unwrap_or(now.0));
+        let mut effects = self.campaign.tick(now, getrandom::u64().unwrap_or(now.0));
+        if self.detector.is_deaf() {
+            effects.extend(self.campaign.deaf(now));
+        }
         self.lead_or_follow(effects);
         self.fencing.held(&self.detector.held(now));
         for (lessor, message) in self.fencing.due(now) {
@@ -360,6 +363,8 @@ impl Listener {
     fn lead_or_follow(&mut self, effects: Vec<Effect>) {
         for effect in effects {
             match effect {
+                // A leader whose loop stands still is not to go on leading by what somebody else reads.
+                Effect::ReadRecord if self.campaign.leads() => self.out.push(ToLoop::ReadRecord),
                 Effect::ReadRecord => self.record.ask(),
                 Effect::AskPreVotes(ask) => self.speaker.to_controllers(&Message::PreVoteAsk(ask)),
                 Effect::TakeRecord { expected, term } => {

@@ -39,6 +39,8 @@ pub enum Turn {
     Take,
     /// The record was found to be ours.
     Lead,
+    /// Have the record read.
+    ReadRecord,
     /// Lead no more.
     StepDown,
 }
@@ -158,6 +160,7 @@ impl Word for Message {
         match self {
             Self::Take { .. } => Some(Turn::Take),
             Self::Lead { .. } => Some(Turn::Lead),
+            Self::ReadRecord => Some(Turn::ReadRecord),
             Self::StepDown { .. } => Some(Turn::StepDown),
             Self::Liveness(_) | Self::Request(..) | Self::Refused(..) | Self::Hello(..) | Self::Report(..) => None,
         }

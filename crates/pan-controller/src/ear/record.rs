@@ -1,5 +1,6 @@
-//! Reads the leader's record for the ear, beside the loop: that may be waiting for the store itself, and the ear must be
-//! able to find out meanwhile who leads.
+//! Reads the leader's record for the ear, beside the loop: that may be waiting for the store itself, and the ear of who follows must
+//! be able to find out meanwhile who leads. The ear of a leader asks by way of the loop: who leads by a loop that stands
+//! still leads nobody, and is to step down.
 
 use super::{Ear, Order};
 use crate::core::persist::{self, LoadError, TERM_KEY};
@@ -10,7 +11,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 /// Asks for the record. What is asked while an earlier question waits is the same question.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Asker(Sender<()>);
 
 impl Asker {

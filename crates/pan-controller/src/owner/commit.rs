@@ -41,6 +41,14 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
 }
 
 impl Failed {
+    /// The same of a round of which a part is done.
+    pub fn after_a_part(self) -> Self {
+        match self {
+            Self::Commit { source } => Self::Rest { source },
+            other @ (Self::Rest { .. } | Self::Deposed(_)) => other,
+        }
+    }
+
     /// Whether some of it may have been done.
     pub fn in_doubt(&self) -> bool {
         matches!(self, Self::Rest { .. } | Self::Commit { source: CommitError::InDoubt { .. } })

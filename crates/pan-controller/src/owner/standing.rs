@@ -69,8 +69,8 @@ impl Owner {
             tracing::warn!(%why, term = self.world.pan.term, "this controller leads no more");
         }
         self.world.leading = false;
-        self.handle.follows();
         self.ear.order(Order::Resigned);
+        self.handle.follows();
         self.reload().await
     }
 

@@ -3,7 +3,7 @@
 //! A stampede of failovers onto the few hosts still heard would turn a network fault into an outage. So
 //! beyond a limit no death is said until few enough are silent, or until those that are heard have been
 //! heard for the hold time, or until a majority of lessors has confirmed the silence
-//! ([`crate::Confirmation`]). While nobody else at all is heard it is we who are cut off, and nothing is said.
+//! ([`crate::Confirmation`]). While nobody else at all is heard it is we who are cut off, and the brake stays on.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::rules::{Mutant, Rules};
 use crate::tick::Tick;
 
 /// How long the brake holds on the view of the hosts still heard.
-const HOLD: Duration = Duration::from_secs(10);
+pub(super) const HOLD: Duration = Duration::from_secs(10);
 
 /// Silences this close together count as one incident.
 pub(super) const WINDOW: Duration = Duration::from_secs(1);

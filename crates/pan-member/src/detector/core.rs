@@ -36,6 +36,8 @@ pub struct Detector {
     /// Hears itself however cut off it is.
     own: Option<HostName>,
     brake: Brake,
+    /// When another host was last known to be alive, or there was none to be heard.
+    company: Tick,
     last_tick: Tick,
     /// When anybody is to be judged next. What is heard meanwhile only puts that off, and no deadline that arises before the
     /// next tick is nearer than a period: nobody need be looked at sooner, however many heartbeats come in.
@@ -55,7 +57,7 @@ impl Detector {
     pub fn with_rules(settings: Settings, now: Tick, rules: Rules) -> Self {
         let (hosts, own, brake, counters) = (BTreeMap::new(), None, Brake::Off, Counters::default());
         let next = now.plus(settings.timing.period);
-        Self { settings, rules, hosts, own, brake, last_tick: now, next, counters }
+        Self { settings, rules, hosts, own, brake, company: now, last_tick: now, next, counters }
     }
 
     /// The same on `host`, whose own heartbeats say nothing of whether others could be heard.
@@ -102,6 +104,9 @@ impl Detector {
     pub fn tick(&mut self, now: Tick) -> Vec<Change> {
         self.forgive_own_stall(now);
         self.last_tick = self.last_tick.max(now);
+        if self.others_heard() == Presence::Some || self.hosts.keys().all(|name| self.own.as_ref() == Some(name)) {
+            self.company = now;
+        }
         let timing = self.settings.timing;
         let mut changes: Vec<Change> = self.hosts.values_mut().flat_map(|host| host.judge(now, &timing)).collect();
         changes.extend(self.bury(now));
@@ -123,6 +128,7 @@ impl Detector {
             let timing = self.settings.timing;
             self.hosts.values_mut().for_each(|host| host.freeze(expected, now, &timing));
             self.brake.freeze(late);
+            self.company = self.company.plus(late).min(now);
         }
     }
 
@@ -152,6 +158,12 @@ impl Detector {
             changes.extend(self.say_deaths(now));
         }
         changes
+    }
+
+    /// Whether there are others and none has been heard for the brake's hold time: whatever becomes of them, it will not be noticed here.
+    #[must_use]
+    pub fn is_deaf(&self) -> bool {
+        self.last_tick.since(self.company) >= brake::HOLD
     }
 
     fn others_heard(&self) -> Presence {

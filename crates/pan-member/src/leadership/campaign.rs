@@ -221,17 +221,24 @@ impl Campaign {
         }
         let mut effects = self.confirm_leading(after, now);
         match (&self.role, record) {
+            // It may have been read before the attempt was known to be in doubt, and be no news now.
+            (Role::Following | Role::Asking { .. }, Some(record)) if self.was_taken_in_doubt(&record) => {
+                effects.extend(self.lead(record.term, record.revision, now));
+            }
             (Role::Following | Role::Asking { .. }, Some(record)) if changed => {
                 self.role = Role::Following;
                 if record.leader != self.candidate.me {
                     effects.push(Effect::Follow { leader: record.leader, term: record.term });
-                } else if record.instance == self.candidate.instance && self.in_doubt == Some(record.term) {
-                    effects.extend(self.lead(record.term, record.revision, now));
                 }
             }
             (Role::Following | Role::Asking { .. } | Role::Taking { .. } | Role::Leading(_), _) => {}
         }
         effects
+    }
+
+    fn was_taken_in_doubt(&self, record: &LeaderRecord) -> bool {
+        let Candidate { me, instance, .. } = &self.candidate;
+        (&record.leader, &record.instance, Some(record.term)) == (me, instance, self.in_doubt)
     }
 
     /// A leader's beat whose authenticity was checked. Old ones that come again are ignored.
@@ -262,6 +269,12 @@ impl Campaign {
         }
         self.read_at = Some(now);
         vec![Effect::ReadRecord]
+    }
+
+    /// Whether this controller leads, as far as its campaign knows.
+    #[must_use]
+    pub const fn leads(&self) -> bool {
+        matches!(self.role, Role::Leading(_))
     }
 
     pub(super) fn lead(&mut self, term: Term, revision: Revision, now: Tick) -> Vec<Effect> {

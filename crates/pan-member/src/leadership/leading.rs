@@ -32,6 +32,12 @@ impl Campaign {
         }
     }
 
+    /// No other host is heard any more ([`crate::Detector::is_deaf`]): a controller that hears them should lead. Where there is no other
+    /// controller, there is none.
+    pub fn deaf(&mut self, now: Tick) -> Vec<Effect> {
+        if self.candidate.controllers.len() == 1 { Vec::new() } else { self.depose(Reason::Deaf, now) }
+    }
+
     /// The store answered something.
     pub fn store_reached(&mut self, now: Tick) {
         if let Role::Leading(leading) = &mut self.role {

@@ -19,7 +19,7 @@
 //! majority only now and then move the leadership at most every two seconds.
 //!
 //! A leader steps down when it learns of a later term, when a commit is refused because the record changed, and
-//! when it has not reached the store for four `T_c` while others might. After a pause longer than `T_c` it reads
+//! when it has not reached the store for [`crate::Timing::store_silence`] while others might. After a pause longer than `T_c` it reads
 //! the record before it acts again.
 
 mod campaign;

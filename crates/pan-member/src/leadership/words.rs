@@ -59,6 +59,8 @@ pub enum Reason {
     LaterTerm(Term),
     /// The store could not be reached for too long; others may be able to.
     StoreUnreachable,
+    /// No other host has been heard for long; other controllers may hear them.
+    Deaf,
 }
 
 /// What a campaign wants done.

@@ -143,13 +143,21 @@ fn who_hears_only_itself_is_the_one_cut_off() {
     let cut = |own: Option<&str>| {
         let mut bench = Bench::new(Rules::SOUND);
         bench.detector = own.into_iter().fold(bench.detector, |detector, own| detector.on(HostName::new(own).unwrap()));
-        let mut changes = bench.run(30_000, &names()[..1]);
+        let mut changes = bench.run(10_900, &names()[..1]);
+        assert!(!bench.detector.is_deaf());
+        changes.extend(bench.run(30_000, &names()[..1]));
+        assert_eq!(bench.detector.is_deaf(), own.is_some());
         let held = bench.detector.held(at(30_000));
         changes.extend(bench.detector.confirm(&held, at(30_000)));
         dead(&changes)
     };
     assert_eq!(cut(Some("n1")), [""; 0], "nor is its own lessor's word for it enough");
     assert_eq!(cut(None), ["n2", "n3", "n4", "n5"], "after the hold time, by somebody else that is heard");
+    let mut alone = Detector::new(Settings { timing: Profile::Lan.timing(1), grace: Duration::from_secs(1), protected_failures: 1 }, at(0))
+        .on(HostName::new("n1").unwrap());
+    alone.add_host(HostName::new("n1").unwrap(), at(0));
+    (0..2000).for_each(|round| drop(alone.tick(at(round * 20))));
+    assert!(!alone.is_deaf(), "there is nobody to hear");
 }
 
 #[test]

@@ -101,12 +101,13 @@ impl Client {
 
     async fn exchange<A: Message + Default>(&self, connection: &mut Connection, method: Method, request: Bytes) -> Result<A, Failure> {
         let Connection { sender, endpoint, .. } = connection;
-        let limit = self.timing.attempt + PER_KIB * u32::try_from(request.len() >> 10).expect("requests are bounded");
+        let usual = if matches!(method, Method::Txn) { self.timing.commit } else { self.timing.attempt };
+        let limit = usual + PER_KIB * u32::try_from(request.len() >> 10).expect("requests are bounded");
         let call = grpc::call(sender, endpoint, method, Outgoing::One(Some(request)));
         let lost = |source: String| Failure::Lost { endpoint: endpoint.clone(), source: source.into() };
         let waited = timeout(limit, call).await;
         let mut answers = waited.map_err(|_| lost(format!("no answer within {limit:?}")))??;
-        answers.pause_max = Some(self.timing.attempt);
+        answers.pause_max = Some(usual);
         let answer = answers.next().await?;
         // The status comes last; without it the answer is not worth anything.
         while answers.next::<A>().await?.is_some() {}

@@ -9,8 +9,10 @@ pub struct Timing {
     /// To reach a member, TLS included.
     pub connect: Duration,
     /// For a member's answer, once reached, and for each further part of a long one; large requests get more.
-    /// A commit with no answer is in doubt.
     pub attempt: Duration,
+    /// The same for a commit's. With no answer it is in doubt; [`crate::commit_guarded`] sends it again, which does no harm where it was
+    /// but slow.
+    pub commit: Duration,
     /// For all attempts of one call together, as long as nothing is in doubt.
     pub patience: Duration,
     /// For any sign of life of a member that is watched.
@@ -18,11 +20,12 @@ pub struct Timing {
 }
 
 impl Timing {
-    /// For members in the same network. When their leader dies, what was handed to it last is lost and asked for
-    /// again after `attempt`: about when the next one is elected.
+    /// For members in the same network. When their leader dies, what was handed to it last is lost and handed to others again after
+    /// `commit`: the next one is elected one to two of such times later ([`crate::Pace::LAN`]).
     pub const LAN: Self = Self {
         connect: Duration::from_millis(500),
         attempt: Duration::from_millis(400),
+        commit: Duration::from_millis(200),
         patience: Duration::from_secs(5),
         quiet: Duration::from_secs(2),
     };
@@ -31,6 +34,7 @@ impl Timing {
     pub const SHARED: Self = Self {
         connect: Duration::from_secs(1),
         attempt: Duration::from_secs(2),
+        commit: Duration::from_secs(2),
         patience: Duration::from_secs(10),
         quiet: Duration::from_secs(5),
     };
@@ -39,6 +43,7 @@ impl Timing {
     pub const WAN: Self = Self {
         connect: Duration::from_secs(3),
         attempt: Duration::from_secs(5),
+        commit: Duration::from_secs(5),
         patience: Duration::from_secs(20),
         quiet: Duration::from_secs(10),
     };

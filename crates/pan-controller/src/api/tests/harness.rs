@@ -101,7 +101,7 @@ async fn answer_everything(mut inbox: mpsc::Receiver<Message>, asked: Arc<Mutex<
             Message::Hello(_, answer) | Message::Report(_, answer) => {
                 let _ = answer.send(Ok(()));
             }
-            Message::Liveness(_) | Message::Take { .. } | Message::Lead { .. } | Message::StepDown { .. } => {}
+            Message::Liveness(_) | Message::Take { .. } | Message::Lead { .. } | Message::ReadRecord | Message::StepDown { .. } => {}
         }
     }
 }

@@ -177,6 +177,9 @@ fn a_leader_steps_down_for_each_reason() {
     let deposed = campaign.later_term(Term(7), at(170));
     assert_eq!(deposed, [Effect::StepDown(Reason::LaterTerm(Term(7))), Effect::ReadRecord]);
     let mut campaign = leader();
+    assert_eq!(campaign.deaf(at(170)), [Effect::StepDown(Reason::Deaf), Effect::ReadRecord]);
+    assert_eq!(campaign.deaf(at(180)), [], "who follows has nothing to give up");
+    let mut campaign = leader();
     campaign.store_reached(at(400));
     let wanted = run(&mut campaign, 1420);
     let down = wanted.iter().find(|(_, effect)| matches!(effect, Effect::StepDown(_))).unwrap();
@@ -197,6 +200,12 @@ fn a_record_taken_in_doubt_is_ours_when_it_is_read() {
     let lead = Effect::Lead { term: Term(6), revision: Revision(60) };
     assert_eq!(doubting().observed(record("c1", 1, 6, 60), at(210))[0], lead);
     assert_eq!(doubting().observed(record("c1", 8, 6, 60), at(210)), [], "another process of this name took it");
+    let mut early = follower(Rules::SOUND);
+    run(&mut early, 160);
+    early.said(&say("c3", 1, Vote::Yes));
+    assert_eq!(early.observed(record("c1", 1, 6, 60), at(190)), [], "the store is still asked");
+    assert_eq!(early.taken(Taken::InDoubt, at(200)), [Effect::ReadRecord]);
+    assert_eq!(early.observed(record("c1", 1, 6, 60), at(210))[0], lead, "though it was read before");
     let mut late = doubting();
     assert_eq!(late.observed(record("c2", 2, 5, 50), at(210)), [], "not yet");
     assert_eq!(late.observed(record("c1", 1, 6, 60), at(220))[0], lead, "but then");
