@@ -184,10 +184,8 @@ impl Director {
     /// What the kernel lacks room for, for people: not enough neighbours for all other hosts.
     pub(crate) fn warning(&mut self, desired: &Desired) -> Option<String> {
         let (others, fabric) = (desired.peers.iter().count(), self.config.fabrics.a.address.addr());
-        if self.room.is_due(others)
-            && let Ok(Some(limits)) = self.host.neighbour_limits(fabric)
-            && let Some(news) = self.room.judge(others, fabric, Limits { soft: limits.soft, hard: limits.hard })
-        {
+        let read = |like| self.host.neighbour_limits(like).ok().flatten().map(|found| Limits { soft: found.soft, hard: found.hard });
+        if let Some(news) = self.room.look(others, fabric, read) {
             tracing::warn!("{news}");
         }
         self.room.problem()

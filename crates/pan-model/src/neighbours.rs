@@ -88,6 +88,15 @@ impl Room {
         }
     }
 
+    /// Reads the limits where that is due and takes note of them; what is to be told people, as [`Room::judge`] says. Limits that cannot be
+    /// read are asked for again at the next look: nothing depends on them.
+    pub fn look(&mut self, others: usize, fabric: IpAddr, read: impl FnOnce(IpAddr) -> Option<Limits>) -> Option<String> {
+        if !self.is_due(others) {
+            return None;
+        }
+        self.judge(others, fabric, read(fabric)?)
+    }
+
     /// What is wrong at present.
     #[must_use]
     pub fn problem(&self) -> Option<String> {
@@ -142,7 +151,7 @@ mod tests {
     #[test]
     fn people_are_told_once() {
         let mut room = Room::default();
-        let mut look = |others, limits| if room.is_due(others) { room.judge(others, V4, limits) } else { None };
+        let mut look = |others, limits| room.look(others, V4, |_| Some(limits));
         assert_eq!(look(200, USUAL), None);
         assert_eq!(look(300, USUAL).as_deref(), Some(FORGETS));
         assert_eq!(look(301, USUAL), None, "it is the same");

@@ -30,12 +30,9 @@ impl Routes {
     /// What the kernel lacks room for, for people: not enough neighbours for all other hosts.
     pub(crate) fn warning(&mut self, desired: &Desired) -> Option<String> {
         let (others, fabric) = (desired.peers.iter().count(), self.config.fabrics.a.address.addr());
-        if self.room.is_due(others)
-            && let Ok(Some(limits)) = self.rtnl.neighbour_limits(fabric)
-        {
-            // Whoever reports it compares it with what was reported before.
-            let _news = self.room.judge(others, fabric, Limits { soft: limits.soft, hard: limits.hard });
-        }
+        let read = |like| self.rtnl.neighbour_limits(like).ok().flatten().map(|found| Limits { soft: found.soft, hard: found.hard });
+        // Whoever reports it compares it with what was reported before.
+        let _news = self.room.look(others, fabric, read);
         self.room.problem()
     }
 }

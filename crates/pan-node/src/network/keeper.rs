@@ -196,10 +196,8 @@ impl Keeper {
     /// What the kernel lacks room for. That it cannot be asked is of no matter to anybody's packets.
     fn neighbours(&mut self, others: usize) -> Vec<String> {
         let fabric = self.config.fabrics.a.address.addr();
-        if self.room.is_due(others)
-            && let Ok(Some(limits)) = self.rtnl.neighbour_limits(fabric)
-            && let Some(news) = self.room.judge(others, fabric, Limits { soft: limits.soft, hard: limits.hard })
-        {
+        let read = |like| self.rtnl.neighbour_limits(like).ok().flatten().map(|found| Limits { soft: found.soft, hard: found.hard });
+        if let Some(news) = self.room.look(others, fabric, read) {
             tracing::warn!("{news}");
         }
         self.room.problem().into_iter().collect()
