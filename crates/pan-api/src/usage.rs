@@ -53,6 +53,12 @@ impl Counters {
         self.each(other, u64::max)
     }
 
+    /// The smaller one of each.
+    #[must_use]
+    pub fn least(self, other: Self) -> Self {
+        self.each(other, u64::min)
+    }
+
     /// What is more than in `other`.
     #[must_use]
     pub fn beyond(self, other: Self) -> Self {

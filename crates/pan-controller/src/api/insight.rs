@@ -32,7 +32,7 @@ pub const ROUTES: &[Route] = &[
         .with(&[PARTITION]),
 ];
 
-/// Runs a question to the planner where it holds nobody up. It keeps its turn to its end, even when nobody waits for it any more.
+/// Runs a question that takes long, to the planner or for many rows, where it holds nobody up. It keeps its turn to its end, even when nobody waits for it any more.
 pub(super) async fn ask<T: Send + 'static>(call: &Call<Principal>, question: impl FnOnce() -> T + Send + 'static) -> Result<T, ApiError> {
     let stopping = |_| ApiError::new(Code::Internal, "the controller is stopping");
     let turn = call.turn().await.map_err(stopping)?;
@@ -41,7 +41,7 @@ pub(super) async fn ask<T: Send + 'static>(call: &Call<Principal>, question: imp
         drop(turn);
         answer
     });
-    asked.await.map_err(|error| ApiError::new(Code::Internal, format!("the planner failed: {error}")))
+    asked.await.map_err(|error| ApiError::new(Code::Internal, format!("the question failed: {error}")))
 }
 
 fn certify(call: Call<Principal>) -> Answering {

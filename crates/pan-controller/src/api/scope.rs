@@ -237,16 +237,14 @@ impl Scope {
     /// `None`: that is more than `most`. A principal of a partition sees no hour of one that had its name before.
     pub fn usage(&self, within: Option<&PartitionName>, from: i64, to: i64, most: usize) -> Option<Vec<Usage>> {
         let seen = self.view.usage.iter().filter(|(name, _)| self.sees(name) && within.is_none_or(|within| within == *name));
-        let mut rows = Vec::new();
-        for (name, book) in seen {
-            let since = if self.is_whole() { Some(i64::MIN) } else { self.view.created.get(name).copied() };
-            let Some(since) = since else { continue };
-            rows.extend(book.rows(name, from.max(since), to));
-            if rows.len() > most {
-                return None;
-            }
-        }
-        Some(rows)
+        let books: Vec<_> = seen
+            .filter_map(|(name, book)| {
+                let since = if self.is_whole() { Some(i64::MIN) } else { self.view.created.get(name).copied() };
+                Some((name, book, from.max(since?)))
+            })
+            .collect();
+        let count: usize = books.iter().map(|(_, book, from)| book.count(*from, to)).sum();
+        (count <= most).then(|| books.into_iter().flat_map(|(name, book, from)| book.rows(name, from, to)).collect())
     }
 
     /// The timelines of a server, newest first; none when nothing moved it yet.

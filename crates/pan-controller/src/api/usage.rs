@@ -3,7 +3,8 @@
 use super::answer;
 use super::call::Call;
 use super::event::Since;
-use super::route::{Answering, Param, Route, ready};
+use super::insight::ask;
+use super::route::{Answering, Param, Route};
 use crate::auth::Noun;
 use crate::core::usage::hour_of;
 use crate::handle::Principal;
@@ -26,21 +27,25 @@ pub const ROUTES: &[Route] = &[
 ];
 
 fn all(call: Call<Principal>) -> Answering {
-    ready(rows(&call, None))
+    Box::pin(rows(call, None))
 }
 
 fn of(call: Call<Principal>) -> Answering {
-    ready(call.partition().and_then(|within| rows(&call, Some(&within))))
+    Box::pin(async move {
+        let within = call.partition()?;
+        rows(call, Some(within)).await
+    })
 }
 
-fn rows(call: &Call<Principal>, within: Option<&PartitionName>) -> Result<Response, ApiError> {
+async fn rows(call: Call<Principal>, within: Option<PartitionName>) -> Result<Response, ApiError> {
     let micros = |name| Ok::<_, ApiError>(call.query::<Since>(name)?.map(|since| since.0.as_microsecond()));
     let from = micros("from")?.unwrap_or_else(|| jiff::Timestamp::now().as_microsecond() - DAY);
     let to = micros("to")?.unwrap_or(i64::MAX);
-    let rows = call.scope().usage(within, hour_of(from), to, ROWS_MAX);
-    let rows = rows.ok_or_else(|| {
+    let scope = call.scope();
+    // Ten megabytes are not written while others wait.
+    let told = ask(&call, move || scope.usage(within.as_ref(), hour_of(from), to, ROWS_MAX).map(|rows| answer::json(&rows))).await?;
+    told.ok_or_else(|| {
         let text = format!("that are more than {ROWS_MAX} hours of clusters: ask for a shorter time (from, to), or for one partition");
         ApiError::new(Code::Invalid, text)
-    })?;
-    Ok(answer::json(&rows))
+    })
 }

@@ -213,6 +213,7 @@ fn partition(draft: &mut World, now: Now, name: &PartitionName, spec: &Partition
                 owner: None,
                 owner_epoch: draft.pan.last_epoch,
                 created: usage::visible_from(draft, name, now),
+                first_epoch: draft.pan.last_epoch,
             };
             draft.pan.next_vni += 1;
             draft.partitions.insert(name.clone(), record);
@@ -241,6 +242,7 @@ fn revive(draft: &mut World, now: Now, name: &PartitionName, spec: &PartitionSpe
         record.networks = networks;
         record.deleting = false;
         record.created = created;
+        record.first_epoch = record.last_epoch;
     }
     draft.seen.replan = true;
     Ok(ApplyResult::Created)

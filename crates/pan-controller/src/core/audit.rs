@@ -79,7 +79,15 @@ fn plain(text: &str) -> String {
 /// The refusal: who asked for it says so with [`refused`].
 pub fn request(world: &mut World, now: Now, actor: &Actor, request: Request) -> Result<Reply, ApiError> {
     let told = told::told(world, &request);
-    let reply = operate::request(world, now, actor.partition.as_ref(), request)?;
+    let before = std::mem::take(&mut world.dirty);
+    let reply = operate::request(world, now, actor.partition.as_ref(), request);
+    let changed = !world.dirty.is_empty();
+    world.dirty.extend(before);
+    let reply = reply?;
+    // Who asks for what is so already, again and again, pushes nothing out of the log.
+    if !changed {
+        return Ok(reply);
+    }
     let acts = match (told, &reply) {
         (Told::Acts(acts), _) => acts,
         (Told::WhatWasApplied, Reply::Applied(all)) => told::applied(all),

@@ -73,7 +73,7 @@ fn compare_clocks(world: &mut World, now: Now, host: &HostName, wall: i64) {
     let skew = wall - now.wall;
     let skewed = skew.abs() > SKEW_MAX;
     let seen = world.seen.hosts.entry(host.clone()).or_default();
-    if std::mem::replace(&mut seen.skewed, skewed) == skewed {
+    if seen.skew.replace(skew).is_some_and(|before| before.abs() > SKEW_MAX) == skewed {
         return;
     }
     let controller = world.hosts[host].roles.contains(&Role::Controller);

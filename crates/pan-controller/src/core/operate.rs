@@ -194,6 +194,9 @@ fn label(world: &mut World, node: &HostName, labels: BTreeMap<String, Option<Str
     for (name, value) in &labels {
         pan_model::node::label(name, value.as_deref().unwrap_or_default()).map_err(|text| ApiError::new(Code::Invalid, text))?;
     }
+    if labels.iter().all(|(name, value)| world.hosts[node].labels.get(name) == Some(value)) {
+        return Ok(());
+    }
     if let Some(host) = world.host_mut(node) {
         host.labels.extend(labels);
     }

@@ -165,7 +165,7 @@ pub fn load_one(world: &mut World, key: &str, value: &[u8]) -> Result<(), LoadEr
             let partition = PartitionName::new(*partition).map_err(|_| unknown())?;
             let page = PageKey::read(cluster, day).ok_or_else(unknown)?;
             let book = Arc::make_mut(world.usage.entry(partition).or_default());
-            book.restore(page, read(key, value)?);
+            book.put(page, read(key, value)?);
         }
         ["p", partition, rest @ ..] => {
             let partition = PartitionName::new(*partition).map_err(|_| unknown())?;

@@ -40,6 +40,9 @@ pub struct PartitionRecord {
     /// When it was made, wall clock in microseconds since 1970. What was used before under its name was another one's.
     #[serde(default)]
     pub created: i64,
+    /// Bindings up to this one were of another that had its name.
+    #[serde(default)]
+    pub first_epoch: Epoch,
 }
 
 /// A cluster.

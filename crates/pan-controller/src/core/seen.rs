@@ -75,8 +75,8 @@ pub struct HostSeen {
     pub reported: BTreeMap<pan_model::host::Role, (u64, u64)>,
     /// The newest period whose keys it says to have.
     pub keys: Option<u64>,
-    /// Its wall clock is not what the leader's is.
-    pub skewed: bool,
+    /// How far its wall clock is ahead of this controller's, microseconds, as far as it told.
+    pub skew: Option<i64>,
     /// Too many deaths.
     pub quarantined: bool,
     /// Silent for so long, in microseconds, that it is to be taken for dead once it is fenced.
@@ -122,7 +122,7 @@ impl Default for HostSeen {
             boot: None,
             reported: BTreeMap::new(),
             keys: None,
-            skewed: false,
+            skew: None,
             quarantined: false,
             lost: None,
             revoking: None,

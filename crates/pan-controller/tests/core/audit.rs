@@ -166,8 +166,14 @@ fn a_log_keeps_its_newest_lines_and_they_fit() {
         assert!(written <= 66, "{written} records of logs with one change");
         commit(&mut pan, &mut entries);
     }
+    assert_eq!(pan.lines(place("p")).len(), 2 * KEPT + 2, "what is young is kept longer");
+    pan.pass(8 * 24 * 3_600_000);
+    for change in 0..40 {
+        pan.scales(&tenant(), 2 + u32::from(change % 2 == 0));
+        commit(&mut pan, &mut entries);
+    }
     let lines = pan.lines(place("p"));
-    assert_eq!((lines.len(), lines.last().unwrap().number), (KEPT, 2 * KEPT as u64 + 3));
+    assert_eq!((lines.len(), lines.last().unwrap().number), (KEPT, 2 * KEPT as u64 + 42));
     assert_eq!(entries.keys().filter(|key| key.starts_with("p/p/audit/")).count(), KEPT);
     // Who follows sees the same, however changes of one transaction come.
     standing::follow(&mut pan.world, listed(&entries)).unwrap();
@@ -197,7 +203,54 @@ fn an_apply_of_thousands_of_objects_is_a_few_records() {
     assert!(written.iter().all(|bytes| *bytes < 150_000), "{written:?}");
     pan.scales(&tenant(), 0);
     let lines = pan.lines(place("p"));
-    assert!((KEPT..KEPT + 130).contains(&lines.len()) && lines.last().unwrap().number == 2904, "{}", lines.len());
+    assert_eq!((lines.len(), lines.last().unwrap().number), (2904, 2904));
+    pan.pass(8 * 24 * 3_600_000);
+    pan.scales(&tenant(), 1);
+    assert!((KEPT..KEPT + 130).contains(&pan.lines(place("p")).len()));
+}
+
+#[test]
+fn what_changes_nothing_is_no_line() {
+    let mut pan = Pan::new();
+    pan.applies(&provider(), &web(1), false).unwrap();
+    pan.rounds(3);
+    let labels = BTreeMap::from([("rack".to_owned(), Some("a".to_owned()))]);
+    pan.does(&provider(), Request::Label { node: host("n1"), labels: labels.clone() }).unwrap();
+    let before = (pan.lines(None).len(), pan.lines(place("p")).len());
+    for _ in 0..3 {
+        pan.does(&tenant(), Request::Start(server("web-1"))).unwrap();
+        pan.scales(&tenant(), 1);
+        pan.applies(&tenant(), &web(1), false).unwrap();
+        pan.does(&provider(), Request::Uncordon(host("n1"))).unwrap();
+        pan.does(&provider(), Request::Label { node: host("n1"), labels: labels.clone() }).unwrap();
+    }
+    assert_eq!((pan.lines(None).len(), pan.lines(place("p")).len()), before);
+    // In one transaction with other changes of the same records.
+    pan.does(&provider(), Request::Cordon(host("n1"))).unwrap();
+    pan.does(&provider(), Request::Uncordon(host("n1"))).unwrap();
+    assert_eq!(pan.lines(None).len(), before.0 + 2);
+}
+
+#[test]
+fn refusals_of_many_kinds_have_nobody_elses_name() {
+    let mut pan = Pan::new();
+    pan.applies(&provider(), &web(1), false).unwrap();
+    let before = pan.lines(place("p")).len();
+    for token in 0..60 {
+        let actor = Actor { token: Some(token), name: format!("t{token}"), ..tenant() };
+        pan.refused(&actor, &format!("c{token}"), Code::NotFound);
+    }
+    for _ in 0..40 {
+        pan.pass(300_000);
+        pan.rounds(1);
+    }
+    let told = pan.lines(place("p")).split_off(before);
+    assert!(
+        told.iter().all(|line| line.principal == "others" || (line.name[1..] == line.principal[1..] && line.times.is_none())),
+        "{told:?}"
+    );
+    let others: Vec<_> = told.iter().filter(|line| line.principal == "others").map(|line| line.times).collect();
+    assert_eq!((told.len(), others), (37, vec![Some(24)]));
 }
 
 #[test]

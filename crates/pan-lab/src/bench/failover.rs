@@ -16,7 +16,7 @@ use super::false_failovers;
 use super::frozen;
 use super::leader::Leader;
 use super::peer;
-use super::report::{Case, MILLIS, Report, RunDetail, machine};
+use super::report::{Case, MILLIS, OWN, Report, RunDetail, machine};
 use super::storage_lost::Store;
 
 /// What a laboratory with several controllers needs besides.
@@ -118,7 +118,7 @@ fn run_own<'a>(
 /// A case as the report has it: once for each thing that is counted in it.
 fn reported(case: FailoverCase, profile: &str, details: Vec<RunDetail>, problem: Option<&str>) -> Vec<Case> {
     let (peer, units) = match case {
-        FailoverCase::Pan(own) => ("panloom", own.units()),
+        FailoverCase::Pan(own) => (OWN, own.units()),
         FailoverCase::Peer(other) => (other.peer().as_str(), &[MILLIS][..]),
     };
     let mut all: Vec<Case> = units.iter().map(|unit| Case::of(case.as_str(), peer, unit, &details, problem)).collect();

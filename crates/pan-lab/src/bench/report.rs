@@ -12,6 +12,8 @@ use super::stretches::Stretch;
 pub(super) const MILLIS: &str = "ms";
 /// The unit of how much somebody does of what a peer does in the same time.
 pub(super) const RATIO: &str = "of the peer's rate";
+/// Who is measured, where it is not a peer.
+pub(super) const OWN: &str = "panloom";
 
 /// The outcome of one benchmark.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -214,10 +216,12 @@ fn count(length: usize) -> u32 {
 }
 
 impl Report {
-    /// Whether every run of every case gave a sample.
+    /// Whether every run of every case gave a sample. Of a peer that is what is measured: one that does not recover, or that is not
+    /// ready any more after some runs, has that for a figure.
     #[must_use]
     pub fn is_whole(&self) -> bool {
-        self.cases.iter().all(|case| case.failed == 0 && case.runs > 0 && case.problem.is_none())
+        let all = |case: &Case| case.failed == 0 && case.problem.is_none();
+        self.cases.iter().all(|case| case.runs > 0 && (case.peer != OWN || all(case)))
     }
 
     /// Cases that could not be run, or not as often as wanted, and why; and those that are not what is promised of them.
@@ -226,7 +230,10 @@ impl Report {
         let mut all: Vec<String> = Vec::new();
         for case in &self.cases {
             let Some(problem) = &case.problem else { continue };
-            let text = format!("{} could not be run: {problem}", case.case);
+            let text = match case.runs {
+                0 => format!("{} could not be run: {problem}", case.case),
+                runs => format!("{} could not be run more than {runs} times: {problem}", case.case),
+            };
             if !all.contains(&text) {
                 all.push(text);
             }
@@ -393,5 +400,17 @@ mod tests {
         let report = Report { bench: "failover".into(), profile: "lan".into(), machine: machine(), cases: vec![case("a"), case("b")] };
         assert!(!report.is_whole());
         assert_eq!(report.problems(), ["agent-killed could not be run: no agent"]);
+    }
+
+    #[test]
+    fn a_peer_that_is_not_ready_any_more_is_a_figure_of_the_peer() {
+        let report = |peer, runs: &[RunDetail]| {
+            let case = Case::of("pacemaker-300ms-fenced", peer, MILLIS, runs, Some("it was not ready"));
+            Report { bench: "failover".into(), profile: "lan".into(), machine: machine(), cases: vec![case] }
+        };
+        let one = report("pacemaker", &[run(Some(3.0))]);
+        assert!(one.is_whole());
+        assert_eq!(one.problems(), ["pacemaker-300ms-fenced could not be run more than 1 times: it was not ready"]);
+        assert!(!report("pacemaker", &[]).is_whole() && !report(OWN, &[run(Some(3.0))]).is_whole());
     }
 }

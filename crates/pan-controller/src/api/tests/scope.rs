@@ -2,7 +2,7 @@
 
 use super::harness::{host, world};
 use crate::api::scope::{DomainKey, Scope};
-use crate::core::usage::{Book, PageKey};
+use crate::core::usage::{Book, Of, PageKey};
 use crate::handle::{Principal, PrincipalRole, View};
 use pan_api::token::AccessRole;
 use pan_model::{PartitionName, ServerKey};
@@ -111,7 +111,7 @@ fn usage_is_ones_own_and_not_of_who_had_the_name_before() {
         let hours = r#"{"hours": [[0, {"cpu_micros": 1000000, "memory_kib_seconds": 0, "received": 0, "sent": 0, "storage": 0}],
                                   [1, {"cpu_micros": 2000000, "memory_kib_seconds": 0, "received": 0, "sent": 0, "storage": 0}]]}"#;
         let mut book = Book::default();
-        book.restore(PageKey { cluster: Some("web".parse().unwrap()), day: 0 }, serde_json::from_str(hours).unwrap());
+        book.put(PageKey { of: Of::Cluster("web".parse().unwrap()), day: 0 }, serde_json::from_str(hours).unwrap());
         view.usage.insert(name.parse().unwrap(), Arc::new(book));
     }
     view.created.insert("acme".parse().unwrap(), hour);

@@ -8,7 +8,11 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// Lines kept of a log: months of what people do, and under a megabyte for each of a thousand partitions.
-const LINES_MAX: usize = 2000;
+const LINES_MAX: usize = 2_000;
+/// Lines kept of one of which more than that are young: whoever wants to push something out has to do a lot, which then is there to be seen.
+const YOUNG_MAX: usize = 20_000;
+/// What is young, microseconds: a week.
+const YOUNG: i64 = 7 * 24 * 3_600_000_000;
 /// Lines of one entry: with the longest texts a tenth of what a transaction of etcd may hold.
 const ENTRY_LINES_MAX: usize = 128;
 /// Old entries dropped with one request: it must fit one transaction with everything else that it changes. What is too much then goes with the next.
@@ -40,6 +44,15 @@ impl Entry {
     #[must_use]
     pub fn number(&self) -> u64 {
         self.lines.first().map_or(0, |line| line.number)
+    }
+}
+
+impl Entry {
+    /// With how many lines after it it is still kept.
+    fn lines_kept(&self, now: Now) -> usize {
+        let written = self.lines.last().and_then(|line| line.time.parse::<jiff::Timestamp>().ok());
+        let young = written.is_some_and(|written| now.wall - written.as_microsecond() < YOUNG);
+        if young { YOUNG_MAX } else { LINES_MAX }
     }
 }
 
@@ -117,7 +130,7 @@ impl Log {
         }
         for _ in 0..DROPPED_MAX {
             match self.entries.front() {
-                Some(oldest) if self.entries.len() > 1 && self.lines - oldest.lines.len() >= LINES_MAX => {
+                Some(oldest) if self.entries.len() > 1 && self.lines - oldest.lines.len() >= oldest.lines_kept(now) => {
                     let number = oldest.number();
                     touched.push(number);
                     self.remove(number);

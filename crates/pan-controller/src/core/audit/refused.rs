@@ -15,6 +15,8 @@ const BURST: u32 = 20;
 const EVERY: Duration = Duration::from_secs(300);
 /// Kinds of refusals that are counted apart: by who is refused, and why.
 const COUNTED_MAX: usize = 16;
+/// What the line of all other kinds says of who, what and why.
+const OTHERS: &str = "others";
 
 /// What was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,11 +40,17 @@ struct Held {
     /// When the last of them was added.
     since: Tick,
     counted: Counted,
+    /// All other kinds together.
+    others: u64,
 }
 
 impl Held {
     const fn new(now: Now) -> Self {
-        Self { left: BURST, since: now.boot, counted: BTreeMap::new() }
+        Self { left: BURST, since: now.boot, counted: BTreeMap::new(), others: 0 }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.counted.is_empty() && self.others == 0
     }
 
     fn refill(&mut self, now: Now) {
@@ -57,15 +65,25 @@ impl Held {
         if self.left == 0 {
             return None;
         }
-        let (_, (draft, times)) = self.counted.pop_first()?;
+        let (draft, times) = match self.counted.pop_first() {
+            Some((_, told)) => told,
+            None if self.others > 0 => {
+                let all = || OTHERS.to_owned();
+                let draft = Draft { principal: all(), role: OTHERS, verb: all(), kind: OTHERS, result: OTHERS, ..Draft::default() };
+                (draft, std::mem::take(&mut self.others))
+            }
+            None => return None,
+        };
         self.left -= 1;
         Some(Draft { times: (times > 1).then_some(times), ..draft })
     }
 
     fn count(&mut self, key: (Option<u64>, Code), draft: Draft) {
-        let full = self.counted.len() >= COUNTED_MAX && !self.counted.contains_key(&key);
-        let key = if full { self.counted.last_key_value().map_or(key, |(last, _)| *last) } else { key };
-        self.counted.entry(key).or_insert((draft, 0)).1 += 1;
+        if self.counted.len() >= COUNTED_MAX && !self.counted.contains_key(&key) {
+            self.others += 1;
+        } else {
+            self.counted.entry(key).or_insert((draft, 0)).1 += 1;
+        }
     }
 }
 
@@ -93,7 +111,7 @@ fn tell(world: &mut World, now: Now, place: Option<PartitionName>) {
     let Some(held) = world.seen.refusals.0.get_mut(&place) else { return };
     held.refill(now);
     let lines: Vec<Draft> = std::iter::from_fn(|| held.next()).collect();
-    if held.counted.is_empty() && held.left == BURST {
+    if held.is_empty() && held.left == BURST {
         world.seen.refusals.0.remove(&place);
     }
     log::append(world, now, place.as_ref(), lines);

@@ -3,11 +3,14 @@
 //! Counters may be told twice, late, by another controller's reports or by an agent that was restarted: of each instance is counted what is more
 //! than its mark says, and the mark is in the record that has the sum.
 
-use super::{Book, Counted, HOUR, HOURS_OF_DAY, Mark, Page, PageKey, dirty, drop_page, key_of};
+use super::clock::{self, Clock};
+use super::mark::{Counted, Mark, SILENT_KEPT, Told};
+use super::{Book, HOUR, HOURS_OF_DAY, Of, Page, PageKey, belief, dirty, drop_page};
 use crate::core::world::{Now, World};
 use pan_api::usage::{Counters, Instance, Metered};
 use pan_member::Tick;
-use pan_model::{ClusterName, HostName, PartitionName};
+use pan_model::event::Severity;
+use pan_model::{ClusterName, Epoch, HostName, PartitionName};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,66 +21,86 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const WRITE_EVERY: Duration = Duration::from_secs(60);
 /// Pages written in a round: with the rounds of a minute as many as thousands of clusters have.
 const WRITES_MAX: usize = 256;
-/// Days that are kept.
-const DAYS_KEPT: i64 = 90;
+/// Days that are kept: those on which anything was used, not those of a clock, which may jump.
+const DAYS_KEPT: usize = 91;
 /// Pages dropped in a round.
 const DROPPED_MAX: usize = 64;
 /// Instances of one host that are listened to: more than a node runs, with those that ended and wait to be written down.
 const INSTANCES_MAX: usize = 10_000;
-/// Marks of a cluster, beyond those of instances that nodes tell of: half a megabyte, which is what the store takes at once.
-const MARKS_MAX: usize = 2_000;
-/// An instance that ended has its mark for so long after its node stopped telling of it: reports that were overtaken are older.
-const ENDED_KEPT: i64 = HOUR;
-/// One whose node went silent may come back for so long. What comes later is counted from then on.
-const SILENT_KEPT: i64 = 7 * HOURS_OF_DAY * HOUR;
 /// Longest time that volumes are counted for at once: who has set a clock wrong shall not pay for years.
 const STORED_MAX: i64 = HOURS_OF_DAY * HOUR;
+/// That a node tells of more than can be is told so often.
+const DOUBTS_EVERY: Duration = Duration::from_secs(3600);
 
 /// An instance as its node told of it.
 #[derive(Debug, Clone)]
 struct Heard {
     cluster: ClusterName,
     began: i64,
+    /// Since when it can have run (wall, microseconds).
+    since: i64,
     used: Counters,
     ended: bool,
     /// In the newest report.
     told: bool,
 }
 
-/// Whose page: a cluster's, or that of a partition's volumes.
-type Owner = (PartitionName, Option<ClusterName>);
+/// What a host told.
+#[derive(Debug, Clone, Default)]
+struct Host {
+    instances: BTreeMap<Counted, Heard>,
+    /// Those of its newest report that ended and never were its own, as far as anybody knows: it may forget them.
+    strange: BTreeSet<Instance>,
+}
+
+/// Whose page.
+type Owner = (PartitionName, Of);
 
 /// What nodes told; every controller has its own.
 #[derive(Debug, Clone, Default)]
 pub struct Meter {
-    hosts: BTreeMap<HostName, Arc<BTreeMap<Counted, Heard>>>,
+    hosts: BTreeMap<HostName, Arc<Host>>,
     /// When pages were written.
     written: BTreeMap<Owner, Tick>,
     /// Bytes of volumes, each copy, as they were looked at last.
     stored: BTreeMap<PartitionName, u64>,
     /// When was looked last, and in which hour.
     looked: Option<(Tick, i64)>,
+    clock: Clock,
     /// The day for which old pages were dropped.
     swept: Option<i64>,
+    /// When it was told last that a host tells of more than can be.
+    doubted: BTreeMap<HostName, Tick>,
 }
 
-/// A node says what its instances used.
+/// A node says what its instances used. What is not its own is not listened to.
 pub fn heard(world: &mut World, now: Now, host: &HostName, boot: u64, usage: Vec<Metered>) {
-    if usage.is_empty() && !world.seen.meter.hosts.contains_key(host) {
-        return;
-    }
     let mut meter = std::mem::take(&mut world.seen.meter);
-    let all = Arc::make_mut(meter.hosts.entry(host.clone()).or_default());
-    all.values_mut().for_each(|heard| heard.told = false);
-    for Metered { instance, cluster, began, used, ended } in usage.into_iter().take(INSTANCES_MAX) {
-        let new = Heard { cluster, began: began.min(now.wall), used, ended, told: true };
-        let heard = all.entry((instance, boot)).or_insert(new);
-        (heard.used, heard.ended, heard.told) = (heard.used.most(used), heard.ended || ended, true);
+    let Host { instances, strange } = Arc::make_mut(meter.hosts.entry(host.clone()).or_default());
+    instances.values_mut().for_each(|heard| heard.told = false);
+    strange.clear();
+    for metered in usage.into_iter().take(INSTANCES_MAX) {
+        let counted = (metered.instance.clone(), boot);
+        let heard = match instances.get_mut(&counted) {
+            Some(heard) if heard.cluster == metered.cluster => heard,
+            Some(_) => continue,
+            None => match belief::since(world, host, boot, &metered) {
+                Some(since) => {
+                    let Metered { cluster, began, used, ended, .. } = metered.clone();
+                    instances.entry(counted).or_insert(Heard { cluster, began: began.min(now.wall), since, used, ended, told: true })
+                }
+                None => {
+                    strange.extend(metered.ended.then_some(metered.instance));
+                    continue;
+                }
+            },
+        };
+        (heard.used, heard.ended, heard.told) = (heard.used.most(metered.used), heard.ended || metered.ended, true);
     }
     // A node that was booted anew does not know what it told before; until that is written down, this is all there is of it.
-    all.retain(|counted, heard| heard.told || !mark(world, counted, heard).is_some_and(|mark| covers(mark, heard)));
-    while all.len() > 2 * INSTANCES_MAX {
-        all.pop_first();
+    instances.retain(|counted, heard| heard.told || !is_covered(world, counted, heard));
+    while instances.len() > 2 * INSTANCES_MAX {
+        instances.pop_first();
     }
     world.seen.meter = meter;
 }
@@ -86,46 +109,47 @@ fn covers(mark: &Mark, heard: &Heard) -> bool {
     heard.used.beyond(mark.used) == Counters::default() && (mark.ended || !heard.ended)
 }
 
-fn mark<'a>(world: &'a World, (instance, boot): &Counted, heard: &Heard) -> Option<&'a Mark> {
-    let (_, page) = world.usage.get(&instance.key.partition)?.newest(Some(&heard.cluster))?;
-    let at = page.marks.binary_search_by(|mark| {
-        let own = (&mark.server, mark.epoch, mark.incarnation, mark.boot);
-        own.cmp(&(&instance.key.name, instance.epoch, instance.incarnation, *boot))
-    });
-    page.marks.get(at.ok()?)
+fn mark(world: &World, counted: &Counted, heard: &Heard) -> Option<Mark> {
+    world.usage.get(&counted.0.key.partition)?.mark(&heard.cluster, counted)
 }
 
-/// Instances of a host that ended and are written down, whole.
+fn is_covered(world: &World, counted: &Counted, heard: &Heard) -> bool {
+    mark(world, counted, heard).is_some_and(|mark| covers(&mark, heard))
+}
+
+/// Instances of a host that ended and are written down, whole, or are not its own: it need not tell of them any more.
 #[must_use]
 pub fn billed(world: &World, host: &HostName) -> Vec<Instance> {
-    let Some(all) = world.seen.meter.hosts.get(host) else { return Vec::new() };
+    let Some(Host { instances, strange }) = world.seen.meter.hosts.get(host).map(AsRef::as_ref) else { return Vec::new() };
     let done = |(counted, heard): &(&Counted, &Heard)| {
-        heard.told && heard.ended && mark(world, counted, heard).is_some_and(|mark| mark.ended && covers(mark, heard))
+        heard.told && heard.ended && mark(world, counted, heard).is_some_and(|mark| mark.ended && covers(&mark, heard))
     };
-    all.iter().filter(done).map(|((instance, _), _)| instance.clone()).collect()
+    instances.iter().filter(done).map(|((instance, _), _)| instance.clone()).chain(strange.iter().cloned()).collect()
 }
 
 /// Counts what is due.
 pub fn advance(world: &mut World, now: Now) {
+    let mut meter = std::mem::take(&mut world.seen.meter);
+    let now = Now { wall: meter.clock.read(clock::agreed(world, now), now.boot), ..now };
+    count_due(world, &mut meter, now);
+    world.seen.meter = meter;
+}
+
+fn count_due(world: &mut World, meter: &mut Meter, now: Now) {
     let hour = now.wall.div_euclid(HOUR);
-    let looked = world.seen.meter.looked;
+    let looked = meter.looked;
     // What was told before the hour's end is of that hour.
     let turn = looked.map(|(_, last)| last).filter(|last| *last != hour);
     if turn.is_none() && looked.is_some_and(|(at, _)| now.boot.since(at) < LOOK_EVERY) {
         return;
     }
-    let mut meter = std::mem::take(&mut world.seen.meter);
     meter.looked = Some((now.boot, hour));
     let at = At { now, hour: turn.map_or(hour, |last| last.min(hour)), turn: turn.is_some() };
-    let left = servers(world, &mut meter, at);
-    volumes(world, &mut meter, at, left);
-    meter.hosts.retain(|host, all| world.hosts.contains_key(host) || all.iter().any(|(counted, heard)| !is_covered(world, counted, heard)));
-    sweep(world, &mut meter, now);
-    world.seen.meter = meter;
-}
-
-fn is_covered(world: &World, counted: &Counted, heard: &Heard) -> bool {
-    mark(world, counted, heard).is_some_and(|mark| covers(mark, heard))
+    let left = servers(world, meter, at);
+    volumes(world, meter, at, left);
+    let open = |host: &Host| host.instances.iter().any(|(counted, heard)| !is_covered(world, counted, heard));
+    meter.hosts.retain(|name, host| world.hosts.contains_key(name) || open(host));
+    sweep(world, meter, now);
 }
 
 /// When is counted, and for which hour.
@@ -151,94 +175,154 @@ impl Meter {
     fn is_due(&self, owner: &Owner, at: At) -> bool {
         at.turn || self.written.get(owner).is_none_or(|written| at.now.boot.since(*written) >= WRITE_EVERY)
     }
+
+    fn instances(&self) -> impl Iterator<Item = (&HostName, &Counted, &Heard)> {
+        self.hosts.iter().flat_map(|(name, host)| host.instances.iter().map(move |(counted, heard)| (name, counted, heard)))
+    }
+}
+
+/// What nodes tell now, and which have spoken or are no more.
+struct Knowledge {
+    told: BTreeSet<Counted>,
+    silent: BTreeSet<HostName>,
+}
+
+impl Told for Knowledge {
+    fn tells(&self, counted: &Counted) -> bool {
+        self.told.contains(counted)
+    }
+
+    fn is_heard(&self, host: &HostName) -> bool {
+        !self.silent.contains(host)
+    }
 }
 
 /// Counts what servers used; how many pages may still be written in this round.
 fn servers(world: &mut World, meter: &mut Meter, at: At) -> usize {
-    let mut due: BTreeMap<Owner, Vec<(Counted, Heard)>> = BTreeMap::new();
-    for (counted, heard) in meter.hosts.values().flat_map(|all| all.iter()) {
+    let none = Book::default();
+    let mut due: BTreeMap<Owner, BTreeMap<Counted, (HostName, Heard)>> = BTreeMap::new();
+    for (host, counted, heard) in meter.instances() {
         if !is_covered(world, counted, heard) {
-            let owner = (counted.0.key.partition.clone(), Some(heard.cluster.clone()));
-            due.entry(owner).or_default().push((counted.clone(), heard.clone()));
+            let partition = &counted.0.key.partition;
+            let of = world.usage.get(partition).map_or(&none, AsRef::as_ref).place(&heard.cluster, at.day());
+            due.entry((partition.clone(), of)).or_default().insert(counted.clone(), (host.clone(), heard.clone()));
         }
     }
     due.retain(|owner, _| meter.is_due(owner, at));
+    if due.is_empty() {
+        return WRITES_MAX;
+    }
     let mut due: Vec<_> = due.into_iter().collect();
     // Who waits longest comes first.
     due.sort_by_key(|(owner, _)| meter.written.get(owner).copied());
-    let told: BTreeSet<&Counted> =
-        meter.hosts.values().flat_map(|all| all.iter()).filter(|(_, heard)| heard.told).map(|(key, _)| key).collect();
+    let knowledge = Knowledge {
+        told: meter.instances().filter(|(_, _, heard)| heard.told).map(|(_, counted, _)| counted.clone()).collect(),
+        silent: world.hosts.keys().filter(|host| !meter.hosts.contains_key(*host)).cloned().collect(),
+    };
     let mut left = WRITES_MAX;
     for (owner, instances) in due.into_iter().take(WRITES_MAX) {
         left = left.saturating_sub(1);
-        write(world, &owner, at, |page| {
-            instances.iter().for_each(|(counted, heard)| count(page, at, counted, heard));
-            prune(page, &owner.0, at.now, &told);
-        });
+        for host in write_servers(world, &owner, at, &instances, &knowledge) {
+            doubt(world, meter, at.now, host);
+        }
         meter.written.insert(owner, at.now.boot);
     }
     left
 }
 
-fn count(page: &mut Page, at: At, (instance, boot): &Counted, heard: &Heard) {
-    let place = page.marks.binary_search_by(|mark| {
-        let own = (&mark.server, mark.epoch, mark.incarnation, mark.boot);
-        own.cmp(&(&instance.key.name, instance.epoch, instance.incarnation, *boot))
+/// Counts on one page; hosts that told of more than can be.
+fn write_servers(
+    world: &mut World,
+    owner: &Owner,
+    at: At,
+    instances: &BTreeMap<Counted, (HostName, Heard)>,
+    knowledge: &Knowledge,
+) -> BTreeSet<HostName> {
+    let mut doubtful = BTreeSet::new();
+    let former = former_owner(world, &owner.0);
+    write(world, owner, at, |world, book, page| {
+        let fresh = instances.keys().filter(|counted| page.mark(counted).is_none()).count();
+        page.prune(&owner.0, at.now.wall, knowledge, fresh);
+        page.move_marks(instances.iter(), |page, counted, (host, heard), mark| {
+            // It may be on the cluster's own page, or on that of the rest.
+            let all = mark.into_iter().chain(book.mark(&heard.cluster, counted));
+            let Count { mark, more, cut } = count(world, at, host, counted, heard, all.reduce(|one, other| one.with(&other)));
+            doubtful.extend(cut.then(|| host.clone()));
+            let hour = match &former {
+                Some((epoch, hour)) if counted.0.epoch <= *epoch => page.late_mut(*hour),
+                _ => page.hour_mut(at.hour),
+            };
+            hour.used = hour.used.plus(more);
+            mark
+        });
     });
-    let index = place.unwrap_or_else(|index| {
+    doubtful
+}
+
+/// Up to which epoch servers of a partition were of another that had its name, and in which hour that paid last.
+fn former_owner(world: &World, partition: &PartitionName) -> Option<(Epoch, i64)> {
+    let record = world.partitions.get(partition)?;
+    Some((record.first_epoch, record.created.div_euclid(HOUR) - 1))
+}
+
+/// What became of an instance.
+struct Count {
+    mark: Mark,
+    more: Counters,
+    /// It told of more than can be.
+    cut: bool,
+}
+
+fn count(world: &World, at: At, host: &HostName, (instance, boot): &Counted, heard: &Heard, mark: Option<Mark>) -> Count {
+    let wall = at.now.wall;
+    let from = mark.as_ref().map_or(heard.since, |mark| mark.at);
+    let mark = mark.unwrap_or_else(|| {
         // Whose mark may have been dropped is not counted a second time.
-        let forgotten = heard.began < at.now.wall - SILENT_KEPT;
-        let Instance { key, epoch, incarnation } = instance.clone();
+        let forgotten = heard.began.max(heard.since) < wall - SILENT_KEPT;
         let used = if forgotten { heard.used } else { Counters::default() };
-        page.marks.insert(index, Mark { server: key.name, epoch, incarnation, boot: *boot, used, at: at.now.wall, ended: false });
-        index
+        let Instance { key, epoch, incarnation } = instance.clone();
+        Mark { server: key.name, epoch, incarnation, boot: *boot, used, at: wall, ended: false, host: None }
     });
-    let mark = &mut page.marks[index];
-    let more = heard.used.beyond(mark.used);
-    (mark.used, mark.at, mark.ended) = (mark.used.most(heard.used), at.now.wall, heard.ended);
-    let hour = page.hour_mut(at.hour);
-    hour.used = hour.used.plus(more);
+    let told = heard.used.beyond(mark.used);
+    let more = told.least(belief::possible(world, host, wall - from, heard.ended && !mark.ended));
+    // What is too much of one that runs is looked at again; it had no time for it yet.
+    let used = if heard.ended { mark.used.most(heard.used) } else { mark.used.plus(more) };
+    let mark = Mark { used, at: wall, ended: heard.ended, host: Some(host.clone()), ..mark };
+    Count { mark, more, cut: more != told }
 }
 
-/// Drops marks that nobody will ask for any more.
-fn prune(page: &mut Page, partition: &PartitionName, now: Now, told: &BTreeSet<&Counted>) {
-    let mut spare: Vec<i64> = Vec::new();
-    page.marks.retain(|mark| {
-        let kept = if mark.ended { ENDED_KEPT } else { SILENT_KEPT };
-        let own = told.contains(&key_of(partition, mark));
-        let keep = own || now.wall - mark.at < kept;
-        spare.extend((keep && !own).then_some(mark.at));
-        keep
-    });
-    if spare.len() > MARKS_MAX {
-        spare.sort_unstable();
-        let oldest = spare[spare.len() - MARKS_MAX];
-        page.marks.retain(|mark| mark.at >= oldest || told.contains(&key_of(partition, mark)));
+/// Says once an hour that a node tells of more than can be.
+fn doubt(world: &mut World, meter: &mut Meter, now: Now, host: HostName) {
+    if meter.doubted.get(&host).is_some_and(|told| now.boot.since(*told) < DOUBTS_EVERY) {
+        return;
     }
+    let text = format!("host {host} tells that servers used more than it can have given them: what is more is not counted");
+    world.host_event(now, &host, Severity::Warning, "UsageDoubted", text);
+    meter.doubted.insert(host, now.boot);
 }
 
-/// Changes the page of an hour, which begins with the marks of the one before.
-fn write(world: &mut World, (partition, cluster): &Owner, at: At, change: impl FnOnce(&mut Page)) {
-    let book: &mut Book = Arc::make_mut(world.usage.entry(partition.clone()).or_default());
-    let newest = book.newest(cluster.as_ref()).map(|(key, page)| (key.clone(), page.clone()));
-    // A clock that was set back goes on where it was: the newest page has the marks.
-    let day = newest.as_ref().map_or(at.day(), |(key, _)| key.day.max(at.day()));
-    let key = PageKey { cluster: cluster.clone(), day };
-    let mut page = match newest {
-        Some((last, page)) if last == key => {
+/// Changes the page of an hour, which begins with the marks of the one before. `change` is given the others as they are.
+fn write(world: &mut World, (partition, of): &Owner, at: At, change: impl FnOnce(&World, &Book, &mut Page)) {
+    let mut shared = world.usage.remove(partition).unwrap_or_default();
+    let book: &mut Book = Arc::make_mut(&mut shared);
+    let key = PageKey { of: of.clone(), day: at.day() };
+    let mut page = match book.newest(of).map(|(key, page)| (key.day, page.clone())) {
+        Some((day, page)) if day == key.day => {
             // Only now it is sure that the newest is in the store.
-            let former = PageKey { day: day - 1, ..key.clone() };
-            if let Some(old) = book.pages.get_mut(&former).filter(|old| !old.marks.is_empty()) {
-                Arc::make_mut(old).marks.clear();
-                world.dirty.insert(dirty(partition, former));
+            for old in book.clear_marks(&key) {
+                world.dirty.insert(dirty(partition, old));
             }
             page
         }
-        Some((_, page)) => Page { hours: Vec::new(), ..page },
+        // Also where the clock was set back: an earlier day has its page already.
+        Some((_, Page { marks, stored_until, stored_bytes, turn, .. })) => {
+            Page { marks, stored_until, stored_bytes, turn: turn + 1, ..book.page(&key).cloned().unwrap_or_default() }
+        }
         None => Page::default(),
     };
-    change(&mut page);
-    book.pages.insert(key.clone(), Arc::new(page));
+    change(world, book, &mut page);
+    book.put(key.clone(), page);
+    world.usage.insert(partition.clone(), shared);
     world.dirty.insert(dirty(partition, key));
 }
 
@@ -254,32 +338,36 @@ fn volumes(world: &mut World, meter: &mut Meter, at: At, mut left: usize) {
     for partition in all {
         let bytes = stored.get(&partition).copied().unwrap_or(0);
         let before = meter.stored.get(&partition).copied();
-        let owner = (partition.clone(), None);
+        let owner = (partition.clone(), Of::Volumes);
         let changed = before != Some(bytes);
         if left == 0 || !(changed || meter.is_due(&owner, at)) {
             continue;
         }
         left -= 1;
         let until = if at.turn { at.now.wall.min((at.hour + 1) * HOUR) } else { at.now.wall };
-        write(world, &owner, at, |page| {
-            let since = page.stored_until.unwrap_or(until);
-            let seconds = u64::try_from((until - since).clamp(0, STORED_MAX) / 1_000_000).unwrap_or(0);
-            // Whole seconds; the rest is counted next time.
-            let whole = i64::try_from(seconds).unwrap_or(0) * 1_000_000;
-            let reached = if until - since > STORED_MAX { until } else { since + whole };
-            let used = (before.unwrap_or(bytes) >> 10).saturating_mul(seconds);
-            if used > 0 {
-                let hour = page.hour_mut(at.hour);
-                hour.storage = hour.storage.saturating_add(used);
-            }
-            page.stored_until = (bytes > 0).then_some(reached);
-        });
+        write(world, &owner, at, |_, _, page| store(page, at.hour, until, before, bytes));
         meter.written.insert(owner, at.now.boot);
         match bytes {
             0 => drop(meter.stored.remove(&partition)),
             _ => drop(meter.stored.insert(partition, bytes)),
         }
     }
+}
+
+/// Counts volumes up to a moment. They took `before` bytes, as far as this controller knows, and take `bytes` from then on.
+fn store(page: &mut Page, hour: i64, until: i64, before: Option<u64>, bytes: u64) {
+    let since = page.stored_until.unwrap_or(until);
+    let seconds = u64::try_from((until - since).clamp(0, STORED_MAX) / 1_000_000).unwrap_or(0);
+    // Whole seconds; the rest is counted next time.
+    let whole = i64::try_from(seconds).unwrap_or(0) * 1_000_000;
+    let reached = if (until - since).abs() > STORED_MAX { until } else { since + whole };
+    let used = (before.or(page.stored_bytes).unwrap_or(bytes) >> 10).saturating_mul(seconds);
+    if used > 0 {
+        let hour = page.hour_mut(hour);
+        hour.storage = hour.storage.saturating_add(used);
+    }
+    page.stored_until = (bytes > 0).then_some(reached);
+    page.stored_bytes = (bytes > 0).then_some(bytes);
 }
 
 /// Drops pages of days that are kept no more, and what is remembered of pages that nobody wrote for long.
@@ -289,7 +377,13 @@ fn sweep(world: &mut World, meter: &mut Meter, now: Now) {
         return;
     }
     meter.written.retain(|_, written| now.boot.since(*written) < WRITE_EVERY);
-    let old = |key: &&PageKey| key.day < today - DAYS_KEPT;
+    meter.doubted.retain(|_, told| now.boot.since(*told) < DOUBTS_EVERY);
+    let days: BTreeSet<i64> = world.usage.values().flat_map(|book| book.days.keys().copied()).collect();
+    let Some(first) = days.iter().rev().nth(DAYS_KEPT - 1).copied() else {
+        meter.swept = Some(today);
+        return;
+    };
+    let old = |key: &&PageKey| key.day < first;
     let pages = world.usage.iter().flat_map(|(name, book)| book.pages.keys().filter(old).map(move |key| (name.clone(), key.clone())));
     let pages: Vec<_> = pages.take(DROPPED_MAX).collect();
     if pages.len() < DROPPED_MAX {

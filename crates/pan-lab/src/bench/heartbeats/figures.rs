@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::super::report::{Bound, Case, MILLIS, RunDetail};
+use super::super::report::{Bound, Case, MILLIS, OWN, RunDetail};
 
 /// Detection may take so much longer than the profile's silence: it is what a failover's other steps count on.
 pub(super) const SLACK: Duration = Duration::from_millis(30);
@@ -35,16 +35,14 @@ pub(super) struct Silence {
     pub(super) late_ms: f64,
 }
 
-const WHO: &str = "panloom";
-
 impl Steady {
     pub(super) fn cases(&self) -> Vec<Case> {
         let mut all = vec![
-            Case::counted("steady", WHO, "% of a core", self.cpu.clone()),
-            Case::counted("steady", WHO, "MiB resident", self.memory.clone()),
+            Case::counted("steady", OWN, "% of a core", self.cpu.clone()),
+            Case::counted("steady", OWN, "MiB resident", self.memory.clone()),
         ];
-        all.extend(self.counts.iter().map(|(unit, count)| Case::counted("steady", WHO, unit, vec![*count])));
-        all.push(Case::counted("steady-sender-late", WHO, MILLIS, vec![self.late_ms]));
+        all.extend(self.counts.iter().map(|(unit, count)| Case::counted("steady", OWN, unit, vec![*count])));
+        all.push(Case::counted("steady-sender-late", OWN, MILLIS, vec![self.late_ms]));
         all
     }
 }
@@ -70,12 +68,12 @@ pub(super) fn deaths(silences: &[Silence], dead_after: Duration, problem: Option
     let details: Vec<RunDetail> = silences.iter().map(detail).collect();
     let limit = (dead_after + SLACK).as_secs_f64() * 1e3;
     let bound = Some(Bound { p50: limit, worst: limit });
-    let mut seen = Case::of("silenced", WHO, MILLIS, &details, problem);
+    let mut seen = Case::of("silenced", OWN, MILLIS, &details, problem);
     (seen.bound, seen.details) = (bound, details);
     let judged = silences.iter().filter_map(|silence| silence.judged_ms).collect();
     let late = silences.iter().map(|silence| silence.late_ms).collect();
-    let judged = Case { bound, ..Case::counted("silenced-judged", WHO, MILLIS, judged) };
-    vec![seen, judged, Case::counted("silenced-sender-late", WHO, MILLIS, late)]
+    let judged = Case { bound, ..Case::counted("silenced-judged", OWN, MILLIS, judged) };
+    vec![seen, judged, Case::counted("silenced-sender-late", OWN, MILLIS, late)]
 }
 
 /// The milliseconds in an event like `host n1 has been silent on both fabrics for 271 ms; …`.
