@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 packages=(runc nftables iproute2 conntrack nginx-light iputils-ping curl ca-certificates gcc libc6-dev make procps e2fsprogs xfsprogs)
-case "${1:-run}" in test | bench) packages+=(wrk iperf3 tcpdump etcd-server libnbd-bin qemu-utils fio postgresql docker-registry busybox-static jq) ;; esac
+case "${1:-run}" in test | bench) packages+=(wrk iperf3 tcpdump etcd-server libnbd-bin qemu-utils fio postgresql docker-registry busybox-static jq python3 python3-venv) ;; esac
 [ "${1:-run}" != bench ] || packages+=(keepalived pacemaker pacemaker-cli-utils corosync resource-agents ganeti-htools stress-ng nbdkit)
 missing=()
 for package in "${packages[@]}"; do
@@ -35,3 +35,17 @@ if [ "$(printf '%s\n' "$wanted" "${found:-0}" | sort -V | head -n1)" != "$wanted
     "curl --proto =https -sSf https://sh.rustup.rs | sh -s -- -y --profile minimal --default-toolchain $wanted" >&2; exit 1; }
   rustup toolchain install "$wanted" --profile minimal --component clippy --component rustfmt
 fi
+# What makes requests out of the interface's description: no package of the distribution has it.
+case "${1:-run}" in test | bench)
+  wanted=$(cat crates/pan/tests/schemathesis.txt)
+  home=${XDG_CACHE_HOME:-$HOME/.cache}/panloom/${wanted/==/-}
+  if [ ! -e "$home/whole" ]; then
+    echo "setup: installing $wanted"
+    mkdir -p "${home%/*}"
+    ( flock 9
+      [ ! -e "$home/whole" ] || exit 0
+      rm -rf "$home"
+      python3 -m venv "$home" && "$home/bin/pip" install --quiet --disable-pip-version-check "$wanted" && touch "$home/whole"
+    ) 9>"$home.lock" || { rm -rf "$home"; echo "setup: $wanted cannot be had from PyPI: its test will be skipped" >&2; }
+  fi ;;
+esac

@@ -3,6 +3,7 @@
 use super::answer;
 use super::audit;
 use super::call::{Call, Input};
+use super::openapi::is_described;
 use super::rate;
 use super::route::{Access, Answering, Route, table};
 use super::scope::DomainKey;
@@ -99,7 +100,11 @@ fn methods(app: &Arc<App>, routes: Vec<Route>) -> MethodRouter {
     any(move |request: Request| async move {
         let wanted = if *request.method() == hyper::Method::HEAD { "GET" } else { request.method().as_str() };
         match routes.iter().find(|route| route.method.as_str() == wanted) {
-            Some(route) => answered(serve(&app, route, request).await),
+            Some(route) => {
+                let answer = answered(serve(&app, route, request).await);
+                debug_assert!(is_described(route, answer.status().as_u16()), "{} {} is described otherwise", answer.status(), route.path);
+                answer
+            }
             None => wrong_method(&app, &routes, &request.into_parts().0),
         }
     })

@@ -2,7 +2,7 @@
 
 use super::answer;
 use super::route::{Access, Gives, Param, Route, SchemaOf, schema, table};
-use crate::auth::allowed;
+use crate::auth::{Verb, allowed};
 use crate::handle::PrincipalRole;
 use pan_api::ApiError;
 use pan_api::token::AccessRole;
@@ -50,10 +50,13 @@ fn operation(route: &Route, generator: &mut SchemaGenerator) -> Value {
         "operationId": id(route),
         "summary": route.summary,
         "parameters": path_parameters(route.path).chain(route.query.iter().map(query_parameter)).collect::<Vec<_>>(),
-        "responses": {"default": {"$ref": "#/components/responses/Refused"}},
+        "responses": {},
     });
     let (status, answer) = given(&route.gives, generator);
     operation["responses"][status] = answer;
+    for refusal in refusals(route) {
+        operation["responses"][refusal.to_string()] = json!({"$ref": "#/components/responses/Refused"});
+    }
     if let Some(takes) = route.takes {
         operation["requestBody"] = json!({"content": {answer::JSON: {"schema": takes(generator)}}});
     }
@@ -63,6 +66,30 @@ fn operation(route: &Route, generator: &mut SchemaGenerator) -> Value {
         operation["x-roles"] = AccessRole::ALL.into_iter().filter(may).map(AccessRole::as_str).collect();
     }
     operation
+}
+
+/// The statuses with which an operation is refused, or fails.
+fn refusals(route: &Route) -> Vec<u16> {
+    // The request cannot be read, comes too slowly, or is too large; or the controller, or its store, fails.
+    let mut all = vec![400, 408, 413, 500, 503, 504];
+    all.extend(route.takes.map(|_| 415));
+    match route.access {
+        Access::Open(_) => {}
+        Access::Joining(_) | Access::Host(_) => all.extend([401, 403, 404, 409, 429]),
+        Access::Role(verb, ..) | Access::RoleOrController(verb, ..) => {
+            all.extend([401, 403, 404, 409, 429]);
+            // Other hosts have it.
+            all.extend((verb == Verb::Enter || route.path.contains("{snapshot}")).then_some(502));
+        }
+    }
+    all.sort_unstable();
+    all
+}
+
+/// Whether a route's description has a status.
+#[must_use]
+pub(super) fn is_described(route: &Route, status: u16) -> bool {
+    matches!(status, 200 | 204) || refusals(route).contains(&status)
 }
 
 /// `getPartitionsClusters`: the method and the fixed words of the path, the variable ones as `By…`.
