@@ -8,7 +8,9 @@ use crate::volume::{ReplicaOrder, SnapshotOrder, VolumeOrder};
 use pan_model::cluster::{FileSpec, HealthSpec, Image, StopSpec};
 use pan_model::network::Cidr;
 use pan_model::service::BackendState;
-use pan_model::{Admission, ClusterName, Epoch, Generation, HostName, Mac, PartitionName, Resources, ServerKey, ServerName, ServiceName};
+use pan_model::{
+    Admission, ClusterName, Cpu, Epoch, Generation, HostName, Mac, PartitionName, Resources, ServerKey, ServerName, ServiceName,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -123,6 +125,9 @@ pub struct ServerOrder {
     pub files: Vec<FileSpec>,
     /// Limits.
     pub resources: Resources,
+    /// The most processor time it may take, where its partition has a limit; otherwise what nobody else wants is there for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_max: Option<Cpu>,
     /// How to stop it.
     pub stop: StopSpec,
     /// How to check it.

@@ -79,6 +79,7 @@ fn agent(words: Vec<OsString>) -> ExitCode {
         netns: format!("/run/netns/{id}").into(),
         cgroups_path: format!("/{id}"),
         cpu_shares: 512,
+        cpu_max: None,
         memory_max: Some(64 << 20),
         pids_max: Some(50),
         masked: vec!["/root".into(), "/etc/shadow".into()],

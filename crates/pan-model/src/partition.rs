@@ -34,7 +34,7 @@ pub struct CapacitySpec {
     /// Kept free for the partition, whatever others do, also after one node failure.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub guaranteed: Option<Resources>,
-    /// Never exceeded.
+    /// Never exceeded: servers together ask for no more, and each takes no more processor time than it asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max: Option<Resources>,
 }

@@ -21,6 +21,7 @@ pub(crate) fn order(partition: &str, name: &str) -> ServerOrder {
         env: [].into(),
         files: vec![],
         resources: Resources::new(Cpu(100), ByteSize(64 << 20)),
+        cpu_max: None,
         stop: StopSpec::default(),
         health: None,
         restart_attempts: 2,

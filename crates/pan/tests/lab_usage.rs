@@ -6,7 +6,7 @@ mod story;
 use pan_lab::LabSpec;
 use pan_lab::harness::{self, TestLab};
 use serde_json::Value;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use story::{SOON, json, lab_of, pan, server, str_of, text};
 
 const BURNS: &str = "
@@ -31,18 +31,20 @@ spec:
 const WRITTEN: Duration = Duration::from_secs(90);
 
 /// Seconds of processor time of the server's control group on its node, whichever kind of control groups that has.
-fn burnt(lab: &TestLab) -> f64 {
-    let shown = server(lab, "acme", "web-1");
+fn burnt(lab: &TestLab, partition: &str) -> f64 {
+    let shown = server(lab, partition, "web-1");
     let Some(node) = shown["node"].as_str() else { return 0.0 };
-    let file = "cd /sys/fs/cgroup; f=panloom/acme.web-1; awk '/^usage_usec/ {print $2 * 1000}' $f/cpu.stat 2>/dev/null | grep . || \
-                cat cpuacct/$f/cpuacct.usage 2>/dev/null || cat cpu,cpuacct/$f/cpuacct.usage";
-    let output = lab.exec(lab.host(node).unwrap(), &["sh", "-c", file]).unwrap().output().unwrap();
+    let file = format!(
+        "cd /sys/fs/cgroup; f=panloom/{partition}.web-1; awk '/^usage_usec/ {{print $2 * 1000}}' $f/cpu.stat 2>/dev/null | grep . || \
+         cat cpuacct/$f/cpuacct.usage 2>/dev/null || cat cpu,cpuacct/$f/cpuacct.usage"
+    );
+    let output = lab.exec(lab.host(node).unwrap(), &["sh", "-c", &file]).unwrap().output().unwrap();
     text(&output.stdout).trim().parse::<f64>().unwrap_or(0.0) / 1e9
 }
 
 fn burns(lab: &TestLab, seconds: f64) -> f64 {
-    lab.wait_for(&format!("{seconds} s of processor time"), SOON, |lab| burnt(lab) >= seconds).unwrap();
-    burnt(lab)
+    lab.wait_for(&format!("{seconds} s of processor time"), SOON, |lab| burnt(lab, "acme") >= seconds).unwrap();
+    burnt(lab, "acme")
 }
 
 fn sum(rows: &Value, field: &str) -> f64 {
@@ -85,6 +87,18 @@ fn what_is_billed_is_what_was_used() {
     let rows = billed(&lab, first + second + third);
     assert!(sum(&rows, "memoryGibHours") > 0.0, "{rows}");
     shown(&lab);
+}
+
+#[test]
+fn a_partition_with_a_limit_takes_no_more_than_its_servers_asked_for() {
+    let Some(lab) = lab_of(|| LabSpec { nodes: 1, directors: 1, ..harness::spec().unwrap() }) else { return };
+    let greedy = BURNS.replace("sleep 0.05;", "").replace("500m", "200m").replace("PARTITION", "acme");
+    let bound = greedy.replace("hostImage: allow}", "hostImage: allow, capacity: {max: {cpu: 200m, memory: 64MiB}}}");
+    story::apply(&lab, "bound.yaml", &bound);
+    let (from, began) = (burnt(&lab, "acme"), Instant::now());
+    burns(&lab, from + 0.6);
+    // Three seconds of a fifth of a processor; it takes six tenths of one where there is no limit and nobody else.
+    assert!(began.elapsed() > Duration::from_millis(2400), "{:?}", began.elapsed());
 }
 
 /// Whoever has a role of the partition sees that, and nothing of another one or of hosts.

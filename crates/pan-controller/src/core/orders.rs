@@ -13,7 +13,7 @@ use pan_api::volume::{ReplicaOrder, SnapshotOrder};
 use pan_model::host::Role;
 use pan_model::network::{GATEWAY_OFFSET, address_at};
 use pan_model::service::BackendState;
-use pan_model::{Generation, HostName, Mac, PartitionName, ServerKey};
+use pan_model::{Cpu, Generation, HostName, Mac, PartitionName, ServerKey};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -164,11 +164,18 @@ pub(super) fn order(world: &World, key: &ServerKey, server: &ServerRecord) -> Op
         env: spec.env.clone(),
         files: spec.files.clone(),
         resources: spec.resources.clone(),
+        cpu_max: cpu_max(world, key, spec.resources.cpu),
         stop: spec.stop.clone(),
         health: spec.health.clone(),
         restart_attempts: spec.restart.attempts,
         volumes: volumes::of_order(world, key),
     })
+}
+
+/// What a partition has at most it never exceeds: its servers take no more than they asked for, which together is no more than that.
+fn cpu_max(world: &World, key: &ServerKey, asked: Cpu) -> Option<Cpu> {
+    let capacity = world.partitions.get(&key.partition)?.spec.capacity.as_ref()?;
+    capacity.max.as_ref().map(|_| asked)
 }
 
 /// What a server is to the services in front of it.

@@ -130,11 +130,30 @@ fn files_allowed() -> u64 {
     hard.map_or(FILES_MAX, |hard: u64| hard.min(FILES_MAX))
 }
 
+/// Microseconds of processor time in so many microseconds, for thousandths of a processor. Short, so that who has used up its part waits no
+/// longer than a few requests take; but no quota may be below a millisecond (`Documentation/scheduler/sched-bwc.rst`).
+const fn bandwidth(millis: u64) -> (u64, u64) {
+    const SHORT: u64 = 20_000;
+    const LONG: u64 = 100_000;
+    const QUOTA_MIN: u64 = 1_000;
+    let quota = millis * SHORT / 1000;
+    if quota >= QUOTA_MIN {
+        return (quota, SHORT);
+    }
+    let quota = millis * LONG / 1000;
+    (if quota < QUOTA_MIN { QUOTA_MIN } else { quota }, LONG)
+}
+
 fn resources(spec: &ContainerSpec) -> Value {
     let mut resources = json!({
         "devices": [{"allow": false, "access": "rwm"}],
         "cpu": {"shares": spec.cpu_shares},
     });
+    if let Some(millis) = spec.cpu_max {
+        let (quota, period) = bandwidth(millis);
+        resources["cpu"]["quota"] = json!(quota);
+        resources["cpu"]["period"] = json!(period);
+    }
     if let Some(bytes) = spec.memory_max {
         resources["memory"] = json!({"limit": bytes});
         if spec.swap == Swap::Counted {
@@ -202,6 +221,7 @@ mod tests {
             netns: "/run/netns/w".into(),
             cgroups_path: "/web-1".into(),
             cpu_shares: 512,
+            cpu_max: None,
             memory_max: Some(1 << 20),
             pids_max: None,
             masked: vec!["/root".into()],

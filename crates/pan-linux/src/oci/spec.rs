@@ -84,6 +84,8 @@ pub struct ContainerSpec {
     /// Relative weight of processor time; 1024 is one processor's worth by convention. The runtime
     /// translates it for cgroup v2.
     pub cpu_shares: u64,
+    /// Most processor time, thousandths of a processor.
+    pub cpu_max: Option<u64>,
     /// Most memory in bytes, swapped out or not.
     pub memory_max: Option<u64>,
     /// Whether the latter can be limited.

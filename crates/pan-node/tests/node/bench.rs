@@ -305,6 +305,7 @@ pub fn order(name: &str, host: u8, epoch: u64, command: &[&str]) -> ServerOrder 
         env: [("MODE".to_owned(), "demo".to_owned()), ("PAN_SERVER".to_owned(), "forged".to_owned())].into(),
         files: vec![],
         resources: Resources::new(Cpu(100), ByteSize(64 << 20)),
+        cpu_max: None,
         stop: StopSpec { signal: StopSignal::Term, grace: Span::millis(5_000) },
         health: None,
         restart_attempts: 2,
