@@ -3,6 +3,8 @@
 
 #[path = "core/audit.rs"]
 mod audit;
+#[path = "core/deaths.rs"]
+mod deaths;
 #[path = "core/leaders.rs"]
 mod leaders;
 #[path = "core/snapshots.rs"]
@@ -669,7 +671,7 @@ fn who_follows_observes_and_records_nothing() {
     let (events, records) = (pan.world.events.clone(), pan.world.hosts.clone());
     pan.life(LifeChange::Suspect(host("n1"), 60_000));
     pan.life(LifeChange::Dead(host("n1"), 270_000));
-    assert!(pan.world.seen.hosts[&host("n1")].lost.is_some());
+    assert_eq!(pan.world.seen.life(&host("n1")), pan_controller::core::seen::Life::Dead);
     assert_eq!((pan.world.events.clone(), pan.world.hosts.clone()), (events, records));
 }
 

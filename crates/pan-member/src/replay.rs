@@ -42,6 +42,16 @@ impl Replay {
         Self { boot: boot.map(BootId), retired: newest.iter().copied().map(BootId).collect(), sequences }
     }
 
+    /// Whether a boot is the present one.
+    pub(crate) fn is_present(&self, boot: BootId) -> bool {
+        self.boot == Some(boot)
+    }
+
+    /// Whether a boot had been followed by another.
+    pub(crate) fn is_retired(&self, boot: BootId) -> bool {
+        self.retired.contains(&boot)
+    }
+
     /// Judges a heartbeat and remembers it.
     pub(crate) fn judge(&mut self, boot: BootId, fabric: Fabric, sequence: u64) -> Novelty {
         if self.retired.contains(&boot) {

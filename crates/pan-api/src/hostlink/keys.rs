@@ -42,7 +42,6 @@ pub(super) async fn keep(config: HostConfig, controllers: Vec<Arc<Controller>>) 
     let mut ask = AskKeys { version: WIRE_VERSION, host: config.name, have: None, wall: None };
     let mut known = None;
     loop {
-        ask.wall = Some(jiff::Timestamp::now().as_microsecond());
         match ask_all(&controllers, &ask).await {
             Ok(keys) if known != Some((keys.current, keys.newest)) => match files.take(&keys) {
                 Ok(()) => {
@@ -72,7 +71,8 @@ fn lock(run_dir: &Path) -> io::Result<std::fs::File> {
 async fn ask_all(controllers: &[Arc<Controller>], ask: &AskKeys) -> Result<Keys, ApiError> {
     let mut failure = ApiError::new(Code::HostUnreachable, "no controller is known");
     for controller in controllers {
-        match controller.ask("/internal/v1/keys", ask).await {
+        let ask = AskKeys { wall: Some(jiff::Timestamp::now().as_microsecond()), ..ask.clone() };
+        match controller.ask("/internal/v1/keys", &ask).await {
             Ok(keys) => return Ok(keys),
             Err(error) => failure = error,
         }

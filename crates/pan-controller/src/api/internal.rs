@@ -2,6 +2,7 @@
 
 use super::answer;
 use super::call::Call;
+use super::dispatch;
 use super::route::{Access, Answering, Gives, Method, Param, Route, schema};
 use super::watch::{follow, line};
 use crate::core::request::{Reply, Request};
@@ -75,7 +76,9 @@ fn keys(call: Call<PeerIdentity>) -> Answering {
         let AskKeys { host, have, wall, .. } = call.body()?;
         check_host(&call.who, &host)?;
         let who = Principal::host(format!("host {host}"));
-        let Reply::Keys { current, newest } = call.handle().request(&who, Request::Keys { host: host.clone(), have, wall }).await? else {
+        // Not later: the loop may be busy.
+        let ahead = wall.map(|told| told - dispatch::wall());
+        let Reply::Keys { current, newest } = call.handle().request(&who, Request::Keys { host: host.clone(), have, ahead }).await? else {
             return Err(ApiError::new(Code::Internal, "a question for keys was answered with something else"));
         };
         Ok(answer::json(&call.site().keys(&host, &call.who.roles, (current, newest))))

@@ -2,9 +2,9 @@
 
 use super::quarantine;
 use super::record::{Duty, HostRecord};
-use super::seen::{HostSeen, LeaseSeen, Life, ServerSeen};
+use super::seen::{LeaseSeen, Life, ServerSeen};
 use super::world::{Dirty, Effect, Now, World};
-use super::{usage, volumes};
+use super::{death, usage, volumes};
 use pan_api::ApiError;
 use pan_api::report::{Hello, Phase, Report, ServerReport};
 use pan_model::event::Severity;
@@ -250,10 +250,11 @@ pub fn life(world: &mut World, now: Now, change: LifeChange) {
         LifeChange::Alive(host, lag) => alive(world, now, &host, lag),
         LifeChange::Fabric(host, fabric, link) => fabric_changed(world, now, &host, fabric, link),
         LifeChange::Suspect(host, silent) => suspected(world, now, &host, silent),
-        LifeChange::Dead(host, silent) => lost(world, now, &host, silent),
-        LifeChange::Fenced(host, through) => fenced(world, now, &host, through),
+        LifeChange::Dead(host, silent) => death::lost(world, now, &host, silent),
+        LifeChange::Fenced(host, through) => death::fenced(world, now, &host, through),
         LifeChange::Rebooted(host) => {
             world.seen.servers.retain(|_, seen| seen.node != host);
+            world.seen.hosts.entry(host.clone()).or_default().rebooted = world.leading;
             world.host_event(now, &host, Severity::Warning, "Rebooted", format!("host {host} was booted again"));
         }
         LifeChange::Agent(host, up) => {
@@ -281,7 +282,7 @@ pub fn life(world: &mut World, now: Now, change: LifeChange) {
                 world.host_event(now, &host, Severity::Alarm, "Quarantined", text);
             }
         }
-        LifeChange::Lease(host, lease) => world.seen.hosts.entry(host).or_default().lease = Some(lease),
+        LifeChange::Lease(host, lease) => death::lease_changed(world, now, &host, lease),
         LifeChange::Brake(hosts) => {
             let names: Vec<_> = hosts.iter().map(HostName::as_str).collect();
             let text =
@@ -294,6 +295,10 @@ pub fn life(world: &mut World, now: Now, change: LifeChange) {
 }
 
 fn suspected(world: &mut World, now: Now, host: &HostName, silent: i64) {
+    // One that is dead although it was heard is silent from then on: nobody listens to the number that it had.
+    if world.seen.life(host) == Life::Dead {
+        return;
+    }
     enter(world, now, host, Life::Suspect);
     begin_timelines(world, now, host, silent);
     world.timelines.mark(&host.to_string(), now.wall, "suspect", format!("silent for {} ms", silent / 1000));
@@ -304,18 +309,18 @@ fn suspected(world: &mut World, now: Now, host: &HostName, silent: i64) {
 }
 
 /// What becomes of a silent host and its servers is told from its last heartbeat on.
-fn begin_timelines(world: &mut World, now: Now, host: &HostName, silent: i64) {
+pub(super) fn begin_timelines(world: &mut World, now: Now, host: &HostName, silent: i64) {
     world.timelines.begin(&host.to_string(), now.wall - silent, "last-heartbeat", "on either fabric");
     for key in bound_to(world, host) {
         world.timelines.begin(&key.to_string(), now.wall - silent, "last-heartbeat", format!("of node {host}"));
     }
 }
 
-fn bound_to(world: &World, host: &HostName) -> Vec<ServerKey> {
+pub(super) fn bound_to(world: &World, host: &HostName) -> Vec<ServerKey> {
     world.servers.iter().filter(|(_, server)| server.node.as_ref() == Some(host)).map(|(key, _)| key.clone()).collect()
 }
 
-fn enter(world: &mut World, now: Now, host: &HostName, life: Life) -> Life {
+pub(super) fn enter(world: &mut World, now: Now, host: &HostName, life: Life) -> Life {
     let seen = world.seen.hosts.entry(host.clone()).or_default();
     let former = std::mem::replace(&mut seen.life, life);
     if former != life {
@@ -325,7 +330,7 @@ fn enter(world: &mut World, now: Now, host: &HostName, life: Life) -> Life {
     former
 }
 
-fn alive(world: &mut World, now: Now, host: &HostName, lag: Duration) {
+pub(super) fn alive(world: &mut World, now: Now, host: &HostName, lag: Duration) {
     // Who was late itself was starved of its processor; who was not was not reached.
     let late = if lag.as_millis() > 0 { format!("; it was {} ms late itself", lag.as_millis()) } else { String::new() };
     let seen = world.seen.hosts.entry(host.clone()).or_default();
@@ -384,110 +389,6 @@ fn fabric_changed(world: &mut World, now: Now, host: &HostName, fabric: Fabric, 
         }
         Link::Up => world.host_event(now, host, Severity::Info, "LinkUp", format!("host {host} is heard on fabric {fabric}")),
     }
-}
-
-/// Silent for too long: dead as soon as it is fenced.
-fn lost(world: &mut World, now: Now, host: &HostName, silent: i64) {
-    if world.seen.life(host) == Life::Dead {
-        return;
-    }
-    to_be_fenced(world, now, host, silent);
-}
-
-/// A new term: the nodes that are dead in the eyes of this controller are to be fenced once more. They were fenced
-/// when it, or another, saw them die; a leader that hears what this one does not may have let them take part again
-/// since, and have given them servers.
-pub(super) fn doubt_deaths(world: &mut World, now: Now) {
-    let node = |name: &HostName| world.hosts.get(name).is_some_and(|record| record.roles.contains(&Role::Node));
-    let dead: Vec<HostName> =
-        world.seen.hosts.iter().filter(|(name, seen)| seen.life == Life::Dead && node(name)).map(|(name, _)| name.clone()).collect();
-    for host in dead {
-        let silent = now.wall - world.seen.hosts[&host].since;
-        to_be_fenced(world, now, &host, silent);
-    }
-}
-
-fn to_be_fenced(world: &mut World, now: Now, host: &HostName, silent: i64) {
-    enter(world, now, host, Life::Suspect);
-    begin_timelines(world, now, host, silent);
-    world.seen.hosts.entry(host.clone()).or_default().lost = Some(silent);
-}
-
-/// Begins to fence what was silent for too long, and gives a new number to a node that lessors acknowledge no more
-/// although it lives: an earlier attempt to fence it ended half-way.
-pub fn advance(world: &mut World, now: Now) {
-    let all: Vec<_> = world.seen.hosts.iter().map(|(name, seen)| (name.clone(), seen.life, seen.lost, seen.revoking, seen.worn)).collect();
-    for (host, life, lost, revoking, worn) in all {
-        let Some(record) = world.hosts.get(&host) else { continue };
-        let admission = record.admission;
-        match lost {
-            // Only a node has servers that could go on; whatever else is silent is believed at once.
-            Some(silent) if !record.roles.contains(&Role::Node) => dead(world, now, &host, silent),
-            Some(_) if revoking != Some(admission) => {
-                world.seen.hosts.entry(host.clone()).or_default().revoking = Some(admission);
-                world.effects.push(Effect::Fence(host, admission));
-            }
-            Some(_) => {}
-            None if worn == Some(admission) && matches!(life, Life::Alive | Life::Joining) => {
-                if let Some(record) = world.host_mut(&host) {
-                    record.admission = admission.next();
-                }
-                world.host_event(
-                    now,
-                    &host,
-                    Severity::Info,
-                    "Readmitted",
-                    format!("host {host} takes part as number {}", admission.next()),
-                );
-            }
-            None => {}
-        }
-    }
-}
-
-fn fenced(world: &mut World, now: Now, host: &HostName, through: Admission) {
-    let Some(seen) = world.seen.hosts.get_mut(host).filter(|seen| seen.revoking == Some(through)) else { return };
-    seen.revoking = None;
-    let Some(silent) = seen.lost else { return };
-    world.timelines.mark(&host.to_string(), now.wall, "fenced", "a majority of lessors lets it send no more");
-    for key in bound_to(world, host) {
-        world.timelines.mark(&key.to_string(), now.wall, "fenced", format!("a majority of lessors lets node {host} send no more"));
-    }
-    if let Some(record) = world.host_mut(host) {
-        record.revoked = through;
-        record.admission = through.next();
-    }
-    dead(world, now, host, silent);
-}
-
-fn dead(world: &mut World, now: Now, host: &HostName, silent: i64) {
-    let former = enter(world, now, host, Life::Dead);
-    if former == Life::Dead {
-        return;
-    }
-    let keys = bound_to(world, host);
-    let text = format!("host {host} has been silent on both fabrics for {} ms; {} servers were on it", silent / 1000, keys.len());
-    world.host_event(now, host, Severity::Alarm, "HostDead", text.clone());
-    let object = host.to_string();
-    begin_timelines(world, now, host, silent);
-    if world.timelines.finish(&object, now.wall, "dead", text) {
-        world.dirty.insert(Dirty::Timeline(object));
-    }
-    for key in keys {
-        world.timelines.mark(&key.to_string(), now.wall, "dead", format!("node {host} has been silent for {} ms", silent / 1000));
-    }
-    world.seen.servers.retain(|_, seen| seen.node != *host);
-    let planned = world.hosts.get(host).is_some_and(|record| record.duty == Duty::Draining);
-    let death = if planned { pan_member::quarantine::Death::Planned } else { pan_member::quarantine::Death::Unplanned };
-    if world.seen.quarantine.entry(host.clone()).or_default().on_death(death, now.boot).is_some() {
-        life(world, now, LifeChange::Quarantined(host.clone(), true));
-    }
-    quarantine::keep(world, now, host);
-    let seen: &mut HostSeen = world.seen.hosts.entry(host.clone()).or_default();
-    seen.lost = None;
-    seen.applied.clear();
-    seen.connections.clear();
-    seen.replicas = None;
 }
 
 /// Whether an operator lets a host take new servers and its heartbeats allow it.

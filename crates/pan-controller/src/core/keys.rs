@@ -48,8 +48,8 @@ pub fn rotate(world: &mut World, now: Now) -> Result<(), ApiError> {
 pub struct Asked {
     /// The newest period whose keys it has.
     pub have: Option<u64>,
-    /// What time it takes it for: wall clock, microseconds since 1970.
-    pub wall: Option<i64>,
+    /// How far its wall clock was ahead of this controller's when the question came in, microseconds.
+    pub ahead: Option<i64>,
 }
 
 /// A host asks for its keys.
@@ -61,19 +61,19 @@ pub fn asked(world: &mut World, now: Now, host: &HostName, asked: Asked) -> Resu
         return Err(ApiError::new(Code::NotFound, format!("host {host} is not known: it should say hello first")));
     }
     world.seen.hosts.entry(host.clone()).or_default().keys = asked.have;
-    if let Some(wall) = asked.wall {
-        compare_clocks(world, now, host, wall);
+    if let Some(ahead) = asked.ahead {
+        compare_clocks(world, now, host, ahead);
     }
     Ok(Reply::Keys { current: world.pan.keys.current, newest: world.pan.keys.newest })
 }
 
 /// Wall clocks decide when certificates are good, and what events say; a controller's, when schedules begin. Nothing else goes by
-/// them.
-fn compare_clocks(world: &mut World, now: Now, host: &HostName, wall: i64) {
-    let skew = wall - now.wall;
+/// them. A question that was under way for long makes a clock look late, so what is told has been so twice in a row.
+fn compare_clocks(world: &mut World, now: Now, host: &HostName, skew: i64) {
     let skewed = skew.abs() > SKEW_MAX;
     let seen = world.seen.hosts.entry(host.clone()).or_default();
-    if seen.skew.replace(skew).is_some_and(|before| before.abs() > SKEW_MAX) == skewed {
+    let before = seen.skew.replace(skew).is_some_and(|before| before.abs() > SKEW_MAX);
+    if skewed != before || std::mem::replace(&mut seen.skew_told, skewed) == skewed {
         return;
     }
     let controller = world.hosts[host].roles.contains(&Role::Controller);
@@ -180,7 +180,7 @@ mod tests {
         }
 
         fn has(&mut self, host: &str, period: u64) {
-            asked(&mut self.world, self.now, &host.parse().unwrap(), Asked { have: Some(period), wall: None }).unwrap();
+            asked(&mut self.world, self.now, &host.parse().unwrap(), Asked { have: Some(period), ahead: None }).unwrap();
         }
     }
 
@@ -225,15 +225,20 @@ mod tests {
         case.world.hosts.get_mut(&"c1".parse().unwrap()).unwrap().roles = vec![Role::Controller];
         let mut says = |host: &str, off: i64| {
             let before = case.world.events[&None].len();
-            asked(&mut case.world, case.now, &host.parse().unwrap(), Asked { have: None, wall: Some(case.now.wall + off) }).unwrap();
+            asked(&mut case.world, case.now, &host.parse().unwrap(), Asked { have: None, ahead: Some(off) }).unwrap();
             let news = case.world.events[&None].iter().skip(before);
             news.map(|event| format!("{:?} {}", event.severity, event.message)).collect::<String>()
         };
         assert_eq!((says("c1", 0), says("c1", 900_000)), (String::new(), String::new()));
+        // One question was under way for long.
+        assert_eq!((says("c1", -1_500_000), says("c1", 0)), (String::new(), String::new()));
+        assert_eq!(says("c1", -1_500_000), "");
         let told = says("c1", -1_500_000);
         assert!(told.starts_with("Alarm the clock of host c1 is 1500 ms behind"), "{told}");
         assert_eq!(says("c1", -1_700_000), "");
+        assert_eq!(says("c1", 10), "");
         assert_eq!(says("c1", 10), "Info the clock of host c1 is right again");
+        assert_eq!(says("n1", 60_000_000), "");
         assert!(says("n1", 60_000_000).starts_with("Warning the clock of host n1 is 60000 ms ahead of"));
     }
 

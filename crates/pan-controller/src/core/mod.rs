@@ -5,6 +5,7 @@
 
 pub mod apply;
 pub mod audit;
+mod death;
 pub mod digest;
 pub mod domain;
 pub mod ending;

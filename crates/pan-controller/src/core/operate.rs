@@ -40,7 +40,7 @@ pub fn request(world: &mut World, now: Now, within: Option<&PartitionName>, requ
         Request::RevokeToken(id) => tokens::revoke(world, now, id)?,
         Request::Join(joining) => return tokens::join(world, now, &joining),
         Request::Renew(host) => return tokens::renew(world, now, &host),
-        Request::Keys { host, have, wall } => return keys::asked(world, now, &host, keys::Asked { have, wall }),
+        Request::Keys { host, have, ahead } => return keys::asked(world, now, &host, keys::Asked { have, ahead }),
         Request::Volume(ask) => return volumes::ask(world, now, &ask),
         Request::TakeSnapshot { volume, name } => volumes::take(world, now, &volume, &name)?,
         Request::RemoveSnapshot { volume, name } => volumes::remove(world, now, &volume, &name)?,

@@ -94,8 +94,8 @@ pub enum Request {
         host: HostName,
         /// The newest period whose keys it has.
         have: Option<u64>,
-        /// What time it takes it for: wall clock, microseconds since 1970.
-        wall: Option<i64>,
+        /// How far its wall clock was ahead of this controller's when the question came in, microseconds.
+        ahead: Option<i64>,
     },
     /// Begin a new period of keys.
     RotateKeys,

@@ -77,12 +77,18 @@ pub struct HostSeen {
     pub keys: Option<u64>,
     /// How far its wall clock is ahead of this controller's, microseconds, as far as it told.
     pub skew: Option<i64>,
+    /// That it is not what it should be was told.
+    pub skew_told: bool,
     /// Too many deaths.
     pub quarantined: bool,
     /// Silent for so long, in microseconds, that it is to be taken for dead once it is fenced.
     pub lost: Option<i64>,
     /// Its fencing is under way, for this number.
     pub revoking: Option<Admission>,
+    /// Since when its gate is shut although it is heard.
+    pub dark_from: Option<Tick>,
+    /// It was booted since it got its number.
+    pub rebooted: bool,
     /// It asked for another number than this one.
     pub worn: Option<Admission>,
     /// Its lease and gate, as its heartbeats say.
@@ -123,9 +129,12 @@ impl Default for HostSeen {
             reported: BTreeMap::new(),
             keys: None,
             skew: None,
+            skew_told: false,
             quarantined: false,
             lost: None,
             revoking: None,
+            dark_from: None,
+            rebooted: false,
             worn: None,
             lease: None,
             gate: None,

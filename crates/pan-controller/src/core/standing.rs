@@ -6,7 +6,7 @@
 use super::persist::{self, LoadError};
 use super::record::PanRecord;
 use super::world::{Dirty, Now, World};
-use super::{hosts, quarantine};
+use super::{death, quarantine};
 use pan_member::{BootId, LeaderRecord, Revision, Term};
 use pan_model::HostName;
 
@@ -23,7 +23,7 @@ pub fn candidate(world: &mut World, me: &HostName, instance: u64, term: u64) {
 pub fn lead(world: &mut World, now: Now) {
     world.leading = true;
     quarantine::recall(world, now);
-    hosts::doubt_deaths(world, now);
+    death::doubt_deaths(world, now);
     renew(world);
 }
 

@@ -148,14 +148,15 @@ impl Lessor {
             self.hosts.insert(name.clone(), Host::default());
         }
         let host = self.hosts.get_mut(name).expect("was inserted");
-        match host.replay.judge(boot, fabric, sequence) {
+        let acknowledged = self.ready.as_ref().is_some_and(|ready| admission > ready.disk.revoked(name));
+        match host.judge(boot, fabric, sequence, acknowledged.then_some(admission)) {
             Novelty::New | Novelty::NewBoot(_) => {}
             Novelty::Repeated | Novelty::Retired => return None,
         }
         host.heard = host.heard.max(Some(received));
         let verdict = match &self.ready {
             None => Verdict::NotReady,
-            Some(ready) if admission <= ready.disk.revoked(name) => Verdict::Revoked,
+            Some(_) if !acknowledged => Verdict::Revoked,
             Some(_) => {
                 host.grant(admission, now);
                 Verdict::Granted

@@ -1,14 +1,18 @@
 //! What a lessor remembers of one host while it runs.
 
 use pan_model::Admission;
+use pan_model::host::Fabric;
 
+use crate::frame::BootId;
 use crate::memory::HostMemory;
-use crate::replay::Replay;
+use crate::replay::{Novelty, Replay};
 use crate::tick::Tick;
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct Host {
     pub(super) replay: Replay,
+    /// Of boots that hold no number, or one below that of the present boot.
+    strangers: Replay,
     /// The last heartbeat, whatever was said to it.
     pub(super) heard: Option<Tick>,
     /// The highest admission that was ever acknowledged, and when last.
@@ -33,10 +37,25 @@ impl Host {
     pub(super) fn resume(memory: &HostMemory) -> Self {
         Self {
             replay: Replay::resume(memory.boot, &memory.retired, memory.sequences),
+            strangers: Replay::default(),
             heard: memory.heard.map(Tick),
             granted: memory.granted.map(|(admission, at)| (admission, Tick(at))),
             granted_before: memory.granted_before.map(Tick),
         }
+    }
+
+    /// Judges a heartbeat, of an admission that is acknowledged or not. Only who may take the place of the present boot does: neither who was
+    /// booted and is not admitted yet, which a second machine with the host's keys is as well, nor what an earlier boot sent and somebody
+    /// recorded. For a boot whose place is taken does not come back.
+    pub(super) fn judge(&mut self, boot: BootId, fabric: Fabric, sequence: u64, admission: Option<Admission>) -> Novelty {
+        let below = |admission: Admission| self.granted.is_some_and(|(highest, _)| admission < highest);
+        if self.replay.is_present(boot) || admission.is_some_and(|admission| !below(admission)) {
+            return self.replay.judge(boot, fabric, sequence);
+        }
+        if self.replay.is_retired(boot) {
+            return Novelty::Retired;
+        }
+        self.strangers.judge(boot, fabric, sequence)
     }
 
     pub(super) fn grant(&mut self, admission: Admission, now: Tick) {

@@ -145,6 +145,43 @@ fn a_heartbeat_that_comes_again_is_not_acknowledged_again() {
     assert_eq!(brief(&lessor.persisted(ticket(&effects), at(400))), ["revoked 1 300ms"]);
 }
 
+fn beat_of(lessor: &mut Lessor, boot: u64, sequence: u64, admission: u64) -> Option<Verdict> {
+    let host = name("n1");
+    let (fabric, admission) = (Fabric::A, Admission(admission));
+    let heartbeat = Heartbeat { host: &host, fabric, boot: BootId(boot), sequence, admission, received: at(sequence) };
+    lessor.heartbeat(&heartbeat, at(sequence)).map(|ack| ack.verdict)
+}
+
+#[test]
+fn who_is_not_admitted_takes_nobodys_place() {
+    let mut lessor = ready();
+    assert_eq!(beat_of(&mut lessor, 1, 10, 1), Some(Verdict::Granted));
+    // A second machine with the keys, or a program that was started beside the first: no number, so no place.
+    assert_eq!(beat_of(&mut lessor, 2, 5, 0), Some(Verdict::Revoked));
+    assert_eq!(beat_of(&mut lessor, 2, 5, 0), None, "what comes again is not answered");
+    assert_eq!(beat_of(&mut lessor, 1, 20, 1), Some(Verdict::Granted));
+    // Really booted: it gets a number of its own, and from then on the one before it is past.
+    assert_eq!(beat_of(&mut lessor, 2, 30, 2), Some(Verdict::Granted));
+    assert_eq!(beat_of(&mut lessor, 1, 40, 1), None);
+    assert_eq!(beat_of(&mut lessor, 1, 41, 3), None);
+    assert_eq!(beat_of(&mut lessor, 2, 42, 2), Some(Verdict::Granted));
+}
+
+#[test]
+fn what_was_recorded_of_an_earlier_boot_takes_nobodys_place_at_a_lessor_that_forgot_it() {
+    // It begins anew, hears the present boot, and then what somebody recorded.
+    let mut lessor = ready();
+    assert_eq!(beat_of(&mut lessor, 2, 10, 2), Some(Verdict::Granted));
+    assert_eq!(beat_of(&mut lessor, 1, 500, 1), Some(Verdict::Granted), "nobody revoked it, and it is of use to nobody");
+    assert_eq!(beat_of(&mut lessor, 2, 20, 2), Some(Verdict::Granted));
+    // The other way round.
+    let mut lessor = ready();
+    assert_eq!(beat_of(&mut lessor, 1, 500, 1), Some(Verdict::Granted));
+    assert_eq!(beat_of(&mut lessor, 2, 10, 2), Some(Verdict::Granted));
+    assert_eq!(beat_of(&mut lessor, 1, 501, 1), None);
+    assert_eq!(beat_of(&mut lessor, 2, 20, 2), Some(Verdict::Granted));
+}
+
 #[test]
 fn silence_is_told_by_when_the_kernel_received() {
     let mut lessor = ready();
