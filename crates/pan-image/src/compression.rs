@@ -1,5 +1,6 @@
 //! What layers are packed in.
 
+use std::error::Error;
 use std::io::{self, BufRead, BufReader, Read};
 
 use flate2::read::MultiGzDecoder;
@@ -48,10 +49,17 @@ impl<R: Read> Zstd<R> {
                     return Err(io::ErrorKind::UnexpectedEof.into());
                 }
             }
-            Err(error) => return Err(io::Error::other(error)),
+            Err(error) => return Err(failed(error)),
         }
         Ok(true)
     }
+}
+
+/// What the decoder says. If it could not read, that is of the kind of whatever the reader said.
+fn failed(error: FrameDecoderError) -> io::Error {
+    let causes = std::iter::successors(error.source(), |&cause| cause.source());
+    let kind = causes.filter_map(|cause| cause.downcast_ref::<io::Error>()).map(io::Error::kind).last();
+    io::Error::new(kind.unwrap_or(io::ErrorKind::Other), error)
 }
 
 impl<R: Read> Read for Zstd<R> {
@@ -59,7 +67,7 @@ impl<R: Read> Read for Zstd<R> {
         loop {
             if self.begun {
                 while self.frame.can_collect() == 0 && !self.frame.is_finished() {
-                    self.frame.decode_blocks(&mut self.from, BlockDecodingStrategy::UptoBlocks(1)).map_err(io::Error::other)?;
+                    self.frame.decode_blocks(&mut self.from, BlockDecodingStrategy::UptoBlocks(1)).map_err(failed)?;
                 }
                 match self.frame.read(buffer)? {
                     0 if !buffer.is_empty() => self.begun = false,

@@ -1,6 +1,7 @@
 //! What an image says of the program to run. All of it is a default: what the cluster says goes before.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
@@ -11,6 +12,9 @@ const WORDS_MAX: usize = 1024;
 /// All of either together, in bytes: a quarter of what the kernel takes for both by default, execve(2).
 const BYTES_MAX: usize = 512 << 10;
 const OS: &str = "linux";
+/// Folders of the kernel's: `/proc/self/fd`, and `/dev/fd` that leads there, hold what whoever starts the program has open, which may be
+/// folders of the node (CVE-2024-21626).
+const KERNELS: [&str; 2] = ["/proc", "/dev"];
 
 /// What an image says of the program to run.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,6 +72,9 @@ pub fn read(bytes: &[u8], architecture: &str) -> Result<Defaults, Refusal> {
         || folder.split('/').any(|part| part == "..")
     {
         return Err(wrong("its WorkingDir is not an absolute path without '..'"));
+    }
+    if let Some(mine) = KERNELS.iter().find(|mine| Path::new(&folder).starts_with(mine)) {
+        return Err(wrong(&format!("its WorkingDir lies in {mine}, where no program's folder is")));
     }
     Ok(Defaults {
         command,
@@ -130,6 +137,10 @@ mod tests {
         for folder in ["srv", "/a/../b"] {
             assert!(parse(&json!({"WorkingDir": folder})).unwrap_err().contains("WorkingDir"), "{folder}");
         }
+        for folder in ["/proc/self/fd/7", "//proc/./self/cwd", "/./proc", "/dev/fd/7"] {
+            assert!(parse(&json!({"WorkingDir": folder})).unwrap_err().contains("where no program's folder is"), "{folder}");
+        }
+        assert!(parse(&json!({"WorkingDir": "/process/proc"})).is_ok());
         let arm = read(br#"{"architecture": "arm64"}"#, "amd64").unwrap_err();
         assert_eq!(arm.to_string(), "it has no variant for linux/amd64");
     }

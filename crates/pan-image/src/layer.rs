@@ -91,6 +91,7 @@ impl<S: Sink> Layer<'_, S> {
             brought.range(path.to_path_buf()..).next().is_some_and(|next| next.starts_with(path))
         };
         self.parent = PathBuf::new();
+        budget.way(path)?;
         hide(self.sink, &kept).map_err(|error| Refusal::write(path, error))?;
         budget.walked(walked.get())
     }
@@ -102,6 +103,7 @@ impl<S: Sink> Layer<'_, S> {
         let meta = meta(entry)?;
         self.way(path.parent().unwrap_or(Path::new("")), archive.budget)?;
         archive.budget.made(path)?;
+        archive.budget.way(path)?;
         let failed = |error| Refusal::write(path, error);
         match entry.kind {
             Kind::Folder => self.sink.folder(path, &meta).map_err(failed)?,
@@ -122,6 +124,7 @@ impl<S: Sink> Layer<'_, S> {
                 let target = clean(&entry.target)?;
                 // The kernel would find that the two are one already.
                 if target != path {
+                    archive.budget.way(&target)?;
                     self.parent_stays(path);
                     self.sink.hardlink(path, &target).map_err(failed)?;
                 }
@@ -139,14 +142,16 @@ impl<S: Sink> Layer<'_, S> {
         }
     }
 
-    /// Makes folders that are missing on the way, each at a cost.
+    /// Makes folders that are missing on the way, each at a cost, and so is each look. Those that it shares with the last way are there.
     fn way(&mut self, folder: &Path, budget: &mut Budget) -> Result<(), Refusal> {
         if folder == self.parent {
             return Ok(());
         }
-        let mut way = PathBuf::new();
-        for part in folder.components() {
+        let shared = self.parent.components().zip(folder.components()).take_while(|(known, part)| known == part).count();
+        let mut way: PathBuf = folder.components().take(shared).collect();
+        for part in folder.components().skip(shared) {
             way.push(part);
+            budget.way(&way)?;
             if self.sink.parent(&way).map_err(|error| Refusal::write(&way, error))? == Parent::Made {
                 budget.entry()?;
                 budget.made(&way)?;

@@ -111,12 +111,50 @@ fn bombs_are_refused_each_by_its_bound() {
     // Each of those marks is about everything.
     let walks = (0..40).fold((0..40).fold(tar(), |tar, n| tar.folder(&format!("{n}"))), |tar, _| tar.file(".wh..wh..opq", ""));
     refused(&[walks], "more than 800 files under marks");
+    // Two deep folders in turn: each way is gone from its beginning.
+    let branch = |name: &str| format!("{}x", format!("{name}/").repeat(60));
+    let turns = (0..30).fold(tar(), |tar, n| tar.hardlink(&branch(["a", "b"][n % 2]), "x"));
+    refused(&[tar().file("x", ""), turns], "more than 12800 names on the ways to its files");
+    // Marks and targets of links have ways as well.
+    let folder = "a/".repeat(45);
+    let links = (0..140).fold(tar().file(&format!("{folder}x"), ""), |tar, n| tar.hardlink(&format!("{folder}{n}"), &format!("{folder}x")));
+    refused(&[links], "more than 12800 names on the ways to its files");
+    let marks = (0..180).fold(tar(), |tar, _| tar.file(&format!("{}.wh.x", "a/".repeat(96)), ""));
+    refused(&[marks], "more than 12800 names on the ways to its files");
     // A head that is written again and again, and one that is large.
     let again = (0..5).fold(tar(), |tar, _| tar.raw("l", b'L', "", b"name", 4)).file("x", "");
     refused(&[again], "an entry has too many heads");
     refused(&[tar().raw("l", b'L', "", b"", 1 << 30).file("x", "")], "bytes in the head of a file");
     refused(&[tar().raw("l", b'x', "", b"", 1 << 30).file("x", "")], "bytes in the head of a file");
     refused(&[tar().file("x", "1").raw("y", b'0', "", b"ab", 2000)], "it ends within a file");
+}
+
+#[test]
+fn files_have_a_bound_of_their_own() {
+    let bounds = Bounds { files: 3, ..SMALL };
+    let made = |layer: Tar| {
+        let mut budget = Budget::new(bounds);
+        apply(layer.end().as_slice(), &mut budget, &mut Memory::default()).map(|()| budget.files()).map_err(|error| error.to_string())
+    };
+    // Heads that are about others make nothing.
+    let long = tar().pax(&[("path", "a/b")]).file("x", "").pax(&[("path", "c")]).file("x", "").file(".wh.none", "");
+    assert_eq!(made(long.clone()), Ok(3));
+    assert_eq!(made(long.symlink("l", "c")), Err("it has more than 3 files and folders".into()));
+}
+
+#[test]
+fn files_of_one_deep_folder_cost_its_way_once() {
+    let deep = format!("{}/", vec!["d"; 100].join("/"));
+    // 5,050 looks for the folder, and 100 for each of its files.
+    check_steps((0..70).fold(tar(), |tar, n| tar.file(&format!("{deep}{n}"), "")));
+    // A neighbour's is the same but for its end.
+    check_steps((0..30).fold(tar(), |tar, n| tar.file(&format!("{deep}{}/x", n % 2), "")));
+}
+
+#[track_caller]
+fn check_steps(layer: Tar) {
+    let bounds = Bounds { bytes: 16 << 20, names: 1 << 20, ..SMALL };
+    apply(layer.end().as_slice(), &mut Budget::new(bounds), &mut Memory::default()).unwrap();
 }
 
 proptest! {

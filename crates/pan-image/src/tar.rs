@@ -149,7 +149,22 @@ impl<'a, R: Read> Archive<'a, R> {
     }
 
     /// A head; `None` at the end of the archive, marked or not.
+    ///
+    /// The mark is two blocks of zeros. Of one that something follows, GNU tar says that it is alone and stops, `tar -i` reads on, and Go's
+    /// `archive/tar`, by which Docker, containerd and podman read layers, refuses. Who reads further would have another image: refused.
     fn head(&mut self) -> Result<Option<Head>, Refusal> {
+        let Some(block) = self.block()? else { return Ok(None) };
+        if !is_blank(&block) {
+            return Head::new(block).map(Some);
+        }
+        match self.block()? {
+            Some(next) if !is_blank(&next) => Err(Refusal::Archive("something follows a lone block of zeros")),
+            Some(_) | None => Ok(None),
+        }
+    }
+
+    /// A block; `None` where nothing more comes.
+    fn block(&mut self) -> Result<Option<[u8; BLOCK]>, Refusal> {
         let mut block = [0; BLOCK];
         let mut filled = 0;
         while filled < BLOCK {
@@ -163,10 +178,7 @@ impl<'a, R: Read> Archive<'a, R> {
         }
         self.budget.read(BLOCK as u64)?;
         self.position += BLOCK as u64;
-        if block.iter().all(|byte| *byte == 0) {
-            return Ok(None);
-        }
-        Head::new(block).map(Some)
+        Ok(Some(block))
     }
 
     /// The contents of a head that is about the next one.
@@ -187,6 +199,10 @@ impl<'a, R: Read> Archive<'a, R> {
         name.truncate(end);
         Ok(name)
     }
+}
+
+fn is_blank(block: &[u8; BLOCK]) -> bool {
+    block.iter().all(|byte| *byte == 0)
 }
 
 /// The contents of the present entry.

@@ -126,7 +126,11 @@ impl Tar {
     pub(crate) fn owned(mut self, path: &str, flag: u8, target: &str, content: &[u8], size: u64, uid: u32) -> Self {
         let mut head = [0_u8; 512];
         let mut put = |at: usize, text: &[u8]| head[at..at + text.len()].copy_from_slice(text);
-        put(0, &path.as_bytes()[..path.len().min(100)]);
+        // A path that is too long for its field begins in another.
+        let cut = if path.len() > 100 { path[..path.len().min(156)].rfind('/') } else { None };
+        let (prefix, name) = cut.map_or(("", path), |at| (&path[..at], &path[at + 1..]));
+        put(0, &name.as_bytes()[..name.len().min(100)]);
+        put(345, prefix.as_bytes());
         put(100, b"0000755\0");
         put(108, format!("{uid:07o}\0").as_bytes());
         put(116, b"0000000\0");
@@ -150,7 +154,7 @@ impl Tar {
     }
 }
 
-pub(crate) const SMALL: Bounds = Bounds { bytes: 1 << 20, entries: 200, names: 16_384 };
+pub(crate) const SMALL: Bounds = Bounds { bytes: 1 << 20, entries: 200, names: 16_384, files: 200 };
 
 /// Applies layers to an empty root.
 pub(crate) fn applied(layers: &[Tar]) -> Result<Memory, Refusal> {

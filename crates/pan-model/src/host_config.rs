@@ -171,11 +171,11 @@ pub struct ImagesConfig {
     pub authorities: PathBuf,
     /// The largest image, unpacked.
     pub image_max: ByteSize,
-    /// What all images of one partition may take here, those that come in included.
+    /// What all images of one partition may take here, those that come in included, and in proportion how many files they may have.
     pub partition_max: ByteSize,
-    /// What is left free, at the least, on the disk where images are kept.
+    /// What is left free, at the least, on the disk where images are kept, and in proportion of its inodes.
     pub free_min: ByteSize,
-    /// How long a start waits for its image, at the most.
+    /// How long a start's image may be on its way, at the most. It may wait for its turn for twice as long.
     pub patience: Span,
     /// How long an image stays that no server uses.
     pub keep: Span,

@@ -70,6 +70,14 @@ fn broken_archives_are_refused() {
     assert!(entries(&bad).unwrap_err().contains("checksum"));
     // The marks of the end may be missing.
     assert_eq!(entries(&whole[..1024]).unwrap().len(), 1);
+    // So may one of the two; but whoever skips it would read another archive.
+    assert_eq!(entries(&whole[..1536]).unwrap().len(), 1);
+    let lone = [&whole[..1536], &Tar::default().file("b", "second").end()].concat();
+    assert_eq!(entries(&lone).unwrap_err(), "one of its archives is broken: something follows a lone block of zeros");
+    assert!(entries(&whole[..1700]).unwrap_err().contains("ends within a head"));
+    // What follows two is not looked at.
+    let both = [whole.as_slice(), &Tar::default().file("b", "second").end()].concat();
+    assert_eq!(entries(&both).unwrap().len(), 1);
     assert!(entries(&Tar::default().raw("s", b'S', "", b"", 0).end()).unwrap_err().contains("sparse"));
     assert!(entries(&Tar::default().pax(&[("GNU.sparse.major", "1")]).file("x", "").end()).unwrap_err().contains("sparse"));
     for records in ["5 a=", "x a=b\n", "99 a=b\n", "7 a=b\n", "2 a=b\n", "6 ab\n\n"] {

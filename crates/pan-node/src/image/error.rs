@@ -73,11 +73,13 @@ pub(crate) enum ImageError {
     Refusal(#[from] Refusal),
     /// The partition's images together would be too large.
     #[error(
-        "the images that this partition uses may take {most} bytes together where the server is to run, and this one does not fit beside them"
+        "the images that this partition uses may take {most} {what} together where the server is to run, and this one does not fit beside them"
     )]
     Quota {
         /// The bound.
         most: u64,
+        /// Of what.
+        what: &'static str,
     },
     /// The disk.
     #[error("there is no room for it where the server is to run")]
@@ -88,6 +90,24 @@ pub(crate) enum ImageError {
     /// All of it together.
     #[error("it was not there after {}s", .0.as_secs())]
     TooLong(Duration),
+    /// Of names, not of bytes.
+    #[error("servers of this partition use {most} names of images already where this one is to run")]
+    Names {
+        /// The bound.
+        most: usize,
+    },
+    /// It was not even begun.
+    #[error("its turn to be brought did not come within {}s", .0.as_secs())]
+    NoTurn(Duration),
+    /// All who asked for it have changed their minds.
+    #[error("nobody waits for it any more")]
+    Unwanted,
+    /// A defect here, which the log tells of.
+    #[error("the work on it broke off where the server is to run")]
+    Lost,
+    /// Host's folders are where they are.
+    #[error("it is a folder where the server is to run, and nothing that is brought there")]
+    OfHost,
     /// Too many others of the partition wait.
     #[error("too many other images of this partition are on their way")]
     Busy,

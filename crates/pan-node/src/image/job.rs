@@ -1,7 +1,7 @@
 //! One image, had: found out which it is, its parts brought here, its root file system made.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use pan_image::config::{self, Defaults};
 use pan_image::manifest::{self, Blob, Document, Manifest};
@@ -14,7 +14,9 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::error::{ImageError, disk};
 use super::keep::Inner;
 use super::layout;
+use super::patience::Patience;
 use super::registry::Repository;
+use super::room::Room;
 use super::store::{Note, Ready, Unfinished};
 use super::unpack::{self, Limits};
 
@@ -27,68 +29,108 @@ pub(super) struct Job {
     pub inner: Arc<Inner>,
     pub vni: u32,
     pub image: Image,
-    pub until: Instant,
-    /// The partition's turn. Kept until the last thread of the job ends.
-    pub _turn: Arc<OwnedSemaphorePermit>,
+    pub patience: Patience,
+    /// Kept until the last thread of the job ends, which may be later than whoever waits for it is told.
+    pub _turns: Arc<Turns>,
+}
+
+/// Its partition's turn, and its place among all partitions'.
+pub(super) struct Turns {
+    pub _partition: OwnedSemaphorePermit,
+    pub _fetching: OwnedSemaphorePermit,
+}
+
+/// What came of a registry.
+enum Fetched {
+    /// Nothing that was not here.
+    Ready(Ready),
+    /// An image whose layers are there as they were packed.
+    Packed(Box<Packed>),
+}
+
+struct Packed {
+    digest: Digest,
+    manifest: Manifest,
+    defaults: Defaults,
+    begun: Begun,
+}
+
+/// A folder for an image, and how large that may get.
+struct Begun {
+    made: Unfinished,
+    allowed: Room,
 }
 
 impl Job {
-    pub(super) async fn run(self) -> Result<Ready, ImageError> {
+    pub(super) async fn run(mut self) -> Result<Ready, ImageError> {
         match self.image.clone() {
-            Image::Oci(reference) => self.bring(&reference).await,
-            Image::Layout(layout) => {
-                let unpacking = self.unpacking().await?;
-                blocking(move || {
-                    let _unpacking = unpacking;
-                    self.take(&layout)
-                })
-                .await
+            Image::Oci(reference) => {
+                let packed = match self.patience.within(self.fetch(&reference)).await? {
+                    Fetched::Ready(ready) => return Ok(ready),
+                    Fetched::Packed(packed) => packed,
+                };
+                self.unpacking(|job| job.unpack_fetched(*packed)).await
             }
-            // Nothing is to be had of these.
-            Image::Host | Image::Dir(_) => Err(ImageError::Disk),
+            Image::Layout(layout) => self.unpacking(move |job| job.take(&layout)).await,
+            Image::Host | Image::Dir(_) => Err(ImageError::OfHost),
         }
     }
 
-    async fn bring(self, reference: &Reference) -> Result<Ready, ImageError> {
+    /// Does what is work for the processor and the disk, in its turn, which nobody holds while waiting for a network, and which is over when
+    /// the thread has ended, however long somebody waits for that.
+    async fn unpacking(&mut self, work: impl FnOnce(&Self) -> Result<Ready, ImageError> + Send + 'static) -> Result<Ready, ImageError> {
+        self.patience.waits(Instant::now());
+        let turns = self.inner.unpacking.clone();
+        let turn = self.patience.within(async { Ok(turns.acquire_owned().await.expect("the semaphore is never closed")) }).await?;
+        self.patience.works(Instant::now());
+        let job = self.clone();
+        let body = move || {
+            let _turn = turn;
+            work(&job)
+        };
+        self.patience.within(blocking(body)).await
+    }
+
+    async fn fetch(&self, reference: &Reference) -> Result<Fetched, ImageError> {
         let asker = self.inner.asker();
         let mut repository = Repository::new(&asker, reference)?;
         let (digest, manifest) = resolve(&mut repository, &reference.version).await?;
-        let job = self.clone();
-        let packed = manifest.layers.iter().fold(0_u64, |sum, (blob, _)| sum.saturating_add(blob.size));
-        let named = digest.clone();
+        let (job, named, packed) = (self.clone(), digest.clone(), packed(&manifest));
         let begun = blocking(move || match job.here(&named)? {
             Some(ready) => Ok(Err(ready)),
             None => job.begin(packed).map(Ok),
         });
-        let (made, budget) = match begun.await? {
+        let begun = match begun.await? {
             Ok(begun) => begun,
-            Err(ready) => return Ok(ready),
+            Err(ready) => return Ok(Fetched::Ready(ready)),
         };
         let text = repository.small(&manifest.config).await?;
         unpack::compare(&pan_image::digest(&text), &manifest.config.digest)?;
         let defaults = config::read(&text, manifest::architecture(std::env::consts::ARCH))?;
         for (number, (blob, _)) in manifest.layers.iter().enumerate() {
-            let path = made.0.join(format!("layer-{number}"));
+            let path = begun.made.layer(number);
             let mut file = tokio::fs::File::create(&path).await.map_err(disk("make a file for a layer"))?;
-            repository.blob(blob, &mut file, &self.limits()).await?;
+            repository.blob(blob, &mut file, &self.inner.disk).await?;
         }
-        let unpacking = self.unpacking().await?;
-        blocking(move || {
-            let _unpacking = unpacking;
-            self.unpack(&digest, &manifest, (made, budget), defaults, |number, made| {
-                let path = made.0.join(format!("layer-{number}"));
-                let file = std::fs::File::open(&path).map_err(disk("open a layer"))?;
-                // Its bytes go when the last reader does.
-                std::fs::remove_file(&path).map_err(disk("remove a layer"))?;
-                Ok(Box::new(file))
-            })
+        Ok(Fetched::Packed(Box::new(Packed { digest, manifest, defaults, begun })))
+    }
+
+    fn unpack_fetched(&self, packed: Packed) -> Result<Ready, ImageError> {
+        let Packed { digest, manifest, defaults, begun } = packed;
+        self.unpack(&digest, &manifest, begun, defaults, |number, made| {
+            let path = made.layer(number);
+            let file = std::fs::File::open(&path).map_err(disk("open a layer"))?;
+            // Its bytes go when the last reader does.
+            std::fs::remove_file(&path).map_err(disk("remove a layer"))?;
+            Ok(Box::new(file))
         })
-        .await
     }
 
     fn take(&self, asked: &Layout) -> Result<Ready, ImageError> {
         let config = &self.inner.config;
-        let open = layout::open(config.layouts.as_deref(), &self.inner.hidden, asked, &self.limits(), config.partition_max.0)?;
+        let limits = self.limits();
+        let time = || limits.time();
+        let open = layout::open(config.layouts.as_deref(), &self.inner.hidden, asked, &time, config.partition_max.0)?;
         let Document::Index(index) = manifest::read(&open.index(asked)?)? else { return Err(no_index()) };
         let architecture = manifest::architecture(std::env::consts::ARCH);
         let mut digest = index.named(asked.version.as_ref(), architecture)?.digest.clone();
@@ -101,6 +143,10 @@ impl Job {
         if let Some(ready) = self.here(&digest)? {
             return Ok(ready);
         }
+        // It takes no room, as it lies there already; but it is read.
+        if packed(&manifest) > config.image_max.0 {
+            return Err(ImageError::Refusal(Refusal::TooMuch { what: "bytes in its layers", most: config.image_max.0 }));
+        }
         let begun = self.begin(0)?;
         let defaults = config::read(&open.document(asked, &manifest.config.digest)?, architecture)?;
         self.unpack(&digest, &manifest, begun, defaults, |number, _| open.blob(asked, &manifest.layers[number].0.digest))
@@ -110,63 +156,92 @@ impl Job {
     fn here(&self, digest: &Digest) -> Result<Option<Ready>, ImageError> {
         let ready = self.inner.store.image(self.vni, digest);
         if ready.is_some() {
-            self.inner.store.refer(self.vni, &self.image, digest).map_err(disk("note what a name means"))?;
+            self.inner.store.refer(self.vni, &self.image, digest)?;
         }
         Ok(ready)
     }
 
-    /// A folder for it, and how large it may get.
-    fn begin(&self, packed: u64) -> Result<(Unfinished, u64), ImageError> {
-        let config = &self.inner.config;
+    /// Begins one whose layers take so much, packed, until all of it is unpacked.
+    fn begin(&self, packed: u64) -> Result<Begun, ImageError> {
+        let most = self.of_image();
         let made = self.inner.store.begin(self.vni).map_err(disk("make a folder for an image"))?;
-        let room = self.inner.store.make_room(self.vni, config.partition_max.0).map_err(disk("make room for an image"))?;
-        if packed > room.min(config.image_max.0) {
-            return Err(self.too_large(room.min(config.image_max.0)));
+        let room = self.inner.store.make_room(self.vni, self.of_partition()).map_err(disk("make room for an image"))?;
+        let bytes = room.bytes.min(most.bytes);
+        if packed > bytes {
+            let too_much = Refusal::TooMuch { what: "bytes, unpacked", most: bytes };
+            return Err(self.refused(Room { bytes, ..most }, ImageError::Refusal(too_much)));
         }
-        self.limits().fits(packed)?;
-        // What is packed lies there as well until all of it is unpacked.
-        Ok((made, config.image_max.0.min(room - packed)))
+        self.inner.disk.fits(Room { bytes: packed, files: manifest::LAYERS_MAX as u64 })?;
+        Ok(Begun { made, allowed: Room { bytes: most.bytes.min(room.bytes - packed), files: most.files.min(room.files) } })
     }
 
-    /// By which of the two bounds.
-    fn too_large(&self, most: u64) -> ImageError {
-        let config = &self.inner.config;
-        if most < config.image_max.0 {
-            return ImageError::Quota { most: config.partition_max.0 };
+    /// What one image may take.
+    fn of_image(&self) -> Room {
+        let bytes = self.inner.config.image_max.0;
+        Room { bytes, files: Bounds::of(bytes).files }
+    }
+
+    /// What all of the partition's may take.
+    fn of_partition(&self) -> Room {
+        Room::of(self.inner.config.partition_max.0)
+    }
+
+    /// Why it is not taken: also if what it has too much of would not be too much without the partition's other images.
+    fn refused(&self, allowed: Room, error: ImageError) -> ImageError {
+        let (image, partition) = (self.of_image(), self.of_partition());
+        match error {
+            ImageError::Refusal(Refusal::TooMuch { most, .. }) if most == allowed.bytes && most < image.bytes => {
+                ImageError::Quota { most: partition.bytes, what: "bytes" }
+            }
+            ImageError::Refusal(Refusal::TooMuch { most, .. }) if most == allowed.files && most < image.files => {
+                ImageError::Quota { most: partition.files, what: "files and folders" }
+            }
+            other => other,
         }
-        ImageError::Refusal(Refusal::TooMuch { what: "bytes, unpacked", most })
     }
 
     fn unpack<'a>(
         &self,
         digest: &Digest,
         manifest: &Manifest,
-        (made, most): (Unfinished, u64),
+        Begun { made, allowed }: Begun,
         defaults: Defaults,
         open: impl Fn(usize, &Unfinished) -> Result<Box<dyn std::io::Read + 'a>, ImageError>,
     ) -> Result<Ready, ImageError> {
         let root = Beneath::open(&made.root()).map_err(disk("open a folder for an image"))?;
-        let mut budget = Budget::new(Bounds::of(most));
+        let limits = self.limits();
+        let look = limits.room();
+        let mut budget = Budget::new(Bounds { files: allowed.files, ..Bounds::of(allowed.bytes) });
         for (number, (blob, packed)) in manifest.layers.iter().enumerate() {
-            unpack::layer(open(number, &made)?, (blob, *packed), &mut budget, &root, &self.limits()).map_err(|error| match error {
-                ImageError::Refusal(Refusal::TooMuch { most: bound, .. }) if bound == most => self.too_large(most),
-                other => other,
-            })?;
+            unpack::layer(open(number, &made)?, (blob, *packed), &mut budget, &root, &look)
+                .map_err(|error| self.refused(allowed, error))?;
         }
         let user = who(&root, &defaults)?;
-        let store = &self.inner.store;
-        store.finish(self.vni, digest, &made, &Note::new(budget.on_disk(), defaults, user)).map_err(disk("keep an image"))?;
+        let note = Note::new(Room { bytes: budget.on_disk(), files: budget.files() }, defaults, user);
+        let text = note.text().map_err(disk("write a note"))?;
+        is_within(note.takes(text.len() as u64), allowed).map_err(|error| self.refused(allowed, ImageError::Refusal(error)))?;
+        self.inner.store.finish(self.vni, digest, &made, &text).map_err(disk("keep an image"))?;
         self.here(digest)?.ok_or(ImageError::Disk)
     }
 
     fn limits(&self) -> Limits {
-        Limits { until: self.until, disk: self.inner.store.folder(), free_min: self.inner.config.free_min.0 }
+        Limits { until: self.patience.until(), disk: self.inner.disk.clone() }
     }
+}
 
-    /// A turn for work on the processor and the disk, which nobody holds while it waits for a network.
-    async fn unpacking(&self) -> Result<OwnedSemaphorePermit, ImageError> {
-        self.inner.unpacking.clone().acquire_owned().await.map_err(|_| ImageError::TooLong(Duration::ZERO))
+/// Bytes of all its layers, as they are packed.
+fn packed(manifest: &Manifest) -> u64 {
+    manifest.layers.iter().fold(0, |sum, (blob, _)| sum.saturating_add(blob.size))
+}
+
+fn is_within(takes: Room, allowed: Room) -> Result<(), Refusal> {
+    if takes.bytes > allowed.bytes {
+        return Err(Refusal::TooMuch { what: "bytes, unpacked", most: allowed.bytes });
     }
+    if takes.files > allowed.files {
+        return Err(Refusal::TooMuch { what: "files and folders", most: allowed.files });
+    }
+    Ok(())
 }
 
 fn who(root: &Beneath, defaults: &Defaults) -> Result<User, ImageError> {
@@ -208,6 +283,6 @@ fn no_index() -> ImageError {
 pub(super) async fn blocking<T: Send + 'static>(body: impl FnOnce() -> Result<T, ImageError> + Send + 'static) -> Result<T, ImageError> {
     tokio::task::spawn_blocking(body).await.unwrap_or_else(|lost| {
         tracing::error!(error = %lost, "a step with an image was lost");
-        Err(ImageError::Disk)
+        Err(ImageError::Lost)
     })
 }

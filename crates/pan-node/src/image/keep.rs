@@ -1,6 +1,5 @@
 //! [`Images`]: who waits for which image, and whose turn it is.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -10,9 +9,12 @@ use pan_model::image::Image;
 use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsConnector;
 
+use super::disk::Disk;
 use super::error::ImageError;
 use super::http::Asker;
-use super::job::{Job, blocking};
+use super::job::{Job, Turns, blocking};
+use super::jobs::{Begun, Jobs, Key, Outcome};
+use super::patience::Patience;
 use super::rules::Rules;
 use super::store::{Ready, Store};
 use super::sweep;
@@ -23,13 +25,9 @@ use crate::paths::Paths;
 /// Images that are unpacked at the same time, of whichever partitions: that is work for processor and disk, with an end that does not
 /// depend on anybody else.
 const UNPACKING_MAX: usize = 2;
-/// Images of one partition that are on their way at the same time. Others of the same partition wait; other partitions do not.
-const PARTITION_MAX: usize = 1;
 /// Partitions whose images are on their way at the same time: each is a connection and a buffer, and one that is stuck is a partition's
 /// only one.
 const FETCHING_MAX: usize = 64;
-/// Images of one partition that wait for those.
-const WAITING_MAX: usize = 64;
 /// How long may a registry send nothing.
 const STALL_MAX: Duration = Duration::from_secs(15);
 
@@ -42,21 +40,14 @@ pub(super) struct Inner {
     pub config: ImagesConfig,
     pub store: Store,
     pub hidden: Hidden,
+    pub disk: Arc<Disk>,
     pub unpacking: Arc<Semaphore>,
-    fetching: Semaphore,
+    fetching: Arc<Semaphore>,
     /// What an agent left that was killed, until it is taken away.
     leftover: Mutex<Vec<PathBuf>>,
     rules: Rules,
     stall: Duration,
     jobs: Mutex<Jobs>,
-}
-
-type Outcome = Option<Result<Ready, String>>;
-
-#[derive(Default)]
-struct Jobs {
-    running: BTreeMap<(u32, Image), watch::Receiver<Outcome>>,
-    turns: BTreeMap<u32, Arc<Semaphore>>,
 }
 
 impl std::fmt::Debug for Images {
@@ -73,12 +64,14 @@ impl Images {
             tracing::warn!(%error, "half made images stay behind");
             Vec::new()
         });
+        let config_of_images = config.node.as_ref().map(|node| node.images.clone()).unwrap_or_default();
         let inner = Inner {
-            config: config.node.as_ref().map(|node| node.images.clone()).unwrap_or_default(),
+            disk: Disk::new(store.folder(), config_of_images.free_min.0),
+            config: config_of_images,
             store,
             hidden,
             unpacking: Arc::new(Semaphore::new(UNPACKING_MAX)),
-            fetching: Semaphore::new(FETCHING_MAX),
+            fetching: Arc::new(Semaphore::new(FETCHING_MAX)),
             leftover: Mutex::new(leftover),
             rules: Rules::of(config),
             stall: STALL_MAX,
@@ -88,7 +81,8 @@ impl Images {
     }
 
     /// The image of a server of the partition with that network, brought here if need be; `None` for one that needs no bringing. The
-    /// time that takes is bounded by the configuration. Dropping the call leaves the work to others who wait for the same.
+    /// time that takes is bounded by the configuration. Dropping the call leaves the work to others who wait for the same; what nobody waits
+    /// for is not begun.
     ///
     /// # Errors
     /// For the owner of the partition.
@@ -106,44 +100,17 @@ impl Images {
         let outcome = outcome.wait_for(Option::is_some).await.map(|outcome| outcome.clone());
         match outcome {
             Ok(Some(done)) => done.map(Some),
-            Ok(None) | Err(_) => Err(failed(&ImageError::Disk)),
+            Ok(None) | Err(_) => Err(failed(&ImageError::Lost)),
         }
     }
 
     /// The job about that image, begun if there is none.
     fn join(&self, vni: u32, image: &Image) -> Result<watch::Receiver<Outcome>, ImageError> {
         let key = (vni, image.clone());
-        let mut jobs = self.0.lock();
-        if let Some(running) = jobs.running.get(&key) {
-            return Ok(running.clone());
+        let (outcome, begun) = self.0.lock().join(&key)?;
+        if let Some(Begun { told, turns }) = begun {
+            tokio::spawn(Running { inner: self.0.clone(), key, told }.run(turns));
         }
-        if jobs.running.keys().filter(|(other, _)| *other == vni).count() >= WAITING_MAX {
-            return Err(ImageError::Busy);
-        }
-        let (told, outcome) = watch::channel(None);
-        jobs.running.insert(key.clone(), outcome.clone());
-        let turns = jobs.turns.entry(vni).or_insert_with(|| Arc::new(Semaphore::new(PARTITION_MAX))).clone();
-        drop(jobs);
-        let inner = self.0.clone();
-        tokio::spawn(async move {
-            let ends = Ends { inner: inner.clone(), key: key.clone() };
-            let patience = inner.config.patience.0;
-            let until = Instant::now() + patience;
-            let work = async {
-                let turn = turns.acquire_owned().await.map_err(|_| ImageError::Busy)?;
-                let _fetching = inner.fetching.acquire().await.map_err(|_| ImageError::Busy)?;
-                // Whoever wanted it may have changed their mind while it waited.
-                if told.is_closed() {
-                    return Err(ImageError::Busy);
-                }
-                Job { inner: inner.clone(), vni: key.0, image: key.1.clone(), until, _turn: Arc::new(turn) }.run().await
-            };
-            let done = tokio::time::timeout(patience, work).await.unwrap_or(Err(ImageError::TooLong(patience)));
-            // Whoever asks from now on is not told of this one.
-            drop(ends);
-            let image = &key.1;
-            told.send_replace(Some(done.map_err(|error| format!("image {image}: {}", pan_image::shown(chain(&error).as_bytes())))));
-        });
         Ok(outcome)
     }
 
@@ -183,20 +150,53 @@ impl Inner {
     }
 }
 
-/// A job that ended, however it did.
-struct Ends {
+/// A job that is in the list of jobs. It leaves that when it ends, however it does.
+struct Running {
     inner: Arc<Inner>,
-    key: (u32, Image),
+    key: Key,
+    told: watch::Sender<Outcome>,
 }
 
-impl Drop for Ends {
-    fn drop(&mut self) {
-        let mut jobs = self.inner.lock();
-        jobs.running.remove(&self.key);
-        // A partition that waits for nothing needs no turns. What still winds up holds its own.
-        if !jobs.running.keys().any(|(vni, _)| *vni == self.key.0) {
-            jobs.turns.remove(&self.key.0);
+impl Running {
+    async fn run(self, turns: Arc<Semaphore>) {
+        let done = self.work(turns).await;
+        let (told, image) = (self.told.clone(), self.key.1.clone());
+        // Whoever asks from now on is not told of this one.
+        drop(self);
+        told.send_replace(Some(done.map_err(|error| format!("image {image}: {}", pan_image::shown(chain(&error).as_bytes())))));
+    }
+
+    async fn work(&self, turns: Arc<Semaphore>) -> Result<Ready, ImageError> {
+        let mut patience = Patience::waiting(self.inner.config.patience.0, Instant::now());
+        let fetching = self.inner.fetching.clone();
+        let both = async {
+            let partition = turns.acquire_owned().await.expect("the semaphore is never closed");
+            let fetching = fetching.acquire_owned().await.expect("the semaphore is never closed");
+            Ok(Arc::new(Turns { _partition: partition, _fetching: fetching }))
+        };
+        let turns = tokio::select! {
+            turns = patience.within(both) => turns?,
+            () = self.unwanted() => return Err(ImageError::Unwanted),
+        };
+        patience.works(Instant::now());
+        let (vni, image) = self.key.clone();
+        Job { inner: self.inner.clone(), vni, image, patience, _turns: turns }.run().await
+    }
+
+    /// Until nobody waits for it; from then on nobody can.
+    async fn unwanted(&self) {
+        loop {
+            self.told.closed().await;
+            if self.inner.lock().end_unwanted(&self.key, &self.told) {
+                return;
+            }
         }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.inner.lock().end(&self.key, &self.told);
     }
 }
 

@@ -15,7 +15,7 @@ use pan_image::{Bounds, Budget};
 use pan_model::image::{Digest, Layout};
 
 use super::error::ImageError;
-use super::unpack::{Limits, Watched};
+use super::unpack::{Look, Watched};
 use crate::apply::hidden::Hidden;
 use pan_linux::beneath::Beneath;
 
@@ -30,7 +30,7 @@ pub(super) enum Opened {
 }
 
 /// Opens one.
-pub(super) fn open(folder: Option<&Path>, hidden: &Hidden, layout: &Layout, limits: &Limits, bytes_max: u64) -> Result<Opened, ImageError> {
+pub(super) fn open(folder: Option<&Path>, hidden: &Hidden, layout: &Layout, look: Look<'_>, bytes_max: u64) -> Result<Opened, ImageError> {
     let wrong = |why: &str| ImageError::Layout { path: super::error::cut(&layout.path), why: why.to_owned() };
     let folder =
         folder.ok_or_else(|| wrong("there is no folder of layouts here: ask an administrator to name one (node.images.layouts)"))?;
@@ -52,13 +52,13 @@ pub(super) fn open(folder: Option<&Path>, hidden: &Hidden, layout: &Layout, limi
         return Ok(Opened::Folder(found));
     }
     let file = beneath.file(path).map_err(|_| none())?;
-    let members = members(&file, limits, bytes_max)?;
+    let members = members(&file, look, bytes_max)?;
     Ok(Opened::Archive(file, members))
 }
 
-fn members(file: &File, limits: &Limits, bytes_max: u64) -> Result<BTreeMap<PathBuf, (u64, u64)>, ImageError> {
+fn members(file: &File, look: Look<'_>, bytes_max: u64) -> Result<BTreeMap<PathBuf, (u64, u64)>, ImageError> {
     let mut budget = Budget::new(Bounds { entries: MEMBERS_MAX, ..Bounds::of(bytes_max) });
-    let mut archive = Archive::new(Watched::new(file, limits), &mut budget);
+    let mut archive = Archive::new(Watched::new(file, look), &mut budget);
     let mut found = BTreeMap::new();
     while let Some(entry) = archive.next_entry()? {
         if entry.kind == Kind::File {

@@ -1,5 +1,7 @@
 //! A registry by the OCI distribution specification: manifests and blobs, by way of tokens and of wherever it sends on.
 
+use std::sync::Arc;
+
 use hyper::Uri;
 use hyper::header::{LOCATION, WWW_AUTHENTICATE};
 use pan_image::manifest::{ACCEPT, Blob, DOCUMENT_MAX};
@@ -8,10 +10,12 @@ use pan_model::registry::Security;
 use serde::Deserialize;
 use tokio::io::AsyncWriteExt;
 
+use super::disk::Disk;
 use super::error::{ImageError, cut, disk};
 use super::http::{Answer, Asker};
+use super::room::Room;
 use super::rules::Way;
-use super::unpack::{LOOK_EVERY, Limits};
+use super::unpack::LOOK_EVERY;
 
 /// As many as browsers follow at least (the fetch standard has 20): registries send on once.
 const HOPS_MAX: usize = 5;
@@ -57,20 +61,24 @@ impl<'a> Repository<'a> {
     }
 
     /// A blob into a file. Its digest is not looked at here.
-    pub(super) async fn blob(&mut self, blob: &Blob, to: &mut tokio::fs::File, limits: &Limits) -> Result<(), ImageError> {
+    pub(super) async fn blob(&mut self, blob: &Blob, to: &mut tokio::fs::File, on: &Arc<Disk>) -> Result<(), ImageError> {
         let mut answer = self.ask(&format!("blobs/{}", blob.digest), "*/*").await?;
-        let (mut left, mut unseen) = (blob.size, 0);
+        let wanted = Room { bytes: LOOK_EVERY, files: 0 };
+        let (mut left, mut unseen, mut promise) = (blob.size, 0, on.promise(wanted)?);
         while let Some(piece) = answer.piece().await? {
             left = left.checked_sub(piece.len() as u64).ok_or(ImageError::Size)?;
             unseen += piece.len() as u64;
             // Others fill the same disk meanwhile.
-            if unseen >= LOOK_EVERY {
-                limits.fits(LOOK_EVERY)?;
-                unseen = 0;
+            if unseen > LOOK_EVERY {
+                to.flush().await.map_err(disk("write a layer"))?;
+                drop(promise);
+                promise = on.promise(wanted)?;
+                unseen = piece.len() as u64;
             }
             to.write_all(&piece).await.map_err(disk("write a layer"))?;
         }
         to.flush().await.map_err(disk("write a layer"))?;
+        drop(promise);
         if left == 0 { Ok(()) } else { Err(ImageError::Size) }
     }
 
@@ -81,7 +89,8 @@ impl<'a> Repository<'a> {
     async fn ask(&mut self, what: &str, accept: &str) -> Result<Answer, ImageError> {
         let path = format!("/v2/{}/{what}", self.name);
         let answer = self.follow(&path, accept).await?;
-        if answer.status != 401 || self.token.is_some() {
+        // Tokens are good for minutes, and images may take longer: each question may fetch a new one, once.
+        if answer.status != 401 {
             return self.good(answer).await;
         }
         let asks = answer.headers.get(WWW_AUTHENTICATE).and_then(|value| value.to_str().ok());

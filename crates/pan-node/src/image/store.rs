@@ -18,6 +18,8 @@ use pan_linux::beneath::Beneath;
 use pan_model::image::{Digest, Image, Version};
 use serde::{Deserialize, Serialize};
 
+use super::error::{ImageError, disk};
+use super::room::{self, CLAIMED, Kept, Room};
 use crate::apply::adopt;
 use crate::paths::Paths;
 use crate::server::record::Record;
@@ -28,8 +30,6 @@ const ROOT: &str = "root";
 const REFS: &str = "refs";
 /// Names that are remembered for one partition, as what a server's image means must not be forgotten while it runs.
 const REFS_MAX: usize = 1000;
-/// An image that was asked for this recently may be on its way into a server whose record does not say so yet.
-const CLAIMED: Duration = Duration::from_secs(600);
 
 /// An image that is here.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,21 +49,30 @@ pub(super) struct Note {
     version: u16,
     /// What it takes of the disk.
     bytes: u64,
+    /// Inodes; not there in notes of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    files: Option<u64>,
     defaults: Defaults,
     user: User,
 }
 
 impl Note {
-    pub(super) const fn new(bytes: u64, defaults: Defaults, user: User) -> Self {
-        Self { version: VERSION, bytes, defaults, user }
+    /// Of an image whose root file system takes that much.
+    pub(super) const fn new(root: Room, defaults: Defaults, user: User) -> Self {
+        Self { version: VERSION, bytes: root.bytes, files: Some(root.files), defaults, user }
     }
-}
 
-#[derive(Debug)]
-pub(super) struct Kept {
-    pub digest: Digest,
-    bytes: u64,
-    pub used: SystemTime,
+    /// As it lies on disk.
+    pub(super) fn text(&self) -> io::Result<Vec<u8>> {
+        Ok(serde_json::to_vec(self)?)
+    }
+
+    /// What the image takes, with the note itself, which is that long.
+    pub(super) fn takes(&self, length: u64) -> Room {
+        // Nothing took less than a block.
+        let files = self.files.unwrap_or(self.bytes / 4096);
+        Room { bytes: self.bytes, files }.plus(Room::around(length))
+    }
 }
 
 /// All partitions' images.
@@ -81,6 +90,11 @@ pub(super) struct Unfinished(pub PathBuf);
 impl Unfinished {
     pub(super) fn root(&self) -> PathBuf {
         self.0.join(ROOT)
+    }
+
+    /// Where a layer lies until it is unpacked.
+    pub(super) fn layer(&self, number: usize) -> PathBuf {
+        self.0.join(format!("layer-{number}"))
     }
 }
 
@@ -137,20 +151,25 @@ impl Store {
     }
 
     /// Remembers what a name means.
-    pub(super) fn refer(&self, vni: u32, image: &Image, digest: &Digest) -> io::Result<()> {
+    pub(super) fn refer(&self, vni: u32, image: &Image, digest: &Digest) -> Result<(), ImageError> {
+        let failed = disk("note what a name means");
+        if self.room_for_a_name(vni).map_err(&failed)? == 0 {
+            return Err(ImageError::Names { most: REFS_MAX });
+        }
         let path = self.reference(vni, image);
+        let fresh = path.with_extension("new");
+        write(&fresh, digest.to_string().as_bytes()).and_then(|()| fs::rename(fresh, path)).map_err(failed)
+    }
+
+    /// How many more names may be remembered, once those went that mean nothing and that no server has, if need be.
+    fn room_for_a_name(&self, vni: u32) -> io::Result<usize> {
         let folder = self.partition(vni).join(REFS);
         folders(&folder)?;
         if names(&folder)?.len() >= REFS_MAX {
             self.forget_names(vni)?;
             self.forget_unused_names(vni)?;
         }
-        if names(&folder)?.len() >= REFS_MAX {
-            return Err(io::Error::other("servers of one partition use too many names of images"));
-        }
-        let fresh = path.with_extension("new");
-        write(&fresh, digest.to_string().as_bytes())?;
-        fs::rename(fresh, path)
+        Ok(REFS_MAX.saturating_sub(names(&folder)?.len()))
     }
 
     /// A folder for an image in the making, with one for its root file system.
@@ -163,29 +182,30 @@ impl Store {
     }
 
     /// Makes it an image, which is on disk before it has its name.
-    pub(super) fn finish(&self, vni: u32, digest: &Digest, made: &Unfinished, note: &Note) -> io::Result<()> {
-        write(&made.0.join(NOTE), &serde_json::to_vec(note)?)?;
+    ///
+    /// If the same image came by another way meanwhile, that one stays, as servers may run from it.
+    pub(super) fn finish(&self, vni: u32, digest: &Digest, made: &Unfinished, note: &[u8]) -> io::Result<()> {
+        write(&made.0.join(NOTE), note)?;
         Beneath::open(&made.0)?.sync()?;
         let place = self.place(vni, digest);
-        if place.exists() {
-            // One whose note cannot be read, or it would have been used.
-            remove(&place)?;
+        let uses = self.uses();
+        if read(&place).is_some() && place.join(ROOT).is_dir() {
+            return Ok(());
         }
-        fs::rename(&made.0, &place)
+        // What is there without a note that can be read is not used.
+        let gone = if place.exists() { Some(put_aside(&place)?) } else { None };
+        fs::rename(&made.0, &place)?;
+        drop(uses);
+        gone.map_or(Ok(()), |gone| take_away(&gone))
     }
 
     /// What a new image of a partition may take, once those went that nobody uses and that are too many.
-    pub(super) fn make_room(&self, vni: u32, most: u64) -> io::Result<u64> {
-        let mut kept = self.kept(vni)?;
-        kept.sort_by_key(|image| image.used);
-        let mut used: u64 = kept.iter().map(|image| image.bytes).sum();
-        // A half for what comes, the other for what may be wanted again.
-        for image in kept {
-            if used > most / 2 && self.remove_unused(vni, &image.digest, SystemTime::UNIX_EPOCH, CLAIMED)? {
-                used = used.saturating_sub(image.bytes);
-            }
+    pub(super) fn make_room(&self, vni: u32, most: Room) -> io::Result<Room> {
+        let in_use = self.in_use()?.into_iter().filter(|(other, _)| *other == vni).map(|(_, digest)| digest).collect();
+        for digest in room::surplus(self.kept(vni)?, &in_use, most, SystemTime::now()) {
+            self.remove_unused(vni, &digest, SystemTime::UNIX_EPOCH, CLAIMED)?;
         }
-        Ok(most.saturating_sub(used))
+        Ok(most.minus(room::taken(&self.kept(vni)?)))
     }
 
     /// A partition's images.
@@ -194,8 +214,11 @@ impl Store {
         for name in names(&self.partition(vni))? {
             let Some(digest) = name.strip_prefix("sha256-").and_then(|hex| format!("sha256:{hex}").parse().ok()) else { continue };
             let folder = self.place(vni, &digest);
-            let used = fs::metadata(folder.join(NOTE)).and_then(|meta| meta.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
-            found.push(Kept { digest, bytes: read(&folder).map_or(0, |note| note.bytes), used });
+            let meta = fs::metadata(folder.join(NOTE));
+            let length = meta.as_ref().map_or(0, fs::Metadata::len);
+            let used = meta.and_then(|meta| meta.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
+            let takes = read(&folder).map_or(Room::around(length), |note| note.takes(length));
+            found.push(Kept { digest, takes, used });
         }
         Ok(found)
     }
@@ -215,9 +238,7 @@ impl Store {
         let place = self.place(vni, digest);
         let uses = self.uses();
         let used = fs::metadata(place.join(NOTE)).and_then(|meta| meta.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
-        // A clock that was set back makes everything used just now.
-        let unused = SystemTime::now().duration_since(used.max(since)).is_ok_and(|unused| unused > keep.max(CLAIMED));
-        if !unused || self.in_use()?.contains(&(vni, digest.clone())) {
+        if !room::is_stale(used, since, keep, SystemTime::now()) || self.in_use()?.contains(&(vni, digest.clone())) {
             return Ok(false);
         }
         let gone = put_aside(&place)?;
@@ -260,7 +281,7 @@ impl Store {
         Ok(records.into_iter().map(|(_, record)| record).collect())
     }
 
-    fn uses(&self) -> MutexGuard<'_, ()> {
+    pub(super) fn uses(&self) -> MutexGuard<'_, ()> {
         self.uses.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -1,43 +1,57 @@
 //! A root file system made of layers. Blocks.
 
+use std::cell::Cell;
 use std::ffi::OsStr;
 use std::io::{self, BufReader, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use pan_image::compression::{self, Compression};
 use pan_image::manifest::Blob;
 use pan_image::{Budget, Meta, Parent, Refusal, Sink};
 use pan_linux::beneath::{Attributes, Beneath};
-use pan_linux::room;
 use pan_model::image::Digest;
 use sha2::{Digest as _, Sha256};
 
+use super::disk::Disk;
 use super::error::ImageError;
+use super::room::Room;
 
-/// After this much the disk's room is looked at again.
+/// After this much the time and the disk's room are looked at again.
 pub(super) const LOOK_EVERY: u64 = 16 << 20;
+/// One read of a few bytes takes as long as so many.
+const READ_COSTS: u64 = 64 << 10;
+/// Folders on the way to others have no bytes in an archive: after so many is looked again, too.
+const FOLDERS_MAX: u64 = 2048;
+/// What is written between two looks, at the most: nothing in an archive has less than 512 bytes, of which 8 KiB come at a time.
+const WRITTEN_MAX: Room = Room { bytes: LOOK_EVERY, files: LOOK_EVERY / (READ_COSTS + 8192) * 16 + FOLDERS_MAX };
 
 /// When it must be done, and what must be left of the disk.
 #[derive(Debug, Clone)]
 pub(super) struct Limits {
     pub until: Instant,
-    pub disk: PathBuf,
-    pub free_min: u64,
+    pub disk: Arc<Disk>,
 }
 
+/// Whether to go on.
+pub(super) type Look<'a> = &'a dyn Fn() -> io::Result<()>;
+
 impl Limits {
-    /// Whether so much more fits.
-    pub(super) fn fits(&self, bytes: u64) -> Result<(), ImageError> {
-        let free = room::of(&self.disk).map(|room| room.free).map_err(super::error::disk("look for room"))?;
-        if free < bytes.saturating_add(self.free_min) { Err(ImageError::NoRoom) } else { Ok(()) }
+    /// Whether there is time.
+    pub(super) fn time(&self) -> io::Result<()> {
+        if Instant::now() > self.until { Err(io::Error::new(io::ErrorKind::TimedOut, "it takes too long")) } else { Ok(()) }
     }
 
-    fn check(&self) -> io::Result<()> {
-        if Instant::now() > self.until {
-            return Err(io::Error::new(io::ErrorKind::TimedOut, "it takes too long"));
+    /// Whether there is time, and room to write in until the next look. What is left of it is given back with the last one.
+    pub(super) fn room(&self) -> impl Fn() -> io::Result<()> + '_ {
+        let promised = Cell::new(None);
+        move || {
+            self.time()?;
+            drop(promised.take());
+            promised.set(Some(self.disk.promise(WRITTEN_MAX).map_err(|_| io::Error::from(io::ErrorKind::StorageFull))?));
+            Ok(())
         }
-        self.fits(LOOK_EVERY).map_err(|_| io::ErrorKind::StorageFull.into())
     }
 }
 
@@ -47,13 +61,14 @@ pub(super) fn layer(
     (blob, packed): (&Blob, Compression),
     budget: &mut Budget,
     root: &Beneath,
-    limits: &Limits,
+    look: Look<'_>,
 ) -> Result<(), ImageError> {
-    let mut packed_bytes = Hashed { from: from.take(blob.size.saturating_add(1)), hash: Sha256::new(), count: 0 };
-    let applied = apply(&mut packed_bytes, packed, budget, root, limits);
-    let timely = Watched { from: &mut packed_bytes, limits, since: LOOK_EVERY };
-    if let Err(error) = io::copy(&mut { timely }, &mut io::sink()) {
-        return applied.and(Err(ImageError::Refusal(Refusal::Read(error))));
+    // Empty members of gzip and frames of zstd are read for long without anything coming out of them.
+    let timely = Watched::new(from.take(blob.size.saturating_add(1)), look);
+    let mut packed_bytes = Hashed { from: timely, hash: Sha256::new(), count: 0 };
+    let applied = apply(&mut packed_bytes, packed, budget, root, look);
+    if let Err(error) = io::copy(&mut packed_bytes, &mut io::sink()) {
+        return applied.and(Err(failed(Refusal::Read(error))));
     }
     // Whatever was wrong with bytes that are not the ones named is no news about the image.
     if packed_bytes.count == blob.size || applied.is_ok() {
@@ -63,13 +78,17 @@ pub(super) fn layer(
     if packed_bytes.count == blob.size { Ok(()) } else { Err(ImageError::Size) }
 }
 
-fn apply(from: &mut impl Read, packed: Compression, budget: &mut Budget, root: &Beneath, limits: &Limits) -> Result<(), ImageError> {
+fn apply(from: &mut impl Read, packed: Compression, budget: &mut Budget, root: &Beneath, look: Look<'_>) -> Result<(), ImageError> {
     let unpacked = compression::unpack(packed, BufReader::new(from));
-    let watched = Watched { from: unpacked, limits, since: LOOK_EVERY };
-    pan_image::apply(BufReader::new(watched), budget, &mut Onto(root)).map_err(|refusal| match refusal {
+    let mut onto = Onto { root, look, folders: 0 };
+    pan_image::apply(BufReader::new(Watched::new(unpacked, look)), budget, &mut onto).map_err(failed)
+}
+
+fn failed(refusal: Refusal) -> ImageError {
+    match refusal {
         Refusal::Read(error) | Refusal::Write { source: error, .. } if error.kind() == io::ErrorKind::StorageFull => ImageError::NoRoom,
         other => ImageError::Refusal(other),
-    })
+    }
 }
 
 /// Whether bytes are those that were named.
@@ -95,26 +114,25 @@ impl<R: Read> Read for Hashed<R> {
 
 /// Bytes that stop coming when time or room is up.
 pub(super) struct Watched<'a, R> {
-    pub from: R,
-    pub limits: &'a Limits,
+    from: R,
+    look: Look<'a>,
     /// Bytes since the last look.
-    pub since: u64,
+    since: u64,
 }
 
 impl<'a, R> Watched<'a, R> {
-    pub(super) const fn new(from: R, limits: &'a Limits) -> Self {
-        Self { from, limits, since: LOOK_EVERY }
+    pub(super) fn new(from: R, look: Look<'a>) -> Self {
+        Self { from, look, since: LOOK_EVERY }
     }
 }
 
 impl<R: Read> Read for Watched<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.since >= LOOK_EVERY {
-            self.limits.check()?;
+            (self.look)()?;
             self.since = 0;
         }
-        // Many small reads take time without many bytes.
-        self.since += 64 << 10;
+        self.since += READ_COSTS;
         let count = self.from.read(buffer)?;
         self.since += count as u64;
         Ok(count)
@@ -122,7 +140,12 @@ impl<R: Read> Read for Watched<'_, R> {
 }
 
 /// The root file system on disk.
-struct Onto<'a>(&'a Beneath);
+struct Onto<'a> {
+    root: &'a Beneath,
+    look: Look<'a>,
+    /// Made on the way since the last look.
+    folders: u64,
+}
 
 fn attributes(meta: &Meta) -> Attributes {
     Attributes { mode: meta.mode, uid: meta.uid, gid: meta.gid, mtime: meta.mtime }
@@ -130,24 +153,35 @@ fn attributes(meta: &Meta) -> Attributes {
 
 impl Sink for Onto<'_> {
     fn parent(&mut self, path: &Path) -> io::Result<Parent> {
-        self.0.ensure_folder(path).map(|made| if made { Parent::Made } else { Parent::Found })
+        if !self.root.ensure_folder(path)? {
+            return Ok(Parent::Found);
+        }
+        self.folders += 1;
+        if self.folders >= FOLDERS_MAX {
+            (self.look)()?;
+            self.folders = 0;
+        }
+        Ok(Parent::Made)
     }
     fn folder(&mut self, path: &Path, meta: &Meta) -> io::Result<()> {
-        self.0.set_folder(path, &attributes(meta))
+        self.root.set_folder(path, &attributes(meta))
     }
     fn file(&mut self, path: &Path, meta: &Meta, content: &mut dyn Read) -> io::Result<()> {
-        self.0.write(path, &attributes(meta), content)
+        self.root.write(path, &attributes(meta), content)
     }
     fn symlink(&mut self, path: &Path, meta: &Meta, target: &OsStr) -> io::Result<()> {
-        self.0.symlink(path, &attributes(meta), target)
+        self.root.symlink(path, &attributes(meta), target)
     }
     fn hardlink(&mut self, path: &Path, target: &Path) -> io::Result<()> {
-        self.0.hardlink(path, target)
+        self.root.hardlink(path, target)
     }
     fn hide(&mut self, path: &Path, kept: &dyn Fn(&Path) -> bool) -> io::Result<()> {
-        self.0.remove(path, kept)
+        self.root.remove(path, kept)
     }
     fn hide_inside(&mut self, folder: &Path, kept: &dyn Fn(&Path) -> bool) -> io::Result<()> {
-        self.0.remove_inside(folder, kept)
+        self.root.remove_inside(folder, kept)
     }
 }
+
+#[cfg(test)]
+mod tests;

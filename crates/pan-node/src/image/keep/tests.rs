@@ -16,6 +16,9 @@ mod registry;
 
 use registry::{LAYER, LAYER_GZIP, Registry, archive, layout};
 
+mod room;
+mod turns;
+
 struct Rig {
     dir: tempfile::TempDir,
     images: Images,
@@ -43,11 +46,12 @@ impl Rig {
         let store = Store::new(Paths::at(dir.path().join("run"), dir.path().join("state")));
         let (unpacking, hidden) = (Arc::new(Semaphore::new(UNPACKING_MAX)), Hidden::only(vec![dir.path().join("layouts/secret")]));
         let images = Images(Arc::new(Inner {
+            disk: Disk::new(store.folder(), config.free_min.0),
             config,
             store,
             hidden,
             unpacking,
-            fetching: Semaphore::new(FETCHING_MAX),
+            fetching: Arc::new(Semaphore::new(FETCHING_MAX)),
             leftover: Mutex::default(),
             rules,
             stall,
@@ -186,8 +190,13 @@ async fn a_registry_proves_who_it_is() {
     rig.refused(ask(trusted, "http://127.0.0.1:*").try_ready(7, &image).await, "refuses: status 400");
 }
 
-/// A registry that answers as it is told, on a port of its own.
+/// A registry that answers each path as it is told, on a port of its own.
 fn answering(answer: impl Fn(&str) -> Option<Vec<u8>> + Send + Sync + 'static) -> u16 {
+    hearing(move |asked| answer(asked.split(' ').nth(1).unwrap_or_default()))
+}
+
+/// One that looks at all that is asked.
+fn hearing(answer: impl Fn(&str) -> Option<Vec<u8>> + Send + Sync + 'static) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let answer = Arc::new(answer);
@@ -198,7 +207,7 @@ fn answering(answer: impl Fn(&str) -> Option<Vec<u8>> + Send + Sync + 'static) -
                 let mut asked = [0; 4096];
                 let count = stream.read(&mut asked).unwrap_or(0);
                 let asked = String::from_utf8_lossy(&asked[..count]).into_owned();
-                match answer(asked.split(' ').nth(1).unwrap_or_default()) {
+                match answer(&asked) {
                     Some(bytes) => drop(stream.write_all(&bytes)),
                     // Says nothing, and holds the line until the other end gives up.
                     None => drop(stream.read(&mut [0; 1])),
@@ -256,6 +265,34 @@ async fn tokens_are_fetched_for_everybody() {
     assert_eq!(fs::read_to_string(rig.ready(7, &format!("oci:127.0.0.1:{port}/x:1")).await.root.join("x")).unwrap(), "1");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_is_too_old_is_fetched_anew() {
+    let rig = Rig::new(|_| {});
+    let (manifest, layer_bytes, text) = image(&layer(&[("x", "1")]));
+    // Each token is good for one question.
+    let (given, good) = (std::sync::atomic::AtomicU64::new(0), Mutex::new(String::new()));
+    let listening = hearing(move |asked| {
+        let path = asked.split(' ').nth(1).unwrap_or_default();
+        if path.starts_with("/token") {
+            let token = format!("token-{}", given.fetch_add(1, std::sync::atomic::Ordering::SeqCst));
+            good.lock().unwrap().clone_from(&token);
+            return http("200 OK", "", json!({"token": token}).to_string().as_bytes());
+        }
+        let token = std::mem::take(&mut *good.lock().unwrap());
+        match path {
+            _ if token.is_empty() || !asked.to_ascii_lowercase().contains(&format!("authorization: bearer {token}")) => {
+                let host = asked.lines().find_map(|line| line.strip_prefix("host: ")).unwrap_or_default();
+                let heads = format!("WWW-Authenticate: Bearer realm=\"http://{host}/token\"\r\n");
+                http("401 No", &heads, b"")
+            }
+            _ if path.contains("/manifests/") => http("200 OK", "", &manifest),
+            _ if path.ends_with(&registry::digest(&text)) => http("200 OK", "", &text),
+            _ => http("200 OK", "", &layer_bytes),
+        }
+    });
+    assert_eq!(fs::read_to_string(rig.ready(7, &format!("oci:127.0.0.1:{listening}/x:1")).await.root.join("x")).unwrap(), "1");
+}
+
 /// Manifest, layer and configuration of an image with one layer.
 fn image(layer: &[u8]) -> (Vec<u8>, Vec<u8>, Vec<u8>) {
     let text = json!({"config": {}}).to_string().into_bytes();
@@ -284,7 +321,7 @@ async fn a_registry_that_says_nothing_holds_up_its_own_partition_only() {
     // One that stalls is given up sooner.
     let rig = Rig::with(Duration::from_millis(300), |_| {});
     rig.refused(rig.try_ready(7, &format!("oci:127.0.0.1:{silent}/x:1")).await, "sent nothing for 0s");
-    assert!(rig.images.0.lock().running.is_empty() && rig.images.0.lock().turns.is_empty());
+    assert!(rig.images.0.lock().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
