@@ -12,6 +12,8 @@ pub struct Room {
     pub all: u64,
     /// What is free for this process.
     pub free: u64,
+    /// All inodes; none where the file system makes them as they are needed.
+    pub files: u64,
     /// Inodes that are free for this process; `u64::MAX` where the file system makes them as they are needed.
     pub files_free: u64,
 }
@@ -27,7 +29,7 @@ pub fn of(path: &Path) -> io::Result<Room> {
         if is_root() { (found.blocks_free(), found.files_free()) } else { (found.blocks_available(), found.files_available()) };
     // btrfs counts none.
     let files_free = if found.files() == 0 { u64::MAX } else { files };
-    Ok(Room { all: found.blocks() * unit, free: free * unit, files_free })
+    Ok(Room { all: found.blocks() * unit, free: free * unit, files: found.files(), files_free })
 }
 
 /// What is kept for root is free for root.

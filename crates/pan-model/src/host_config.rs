@@ -173,7 +173,7 @@ pub struct ImagesConfig {
     pub image_max: ByteSize,
     /// What all images of one partition may take here, those that come in included, and in proportion how many files they may have.
     pub partition_max: ByteSize,
-    /// What is left free, at the least, on the disk where images are kept, and in proportion of its inodes.
+    /// What is left free, at the least, on the disk where images are kept, and the same share of its inodes.
     pub free_min: ByteSize,
     /// How long a start's image may be on its way, at the most. It may wait for its turn for twice as long.
     pub patience: Span,

@@ -10,7 +10,7 @@ use super::room::{Room, is_free};
 #[derive(Debug)]
 pub(super) struct Disk {
     folder: PathBuf,
-    kept_free: Room,
+    free_min: u64,
     promised: Mutex<Room>,
 }
 
@@ -22,9 +22,9 @@ pub(super) struct Promise {
 }
 
 impl Disk {
-    /// The disk of a folder, of which so many bytes are to be left free, and inodes in proportion.
+    /// The disk of a folder, of which so many bytes are to be left free, and the same share of its inodes.
     pub(super) fn new(folder: PathBuf, free_min: u64) -> Arc<Self> {
-        Arc::new(Self { folder, kept_free: Room::of(free_min), promised: Mutex::default() })
+        Arc::new(Self { folder, free_min, promised: Mutex::default() })
     }
 
     /// Whether so much more fits at present.
@@ -43,7 +43,12 @@ impl Disk {
     fn look(&self, promised: Room, more: Room) -> Result<(), ImageError> {
         let found = pan_linux::room::of(&self.folder).map_err(disk("look for room"))?;
         let free = Room { bytes: found.free, files: found.files_free };
-        if is_free(free, promised, more, self.kept_free) { Ok(()) } else { Err(ImageError::NoRoom) }
+        let kept_free = Room { bytes: found.all, files: found.files }.share(self.free_min);
+        if is_free(free, promised, more, kept_free) {
+            return Ok(());
+        }
+        tracing::warn!(?free, ?promised, ?more, ?kept_free, "no room for images");
+        Err(ImageError::NoRoom)
     }
 }
 

@@ -27,6 +27,12 @@ impl Room {
         Self { bytes, files: bytes / BYTES_PER_FILE }
     }
 
+    /// So many bytes of all that a disk has, and the same share of its inodes.
+    pub(super) fn share(self, bytes: u64) -> Self {
+        let files = u128::from(self.files) * u128::from(bytes) / u128::from(self.bytes.max(1));
+        Self { bytes, files: u64::try_from(files).unwrap_or(u64::MAX) }
+    }
+
     /// What is around an image's root file system: its folder, that of the root, and its note, which is as long as its words are.
     pub(super) const fn around(note: u64) -> Self {
         Self { bytes: note.div_ceil(BLOCK).saturating_add(2).saturating_mul(BLOCK), files: 3 }
@@ -156,5 +162,10 @@ mod tests {
         assert_eq!(Room::around(1), Room { bytes: 3 * 4096, files: 3 });
         assert_eq!(Room::around(1 << 20).bytes, (1 << 20) + 2 * 4096);
         assert_eq!(Room::of(32 << 30).files, 2 << 20);
+        // Of a disk with few inodes, few are left; of one that counts none, none.
+        let disk = Room { bytes: 4 << 30, files: 16_384 };
+        assert_eq!(disk.share(1 << 30), Room { bytes: 1 << 30, files: 4096 });
+        assert_eq!(Room { files: 0, ..disk }.share(1 << 30).files, 0);
+        assert_eq!(Room { bytes: 0, files: u64::MAX }.share(u64::MAX).files, u64::MAX);
     }
 }

@@ -22,10 +22,10 @@ use super::room::Room;
 pub(super) const LOOK_EVERY: u64 = 16 << 20;
 /// One read of a few bytes takes as long as so many.
 const READ_COSTS: u64 = 64 << 10;
-/// Folders on the way to others have no bytes in an archive: after so many is looked again, too.
-const FOLDERS_MAX: u64 = 2048;
-/// What is written between two looks, at the most: nothing in an archive has less than 512 bytes, of which 8 KiB come at a time.
-const WRITTEN_MAX: Room = Room { bytes: LOOK_EVERY, files: LOOK_EVERY / (READ_COSTS + 8192) * 16 + FOLDERS_MAX };
+/// After so many files and folders are made, too.
+const MADE_MAX: u64 = 1024;
+/// What is written between two looks, at the most.
+const WRITTEN_MAX: Room = Room { bytes: LOOK_EVERY, files: MADE_MAX };
 
 /// When it must be done, and what must be left of the disk.
 #[derive(Debug, Clone)]
@@ -80,13 +80,16 @@ pub(super) fn layer(
 
 fn apply(from: &mut impl Read, packed: Compression, budget: &mut Budget, root: &Beneath, look: Look<'_>) -> Result<(), ImageError> {
     let unpacked = compression::unpack(packed, BufReader::new(from));
-    let mut onto = Onto { root, look, folders: 0 };
+    let mut onto = Onto { root, look, made: 0 };
     pan_image::apply(BufReader::new(Watched::new(unpacked, look)), budget, &mut onto).map_err(failed)
 }
 
 fn failed(refusal: Refusal) -> ImageError {
     match refusal {
-        Refusal::Read(error) | Refusal::Write { source: error, .. } if error.kind() == io::ErrorKind::StorageFull => ImageError::NoRoom,
+        Refusal::Read(error) | Refusal::Write { source: error, .. } if error.kind() == io::ErrorKind::StorageFull => {
+            tracing::warn!(%error, "no room for images");
+            ImageError::NoRoom
+        }
         other => ImageError::Refusal(other),
     }
 }
@@ -143,8 +146,19 @@ impl<R: Read> Read for Watched<'_, R> {
 struct Onto<'a> {
     root: &'a Beneath,
     look: Look<'a>,
-    /// Made on the way since the last look.
-    folders: u64,
+    /// Files and folders that were made since the last look.
+    made: u64,
+}
+
+impl Onto<'_> {
+    fn makes(&mut self) -> io::Result<()> {
+        self.made += 1;
+        if self.made > MADE_MAX {
+            (self.look)()?;
+            self.made = 1;
+        }
+        Ok(())
+    }
 }
 
 fn attributes(meta: &Meta) -> Attributes {
@@ -156,20 +170,18 @@ impl Sink for Onto<'_> {
         if !self.root.ensure_folder(path)? {
             return Ok(Parent::Found);
         }
-        self.folders += 1;
-        if self.folders >= FOLDERS_MAX {
-            (self.look)()?;
-            self.folders = 0;
-        }
-        Ok(Parent::Made)
+        self.makes().map(|()| Parent::Made)
     }
     fn folder(&mut self, path: &Path, meta: &Meta) -> io::Result<()> {
+        self.makes()?;
         self.root.set_folder(path, &attributes(meta))
     }
     fn file(&mut self, path: &Path, meta: &Meta, content: &mut dyn Read) -> io::Result<()> {
+        self.makes()?;
         self.root.write(path, &attributes(meta), content)
     }
     fn symlink(&mut self, path: &Path, meta: &Meta, target: &OsStr) -> io::Result<()> {
+        self.makes()?;
         self.root.symlink(path, &attributes(meta), target)
     }
     fn hardlink(&mut self, path: &Path, target: &Path) -> io::Result<()> {

@@ -61,3 +61,17 @@ fn room_that_is_promised_while_unpacking_is_given_back() {
     let over = Limits { until: Instant::now() - std::time::Duration::from_secs(1), disk };
     assert_eq!(over.room()().unwrap_err().kind(), io::ErrorKind::TimedOut);
 }
+
+#[test]
+fn what_is_made_is_watched_if_no_byte_of_it_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = Beneath::open(dir.path()).unwrap();
+    let looks = Cell::new(0);
+    let look = || {
+        looks.set(looks.get() + 1);
+        Err(io::ErrorKind::StorageFull.into())
+    };
+    let mut onto = Onto { root: &root, look: &look, made: 0 };
+    let made = (0..2 * MADE_MAX).take_while(|n| onto.parent(Path::new(&n.to_string())).is_ok()).count();
+    assert_eq!((made as u64, looks.get()), (MADE_MAX, 1));
+}
