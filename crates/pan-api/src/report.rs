@@ -112,9 +112,72 @@ pub struct Report {
     /// The disk they lie on (storage role).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pool: Option<PoolReport>,
+    /// What servers that are here sent and may not send (node role); nothing of those that sent nothing of the kind.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refused: Vec<RefusedFrames>,
+    /// What servers sent to beyond their networks (director role, owner of the unit); nothing of those that sent nothing there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub beyond: Vec<RefusedPackets>,
     /// Things that went wrong and are being tried again, for people.
     #[serde(default)]
     pub problems: Vec<String>,
+}
+
+/// Frames of a server that its node refused for one reason.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusedFrames {
+    /// The server.
+    pub key: ServerKey,
+    /// What is wrong with them.
+    pub why: RefusedWhy,
+    /// How many, since the server came or the agent began.
+    pub frames: u64,
+}
+
+/// Packets to beyond a partition's network that its gateway refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusedPackets {
+    /// The partition.
+    pub partition: PartitionName,
+    /// The server's address.
+    pub from: IpAddr,
+    /// How many, since the role began.
+    pub packets: u64,
+}
+
+/// What is wrong with a frame of a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RefusedWhy {
+    /// It comes from another Ethernet address.
+    Ethernet,
+    /// It comes from another IP address.
+    Address,
+    /// ARP in the name of another.
+    Arp,
+    /// Neighbour discovery in the name of another, or of a router.
+    Neighbour,
+    /// It prescribes its route.
+    Route,
+    /// Neither IP nor ARP, or tagged for a VLAN.
+    Protocol,
+    /// It is for the node itself.
+    Host,
+    /// It begins something beyond the partition's network; told by a gateway, not by a port.
+    Beyond,
+}
+
+impl RefusedWhy {
+    /// Those that a server's port refuses, with the words that metrics have for them.
+    pub const AT_PORTS: [(Self, &str); 7] = [
+        (Self::Ethernet, "ethernet"),
+        (Self::Address, "address"),
+        (Self::Arp, "arp"),
+        (Self::Neighbour, "neighbour"),
+        (Self::Route, "route"),
+        (Self::Protocol, "protocol"),
+        (Self::Host, "host"),
+    ];
 }
 
 /// What a node's agent knows of its gate beyond what heartbeats say.

@@ -5,6 +5,8 @@
 mod audit;
 #[path = "core/deaths.rs"]
 mod deaths;
+#[path = "core/frames.rs"]
+mod frames;
 #[path = "core/leaders.rs"]
 mod leaders;
 #[path = "core/snapshots.rs"]
@@ -219,6 +221,8 @@ impl Pan {
             applied: generation,
             admission: desired.admission,
             wants_admission: false,
+            refused: Vec::new(),
+            beyond: Vec::new(),
             gate: None,
             servers: servers.collect(),
             connections: vec![ConnectionCount {
@@ -598,6 +602,8 @@ fn a_report_that_a_newer_one_overtook_changes_nothing() {
         applied: Generation::default(),
         admission: Admission::FIRST,
         wants_admission: false,
+        refused: Vec::new(),
+        beyond: Vec::new(),
         gate: None,
         servers: vec![],
         connections: vec![],
@@ -971,6 +977,8 @@ fn trouble_elsewhere_on_its_node_does_not_hold_up_a_stop() {
             applied: Generation::default(),
             admission: Admission::FIRST,
             wants_admission: false,
+            refused: Vec::new(),
+            beyond: Vec::new(),
             gate: None,
             servers: vec![report],
             connections: vec![],
@@ -1066,6 +1074,8 @@ fn a_hosts_gate_and_lease_are_shown_as_it_says_until_it_was_declared_dead() {
         applied: Generation::default(),
         admission: Admission(1),
         wants_admission: false,
+        refused: Vec::new(),
+        beyond: Vec::new(),
         gate: Some(pan_api::report::GateReport { bpf_refused: Some("no BPF here".into()), left_ms: 170 }),
         servers: vec![],
         connections: vec![],

@@ -2,6 +2,7 @@
 //! those of [`crate::units`], [`crate::rules`] and [`crate::specs`].
 
 use crate::announce::{self, Announcement};
+use crate::beyond::Beyond;
 use crate::census::Census;
 use crate::error::Trouble;
 use crate::memory::{Memory, Units};
@@ -13,6 +14,7 @@ use crate::suspicion::{Told, down};
 use crate::unanswered::{Forgetting, Unanswered};
 use crate::units::{avoided_ends, decide};
 use pan_api::desired::{Desired, Unit};
+use pan_api::report::RefusedPackets;
 use pan_linux::netns::Netns;
 use pan_linux::origin::Origins;
 use pan_linux::overlay::Overlay;
@@ -53,6 +55,7 @@ pub struct Director {
     unanswered: Vec<Unanswered>,
     forgetting: Forgetting,
     counts: Arc<Counts>,
+    beyond: Beyond,
     /// Under which epoch each owned unit's addresses were announced last.
     announced: BTreeMap<PartitionName, Epoch>,
 }
@@ -88,6 +91,7 @@ impl Director {
             unanswered: Vec::new(),
             forgetting: Forgetting::default(),
             counts,
+            beyond: Beyond::default(),
             announced: BTreeMap::new(),
         })
     }
@@ -230,6 +234,19 @@ impl Director {
             troubles.extend(census.add(&kept.unit, namespace.netns()).err());
         }
         (census, troubles)
+    }
+
+    /// What servers sent to beyond the networks whose gateway this director is, since it began.
+    pub fn beyond(&mut self) -> Vec<RefusedPackets> {
+        let mut read = Vec::new();
+        for kept in self.units.values().filter(|kept| kept.unit.owner) {
+            let Some(namespace) = self.namespaces.get_mut(&kept.unit.vni) else { continue };
+            // What cannot be read now is read the next time, and what is amiss is told by whoever looks after the rules.
+            read.push((kept.unit.partition.clone(), namespace.tables().beyond().unwrap_or_default()));
+        }
+        let more = self.beyond.add(read);
+        self.counts.beyond.add(more);
+        self.beyond.told()
     }
 
     fn now(&self) -> Duration {

@@ -6,6 +6,7 @@
 //! and is taken over.
 
 mod announce;
+mod beyond;
 mod census;
 mod director;
 mod error;

@@ -24,12 +24,18 @@ const DROPPED: Family = Family::counter("pan_director_heartbeats_dropped_total",
 const SUSPICIONS: Family = Family::counter("pan_director_suspicions_total", "Times this director suspected a host by itself", &[]);
 const FRAMES: Family = Family::counter(
     "pan_director_frames_dropped_total",
-    "Frames dropped on this director's fabrics: from a host that has lost their server, or of a server nobody knows",
+    "Frames dropped on this director's fabrics: from a host that has lost their server, of a server nobody knows, or of a network that is not here",
     &["reason"],
 );
 
+const BEYOND: Family = Family::counter(
+    "pan_director_packets_refused_total",
+    "Packets with which servers began something beyond their network, of partitions whose gateway this director is",
+    &[],
+);
+
 /// The role's own families.
-pub const FAMILIES: [Family; 9] = [ELEMENTS, LOADS, BACKENDS, TAKEOVERS, FORGOTTEN, RECEIVED, DROPPED, SUSPICIONS, FRAMES];
+pub const FAMILIES: [Family; 10] = [ELEMENTS, LOADS, BACKENDS, TAKEOVERS, FORGOTTEN, RECEIVED, DROPPED, SUSPICIONS, FRAMES, BEYOND];
 
 const STATES: [(BackendState, &str); 4] =
     [(BackendState::Up, "up"), (BackendState::Down, "down"), (BackendState::Suspect, "suspect"), (BackendState::Draining, "draining")];
@@ -45,8 +51,10 @@ pub(crate) struct Counts {
     pub received: [Count; 2],
     pub dropped: Dropped,
     pub suspicions: Count,
+    pub beyond: Count,
     frames_stale: AtomicU64,
     frames_unknown: AtomicU64,
+    frames_foreign: AtomicU64,
     backends: [AtomicU64; STATES.len()],
 }
 
@@ -69,9 +77,10 @@ impl Counts {
 
     /// The frames that the kernel dropped so far.
     pub fn set_frames(&self, dropped: origin::Dropped) {
-        let origin::Dropped { stale, unknown } = dropped;
+        let origin::Dropped { stale, unknown, foreign } = dropped;
         self.frames_stale.store(stale, Ordering::Relaxed);
         self.frames_unknown.store(unknown, Ordering::Relaxed);
+        self.frames_foreign.store(foreign, Ordering::Relaxed);
     }
 
     /// A heartbeat that cannot be read.
@@ -109,8 +118,9 @@ pub(crate) fn render(counts: &Counts, beat: Option<&BeatCounts>) -> String {
     let reasons = [("forged", forged), ("unknown-format", unknown_format), ("replayed", replayed), ("late", late)];
     page.samples(&DROPPED, reasons.map(|(reason, count)| ([reason], count.get())));
     page.number(&SUSPICIONS, counts.suspicions.get());
-    let frames = [("stale", &counts.frames_stale), ("unknown", &counts.frames_unknown)];
+    let frames = [("stale", &counts.frames_stale), ("unknown", &counts.frames_unknown), ("foreign", &counts.frames_foreign)];
     page.samples(&FRAMES, frames.map(|(reason, count)| ([reason], count.load(Ordering::Relaxed))));
+    page.number(&BEYOND, counts.beyond.get());
     BeatCounts::show(beat, &mut page);
     page.text()
 }

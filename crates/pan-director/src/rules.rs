@@ -123,6 +123,7 @@ fn fixed_chains() -> BTreeMap<String, Chain> {
             "ct state related accept",
             // The server spoke first after a takeover; what is not a service's is dropped in postrouting.
             r#"iifname "in" oifname "out" ct state new tcp flags & (syn | rst) == 0x0 accept"#,
+            r#"iifname "in" goto beyond"#,
         ],
     );
     let input = chain(
@@ -132,9 +133,22 @@ fn fixed_chains() -> BTreeMap<String, Chain> {
             "meta l4proto { icmp, ipv6-icmp } accept",
             r#"iifname "out" meta l4proto tcp reject with tcp reset"#,
             r#"iifname "out" reject"#,
+            r#"iifname "in" meta pkttype host goto beyond"#,
         ],
     );
-    [("prerouting", prerouting), ("postrouting", postrouting), ("forward", forward), ("input", input)]
+    // What a server begins and may not is counted. What is left of a connection that is over is nobody's fault.
+    let beyond = Chain {
+        hook: None,
+        rules: [
+            "meta l4proto tcp tcp flags & (syn | ack | rst) != syn drop",
+            "update @beyond4 { ip saddr counter }",
+            "update @beyond6 { ip6 saddr counter }",
+            "drop",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
+    };
+    [("prerouting", prerouting), ("postrouting", postrouting), ("forward", forward), ("input", input), ("beyond", beyond)]
         .map(|(name, chain)| (name.to_owned(), chain))
         .into()
 }

@@ -7,7 +7,11 @@ use std::fmt::Write;
 
 /// The table that a partition's rules are in; each partition has a network namespace of its own.
 const TABLE: &str = "inet pan";
-const TABLE_NAME: &str = "pan";
+pub(crate) const TABLE_NAME: &str = "pan";
+/// Sets that rules fill by themselves: they come with the table, and nothing else changes them. A count that has not moved for as long
+/// goes; beyond so many addresses, which is as many as a /20 has, packets are not counted.
+pub const FILLED: [(&str, &str); 2] = [("beyond4", "ipv4_addr"), ("beyond6", "ipv6_addr")];
+const FILLED_AS: &str = "size 4096; flags dynamic, timeout; timeout 10m;";
 /// Elements on one line of a script.
 const LINE: usize = 16;
 
@@ -134,6 +138,9 @@ impl Ruleset {
     #[must_use]
     pub fn replace(&self) -> String {
         let mut script = format!("add table {TABLE}\ndelete table {TABLE}\nadd table {TABLE}\n");
+        for (name, kind) in FILLED {
+            let _ = writeln!(script, "add set {TABLE} {name} {{ type {kind}; {FILLED_AS} }}");
+        }
         script.push_str(&Self::default().update(self));
         script
     }

@@ -14,7 +14,7 @@ use pan_api::hostlink::{HostLink, boot_id};
 use pan_api::hostmetrics;
 use pan_api::keyfile::KeyFileError;
 use pan_api::keys::LiveKeys;
-use pan_api::report::{ConnectionCount, Hello, Report};
+use pan_api::report::{ConnectionCount, Hello, RefusedPackets, Report};
 use pan_linux::datagram::boot_clock;
 use pan_member::{KeyRing, Profile};
 use pan_model::host::Role;
@@ -127,6 +127,8 @@ async fn run_counting(config: HostConfig, suspicions: Suspicions, counts: Arc<Co
                 applied: work.known.0,
                 admission: Admission::NONE,
                 wants_admission: false,
+                refused: Vec::new(),
+                beyond: work.beyond.clone(),
                 gate: None,
                 servers: Vec::new(),
                 connections: work.known.1.clone(),
@@ -149,6 +151,8 @@ struct Work {
     /// The connections last counted, and what was applied before that count began: a report that a server is out
     /// of the tables must not come with connections from when it was in.
     known: (Generation, Vec<ConnectionCount>),
+    /// What servers sent to beyond their networks.
+    beyond: Vec<RefusedPackets>,
     counting: JoinSet<(Generation, Vec<ConnectionCount>, Vec<Trouble>)>,
     count_again: bool,
 }
@@ -157,7 +161,16 @@ impl Work {
     fn new(director: Director) -> Self {
         let director = Some(director);
         let (applied, known) = (Generation::default(), (Generation::default(), Vec::new()));
-        Self { director, applied, problems: Vec::new(), warning: None, known, counting: JoinSet::new(), count_again: false }
+        Self {
+            director,
+            applied,
+            problems: Vec::new(),
+            warning: None,
+            known,
+            beyond: Vec::new(),
+            counting: JoinSet::new(),
+            count_again: false,
+        }
     }
 
     async fn with<T: Send + 'static>(&mut self, step: impl FnOnce(&mut Director) -> T + Send + 'static) -> T {
@@ -187,6 +200,7 @@ impl Work {
             self.applied = generation;
         }
         self.warning = outcome.warning;
+        self.beyond = outcome.beyond;
         self.tell(outcome.problems);
     }
 
@@ -234,6 +248,7 @@ struct Outcome {
     tried: Option<Generation>,
     problems: Vec<String>,
     warning: Option<String>,
+    beyond: Vec<RefusedPackets>,
 }
 
 /// Applies the `whole` of what is wanted, or only looks after what may drift untold.
@@ -243,7 +258,7 @@ fn round(director: &mut Director, wanted: Option<&Desired>, whole: bool) -> Outc
     troubles.extend(director.tick());
     let problems = troubles.iter().map(|trouble: &Trouble| line(trouble)).collect();
     let warning = wanted.and_then(|wanted| director.warning(wanted));
-    Outcome { tried: wanted.map(|wanted| wanted.generation), problems, warning }
+    Outcome { tried: wanted.map(|wanted| wanted.generation), problems, warning, beyond: director.beyond() }
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {

@@ -4,12 +4,13 @@
 use crate::error::Trouble;
 use crate::metrics::Counts;
 use crate::rules::down_set;
-use crate::ruleset::Ruleset;
+use crate::ruleset::{FILLED, Ruleset, TABLE_NAME};
 use pan_linux::netns::Netns;
-use pan_linux::nft::{self, Batch, ElementsError, Generation, Nft};
+use pan_linux::nft::{self, Batch, ElementsError, Family, Generation, Nft};
 use pan_linux::sysctl;
 use pan_model::ServiceName;
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 /// Settings of the namespace, in force before it has links. Forwarding, and connections that were accepted by
@@ -169,8 +170,23 @@ impl Tables {
         Ok(())
     }
 
+    /// How many packets to beyond the network came from each address, as the kernel counts them; nothing of rules that are not known.
+    pub(crate) fn beyond(&mut self) -> Result<Vec<(IpAddr, u64)>, Trouble> {
+        let mut all = Vec::new();
+        for (name, _) in FILLED.iter().filter(|_| self.loaded.is_some()) {
+            let counted = self.nft.counted(Family::Inet, TABLE_NAME, name).map_err(|source| Trouble::Elements { vni: self.vni, source })?;
+            all.extend(counted.into_iter().filter_map(|(key, packets)| Some((address(&key)?, packets))));
+        }
+        Ok(all)
+    }
+
     /// What somebody else changed since this was asked last.
     pub(crate) fn take_drift(&mut self) -> Vec<String> {
         std::mem::take(&mut self.drift)
     }
+}
+
+fn address(key: &[u8]) -> Option<IpAddr> {
+    let v4 = <[u8; 4]>::try_from(key).map(|four| Ipv4Addr::from(four).into());
+    v4.or_else(|_| <[u8; 16]>::try_from(key).map(|sixteen| Ipv6Addr::from(sixteen).into())).ok()
 }

@@ -5,6 +5,7 @@
 //! while traffic runs: a [`Batch`] of them goes through [`Nft`] in well under a millisecond.
 
 mod batch;
+mod counted;
 mod elements_error;
 mod load;
 mod socket;

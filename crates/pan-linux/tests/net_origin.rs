@@ -177,7 +177,9 @@ fn a_network_that_is_gone_is_nobodys_business() {
         send();
     }
     assert!(other.space.ping(&peer.address().to_string(), "1"), "what was sent before has arrived");
-    assert_eq!(origins.dropped(), counted);
+    let now = origins.dropped();
+    assert_eq!((now.stale, now.unknown), (counted.stale, counted.unknown));
+    assert!(now.foreign >= counted.foreign + 20, "they are counted all the same: {now:?}");
 }
 
 /// What the check costs: TCP between two servers on two hosts, with and without it in turn.

@@ -6,7 +6,7 @@ mod net_rig;
 use std::net::IpAddr;
 
 use net_rig::{Host, Wire, fabric_address, hops, host_address, ip, may_run, net, until};
-use pan_linux::guard::{Guard, GuardedPort};
+use pan_linux::guard::{Guard, GuardedPort, Refusal};
 use pan_linux::overlay::{LocalPort, NetworkSpec, Overlay, RemoteEntry};
 use pan_linux::rtnl::{Hop, Mac, Protocol, Route};
 
@@ -191,7 +191,7 @@ fn a_guarded_port_speaks_for_itself_only() {
     let s1 = host.server("v1", S1, &["10.0.0.1/24", "fd00::1/64"], MTU);
     let s2 = host.server("v2", S2, &["10.0.0.2/24", "fd00::2/64"], MTU);
     let ports = [(S1, "v1"), (S2, "v2")].map(|(mac, port)| GuardedPort { port: port.to_owned(), mac, addresses: addresses(mac) });
-    let mut guard = Guard::new(&host.space.netns).unwrap();
+    let mut guard = Guard::new(&host.space.netns, "v").unwrap();
     assert!(guard.apply(&[]).unwrap());
     assert!(guard.apply(&ports).unwrap());
     assert!(!guard.apply(&ports).unwrap());
@@ -207,7 +207,9 @@ fn a_guarded_port_speaks_for_itself_only() {
         rtnl.del_addr("eth0", net(true_one)).unwrap();
         rtnl.replace_addr("eth0", net(forged)).unwrap();
         s1.does_not_reach(target);
-        guard.apply(&ports[1..]).unwrap();
+        let mut allowed = ports.clone();
+        allowed[0].addresses.push(net(forged).addr());
+        guard.apply(&allowed).unwrap();
         s1.reaches(target);
         guard.apply(&ports).unwrap();
         s1.does_not_reach(target);
@@ -215,8 +217,25 @@ fn a_guarded_port_speaks_for_itself_only() {
         rtnl.replace_addr("eth0", net(true_one)).unwrap();
         s1.reaches(target);
     }
+    // A port that nobody has spoken for is mute.
+    guard.apply(&ports[1..]).unwrap();
+    s1.does_not_reach("10.0.0.2");
+    guard.apply(&ports).unwrap();
+    s1.reaches("10.0.0.2");
+    // Rules that are gone, or not what they were, are made anew.
+    host.space.output(&["nft", "flush", "ruleset"]);
+    assert!(!guard.is_in_force().unwrap());
+    assert!(guard.apply(&ports).unwrap() && guard.is_in_force().unwrap());
+    host.space.output(&["nft", "flush", "set", "bridge", "pan_guard", "v4"]);
+    s1.does_not_reach("10.0.0.2");
+    assert!(guard.apply(&ports[1..]).unwrap());
+    assert!(guard.apply(&ports).unwrap());
+    s1.reaches("10.0.0.2");
     s1.rtnl().set_mac("eth0", S3).unwrap();
     s1.does_not_reach("10.0.0.2");
+    let refused = guard.refused().unwrap();
+    assert!(refused.iter().any(|one| one.port == "v1" && one.why == Refusal::Ethernet && one.frames > 0), "{refused:?}");
+    assert!(refused.iter().all(|one| one.port == "v1"), "{refused:?}");
 }
 
 #[test]

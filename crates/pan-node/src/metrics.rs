@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use pan_api::beatcount::BeatCounts;
 use pan_api::metrics::{Count, Family, Page};
-use pan_api::report::{GateReport, Phase, ServerReport};
+use pan_api::report::{GateReport, Phase, RefusedWhy, ServerReport};
 use pan_linux::origin::Dropped;
+
+use crate::network::Refusals;
 
 const SERVERS: Family = Family::gauge("pan_node_servers", "Servers on this node by what they are doing", &["phase"]);
 const STARTS: Family = Family::counter("pan_server_starts_total", "Starts of servers on this node", &["result"]);
@@ -19,12 +21,18 @@ const LEFT: Family = Family::gauge("pan_lease_remaining_seconds", "What is left 
 const HELD_BACK: Family = Family::counter("pan_gate_dropped_packets_total", "Packets of servers that the shut gate held back", &[]);
 const FRAMES: Family = Family::counter(
     "pan_node_frames_dropped_total",
-    "Frames dropped on this node's fabrics: from a host that has lost their server, or of a server nobody knows",
+    "Frames dropped on this node's fabrics: from a host that has lost their server, of a server nobody knows, or of a network that is not here",
+    &["reason"],
+);
+
+const REFUSED: Family = Family::counter(
+    "pan_node_frames_refused_total",
+    "Frames that servers of this node sent and may not send: from or for others than they are, or of a kind that is nobody's business",
     &["reason"],
 );
 
 /// The agent's own families.
-pub const FAMILIES: [Family; 8] = [SERVERS, STARTS, RESTARTS, HEADS_LOST, CHECKS, LEFT, HELD_BACK, FRAMES];
+pub const FAMILIES: [Family; 9] = [SERVERS, STARTS, RESTARTS, HEADS_LOST, CHECKS, LEFT, HELD_BACK, FRAMES, REFUSED];
 
 /// What the agent counts.
 #[derive(Debug, Default)]
@@ -45,6 +53,8 @@ pub(crate) struct Now<'a> {
     pub dropped: Option<u64>,
     /// Frames that came from a wrong host.
     pub frames: Option<Dropped>,
+    /// Frames of servers that were refused at their ports.
+    pub refused: Refusals,
     pub beat: Option<BeatCounts>,
 }
 
@@ -69,8 +79,9 @@ pub(crate) fn render(counts: &Counts, now: &Now<'_>) -> String {
     page.samples(&CHECKS, [(["passed"], counts.checks_passed.get()), (["failed"], counts.checks_failed.get())]);
     page.seconds(&LEFT, now.gate.as_ref().map(|gate| Duration::from_millis(gate.left_ms)));
     page.samples(&HELD_BACK, now.dropped.map(|dropped| ([], dropped)));
-    let frames = now.frames.into_iter().flat_map(|Dropped { stale, unknown }| [(["stale"], stale), (["unknown"], unknown)]);
-    page.samples(&FRAMES, frames);
+    let of_frames = |Dropped { stale, unknown, foreign }| [(["stale"], stale), (["unknown"], unknown), (["foreign"], foreign)];
+    page.samples(&FRAMES, now.frames.into_iter().flat_map(of_frames));
+    page.samples(&REFUSED, RefusedWhy::AT_PORTS.map(|(why, word)| ([word], now.refused.total.get(&why).copied().unwrap_or(0))));
     BeatCounts::show(now.beat.as_ref(), &mut page);
     page.text()
 }
@@ -82,7 +93,8 @@ impl crate::host::Host {
         let dropped = self.checks.gate.as_ref().and_then(|gate| gate.dropped().ok());
         let frames = self.checks.origins.as_ref().map(|origins| origins.dropped());
         let beat = BeatCounts::read(run_dir);
-        render(&self.counts, &Now { servers: &phases, gate: self.gate_report(), dropped, frames, beat })
+        let refused = self.network.status().borrow().refusals.clone();
+        render(&self.counts, &Now { servers: &phases, gate: self.gate_report(), dropped, frames, refused, beat })
     }
 }
 
@@ -99,7 +111,8 @@ mod tests {
             servers: &[Phase::Healthy, Phase::Healthy, Phase::Failed],
             gate: Some(gate),
             dropped: Some(4),
-            frames: Some(Dropped { stale: 7, unknown: 0 }),
+            frames: Some(Dropped { stale: 7, unknown: 0, foreign: 3 }),
+            refused: Refusals { total: [(RefusedWhy::Arp, 9)].into(), ..Refusals::default() },
             beat: Some(BeatCounts::default()),
         };
         let text = render(&counts, &now);
@@ -113,10 +126,13 @@ mod tests {
             "pan_server_restarts_total 1",
             "pan_lease_remaining_seconds 0.17",
             "pan_node_frames_dropped_total{reason=\"stale\"} 7",
+            "pan_node_frames_refused_total{reason=\"arp\"} 9",
+            "pan_node_frames_refused_total{reason=\"host\"} 0",
         ] {
             assert!(text.lines().any(|other| other == line), "{line} in\n{text}");
         }
-        let nothing = render(&counts, &Now { servers: &[], gate: None, dropped: None, frames: None, beat: None });
+        let nothing =
+            render(&counts, &Now { servers: &[], gate: None, dropped: None, frames: None, refused: Refusals::default(), beat: None });
         assert!(!nothing.contains("pan_lease_remaining_seconds 0"), "no lease is not one that is over:\n{nothing}");
         pan_api::metrics::read(&nothing).unwrap();
     }

@@ -334,6 +334,8 @@ impl Sim {
             applied: h.map.generation,
             admission: h.run.lease.0,
             wants_admission: h.run.lease.1,
+            refused: Vec::new(),
+            beyond: Vec::new(),
             gate: None,
             servers: reports.into_values().collect(),
             connections: Vec::new(),

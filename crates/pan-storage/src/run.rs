@@ -116,6 +116,8 @@ async fn follow(config: &HostConfig, counts: &Arc<Counts>, keeps: watch::Sender<
             applied,
             admission: Admission::default(),
             wants_admission: false,
+            refused: Vec::new(),
+            beyond: Vec::new(),
             gate: None,
             servers: Vec::new(),
             connections: Vec::new(),

@@ -93,6 +93,8 @@ fn report() -> Report {
         applied: Generation { term: 1, step: 1 },
         admission: pan_model::Admission::NONE,
         wants_admission: false,
+        refused: Vec::new(),
+        beyond: Vec::new(),
         gate: None,
         servers: Vec::new(),
         connections: Vec::new(),

@@ -4,7 +4,7 @@ use super::quarantine;
 use super::record::{Duty, HostRecord};
 use super::seen::{LeaseSeen, Life, ServerSeen};
 use super::world::{Dirty, Effect, Now, World};
-use super::{death, usage, volumes};
+use super::{death, frames, usage, volumes};
 use pan_api::ApiError;
 use pan_api::report::{Hello, Phase, Report, ServerReport};
 use pan_model::event::Severity;
@@ -165,6 +165,7 @@ pub fn report(world: &mut World, now: Now, report: Report) -> Result<(), ApiErro
         }
         Role::Controller => {}
     }
+    frames::told(world, now, (&report.host, report.role), report.refused, report.beyond);
     for problem in news {
         world.host_event(now, &report.host, Severity::Warning, "HostProblem", problem);
     }

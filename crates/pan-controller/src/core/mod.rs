@@ -10,6 +10,7 @@ pub mod digest;
 pub mod domain;
 pub mod ending;
 pub mod fail;
+pub mod frames;
 pub mod hosts;
 pub mod keys;
 pub mod leave;

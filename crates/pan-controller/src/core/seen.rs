@@ -50,6 +50,8 @@ pub struct Seen {
     pub away_from: BTreeMap<HostName, Tick>,
     /// What nodes say that instances used.
     pub meter: super::usage::Meter,
+    /// Frames that servers may not send, and what of them is not told yet.
+    pub refused: BTreeMap<ServerKey, super::frames::OfServer>,
     /// What was refused and is not told yet.
     pub refusals: super::audit::Refusals,
 }
@@ -105,6 +107,8 @@ pub struct HostSeen {
     pub replicas: Option<BTreeMap<VolumeId, ReplicaReport>>,
     /// The disk they lie on.
     pub pool: Option<PoolReport>,
+    /// What its roles refused of servers.
+    pub refused: BTreeMap<Role, super::frames::OfHost>,
 }
 
 impl HostSeen {
@@ -143,6 +147,7 @@ impl Default for HostSeen {
             links_lost: BTreeSet::new(),
             replicas: None,
             pool: None,
+            refused: BTreeMap::new(),
         }
     }
 }

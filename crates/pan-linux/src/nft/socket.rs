@@ -118,6 +118,10 @@ impl Nft {
         }
     }
 
+    pub(super) fn channel(&mut self) -> &mut Channel {
+        &mut self.channel
+    }
+
     /// The payload of the answer, if there is one besides the acknowledgement.
     fn ask(&mut self, what: &str, mut request: Vec<u8>) -> Result<Result<Option<Vec<u8>>, Refusal>, ElementsError> {
         let mut payload = None;
@@ -130,6 +134,6 @@ impl Nft {
     }
 }
 
-fn refused(what: String, refusal: &Refusal) -> ElementsError {
+pub(super) fn refused(what: String, refusal: &Refusal) -> ElementsError {
     ElementsError::Refused { what, detail: refusal.detail.clone(), source: refusal.to_io() }
 }

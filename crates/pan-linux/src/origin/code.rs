@@ -10,12 +10,15 @@ pub(super) const VALUE_BYTES: usize = 24;
 /// By network and Ethernet address. The Ethernet address of zeros stands for "this network is known here".
 pub(super) type Map = HashMap<KEY_BYTES, VALUE_BYTES>;
 
-/// Counters: the cells [`STALE`] and [`UNKNOWN`].
-pub(super) type Cells = SharedCells<2>;
+/// Counters: the cells [`STALE`], [`UNKNOWN`] and [`FOREIGN`].
+pub(super) type Cells = SharedCells<3>;
 /// Frames from a host that has the server no more, or not yet.
 pub(super) const STALE: usize = 0;
 /// Frames of a known network under an address that nobody has, and broken ones.
 pub(super) const UNKNOWN: usize = 1;
+/// Frames of a network that is not known here. They are left to the kernel, which has nobody to give them to unless somebody else
+/// uses VXLAN here.
+pub(super) const FOREIGN: usize = 2;
 
 /// `bpf_map_lookup_elem` of linux/bpf.h.
 const MAP_LOOKUP: i32 = 1;
@@ -51,10 +54,12 @@ pub(super) fn assemble(origins: i32, cells: i32) -> Vec<Instruction> {
     );
     look_up(&mut asm, origins);
     // Not a partition network of this host: whoever else uses VXLAN here is left alone.
-    asm.jump_if(Reg::R0, Condition::Equal, 0, "go on").label("drop");
+    asm.jump_if(Reg::R0, Condition::Equal, 0, "foreign").label("drop");
     drop_and_count(&mut asm, UNKNOWN);
     asm.label("stale");
     drop_and_count(&mut asm, STALE);
+    asm.label("foreign");
+    count(&mut asm, FOREIGN);
     asm.label("go on").set(Reg::R0, GO_ON).exit();
     asm.finish()
 }
@@ -89,7 +94,12 @@ fn compare(asm: &mut Asm) {
 }
 
 fn drop_and_count(asm: &mut Asm, cell: usize) {
-    asm.set(Reg::R1, 1).add_to_memory(Reg::R7, 8 * cell as i16, Reg::R1).set(Reg::R0, DROP).exit();
+    count(asm, cell);
+    asm.set(Reg::R0, DROP).exit();
+}
+
+fn count(asm: &mut Asm, cell: usize) {
+    asm.set(Reg::R1, 1).add_to_memory(Reg::R7, 8 * cell as i16, Reg::R1);
 }
 
 #[cfg(test)]

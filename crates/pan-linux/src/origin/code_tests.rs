@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::atomic::Ordering::SeqCst;
 
-use super::{Cells, DROP, GO_ON, Map, STALE, UNKNOWN, VXLAN_PORT, assemble};
+use super::{Cells, DROP, FOREIGN, GO_ON, Map, STALE, UNKNOWN, VXLAN_PORT, assemble};
 use crate::bpf::Program;
 use crate::origin::table::{Origin, Table, Who, changes};
 use crate::rtnl::Mac;
@@ -37,12 +37,12 @@ impl Bench {
         }
     }
 
-    fn check(&self, what: &str, frame: &[u8], verdict: i32, counts: [u64; 2]) {
-        let seen = || [STALE, UNKNOWN].map(|cell| self.cells.cells()[cell].load(SeqCst));
+    fn check(&self, what: &str, frame: &[u8], verdict: i32, counts: [u64; 3]) {
+        let seen = || [STALE, UNKNOWN, FOREIGN].map(|cell| self.cells.cells()[cell].load(SeqCst));
         let before = seen();
         let (got, _) = self.program.run(frame, 1).unwrap();
         let after = seen();
-        assert_eq!((got.cast_signed(), [after[0] - before[0], after[1] - before[1]]), (verdict, counts), "{what}");
+        assert_eq!((got.cast_signed(), std::array::from_fn(|cell| after[cell] - before[cell])), (verdict, counts), "{what}");
     }
 }
 
@@ -75,28 +75,28 @@ fn outer(from: &str, port: u16, payload: &[u8]) -> Vec<u8> {
 fn a_frame_passes_only_from_the_host_that_has_the_server() {
     let Some(bench) = bench() else { return };
     let frame = |from: &str, vni, mac| outer(from, VXLAN_PORT, &vxlan(vni, mac));
-    bench.check("no network is known", &frame("10.200.0.2", NETWORK, S), GO_ON, [0, 0]);
+    bench.check("no network is known", &frame("10.200.0.2", NETWORK, S), GO_ON, [0, 0, 1]);
     bench.put([0; 6], "::", 0);
-    bench.check("an address nobody has", &frame("10.200.0.2", NETWORK, S), DROP, [0, 1]);
+    bench.check("an address nobody has", &frame("10.200.0.2", NETWORK, S), DROP, [0, 1, 0]);
     for [owner, other] in [["10.200.0.2", "10.200.0.3"], ["fd10:200::2", "fd10:200::3"]] {
         bench.put(S, owner, 1);
-        bench.check("the owner", &frame(owner, NETWORK, S), GO_ON, [0, 0]);
-        bench.check("another host", &frame(other, NETWORK, S), DROP, [1, 0]);
-        bench.check("another address", &frame(owner, NETWORK, STRANGER), DROP, [0, 1]);
-        bench.check("another network", &frame(other, NETWORK + 1, S), GO_ON, [0, 0]);
-        bench.check("no VXLAN", &outer(other, 7071, &vxlan(NETWORK, S)), GO_ON, [0, 0]);
-        bench.check("a broken frame", &outer(owner, VXLAN_PORT, &vxlan(NETWORK, S)[..16]), DROP, [0, 1]);
+        bench.check("the owner", &frame(owner, NETWORK, S), GO_ON, [0, 0, 0]);
+        bench.check("another host", &frame(other, NETWORK, S), DROP, [1, 0, 0]);
+        bench.check("another address", &frame(owner, NETWORK, STRANGER), DROP, [0, 1, 0]);
+        bench.check("another network", &frame(other, NETWORK + 1, S), GO_ON, [0, 0, 1]);
+        bench.check("no VXLAN", &outer(other, 7071, &vxlan(NETWORK, S)), GO_ON, [0, 0, 0]);
+        bench.check("a broken frame", &outer(owner, VXLAN_PORT, &vxlan(NETWORK, S)[..16]), DROP, [0, 1, 0]);
         bench.put(S, other, 2);
-        bench.check("the former owner", &frame(owner, NETWORK, S), DROP, [1, 0]);
-        bench.check("the new owner", &frame(other, NETWORK, S), GO_ON, [0, 0]);
+        bench.check("the former owner", &frame(owner, NETWORK, S), DROP, [1, 0, 0]);
+        bench.check("the new owner", &frame(other, NETWORK, S), GO_ON, [0, 0, 0]);
         bench.put(S, "::", 3);
-        bench.check("a server of this host", &frame(other, NETWORK, S), DROP, [1, 0]);
+        bench.check("a server of this host", &frame(other, NETWORK, S), DROP, [1, 0, 0]);
     }
     bench.put(S, "10.200.0.2", 4);
-    bench.check("the other family", &frame("fd10:200::2", NETWORK, S), DROP, [1, 0]);
+    bench.check("the other family", &frame("fd10:200::2", NETWORK, S), DROP, [1, 0, 0]);
     // `::10.200.0.2` is another address than `::ffff:10.200.0.2`.
     bench.put(S, "::10.200.0.2", 5);
-    bench.check("the other family", &frame("10.200.0.2", NETWORK, S), DROP, [1, 0]);
+    bench.check("the other family", &frame("10.200.0.2", NETWORK, S), DROP, [1, 0, 0]);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering::SeqCst;
 
 use nix::fcntl::{Flock, FlockArg};
 
-use super::code::{Cells, Map, STALE, UNKNOWN, assemble};
+use super::code::{Cells, FOREIGN, Map, STALE, UNKNOWN, assemble};
 use super::table::{Origin, Table, Who};
 use crate::bpf::{BpfError, Program, ensure_bpffs};
 use crate::netns::Netns;
@@ -17,9 +17,9 @@ use crate::rtnl::{BpfFilter, Direction, Rtnl, RtnlError};
 
 /// Servers of all partitions that a host has to do with; as many as the largest slot table. Memory is taken as it fills.
 const ENTRIES_MAX: u32 = 65_536;
-/// Layout 1 of keys and values, and of the counters.
+/// Layout 1 of keys and values, 2 of the counters.
 const MAP_PIN: &str = "origins_1";
-const CELLS_PIN: &str = "drops_1";
+const CELLS_PIN: &str = "drops_2";
 const MAP_NAME: &str = "pan_origins";
 const PROGRAM: &str = "pan_origin";
 
@@ -61,6 +61,8 @@ pub struct Dropped {
     pub stale: u64,
     /// Of a known network, under an address that nobody has.
     pub unknown: u64,
+    /// Of a network that is not known here: not dropped by this check, but nobody here has such a network.
+    pub foreign: u64,
 }
 
 /// What is known of where frames come from, in the kernel. Processes of one host share it by the folder; it stays, and
@@ -137,7 +139,7 @@ impl Origins {
     /// What was dropped so far.
     pub fn dropped(&self) -> Dropped {
         let count = |cell: usize| self.cells.cells()[cell].load(SeqCst);
-        Dropped { stale: count(STALE), unknown: count(UNKNOWN) }
+        Dropped { stale: count(STALE), unknown: count(UNKNOWN), foreign: count(FOREIGN) }
     }
 
     /// Lets `change` see all there is and say what to put in and what to take out, with nobody else changing anything

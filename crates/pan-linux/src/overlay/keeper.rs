@@ -16,14 +16,23 @@ use crate::rtnl::{self, Batch, BridgeSpec, Mac, PortFlags, Rtnl, VxlanSpec};
 /// The registered port of VXLAN (RFC 7348).
 pub(crate) const VXLAN_PORT: u16 = 4789;
 
+/// What all ports have alike. Nothing of a partition's is handed to the host by the port it came in: all groups are bridged, and
+/// dropped where the bridge hands them to the host. Pauses (01:80:c2:00:00:01) are dropped by any bridge.
+const QUIET: PortFlags = PortFlags {
+    learning: Some(false),
+    flood: Some(false),
+    mcast_flood: None,
+    bcast_flood: None,
+    neigh_suppress: None,
+    groups: Some(0xfffd),
+};
+
 /// Towards other hosts nothing is flooded and every question is answered here.
-const VXLAN_FLAGS: PortFlags =
-    PortFlags { learning: Some(false), flood: Some(false), mcast_flood: Some(false), bcast_flood: Some(false), neigh_suppress: Some(true) };
+const VXLAN_FLAGS: PortFlags = PortFlags { mcast_flood: Some(false), bcast_flood: Some(false), neigh_suppress: Some(true), ..QUIET };
 
 /// Suppression answers only for addresses behind a port that has it, so a question about a server on
 /// this host must reach that server: broadcast and multicast go to local ports, and no further.
-const PORT_FLAGS: PortFlags =
-    PortFlags { learning: Some(false), flood: Some(false), mcast_flood: Some(true), bcast_flood: Some(true), neigh_suppress: Some(false) };
+const PORT_FLAGS: PortFlags = PortFlags { mcast_flood: Some(true), bcast_flood: Some(true), neigh_suppress: Some(false), ..QUIET };
 
 /// How long a network without ports must be unlisted before it goes, where others keep networks too: they may have
 /// heard of it a moment earlier, and are about to use it.

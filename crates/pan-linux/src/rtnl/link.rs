@@ -73,6 +73,9 @@ pub struct PortFlags {
     /// Answer ARP and neighbour solicitations for hosts behind this port from the bridge's own
     /// neighbour table, and send none out of it.
     pub neigh_suppress: Option<bool>,
+    /// Which of the group addresses that bridges keep to themselves (01:80:c2:00:00:0x, a bit for each x but 1) are bridged like any
+    /// other when they come in here. Others are handed to the host by this very port, unseen by the bridge's rules.
+    pub groups: Option<u16>,
 }
 
 impl PortFlags {
@@ -83,6 +86,7 @@ impl PortFlags {
             self.mcast_flood.map(InfoBridgePort::MulticastFlood),
             self.bcast_flood.map(InfoBridgePort::BroadcastFlood),
             self.neigh_suppress.map(InfoBridgePort::NeighSupress),
+            self.groups.map(InfoBridgePort::GroupFwdMask),
         ]
         .into_iter()
         .flatten()

@@ -51,5 +51,7 @@ pub(super) fn report(
         problems: [network.problems.clone(), network.warnings.clone(), volumes].concat(),
         pool: None,
         replicas: Vec::new(),
+        refused: network.refusals.told(),
+        beyond: Vec::new(),
     }
 }

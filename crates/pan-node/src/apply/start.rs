@@ -112,5 +112,6 @@ fn reachable(host: &Host, bound: &mut Bound, instance: &str) -> Result<Container
 
 /// The server's cable end as the network keeper knows it.
 pub(crate) fn port(order: &ServerOrder, vni: u32) -> Port {
-    Port { name: names::port(&order.key), vni, mac: order.mac, addresses: order.addresses.clone(), epoch: order.epoch }
+    let (key, name) = (order.key.clone(), names::port(&order.key));
+    Port { key, name, vni, mac: order.mac, addresses: order.addresses.clone(), epoch: order.epoch }
 }

@@ -12,6 +12,9 @@ pub enum NetworkError {
     /// Partition networks.
     #[error(transparent)]
     Overlay(#[from] pan_linux::overlay::OverlayError),
+    /// What servers' ports may send.
+    #[error(transparent)]
+    Guard(#[from] pan_linux::guard::GuardError),
     /// No thread for it.
     #[error("start the thread that keeps the network")]
     Thread(#[source] std::io::Error),

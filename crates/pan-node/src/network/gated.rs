@@ -68,7 +68,7 @@ impl Gated {
         let dropped = origins.dropped();
         // An event of its own each time it goes on: once a second at most, and normally never.
         if dropped.stale > self.told.stale {
-            let Dropped { stale, unknown } = dropped;
+            let Dropped { stale, unknown, .. } = dropped;
             tracing::warn!(stale, unknown, "a host that has lost a server still sends for it; its frames are dropped");
         }
         self.told = dropped;

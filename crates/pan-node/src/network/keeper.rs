@@ -7,6 +7,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
 use pan_api::desired::Desired;
+use pan_linux::guard::Guard;
 use pan_linux::overlay::Overlay;
 use pan_linux::rtnl::Rtnl;
 use pan_linux::underlay::Underlay;
@@ -17,6 +18,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::NetworkError;
 use super::gated::{Checks, Gated};
+use super::guarded::{Guarded, Refusals};
 use super::spec::{Port, underlay, wanted};
 use crate::error::chain;
 
@@ -45,6 +47,8 @@ pub(crate) struct Status {
     pub problems: Vec<String>,
     /// What is in force and may go wrong all the same, for people.
     pub warnings: Vec<String>,
+    /// What servers sent and may not send.
+    pub refusals: Refusals,
 }
 
 /// A handle on the thread; it ends when the last handle goes. It leaves the kernel as it is.
@@ -60,10 +64,12 @@ impl Network {
     pub(crate) fn start(config: HostConfig, ports: Vec<Port>, checks: Checks) -> Result<Self, NetworkError> {
         let (orders, inbox) = sync_channel(ORDERS_MAX);
         let (status, seen) = watch::channel(Status::default());
+        let rtnl = Rtnl::open()?;
         let keeper = Keeper {
             underlay: Underlay::new(Rtnl::open()?)?,
             overlay: Overlay::owning(Rtnl::open()?, config.address, SERVER_PORTS)?.with_origins(checks.origins.clone()),
-            rtnl: Rtnl::open()?,
+            guarded: Guarded::new(Guard::new(rtnl.netns(), SERVER_PORTS)?),
+            rtnl,
             gated: Gated::new(checks, &config),
             config,
             desired: None,
@@ -114,6 +120,7 @@ struct Keeper {
     overlay: Overlay,
     rtnl: Rtnl,
     gated: Gated,
+    guarded: Guarded,
     config: HostConfig,
     desired: Option<Arc<Desired>>,
     ports: BTreeMap<String, Port>,
@@ -172,6 +179,7 @@ impl Keeper {
         let Some(desired) = self.desired.clone() else { return Status::default() };
         let mut problems = Vec::new();
         let mut wanted = wanted(&desired, &self.ports);
+        wanted.closed.extend(self.guarded.ports(&self.ports, &mut wanted.networks, &mut problems));
         wanted.closed.extend(self.gated.ports(&mut wanted.networks, &mut problems));
         // Before the bridge lets go of it: a free end that is up would talk to the host itself.
         for port in &wanted.closed {
@@ -190,7 +198,8 @@ impl Keeper {
         self.gated.outputs(&wanted.networks, &mut problems);
         self.gated.inputs(&mut problems);
         let applied = if problems.is_empty() { desired.generation } else { self.status.borrow().applied };
-        Status { applied, problems, warnings: self.neighbours(desired.peers.iter().count()) }
+        let refusals = self.guarded.refused(&self.ports);
+        Status { applied, problems, warnings: self.neighbours(desired.peers.iter().count()), refusals }
     }
 
     /// What the kernel lacks room for. That it cannot be asked is of no matter to anybody's packets.

@@ -3,10 +3,12 @@
 
 mod error;
 mod gated;
+mod guarded;
 mod keeper;
 mod spec;
 
 pub use error::NetworkError;
 pub(crate) use gated::Checks;
+pub(crate) use guarded::Refusals;
 pub(crate) use keeper::{Network, Status};
 pub(crate) use spec::Port;

@@ -7,11 +7,12 @@ use pan_api::desired::Desired;
 use pan_linux::overlay::{LocalPort, NetworkSpec, RemoteEntry};
 use pan_linux::underlay::{Peer, UnderlaySpec};
 use pan_model::host_config::HostConfig;
-use pan_model::{Epoch, Mac};
+use pan_model::{Epoch, Mac, ServerKey};
 
 /// A server's cable end whose server is running.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Port {
+    pub key: ServerKey,
     pub name: String,
     pub vni: u32,
     pub mac: Mac,
@@ -111,6 +112,7 @@ mod tests {
 
     fn check(host: &str, entry_epoch: u64, port_epoch: Option<u64>, local: usize, closed: usize) {
         let port = port_epoch.map(|epoch| Port {
+            key: ServerKey { partition: "acme".parse().unwrap(), name: "web-1".parse().unwrap() },
             name: "ps1".into(),
             vni: 100,
             mac: Mac([2, 0, 0, 0, 0, 1]),
