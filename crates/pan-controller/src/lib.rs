@@ -19,6 +19,6 @@ pub mod server;
 mod site;
 pub mod views;
 
-pub use etcd::{EtcdError, etcd_arguments};
+pub use etcd::{EtcdError, Prepared, etcd_prepare, etcd_witness};
 pub use handle::{Grant, Handle, Principal, PrincipalRole, View};
 pub use run::{RunError, run};

@@ -28,7 +28,7 @@ pub use embedded::{BackupError, Embedded, FORMAT, OpenError};
 pub use error::{BoxError, CommitError, ReadError, Refusal, WatchError};
 pub use etcd::{
     ClusterState, ConnectError, Endpoint, EndpointError, Etcd, EtcdOptions, Member, MemberTls, PREFIX_BYTES_MAX, Pace, REQUEST_BYTES_MAX,
-    Timing,
+    ReplaceError, Replacement, Timing, replace,
 };
 pub use guarded::commit_guarded;
 pub use memory::Memory;

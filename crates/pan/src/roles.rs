@@ -37,6 +37,17 @@ pub struct BeatArgs {
     succeed: bool,
 }
 
+/// The configuration of a member of etcd.
+#[derive(Debug, Clone, Args)]
+pub struct EtcdArgs {
+    /// The host's configuration.
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// Watch the first start of the process with this number.
+    #[arg(long, hide = true)]
+    witness: Option<u32>,
+}
+
 /// Serve a volume to a server of this node.
 #[derive(Debug, Clone, Args)]
 pub struct HeadArgs {
@@ -178,17 +189,43 @@ pub fn beat(args: &BeatArgs) -> ExitCode {
 }
 
 /// Becomes etcd, with what this member's configuration and the store want of it. Returns only if it cannot.
-pub fn etcd(path: &Path) -> ExitCode {
-    use std::os::unix::process::CommandExt;
+pub fn etcd(args: &EtcdArgs) -> ExitCode {
     init_logging("info");
-    let config = match config::load_etcd(path) {
+    let config = match config::load_etcd(&args.config) {
         Ok(config) => config,
         Err(error) => return failed("etcd", &error),
     };
-    match pan_controller::etcd_arguments(&config) {
-        Ok(arguments) => failed("etcd", &std::process::Command::new("etcd").args(arguments).exec()),
-        Err(error) => failed("etcd", &error),
+    if let Some(process) = args.witness {
+        return match pan_controller::etcd_witness(&config, process) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => failed("etcd's witness", &error),
+        };
     }
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed("etcd", &error),
+    };
+    let prepared = match runtime.block_on(pan_controller::etcd_prepare(&config)) {
+        Ok(prepared) => prepared,
+        Err(error) => return failed("etcd", &error),
+    };
+    drop(runtime);
+    failed("etcd", &become_etcd(&args.config, &prepared))
+}
+
+/// Why this process cannot become etcd.
+fn become_etcd(config: &Path, prepared: &pan_controller::Prepared) -> std::io::Error {
+    use std::os::unix::process::CommandExt;
+    if prepared.is_first {
+        let witness = std::env::current_exe().and_then(|exe| {
+            let own = std::process::id().to_string();
+            std::process::Command::new(exe).arg("etcd").arg("--config").arg(config).args(["--witness", &own]).spawn()
+        });
+        if let Err(error) = witness {
+            return error;
+        }
+    }
+    std::process::Command::new("etcd").args(&prepared.arguments).exec()
 }
 
 /// Keeps a container's exit status. Called before anything starts a thread.

@@ -9,6 +9,9 @@ pub(super) enum Method {
     Range,
     Txn,
     Watch,
+    MemberList,
+    MemberAdd,
+    MemberRemove,
 }
 
 impl Method {
@@ -17,6 +20,9 @@ impl Method {
             Self::Range => "/etcdserverpb.KV/Range",
             Self::Txn => "/etcdserverpb.KV/Txn",
             Self::Watch => "/etcdserverpb.Watch/Watch",
+            Self::MemberList => "/etcdserverpb.Cluster/MemberList",
+            Self::MemberAdd => "/etcdserverpb.Cluster/MemberAdd",
+            Self::MemberRemove => "/etcdserverpb.Cluster/MemberRemove",
         }
     }
 }
@@ -215,3 +221,46 @@ pub(super) struct Event {
 
 /// The `kind` of a deletion.
 pub(super) const EVENT_DELETE: i32 = 1;
+
+/// A member as the members know it.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub(super) struct ListedMember {
+    #[prost(uint64, tag = "1")]
+    pub(super) id: u64,
+    #[prost(string, repeated, tag = "3")]
+    pub(super) peer_urls: Vec<String>,
+}
+
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub(super) struct MemberListRequest {
+    /// Since etcd 3.5; before, a member tells what it knows itself.
+    #[prost(bool, tag = "1")]
+    pub(super) linearizable: bool,
+}
+
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub(super) struct MemberAddRequest {
+    #[prost(string, repeated, tag = "1")]
+    pub(super) peer_urls: Vec<String>,
+}
+
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub(super) struct MemberAddResponse {
+    #[prost(message, optional, tag = "2")]
+    pub(super) member: Option<ListedMember>,
+    #[prost(message, repeated, tag = "3")]
+    pub(super) members: Vec<ListedMember>,
+}
+
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub(super) struct MemberRemoveRequest {
+    #[prost(uint64, tag = "1")]
+    pub(super) id: u64,
+}
+
+/// The answer to a list, and to a removal.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub(super) struct MembersResponse {
+    #[prost(message, repeated, tag = "2")]
+    pub(super) members: Vec<ListedMember>,
+}

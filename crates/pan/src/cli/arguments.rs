@@ -23,7 +23,7 @@ use super::token::TokenCommand;
 use super::usage::UsageArgs;
 use super::volume::{CloneArgs, RecoverArgs, ResizeArgs, SnapshotArgs};
 use super::wait::WaitArgs;
-use crate::roles::{BeatArgs, GenerateArgs, HeadArgs, RoleArgs, ShimCommandArgs};
+use crate::roles::{BeatArgs, EtcdArgs, GenerateArgs, HeadArgs, RoleArgs, ShimCommandArgs};
 use clap::{Args, Parser, Subcommand};
 use pan_model::HostName;
 use std::ffi::OsString;
@@ -167,7 +167,7 @@ pub enum Command {
     /// Run the storage role on this host.
     Storage(RoleArgs),
     /// Become a member of the controllers' etcd.
-    Etcd(RoleArgs),
+    Etcd(EtcdArgs),
     /// Send this host's heartbeats, and acknowledge others'.
     Beat(BeatArgs),
     #[command(hide = true)]

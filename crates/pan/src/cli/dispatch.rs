@@ -46,7 +46,7 @@ fn by_process(command: Command, session: &Session) -> Result<ExitCode, Failure> 
         Command::HostInit(args) => Ok(laboratory(lab::run_host_init(&args))),
         Command::LabRelay(args) => Ok(laboratory(lab::run_lab_relay(&args))),
         Command::Shim(args) => Ok(roles::shim(args)),
-        Command::Etcd(args) => Ok(roles::etcd(&args.config)),
+        Command::Etcd(args) => Ok(roles::etcd(&args)),
         Command::Beat(args) => Ok(roles::beat(&args)),
         Command::Head(args) => Ok(roles::head(&args)),
         Command::Controller(args) => Ok(roles::run(Role::Controller, &args.config)),
