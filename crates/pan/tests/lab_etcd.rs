@@ -46,7 +46,7 @@ fn a_member_without_its_data_does_not_vote_and_is_replaced() {
     lab.start(e1).unwrap();
     told(&lab, e1, "has lost its data");
     lab.start(e3).unwrap();
-    assert!(!decided(&lab, &["node", "uncordon", "n4"]), "the wiped member and the one that was off decided");
+    assert!(!decided(&lab, &["node", "cordon", "n1"]), "the wiped member and the one that was off decided");
 
     lab.start(e2).unwrap();
     lab.wait_for("a majority", SOON, |lab| decided(lab, &["node", "cordon", "n2"])).unwrap();
