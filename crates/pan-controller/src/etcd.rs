@@ -49,15 +49,24 @@ enum Cluster {
     Joined(Vec<Vec<String>>),
 }
 
+impl Cluster {
+    fn has(&self, urls: &[String]) -> bool {
+        match self {
+            Self::Configured => true,
+            Self::Joined(known) => known.iter().flatten().any(|url| urls.contains(url)),
+        }
+    }
+}
+
 /// The arguments of `etcd`.
 ///
 /// # Errors
 /// [`EtcdError`]: the configuration contradicts itself.
 fn arguments(config: &EtcdConfig, cluster: &Cluster) -> Result<Vec<OsString>, EtcdError> {
     let own = own(config)?;
-    let (state, is_in): (_, &dyn Fn(&[String]) -> bool) = match cluster {
-        Cluster::Configured => (ClusterState::New, &|_| true),
-        Cluster::Joined(known) => (ClusterState::Existing, &|urls| known.iter().flatten().any(|url| urls.contains(url))),
+    let state = match cluster {
+        Cluster::Configured => ClusterState::New,
+        Cluster::Joined(_) => ClusterState::Existing,
     };
     let members = config.members.iter().map(|member| (member.name.to_string(), urls(member, ETCD_PEER_PORT)));
     let member = Member {
@@ -65,7 +74,7 @@ fn arguments(config: &EtcdConfig, cluster: &Cluster) -> Result<Vec<OsString>, Et
         peer_urls: urls(own, ETCD_PEER_PORT),
         client_urls: urls(own, ETCD_CLIENT_PORT),
         data_dir: config.data_dir.clone(),
-        cluster: members.filter(|(_, urls)| is_in(urls)).collect(),
+        cluster: members.filter(|(_, urls)| cluster.has(urls)).collect(),
         state,
         token: config.token.clone(),
         tls: MemberTls {
