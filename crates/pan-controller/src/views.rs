@@ -155,9 +155,7 @@ fn cluster(world: &World, key: &crate::core::world::ClusterKey) -> pan_api::clus
         name: key.1.clone(),
         desired: record.spec.servers,
         running: u32::try_from(running).unwrap_or(u32::MAX),
-        protected: record.spec.protect.is_some()
-            && !servers.is_empty()
-            && servers.iter().all(|server| world.seen.protected.contains(server)),
+        protected: crate::core::place::is_protected(world, key),
         state: cluster_state,
         spec: record.spec.clone(),
     }

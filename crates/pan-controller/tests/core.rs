@@ -9,6 +9,8 @@ mod deaths;
 mod frames;
 #[path = "core/leaders.rs"]
 mod leaders;
+#[path = "core/protection.rs"]
+mod protection;
 #[path = "core/snapshots.rs"]
 mod snapshots;
 #[path = "core/unaware.rs"]

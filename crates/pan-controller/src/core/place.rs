@@ -94,9 +94,8 @@ pub fn snapshot(world: &World) -> Snapshot {
     });
     let mut snapshot = Snapshot { nodes: nodes.collect(), partitions: partitions.collect(), clusters: clusters.collect() };
     for (key, server) in &world.servers {
-        let leaving = server.ending.as_ref().is_some_and(|ending| ending.goal == Goal::Delete);
         let cluster = snapshot.clusters.get_mut(&(key.partition.clone(), server.cluster.clone()));
-        if let Some(cluster) = cluster.filter(|_| !leaving) {
+        if let Some(cluster) = cluster.filter(|_| !server.is_leaving()) {
             cluster.servers.insert(key.name.clone(), server.node.clone());
         }
     }
@@ -236,22 +235,37 @@ fn note_unplaced(world: &mut World, now: Now, outcome: &pan_plan::Plan) {
     }
 }
 
+/// Tells of protection lost, once, and of protection that holds, also again. What is on its way out needs none.
 fn note_protection(world: &mut World, now: Now, after: &Snapshot) {
     let former = std::mem::take(&mut world.seen.protected);
     let (protected, reserves) = protection(after);
     world.seen.reserves = reserves.map(Arc::new);
-    let lost: BTreeSet<_> =
-        former.difference(&protected).filter(|key| world.servers.contains_key(*key)).map(|key| cluster_name(world, key)).collect();
+    let promised = |key: &super::world::ClusterKey| world.clusters.get(key).is_some_and(|one| one.spec.protect.is_some() && !one.deleting);
+    let lost = former.difference(&protected).filter(|key| world.servers.get(*key).is_some_and(|server| !server.is_leaving()));
+    let lost: BTreeSet<_> = lost.map(|key| cluster_name(world, key)).filter(|cluster| promised(cluster)).collect();
     let gained: BTreeSet<_> = protected.difference(&former).map(|key| cluster_name(world, key)).collect();
+    let mut unkept: BTreeSet<_> = world.seen.unkept.union(&lost).filter(|cluster| promised(cluster)).cloned().collect();
+    world.seen.protected = protected;
+    let again: BTreeSet<_> = unkept.iter().filter(|cluster| is_protected(world, cluster)).cloned().collect();
+    unkept.retain(|cluster| !again.contains(cluster));
+    let holds: BTreeSet<_> = gained.union(&again).filter(|cluster| !unkept.contains(cluster)).cloned().collect();
     for (partition, cluster) in &lost {
         let about = About { partition: Some(partition), kind: "cluster", object: cluster.as_str() };
         world.event(now, &about, Severity::Alarm, "ProtectionLost", format!("protection for cluster {cluster} cannot be kept at present"));
     }
-    for (partition, cluster) in gained.difference(&lost) {
+    for (partition, cluster) in &holds {
         let about = About { partition: Some(partition), kind: "cluster", object: cluster.as_str() };
         world.event(now, &about, Severity::Info, "Protected", format!("protection for cluster {cluster} holds"));
     }
-    world.seen.protected = protected;
+    world.seen.unkept = unkept;
+}
+
+/// Whether the promise to a cluster holds at present: for each of its servers but those that are being deleted.
+#[must_use]
+pub fn is_protected(world: &World, cluster: &super::world::ClusterKey) -> bool {
+    let promised = world.clusters.get(cluster).is_some_and(|record| record.spec.protect.is_some());
+    let mut staying = world.servers_of(cluster).into_iter().filter(|key| !world.servers[key].is_leaving()).peekable();
+    promised && staying.peek().is_some() && staying.all(|key| world.seen.protected.contains(&key))
 }
 
 fn cluster_name(world: &World, key: &ServerKey) -> super::world::ClusterKey {

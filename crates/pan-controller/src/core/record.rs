@@ -91,6 +91,14 @@ pub struct ServerRecord {
     pub restarts: u64,
 }
 
+impl ServerRecord {
+    /// Whether it is being deleted.
+    #[must_use]
+    pub fn is_leaving(&self) -> bool {
+        self.ending.as_ref().is_some_and(|ending| ending.goal == Goal::Delete)
+    }
+}
+
 /// What the operator wants of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Intent {

@@ -18,6 +18,8 @@ pub struct Seen {
     pub not_placed: BTreeMap<ServerKey, String>,
     /// Servers whose protection holds at present.
     pub protected: BTreeSet<ServerKey>,
+    /// Clusters whose protection was said to be lost, and not yet to hold again. At most all clusters.
+    pub unkept: BTreeSet<super::world::ClusterKey>,
     /// The places kept for protected servers, and what they reserve on each node.
     pub reserves: Option<std::sync::Arc<pan_plan::Reserves>>,
     /// What the planner saw last.
