@@ -5,6 +5,17 @@
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
+/// As `pan lab` has it: what the context names, unless something is named.
+#[test]
+fn down_is_about_the_laboratory_of_the_context() {
+    let user = User::new("down");
+    let output = user.command("down").env("PAN_CONTEXT", "nowhere").output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert_eq!((output.status.code(), said.as_str()), (Some(0), "there was no laboratory nowhere\n"));
+    let output = user.command("down --name elsewhere").env("PAN_CONTEXT", "nowhere").output().unwrap();
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "there was no laboratory elsewhere\n");
+}
+
 /// A user of their own: no context, no variables, a folder that goes with them.
 struct User {
     home: PathBuf,

@@ -69,9 +69,9 @@ pub struct UpArgs {
 /// Stop and remove a laboratory with everything it made.
 #[derive(Debug, Clone, Args)]
 pub struct DownArgs {
-    /// Which one.
-    #[arg(long, default_value = DEFAULT_NAME)]
-    pub name: String,
+    /// Which one; by default PAN_LAB, then the context's, then `local`.
+    #[arg(long)]
+    pub name: Option<String>,
 }
 
 /// Look at a laboratory's hosts, and break them.

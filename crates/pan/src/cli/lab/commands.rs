@@ -110,7 +110,7 @@ pub fn run_lab_relay(args: &LabRelayArgs) -> Result<ExitCode, LabCommandError> {
 
 /// Which laboratory is meant: `--name`, `--context`, PAN_LAB, PAN_CONTEXT, the current context if it is a
 /// laboratory's, else the default one.
-fn which(name: Option<&str>, around: &Surroundings) -> Result<LabName, LabCommandError> {
+pub(super) fn which(name: Option<&str>, around: &Surroundings) -> Result<LabName, LabCommandError> {
     let set = |key: &str| std::env::var(key).ok().filter(|value| !value.is_empty());
     let named = name.map(str::to_owned).or_else(|| around.context.clone());
     if let Some(name) = named.or_else(|| set("PAN_LAB")).or_else(|| set("PAN_CONTEXT")) {

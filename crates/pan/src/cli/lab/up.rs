@@ -13,7 +13,7 @@ use pan_lab::{Credentials, Lab, LabSpec, Origin};
 use pan_model::node::NodeState;
 use serde_json::json;
 
-use super::commands::{parse, print_line};
+use super::commands::{parse, print_line, which};
 use super::{DEFAULT_NAME, DownArgs, LabCommandError, Profile, Surroundings, UpArgs};
 use crate::context::{Context, Contexts};
 
@@ -90,12 +90,12 @@ fn make_ready(lab: &Lab, args: &UpArgs, nodes: usize, progress: &mut dyn FnMut(&
 /// # Errors
 /// Something could not be removed; everything else was.
 pub fn run_down(args: &DownArgs, around: &Surroundings) -> Result<ExitCode, LabCommandError> {
-    let found = Lab::down(&parse(&args.name)?)?;
-    if let Err(error) = forget(&args.name) {
+    let name = which(args.name.as_deref(), around)?;
+    let found = Lab::down(&name)?;
+    if let Err(error) = forget(&name.to_string()) {
         tell(around, &format!("its context stays behind: {error}"));
     }
     if !around.quiet && !around.json {
-        let name = &args.name;
         let line = if found { format!("laboratory {name} is gone") } else { format!("there was no laboratory {name}") };
         print_line(&line);
     }
