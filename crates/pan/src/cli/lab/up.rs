@@ -256,12 +256,13 @@ fn print_lab(lab: &Lab, around: &Surroundings) -> Result<(), LabCommandError> {
         IpAddr::from(Ipv4Addr::new(a, b, c, DEMO_HOST))
     });
     if !around.quiet {
-        print_hints(demo, &lab.name().to_string());
+        let nodes = hosts.iter().filter(|host| host.role == "node").count();
+        print_hints(demo.filter(|_| nodes >= DEMO_NODES), nodes, &lab.name().to_string());
     }
     Ok(())
 }
 
-fn print_hints(demo: Option<IpAddr>, name: &str) {
+fn print_hints(demo: Option<IpAddr>, nodes: usize, name: &str) {
     // What is not the default is neither the current context nor what `pan lab` is about.
     let (context, lab) = match name {
         DEFAULT_NAME => (String::new(), String::new()),
@@ -271,13 +272,11 @@ fn print_hints(demo: Option<IpAddr>, name: &str) {
     if let Some(address) = demo {
         print_line(&format!("  curl http://{address}/                 the demo's service, if it was applied"));
     }
-    for (command, what) in [
-        (format!("pan{context} get server -A"), "what runs where"),
-        (format!("pan lab hosts{lab}"), "the hosts behind it"),
-        (format!("pan lab kill n1{lab}"), "cut a node's power; `pan lab start n1` boots it"),
-        (format!("pan{context} events -A -f"), "what the PAN does about it"),
-        (format!("pan down{lab}"), "take everything away"),
-    ] {
+    let boots = format!("cut a node's power; `pan lab start n1{lab}` boots it");
+    let kill = (nodes > 0).then(|| (format!("pan lab kill n1{lab}"), boots.as_str()));
+    let before = [(format!("pan{context} get server -A"), "what runs where"), (format!("pan lab hosts{lab}"), "the hosts behind it")];
+    let after = [(format!("pan{context} events -A -f"), "what the PAN does about it"), (format!("pan down{lab}"), "take everything away")];
+    for (command, what) in before.into_iter().chain(kill).chain(after) {
         print_line(&format!("  {command:<38}  {what}"));
     }
 }
