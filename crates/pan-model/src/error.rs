@@ -45,13 +45,13 @@ codes! {
     /// A value contradicts another object or is out of range.
     Conflict "PAN-105" "The value contradicts another one: an address taken, a port used twice, a network too small, a fixed field changed.\nThe message names both.",
     /// A promise could not be kept.
-    Protection "PAN-200" "Admitting this would break a promise: after the failures that a cluster is protected against, some server would have no place.\nDo: ask for fewer or smaller servers, lower `protect.failures`, or add a node. `pan certify` and `pan whatif` show the case.",
+    Protection "PAN-200" "Admitting this would break a promise: after the failures that a cluster is protected against, some server would have no place.\nDo: ask for fewer or smaller servers, lower `protect.failures`, or add a node. `pan certify` shows what holds now.",
     /// There is no room at present.
     NoCapacity "PAN-201" "No node can take this now. `pan why KIND NAME` lists every node and what it lacks.",
     /// Above the limits of the partition.
     Quota "PAN-202" "The partition's own limit would be exceeded. The message names the limit, what is asked, used and allowed.",
     /// Not found, or not visible to the caller.
-    NotFound "PAN-300" "There is no such object, or it is not yours to see.\nDo: `pan get KIND` lists what there is.",
+    NotFound "PAN-300" "There is no such object, or it is not yours to see.\nDo: `pan get` and the kind, such as `pan get cluster`, list what there is.",
     /// Credentials missing or wrong.
     Unauthenticated "PAN-400" "The request carried no valid token.\nDo: set PAN_TOKEN, or choose a context with `pan context use NAME`.",
     /// The principal may not do this.
