@@ -21,9 +21,9 @@ pub(super) fn lease_changed(world: &mut World, now: Now, host: &HostName, lease:
     let seen = world.seen.hosts.entry(host.clone()).or_default();
     seen.lease = Some(lease);
     let shut = matches!(lease.gate, GateState::Present(_)) && lease.state != LeaseState::Held;
-    let before = seen.dark_from;
-    seen.dark_from = shut.then(|| before.unwrap_or(now.boot));
-    world.seen.replan |= before.is_some() != shut;
+    seen.dark_from = shut.then(|| seen.dark_from.unwrap_or(now.boot));
+    let over = !shut && std::mem::take(&mut seen.dark);
+    world.seen.replan |= over;
     let seen = &world.seen.hosts[host];
     if !shut && seen.life == Life::Suspect && seen.lost.is_some() {
         return alive(world, now, host, Duration::ZERO);
@@ -105,6 +105,7 @@ pub fn advance(world: &mut World, now: Now) {
             DARK_MAX.as_secs()
         );
         world.host_event(now, &host, Severity::Alarm, "NodeDark", text);
+        world.seen.hosts.entry(host.clone()).or_default().dark = true;
         to_be_fenced(world, now, &host, i64::try_from(DARK_MAX.as_micros()).unwrap_or(0));
     }
     let all: Vec<_> = world.seen.hosts.iter().map(|(name, seen)| (name.clone(), seen.life, seen.lost, seen.revoking, seen.worn)).collect();
@@ -160,7 +161,7 @@ fn dead(world: &mut World, now: Now, host: &HostName, silent: i64) {
         return;
     }
     let keys = bound_to(world, host);
-    let is_dark = world.seen.hosts.get(host).is_some_and(|seen| seen.dark_from.is_some());
+    let is_dark = world.seen.hosts.get(host).is_some_and(|seen| seen.dark);
     let what = if is_dark { "has been without a lease, though heard," } else { "has been silent on both fabrics" };
     let text = format!("host {host} {what} for {} ms; {} servers were on it", silent / 1000, keys.len());
     world.host_event(now, host, Severity::Alarm, "HostDead", text.clone());

@@ -46,20 +46,19 @@ fn node_state(world: &World, name: &HostName) -> plan::NodeState {
         (_, Duty::Draining) => plan::NodeState::Draining,
         (Life::Joining | Life::Suspect, Duty::Full) | (_, Duty::Cordoned) => plan::NodeState::Cordoned,
         // Whatever it were given would be off the network.
-        (Life::Alive, Duty::Full) if seen.is_some_and(|seen| seen.dark_from.is_some()) => plan::NodeState::Cordoned,
+        (Life::Alive, Duty::Full) if seen.is_some_and(|seen| seen.dark) => plan::NodeState::Cordoned,
         (Life::Alive, Duty::Full) if seen.is_some_and(|seen| seen.quarantined) => plan::NodeState::Spare,
         (Life::Alive, Duty::Full) => plan::NodeState::Up,
     }
 }
 
-/// The world as promises are judged: a node that is silent, or off the network, for the moment is not lost yet.
+/// The world as promises are judged: a node that is silent for the moment is not lost yet.
 #[must_use]
 pub fn patient(world: &World) -> Snapshot {
     let mut copy = snapshot(world);
     for (name, node) in &mut copy.nodes {
         let full = world.hosts.get(name).is_some_and(|host| host.duty == Duty::Full);
-        let dark = world.seen.hosts.get(name).is_some_and(|seen| seen.life == Life::Alive && seen.dark_from.is_some());
-        if full && (dark || matches!(world.seen.life(name), Life::Suspect | Life::Joining)) {
+        if full && matches!(world.seen.life(name), Life::Suspect | Life::Joining) {
             node.state = plan::NodeState::Up;
         }
     }

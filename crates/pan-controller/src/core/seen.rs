@@ -91,6 +91,8 @@ pub struct HostSeen {
     pub revoking: Option<Admission>,
     /// Since when its gate is shut although it is heard.
     pub dark_from: Option<Tick>,
+    /// For too long: until it has a lease again it is given nothing.
+    pub dark: bool,
     /// It was booted since it got its number.
     pub rebooted: bool,
     /// It asked for another number than this one.
@@ -140,6 +142,7 @@ impl Default for HostSeen {
             lost: None,
             revoking: None,
             dark_from: None,
+            dark: false,
             rebooted: false,
             worn: None,
             lease: None,
