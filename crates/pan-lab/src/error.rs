@@ -85,9 +85,6 @@ pub enum LabError {
         /// What there is.
         running: String,
     },
-    /// A member of etcd is one program, which is its host.
-    #[error("host {0} runs etcd alone, which is killed as a whole: `pan lab kill {0}`")]
-    WholeHost(LabHost),
     /// A capability that does not exist yet.
     #[error("not yet: {what} ({why})")]
     NotYet {
@@ -210,12 +207,7 @@ impl LabError {
             Self::Spec { .. } | Self::TooMany { .. } | Self::Name(_) | Self::NotOurs(_) => Code::Invalid,
             Self::NotRoot => Code::Denied,
             Self::NoSuchLab { .. } | Self::NoSuchHost { .. } | Self::NoSuchRole { .. } => Code::NotFound,
-            Self::Controllers { .. }
-            | Self::NoDisk(_)
-            | Self::WholeHost(_)
-            | Self::PoweredOff(_)
-            | Self::PoweredOn(_)
-            | Self::NotOnFabric(_) => Code::State,
+            Self::Controllers { .. } | Self::NoDisk(_) | Self::PoweredOff(_) | Self::PoweredOn(_) | Self::NotOnFabric(_) => Code::State,
             Self::NotYet { .. } => Code::NotYet,
             Self::Busy { .. } | Self::TimedOut { .. } => Code::TimedOut,
             Self::State { .. }

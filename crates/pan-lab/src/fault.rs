@@ -109,9 +109,6 @@ impl Lab {
     /// The pid of a role of a host.
     pub fn role_pid(&self, host: LabHost, role: &str) -> Result<i32, LabError> {
         let init = self.state()?.host(host)?.require_running()?;
-        if host.kind() == crate::name::HostKind::Etcd {
-            return Err(LabError::WholeHost(host));
-        }
         let roles = self.roles(host, init.pid)?;
         let found = roles.iter().find(|(_, name)| name == role);
         let Some((pid, _)) = found else {

@@ -110,7 +110,7 @@ pub enum LabCommand {
     Kill {
         /// Which host.
         host: String,
-        /// Only this role: controller, node, storage, director, beat; a host with etcd is killed as a whole.
+        /// Only this role: controller, node, storage, director, beat.
         role: Option<String>,
     },
     /// Let a host run another program, without a pause of its servers or heartbeats.
