@@ -80,9 +80,8 @@ fn bury(world: &mut World, host: &HostName) {
 /// when it, or another, saw them die; a leader that hears what this one does not may have let them take part again
 /// since, and have given them servers. Of other hosts the last leader may have died before it said so.
 pub(super) fn doubt_deaths(world: &mut World, now: Now) {
-    let node = |name: &HostName| world.hosts.get(name).is_some_and(|record| record.roles.contains(&Role::Node));
     let recent = |since: i64| now.wall - since < RECENT;
-    let doubted = |name: &HostName, seen: &HostSeen| seen.life == Life::Dead && (node(name) || recent(seen.since));
+    let doubted = |name: &HostName, seen: &HostSeen| seen.life == Life::Dead && (is_node(world, name) || recent(seen.since));
     let dead: Vec<HostName> = world.seen.hosts.iter().filter(|(name, seen)| doubted(name, seen)).map(|(name, _)| name.clone()).collect();
     for host in dead {
         let silent = now.wall - world.seen.hosts[&host].since;
@@ -112,10 +111,11 @@ pub fn advance(world: &mut World, now: Now) {
     for (host, life, lost, revoking, worn) in all {
         let Some(record) = world.hosts.get(&host) else { continue };
         let admission = record.admission;
-        let rebooted = record.roles.contains(&Role::Node) && world.seen.hosts.get(&host).is_some_and(|seen| seen.rebooted);
+        let node = is_node(world, &host);
+        let rebooted = node && world.seen.hosts.get(&host).is_some_and(|seen| seen.rebooted);
         match lost {
             // Only a node has servers that could go on; whatever else is silent is believed at once.
-            Some(silent) if !record.roles.contains(&Role::Node) => dead(world, now, &host, silent),
+            Some(silent) if !node => dead(world, now, &host, silent),
             Some(_) if revoking != Some(admission) => {
                 world.seen.hosts.entry(host.clone()).or_default().revoking = Some(admission);
                 world.effects.push(Effect::Fence(host, admission));

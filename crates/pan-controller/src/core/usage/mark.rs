@@ -4,6 +4,7 @@ use super::Page;
 use pan_api::usage::{Counters, Instance};
 use pan_model::{Epoch, HostName, PartitionName, ServerKey, ServerName};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 /// Marks of a page: more than a cluster has servers, and at most three megabytes, of the four that the store takes at once.
 const MARKS_MAX: usize = 11_000;
@@ -93,12 +94,22 @@ impl Mark {
     }
 }
 
-/// What is known of the nodes that marks are of.
-pub(super) trait Told {
+/// What nodes tell now, and which have not spoken although they are there.
+pub(super) struct Knowledge {
+    pub(super) told: BTreeSet<Counted>,
+    pub(super) silent: BTreeSet<HostName>,
+}
+
+impl Knowledge {
     /// A node tells of it.
-    fn tells(&self, counted: &Counted) -> bool;
+    fn tells(&self, counted: &Counted) -> bool {
+        self.told.contains(counted)
+    }
+
     /// The node has spoken, or is no more: of what it does not tell it will not tell.
-    fn is_heard(&self, host: &HostName) -> bool;
+    fn is_heard(&self, host: &HostName) -> bool {
+        !self.silent.contains(host)
+    }
 }
 
 impl Page {
@@ -134,7 +145,7 @@ impl Page {
     }
 
     /// Drops marks that nobody will ask for any more, and for want of room, which `wanted` new ones need, those that hardly anybody will.
-    pub(super) fn prune(&mut self, partition: &PartitionName, now: i64, told: &impl Told, wanted: usize) {
+    pub(super) fn prune(&mut self, partition: &PartitionName, now: i64, told: &Knowledge, wanted: usize) {
         // The older an instance's end, the sooner it goes; one that may be told of again goes last.
         let rank = |mark: &Mark| {
             let over = mark.ended && mark.host.as_ref().is_none_or(|host| told.is_heard(host));

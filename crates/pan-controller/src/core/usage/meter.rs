@@ -4,7 +4,7 @@
 //! than its mark says, and the mark is in the record that has the sum.
 
 use super::clock::{self, Clock};
-use super::mark::{Counted, Mark, SILENT_KEPT, Told};
+use super::mark::{Counted, Knowledge, Mark, SILENT_KEPT};
 use super::{Book, HOUR, HOURS_OF_DAY, Of, Page, PageKey, belief, dirty, drop_page};
 use crate::core::world::{Now, World};
 use pan_api::usage::{Counters, Instance, Metered};
@@ -178,22 +178,6 @@ impl Meter {
 
     fn instances(&self) -> impl Iterator<Item = (&HostName, &Counted, &Heard)> {
         self.hosts.iter().flat_map(|(name, host)| host.instances.iter().map(move |(counted, heard)| (name, counted, heard)))
-    }
-}
-
-/// What nodes tell now, and which have spoken or are no more.
-struct Knowledge {
-    told: BTreeSet<Counted>,
-    silent: BTreeSet<HostName>,
-}
-
-impl Told for Knowledge {
-    fn tells(&self, counted: &Counted) -> bool {
-        self.told.contains(counted)
-    }
-
-    fn is_heard(&self, host: &HostName) -> bool {
-        !self.silent.contains(host)
     }
 }
 
