@@ -1,8 +1,8 @@
 //! What a host knows of its member of etcd beside the member's data, and what follows when that is gone. Pure, but for two functions
 //! that read and write the note.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// What the note beside the data folder says.
@@ -73,14 +73,8 @@ pub(super) fn write(path: &Path, note: Note) -> io::Result<()> {
         Note::Began => BEGAN,
         Note::Member => MEMBER,
     };
-    let folder = path.parent().unwrap_or(Path::new("/"));
-    fs::create_dir_all(folder)?;
-    let next = path.with_extension("note.next");
-    let mut file = File::create(&next)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&next, path)?;
-    File::open(folder)?.sync_all()
+    fs::create_dir_all(path.parent().unwrap_or(Path::new("/")))?;
+    pan_api::file::replace(path, text.as_bytes())
 }
 
 #[cfg(test)]
