@@ -165,7 +165,12 @@ fn findings(lines: &[String]) -> Vec<String> {
         let words = words.take_while(|line| *line != "stack backtrace:" && !line.starts_with("---- "));
         found.extend(words.filter(|line| !line.is_empty()).take(REPEATED_LINES).map(|line| format!("  {line}")));
     }
-    found.extend(lines.iter().filter(|line| line.starts_with("replay it: ") || line.contains(" is violated at ")).cloned());
+    let told = |line: &&String| ["replay it: ", "seed "].iter().any(|word| line.starts_with(word));
+    found.extend(lines.iter().filter(told).cloned());
+    if found.is_empty() {
+        // Whatever it was, its last words are the best that there is.
+        found.extend(lines[lines.len().saturating_sub(REPEATED_LINES)..].iter().map(|line| format!("  {line}")));
+    }
     found
 }
 

@@ -1,5 +1,6 @@
 //! The course of a run: boot, calm, storm, repair, proof; and when a run counts as at rest.
 
+use crate::controller::Controller;
 use crate::fault::Undo;
 use crate::host::Process;
 use crate::note;
@@ -66,6 +67,11 @@ impl Sim {
 
     fn leader(&self) -> Option<usize> {
         self.book.pan.leader.as_ref().and_then(|leader| self.index_of(leader))
+    }
+
+    /// The controller that leads, as the store and it itself say.
+    pub(crate) fn leading(&self) -> Option<&Controller> {
+        self.hosts[self.leader()?].controller.as_ref().filter(|controller| controller.leads())
     }
 
     fn begin_calm(&mut self) {
@@ -217,10 +223,7 @@ impl Sim {
     /// What is not as it should be, `without` being off.
     fn unrest(&self, without: Option<usize>) -> Option<String> {
         let here = |at: &usize| Some(*at) != without;
-        let Some(leader) = self.leader() else { return Some("nobody has led yet".into()) };
-        let Some(controller) = self.hosts[leader].controller.as_ref().filter(|controller| controller.leads()) else {
-            return Some("nobody leads".into());
-        };
+        let Some(controller) = self.leading() else { return Some("nobody leads".into()) };
         if !self.user.has_applied() || !controller.owner.warm {
             return Some("the leader is not ready".into());
         }
@@ -249,7 +252,7 @@ impl Sim {
         self.servers_unrest(controller)
     }
 
-    fn host_unrest(&self, at: usize, controller: &crate::controller::Controller) -> Option<String> {
+    fn host_unrest(&self, at: usize, controller: &Controller) -> Option<String> {
         let host = &self.hosts[at];
         if let Some(desired) = &controller.published[at]
             && host.map.generation != desired.generation
@@ -269,7 +272,7 @@ impl Sim {
         (!settled).then(|| "its servers are not at rest".into())
     }
 
-    fn servers_unrest(&self, controller: &crate::controller::Controller) -> Option<String> {
+    fn servers_unrest(&self, controller: &Controller) -> Option<String> {
         let world = &controller.owner.world;
         let mut placed = 0;
         let quarantined = world.seen.hosts.values().any(|host| host.quarantined);
@@ -294,6 +297,10 @@ impl Sim {
             }
         }
         let instances: usize = self.hosts.iter().map(|host| host.instances.len()).sum();
+        // Quarantined nodes take no new servers; the user sees to it.
+        if placed == 0 {
+            return Some("no server has a place".into());
+        }
         if instances != placed {
             return Some(format!("{instances} processes run, and {placed} servers have a place"));
         }

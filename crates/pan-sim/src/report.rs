@@ -87,6 +87,28 @@ pub struct Outcome {
     pub log: String,
 }
 
+impl Outcome {
+    /// What is wrong with the run: it broke an invariant, or it was too quiet to show that it holds.
+    #[must_use]
+    pub fn problem(&self) -> Option<String> {
+        if let Some(violation) = &self.violation {
+            return Some(violation.to_string());
+        }
+        let found @ [seconds, faults, failovers] = [self.tally.seconds, self.tally.faults_total(), self.tally.failovers];
+        let quiet = found.iter().zip(LEAST).any(|(found, least)| *found < least);
+        let [least_seconds, least_faults, least_failovers] = LEAST;
+        quiet.then(|| {
+            format!(
+                "too quiet to show anything: {seconds} s, {faults} faults and {failovers} failovers; expected \
+                 {least_seconds}, {least_faults} and {least_failovers} at least"
+            )
+        })
+    }
+}
+
+/// Virtual seconds, faults and failovers that each run has at least.
+const LEAST: [u64; 3] = [60, 5, 1];
+
 /// What many runs showed together.
 #[derive(Debug, Clone, Default)]
 pub struct Coverage {
@@ -148,17 +170,11 @@ impl Coverage {
         least(&mut self.failovers_min, tally.failovers);
         least(&mut self.seconds_min, tally.seconds);
     }
-
-    /// The fewest virtual seconds, faults and failovers of a run.
-    #[must_use]
-    pub fn least(&self) -> [u64; 3] {
-        [self.seconds_min, self.faults_min, self.failovers_min].map(Option::unwrap_or_default)
-    }
 }
 
 impl fmt::Display for Coverage {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [seconds, faults, failovers] = self.least();
+        let [seconds, faults, failovers] = [self.seconds_min, self.faults_min, self.failovers_min].map(Option::unwrap_or_default);
         write!(
             out,
             "coverage: {} runs, {} virtual seconds; in each at least {seconds} s, {faults} faults, {failovers} failovers;",

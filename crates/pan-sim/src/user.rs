@@ -117,6 +117,9 @@ impl Sim {
             let documents = pan_model::manifest::parse(&files, None).expect("a manifest");
             return (Wanted::Apply, Some(Request::Apply { documents, dry_run: false }));
         }
+        if let Some(node) = self.idle_node() {
+            return (Wanted::Move, Some(Request::Clear(node)));
+        }
         let storm = self.phase == Phase::Storm;
         let roll = self.dice.below(if storm { 12 } else { 8 });
         match roll {
@@ -145,6 +148,17 @@ impl Sim {
                 (Wanted::Move, Some(request))
             }
         }
+    }
+
+    /// A node that an operator takes out of quarantine, who sees after the repair that nothing runs anywhere.
+    fn idle_node(&mut self) -> Option<HostName> {
+        if !matches!(self.phase, Phase::Heal | Phase::Proof | Phase::Rest) || self.hosts.iter().any(|host| !host.instances.is_empty()) {
+            return None;
+        }
+        let world = &self.leading()?.owner.world;
+        let held = world.seen.hosts.iter().filter(|(_, seen)| seen.quarantined).map(|(name, _)| name.clone());
+        let held: Vec<HostName> = held.collect();
+        (!held.is_empty()).then(|| held[self.dice.index(held.len())].clone())
     }
 
     fn ask(&mut self, wanted: Wanted, request: Request) {

@@ -1,6 +1,6 @@
 //! A seed says everything, and its run is worth something.
 
-use pan_sim::{Coverage, Sim};
+use pan_sim::Sim;
 
 #[test]
 fn a_seed_replays_byte_for_byte() {
@@ -15,12 +15,7 @@ fn a_seed_replays_byte_for_byte() {
 
 #[test]
 fn a_run_lasts_and_has_faults_and_a_failover() {
-    let mut coverage = Coverage::default();
     for seed in 1..=6 {
-        let outcome = Sim::new(seed, None, None).run();
-        assert_eq!(outcome.violation, None, "seed {seed}");
-        coverage.add(&outcome.tally);
+        assert_eq!(Sim::new(seed, None, None).run().problem(), None, "seed {seed}");
     }
-    let [seconds, faults, failovers] = coverage.least();
-    assert!(seconds >= 60 && faults >= 5 && failovers >= 1, "{coverage}");
 }
