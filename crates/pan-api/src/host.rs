@@ -26,6 +26,9 @@ pub struct Host {
     pub address: IpAddr,
     /// Whether its agent reports (its heartbeats come from another process).
     pub agent: bool,
+    /// Whether it is the controller that leads.
+    #[serde(default)]
+    pub leads: bool,
     /// What keeps its servers from sending without a lease; absent where it is not known, and for who is no node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gate: Option<Gate>,

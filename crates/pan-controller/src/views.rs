@@ -454,7 +454,9 @@ fn host(world: &World, name: &HostName) -> pan_api::host::Host {
         fabrics: fabrics(world, name),
         version: record.software.clone(),
         address: record.address,
-        agent: matches!(plain, NodeState::Alive | NodeState::Suspect) && world.seen.hosts.get(name).is_some_and(|seen| !seen.agent_silent),
+        agent: matches!(plain, NodeState::Alive | NodeState::Suspect)
+            && world.seen.hosts.get(name).is_some_and(|seen| !seen.agent_silent && !seen.out_of_reach),
+        leads: world.pan.leader.as_ref() == Some(name),
         gate: gate(world, name),
         lease: lease(world, name),
         storage: None,

@@ -11,6 +11,8 @@ mod frames;
 mod leaders;
 #[path = "core/protection.rs"]
 mod protection;
+#[path = "core/reach.rs"]
+mod reach;
 #[path = "core/snapshots.rs"]
 mod snapshots;
 #[path = "core/unaware.rs"]
@@ -1063,7 +1065,13 @@ fn a_hosts_gate_and_lease_are_shown_as_it_says_until_it_was_declared_dead() {
     let shown = |pan: &Pan| pan_controller::views::view(&pan.world, 1).hosts[&host("n1")].clone();
     assert_eq!((shown(&pan).gate, shown(&pan).lease), (None, None), "nothing was said");
     let gate = pan_member::GateState::Present(pan_member::profile::Gate::Relative);
-    let said = LeaseSeen { state: pan_member::LeaseState::Held, admission: Admission(1), gate };
+    let said = LeaseSeen {
+        state: pan_member::LeaseState::Held,
+        admission: Admission(1),
+        gate,
+        length: None,
+        expected: Duration::from_millis(240),
+    };
     pan.life(LifeChange::Lease(host("n1"), said));
     pan.life(LifeChange::Agent(host("n1"), true));
     let report = Report {

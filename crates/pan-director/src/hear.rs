@@ -182,6 +182,7 @@ mod tests {
             load: Load { cpu: Permille(0), memory: ByteSize(0), pressure: None },
             lease: LeaseState::Held,
             gate: GateState::None,
+            lease_length: None,
             period: None,
         };
         let mut bytes = [0; FRAME_BYTES_MAX];

@@ -36,7 +36,7 @@ pub use leadership::{Campaign, Candidate, LeaderRecord, Revision};
 pub use lease::Holder;
 pub use lessor::Lessor;
 pub use pan_model::Admission;
-pub use profile::{Gate, Profile, Timing, TimingError};
+pub use profile::{Gate, Profile, Tenure, Timing, TimingError};
 pub use quarantine::{Death, Quarantine};
 pub use revocation::{Confirmation, Confirmed, Office, Revocations, StartAfter};
 pub use rules::{Mutant, Rules};

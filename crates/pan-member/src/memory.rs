@@ -15,6 +15,8 @@ use serde::{Deserialize, Serialize};
 pub struct HolderMemory {
     pub boot: u64,
     pub admission: Admission,
+    /// What each lease lasts.
+    pub lease: u64,
     pub standing: StandingMemory,
     /// In the order of the configuration.
     pub lessors: Vec<GrantorMemory>,
@@ -74,6 +76,7 @@ pub struct HostMemory {
     pub retired: Vec<u64>,
     pub sequences: [Option<u64>; 2],
     pub heard: Option<u64>,
-    pub granted: Option<(Admission, u64)>,
-    pub granted_before: Option<u64>,
+    /// Until when the gate may be open by the highest admission, and by those below.
+    pub open: Option<(Admission, u64)>,
+    pub open_before: Option<u64>,
 }

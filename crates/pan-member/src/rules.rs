@@ -59,6 +59,8 @@ pub enum Mutant {
     RenewalAfterExpiry,
     /// A restarted lessor does not remember whom it revoked.
     RevocationForgotten,
+    /// A lessor reckons with the lease of its own profile, not with that of the heartbeat.
+    OwnLeaseAssumed,
     /// Less than a majority of lessors is enough, to renew and to revoke.
     MinorityEnough,
     /// The detector says any number of deaths at once.
@@ -71,11 +73,12 @@ pub enum Mutant {
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::LeaseFromReceipt,
         Self::StaleTermCounts,
         Self::RenewalAfterExpiry,
         Self::RevocationForgotten,
+        Self::OwnLeaseAssumed,
         Self::MinorityEnough,
         Self::BrakeOff,
         Self::OwnStallBlamed,

@@ -36,7 +36,7 @@ pub fn prove(snapshot: &Snapshot) -> Result<(), Gap> {
     if snapshot.partitions.values().all(|partition| partition.guaranteed.is_none()) {
         return Ok(());
     }
-    let usable = |state: NodeState| matches!(state, NodeState::Up | NodeState::Cordoned | NodeState::Spare);
+    let usable = |state: NodeState| matches!(state, NodeState::Up | NodeState::Cordoned | NodeState::Away | NodeState::Spare);
     let (mut all, mut largest) = (Resources::default(), Resources::default());
     for node in snapshot.nodes.values().filter(|node| usable(node.state)) {
         all = all.plus(&node.capacity);

@@ -38,6 +38,8 @@ pub enum NodeState {
     Up,
     /// Keeps its servers, takes none: neither new ones nor as a backup.
     Cordoned,
+    /// Not heard well enough, or not to be spoken with, for the moment: as cordoned.
+    Away,
     /// Its servers leave as soon as there is a place for them.
     Draining,
     /// Quarantined: keeps its servers and takes others only when their node dies.
@@ -141,7 +143,7 @@ impl NodeState {
     #[must_use]
     pub const fn runs(self) -> bool {
         match self {
-            Self::Up | Self::Cordoned | Self::Draining | Self::Spare => true,
+            Self::Up | Self::Cordoned | Self::Away | Self::Draining | Self::Spare => true,
             Self::Down => false,
         }
     }
@@ -151,7 +153,7 @@ impl NodeState {
     pub const fn backs_up(self) -> bool {
         match self {
             Self::Up | Self::Spare => true,
-            Self::Cordoned | Self::Draining | Self::Down => false,
+            Self::Cordoned | Self::Away | Self::Draining | Self::Down => false,
         }
     }
 
@@ -161,6 +163,7 @@ impl NodeState {
         match self {
             Self::Up => "up",
             Self::Cordoned => "cordoned",
+            Self::Away => "out of reach",
             Self::Draining => "draining",
             Self::Spare => "quarantined",
             Self::Down => "down",

@@ -26,7 +26,8 @@ fn spread() -> impl Generator<Value = Spread> {
 }
 
 fn node() -> impl Generator<Value = Node> {
-    let state = prop_oneof![8 => Just(NodeState::Up), 1 => Just(NodeState::Spare), 1 => Just(NodeState::Cordoned)];
+    let state =
+        prop_oneof![8 => Just(NodeState::Up), 1 => Just(NodeState::Spare), 1 => Just(NodeState::Cordoned), 1 => Just(NodeState::Away)];
     (amounts(6), option::of(0..3_u8), any::<bool>(), state).prop_map(|(capacity, rack, ssd, state)| {
         let rack = rack.map(|rack| ("rack".to_owned(), format!("r{rack}")));
         let disk = ssd.then(|| ("disk".to_owned(), "ssd".to_owned()));

@@ -75,9 +75,9 @@ impl Sim {
         let (timing, lessors) = (self.timing, self.lessor_names.clone());
         let now = self.clock(host);
         let h = &mut self.hosts[host];
-        let holder = h.is(Role::Node).then(|| Holder::with_rules(h.boot, &lessors, timing.lease, rules));
+        let holder = h.is(Role::Node).then(|| Holder::with_rules(h.boot, &lessors, h.lease, rules));
         let lessor = h.lessor.as_ref().map(|disk| {
-            let mut lessor = Lessor::with_rules(h.name.clone(), rules);
+            let mut lessor = Lessor::with_rules(h.name.clone(), timing, rules);
             lessor.load(disk.content.clone(), now);
             lessor
         });
@@ -87,7 +87,7 @@ impl Sim {
             count: 0,
             next: now,
             holder,
-            driver: Driver::new(timing.lease),
+            driver: Driver::new(h.lease),
             steps: VecDeque::new(),
             lessor,
             lag: 0,
@@ -311,6 +311,7 @@ impl Sim {
             lease: pan_member::LeaseState::None,
             gate: gate.map_or(GateState::None, GateState::Present),
             period: said,
+            lease_length: beat.holder.is_some().then_some(h.lease),
         };
         if let Some(holder) = &mut beat.holder {
             holder.admitted(granted, now);

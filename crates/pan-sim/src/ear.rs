@@ -146,7 +146,6 @@ impl Sim {
         let received = self.hosts[host].clock.read(arrived);
         let Some(controller) = &mut self.hosts[host].controller else { return };
         let ear = &mut controller.ear;
-        ear.fencing.gate_of(frame);
         if ear.known.get(&frame.host).is_some_and(|known| speaks_for_the_dead(known, frame.admission)) {
             return;
         }

@@ -6,6 +6,7 @@ use crate::note;
 use crate::options::Fault;
 use crate::sim::{Event, Sim};
 use crate::time::{MS, SECOND};
+use pan_member::profile::{Gate, Tenure};
 use pan_model::host::{Fabric, Role};
 
 /// The longest that most faults last.
@@ -234,7 +235,8 @@ impl Sim {
     /// happens what `then` says, before the node is heard again.
     fn amnesia(&mut self, then: impl Fn(usize) -> Undo) -> Undo {
         let node = self.node();
-        let fenced = crate::dice::nanos(self.timing.lease_bound(pan_member::profile::Gate::Relative).max(self.timing.dead_after()));
+        let tenure = Tenure { gate: Gate::Relative, lease: self.hosts[node].lease };
+        let fenced = crate::dice::nanos(self.timing.bound_of(tenure).max(self.timing.dead_after()));
         let until = fenced + self.dice.millis(30, 500);
         let away = self.isolate(node);
         self.undo_after(until + 100 * MS, away);

@@ -15,6 +15,7 @@ use pan_model::host::Role;
 use pan_model::{Admission, Epoch, Generation, HostName, Mac, ServerKey};
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::time::Duration;
 
 /// Processes of a host. The ear and the loop are two threads of one process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -128,6 +129,8 @@ pub struct Host {
     pub boot: BootId,
     pub run: RunDir,
     pub gate: Option<KernelGate>,
+    /// How long its leases last, on a node: by its own profile.
+    pub lease: Duration,
     pub instances: BTreeMap<ServerKey, Instance>,
     pub map: Map,
     /// A map that is being applied, and when that is done.
@@ -168,6 +171,7 @@ impl Host {
             boot: BootId(0),
             run: RunDir::default(),
             gate: None,
+            lease: Duration::ZERO,
             instances: BTreeMap::new(),
             map: Map::default(),
             map_next: None,

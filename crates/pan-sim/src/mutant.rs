@@ -20,6 +20,8 @@ pub enum Mutant {
     GateBeforeOrphans,
     /// A restarted lessor does not remember whom it revoked.
     RevocationForgotten,
+    /// A lessor reckons with the lease of its own profile, not with that of the heartbeat.
+    OwnLeaseAssumed,
     /// Less than a majority of lessors is enough.
     MinorityEnough,
     /// Any number of hosts may die at once.
@@ -38,7 +40,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::NoLeaderGuard,
         Self::ActBeforeCommit,
         Self::LeaseFromReceipt,
@@ -46,6 +48,7 @@ impl Mutant {
         Self::RenewalAfterExpiry,
         Self::GateBeforeOrphans,
         Self::RevocationForgotten,
+        Self::OwnLeaseAssumed,
         Self::MinorityEnough,
         Self::BrakeOff,
         Self::OwnStallBlamed,
@@ -66,6 +69,7 @@ impl Mutant {
             Self::RenewalAfterExpiry => "renewal-after-expiry",
             Self::GateBeforeOrphans => "gate-before-orphans",
             Self::RevocationForgotten => "revocation-forgotten",
+            Self::OwnLeaseAssumed => "own-lease-assumed",
             Self::MinorityEnough => "minority-enough",
             Self::BrakeOff => "brake-off",
             Self::OwnStallBlamed => "own-stall-blamed",
@@ -84,6 +88,7 @@ impl Mutant {
             Some(Self::StaleTermCounts) => Member::StaleTermCounts,
             Some(Self::RenewalAfterExpiry) => Member::RenewalAfterExpiry,
             Some(Self::RevocationForgotten) => Member::RevocationForgotten,
+            Some(Self::OwnLeaseAssumed) => Member::OwnLeaseAssumed,
             Some(Self::MinorityEnough) => Member::MinorityEnough,
             Some(Self::BrakeOff) => Member::BrakeOff,
             Some(Self::OwnStallBlamed) => Member::OwnStallBlamed,

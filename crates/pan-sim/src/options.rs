@@ -123,6 +123,8 @@ pub struct Options {
     pub drift: u64,
     /// The gate of each node.
     pub gates: Vec<Gate>,
+    /// The profile by which each node holds its leases: the PAN's, but for nodes that were configured wrongly.
+    pub profiles: Vec<Profile>,
     /// Datagrams lost at all times, of a thousand.
     pub loss: u64,
     /// Sizes of the clusters.
@@ -154,6 +156,9 @@ impl Options {
         let relative = dice.below(3);
         let gate = |dice: &mut Dice| if dice.below(3) < relative { Gate::Relative } else { Gate::Absolute };
         let weight = |dice: &mut Dice| if dice.below(5) < 2 { 0 } else { dice.within(1, 9) };
+        let profile = dice.pick(&[Profile::Lan, Profile::Shared, Profile::Shared, Profile::Shared]);
+        let wrong = if mutant == Some(Mutant::OwnLeaseAssumed) { 2 } else { dice.pick(&[0, 0, 0, 2]) };
+        let own = |dice: &mut Dice| if dice.below(4) < wrong { dice.pick(&Profile::ALL) } else { profile };
         let calms: &[Calm] =
             if controllers == 1 { &[Calm::OneFabric, Calm::Flicker, Calm::NoControllers, Calm::Agents] } else { &Calm::ALL };
         let mut options = Self {
@@ -161,9 +166,10 @@ impl Options {
             nodes,
             controllers,
             lessors: dice.pick(&[3, 5]),
-            profile: dice.pick(&[Profile::Lan, Profile::Shared, Profile::Shared, Profile::Shared]),
+            profile,
             drift: dice.pick(&[0, 5, 10, 10]),
             gates: (0..nodes).map(|_| gate(dice)).collect(),
+            profiles: (0..nodes).map(|_| own(dice)).collect(),
             loss: dice.pick(&[0, 1]),
             clusters: (0..dice.index(2) + 1).map(|_| u32::try_from(dice.within(1, 4)).expect("below four")).collect(),
             slack: dice.within(2 * MS, 5 * MS),
@@ -195,7 +201,9 @@ impl Options {
             }
             Some(Mutant::NoLeaderGuard) => self.likely(&[Fault::StoreSlow, Fault::Pause, Fault::StoreCut, Fault::StoreInDoubt]),
             Some(Mutant::ActBeforeCommit) => self.likely(&[Fault::StoreInDoubt, Fault::StoreDown, Fault::Crash]),
-            Some(Mutant::LeaseFromReceipt) => self.likely(&[Fault::Isolate, Fault::OneWay, Fault::Pause, Fault::Lossy]),
+            Some(Mutant::LeaseFromReceipt | Mutant::OwnLeaseAssumed) => {
+                self.likely(&[Fault::Isolate, Fault::OneWay, Fault::Pause, Fault::Lossy])
+            }
             Some(Mutant::StaleTermCounts) => {
                 (self.controllers, self.calm) = (3, Calm::Stalls);
                 self.likely(&[Fault::OldDisk, Fault::OldDisk]);

@@ -152,9 +152,9 @@ impl Sim {
         let names: BTreeMap<_, _> = hosts.iter().enumerate().map(|(at, host)| (host.name.clone(), at)).collect();
         let wanted: &[&str] = if options.lessors == 3 { &["c1", "s1", "d1"] } else { &["c1", "s1", "s2", "d1", "d2"] };
         let lessors: Vec<usize> = wanted.iter().map(|name| names[&named((*name).to_owned())]).collect();
-        let mut gates = options.gates.iter();
-        for host in hosts.iter_mut().filter(|host| host.is(Role::Node)) {
-            host.gate = gates.next().map(|kind| KernelGate::new(*kind, rules));
+        let nodes = hosts.iter_mut().filter(|host| host.is(Role::Node));
+        for (host, (kind, profile)) in nodes.zip(options.gates.iter().zip(&options.profiles)) {
+            (host.gate, host.lease) = (Some(KernelGate::new(*kind, rules)), profile.timing(1).lease);
         }
         for at in &lessors {
             hosts[*at].lessor = Some(LessorDisk::default());

@@ -53,6 +53,11 @@ fn a_forgotten_revocation_is_caught() {
 }
 
 #[test]
+fn a_lease_that_is_taken_for_that_of_ones_own_profile_is_caught() {
+    is_caught(Mutant::OwnLeaseAssumed, &["lease", "I3"]);
+}
+
+#[test]
 fn a_minority_of_lessors_is_caught() {
     is_caught(Mutant::MinorityEnough, &["lease", "I3"]);
 }

@@ -4,7 +4,7 @@
 mod story;
 
 use pan_lab::harness::{self, TestLab};
-use pan_lab::{LabHost, LabSpec};
+use pan_lab::{Direction, LabHost, LabSpec};
 use pan_model::host_config::GateChoice;
 use std::time::{Duration, Instant};
 use story::{SOON, ask, example, has, lab, lab_of, pan, requests, server, str_of, wrk};
@@ -94,4 +94,44 @@ fn gates_stay_open_while_every_controller_is_without_power() {
     for name in ["web-1", "web-2", "web-3"] {
         story::wait_state(&lab, "demo", name, "running");
     }
+}
+
+/// Whoever configures a node for slower failovers than its PAN gets those, for that node: what it may still be heard by
+/// is over before its servers start elsewhere.
+#[test]
+fn a_node_of_a_slower_profile_is_waited_for() {
+    let Some(lab) = lab() else { return };
+    if !has("nginx") {
+        return;
+    }
+    story::apply(&lab, "demo.yaml", &example("demo.yaml"));
+    let before = server(&lab, "demo", "web-1");
+    let name = str_of(&before, "node").to_owned();
+    let node: LabHost = name.parse().unwrap();
+    let events = || pan(&lab, &["events", "-A"]);
+    assert!(!events().contains("ProfileDiffers"));
+    let path = lab.data().join("hosts").join(&name).join("etc/host.yaml");
+    let config = std::fs::read_to_string(&path).unwrap();
+    assert!(config.contains("profile: shared"), "{config}");
+    std::fs::write(&path, config.replace("profile: shared", "profile: wan")).unwrap();
+    lab.kill_role(node, "beat").unwrap();
+    lab.wait_for("the other profile to be told", SOON, |_| events().contains("ProfileDiffers")).unwrap();
+    let held = || story::json(&lab, &["get", "host", &name])["lease"]["state"] == "held";
+    lab.wait_for("a lease of the other profile", SOON, |_| held()).unwrap();
+
+    let before = server(&lab, "demo", "web-1");
+    assert_eq!(str_of(&before, "node"), name, "another profile is no reason to move anything");
+    lab.cut(node, None, Direction::Both).unwrap();
+    let timeline = || story::json(&lab, &["timeline", "web-1", "-p", "demo"]);
+    lab.wait_for("web-1 elsewhere", SOON, |lab| {
+        server(lab, "demo", "web-1")["epoch"].as_u64() > before["epoch"].as_u64() && timeline()["finished"] == true
+    })
+    .unwrap();
+    let timeline = timeline();
+    let steps = timeline["steps"].as_array().unwrap();
+    let fenced = steps.iter().position(|step| step["step"] == "fenced").unwrap();
+    assert_eq!(steps[0]["step"], "last-heartbeat", "{timeline:#}");
+    let silent: u64 = steps[1..=fenced].iter().map(|step| step["tookMs"].as_u64().unwrap()).sum();
+    // A lease of 3.2 s, less a heartbeat that this controller heard and a majority of lessors did not.
+    assert!(silent >= 2700, "{timeline:#}");
 }

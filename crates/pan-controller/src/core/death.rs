@@ -19,11 +19,14 @@ const RECENT: i64 = 60_000_000;
 /// A node's heartbeats say something new of its lease.
 pub(super) fn lease_changed(world: &mut World, now: Now, host: &HostName, lease: LeaseSeen) {
     let seen = world.seen.hosts.entry(host.clone()).or_default();
-    seen.lease = Some(lease);
+    let before = seen.lease.replace(lease).and_then(|before| before.other_length());
     let shut = matches!(lease.gate, GateState::Present(_)) && lease.state != LeaseState::Held;
     seen.dark_from = shut.then(|| seen.dark_from.unwrap_or(now.boot));
     let over = !shut && std::mem::take(&mut seen.dark);
     world.seen.replan |= over;
+    if lease.other_length() != before {
+        tell_profile(world, now, host, &lease);
+    }
     let seen = &world.seen.hosts[host];
     if !shut && seen.life == Life::Suspect && seen.lost.is_some() {
         return alive(world, now, host, Duration::ZERO);
@@ -33,6 +36,27 @@ pub(super) fn lease_changed(world: &mut World, now: Now, host: &HostName, lease:
     if current && world.seen.life(host) == Life::Dead {
         alive(world, now, host, Duration::ZERO);
     }
+}
+
+/// A node of another profile is as safe as the others, for its lessors go by what it says; but it is not what was meant.
+fn tell_profile(world: &mut World, now: Now, host: &HostName, lease: &LeaseSeen) {
+    let expected = lease.expected.as_millis();
+    let Some(length) = lease.other_length() else {
+        return world.host_event(
+            now,
+            host,
+            Severity::Info,
+            "ProfileRight",
+            format!("host {host} holds its leases for {expected} ms again"),
+        );
+    };
+    let text = format!(
+        "host {host} holds its leases for {} ms, and the profile of this PAN is for {expected} ms: its servers start elsewhere by its own \
+         time, and it may be called dead while it is well. Give it the `profile` that the controllers have, and start its heartbeat \
+         process anew",
+        length.as_millis()
+    );
+    world.host_event(now, host, Severity::Warning, "ProfileDiffers", text);
 }
 
 /// Nodes that are heard, have servers, and have been off the network for too long: lessors do not hear them, or take them for an earlier boot.
@@ -49,7 +73,7 @@ fn dark(world: &World, now: Now) -> Vec<HostName> {
     all.map(|(name, _)| name.clone()).collect()
 }
 
-fn is_node(world: &World, name: &HostName) -> bool {
+pub(super) fn is_node(world: &World, name: &HostName) -> bool {
     world.hosts.get(name).is_some_and(|record| record.roles.contains(&Role::Node))
 }
 
@@ -89,7 +113,7 @@ pub(super) fn doubt_deaths(world: &mut World, now: Now) {
     }
 }
 
-fn to_be_fenced(world: &mut World, now: Now, host: &HostName, silent: i64) {
+pub(super) fn to_be_fenced(world: &mut World, now: Now, host: &HostName, silent: i64) {
     enter(world, now, host, Life::Suspect);
     begin_timelines(world, now, host, silent);
     world.seen.hosts.entry(host.clone()).or_default().lost = Some(silent);

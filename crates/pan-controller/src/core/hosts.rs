@@ -1,10 +1,10 @@
 //! What hosts say and what their heartbeats show: hello, reports, silence, death.
 
 use super::quarantine;
-use super::record::{Duty, HostRecord};
+use super::record::HostRecord;
 use super::seen::{LeaseSeen, Life, ServerSeen};
 use super::world::{Dirty, Effect, Now, World};
-use super::{death, frames, usage, volumes};
+use super::{death, frames, reach, usage, volumes};
 use pan_api::ApiError;
 use pan_api::report::{Hello, Phase, Report, ServerReport};
 use pan_model::event::Severity;
@@ -141,6 +141,8 @@ pub fn report(world: &mut World, now: Now, report: Report) -> Result<(), ApiErro
         return Ok(());
     }
     seen.reported.insert(report.role, (report.boot, report.sequence));
+    reach::reported(world, now, &report.host);
+    let seen = world.seen.hosts.entry(report.host.clone()).or_default();
     let first = seen.applied.insert(report.role, report.applied).is_none();
     if first && report.role == Role::Node {
         world.seen.replan = true;
@@ -390,10 +392,4 @@ fn fabric_changed(world: &mut World, now: Now, host: &HostName, fabric: Fabric, 
         }
         Link::Up => world.host_event(now, host, Severity::Info, "LinkUp", format!("host {host} is heard on fabric {fabric}")),
     }
-}
-
-/// Whether an operator lets a host take new servers and its heartbeats allow it.
-#[must_use]
-pub fn takes_servers(world: &World, host: &HostName) -> bool {
-    world.hosts.get(host).is_some_and(|record| record.offer.is_some() && record.duty == Duty::Full) && world.seen.life(host) == Life::Alive
 }

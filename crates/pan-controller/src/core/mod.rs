@@ -21,6 +21,7 @@ pub mod place;
 pub mod published;
 pub mod quarantine;
 pub mod rates;
+mod reach;
 pub mod record;
 pub mod request;
 pub mod roster;

@@ -1,7 +1,6 @@
 //! Placement: the planner's snapshot of the world, and what becomes of its plan.
 
 use super::ending;
-use super::hosts::takes_servers;
 use super::record::{Duty, EndingPhase, Goal, Intent, ServerRecord};
 use super::seen::Life;
 use super::volumes;
@@ -44,9 +43,10 @@ fn node_state(world: &World, name: &HostName) -> plan::NodeState {
     match (world.seen.life(name), duty) {
         (Life::Dead, _) => plan::NodeState::Down,
         (_, Duty::Draining) => plan::NodeState::Draining,
-        (Life::Joining | Life::Suspect, Duty::Full) | (_, Duty::Cordoned) => plan::NodeState::Cordoned,
-        // Whatever it were given would be off the network.
-        (Life::Alive, Duty::Full) if seen.is_some_and(|seen| seen.dark) => plan::NodeState::Cordoned,
+        (_, Duty::Cordoned) => plan::NodeState::Cordoned,
+        (Life::Joining | Life::Suspect, Duty::Full) => plan::NodeState::Away,
+        // Whatever it were given would be off the network, or not begun.
+        (Life::Alive, Duty::Full) if seen.is_some_and(|seen| seen.dark || seen.out_of_reach) => plan::NodeState::Away,
         (Life::Alive, Duty::Full) if seen.is_some_and(|seen| seen.quarantined) => plan::NodeState::Spare,
         (Life::Alive, Duty::Full) => plan::NodeState::Up,
     }
@@ -327,8 +327,8 @@ pub fn elsewhere(world: &World, key: &ServerKey) -> Result<HostName, String> {
 pub fn fits(world: &World, key: &ServerKey, to: &HostName) -> Result<(), String> {
     let mut copy = snapshot(world);
     let Some(node) = copy.nodes.get(to).cloned() else { return Err(format!("{to} is not a node")) };
-    if !takes_servers(world, to) {
-        return Err(format!("node {to} takes no servers now"));
+    if !node.state.backs_up() {
+        return Err(format!("node {to} is {} and takes no servers now", node.state.word()));
     }
     // Only the one node is left to take it: the planner then either says it or says why not.
     for (name, other) in &mut copy.nodes {

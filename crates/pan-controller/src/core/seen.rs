@@ -6,6 +6,7 @@ use pan_member::{GateState, LeaseState, Tick};
 use pan_model::host::{Fabrics, Link, Role};
 use pan_model::{Admission, Generation, HostName, PartitionName, ServerKey, VolumeId};
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 /// Everything observed.
 #[derive(Debug, Clone, Default)]
@@ -93,6 +94,10 @@ pub struct HostSeen {
     pub dark_from: Option<Tick>,
     /// For too long: until it has a lease again it is given nothing.
     pub dark: bool,
+    /// Heard, and without a report since then.
+    pub quiet_from: Option<Tick>,
+    /// For too long: nothing can be done there.
+    pub out_of_reach: bool,
     /// It was booted since it got its number.
     pub rebooted: bool,
     /// It asked for another number than this one.
@@ -142,6 +147,8 @@ impl Default for HostSeen {
             lost: None,
             revoking: None,
             dark_from: None,
+            quiet_from: None,
+            out_of_reach: false,
             dark: false,
             rebooted: false,
             worn: None,
@@ -166,6 +173,18 @@ pub struct LeaseSeen {
     pub admission: Admission,
     /// The gate.
     pub gate: GateState,
+    /// How long each of its leases lasts, if it says so...
+    pub length: Option<Duration>,
+    /// ...and how long by this controller's profile.
+    pub expected: Duration,
+}
+
+impl LeaseSeen {
+    /// How long each of its leases lasts, where its profile is another than this controller's.
+    #[must_use]
+    pub fn other_length(&self) -> Option<Duration> {
+        self.length.filter(|length| *length != self.expected)
+    }
 }
 
 /// What the heartbeats of a host say.

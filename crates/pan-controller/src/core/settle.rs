@@ -2,7 +2,7 @@
 
 use super::record::{EndingPhase, Goal, Intent};
 use super::world::{Dirty, Now, World};
-use super::{audit, death, domain, ending, fail, keys, place, quarantine, services, tokens, usage, volumes};
+use super::{audit, death, domain, ending, fail, keys, place, quarantine, reach, services, tokens, usage, volumes};
 use pan_api::report::Phase;
 use pan_model::{PartitionName, ServerKey};
 
@@ -12,6 +12,7 @@ pub fn settle(world: &mut World, now: Now) {
     audit::advance(world, now);
     keys::advance(world, now);
     quarantine::release(world, now);
+    reach::advance(world, now);
     death::advance(world, now);
     services::advance(world, now);
     ending::advance(world, now);

@@ -6,9 +6,10 @@
 use super::persist::{self, LoadError};
 use super::record::PanRecord;
 use super::world::{Dirty, Now, World};
-use super::{death, quarantine};
+use super::{death, quarantine, reach};
 use pan_member::{BootId, LeaderRecord, Revision, Term};
 use pan_model::HostName;
+use pan_model::event::Severity;
 
 /// Writes this controller into the leader's record, to be committed under the condition that nobody else wrote
 /// meanwhile. Only then it leads: [`lead`].
@@ -23,7 +24,12 @@ pub fn candidate(world: &mut World, me: &HostName, instance: u64, term: u64) {
 pub fn lead(world: &mut World, now: Now) {
     world.leading = true;
     quarantine::recall(world, now);
+    reach::begin(world);
     death::doubt_deaths(world, now);
+    if let Some(leader) = world.pan.leader.clone() {
+        let text = format!("controller {leader} leads, in term {}", world.pan.term);
+        world.host_event(now, &leader, Severity::Info, "Leads", text);
+    }
     renew(world);
 }
 

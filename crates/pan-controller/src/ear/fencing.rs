@@ -1,9 +1,8 @@
 //! Fencing, as far as the ear is concerned: one leadership's revocations, and the question who else hears the silent.
 
 use crate::core::hosts::LifeChange;
-use pan_member::profile::Gate;
 use pan_member::revocation::Outcome;
-use pan_member::{Confirmation, Confirmed, Frame, GateState, Message, Nonce, Office, Revocations, Rules, StartAfter, Term, Tick, Timing};
+use pan_member::{Confirmation, Confirmed, Message, Nonce, Office, Revocations, Rules, StartAfter, Term, Tick, Timing};
 use pan_model::{Admission, HostName};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,26 +27,13 @@ pub struct Fencing {
     confirmation: Option<Confirmation>,
     /// Revoked by a majority, and to be waited for.
     over: BTreeMap<HostName, StartAfter>,
-    /// What kind of gate each host said it has.
-    gates: BTreeMap<HostName, Gate>,
     rules: Rules,
 }
 
 impl Fencing {
     pub fn new(me: HostName, lessors: Vec<HostName>, timing: Timing, nonce: Nonce) -> Self {
         let (revocations, confirmation) = (None, None);
-        Self {
-            me,
-            lessors,
-            timing,
-            nonce,
-            term: None,
-            revocations,
-            confirmation,
-            over: BTreeMap::new(),
-            gates: BTreeMap::new(),
-            rules: Rules::SOUND,
-        }
+        Self { me, lessors, timing, nonce, term: None, revocations, confirmation, over: BTreeMap::new(), rules: Rules::SOUND }
     }
 
     /// The same, keeping `rules`.
@@ -79,24 +65,13 @@ impl Fencing {
         self.over.clear();
     }
 
-    /// Notes what kind of gate a host has: it says how long a lease may last there.
-    pub fn gate_of(&mut self, frame: &Frame) {
-        if let GateState::Present(gate) = frame.gate
-            && self.gates.get(&frame.host) != Some(&gate)
-        {
-            self.gates.insert(frame.host.clone(), gate);
-        }
-    }
-
     /// Begins to fence a node, or has it fenced at once where there are no lessors: nobody holds a lease there.
     pub fn begin(&mut self, host: HostName, through: Admission, term: u64) -> Option<LifeChange> {
         if self.lessors.is_empty() {
             return Some(LifeChange::Fenced(host, through));
         }
-        // Of a host that never said what gate it has the slower kind is assumed.
-        let gate = self.gates.get(&host).copied().unwrap_or(Gate::Relative);
         let revocations = self.revocations.as_mut().filter(|_| self.term == Some(Term(term)))?;
-        revocations.begin(host, through, gate);
+        revocations.begin(host, through);
         None
     }
 

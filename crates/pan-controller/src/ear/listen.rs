@@ -100,6 +100,8 @@ struct Listener {
     changes: Vec<LifeChange>,
     /// What nodes said last of their leases, and in which heartbeat of which boot.
     leases: BTreeMap<HostName, ((BootId, u64), LeaseSeen)>,
+    /// How long leases last by this controller's own profile.
+    lease_length: Duration,
     dropped: u64,
     metrics: Arc<Metrics>,
 }
@@ -137,6 +139,7 @@ impl Listener {
             out: Outbox::default(),
             changes: Vec::new(),
             leases: BTreeMap::new(),
+            lease_length: setup.timing.lease,
             dropped: 0,
             metrics: setup.metrics,
         })
@@ -294,7 +297,8 @@ impl Listener {
     /// of two that overtook each other, the newest counts.
     fn lease(&mut self, frame: &Frame) {
         let said = (frame.boot, frame.sequence);
-        let lease = LeaseSeen { state: frame.lease, admission: frame.admission, gate: frame.gate };
+        let (length, expected) = (frame.lease_length, self.lease_length);
+        let lease = LeaseSeen { state: frame.lease, admission: frame.admission, gate: frame.gate, length, expected };
         match self.leases.get_mut(&frame.host) {
             Some((last, known)) if last.0 != said.0 || last.1 < said.1 => {
                 *last = said;
@@ -305,7 +309,6 @@ impl Listener {
             Some(_) => return,
             None => drop(self.leases.insert(frame.host.clone(), (said, lease))),
         }
-        self.fencing.gate_of(frame);
         self.changes.push(LifeChange::Lease(frame.host.clone(), lease));
     }
 

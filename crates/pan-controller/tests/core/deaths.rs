@@ -5,7 +5,8 @@ use pan_controller::core::seen::{LeaseSeen, Life};
 
 fn says(state: pan_member::LeaseState, admission: u64) -> LeaseSeen {
     let gate = pan_member::GateState::Present(pan_member::profile::Gate::Relative);
-    LeaseSeen { state, admission: Admission(admission), gate }
+    let lan = Duration::from_millis(240);
+    LeaseSeen { state, admission: Admission(admission), gate, length: Some(lan), expected: lan }
 }
 
 const HELD: pan_member::LeaseState = pan_member::LeaseState::Held;
@@ -52,7 +53,7 @@ fn a_node_that_is_heard_without_a_lease_is_fenced_and_its_servers_are_moved() {
     pan.lease(&node, pan_member::LeaseState::None, 2);
     assert_eq!(pan.world.seen.life(&host(&node)), Life::Alive);
     let state = |pan: &Pan| pan_controller::core::place::snapshot(&pan.world).nodes[&host(&node)].state;
-    assert_eq!(state(&pan), pan_plan::NodeState::Cordoned);
+    assert_eq!(state(&pan), pan_plan::NodeState::Away);
     pan.pass(60_000);
     pan.rounds(2);
     assert_eq!(pan.happened("NodeDark"), 1, "it has nothing that could be moved");
@@ -120,4 +121,19 @@ fn a_node_that_was_booted_gets_a_number_of_its_own() {
     assert_eq!(pan.world.hosts[&host(&node)].revoked, Admission::NONE, "it was not fenced");
     pan.rounds(3);
     assert_eq!(pan.world.hosts[&host(&node)].admission, Admission(2), "once");
+}
+
+#[test]
+fn a_node_of_another_profile_is_told_of_once_and_when_it_is_right_again() {
+    let (mut pan, node) = Pan::leased();
+    let wan = LeaseSeen { length: Some(Duration::from_millis(3200)), ..says(HELD, 1) };
+    for state in [HELD, EXPIRED, HELD] {
+        pan.life(LifeChange::Lease(host(&node), LeaseSeen { state, ..wan }));
+    }
+    assert_eq!(pan.happened("ProfileDiffers"), 1);
+    let text = &pan.world.events[&None].iter().find(|event| event.reason == "ProfileDiffers").unwrap().message;
+    assert!(text.contains("for 3200 ms") && text.contains("for 240 ms"), "{text}");
+    pan.lease(&node, HELD, 1);
+    pan.lease(&node, EXPIRED, 1);
+    assert_eq!((pan.happened("ProfileDiffers"), pan.happened("ProfileRight")), (1, 1));
 }

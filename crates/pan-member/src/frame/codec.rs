@@ -9,22 +9,26 @@ use super::bytes::{Reader, Short, Writer, fabric_byte, fabric_from};
 use super::key::Key;
 use super::ring::KeyRing;
 use super::words::{BootId, Frame, GateState, LeaseState, Load, Permille, Roles};
-use crate::profile::Gate;
+use crate::profile::{Gate, Tenure};
 use crate::term::Term;
 
-/// The newest version this release sends and reads: with the period.
-pub const VERSION: u16 = 3;
+/// The newest version this release sends and reads: with the period and the length of a lease.
+pub const VERSION: u16 = 4;
 
-/// Without the period. Whoever beats at its profile's shortest has nothing more to say, and sends this one, so that hosts
-/// of a release that knows no other hear it; it is the only one they could misjudge nothing by.
+/// With the period only: who holds no lease, and does not beat at its profile's shortest period, has no more to say.
+const LEASE_UNSAID: u16 = 3;
+
+/// With neither. Each host sends the lowest version that says all it has to say, so that hosts of a release that knows no
+/// other hear it; it is the only one they could misjudge nothing by.
 const PERIOD_UNSAID: u16 = 2;
 
 /// Largest heartbeat: a buffer of this size takes every frame.
-pub const FRAME_BYTES_MAX: usize = HEAD_BYTES + PERIOD_BYTES + NAME_BYTES_MAX + MAC_BYTES;
+pub const FRAME_BYTES_MAX: usize = HEAD_BYTES + PERIOD_BYTES + LEASE_BYTES + NAME_BYTES_MAX + MAC_BYTES;
 
 pub(super) const MAGIC: [u8; 4] = *b"PNLB";
 const HEAD_BYTES: usize = 73;
 const PERIOD_BYTES: usize = 4;
+const LEASE_BYTES: usize = 4;
 pub(crate) const NAME_BYTES_MAX: usize = 63;
 pub(crate) const MAC_BYTES: usize = 32;
 
@@ -59,16 +63,17 @@ impl Frame {
     pub fn encode(&self, key: &Key, out: &mut [u8]) -> usize {
         let name = self.host.as_str().as_bytes();
         assert!(name.len() <= NAME_BYTES_MAX, "host names have at most 63 bytes");
-        let (version, head) = match self.period {
-            None => (PERIOD_UNSAID, HEAD_BYTES),
-            Some(_) => (VERSION, HEAD_BYTES + PERIOD_BYTES),
+        let version = match (self.period, self.lease_length) {
+            (None, None) => PERIOD_UNSAID,
+            (Some(_), None) => LEASE_UNSAID,
+            (_, Some(_)) => VERSION,
         };
-        let signed = head + name.len();
+        let signed = head_bytes(version).expect("one of ours") + name.len();
         let total = signed + MAC_BYTES;
         let mut writer = Writer::new(&mut out[..total]);
         writer.put(&MAGIC);
         writer.u16(version);
-        writer.u16(u16::try_from(total).expect("at most 172"));
+        writer.u16(u16::try_from(total).expect("at most 176"));
         for number in [self.boot.0, self.sequence, self.admission.0, self.term.0, self.load.memory.0] {
             writer.u64(number);
         }
@@ -78,8 +83,12 @@ impl Frame {
         writer.u16(self.load.cpu.0);
         writer.u16(self.load.pressure.map_or(NO_SHARE, |share| share.0.min(NO_SHARE - 1)));
         writer.put(&[self.roles.0, fabric_byte(self.fabric), lease_byte(self.lease), gate_byte(self.gate)]);
-        if let Some(period) = self.period {
-            writer.u32(clamp(period.as_micros()));
+        if version >= LEASE_UNSAID {
+            writer.u32(self.period.map_or(0, |period| clamp(period.as_micros())));
+        }
+        if let Some(length) = self.lease_length {
+            // Never less than it is: hearers wait for as long.
+            writer.u32(clamp(length.as_micros().div_ceil(1000)));
         }
         writer.u8(u8::try_from(name.len()).expect("at most 63"));
         writer.put(name);
@@ -107,11 +116,7 @@ impl Frame {
             return Err(FrameError::BadMagic);
         }
         let found = reader.u16().map_err(short)?;
-        let head = match found {
-            PERIOD_UNSAID => HEAD_BYTES,
-            VERSION => HEAD_BYTES + PERIOD_BYTES,
-            _ => return Err(FrameError::Version { found, known: VERSION }),
-        };
+        let head = head_bytes(found).ok_or(FrameError::Version { found, known: VERSION })?;
         let expected = usize::from(reader.u16().map_err(short)?);
         let name_length = usize::from(*datagram.get(head - 1).ok_or(Short).map_err(short)?);
         if datagram.len() != expected || expected != head + name_length + MAC_BYTES {
@@ -152,16 +157,50 @@ impl Frame {
         let fabric = fabric_from(fabric).ok_or(Some("a fabric"))?;
         let lease = LEASES.into_iter().find(|known| lease_byte(*known) == lease).ok_or(Some("a lease"))?;
         let gate = GATES.into_iter().find(|known| gate_byte(*known) == gate).ok_or(Some("a gate"))?;
-        let period = match version {
-            PERIOD_UNSAID => None,
-            _ => Some(Duration::from_micros(reader.u32().map_err(short)?.into())),
-        };
-        if period.is_some_and(|period| period.is_zero()) {
-            return Err(Some("a period"));
+        let (mut period, mut lease_length) = (None, None);
+        if version >= LEASE_UNSAID {
+            let micros = reader.u32().map_err(short)?;
+            if micros == 0 && version == LEASE_UNSAID {
+                return Err(Some("a period"));
+            }
+            period = Some(Duration::from_micros(micros.into())).filter(|period| !period.is_zero());
+        }
+        if version >= VERSION {
+            let length = Duration::from_millis(reader.u32().map_err(short)?.into());
+            if length.is_zero() || length > Tenure::LONGEST.lease {
+                return Err(Some("a lease's length"));
+            }
+            lease_length = Some(length);
         }
         let host = HostName::new(name).map_err(|_| Some("a name"))?;
         let (roles, load) = (Roles(roles), Load { cpu, memory, pressure });
-        Ok(Self { host, roles, fabric, boot, sequence, admission, term, agent_age, acknowledged, lag, load, lease, gate, period })
+        Ok(Self {
+            host,
+            roles,
+            fabric,
+            boot,
+            sequence,
+            admission,
+            term,
+            agent_age,
+            acknowledged,
+            lag,
+            load,
+            lease,
+            gate,
+            period,
+            lease_length,
+        })
+    }
+}
+
+/// Bytes before the name; `None` of a version that this release does not know.
+const fn head_bytes(version: u16) -> Option<usize> {
+    match version {
+        PERIOD_UNSAID => Some(HEAD_BYTES),
+        LEASE_UNSAID => Some(HEAD_BYTES + PERIOD_BYTES),
+        VERSION => Some(HEAD_BYTES + PERIOD_BYTES + LEASE_BYTES),
+        _ => None,
     }
 }
 

@@ -12,6 +12,10 @@
 //! ```text
 //! 72 period us u32        76 name length u8   77 name            then the hash
 //! ```
+//! Version 4 also says how long a lease of the sender lasts, and has 0 for a period that is not said:
+//! ```text
+//! 72 period us u32        76 lease ms u32     80 name length u8  81 name     then the hash
+//! ```
 //! Numbers are big-endian; all ones is "none" for ages of acknowledgements and for pressure. The hash covers
 //! everything before it. The version comes before anything that may change, so that an unknown one can be
 //! named; whatever else is wrong with a datagram, it is not looked at further until its hash is right.

@@ -6,7 +6,7 @@ use pan_model::host::{Fabric, Role};
 use pan_model::{Admission, ByteSize, HostName};
 
 use super::codec::{GATES, LEASES, MAGIC};
-use crate::profile::Gate;
+use crate::profile::{Gate, Tenure};
 use crate::term::Term;
 
 use super::*;
@@ -30,6 +30,7 @@ fn frame(name: &str) -> Frame {
         lease: LeaseState::Held,
         gate: GateState::Present(Gate::Absolute),
         period: None,
+        lease_length: None,
     }
 }
 
@@ -78,6 +79,25 @@ fn a_period_makes_it_version_3_and_comes_before_the_name() {
 }
 
 #[test]
+fn the_length_of_a_lease_makes_it_version_4_and_is_no_longer_than_any() {
+    let of = |period, length| Frame { period, lease_length: Some(length), ..frame("n1") };
+    let hex = |frame: &Frame| encode(frame).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let old = &FIXTURE[16..144];
+    let found = hex(&of(None, Duration::from_micros(239_001)));
+    assert!(found.starts_with(&format!("504e4c4200040073{old}00000000000000f0026e31")), "{found}: rounded up");
+    let found = hex(&of(Some(Duration::from_micros(35_300)), Duration::from_millis(240)));
+    assert!(found.starts_with(&format!("504e4c4200040073{old}000089e4000000f0026e31")), "{found}");
+    for wrong in [Duration::ZERO, Duration::from_millis(3201)] {
+        let refused = Frame::decode(&encode(&of(None, wrong)), key_of);
+        assert_eq!(refused, Err(FrameError::Malformed { what: "a lease's length" }));
+    }
+    // What is not said is taken for the longest.
+    assert_eq!(of(None, Duration::from_millis(240)).tenure().lease, Duration::from_millis(240));
+    assert_eq!(frame("n1").tenure(), Tenure { gate: Gate::Absolute, ..Tenure::LONGEST });
+    assert_eq!(Frame { gate: GateState::None, ..frame("n1") }.tenure(), Tenure::LONGEST);
+}
+
+#[test]
 fn another_hosts_key_does_not_open_it() {
     let mut bytes = vec![0; FRAME_BYTES_MAX];
     let length = frame("n1").encode(&key_of("n2").unwrap(), &mut bytes);
@@ -109,7 +129,7 @@ proptest! {
         name in "[a-z]([a-z0-9-]{0,61}[a-z0-9])?", boot: u64, sequence: u64, admission: u64, term: u64,
         age in 0..u32::MAX, a: Option<u16>, b: Option<u16>, lag in 0..u32::MAX, cpu: u16, memory: u64, pressure in prop::option::of(0..u16::MAX),
         roles in 0_u8..16, on_a: bool, lease in prop::sample::select(&LEASES), gate in prop::sample::select(&GATES),
-        period in prop::option::of(1..u32::MAX),
+        period in prop::option::of(1..u32::MAX), lease_length in prop::option::of(1..=3200_u64),
     ) {
         let sent = Frame {
             host: HostName::new(name).unwrap(),
@@ -126,6 +146,7 @@ proptest! {
             lease,
             gate,
             period: period.map(|micros| Duration::from_micros(micros.into())),
+            lease_length: lease_length.map(Duration::from_millis),
         };
         prop_assert_eq!(Frame::decode(&encode(&sent), key_of), Ok(sent));
     }

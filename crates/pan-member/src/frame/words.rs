@@ -5,7 +5,7 @@ use std::time::Duration;
 use pan_model::host::{Fabric, Role};
 use pan_model::{Admission, ByteSize, HostName};
 
-use crate::profile::Gate;
+use crate::profile::{Gate, Tenure};
 use crate::term::Term;
 
 /// Random number a host draws at each boot of its beat process.
@@ -101,4 +101,19 @@ pub struct Frame {
     pub gate: GateState,
     /// How long after this one the next is due; `None`: the profile's shortest. Never zero; whole microseconds travel.
     pub period: Option<Duration>,
+    /// How long each of its leases lasts, from when the heartbeat that was acknowledged was sent; `None`: not said. At most
+    /// [`Tenure::LONGEST`]; whole milliseconds travel, rounded up.
+    pub lease_length: Option<Duration>,
+}
+
+impl Frame {
+    /// How long the sender's gate may stay open by this heartbeat. What it does not say is taken for the longest.
+    #[must_use]
+    pub fn tenure(&self) -> Tenure {
+        let gate = match self.gate {
+            GateState::Present(gate) => gate,
+            GateState::None => Tenure::LONGEST.gate,
+        };
+        Tenure { gate, lease: self.lease_length.unwrap_or(Tenure::LONGEST.lease) }
+    }
 }

@@ -97,6 +97,7 @@ impl Holder {
         HolderMemory {
             boot: self.boot.0,
             admission: self.admission,
+            lease: u64::try_from(self.lease.as_nanos()).unwrap_or(u64::MAX),
             standing: match self.standing {
                 Standing::None => StandingMemory::None,
                 Standing::Granted { until } => StandingMemory::Granted(until.0),
@@ -127,7 +128,8 @@ impl Holder {
             StandingMemory::Waiting(since) => Standing::Waiting { since: Tick(since) },
             StandingMemory::Fenced => Standing::Fenced,
         };
-        self.sent = Ring::resume(&memory.sent);
+        // What was sent said how long its lease lasts: nothing longer comes of it.
+        self.sent = if self.lease == Duration::from_nanos(memory.lease) { Ring::resume(&memory.sent) } else { Ring::new() };
         self.heard = memory.heard.map(|heard| heard.map(Tick));
         Some(self)
     }

@@ -3,21 +3,21 @@
 //! A fixed set of *lessors* acknowledges heartbeats. When a majority acknowledged the same heartbeat, the lease
 //! lasts until that heartbeat was sent plus L, by the sender's own clock, however late the acknowledgements come
 //! in. A *revocation* names a host and an admission: a lessor that took it acknowledges no admission up to that
-//! one ever again, and says how long ago it last did.
+//! one ever again, and says how long a gate may be open yet by those that it did acknowledge.
 //!
 //! # Why no revoked admission is open
 //!
 //! Let a majority R have revoked through admission a, and let a heartbeat of an admission up to a have been granted
-//! by a majority G. R and G share a lessor x. It granted before it revoked, so the heartbeat was sent before the
-//! last acknowledgement of which x told the age: its lease ends at most L after that, by a clock that may be
-//! slow, and [`crate::Timing::lease_bound`] covers that. Once the bound has passed for every lessor of R, no lease of
+//! by a majority G. R and G share a lessor x. It granted before it revoked, and the heartbeat says how long a lease lasts
+//! that comes of it: at most so long after x acknowledged, by a clock that may be slow, and
+//! [`crate::Timing::bound_of`] covers that. Once that time has passed, as every lessor of R reckons it, no lease of
 //! an admission up to a is open, and none can open any more. Where acknowledgements were delayed, who was
 //! paused between which two steps, and whether the lease had run out in between does not enter into it.
 //!
 //! Hence a lease that ran out in mere silence opens again by itself, under the same admission, when a majority
 //! grants a new heartbeat: had the host been called dead, a majority would have revoked first and there would be
 //! no majority to grant. Hence too a lease that is held goes on when a later admission comes: what the earlier
-//! admission still has is covered by the ages of a revocation of the earlier one.
+//! admission still has is covered by a revocation of the earlier one.
 //!
 //! A host that learns that it was revoked is *fenced*: its servers may run elsewhere. It ends those that are
 //! no longer its own, and only then takes a new admission, which opens the gate when a majority grants it.

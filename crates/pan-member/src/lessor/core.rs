@@ -10,6 +10,7 @@ use super::disk::{Disk, Durable, Ticket};
 use super::host::Host;
 use crate::frame::{BootId, Frame};
 use crate::memory::LessorMemory;
+use crate::profile::{Tenure, Timing};
 use crate::replay::Novelty;
 use crate::rules::{Mutant, Rules};
 use crate::term::Term;
@@ -28,6 +29,8 @@ pub struct Heartbeat<'a> {
     pub boot: BootId,
     pub sequence: u64,
     pub admission: Admission,
+    /// How long the gate of its sender may stay open by an acknowledgement of it.
+    pub tenure: Tenure,
     /// When the kernel received it, on the boot clock.
     pub received: Tick,
 }
@@ -37,7 +40,7 @@ impl<'a> Heartbeat<'a> {
     #[must_use]
     pub fn of(frame: &'a Frame, received: Tick) -> Self {
         let Frame { host, fabric, boot, sequence, admission, .. } = frame;
-        Self { host, fabric: *fabric, boot: *boot, sequence: *sequence, admission: *admission, received }
+        Self { host, fabric: *fabric, boot: *boot, sequence: *sequence, admission: *admission, tenure: frame.tenure(), received }
     }
 }
 
@@ -57,6 +60,8 @@ pub enum Effect {
 #[derive(Debug, Clone)]
 pub struct Lessor {
     name: HostName,
+    /// How far clocks may be off, and what is left for everything else.
+    timing: Timing,
     rules: Rules,
     ready: Option<Ready>,
     hosts: BTreeMap<HostName, Host>,
@@ -84,14 +89,14 @@ enum Request {
 impl Lessor {
     /// A lessor that has not read its disk.
     #[must_use]
-    pub fn new(name: HostName) -> Self {
-        Self::with_rules(name, Rules::SOUND)
+    pub fn new(name: HostName, timing: Timing) -> Self {
+        Self::with_rules(name, timing, Rules::SOUND)
     }
 
     /// The same, keeping `rules`.
     #[must_use]
-    pub fn with_rules(name: HostName, rules: Rules) -> Self {
-        Self { name, rules, ready: None, hosts: BTreeMap::new(), waiting: VecDeque::new() }
+    pub fn with_rules(name: HostName, timing: Timing, rules: Rules) -> Self {
+        Self { name, timing, rules, ready: None, hosts: BTreeMap::new(), waiting: VecDeque::new() }
     }
 
     /// What the disk holds; nothing, on a host that was never a lessor. `now` must be read after the
@@ -103,7 +108,7 @@ impl Lessor {
         self.ready = Some(Ready { disk: Disk::read(found), since: now });
     }
 
-    /// All it knows, for the process that follows, which goes on as the same lessor: how long ago it acknowledged whom is
+    /// All it knows, for the process that follows, which goes on as the same lessor: until when whose gate may be open is
     /// in it, and which heartbeats came before. `None` while a write is under way, and before [`Lessor::load`]. Requests that
     /// wait for a disk that refuses are not in it: leaders ask again.
     #[must_use]
@@ -143,7 +148,8 @@ impl Lessor {
     /// A heartbeat whose authenticity was checked. Returns what to send back to the host, over the fabric it
     /// came from; `None` for one that came before. `now` is when it is judged.
     pub fn heartbeat(&mut self, heartbeat: &Heartbeat<'_>, now: Tick) -> Option<Ack> {
-        let Heartbeat { host: name, fabric, boot, sequence, admission, received } = *heartbeat;
+        let Heartbeat { host: name, fabric, boot, sequence, admission, tenure, received } = *heartbeat;
+        let bound = self.bound_of(tenure);
         if !self.hosts.contains_key(name) {
             self.hosts.insert(name.clone(), Host::default());
         }
@@ -158,7 +164,7 @@ impl Lessor {
             None => Verdict::NotReady,
             Some(_) if !acknowledged => Verdict::Revoked,
             Some(_) => {
-                host.grant(admission, now);
+                host.grant(admission, now.plus(bound));
                 Verdict::Granted
             }
         };
@@ -237,9 +243,8 @@ impl Lessor {
         let (lessor, term) = (self.name.clone(), disk.stored_term());
         Some(match request.clone() {
             Request::Revoke(Revoke { leader, nonce, host, through, .. }) => {
-                let acknowledged = self.age(now, self.hosts.get(&host).and_then(|host| host.acknowledged(through)));
-                let heard = self.silence(&host, now);
-                let message = Message::Revoked(Revoked { lessor, term, nonce, host, through, acknowledged, heard });
+                let (open, heard) = (self.open(&host, through, now), self.silence(&host, now));
+                let message = Message::Revoked(Revoked { lessor, term, nonce, host, through, open, heard });
                 Effect::Answer { to: leader, message }
             }
             Request::Ask(Ask { leader, nonce, hosts, .. }) => {
@@ -247,6 +252,20 @@ impl Lessor {
                 Effect::Answer { to: leader, message: Message::Heard(Heard { lessor, term, nonce, ages }) }
             }
         })
+    }
+
+    fn bound_of(&self, tenure: Tenure) -> Duration {
+        // Each host's own, or what this one would have chosen.
+        let tenure = if self.rules.breaks(Mutant::OwnLeaseAssumed) { Tenure { lease: self.timing.lease, ..tenure } } else { tenure };
+        self.timing.bound_of(tenure)
+    }
+
+    /// How long the host's gate may be open yet, at most, by acknowledgements of admissions up to `through`.
+    fn open(&self, host: &HostName, through: Admission, now: Tick) -> Duration {
+        let known = self.hosts.get(host).and_then(|host| host.open_until(through));
+        // Before this process started, anything may have been acknowledged.
+        let before = self.ready.as_ref().map_or(now, |ready| ready.since).plus(self.bound_of(Tenure::LONGEST));
+        known.max(Some(before)).map_or(Duration::ZERO, |until| until.since(now))
     }
 
     fn silence(&self, host: &HostName, now: Tick) -> Duration {

@@ -15,9 +15,9 @@ pub(super) struct Host {
     strangers: Replay,
     /// The last heartbeat, whatever was said to it.
     pub(super) heard: Option<Tick>,
-    /// The highest admission that was ever acknowledged, and when last.
+    /// The highest admission that was ever acknowledged, and until when the host's gate may be open by that.
     granted: Option<(Admission, Tick)>,
-    /// When last an earlier one was.
+    /// Until when it may be by earlier ones.
     granted_before: Option<Tick>,
 }
 
@@ -29,8 +29,8 @@ impl Host {
             retired,
             sequences,
             heard: self.heard.map(|at| at.0),
-            granted: self.granted.map(|(admission, at)| (admission, at.0)),
-            granted_before: self.granted_before.map(|at| at.0),
+            open: self.granted.map(|(admission, until)| (admission, until.0)),
+            open_before: self.granted_before.map(|until| until.0),
         }
     }
 
@@ -39,8 +39,8 @@ impl Host {
             replay: Replay::resume(memory.boot, &memory.retired, memory.sequences),
             strangers: Replay::default(),
             heard: memory.heard.map(Tick),
-            granted: memory.granted.map(|(admission, at)| (admission, Tick(at))),
-            granted_before: memory.granted_before.map(Tick),
+            granted: memory.open.map(|(admission, until)| (admission, Tick(until))),
+            granted_before: memory.open_before.map(Tick),
         }
     }
 
@@ -58,23 +58,25 @@ impl Host {
         self.strangers.judge(boot, fabric, sequence)
     }
 
-    pub(super) fn grant(&mut self, admission: Admission, now: Tick) {
+    /// A heartbeat is acknowledged, by which the host's gate may be open `until` then. One that came before may have been of
+    /// a longer lease.
+    pub(super) fn grant(&mut self, admission: Admission, until: Tick) {
         match &mut self.granted {
-            Some((highest, at)) if *highest == admission => *at = now,
-            Some((highest, _)) if *highest > admission => self.granted_before = Some(now),
-            Some((highest, at)) => {
-                self.granted_before = Some(*at);
-                (*highest, *at) = (admission, now);
+            Some((highest, known)) if *highest == admission => *known = until.max(*known),
+            Some((highest, _)) if *highest > admission => self.granted_before = Some(until).max(self.granted_before),
+            Some((highest, known)) => {
+                self.granted_before = Some(*known).max(self.granted_before);
+                (*highest, *known) = (admission, until);
             }
-            None => self.granted = Some((admission, now)),
+            None => self.granted = Some((admission, until)),
         }
     }
 
-    /// When last an admission up to `through` may have been acknowledged; `None` if none was. Of admissions below the
-    /// highest only the last one of all is remembered, which errs towards too late.
-    pub(super) fn acknowledged(&self, through: Admission) -> Option<Tick> {
+    /// Until when the host's gate may be open by acknowledgements of admissions up to `through`; `None` if there were none. Of
+    /// admissions below the highest only the latest time of all is remembered, which errs towards too late.
+    pub(super) fn open_until(&self, through: Admission) -> Option<Tick> {
         match self.granted {
-            Some((highest, at)) if highest <= through => Some(at).max(self.granted_before),
+            Some((highest, until)) if highest <= through => Some(until).max(self.granted_before),
             Some(_) | None => self.granted_before,
         }
     }

@@ -121,6 +121,12 @@ mod tests {
     }
 
     #[test]
+    fn no_profile_has_a_longer_lease_than_the_longest() {
+        let leases = Profile::ALL.map(|profile| profile.timing(7).lease);
+        assert_eq!(leases.iter().max(), Some(&super::super::Tenure::LONGEST.lease));
+    }
+
+    #[test]
     fn every_size_of_pan_has_a_safe_timing() {
         for hosts in 0..2100 {
             let timing = Profile::Lan.timing(hosts);

@@ -24,6 +24,20 @@ pub enum Gate {
     Relative,
 }
 
+/// How long an acknowledged heartbeat may keep a host's gate open: each host has its own, which need not be what those
+/// who judge it would have chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tenure {
+    pub gate: Gate,
+    /// L of the host.
+    pub lease: Duration,
+}
+
+impl Tenure {
+    /// Longer than any host's: `wan`, by the slower gate.
+    pub const LONGEST: Self = Self { gate: Gate::Relative, lease: Duration::from_millis(3200) };
+}
+
 /// The numbers a profile chooses.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Basics {
@@ -142,6 +156,15 @@ impl Timing {
         (self.period / 2).max(Duration::from_millis(10))
     }
 
+    /// [`Timing::bound_of`] a host with this timing's lease.
+    ///
+    /// # Panics
+    /// As that.
+    #[must_use]
+    pub fn lease_bound(&self, gate: Gate) -> Duration {
+        self.bound_of(Tenure { gate, lease: self.lease })
+    }
+
     /// How long after a lessor acknowledged a heartbeat the sender's gate may still be open, by anybody's
     /// clock: `n L (1 + rho) / (1 - rho) + epsilon`, n being 1 for an absolute gate and 2 for a relative one.
     /// The holder's clock may be slow while the one that measures this is fast; hence the quotient.
@@ -149,10 +172,10 @@ impl Timing {
     /// # Panics
     /// The drift must be below a thousand thousandths; [`Timing::check`] sees to it.
     #[must_use]
-    pub fn lease_bound(&self, gate: Gate) -> Duration {
-        let lasts = match gate {
-            Gate::Absolute => self.lease,
-            Gate::Relative => self.lease * 2,
+    pub fn bound_of(&self, tenure: Tenure) -> Duration {
+        let lasts = match tenure.gate {
+            Gate::Absolute => tenure.lease,
+            Gate::Relative => tenure.lease * 2,
         };
         lasts * (1000 + self.drift_permille) / (1000 - self.drift_permille) + self.margin
     }

@@ -10,8 +10,6 @@ use crate::tick::Tick;
 #[derive(Debug, Clone)]
 pub(super) struct Pending {
     pub(super) through: Admission,
-    /// How long after an acknowledgement the host's gate may be open.
-    bound: Duration,
     lessors: Vec<Lessor>,
 }
 
@@ -23,8 +21,8 @@ struct Lessor {
 }
 
 impl Pending {
-    pub(super) fn new(through: Admission, bound: Duration, lessors: usize) -> Self {
-        Self { through, bound, lessors: vec![Lessor::default(); lessors] }
+    pub(super) fn new(through: Admission, lessors: usize) -> Self {
+        Self { through, lessors: vec![Lessor::default(); lessors] }
     }
 
     /// The lessors to ask now; none, once `majority` of them have answered.
@@ -41,11 +39,11 @@ impl Pending {
         open.map(|lessor| lessor.asked.next(again_after)).min()
     }
 
-    /// A lessor said how long ago it last acknowledged. The answer was on its way for a while, and its clock may be
-    /// fast: the bound allows for the latter, and the former only adds to the age. What it said once stays
+    /// A lessor said how long a gate may be open yet. The answer was on its way for a while, and either clock may be
+    /// fast: the bound allows for the latter, and the former only makes the wait longer. What it said once stays
     /// true, so of several answers the best counts.
-    pub(super) fn answered(&mut self, lessor: usize, acknowledged: Duration, now: Tick) {
-        let over = now.plus(self.bound.saturating_sub(acknowledged));
+    pub(super) fn answered(&mut self, lessor: usize, open: Duration, now: Tick) {
+        let over = now.plus(open);
         let known = &mut self.lessors[lessor].over;
         *known = Some(known.map_or(over, |known| known.min(over)));
     }

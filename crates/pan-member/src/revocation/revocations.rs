@@ -7,7 +7,6 @@ use pan_model::{Admission, HostName};
 
 use super::office::{Asked, Nonces, Office};
 use super::pending::Pending;
-use crate::profile::Gate;
 use crate::term::Term;
 use crate::tick::Tick;
 use crate::wire::{Ask, Heard, Message, Refused, Revoke, Revoked};
@@ -55,14 +54,13 @@ impl Revocations {
         Self { nonces: Nonces::from(office.nonce), office, pending: BTreeMap::new(), uninformed }
     }
 
-    /// Begins to revoke every admission of `host` up to `through`, which has this kind of gate. One that is under
-    /// way for a lower admission begins anew; otherwise nothing happens.
-    pub fn begin(&mut self, host: HostName, through: Admission, gate: Gate) {
+    /// Begins to revoke every admission of `host` up to `through`. One that is under way for a lower admission begins anew;
+    /// otherwise nothing happens.
+    pub fn begin(&mut self, host: HostName, through: Admission) {
         if self.pending.get(&host).is_some_and(|pending| pending.through >= through) {
             return;
         }
-        let bound = self.office.timing.lease_bound(gate);
-        self.pending.insert(host, Pending::new(through, bound, self.office.lessors.len()));
+        self.pending.insert(host, Pending::new(through, self.office.lessors.len()));
     }
 
     /// The host was started elsewhere, or let in anew: asks nobody any more.
@@ -130,7 +128,7 @@ impl Revocations {
         let Some(pending) = self.pending.get_mut(&said.host).filter(|pending| pending.through == said.through) else {
             return Outcome::Ignored;
         };
-        pending.answered(number, said.acknowledged, now);
+        pending.answered(number, said.open, now);
         match self.start_after(&said.host) {
             Some(after) => Outcome::Revoked { host: said.host.clone(), after },
             None => Outcome::Noted,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use pan_model::{Admission, HostName};
 
 use super::*;
-use crate::profile::{Gate, Profile};
+use crate::profile::Profile;
 use crate::rules::Rules;
 use crate::term::Term;
 use crate::tick::Tick;
@@ -53,31 +53,29 @@ fn revoke_for<'a>(due: &'a [(HostName, Message)], lessor: &str) -> &'a Revoke {
     found.expect("was asked")
 }
 
-fn said(due: &[(HostName, Message)], lessor: &str, acknowledged: u64) -> Message {
+fn said(due: &[(HostName, Message)], lessor: &str, open: u64) -> Message {
     let Revoke { term, nonce, host, through, .. } = revoke_for(due, lessor).clone();
-    let (acknowledged, heard) = (ms(acknowledged), ms(acknowledged));
-    Message::Revoked(Revoked { lessor: name(lessor), term, nonce, host, through, acknowledged, heard })
+    let (open, heard) = (ms(open), ms(300));
+    Message::Revoked(Revoked { lessor: name(lessor), term, nonce, host, through, open, heard })
 }
 
 #[test]
 fn a_majority_says_when_to_start() {
     let mut revocations = Revocations::new(office());
-    revocations.begin(name("n1"), Admission(3), Gate::Absolute);
+    revocations.begin(name("n1"), Admission(3));
     let due = revocations.due(at(1000));
     let revokes = ["x revoke n1 3", "y revoke n1 3", "z revoke n1 3", "x ask 0", "y ask 0", "z ask 0"];
     assert_eq!(brief(&due), revokes);
     assert_eq!(revocations.next_deadline(), Some(at(1010)));
-    assert_eq!(revocations.answer(&said(&due, "y", 10), at(1001)), Outcome::Noted);
+    assert_eq!(revocations.answer(&said(&due, "y", 254), at(1001)), Outcome::Noted);
     let again = revocations.due(at(1010));
     assert_eq!(brief(&again), ["x revoke n1 3", "z revoke n1 3"], "those that did not answer");
-    // 240 ms stretched by two clocks that are off by 1 %, and 20 ms.
-    let bound = Profile::Lan.timing(7).lease_bound(Gate::Absolute);
-    let after = |millis: u64, age: u64| StartAfter { through: Admission(3), at: at(millis).plus(bound - ms(age)) };
+    let after = |millis: u64, open: u64| StartAfter { through: Admission(3), at: at(millis).plus(ms(open)) };
     let host = name("n1");
-    assert_eq!(revocations.answer(&said(&due, "x", 40), at(1012)), Outcome::Revoked { host: host.clone(), after: after(1001, 10) });
+    assert_eq!(revocations.answer(&said(&due, "x", 224), at(1012)), Outcome::Revoked { host: host.clone(), after: after(1001, 254) });
     assert!(revocations.due(at(1030)).is_empty(), "a majority is enough");
     // Any majority will do, so the best one counts.
-    assert_eq!(revocations.answer(&said(&again, "z", 60), at(1013)), Outcome::Revoked { host, after: after(1012, 40) });
+    assert_eq!(revocations.answer(&said(&again, "z", 204), at(1013)), Outcome::Revoked { host, after: after(1012, 224) });
     revocations.end(&name("n1"));
     assert_eq!(revocations.start_after(&name("n1")), None);
 }
@@ -85,25 +83,19 @@ fn a_majority_says_when_to_start() {
 #[test]
 fn for_a_truly_dead_host_nobody_waits() {
     let mut revocations = Revocations::new(office());
-    revocations.begin(name("n1"), Admission(1), Gate::Absolute);
+    revocations.begin(name("n1"), Admission(1));
     let due = revocations.due(at(1000));
-    revocations.answer(&said(&due, "x", 271), at(1001));
-    revocations.answer(&said(&due, "y", 272), at(1002));
+    revocations.answer(&said(&due, "x", 0), at(1001));
+    revocations.answer(&said(&due, "y", 0), at(1002));
     assert_eq!(revocations.start_after(&name("n1")).unwrap().at, at(1002));
-    let mut relative = Revocations::new(office());
-    relative.begin(name("n1"), Admission(1), Gate::Relative);
-    let due = relative.due(at(1000));
-    relative.answer(&said(&due, "x", 271), at(1001));
-    relative.answer(&said(&due, "y", 272), at(1002));
-    assert!(relative.start_after(&name("n1")).unwrap().at > at(1200), "a relative gate may be open for twice as long");
 }
 
 #[test]
 fn what_answers_no_question_is_ignored() {
     let mut revocations = Revocations::new(office());
-    revocations.begin(name("n1"), Admission(1), Gate::Absolute);
+    revocations.begin(name("n1"), Admission(1));
     let due = revocations.due(at(1000));
-    let Message::Revoked(right) = said(&due, "x", 271) else { panic!() };
+    let Message::Revoked(right) = said(&due, "x", 0) else { panic!() };
     let wrong = [
         Revoked { nonce: Nonce(999), ..right.clone() },
         Revoked { lessor: name("q"), ..right.clone() },
@@ -116,7 +108,7 @@ fn what_answers_no_question_is_ignored() {
     assert_eq!(revocations.answer(&Message::Revoked(right.clone()), at(1001)), Outcome::Noted);
     assert_eq!(revocations.answer(&Message::Revoked(right.clone()), at(1002)), Outcome::Noted, "the same lessor twice");
     // A higher admission begins anew.
-    revocations.begin(name("n1"), Admission(2), Gate::Absolute);
+    revocations.begin(name("n1"), Admission(2));
     assert_eq!(revocations.answer(&Message::Revoked(right), at(1003)), Outcome::Ignored);
     assert_eq!(brief(&revocations.due(at(1003))), ["x revoke n1 2", "y revoke n1 2", "z revoke n1 2"]);
 }
@@ -124,7 +116,7 @@ fn what_answers_no_question_is_ignored() {
 #[test]
 fn a_lessor_that_knows_better_deposes() {
     let mut revocations = Revocations::new(office());
-    revocations.begin(name("n1"), Admission(1), Gate::Absolute);
+    revocations.begin(name("n1"), Admission(1));
     let due = revocations.due(at(1000));
     let nonce = revoke_for(&due, "x").nonce;
     let refused = Refused { lessor: name("x"), term: Term(6), nonce, asked: Term(5) };

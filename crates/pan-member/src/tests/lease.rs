@@ -3,10 +3,12 @@
 use proptest::prelude::*;
 
 use super::lease_world::{Options, World};
-use crate::profile::Gate;
+use crate::profile::{Gate, Profile};
 use crate::rules::{Mutant, Rules};
 
-const SOUND: Options = Options { rules: Rules::SOUND, gate: Gate::Absolute, old_disks: false };
+const SOUND: Options = Options { rules: Rules::SOUND, gate: Gate::Absolute, old_disks: false, profiles: &[Profile::Lan] };
+/// Its heartbeat process is of another profile than the PAN, and then not.
+const CHANGING: &[Profile] = &[Profile::Shared, Profile::Lan, Profile::Wan];
 const FAULTS: usize = 40;
 
 proptest! {
@@ -20,6 +22,12 @@ proptest! {
     #[test]
     fn also_with_a_relative_gate(seed: u64) {
         prop_assert_eq!(World::new(seed, Options { gate: Gate::Relative, ..SOUND }).run(FAULTS).problem, None);
+    }
+
+    #[test]
+    fn also_of_a_host_of_another_profile(seed: u64, relative: bool) {
+        let gate = if relative { Gate::Relative } else { Gate::Absolute };
+        prop_assert_eq!(World::new(seed, Options { gate, profiles: CHANGING, ..SOUND }).run(FAULTS).problem, None);
     }
 
     #[test]
@@ -62,6 +70,11 @@ fn a_renewal_after_expiry_is_caught() {
 #[test]
 fn a_forgotten_revocation_is_caught() {
     is_caught(Mutant::RevocationForgotten, SOUND);
+}
+
+#[test]
+fn a_lease_that_is_taken_for_ones_own_is_caught() {
+    is_caught(Mutant::OwnLeaseAssumed, Options { profiles: CHANGING, ..SOUND });
 }
 
 #[test]

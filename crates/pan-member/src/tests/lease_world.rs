@@ -2,6 +2,7 @@
 //! and a network, disks and processes that do their worst.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use pan_model::host::Fabric;
 use pan_model::{Admission, HostName};
@@ -11,7 +12,7 @@ use crate::frame::BootId;
 use crate::lease::relative::{Command, Driver, Model};
 use crate::lease::{Holder, Outcome};
 use crate::lessor::{Durable, Effect, Heartbeat, Lessor, Ticket};
-use crate::profile::{Gate, Profile, Timing};
+use crate::profile::{Gate, Profile, Tenure, Timing};
 use crate::revocation::{Office, Revocations};
 use crate::rules::Rules;
 use crate::term::Term;
@@ -30,6 +31,15 @@ pub(super) struct Options {
     /// Whether a lessor's disk may once be restored from before the last change of leader. No leader speaks to it
     /// after that, and it happens only where the host has heard of the change.
     pub(super) old_disks: bool,
+    /// The profiles of the host: whenever its heartbeat process is followed by another, that has the next.
+    pub(super) profiles: &'static [Profile],
+}
+
+impl Options {
+    /// The length of the host's leases, after so many changes of its heartbeat process.
+    fn lease(&self, follows: usize) -> Duration {
+        self.profiles[follows % self.profiles.len()].timing(7).lease
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -38,6 +48,7 @@ enum Event {
     ToLessor {
         lessor: usize,
         sequence: u64,
+        tenure: Tenure,
         fabric: Fabric,
         admission: Admission,
     },
@@ -102,7 +113,10 @@ struct Leader {
 
 pub(super) struct World {
     options: Options,
+    /// Of the PAN.
     timing: Timing,
+    /// How often the host's heartbeat process was followed by another.
+    follows: usize,
     now: u64,
     number: u64,
     queue: BTreeMap<(u64, u64), Event>,
@@ -141,13 +155,14 @@ impl World {
         let lessors = [1, 3, 3, 5][dice.below(4) as usize];
         let names: Vec<HostName> = (0..lessors).map(|number| HostName::new(format!("s{number}")).unwrap()).collect();
         let timing = Profile::Lan.timing(7).for_gate(options.gate);
-        let holder = Holder::with_rules(BOOT, &names, timing.lease, options.rules);
+        let holder = Holder::with_rules(BOOT, &names, options.lease(0), options.rules);
         let site = |dice: &mut Dice| {
             let clock = Clock::new(dice);
             Site { core: None, clock, disk: Durable::default(), in_flight: None, old: Durable::default(), life: 0 }
         };
         let mut world = Self {
             timing,
+            follows: 0,
             now: 0,
             number: 0,
             queue: BTreeMap::new(),
@@ -155,7 +170,7 @@ impl World {
             holder,
             sequence: 0,
             busy_until: 0,
-            driver: Driver::new(timing.lease),
+            driver: Driver::new(options.lease(0)),
             kernel: Model::new(options.rules),
             opened_under: Admission::NONE,
             sites: names.iter().map(|_| site(&mut dice)).collect(),
@@ -183,7 +198,9 @@ impl World {
     /// Lives through `faults` faults.
     pub(super) fn run(mut self, faults: usize) -> Self {
         for _ in 0..faults {
-            let end = self.now + self.dice.below(400) * MS;
+            // Sometimes long enough for a lessor that was started anew to be of use again.
+            let quiet = self.dice.one_in(10);
+            let end = self.now + if quiet { 7000 } else { self.dice.below(400) } * MS;
             self.run_until(end);
             self.fault();
         }
@@ -225,7 +242,7 @@ impl World {
         }
         match event {
             Event::Beat => self.beat(),
-            Event::ToLessor { lessor, sequence, fabric, admission } => self.arrive(lessor, sequence, fabric, admission),
+            Event::ToLessor { lessor, sequence, tenure, fabric, admission } => self.arrive(lessor, (sequence, tenure), fabric, admission),
             Event::ToHolder(ack) => {
                 let outcome = self.holder.ack(&ack, self.clock.read(self.now));
                 self.drive(outcome);
@@ -240,7 +257,7 @@ impl World {
             }
             Event::Lead { leader } => self.lead(leader),
             Event::Start { lessor } => {
-                let mut core = Lessor::with_rules(self.names[lessor].clone(), self.options.rules);
+                let mut core = Lessor::with_rules(self.names[lessor].clone(), self.timing, self.options.rules);
                 core.load(self.sites[lessor].disk.clone(), self.sites[lessor].clock.read(self.now));
                 self.sites[lessor].core = Some(core);
                 self.sites[lessor].life += 1;
@@ -256,24 +273,25 @@ impl World {
 
     fn beat(&mut self) {
         self.sequence += 1;
+        let tenure = Tenure { gate: self.options.gate, lease: self.options.lease(self.follows) };
         self.holder.sent(self.sequence, self.clock.read(self.now));
         for lessor in 0..self.sites.len() {
             for fabric in Fabric::BOTH {
                 if !self.cut.contains(&lessor) && !self.dice.one_in(20) {
                     let (sequence, admission) = (self.sequence, self.holder.admission());
                     let at = self.now + self.delay();
-                    self.push(at, Event::ToLessor { lessor, sequence, fabric, admission });
+                    self.push(at, Event::ToLessor { lessor, sequence, tenure, fabric, admission });
                 }
             }
         }
         self.push(self.now + BEAT, Event::Beat);
     }
 
-    fn arrive(&mut self, lessor: usize, sequence: u64, fabric: Fabric, admission: Admission) {
+    fn arrive(&mut self, lessor: usize, (sequence, tenure): (u64, Tenure), fabric: Fabric, admission: Admission) {
         let site = &mut self.sites[lessor];
         let now = site.clock.read(self.now);
         let (host, boot) = (victim(), BOOT);
-        let heartbeat = Heartbeat { host: &host, fabric, boot, sequence, admission, received: now };
+        let heartbeat = Heartbeat { host: &host, fabric, boot, sequence, admission, tenure, received: now };
         let Some(ack) = site.core.as_mut().and_then(|core| core.heartbeat(&heartbeat, now)) else { return };
         let at = self.now + self.delay();
         self.push(at, Event::ToHolder(ack));
@@ -415,7 +433,7 @@ impl World {
         let usual = if self.options.old_disks && self.leaders.len() > 1 { 16 } else { 12 };
         match self.dice.below(usual) {
             0..=2 => {
-                self.leaders[leader].revocations.begin(victim(), self.record, self.options.gate);
+                self.leaders[leader].revocations.begin(victim(), self.record);
             }
             3 if self.leaders.len() < 4 => self.elect(),
             4 => {
@@ -428,7 +446,18 @@ impl World {
             8 => drop(self.mute.insert(lessor)),
             9 => self.cut.clear(),
             10 => self.mute.clear(),
+            11 if self.options.profiles.len() > 1 => self.follow(),
             _ => self.restore(lessor),
+        }
+    }
+
+    /// Another process goes on with the host's heartbeats, and finds another profile in the configuration.
+    fn follow(&mut self) {
+        self.follows += 1;
+        let next = Holder::with_rules(BOOT, &self.names, self.options.lease(self.follows), self.options.rules);
+        self.holder = next.resume(&self.holder.memory()).expect("of the same boot, with the same lessors");
+        if self.options.gate == Gate::Relative {
+            self.driver = Driver::new(self.options.lease(self.follows));
         }
     }
 

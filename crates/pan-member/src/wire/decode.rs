@@ -120,8 +120,8 @@ fn revocation(kind: u8, sender: HostName, reader: &mut Reader<'_>) -> Result<Mes
         let host = name(reader)?;
         return Ok(Message::Revoke(Revoke { leader: sender, term, nonce, host, through }));
     }
-    let (acknowledged, heard, host) = (age(reader)?, age(reader)?, name(reader)?);
-    Ok(Message::Revoked(Revoked { lessor: sender, term, nonce, host, through, acknowledged, heard }))
+    let (open, heard, host) = (age(reader)?, age(reader)?, name(reader)?);
+    Ok(Message::Revoked(Revoked { lessor: sender, term, nonce, host, through, open, heard }))
 }
 
 /// Checks everything that all kinds have in common; leaves what stands after the sender's name.

@@ -28,7 +28,7 @@ const PREFIX_BYTES_MAX: usize = HEAD_BYTES + 1 + 1 + NAME_BYTES_MAX;
 pub(super) mod kind {
     pub(in crate::wire) const ACK: u8 = 1;
     pub(in crate::wire) const REVOKE: u8 = 2;
-    pub(in crate::wire) const REVOKED: u8 = 3;
+    pub(in crate::wire) const REVOKED: u8 = 10;
     pub(in crate::wire) const REFUSED: u8 = 4;
     pub(in crate::wire) const ASK: u8 = 5;
     pub(in crate::wire) const HEARD: u8 = 6;
@@ -66,8 +66,9 @@ pub fn encode(message: &Message, key: &Key, out: &mut [u8]) -> usize {
             name(&mut writer, &revoke.host);
         }
         Message::Revoked(said) => {
-            let ages = [said.acknowledged, said.heard].map(micros);
-            numbers(&mut writer, &[said.term.0, said.nonce.0, said.through.0, ages[0], ages[1]]);
+            // Never less than it is, unlike an age.
+            let open = micros(said.open + Duration::from_nanos(999));
+            numbers(&mut writer, &[said.term.0, said.nonce.0, said.through.0, open, micros(said.heard)]);
             name(&mut writer, &said.host);
         }
         Message::Refused(said) => numbers(&mut writer, &[said.term.0, said.nonce.0, said.asked.0]),

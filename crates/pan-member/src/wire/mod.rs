@@ -4,19 +4,20 @@
 //!  0 magic "PNLM"   4 version u16   6 length u16   8 kind u8   9 the sender's name   then by kind:
 //!  1 ack          term, boot, sequence, admission, fabric u8, verdict u8
 //!  2 revoke       term, nonce, through, host name
-//!  3 revoked      term, nonce, through, age of the last acknowledgement us, age of the last heartbeat us, host name
 //!  4 refused      term, nonce, term asked with
 //!  5 ask          term, nonce, count u8, host names
 //!  6 heard        term, nonce, count u8, ages us in the order asked
 //!  7 leader beat  term, sequence
 //!  8 pre-vote ask term, nonce
 //!  9 pre-vote say term, nonce, age of the last leader beat us, vote u8
+//! 10 revoked      term, nonce, through, time that a gate may be open yet us, age of the last heartbeat us, host name
 //!                                                              at the end 32 bytes: keyed BLAKE3 of all before
 //! ```
 //! Numbers are u64 and big-endian where nothing else is said; a name is its length in one byte, then its bytes.
 //! Acknowledgements use the key of the host they go to, everything else the key between controllers and
 //! lessors. Ages are cut off, never rounded up: an age that is too small makes somebody wait, one that is too
-//! large would let somebody start too early. No datagram is larger than [`MESSAGE_BYTES_MAX`].
+//! large would let somebody start too early. The time that a gate may be open yet is rounded up. Kind 3 was a revoked with an
+//! age instead. No datagram is larger than [`MESSAGE_BYTES_MAX`].
 //!
 //! # Replays
 //!

@@ -62,8 +62,8 @@ pub struct Revoked {
     pub nonce: Nonce,
     pub host: HostName,
     pub through: Admission,
-    /// How long ago, at least, the last heartbeat of an admission up to `through` was acknowledged.
-    pub acknowledged: Duration,
+    /// How long, at most, the host's gate may be open yet by acknowledgements of admissions up to `through`.
+    pub open: Duration,
     /// How long the host has been silent, at least.
     pub heard: Duration,
 }

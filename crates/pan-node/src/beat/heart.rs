@@ -61,7 +61,7 @@ impl Heart {
         let waker = Waker::new().map_err(|source| Error::Clock { source })?;
         let lease = config.roles.contains(&Role::Node).then(|| Lease::new(config, boot, &timing, keys.own)).transpose()?;
         let lessor = match pan {
-            Some(pan) => LessorPart::new(config, pan, waker.clone())?,
+            Some(pan) => LessorPart::new(config, timing, pan, waker.clone())?,
             None => None,
         };
         let frame = Frame {
@@ -79,6 +79,8 @@ impl Heart {
             lease: pan_member::LeaseState::None,
             gate: pan_member::GateState::None,
             period: None,
+            // A node that is stretched to a larger PAN holds its leases as before.
+            lease_length: lease.is_some().then_some(timing.lease),
         };
         let mut heart = Self {
             profile,

@@ -142,7 +142,7 @@ mod tests {
         let mut keeper = Keeper::prepare(dir.path(), waker).unwrap();
         let found = keeper.open().unwrap();
         assert_eq!(found, Durable::default());
-        let mut lessor = pan_member::Lessor::new("s1".parse().unwrap());
+        let mut lessor = pan_member::Lessor::new("s1".parse().unwrap(), pan_member::Profile::Lan.timing(1));
         lessor.load(found, pan_member::Tick(0));
         let revoke = pan_member::Revoke {
             leader: "c1".parse().unwrap(),

@@ -6,7 +6,7 @@ use pan_member::frame::{FRAME_BYTES_MAX, Key, KeyRing, host_key};
 use pan_member::lessor::{Effect, Heartbeat, Ticket};
 use pan_member::memory::LessorMemory;
 use pan_member::wire::{ACK_BYTES_MAX, Family, MESSAGE_BYTES_MAX, decode, encode, encode_ack, family};
-use pan_member::{Frame, Lessor, Message, Tick, lessor_key};
+use pan_member::{Frame, Lessor, Message, Tick, Timing, lessor_key};
 use pan_model::HostName;
 use pan_model::host::Role;
 use pan_model::host_config::{BEAT_PORT, HostConfig, LESSOR_PORT};
@@ -43,12 +43,12 @@ pub(super) struct LessorPart {
 
 impl LessorPart {
     /// `None`: this host is no lessor. It acknowledges nothing before [`LessorPart::first`] or [`LessorPart::resume`].
-    pub fn new(config: &HostConfig, pan: KeyRing, waker: Waker) -> Result<Option<Self>, Error> {
+    pub fn new(config: &HostConfig, timing: Timing, pan: KeyRing, waker: Waker) -> Result<Option<Self>, Error> {
         if !config.lessors.iter().any(|lessor| lessor.name == config.name) {
             return Ok(None);
         }
         let keeper = Keeper::prepare(&config.state_dir, waker)?;
-        let core = Lessor::new(config.name.clone());
+        let core = Lessor::new(config.name.clone(), timing);
         let fabrics = [&config.fabrics.a, &config.fabrics.b];
         let book = |one: &pan_model::host_config::PeerAddress| (one.name.clone(), [one.a, one.b].map(|at| SocketAddr::new(at, BEAT_PORT)));
         Ok(Some(Self {

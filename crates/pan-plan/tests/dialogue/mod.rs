@@ -236,7 +236,7 @@ pub fn resources(text: &str) -> Resources {
 }
 
 fn state(text: &str) -> Option<NodeState> {
-    [NodeState::Up, NodeState::Cordoned, NodeState::Draining, NodeState::Spare, NodeState::Down]
+    [NodeState::Up, NodeState::Cordoned, NodeState::Away, NodeState::Draining, NodeState::Spare, NodeState::Down]
         .into_iter()
         .find(|state| state.word() == text)
 }

@@ -226,7 +226,7 @@ fn host(it: &Host) -> Halves {
     let roles: Vec<&str> = it.roles.iter().map(|role| role.as_str()).collect();
     let narrow = vec![
         it.name.as_str().into(),
-        roles.join(",").into(),
+        format!("{}{}", roles.join(","), if it.leads { " (leads)" } else { "" }).into(),
         node_state(it.state),
         link(it.fabrics.a),
         link(it.fabrics.b),

@@ -140,6 +140,7 @@ fn frame(host: &Simulated, period: Option<Duration>) -> Frame {
         load: Load { cpu: Permille(100), memory: ByteSize(1 << 30), pressure: None },
         lease: LeaseState::Held,
         gate: GateState::Present(pan_member::Gate::Absolute),
+        lease_length: Some(pan_member::Profile::Lan.timing(2000).lease),
         period,
     }
 }

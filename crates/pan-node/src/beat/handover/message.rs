@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::build::Build;
 
 /// Of messages and memory. One that does not know the other's takes nothing over: the former one stays.
-pub(super) const FORMAT: u16 = 1;
+pub(super) const FORMAT: u16 = 2;
 /// Longest message: a name, an address or a reason for each of a few things.
 pub(super) const MESSAGE_BYTES_MAX: usize = 64 << 10;
 /// Longest memory: that of a lessor of ten thousand hosts is some five megabytes.
@@ -133,11 +133,11 @@ mod tests {
     #[test]
     fn a_message_of_another_format_is_refused_with_both_numbers_and_unread() {
         let taken = encode(&Request::Taken);
-        assert_eq!(taken, br#"{"format":1,"body":{"say":"taken"}}"#);
+        assert_eq!(taken, br#"{"format":2,"body":{"say":"taken"}}"#);
         assert_eq!(decode::<Request>(&taken).unwrap(), Request::Taken);
-        let later = decode::<Request>(br#"{"format":2,"say":"what-nobody-knows-yet","more":[]}"#).unwrap_err();
-        assert!(later.to_string().contains("format 2") && later.to_string().contains("this one 1"), "{later}");
-        for text in ["", "{}", r#"{"format":1,"body":{"say":"who-knows"}}"#] {
+        let later = decode::<Request>(br#"{"format":3,"say":"what-nobody-knows-yet","more":[]}"#).unwrap_err();
+        assert!(later.to_string().contains("format 3") && later.to_string().contains("this one 2"), "{later}");
+        for text in ["", "{}", r#"{"format":2,"body":{"say":"who-knows"}}"#] {
             assert!(matches!(decode::<Request>(text.as_bytes()), Err(Misunderstood::Text(_))), "{text}");
         }
     }

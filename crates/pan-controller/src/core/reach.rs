@@ -1,0 +1,95 @@
+//! Hosts that are heard and do not report: the agent of such a host is down, or nothing of it but heartbeats gets through. Nothing
+//! can be done there, so nothing new is given to it; and a server that was given to it and waits is started elsewhere.
+
+use super::death::{is_node, to_be_fenced};
+use super::hosts::bound_to;
+use super::record::Intent;
+use super::seen::{HostSeen, Life};
+use super::world::{Now, World};
+use pan_model::event::Severity;
+use pan_model::host::Role;
+use pan_model::{HostName, ServerKey};
+use std::time::Duration;
+
+/// A role reports every second, and right after it was started; an agent is started anew within one.
+const LATE: Duration = Duration::from_secs(5);
+/// For so long a server waits that is to start on a node that does not report: as long as an agent may be silent.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A role of the host reported.
+pub(super) fn reported(world: &mut World, now: Now, host: &HostName) {
+    let seen = world.seen.hosts.entry(host.clone()).or_default();
+    seen.quiet_from = None;
+    if std::mem::take(&mut seen.out_of_reach) {
+        world.seen.replan = true;
+        world.host_event(now, host, Severity::Info, "HostInReach", format!("host {host} reports again"));
+    }
+}
+
+/// A controller begins to lead: it has not been waiting for anybody.
+pub(super) fn begin(world: &mut World) {
+    for seen in world.seen.hosts.values_mut() {
+        (seen.quiet_from, seen.out_of_reach) = (None, false);
+    }
+}
+
+/// Notices who does not report, and has nodes fenced that keep servers waiting.
+pub fn advance(world: &mut World, now: Now) {
+    let mut late = Vec::new();
+    for (name, seen) in &mut world.seen.hosts {
+        // Who is silent altogether is dealt with for that.
+        if seen.life != Life::Alive || !world.hosts.get(name).is_some_and(|record| reports(&record.roles)) {
+            (seen.quiet_from, seen.out_of_reach) = (None, false);
+            continue;
+        }
+        let from = *seen.quiet_from.get_or_insert(now.boot);
+        if !seen.out_of_reach && now.boot.since(from) >= LATE {
+            seen.out_of_reach = true;
+            late.push((name.clone(), seen.agent_silent));
+        }
+    }
+    for (host, silent) in late {
+        world.seen.replan = true;
+        let why = if silent {
+            "its agent is silent too: see the log of its role there"
+        } else {
+            "its agent lives: see whether it reaches the controllers' port 7443 over either fabric, and its log"
+        };
+        let text = format!("host {host} is heard, and has not reported for {} s; {why}. It is given no servers meanwhile", LATE.as_secs());
+        world.host_event(now, &host, Severity::Warning, "HostOutOfReach", text);
+    }
+    for (host, waiting) in keeping_waiting(world, now) {
+        let text = format!(
+            "node {host} is heard, and has not reported for {} s, while {waiting} of its servers are to start there: all of its servers \
+             are started elsewhere",
+            PATIENCE.as_secs()
+        );
+        world.host_event(now, &host, Severity::Alarm, "NodeLost", text);
+        to_be_fenced(world, now, &host, i64::try_from(PATIENCE.as_micros()).unwrap_or(0));
+    }
+}
+
+/// Nodes out of reach for too long, and how many servers wait for each. None of them while as many are out of reach as report: then it
+/// is the controller.
+fn keeping_waiting(world: &World, now: Now) -> Vec<(HostName, usize)> {
+    let nodes = || world.seen.hosts.iter().filter(|(name, seen)| is_node(world, name) && seen.life == Life::Alive);
+    let away = nodes().filter(|(_, seen)| seen.out_of_reach).count();
+    if away == 0 || nodes().count() - away <= away {
+        return Vec::new();
+    }
+    let late = |seen: &HostSeen| seen.out_of_reach && seen.quiet_from.is_some_and(|from| now.boot.since(from) >= PATIENCE);
+    let late = nodes().filter(|(_, seen)| late(seen) && seen.lost.is_none());
+    let all = late.map(|(name, _)| (name.clone(), bound_to(world, name).iter().filter(|key| waits(world, key)).count()));
+    all.filter(|(_, waiting)| *waiting > 0).collect()
+}
+
+/// It is to run, and its node never said anything of it under this epoch.
+fn waits(world: &World, key: &ServerKey) -> bool {
+    let server = &world.servers[key];
+    server.intent == Intent::Run && server.ending.is_none() && world.seen.current_phase(key, server).is_none()
+}
+
+/// Roles that have something to do for servers. Controllers report to whoever leads, and are no worse for not doing so.
+fn reports(roles: &[Role]) -> bool {
+    [Role::Node, Role::Storage, Role::Director].iter().any(|role| roles.contains(role))
+}
