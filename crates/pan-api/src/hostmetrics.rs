@@ -2,8 +2,9 @@
 //! only, as everything a host answers.
 
 use crate::ApiError;
-use crate::hostlisten::{self, Places};
-use crate::metrics::MEDIA;
+use crate::door::{Arrival, Door, Seats};
+use crate::hostlisten;
+use crate::metrics::{Count, MEDIA};
 use crate::tls::{ClientCerts, TlsError, TlsMaterial, peer_identity};
 use bytes::Bytes;
 use http_body_util::Full;
@@ -22,7 +23,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
 /// Connections at the same time: a few collectors, each with one, and as many for what else is read from three controllers.
-const CONNECTIONS_MAX: usize = 64;
+const SEATS: Seats = Seats { hosts: 64, others: 0, each: 32 };
 /// For the TLS handshake.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
 /// For being idle, and for the head of a request; collectors come every minute at least.
@@ -42,24 +43,26 @@ struct Front {
     more: Pages,
 }
 
-/// Serves for ever on `port` of the host's own address and of its addresses on both fabrics.
+/// Serves for ever on `port` of the host's own address and of its addresses on both fabrics. `refused` counts connections that are closed
+/// because there are too many.
 ///
 /// # Errors
 /// The host's certificate cannot be used.
-pub async fn serve(config: &HostConfig, port: u16, render: Render, more: Pages) -> Result<(), TlsError> {
+pub async fn serve(config: &HostConfig, port: u16, refused: Arc<Count>, render: Render, more: Pages) -> Result<(), TlsError> {
     let tls = TlsAcceptor::from(TlsMaterial::read(&config.tls)?.server_config(ClientCerts::Required)?);
     let front = Front { tls, render, more };
-    let places = Places { port, connections_max: CONNECTIONS_MAX };
-    hostlisten::serve(config, places, move |stream| front.clone().connection(stream)).await;
+    let door = Door::new(config, SEATS, refused);
+    hostlisten::serve(config, port, &door, move |stream, arrival| front.clone().connection(stream, arrival)).await;
     Ok(())
 }
 
 impl Front {
-    async fn connection(self, stream: TcpStream) {
+    async fn connection(self, stream: TcpStream, arrival: Arrival) {
         let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE_MAX, self.tls.accept(stream)).await else {
             tracing::debug!("a TLS handshake failed or took too long");
             return;
         };
+        let Some(_seat) = arrival.host() else { return };
         let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
         let is_controller = shown.and_then(|certificate| peer_identity(certificate).ok()).is_some_and(|peer| peer.has(Role::Controller));
         let service = service_fn(move |request: Request<hyper::body::Incoming>| {

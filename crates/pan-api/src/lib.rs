@@ -10,6 +10,7 @@ pub mod capability;
 pub mod client;
 pub mod cluster;
 pub mod desired;
+pub mod door;
 pub mod error;
 pub mod event;
 pub mod file;

@@ -30,6 +30,11 @@ const PLANNED: Family =
 const QUEUE: Family = Family::gauge("pan_controller_queue_length", "Messages that wait for the controller's loop", &[]);
 const STREAMS: Family =
     Family::gauge("pan_watch_streams", "Streams of changes that somebody reads, desired states of hosts among them", &[]);
+const TURNED_AWAY: Family = Family::counter(
+    "pan_controller_connections_refused_total",
+    "Connections to this controller that were closed because there were too many, of one address or in all",
+    &[],
+);
 const LIMITED: Family = Family::counter("pan_requests_limited_total", "Requests refused for being too many, by what was used up", &["of"]);
 const LEADS: Family = Family::gauge("pan_controller_leads", "1 while this controller leads, else 0", &[]);
 const RECEIVED: Family = Family::counter("pan_heartbeats_received_total", "Heartbeats this controller heard and judged", &["fabric"]);
@@ -54,7 +59,7 @@ const NEIGHBOURS: Family = Family::gauge(
 const LEASES: Family = Family::gauge("pan_leases", "Nodes by the state of their lease", &["state"]);
 
 /// The role's own families.
-pub const FAMILIES: [Family; 21] = [
+pub const FAMILIES: [Family; 22] = [
     FAILOVER,
     COMMITS,
     COMMITS_FAILED,
@@ -63,6 +68,7 @@ pub const FAMILIES: [Family; 21] = [
     QUEUE,
     STREAMS,
     LIMITED,
+    TURNED_AWAY,
     LEADS,
     RECEIVED,
     DROPPED,
@@ -145,6 +151,7 @@ pub struct Metrics {
     brakes: Count,
     streams: Arc<AtomicU64>,
     limited: [Count; 2],
+    pub(crate) connections_refused: Arc<Count>,
     queue: AtomicU64,
     neighbours: [AtomicU64; 2],
 }
@@ -261,6 +268,7 @@ impl Metrics {
         page.number(&QUEUE, self.queue.load(Ordering::Relaxed));
         page.number(&STREAMS, self.streams.load(Ordering::Relaxed));
         page.samples(&LIMITED, ["token", "partition"].into_iter().zip(&self.limited).map(|(of, count)| ([of], count.get())));
+        page.number(&TURNED_AWAY, self.connections_refused.get());
         page.number(&LEADS, u64::from(view.leads));
         page.samples(&RECEIVED, FABRICS.map(|(fabric, word)| ([word], self.received[index(fabric)].get())));
         let dropped = FABRICS.iter().flat_map(|(fabric, word)| {

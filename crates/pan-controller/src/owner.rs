@@ -14,6 +14,7 @@ use crate::ear::{Asker, Ear, Order};
 use crate::handle::{Handle, Message};
 use crate::run::RunError;
 use commit::Failed;
+pub(crate) use commit::chain;
 use pan_api::ApiError;
 use pan_api::desired::Desired;
 use pan_api::report::Hello;

@@ -5,7 +5,7 @@ use crate::core::world::{Settings, World};
 use crate::ear::{self, Asker, Ear, Setup};
 use crate::handle::{Handle, Message, View};
 use crate::metrics::Metrics;
-use crate::owner::{Inbox, Links, Owner};
+use crate::owner::{Inbox, Links, Owner, chain};
 use arc_swap::ArcSwap;
 use pan_api::hostlink::HostLink;
 use pan_api::keyfile::read_key;
@@ -57,6 +57,9 @@ pub enum RunError {
     /// The API cannot be served.
     #[error("the API cannot be served: {0}")]
     Serve(String),
+    /// Heartbeats cannot be received.
+    #[error("heartbeats cannot be received: {0}")]
+    Deaf(String),
 }
 
 fn settings(config: &ControllerConfig) -> Settings {
@@ -135,8 +138,17 @@ pub async fn run(config: HostConfig) -> Result<(), RunError> {
     tokio::select! {
         ended = owner.work() => ended,
         ended = reading => Err(unread(ended)),
-        ended = server => Err(RunError::Serve(format!("{ended:?}"))),
-        ended = hearing => Err(RunError::Serve(format!("heartbeats cannot be received: {ended:?}"))),
+        ended = server => Err(RunError::Serve(why(ended))),
+        ended = hearing => Err(RunError::Deaf(why(ended))),
+    }
+}
+
+/// Why a part that goes on for ever has ended, in words.
+fn why<E: std::error::Error + 'static>(ended: Result<Result<(), E>, tokio::task::JoinError>) -> String {
+    match ended {
+        Ok(Ok(())) => "that part of the controller has ended, which is a fault of the program".to_owned(),
+        Ok(Err(error)) => chain(&error),
+        Err(error) => format!("that part of the controller was lost, which is a fault of the program: {error}"),
     }
 }
 
@@ -144,7 +156,7 @@ pub async fn run(config: HostConfig) -> Result<(), RunError> {
 fn unread(ended: Result<Result<(), persist::LoadError>, tokio::task::JoinError>) -> RunError {
     match ended {
         Ok(Err(error)) => error.into(),
-        Ok(Ok(())) | Err(_) => RunError::Serve(format!("the leader's record is read no more: {ended:?}")),
+        Ok(Ok(())) | Err(_) => RunError::Serve(format!("the leader's record is read no more: {}", why(ended))),
     }
 }
 

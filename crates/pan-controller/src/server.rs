@@ -12,26 +12,27 @@ use axum::extract::Request;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use pan_api::door::{Arrival, Door, Seats};
 use pan_api::keyfile::{KeyFileError, hex, read_key};
 use pan_api::tls::{ClientCerts, LiveTls, TlsError, peer_identity};
+use pan_linux::listen::{Over, explained};
 use pan_model::host_config::{CONTROLLER_PORT, HostConfig};
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tower::ServiceExt;
 
-/// Connections at the same time: a thousand hosts with three role processes each, and some people.
-const CONNECTIONS_MAX: usize = 4096;
+/// Connections that are served at the same time: of hosts, a thousand with three role processes each; of people and programs with tokens; and of
+/// one address, a node with some hundred volumes, whose heads have a connection each, or many people behind one address.
+const SEATS: Seats = Seats { hosts: 4096, others: 2048, each: 512 };
 /// Parts of snapshots read at the same time, of 4 MiB each: storage hosts take 64 from all controllers.
 const READS_MAX: usize = 16;
-/// Connections that have not said who they are yet. Bounds what strangers can occupy.
-const HANDSHAKES_MAX: usize = 256;
 /// How long a TLS handshake may take.
 const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(5);
 /// How long a connection may be idle, or take to send a request's head.
@@ -97,7 +98,10 @@ fn bind(config: &HostConfig) -> Result<Vec<std::net::TcpListener>, ServeError> {
     let mut addresses: Vec<SocketAddr> = own.iter().map(|address| SocketAddr::new(*address, CONTROLLER_PORT)).chain(further).collect();
     addresses.sort_unstable();
     addresses.dedup();
-    let bind = |address| pan_linux::listen::listen(address).map_err(|error| ServeError::Bind { address, source: error.into() });
+    let bind = |address| {
+        let failed = |error| ServeError::Bind { address, source: explained(address, Over::Tcp, error) };
+        pan_linux::listen::listen(address).map_err(failed)
+    };
     addresses.into_iter().map(bind).collect()
 }
 
@@ -122,6 +126,7 @@ pub(crate) async fn serve_within(
     let root = read_key(&controller.root_key)?;
     let tls = LiveTls::open(&config.tls)?;
     let acceptor = TlsAcceptor::from(tls.server_config(ClientCerts::Optional)?);
+    let door = Door::new(config, SEATS, handle.metrics.connections_refused.clone());
     let app = Arc::new(App {
         handle,
         token: AdminToken::from_digest(&controller.admin_token_sha256)?,
@@ -133,13 +138,7 @@ pub(crate) async fn serve_within(
         reads: Arc::new(Semaphore::new(READS_MAX)),
         rates: std::sync::Mutex::default(),
     });
-    let front = Front {
-        limits,
-        acceptor,
-        router: router(app),
-        handshakes: Arc::new(Semaphore::new(HANDSHAKES_MAX)),
-        connections: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
-    };
+    let front = Front { limits, acceptor, router: router(app), door };
     front.run(listeners).await
 }
 
@@ -149,12 +148,8 @@ struct Front {
     limits: Limits,
     acceptor: TlsAcceptor,
     router: Router,
-    handshakes: Arc<Semaphore>,
-    connections: Arc<Semaphore>,
+    door: Door,
 }
-
-/// A fresh connection and its place among the handshakes.
-type Arrival = (TcpStream, OwnedSemaphorePermit);
 
 impl Front {
     async fn run(self, listeners: Vec<std::net::TcpListener>) -> Result<(), ServeError> {
@@ -164,13 +159,13 @@ impl Front {
         for listener in listeners {
             listener.set_nonblocking(true).map_err(ServeError::Socket)?;
             let listener = TcpListener::from_std(listener).map_err(ServeError::Socket)?;
-            tasks.spawn(accept(listener, self.handshakes.clone(), arrive.clone()));
+            tasks.spawn(accept(listener, self.door.clone(), arrive.clone()));
         }
         loop {
             tokio::select! {
-                Some((stream, place)) = arrivals.recv() => {
+                Some((stream, arrival)) = arrivals.recv() => {
                     let front = self.clone();
-                    tasks.spawn(async move { front.connection(stream, place).await });
+                    tasks.spawn(async move { front.connection(stream, arrival).await });
                 }
                 Some(ended) = tasks.join_next() => {
                     if let Err(error) = ended {
@@ -181,22 +176,19 @@ impl Front {
         }
     }
 
-    async fn connection(self, stream: TcpStream, place: OwnedSemaphorePermit) {
+    async fn connection(self, stream: TcpStream, arrival: Arrival) {
         let _ = stream.set_nodelay(true);
         let shaken = tokio::time::timeout(self.limits.handshake, self.acceptor.accept(stream)).await;
-        drop(place);
         let Ok(Ok(stream)) = shaken else {
             tracing::debug!("a TLS handshake failed or took too long");
-            return;
-        };
-        let Ok(_place) = self.connections.clone().try_acquire_owned() else {
-            tracing::warn!(CONNECTIONS_MAX, "too many connections: one more is closed");
             return;
         };
         let peer = match peer(&stream) {
             Ok(peer) => peer,
             Err(error) => return tracing::warn!(%error, "a connection is closed"),
         };
+        let seat = if peer.0.is_some() { arrival.host() } else { arrival.other() };
+        let Some(_seat) = seat else { return };
         end_in_time(&stream, &peer);
         let ended = end_of(&peer);
         let router = self.router;
@@ -221,12 +213,13 @@ impl Front {
     }
 }
 
-async fn accept(listener: TcpListener, handshakes: Arc<Semaphore>, arrive: mpsc::Sender<Arrival>) {
+async fn accept(listener: TcpListener, door: Door, arrive: mpsc::Sender<(TcpStream, Arrival)>) {
     loop {
-        let Ok(place) = handshakes.clone().acquire_owned().await else { return };
         match listener.accept().await {
-            Ok((stream, _)) => {
-                if arrive.send((stream, place)).await.is_err() {
+            Ok((stream, from)) => {
+                if let Some(arrival) = door.arrival(from.ip())
+                    && arrive.send((stream, arrival)).await.is_err()
+                {
                     return;
                 }
             }

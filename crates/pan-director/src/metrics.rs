@@ -6,6 +6,7 @@ use pan_linux::origin;
 use pan_member::{FrameError, detector};
 use pan_model::host::Fabric;
 use pan_model::service::BackendState;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 const ELEMENTS: Family = Family::counter(
@@ -28,6 +29,11 @@ const FRAMES: Family = Family::counter(
     &["reason"],
 );
 
+const TURNED_AWAY: Family = Family::counter(
+    "pan_director_connections_refused_total",
+    "Connections to this director that were closed because there were too many, of one address or in all",
+    &[],
+);
 const BEYOND: Family = Family::counter(
     "pan_director_packets_refused_total",
     "Packets with which servers began something beyond their network, of partitions whose gateway this director is",
@@ -35,7 +41,8 @@ const BEYOND: Family = Family::counter(
 );
 
 /// The role's own families.
-pub const FAMILIES: [Family; 10] = [ELEMENTS, LOADS, BACKENDS, TAKEOVERS, FORGOTTEN, RECEIVED, DROPPED, SUSPICIONS, FRAMES, BEYOND];
+pub const FAMILIES: [Family; 11] =
+    [ELEMENTS, LOADS, BACKENDS, TAKEOVERS, FORGOTTEN, RECEIVED, DROPPED, SUSPICIONS, FRAMES, BEYOND, TURNED_AWAY];
 
 const STATES: [(BackendState, &str); 4] =
     [(BackendState::Up, "up"), (BackendState::Down, "down"), (BackendState::Suspect, "suspect"), (BackendState::Draining, "draining")];
@@ -52,6 +59,7 @@ pub(crate) struct Counts {
     pub dropped: Dropped,
     pub suspicions: Count,
     pub beyond: Count,
+    pub connections_refused: Arc<Count>,
     frames_stale: AtomicU64,
     frames_unknown: AtomicU64,
     frames_foreign: AtomicU64,
@@ -121,6 +129,7 @@ pub(crate) fn render(counts: &Counts, beat: Option<&BeatCounts>) -> String {
     let frames = [("stale", &counts.frames_stale), ("unknown", &counts.frames_unknown), ("foreign", &counts.frames_foreign)];
     page.samples(&FRAMES, frames.map(|(reason, count)| ([reason], count.load(Ordering::Relaxed))));
     page.number(&BEYOND, counts.beyond.get());
+    page.number(&TURNED_AWAY, counts.connections_refused.get());
     BeatCounts::show(beat, &mut page);
     page.text()
 }

@@ -39,7 +39,8 @@ pub async fn run(config: HostConfig) -> Result<(), Error> {
     let (counted, run_dir) = (counts.clone(), config.run_dir.clone());
     let render: hostmetrics::Render = Arc::new(move || metrics::render(&counted, BeatCounts::read(&run_dir).as_ref()));
     let (front, worker) = (config.clone(), config.clone());
-    let serving = hostmetrics::serve(&front, DIRECTOR_METRICS_PORT, render, Arc::new(|_: &str, _: &str| None));
+    let serving =
+        hostmetrics::serve(&front, DIRECTOR_METRICS_PORT, counts.connections_refused.clone(), render, Arc::new(|_: &str, _: &str| None));
     let work = async {
         tokio::select! {
             ended = run_counting(worker, suspicions.clone(), counts.clone()) => ended,
@@ -60,7 +61,11 @@ pub async fn run(config: HostConfig) -> Result<(), Error> {
     let hearing = tokio::task::spawn_blocking(move || hear::run(setup));
     tokio::select! {
         ended = work => ended,
-        deaf = hearing => Err(Error::Deaf(format!("{deaf:?}"))),
+        deaf = hearing => Err(Error::Deaf(match deaf {
+            Ok(Ok(())) => "that part of the director has ended, which is a fault of the program".to_owned(),
+            Ok(Err(error)) => error.to_string(),
+            Err(error) => format!("that part of the director was lost, which is a fault of the program: {error}"),
+        })),
     }
 }
 

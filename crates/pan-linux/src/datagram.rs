@@ -1,5 +1,6 @@
 //! UDP sockets with kernel receive timestamps (`SO_TIMESTAMPNS`, socket(7)), and the boot clock.
 
+use crate::listen::{Over, explained};
 use crate::realtime::udp_on_device;
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
@@ -46,6 +47,11 @@ fn nanos(clock: ClockId) -> u64 {
     u64::try_from(Duration::from(time).as_nanos()).unwrap_or(u64::MAX)
 }
 
+fn cannot_hear(address: SocketAddr, error: nix::Error) -> io::Error {
+    let why = explained(address, Over::Udp, error);
+    io::Error::new(why.kind(), format!("cannot receive at {address}: {why}"))
+}
+
 impl BeatSocket {
     /// Binds a socket to an address, which need not be on an interface yet (ip(7): `IP_FREEBIND`; the same for IPv6): what is sent before
     /// is an error, and what is received begins to come when the address does.
@@ -57,7 +63,7 @@ impl BeatSocket {
         let made = socket(family, SockType::Datagram, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, None)?;
         // One flag of the socket stands for both families; the kernel takes it at the level of IPv4 from both.
         setsockopt(&made, sockopt::IpFreebind, &true)?;
-        bind(made.as_raw_fd(), &SockaddrStorage::from(address))?;
+        bind(made.as_raw_fd(), &SockaddrStorage::from(address)).map_err(|error| cannot_hear(address, error))?;
         Self::equip(made.into())
     }
 

@@ -4,6 +4,7 @@
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, getsockopt, setsockopt, socket, sockopt};
+use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -66,6 +67,30 @@ pub fn listen(address: SocketAddr) -> nix::Result<TcpListener> {
     Ok(TcpListener::from(socket))
 }
 
+/// Why an address cannot be listened on, with what to do if its port is taken.
+#[must_use]
+pub fn explained(address: SocketAddr, over: Over, error: nix::Error) -> io::Error {
+    let source = io::Error::from(error);
+    if error != nix::Error::EADDRINUSE {
+        return source;
+    }
+    let flag = match over {
+        Over::Tcp => "-ltnp",
+        Over::Udp => "-lunp",
+    };
+    let port = address.port();
+    io::Error::new(source.kind(), format!("{source}; another program has the port: `ss {flag} 'sport = :{port}'` shows which, stop it"))
+}
+
+/// What is listened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Over {
+    /// Connections.
+    Tcp,
+    /// Datagrams.
+    Udp,
+}
+
 /// Makes an idle connection end about `dead` (whole seconds, at least one a probe) after its peer is gone (tcp(7): SO_KEEPALIVE).
 ///
 /// # Errors
@@ -110,7 +135,12 @@ mod tests {
             assert_eq!(listen(address).unwrap().local_addr().unwrap().ip(), address.ip());
         }
         let taken = listen("127.0.0.1:0".parse().unwrap()).unwrap();
-        assert_eq!(listen(taken.local_addr().unwrap()).unwrap_err(), nix::Error::EADDRINUSE);
+        let address = taken.local_addr().unwrap();
+        let error = listen(address).unwrap_err();
+        assert_eq!(error, nix::Error::EADDRINUSE);
+        let (said, port) = (explained(address, Over::Tcp, error).to_string(), address.port());
+        assert!(said.contains(&format!("`ss -ltnp 'sport = :{port}'`")), "{said}");
+        assert!(!explained(address, Over::Udp, nix::Error::EACCES).to_string().contains("ss "));
     }
 
     /// Child half of the next test: alone in its process, started with a listener at descriptor 3.

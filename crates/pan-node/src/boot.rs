@@ -3,7 +3,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use pan_api::hostlink;
@@ -53,6 +53,12 @@ impl MarkSeen {
         Self { path, file: None }
     }
 
+    /// Whether another file lies where this one did, which was removed: whoever writes it has begun anew, and goes by other files than before.
+    pub(crate) fn is_replaced(&self) -> bool {
+        let removed = self.file.as_ref().is_some_and(|file| file.metadata().is_ok_and(|of| of.nlink() == 0));
+        removed && self.path.exists()
+    }
+
     /// `None` if nothing was written since the boot.
     pub(crate) fn get(&mut self) -> Option<u64> {
         if self.file.is_none() {
@@ -100,6 +106,10 @@ mod tests {
             mark.set(number).unwrap();
             assert_eq!(seen.get(), Some(number));
         }
+        std::fs::remove_file(&path).unwrap();
+        assert!(!seen.is_replaced(), "nobody has begun anew");
+        Mark::open(&path).unwrap();
+        assert!(seen.is_replaced() && !MarkSeen::new(path).is_replaced());
     }
 
     #[test]

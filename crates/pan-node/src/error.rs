@@ -73,6 +73,16 @@ pub enum Error {
         /// For people.
         why: String,
     },
+    /// Its host's other processes go by other files than this one.
+    #[error(
+        "what was noted in {} was removed, and another process of this host has begun anew there: this one ends, to begin anew as well. \
+         Nothing may be removed there while the host runs",
+        path.display()
+    )]
+    Anew {
+        /// The folder.
+        path: PathBuf,
+    },
     /// The clock cannot be waited on.
     #[error("wait for the next heartbeat")]
     Clock {

@@ -1,6 +1,7 @@
 //! The node's metrics: what its agent counts, its servers and gate as they are now, and what its beat process counted.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use pan_api::beatcount::BeatCounts;
@@ -31,8 +32,14 @@ const REFUSED: Family = Family::counter(
     &["reason"],
 );
 
+const TURNED_AWAY: Family = Family::counter(
+    "pan_node_connections_refused_total",
+    "Connections to this node's agent that were closed because there were too many, of one address or in all",
+    &[],
+);
+
 /// The agent's own families.
-pub const FAMILIES: [Family; 9] = [SERVERS, STARTS, RESTARTS, HEADS_LOST, CHECKS, LEFT, HELD_BACK, FRAMES, REFUSED];
+pub const FAMILIES: [Family; 10] = [SERVERS, STARTS, RESTARTS, HEADS_LOST, CHECKS, LEFT, HELD_BACK, FRAMES, REFUSED, TURNED_AWAY];
 
 /// What the agent counts.
 #[derive(Debug, Default)]
@@ -43,6 +50,7 @@ pub(crate) struct Counts {
     pub heads_lost: Count,
     pub checks_passed: Count,
     pub checks_failed: Count,
+    pub connections_refused: Arc<Count>,
 }
 
 /// What is looked up when somebody asks.
@@ -82,6 +90,7 @@ pub(crate) fn render(counts: &Counts, now: &Now<'_>) -> String {
     let of_frames = |Dropped { stale, unknown, foreign }| [(["stale"], stale), (["unknown"], unknown), (["foreign"], foreign)];
     page.samples(&FRAMES, now.frames.into_iter().flat_map(of_frames));
     page.samples(&REFUSED, RefusedWhy::AT_PORTS.map(|(why, word)| ([word], now.refused.total.get(&why).copied().unwrap_or(0))));
+    page.number(&TURNED_AWAY, counts.connections_refused.get());
     BeatCounts::show(now.beat.as_ref(), &mut page);
     page.text()
 }

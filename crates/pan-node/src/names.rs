@@ -30,10 +30,13 @@ pub fn port(key: &ServerKey) -> String {
     format!("ps{}", &hash.to_hex()[..12])
 }
 
+/// The control group of all servers within the host's. Of each there is one beneath it, by its identifier.
+pub const CGROUPS: &str = "/panloom";
+
 /// The server's control group within the host's.
 #[must_use]
 pub fn cgroup(key: &ServerKey) -> String {
-    format!("/panloom/{}", id(key))
+    format!("{CGROUPS}/{}", id(key))
 }
 
 #[cfg(test)]

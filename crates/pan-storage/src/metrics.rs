@@ -3,6 +3,7 @@
 use pan_api::beatcount::BeatCounts;
 use pan_api::metrics::{Count, Family, Page};
 use pan_replica::{Answer, Ask, Content, Fault};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 const ROUNDS: Family =
@@ -20,8 +21,15 @@ const FAILED: Family = Family::counter("pan_storage_requests_failed_total", "Req
 const ROTTEN: Family =
     Family::counter("pan_storage_rotten_bytes_total", "Bytes found by scrubbing that were not what had been written", &[]);
 
+const TURNED_AWAY: Family = Family::counter(
+    "pan_storage_connections_refused_total",
+    "Connections to this storage host that were closed because there were too many, of one address or in all",
+    &[],
+);
+
 /// The role's own families.
-pub const FAMILIES: [Family; 10] = [ROUNDS, PROBLEMS, CONNECTIONS, SESSIONS, CAPABILITIES, REFUSED, REQUESTS, BYTES, FAILED, ROTTEN];
+pub const FAMILIES: [Family; 11] =
+    [ROUNDS, PROBLEMS, CONNECTIONS, SESSIONS, CAPABILITIES, REFUSED, REQUESTS, BYTES, FAILED, ROTTEN, TURNED_AWAY];
 
 /// What the role counts.
 #[derive(Debug, Default)]
@@ -36,6 +44,7 @@ pub(crate) struct Counts {
     bytes_read: Count,
     failed: [Count; 3],
     pub rotten: AtomicU64,
+    pub connections_refused: Arc<Count>,
 }
 
 /// What heads asked for.
@@ -95,6 +104,7 @@ pub(crate) fn render(counts: &Counts, beat: Option<&BeatCounts>) -> String {
     let reasons = ["full", "io", "rotten"];
     page.samples(&FAILED, reasons.iter().zip(&counts.failed).map(|(reason, count)| ([*reason], count.get())));
     page.number(&ROTTEN, counts.rotten.load(Ordering::Relaxed));
+    page.number(&TURNED_AWAY, counts.connections_refused.get());
     BeatCounts::show(beat, &mut page);
     page.text()
 }

@@ -52,7 +52,7 @@ pub async fn run(config: HostConfig, told_to_stop: impl Future<Output = ()>) -> 
     let vault = tokio::select! {
         ended = follow(&config, &counts, keeps) => return ended,
         () = server.serve(&config) => return Ok(()),
-        ended = hostmetrics::serve(&config, STORAGE_METRICS_PORT, render, exported) => return Ok(ended?),
+        ended = hostmetrics::serve(&config, STORAGE_METRICS_PORT, counts.connections_refused.clone(), render, exported) => return Ok(ended?),
         vault = stopped => vault,
     };
     if let Some(vault) = vault {

@@ -16,9 +16,10 @@ use crate::keep::Open;
 use crate::metrics::Counts;
 use crate::vault::{Kept, Vault};
 use crowd::Crowd;
-use limits::{CONNECTIONS_MAX, GREETING_MAX, IN_FLIGHT_ALL};
+use limits::{GREETING_MAX, IN_FLIGHT_ALL, SEATS};
 use pan_api::capability::{Capability, CapabilityKeys, Mode};
-use pan_api::hostlisten::{self, Places};
+use pan_api::door::{Arrival, Door};
+use pan_api::hostlisten;
 use pan_api::tls::{ClientCerts, LiveTls, TlsError, peer_identity};
 use pan_linux::congestion;
 use pan_model::HostName;
@@ -54,6 +55,7 @@ pub(crate) struct Server {
     counts: Arc<Counts>,
     crowd: Crowd,
     in_flight: Arc<Semaphore>,
+    door: Door,
 }
 
 /// A head that showed a good capability.
@@ -79,6 +81,7 @@ impl Server {
             silence: silence(&config.profile),
             far: config.profile == "wan",
             clear: config.volumes_in_the_clear(),
+            door: Door::new(config, SEATS, counts.connections_refused.clone()),
             counts,
             crowd: Crowd::default(),
             in_flight: Arc::new(Semaphore::new(IN_FLIGHT_ALL)),
@@ -87,12 +90,12 @@ impl Server {
 
     /// Serves for ever on the host's own address and on its addresses on both fabrics.
     pub(crate) async fn serve(self: Arc<Self>, config: &HostConfig) {
-        let places = Places { port: REPLICA_PORT, connections_max: CONNECTIONS_MAX };
-        hostlisten::serve(config, places, move |stream| self.clone().connection(stream)).await;
+        let door = self.door.clone();
+        hostlisten::serve(config, REPLICA_PORT, &door, move |stream, arrival| self.clone().connection(stream, arrival)).await;
     }
 
     /// Serves one connection to its end.
-    pub(crate) async fn connection(self: Arc<Self>, stream: TcpStream) {
+    pub(crate) async fn connection(self: Arc<Self>, stream: TcpStream, arrival: Arrival) {
         self.counts.connections.one();
         // A write and the flush after it are two small packets.
         if let Err(error) = stream.set_nodelay(true) {
@@ -108,6 +111,7 @@ impl Server {
             Ok(Some(known)) => known,
             Ok(None) | Err(_) => return tracing::debug!("a TLS handshake failed or took too long"),
         };
+        let Some(_seat) = arrival.host() else { return };
         let Some(place) = self.crowd.place(&peer) else {
             return tracing::warn!(%peer, "has too many connections to replicas");
         };

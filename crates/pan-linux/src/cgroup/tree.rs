@@ -131,6 +131,17 @@ impl CgroupTree {
         Self { layout: self.layout.clone(), path: self.path.join(name) }
     }
 
+    /// The names of the groups directly beneath this one, in any hierarchy, in order.
+    pub fn children(&self) -> Vec<String> {
+        let mut found = BTreeSet::new();
+        for entry in self.dirs().filter_map(|dir| std::fs::read_dir(dir).ok()).flatten().flatten() {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                found.extend(entry.file_name().to_str().map(str::to_owned));
+            }
+        }
+        found.into_iter().collect()
+    }
+
     /// The layout it was named in.
     pub fn layout(&self) -> &Layout {
         &self.layout

@@ -112,7 +112,7 @@ impl Runtime {
     /// and waiting for the very death costs 6 ms.
     pub fn delete(&self, id: &str) -> Result<(), OciError> {
         let Some(state) = self.state(id)? else {
-            return self.clear_leftover(id);
+            return self.forget(id);
         };
         // A process under a v1 freezer does not die before it is thawed, which `--force` does.
         if state.status == Status::Paused {
@@ -142,9 +142,13 @@ impl Runtime {
         Err(refused("delete", id, &output))
     }
 
-    /// A runtime killed half-way through making a container leaves a folder without a state file,
-    /// and then refuses to make that container again.
-    fn clear_leftover(&self, id: &str) -> Result<(), OciError> {
+    /// Takes away what the runtime noted of a container of which nothing runs. A runtime killed half-way through making a
+    /// container leaves a folder without a state file, one whose disk was full or whose file was damaged a file that it cannot
+    /// read, and then refuses to make that container again.
+    ///
+    /// # Errors
+    /// The folder cannot be removed.
+    pub fn forget(&self, id: &str) -> Result<(), OciError> {
         let path = self.root.join(id);
         match std::fs::remove_dir_all(&path) {
             Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(OciError::File { action: "remove", path, source }),

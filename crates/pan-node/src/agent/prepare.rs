@@ -13,13 +13,14 @@ use pan_model::{ServerKey, VolumeId};
 
 use crate::apply::{adopt, start};
 use crate::error::{Error, chain};
+use crate::head;
 use crate::host::{Host, Parts};
 use crate::network::{Checks, Network, NetworkError};
 use crate::paths::{Paths, origins_dir};
 use crate::server::deaths::Deaths;
 use crate::server::record::{Record, Stage};
 use crate::users::UserSpaces;
-use crate::volume::{strays, sweep_sessions};
+use crate::volume::{let_fail, strays, sweep_sessions};
 
 /// The host, and the servers an earlier agent knew.
 pub(super) struct Prepared {
@@ -44,8 +45,10 @@ pub(super) fn prepare(config: &HostConfig, boot: BootId, exe: PathBuf) -> Result
     let host = Host::new(config, boot, exe, Parts { rtnl, network, deaths, checks, users });
     let known: Vec<ServerKey> = records.iter().map(|(key, _)| key.clone()).collect();
     host.meter.adopt(&known);
+    let kept = head::groups().map_err(|source| adopting(source.into()))?;
+    let strays = strays(host.volumes.folder(), kept, records.iter().map(|(_, record)| record)).map_err(|source| adopting(source.into()))?;
+    let_fail(&host.volumes, &strays);
     adopt::sweep(&host, &known).map_err(adopting)?;
-    let strays = strays(host.volumes.folder(), records.iter().map(|(_, record)| record)).map_err(|source| adopting(source.into()))?;
     sweep_sessions(host.volumes.folder(), &config.state_dir);
     Ok(Prepared { host: Arc::new(host), records, strays })
 }

@@ -14,7 +14,7 @@ use pan_linux::process::command_line;
 use pan_model::ServerKey;
 
 pub(crate) use super::release::forget;
-use super::{ApplyError, container, rootfs};
+use super::{ApplyError, container, group, rootfs};
 use crate::error::{FileError, chain};
 use crate::host::Host;
 use crate::names;
@@ -41,7 +41,9 @@ pub(crate) fn sweep(host: &Host, known: &[ServerKey]) -> Result<(), ApplyError> 
     let mut strange: BTreeSet<String> = BTreeSet::new();
     strange.extend(entries(&host.paths.records())?);
     strange.extend(entries(host.paths.roots())?);
-    strange.extend(host.runtime.list()?.into_iter().map(|container| container.id));
+    // The runtime has a folder for each, also for those of which it can read nothing.
+    strange.extend(entries(&host.paths.runtime())?);
+    strange.extend(group::all()?);
     for name in entries(&host.paths.layers())? {
         let id = name.strip_suffix(".log").or_else(|| name.strip_suffix(".log.1")).unwrap_or(&name);
         strange.insert(id.to_owned());
@@ -56,7 +58,8 @@ pub(crate) fn sweep(host: &Host, known: &[ServerKey]) -> Result<(), ApplyError> 
 
 fn wipe(host: &Host, id: &str) -> Result<(), ApplyError> {
     tracing::info!(id, "wiping what is left of a server that is not here");
-    host.runtime.delete(id)?;
+    container::end_whatever(host, id)?;
+    end_shim(host, id)?;
     if let Some(key) = names::key_of(id) {
         host.rtnl.delete(&names::port(&key))?;
         Netns::remove(&names::netns(&key))?;
@@ -101,11 +104,28 @@ pub(crate) fn finish(host: &Host, key: &ServerKey, record: &mut Record) -> Resul
     Ok(record.write(&at.record())?)
 }
 
+/// Returns when no shim of a container is left: one that begins it only now would bring it back, and one that writes down late how it
+/// ended would be taken to speak of the next one.
+fn end_shim(host: &Host, id: &str) -> Result<(), ApplyError> {
+    let deadline = Instant::now() + SHIM_WAIT;
+    while shim_at_work(host, id)? {
+        if Instant::now() >= deadline {
+            return Err(ApplyError::Shim { id: id.to_owned(), limit: SHIM_WAIT });
+        }
+        std::thread::sleep(SHIM_POLL);
+        group::end(id)?;
+    }
+    Ok(())
+}
+
 fn shim_at_work(host: &Host, id: &str) -> Result<bool, ApplyError> {
     let wanted = container::shim_arguments(host, id, &host.paths.server(id)).to_arguments();
     let wanted: Vec<String> = wanted.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+    // The last word is how far it brings its container, which is no matter here.
+    let same =
+        |line: Vec<String>| line.len() == wanted.len() + 1 && line.iter().skip(1).zip(&wanted).rev().skip(1).all(|(has, word)| has == word);
     let pids = entries(Path::new("/proc"))?.into_iter().filter_map(|name| name.parse().ok());
-    Ok(pids.map(command_line).any(|line| line.get(1..) == Some(wanted.as_slice())))
+    Ok(pids.map(command_line).any(same))
 }
 
 fn entries(folder: &Path) -> Result<Vec<String>, ApplyError> {

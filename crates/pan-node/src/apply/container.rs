@@ -7,13 +7,13 @@ use std::time::Instant;
 use pan_api::desired::ServerOrder;
 use pan_image::config::environment;
 use pan_linux::netns::NETNS_DIR;
-use pan_linux::oci::{Bind, ContainerSpec, ExitRecord, Identity, ShimArgs, Until, spawn_shim};
+use pan_linux::oci::{Bind, ContainerSpec, ExitRecord, Identity, OciError, ShimArgs, Until, spawn_shim};
 use pan_linux::process::{is_running, open_log, start_time};
 use pan_model::ServerKey;
 
-use super::ApplyError;
 use super::rootfs::{self, Rootfs};
-use crate::error::FileError;
+use super::{ApplyError, group};
+use crate::error::{FileError, chain};
 use crate::host::Host;
 use crate::names;
 use crate::paths::ServerPaths;
@@ -31,6 +31,8 @@ const SHARES_MIN: u64 = 2;
 pub(super) fn make(host: &Host, order: &ServerOrder, root: Rootfs, instance: &str, until: Until) -> Result<(), ApplyError> {
     let id = names::id(&order.key);
     let at = host.paths.server(&id);
+    // Two of one server must not run, whatever became of an earlier one.
+    group::end(&id)?;
     own_log(&at.log, root.users.ids.outside(root.user.uid))?;
     if order.command.is_empty() && root.defaults.command.is_empty() {
         return Err(ApplyError::NoCommand);
@@ -96,7 +98,24 @@ pub(super) fn running(at: &ServerPaths, instance: &str) -> Result<Option<Contain
 /// Kills what may still run of a server and makes the runtime forget it. Nothing there is fine.
 pub(crate) fn end(host: &Host, key: &ServerKey) -> Result<(), ApplyError> {
     host.meter.last(key);
-    Ok(host.runtime.delete(&names::id(key))?)
+    end_whatever(host, &names::id(key))
+}
+
+/// The same by the identifier alone. The runtime goes by a file, which may be damaged or gone; the kernel knows what runs.
+pub(super) fn end_whatever(host: &Host, id: &str) -> Result<(), ApplyError> {
+    match host.runtime.delete(id) {
+        // What the runtime could not read must not keep the server here.
+        Err(error @ OciError::Refused { .. }) => {
+            tracing::warn!(id, error = chain(&error), "the runtime cannot end it: its control group is killed");
+            group::end(id)?;
+            host.runtime.forget(id)?;
+        }
+        ended => {
+            ended?;
+            group::end(id)?;
+        }
+    }
+    Ok(())
 }
 
 /// The shim of a container that is made and started in one.

@@ -31,6 +31,9 @@ pub enum ApplyError {
     /// Its container.
     #[error(transparent)]
     Oci(#[from] pan_linux::oci::OciError),
+    /// Its control group.
+    #[error(transparent)]
+    Group(#[from] pan_linux::cgroup::CgroupError),
     /// A file or folder of its.
     #[error(transparent)]
     File(#[from] FileError),
@@ -63,6 +66,14 @@ pub enum ApplyError {
     /// The container's first process ended before it could be looked at.
     #[error("it ended at once: {0}")]
     EndedAtOnce(String),
+    /// The process that keeps its exit status goes on without it.
+    #[error("the shim of {id} did not end within {} s of its program", limit.as_secs())]
+    Shim {
+        /// The server's identifier.
+        id: String,
+        /// For how long it was waited.
+        limit: std::time::Duration,
+    },
     /// The thread that did it was lost.
     #[error("a step was lost: {0}")]
     Lost(String),

@@ -6,6 +6,7 @@ mod cable;
 mod container;
 mod error;
 mod files;
+mod group;
 pub(crate) mod hidden;
 mod release;
 mod rootfs;

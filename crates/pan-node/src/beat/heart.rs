@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use pan_api::beatcount::{BeatCount, BeatCountFile, BeatCounts};
+use pan_api::hostlink::{Kept, keep_boot_id};
 use pan_api::pansize::PanSize;
 use pan_linux::datagram::{BeatSocket, Waker};
 use pan_member::frame::FRAME_BYTES_MAX;
@@ -40,6 +41,8 @@ pub(super) struct Heart {
     agent: MarkSeen,
     started: Tick,
     load_at: Tick,
+    /// When it is looked again whether all is where it was.
+    stands_at: Tick,
     datagram: [u8; FRAME_BYTES_MAX],
     pub lease: Option<Lease>,
     pub lessor: Option<LessorPart>,
@@ -92,6 +95,7 @@ impl Heart {
             agent: MarkSeen::new(alive_file(&config.run_dir)),
             started: now,
             load_at: now.plus(LOAD_EVERY),
+            stands_at: now.plus(LOAD_EVERY),
             datagram: [0; FRAME_BYTES_MAX],
             lease,
             lessor,
@@ -193,6 +197,32 @@ impl Heart {
             let length = self.frame.encode(self.keys.own.current(), &mut self.datagram);
             sender.send(&self.datagram[..length], now);
         }
+    }
+
+    /// Whether what this process knows of the host is what others read and write. A boot identifier that is gone or damaged is put back.
+    ///
+    /// # Errors
+    /// [`Error::Anew`]: it is to end.
+    pub fn stands(&mut self, now: Tick) -> Result<(), Error> {
+        if now < self.stands_at {
+            return Ok(());
+        }
+        self.stands_at = now.plus(LOAD_EVERY);
+        let run_dir = &self.config.run_dir;
+        let kept = match keep_boot_id(run_dir, self.frame.boot.0) {
+            Ok(kept) => kept,
+            Err(error) => {
+                tracing::warn!(%error, path = %run_dir.display(), "cannot see to the boot identifier there");
+                Kept::There
+            }
+        };
+        if kept == Kept::PutBack {
+            tracing::warn!(path = %run_dir.display(), "the boot identifier there was gone or damaged, and is put back");
+        }
+        if kept == Kept::Other || self.agent.is_replaced() {
+            return Err(Error::Anew { path: run_dir.clone() });
+        }
+        Ok(())
     }
 
     /// Takes up keys that were handed out.
@@ -320,6 +350,36 @@ pub(super) mod tests {
         }
         pan_api::pansize::note(dir.path(), 2000).unwrap();
         assert_eq!(heart(&config).frame.period, Some(Duration::from_millis(50)), "known from the start");
+    }
+
+    #[test]
+    fn what_others_go_by_is_what_this_one_goes_by() {
+        let dir = tempfile::tempdir().unwrap();
+        let (config, _) = config(dir.path());
+        let mut heart = Heart::prepare(&config, [9; 3]).unwrap();
+        let boot = dir.path().join("boot");
+        let noted = fs::read(&boot).unwrap();
+        let agent = || Mark::open(&alive_file(dir.path())).unwrap().set(5).unwrap();
+        agent();
+        heart.beat(Tick(7));
+        heart.stands(heart.stands_at).unwrap();
+        for damage in [Some(""), Some("nonsense"), None] {
+            match damage {
+                Some(text) => fs::write(&boot, text).unwrap(),
+                None => fs::remove_file(&boot).unwrap(),
+            }
+            heart.stands(heart.stands_at).unwrap();
+            assert_eq!(fs::read(&boot).unwrap(), noted, "{damage:?}");
+        }
+        // Nobody has begun anew yet; then the agent does.
+        fs::remove_file(alive_file(dir.path())).unwrap();
+        heart.stands(heart.stands_at).unwrap();
+        agent();
+        assert!(matches!(heart.stands(heart.stands_at), Err(Error::Anew { .. })));
+        let mut heart = Heart::prepare(&config, [9; 3]).unwrap();
+        heart.stands(heart.stands_at).unwrap();
+        fs::write(&boot, "00000000000000ab\n").unwrap();
+        assert!(heart.stands(heart.stands_at).unwrap_err().to_string().contains("begun anew"));
     }
 
     #[test]

@@ -80,6 +80,7 @@ impl Beat {
                 return Ok(());
             }
             if self.office.may_send() {
+                self.heart.stands(clock::now())?;
                 self.heart.late(since_boot().saturating_sub(next));
                 self.heart.beat(clock::now());
                 reached(Step::Sent);

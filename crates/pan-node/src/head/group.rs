@@ -32,11 +32,28 @@ pub(super) fn join(volume: VolumeId, processes: impl IntoIterator<Item = i32>) -
     processes.into_iter().try_for_each(|process| group.join(process))
 }
 
-/// Removes it. Nothing there is fine.
+/// Removes it, with what is still in it: processes that could not be spoken to any more. Nothing there is fine.
 ///
 /// # Errors
-/// A process is still in it.
+/// A process in it does not die.
 pub(crate) fn remove(volume: VolumeId) -> Result<(), CgroupError> {
     let group = of(volume)?;
-    if group.exists() { group.remove_recursive(GONE_MAX) } else { Ok(()) }
+    if !group.exists() {
+        return Ok(());
+    }
+    group.kill_all(GONE_MAX)?;
+    group.remove_recursive(GONE_MAX)
+}
+
+/// The volumes that have one.
+///
+/// # Errors
+/// Nobody can tell how control groups are mounted.
+pub(crate) fn all() -> Result<Vec<VolumeId>, CgroupError> {
+    match Layout::detect(Path::new(CGROUP_ROOT)) {
+        Ok(layout) => Ok(CgroupTree::new(layout, ALL).children().iter().filter_map(|name| name.parse().ok().map(VolumeId)).collect()),
+        // A machine without has none.
+        Err(CgroupError::NotMounted(_)) => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
 }

@@ -30,6 +30,6 @@ pub(crate) use session::{leave, noted};
 
 pub use agent::Keeper;
 pub use error::HeadError;
-pub(crate) use group::remove as remove_group;
+pub(crate) use group::{all as groups, remove as remove_group};
 pub use message::{HeadOrder, HeadStatus};
 pub use part::{Part, run};

@@ -138,6 +138,8 @@ pub(super) fn leave(at: &Place, state_dir: &Path) -> Result<(), VolumeError> {
         Ok(()) | Err(CgroupError::NotMounted(_)) => {}
         Err(error) => return Err(error.into()),
     }
+    // One that was killed leaves its mount.
+    unmount_all(at.served())?;
     remove_folder(at)?;
     if let Err(error) = head::leave(state_dir, &[at.volume]) {
         tracing::warn!(volume = %at.volume, %error, "the note of its last session stays");

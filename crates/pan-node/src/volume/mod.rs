@@ -19,4 +19,4 @@ mod wait;
 pub(crate) use attached::Attached;
 pub(crate) use board::Volumes;
 pub(crate) use standing::{HEAD_LOST, NOT_LOOKED_AT, Standing};
-pub(crate) use sweep::{strays, sweep_sessions};
+pub(crate) use sweep::{let_fail, strays, sweep_sessions};

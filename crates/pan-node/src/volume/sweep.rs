@@ -7,28 +7,42 @@ use std::path::Path;
 
 use pan_model::VolumeId;
 
+use super::act;
+use super::board::Volumes;
 use super::place::Place;
-use crate::error::FileError;
+use crate::error::{FileError, chain};
 use crate::head;
 use crate::server::record::Record;
 
-/// The volumes with folders in `all` that none of the servers' records knows.
+/// The volumes with folders in `all`, or with processes that keep them, that none of the servers' records knows.
 ///
 /// # Errors
 /// The folder cannot be listed.
-pub(crate) fn strays<'a>(all: &Path, records: impl Iterator<Item = &'a Record>) -> Result<Vec<VolumeId>, FileError> {
+pub(crate) fn strays<'a>(
+    all: &Path,
+    kept: impl IntoIterator<Item = VolumeId>,
+    records: impl Iterator<Item = &'a Record>,
+) -> Result<Vec<VolumeId>, FileError> {
     let known: BTreeSet<VolumeId> = records.flat_map(|record| &record.bound.order.volumes).map(|order| order.volume).collect();
+    let mut found: BTreeSet<VolumeId> = kept.into_iter().collect();
     let listed = match fs::read_dir(all) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        listed => listed.map_err(FileError::of("list", all))?,
+        Err(error) if error.kind() == ErrorKind::NotFound => None,
+        listed => Some(listed.map_err(FileError::of("list", all))?),
     };
-    let mut found = Vec::new();
-    for entry in listed {
+    for entry in listed.into_iter().flatten() {
         let entry = entry.map_err(FileError::of("list", all))?;
-        found.extend(entry.file_name().to_str().and_then(Place::volume_of).filter(|volume| !known.contains(volume)));
+        found.extend(entry.file_name().to_str().and_then(Place::volume_of));
     }
-    found.sort();
-    Ok(found)
+    Ok(found.difference(&known).copied().collect())
+}
+
+/// Lets everything fail that waits for a volume nobody's record knows, so that who waits can be killed. Their tasks take them away later.
+pub(crate) fn let_fail<'a>(volumes: &Volumes, strays: impl IntoIterator<Item = &'a VolumeId>) {
+    for volume in strays {
+        if let Err(error) = act::abort(&volumes.place(*volume)) {
+            tracing::warn!(%volume, error = chain(&error), "what waits for its head may go on waiting");
+        }
+    }
 }
 
 /// Takes away what is noted of the sessions of volumes that have no folder in `all`, and so no head: they left while no agent ran, or with an

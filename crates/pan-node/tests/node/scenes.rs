@@ -10,11 +10,12 @@ use pan_model::{Epoch, Span};
 
 use crate::bench::{Bench, nginx, order};
 
-pub const ALL: [(&str, fn()); 6] = [
+pub const ALL: [(&str, fn()); 7] = [
     ("a_server_lives_and_dies", a_server_lives_and_dies),
     ("what_is_made_ready_neither_runs_nor_is_reached", what_is_made_ready_neither_runs_nor_is_reached),
     ("a_slow_stop_holds_up_nobody", a_slow_stop_holds_up_nobody),
     ("servers_that_end_are_restarted_and_given_up", servers_that_end_are_restarted_and_given_up),
+    ("a_runtime_that_lost_its_notes_holds_up_no_stop", a_runtime_that_lost_its_notes_holds_up_no_stop),
     ("an_agent_may_die_at_any_point", an_agent_may_die_at_any_point),
     ("controllers_and_nobody_else_are_answered", controllers_and_nobody_else_are_answered),
 ];
@@ -215,6 +216,35 @@ fn servers_that_end_are_restarted_and_given_up() {
     bench.desire(vec![]);
     bench.wait_for("no servers in the report", || bench.report()?.servers.is_empty().then_some(()));
     bench.assert_empty();
+}
+
+/// What the runtime noted of a container is empty, is something else, or is gone: the server ends all the same, and starts again.
+fn a_runtime_that_lost_its_notes_holds_up_no_stop() {
+    let mut bench = Bench::start("notes");
+    bench.start_agent("agent");
+    let notes = "/run/pan/runc/acme.cron-1/state.json";
+    let damages = [format!(": >{notes}"), format!("echo '{{' >{notes}"), format!("echo '{{}}' >{notes}"), format!("rm {notes}")];
+    for (round, damage) in damages.iter().enumerate() {
+        let epoch = 1 + round as u64;
+        bench.desire(vec![order("cron-1", 11, epoch, &["sleep", "600"])]);
+        bench.wait_healthy("cron-1", epoch);
+        bench.output(&["sh", "-c", damage]);
+    }
+    bench.desire(vec![]);
+    bench.wait_for("no servers in the report", || bench.report()?.servers.is_empty().then_some(()));
+    bench.assert_empty();
+
+    // The same to an agent that finds it so, and no record either.
+    for damage in &damages {
+        bench.desire(vec![order("cron-1", 11, 9, &["sleep", "600"])]);
+        bench.wait_healthy("cron-1", 9);
+        bench.kill_agent();
+        bench.output(&["sh", "-c", &format!("{damage}; rm /run/pan/servers/acme.cron-1/state.json")]);
+        bench.desire(vec![]);
+        bench.start_agent("agent");
+        bench.wait_for("a report without servers", || bench.report()?.servers.is_empty().then_some(()));
+        bench.assert_empty();
+    }
 }
 
 fn a_slow_stop_holds_up_nobody() {

@@ -12,11 +12,12 @@ use pan_model::{ByteSize, Lineage, Session, VolumeEpoch, VolumeId};
 
 use crate::bench::{Bench, order};
 
-pub const ALL: [(&str, fn()); 5] = [
+pub const ALL: [(&str, fn()); 6] = [
     ("a_volume_comes_and_goes_with_its_server", a_volume_comes_and_goes_with_its_server),
     ("a_host_that_loses_its_power_leaves_no_device", a_host_that_loses_its_power_leaves_no_device),
     ("a_lost_head_costs_a_restart_and_nothing_else", a_lost_head_costs_a_restart_and_nothing_else),
     ("volumes_survive_an_agent_and_nothing_survives_a_server", volumes_survive_an_agent_and_nothing_survives_a_server),
+    ("what_no_file_tells_of_is_found_by_its_control_group", what_no_file_tells_of_is_found_by_its_control_group),
     ("a_volume_that_waits_for_its_head_ends_in_time", a_volume_that_waits_for_its_head_ends_in_time),
 ];
 
@@ -262,6 +263,41 @@ fn volumes_survive_an_agent_and_nothing_survives_a_server() {
     assert_all_gone(&mut bench);
 }
 
+/// All that an agent noted is gone, and so is the agent. What runs is ended before anything takes its place.
+fn what_no_file_tells_of_is_found_by_its_control_group() {
+    let mut bench = Bench::start("amnesia");
+    bench.start_agent("agent");
+    let neighbour = || order("cron-1", 11, 1, &["sleep", "600"]);
+    bench.desire(vec![database(1, volume(Some(claim(1, 1)))), neighbour()]);
+    bench.wait_healthy("db-1", 1);
+    bench.wait_healthy("cron-1", 1);
+    wait_lives(&bench, 1);
+    let program = |bench: &Bench| bench.outcome(&["pgrep", "-o", "-f", "echo [$]PAN_INSTANCE"]).1;
+    let (first, keeper) = (program(&bench), processes(&bench, ""));
+
+    bench.kill_agent();
+    // What is mounted there stays, and nothing else.
+    bench.outcome(&["find", "/run/pan", "-xdev", "-depth", "-mindepth", "1", "-delete"]);
+    assert_eq!(bench.output(&["find", "/run/pan", "-xdev", "-name", "state.json"]), "");
+    assert_eq!(program(&bench), first, "the server should have run on until then");
+    bench.start_agent("agent");
+    bench.wait_server("db-1", "healthy, and begun anew", |server| server.phase == Phase::Healthy && !server.volumes.is_empty());
+    bench.wait_healthy("cron-1", 1);
+    wait_lives(&bench, 2);
+    let second = program(&bench);
+    assert_ne!(second, first);
+    assert_ne!(bench.outcome(&["kill", "-0", &first]).0, 0, "{first} runs beside {second}");
+    assert_ne!(processes(&bench, ""), keeper);
+    assert_eq!(bench.output(&["pgrep", "-x", "-f", "sleep 600"]).lines().count(), 1);
+
+    // The same with nothing wanted any more.
+    bench.kill_agent();
+    bench.outcome(&["find", "/run/pan", "-xdev", "-depth", "-mindepth", "1", "-delete"]);
+    bench.desire(vec![]);
+    bench.start_agent("agent");
+    assert_all_gone(&mut bench);
+}
+
 /// A head that says nothing any more holds everybody up who waits for it, and nobody else; and not for ever.
 fn a_volume_that_waits_for_its_head_ends_in_time() {
     let mut bench = Bench::start("mute");
@@ -270,6 +306,9 @@ fn a_volume_that_waits_for_its_head_ends_in_time() {
     bench.desire(vec![database(1, volume(Some(claim(1, 1)))), neighbour()]);
     bench.wait_healthy("db-1", 1);
     wait_lives(&bench, 1);
+    // It writes that once the line above is on the disk.
+    let written = format!("/run/pan/volumes/{}/mnt/now", number());
+    bench.wait_for("the first line on the disk", || (bench.outcome(&["test", "-s", &written]).0 == 0).then_some(()));
     fs::write(bench.data.path().join("mute"), "").unwrap();
     bench.wait_for("somebody who waits", || {
         let waiting = bench.output(&[

@@ -1,9 +1,12 @@
 //! Bounds of the server, with their reasons.
 
+use pan_api::door::Seats;
 use std::time::Duration;
 
 /// Connections at the same time, over all peers: a hundred nodes with ten volumes each, twice while heads are replaced.
-pub(super) const CONNECTIONS_MAX: usize = 2048;
+const CONNECTIONS_MAX: usize = 2048;
+/// Of one address no fewer than of one host.
+pub(super) const SEATS: Seats = Seats { hosts: CONNECTIONS_MAX, others: 0, each: CONNECTIONS_PEER };
 /// Connections of one host: what a node has room for, twice while heads are replaced.
 pub(super) const CONNECTIONS_PEER: usize = 256;
 /// For the TLS handshake, and again for the capability.

@@ -130,8 +130,9 @@ impl Host {
         serving.spawn(async move {
             let mut connections = JoinSet::new();
             loop {
-                let (stream, _) = listener.accept().await.unwrap();
-                connections.spawn(serves.clone().connection(stream));
+                let (stream, from) = listener.accept().await.unwrap();
+                let arrival = serves.door.arrival(from.ip()).unwrap();
+                connections.spawn(serves.clone().connection(stream, arrival));
             }
         });
         Self { dir, authority, keeper, server, counts, port, _serving: serving }

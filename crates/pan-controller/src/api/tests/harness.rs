@@ -53,6 +53,7 @@ pub struct Front {
     pub changes: watch::Sender<u64>,
     pub desires: crate::handle::Desires,
     view: Arc<ArcSwap<View>>,
+    pub metrics: Arc<crate::metrics::Metrics>,
     pub store_lost: Arc<arc_swap::ArcSwapOption<String>>,
     serving: tokio::task::JoinHandle<()>,
     _files: TempDir,
@@ -118,13 +119,14 @@ impl Front {
         let (changes, seen) = watch::channel(0);
         let (asked, refused, desires): (Arc<Mutex<Vec<Request>>>, Refused, crate::handle::Desires) = Default::default();
         let view = Arc::new(ArcSwap::from_pointee(view));
+        let metrics: Arc<crate::metrics::Metrics> = Arc::default();
         let store_lost: Arc<arc_swap::ArcSwapOption<String>> = Arc::default();
         let handle = Handle {
             view: view.clone(),
             changes: seen,
             inbox: send,
             desires: desires.clone(),
-            metrics: Arc::default(),
+            metrics: metrics.clone(),
             store_lost: store_lost.clone(),
             run_dir: std::path::Path::new("/nowhere").into(),
         };
@@ -132,7 +134,7 @@ impl Front {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let serving = tokio::spawn(async move { serve_within(limits, handle, &config, vec![listener]).await.unwrap() });
-        Self { address, authority, asked, refused, changes, desires, view, store_lost, serving, _files: files }
+        Self { address, authority, asked, refused, changes, desires, view, metrics, store_lost, serving, _files: files }
     }
 
     /// Shows the world something new.

@@ -6,9 +6,9 @@ use crate::core::request::Request;
 use crate::server::Limits;
 use serde_json::json;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 const JSON: (&str, &str) = ("Content-Type", "application/json");
 const SCALE: &str = "/v1/partitions/acme/clusters/web/scale";
@@ -101,6 +101,25 @@ async fn who_says_nothing_is_shown_out() {
     assert!(matches!(read, Ok(0) | Err(_)), "{read:?}");
     // Others were and are served.
     assert_eq!(front.anonymous("GET", "/healthz").await.status, 200);
+}
+
+/// However many connections somebody opens and says nothing on, others are let in.
+#[tokio::test]
+async fn who_says_nothing_keeps_nobody_out() {
+    let front = Front::start(world());
+    let mut idle = Vec::new();
+    for _ in 0..600 {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+        idle.push(socket.connect(front.address).await.unwrap());
+    }
+    let began = Instant::now();
+    assert_eq!(front.anonymous("GET", "/healthz").await.status, 200);
+    front.post("/v1/nodes/n1/cordon", &json!({})).await;
+    assert!(began.elapsed() < DEADLINE / 4, "{:?}", began.elapsed());
+    let refused = front.metrics.connections_refused.get();
+    assert!((1..600).contains(&refused), "{refused} of them were turned away");
+    drop(idle);
 }
 
 #[tokio::test]
