@@ -40,12 +40,12 @@ pub struct Line {
     pub kind: String,
     /// Which; in the PAN's log `PARTITION/NAME`. Of what was refused: as it was asked for.
     pub name: String,
-    /// `done`, of an apply `created` or `changed`, or the code of the refusal (`pan error CODE`).
+    /// `done`, of an apply `created` or `changed`, of a program in a server `begun` and `ended`, or the code of the refusal (`pan error CODE`).
     pub result: String,
     /// What more there is to say.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub detail: String,
-    /// How many refusals it stands for: the first of them is told.
+    /// How many it stands for, if more than one: refusals, of which the first is told, or what a host did again and again, of which the newest is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub times: Option<u64>,
     /// The hash of the line before; of the first line 64 zeros.

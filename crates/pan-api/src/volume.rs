@@ -198,6 +198,9 @@ pub struct PoolReport {
     /// Requests of heads that had lost their volume, none of which was done, since the host's process was started.
     #[serde(default)]
     pub refused: u64,
+    /// Connections that showed no good certificate, or no good capability for whoever they are, since then.
+    #[serde(default)]
+    pub strangers: u64,
 }
 
 /// A snapshot as its storage host sees it.

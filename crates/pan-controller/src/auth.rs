@@ -5,6 +5,7 @@ use crate::handle::{Grant, Principal, PrincipalRole};
 use hyper::HeaderMap;
 use hyper::header::AUTHORIZATION;
 use pan_api::ApiError;
+use pan_api::inside::Kind;
 use pan_api::keyfile::parse_key;
 use pan_api::token::{AccessRole, AccessToken, id_text};
 use pan_model::Code;
@@ -102,6 +103,26 @@ pub const fn allowed(role: PrincipalRole, verb: Verb, noun: Noun) -> bool {
 }
 
 impl Noun {
+    /// What the controller that leads is told of it, if it has an inside.
+    #[must_use]
+    pub const fn inside(self) -> Option<Kind> {
+        match self {
+            Self::Server => Some(Kind::Server),
+            Self::Volume => Some(Kind::Volume),
+            Self::Partition
+            | Self::Cluster
+            | Self::Service
+            | Self::Node
+            | Self::Host
+            | Self::Token
+            | Self::Event
+            | Self::Audit
+            | Self::Usage
+            | Self::Pan
+            | Self::Interface => None,
+        }
+    }
+
     /// What it is called.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -9,6 +9,7 @@ use pan_api::ApiError;
 use pan_api::beatcount::BeatCounts;
 use pan_api::desired::Desired;
 use pan_api::event::Event;
+use pan_api::inside::{Bearer, Inside};
 use pan_api::insight::Timeline;
 use pan_api::report::{Hello, Report};
 use pan_api::token::AccessRole;
@@ -39,6 +40,14 @@ impl Principal {
     #[must_use]
     pub fn host(name: String) -> Self {
         Self { name, called: None, role: PrincipalRole::Joining, partition: None, token: None }
+    }
+
+    /// Somebody that another controller found by its token.
+    #[must_use]
+    pub fn of(bearer: Bearer) -> Self {
+        let Bearer { token, called, role, partition } = bearer;
+        let name = called.as_ref().map_or_else(|| "administrator".to_owned(), Name::to_string);
+        Self { name, called, role: PrincipalRole::Access(role), partition, token }
     }
 
     /// What the audit log calls it.
@@ -151,6 +160,8 @@ pub(crate) enum Message {
     Request(Box<Actor>, Request, oneshot::Sender<Result<Reply, ApiError>>),
     /// Somebody was refused.
     Refused(Box<(Actor, Attempt, Code)>, oneshot::Sender<Result<(), ApiError>>),
+    /// Somebody goes inside of something.
+    Inside(Box<(Actor, Inside)>, oneshot::Sender<Result<(), ApiError>>),
     /// A host presents itself.
     Hello(Hello, oneshot::Sender<Result<(), ApiError>>),
     /// A host reports.
@@ -252,6 +263,16 @@ impl Handle {
         self.health()?;
         let told = Box::new((principal.actor(), attempt, code));
         self.ask(|answer| Message::Refused(told, answer)).await
+    }
+
+    /// Has written down that somebody goes inside of something; answered after it is committed.
+    ///
+    /// # Errors
+    /// It is not written: what it is about is not there, the store is lost, or another controller leads.
+    pub async fn inside(&self, principal: &Principal, what: Inside) -> Result<(), ApiError> {
+        self.health()?;
+        let told = Box::new((principal.actor(), what));
+        self.ask(|answer| Message::Inside(told, answer)).await
     }
 
     /// A host presents itself.

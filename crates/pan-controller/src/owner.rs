@@ -303,6 +303,13 @@ impl Owner {
                 audit::refused(&mut self.world, now, &actor, &attempt, code);
                 Some(Answer::Host(answer, Ok(())))
             }
+            Message::Inside(told, answer) => {
+                let (actor, what) = *told;
+                if !self.world.leading {
+                    return Some(Answer::Host(answer, Err(self.not_leading())));
+                }
+                Some(Answer::Host(answer, audit::inside(&mut self.world, now, &actor, what)))
+            }
             Message::Hello(hello, answer) => Some(Answer::Host(answer, self.hello(now, &hello))),
             Message::Report(report, answer) => Some(Answer::Host(answer, hosts_core::report(&mut self.world, now, *report))),
             Message::Liveness(changes) => {

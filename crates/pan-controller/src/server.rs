@@ -136,6 +136,7 @@ pub(crate) async fn serve_within(
         agents: tls.client_config()?,
         questions: Arc::new(Semaphore::new(1)),
         reads: Arc::new(Semaphore::new(READS_MAX)),
+        reading: std::sync::Mutex::default(),
         rates: std::sync::Mutex::default(),
     });
     let front = Front { limits, acceptor, router: router(app), door };

@@ -7,6 +7,8 @@ mod audit;
 mod deaths;
 #[path = "core/frames.rs"]
 mod frames;
+#[path = "core/inside.rs"]
+mod inside;
 #[path = "core/leaders.rs"]
 mod leaders;
 #[path = "core/protection.rs"]
@@ -15,6 +17,8 @@ mod protection;
 mod reach;
 #[path = "core/snapshots.rs"]
 mod snapshots;
+#[path = "core/strangers.rs"]
+mod strangers;
 #[path = "core/unaware.rs"]
 mod unaware;
 #[path = "core/usage.rs"]
@@ -197,7 +201,8 @@ impl Pan {
         snapshots::obey(kept, &desired.snapshots);
         let all = ByteSize(100 << 30);
         let snapshots = kept.values().cloned().collect();
-        let pool = (role == Role::Storage).then_some(PoolReport { capacity: all, free: all, trouble: None, snapshots, refused: 0 });
+        let pool =
+            (role == Role::Storage).then_some(PoolReport { capacity: all, free: all, trouble: None, snapshots, refused: 0, strangers: 0 });
         let running = |key: &ServerKey| self.world.seen.servers.get(key).is_some_and(|seen| seen.report.phase == Phase::Healthy);
         let servers = desired.servers.iter().map(|order| ServerReport {
             key: order.key.clone(),

@@ -306,12 +306,12 @@ impl Sim {
         let writes = if then == Then::Settle { usize::MAX } else { self.options.transaction };
         let room = Room { writes, bytes: usize::MAX };
         let owner = self.owner(host);
-        let dirty = std::mem::take(&mut owner.world.dirty);
+        let (dirty, asked) = (std::mem::take(&mut owner.world.dirty), std::mem::take(&mut owner.world.asked));
         if dirty.is_empty() || !owner.world.leading {
             return self.follow_up(host, answers, then);
         }
         let dirty: Vec<_> = dirty.into_iter().collect();
-        let cut = transactions(&owner.world, &dirty, room);
+        let cut = transactions(&owner.world, &dirty, &asked, room);
         let rest = cut.into_iter().map(|writes| writes.into_iter().map(shared).collect()).collect();
         let answers = if early {
             self.acted(host, answers);

@@ -221,13 +221,14 @@ impl Keeper {
                     trouble,
                     snapshots: vault.map_or_else(Vec::new, |vault| self.snapshots(vault)),
                     refused: 0,
+                    strangers: 0,
                 })
             }
             // Before the folder was made, and after it went.
             Err(_) if trouble.is_none() => None,
             Err(_) => {
                 let capacity = self.capacity.unwrap_or(ByteSize(0));
-                Some(PoolReport { capacity, free: ByteSize(0), trouble, snapshots: Vec::new(), refused: 0 })
+                Some(PoolReport { capacity, free: ByteSize(0), trouble, snapshots: Vec::new(), refused: 0, strangers: 0 })
             }
         }
     }

@@ -11,8 +11,11 @@ const ROUNDS: Family =
 const PROBLEMS: Family = Family::gauge("pan_storage_problems", "Things that are wrong on this storage host and tried again", &[]);
 const CONNECTIONS: Family = Family::counter("pan_storage_connections_total", "Connections to replicas that were accepted", &[]);
 const SESSIONS: Family = Family::gauge("pan_storage_sessions", "Heads that are connected with a good capability", &[]);
-const CAPABILITIES: Family =
-    Family::counter("pan_storage_capabilities_refused_total", "Connections without a capability for a volume that is here", &[]);
+const TURNED_AWAY: Family = Family::counter(
+    "pan_storage_capabilities_refused_total",
+    "Connections that were turned away: without a certificate of the PAN, or without a capability for a volume that is here",
+    &["reason"],
+);
 const REFUSED: Family =
     Family::counter("pan_storage_requests_refused_total", "Requests of a head that has lost its volume, none of which was done", &[]);
 const REQUESTS: Family = Family::counter("pan_storage_requests_total", "Requests of heads", &["kind"]);
@@ -21,7 +24,7 @@ const FAILED: Family = Family::counter("pan_storage_requests_failed_total", "Req
 const ROTTEN: Family =
     Family::counter("pan_storage_rotten_bytes_total", "Bytes found by scrubbing that were not what had been written", &[]);
 
-const TURNED_AWAY: Family = Family::counter(
+const NO_ROOM: Family = Family::counter(
     "pan_storage_connections_refused_total",
     "Connections to this storage host that were closed because there were too many, of one address or in all",
     &[],
@@ -29,7 +32,7 @@ const TURNED_AWAY: Family = Family::counter(
 
 /// The role's own families.
 pub const FAMILIES: [Family; 11] =
-    [ROUNDS, PROBLEMS, CONNECTIONS, SESSIONS, CAPABILITIES, REFUSED, REQUESTS, BYTES, FAILED, ROTTEN, TURNED_AWAY];
+    [ROUNDS, PROBLEMS, CONNECTIONS, SESSIONS, TURNED_AWAY, REFUSED, REQUESTS, BYTES, FAILED, ROTTEN, NO_ROOM];
 
 /// What the role counts.
 #[derive(Debug, Default)]
@@ -38,13 +41,61 @@ pub(crate) struct Counts {
     pub problems: AtomicU64,
     pub connections: Count,
     pub sessions: AtomicU64,
-    pub capabilities_refused: Count,
+    pub turned_away: TurnedAway,
     pub refused: Count,
     pub requests: Requests,
     bytes_read: Count,
     failed: [Count; 3],
     pub rotten: AtomicU64,
     pub connections_refused: Arc<Count>,
+}
+
+/// Why a connection was turned away. It is not told: all are answered alike.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// It showed no certificate of the PAN, or did not prove that it has its key.
+    Certificate,
+    /// Its certificate is not one of a node.
+    Role,
+    /// It showed nothing that a controller signed for its host to write with, within the time of the keys that are good.
+    Capability,
+    /// What it showed is good, and the volume is not here, or not served at present.
+    Volume,
+}
+
+impl Why {
+    /// All of them.
+    pub(crate) const ALL: [Self; 4] = [Self::Certificate, Self::Role, Self::Capability, Self::Volume];
+
+    /// The word that metrics have for it.
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Certificate => "certificate",
+            Self::Role => "role",
+            Self::Capability => "capability",
+            Self::Volume => "volume",
+        }
+    }
+}
+
+/// Connections that were turned away.
+#[derive(Debug, Default)]
+pub(crate) struct TurnedAway([Count; 4]);
+
+impl TurnedAway {
+    /// One was.
+    pub(crate) fn one(&self, why: Why) {
+        self.0[why as usize].one();
+    }
+
+    fn of(&self, why: Why) -> u64 {
+        self.0[why as usize].get()
+    }
+
+    /// Those that no head of a node makes that does what it is told.
+    pub(crate) fn strangers(&self) -> u64 {
+        [Why::Certificate, Why::Role, Why::Capability].into_iter().map(|why| self.of(why)).sum()
+    }
 }
 
 /// What heads asked for.
@@ -95,7 +146,7 @@ pub(crate) fn render(counts: &Counts, beat: Option<&BeatCounts>) -> String {
     page.number(&PROBLEMS, counts.problems.load(Ordering::Relaxed));
     page.number(&CONNECTIONS, counts.connections.get());
     page.number(&SESSIONS, counts.sessions.load(Ordering::Relaxed));
-    page.number(&CAPABILITIES, counts.capabilities_refused.get());
+    page.samples(&TURNED_AWAY, Why::ALL.map(|why| ([why.as_str()], counts.turned_away.of(why))));
     page.number(&REFUSED, counts.refused.get());
     let Requests { fences, reads, writes, flushes, notes, bytes_written } = &counts.requests;
     let kinds = [("fence", fences), ("read", reads), ("write", writes), ("flush", flushes), ("note", notes)];
@@ -104,7 +155,7 @@ pub(crate) fn render(counts: &Counts, beat: Option<&BeatCounts>) -> String {
     let reasons = ["full", "io", "rotten"];
     page.samples(&FAILED, reasons.iter().zip(&counts.failed).map(|(reason, count)| ([*reason], count.get())));
     page.number(&ROTTEN, counts.rotten.load(Ordering::Relaxed));
-    page.number(&TURNED_AWAY, counts.connections_refused.get());
+    page.number(&NO_ROOM, counts.connections_refused.get());
     BeatCounts::show(beat, &mut page);
     page.text()
 }

@@ -122,7 +122,7 @@ async fn follow(config: &HostConfig, counts: &Arc<Counts>, keeps: watch::Sender<
             servers: Vec::new(),
             connections: Vec::new(),
             problems: problems.clone(),
-            pool: kept.pool.map(|pool| PoolReport { refused: counts.refused.get(), ..pool }),
+            pool: kept.pool.map(|pool| PoolReport { refused: counts.refused.get(), strangers: counts.turned_away.strangers(), ..pool }),
             replicas: kept.replicas,
         });
     }

@@ -13,16 +13,16 @@ mod tests;
 
 use crate::files::Files;
 use crate::keep::Open;
-use crate::metrics::Counts;
+use crate::metrics::{Counts, Why};
 use crate::vault::{Kept, Vault};
 use crowd::Crowd;
 use limits::{GREETING_MAX, IN_FLIGHT_ALL, SEATS};
 use pan_api::capability::{Capability, CapabilityKeys, Mode};
 use pan_api::door::{Arrival, Door};
 use pan_api::hostlisten;
-use pan_api::tls::{ClientCerts, LiveTls, TlsError, peer_identity};
+use pan_api::tls::{ClientCerts, LiveTls, PeerIdentity, TlsError, peer_identity};
 use pan_linux::congestion;
-use pan_model::HostName;
+use pan_model::host::Role;
 use pan_model::host_config::{HostConfig, REPLICA_PORT};
 use pan_replica::wire::line::{Cover, Welcome, greeted, silence};
 use std::path::PathBuf;
@@ -112,8 +112,8 @@ impl Server {
             Ok(None) | Err(_) => return tracing::debug!("a TLS handshake failed or took too long"),
         };
         let Some(_seat) = arrival.host() else { return };
-        let Some(place) = self.crowd.place(&peer) else {
-            return tracing::warn!(%peer, "has too many connections to replicas");
+        let Some(place) = self.crowd.place(&peer.host) else {
+            return tracing::warn!(peer = %peer.host, "has too many connections to replicas");
         };
         match tokio::time::timeout(GREETING_MAX, self.greet(&peer, &mut stream)).await {
             Ok(Ok(Some(guest))) => {
@@ -123,12 +123,12 @@ impl Server {
                     Cover::Clear => self.clear(guest, stream).await,
                     Cover::Tls => session::run(&self, guest, stream).await,
                 };
-                tracing::debug!(%peer, %volume, %ended, "a connection to a replica ended");
+                tracing::debug!(peer = %peer.host, %volume, %ended, "a connection to a replica ended");
             }
             Ok(Ok(None)) => {
-                tracing::debug!(%peer, "showed no capability for a volume that is here");
+                tracing::debug!(peer = %peer.host, "showed no capability for a volume that is here");
             }
-            Ok(Err(_)) | Err(_) => tracing::debug!(%peer, "ended before it showed a capability"),
+            Ok(Err(_)) | Err(_) => tracing::debug!(peer = %peer.host, "ended before it showed a capability"),
         }
     }
 
@@ -142,25 +142,32 @@ impl Server {
         }
     }
 
-    async fn handshake(&self, stream: TcpStream) -> Option<(HostName, Line)> {
-        let stream = self.tls.accept(BufReader::with_capacity(READ_AHEAD, stream)).await.ok()?;
-        let certificate = stream.get_ref().1.peer_certificates()?.first()?;
-        let peer = peer_identity(certificate).ok()?.host;
+    async fn handshake(&self, stream: TcpStream) -> Option<(PeerIdentity, Line)> {
+        let accepted = self.tls.accept(BufReader::with_capacity(READ_AHEAD, stream)).await.inspect_err(|error| {
+            // Of the connection itself are other errors: whoever only went away showed nothing.
+            if error.kind() == std::io::ErrorKind::InvalidData {
+                self.counts.turned_away.one(Why::Certificate);
+            }
+        });
+        let stream = accepted.ok()?;
+        let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+        let Some(peer) = shown.and_then(|certificate| peer_identity(certificate).ok()) else {
+            self.counts.turned_away.one(Why::Certificate);
+            return None;
+        };
         Some((peer, stream))
     }
 
     /// Reads the capability and answers it.
-    async fn greet(&self, peer: &HostName, stream: &mut Line) -> std::io::Result<Option<Guest>> {
+    async fn greet(&self, peer: &PeerIdentity, stream: &mut Line) -> std::io::Result<Option<Guest>> {
         let mut first = [0; 2];
         stream.read_exact(&mut first).await?;
         let (length, cover) = greeted(first);
         let mut shown = vec![0; length];
         stream.read_exact(&mut shown).await?;
-        let may = self.clear || cover == Cover::Tls;
-        let guest = self.admit(peer, &shown).await.filter(|_| may).map(|guest| Guest { cover, ..guest });
-        if guest.is_none() {
-            self.counts.capabilities_refused.one();
-        }
+        let may = if self.clear || cover == Cover::Tls { Ok(()) } else { Err(Why::Capability) };
+        let guest = self.admit(peer, &shown).await.and_then(|guest| may.map(|()| Guest { cover, ..guest }));
+        let guest = guest.inspect_err(|why| self.counts.turned_away.one(*why)).ok();
         let welcome = if guest.is_some() { Welcome::Yes } else { Welcome::No };
         stream.write_all(&[welcome.byte()]).await?;
         stream.flush().await?;
@@ -171,14 +178,19 @@ impl Server {
     }
 
     /// The same is done for each: the signature is checked, and then a replica is looked for.
-    async fn admit(&self, peer: &HostName, shown: &[u8]) -> Option<Guest> {
+    async fn admit(&self, peer: &PeerIdentity, shown: &[u8]) -> Result<Guest, Why> {
         let run_dir = self.run_dir.clone();
         // Read anew each time: a small file on tmpfs, and a key that is not good any more ends at once.
-        let keys = tokio::task::spawn_blocking(move || CapabilityKeys::read(&run_dir)).await.ok()?;
+        let keys = tokio::task::spawn_blocking(move || CapabilityKeys::read(&run_dir)).await.map_err(|_| Why::Volume)?;
         let keys = keys.inspect_err(|error| tracing::debug!(%error, "no keys to check capabilities with")).unwrap_or_default();
-        let capability = keys.open(shown, peer).ok().filter(|capability| capability.mode == Mode::Write)?;
-        let vault = self.open.borrow().clone()?;
-        let kept = vault.replica(capability.volume)?;
-        Some(Guest { capability, vault, kept, cover: Cover::Tls })
+        let opened = keys.open(shown, &peer.host).ok().filter(|capability| capability.mode == Mode::Write);
+        // Heads are on nodes. A host of another role with a node's name would not have its key.
+        let role = if peer.has(Role::Node) { Ok(()) } else { Err(Why::Role) };
+        let vault = self.open.borrow().clone();
+        let kept = opened.as_ref().and_then(|capability| vault.as_ref()?.replica(capability.volume));
+        role?;
+        let capability = opened.ok_or(Why::Capability)?;
+        let (vault, kept) = vault.zip(kept).ok_or(Why::Volume)?;
+        Ok(Guest { capability, vault, kept, cover: Cover::Tls })
     }
 }

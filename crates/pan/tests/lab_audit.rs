@@ -160,7 +160,48 @@ fn no_line_is_lost_with_the_leader() {
     let lines = json(&lab, &["audit"]);
     let refusals = lines.as_array().unwrap().iter().filter(|line| line["result"] == "PAN-300").count();
     assert_eq!(refusals, 3, "{lines}");
+    programs(&lab);
     for log in [&["audit", "--verify"][..], &["audit", "--verify", "-p", "acme"]] {
         assert!(pan(&lab, log).contains(" lines fit: 1 to "));
     }
+}
+
+/// Whichever controller passes on what a program says, the one that leads has written that it begins, and writes how it ends.
+fn programs(lab: &TestLab) {
+    story::wait_state(lab, "acme", "web-1", "running");
+    let command = lab.pan_command(&[]).unwrap();
+    let urls = command.get_envs().find_map(|(name, value)| value.filter(|_| name == "PAN_URL")).unwrap().to_str().unwrap().to_owned();
+    assert_eq!(urls.split(',').count(), 3);
+    let of_exec = |lab: &TestLab| {
+        let lines = json(lab, &["audit", "-p", "acme"]);
+        let all = lines.as_array().unwrap().iter().filter(|line| line["verb"] == "exec");
+        all.map(|line| (line["result"].as_str().unwrap().to_owned(), line["detail"].as_str().unwrap().to_owned())).collect::<Vec<_>>()
+    };
+    for (at, url) in urls.split(',').enumerate() {
+        let status = format!("exit 4{at}");
+        let mut exec = lab.pan_command(&["exec", "web-1", "-p", "acme", "--", "sh", "-c", &status, "hush"]).unwrap();
+        let output = exec.env("PAN_URL", url).output().unwrap();
+        assert_eq!(output.status.code(), Some(40 + i32::try_from(at).unwrap()), "{url}: {}", text(&output.stderr));
+        lab.wait_for("both lines", SOON, |lab| of_exec(lab).len() == 2 * (at + 1)).unwrap();
+    }
+    let told = of_exec(lab);
+    for (at, pair) in told.chunks(2).enumerate() {
+        let [(begun, program), (ended, how)] = pair else { panic!("{told:?}") };
+        let run = program.split(' ').next().unwrap();
+        assert_eq!((begun.as_str(), ended.as_str()), ("begun", "ended"), "{told:?}");
+        assert_eq!(
+            (program.as_str(), how.as_str()),
+            (format!("{run} arguments=3 program=sh").as_str(), format!("{run} exit=4{at}").as_str())
+        );
+    }
+    // Whoever goes away has the program killed.
+    let mut exec = lab.pan_command(&["exec", "web-1", "-p", "acme", "--", "sleep", "inf"]).unwrap();
+    let mut waits = exec.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    lab.wait_for("the program", SOON, |lab| of_exec(lab).len() == told.len() + 1).unwrap();
+    waits.kill().unwrap();
+    waits.wait().unwrap();
+    lab.wait_for("its end", SOON, |lab| of_exec(lab).last().is_some_and(|(_, how)| how.ends_with(" caller-left"))).unwrap();
+    let (own, whole) = (pan(lab, &["audit", "-p", "acme", "-o", "jsonl"]), pan(lab, &["audit", "-o", "jsonl"]));
+    assert!(!own.contains("hush") && !whole.contains("hush"), "arguments may be secrets");
+    assert!(whole.contains("acme/web-1"), "the PAN answers for what its own people do");
 }

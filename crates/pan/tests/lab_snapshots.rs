@@ -71,6 +71,10 @@ fn a_snapshot_is_what_was_committed_is_the_same_on_all_hosts_and_begins_another_
     run(&lab, "the file system", &["sh", "-c", &format!("e2fsck -fy {raw}; [ $? -le 1 ] && e2fsck -fn {raw}")]);
     std::fs::remove_file(&raw).unwrap();
     drop((one, other));
+    // Thousands of requests, of which the first few may have come at the same time.
+    let lines = json(&lab, &["audit", P[0], P[1]]);
+    let reads = |line: &&serde_json::Value| line["verb"] == "read" && line["name"] == "db-1.data@monday";
+    assert!((1..=16).contains(&lines.as_array().unwrap().iter().filter(reads).count()), "{lines}");
 
     story::apply(&lab, "twin.yaml", &twin());
     let (acknowledged, _) = ledger.end();

@@ -3,11 +3,13 @@
 use super::answer;
 use super::audit;
 use super::call::{Call, Input};
+use super::inside;
 use super::openapi::is_described;
 use super::rate;
 use super::route::{Access, Answering, Route, table};
 use super::scope::DomainKey;
 use crate::auth::{self, AdminToken, Noun, Verb};
+use crate::core::audit::{Attempt, Recent};
 use crate::core::rates::Rates;
 use crate::handle::{Handle, Principal};
 use crate::site::Site;
@@ -23,6 +25,7 @@ use hyper::http::request::Parts;
 use hyper::{HeaderMap, StatusCode};
 use pan_api::ApiError;
 use pan_api::hostclient::{HostClient, HostOptions, Timeouts};
+use pan_api::inside::{Inside, Kind};
 use pan_api::tls::PeerIdentity;
 use pan_model::host::Role;
 use pan_model::host_config::CONTROLLER_PORT;
@@ -58,6 +61,8 @@ pub struct App {
     pub questions: Arc<Semaphore>,
     /// Parts of snapshots that may be read at the same time.
     pub reads: Arc<Semaphore>,
+    /// Which snapshots are being read, and by whom, as the audit log was told.
+    pub reading: Mutex<Recent>,
     /// How many requests were made of late, and by whom.
     pub rates: Mutex<Rates>,
 }
@@ -131,6 +136,9 @@ async fn serve(app: &Arc<App>, route: &Route, request: Request) -> Result<Respon
             if changes(verb) {
                 return change(app, route, (who, noun), (verb, run), (parts, body)).await;
             }
+            if let (Verb::Enter, Some(kind)) = (verb, noun.inside()) {
+                return enter(app, route, (who, noun, kind), run, (parts, body)).await;
+            }
             auth::permit(&who, verb, noun)?;
             run(Call { who, input: input(route, &mut parts, body).await?, app })
         }
@@ -183,6 +191,28 @@ async fn change(
         if let Err(error) = app.handle.refused(&who, attempt, error.code).await {
             tracing::warn!(%error, "a refusal is not in the audit log");
         }
+    }
+    answered
+}
+
+/// Somebody goes inside of something, which whichever controller it asks can do. Handlers have the line written; refusals are told here.
+async fn enter(
+    app: Arc<App>,
+    route: &Route,
+    (who, noun, kind): (Principal, Noun, Kind),
+    run: fn(Call<Principal>) -> Answering,
+    (mut parts, body): (Parts, Body),
+) -> Result<Response, Refusal> {
+    let path = RawPathParams::from_request_parts(&mut parts, &()).await;
+    let asked = async {
+        auth::permit(&who, Verb::Enter, noun)?;
+        let input = input(route, &mut parts, body).await?;
+        in_time(run(Call { who: who.clone(), input, app: app.clone() })).await
+    };
+    let answered = asked.await;
+    if let Err(Refusal(_, error)) = &answered {
+        let Attempt { verb, name, .. } = audit::attempt(route, noun, who.partition.as_ref(), path.iter().flatten());
+        inside::refused(&app, &who, Inside::Refused { verb, kind, name, code: error.code }, error.code).await;
     }
     answered
 }

@@ -9,6 +9,7 @@ use crate::core::request::{Reply, Request};
 use crate::handle::Principal;
 use crate::site::Identity;
 use pan_api::desired::Desired;
+use pan_api::inside::TellInside;
 use pan_api::join::{Renew, Renewed};
 use pan_api::keys::AskKeys;
 use pan_api::pki;
@@ -28,6 +29,7 @@ pub const ROUTES: &[Route] = &[
     route(Method::Post, "/internal/v1/renew", "A host gets its certificate anew.", renew),
     route(Method::Post, "/internal/v1/keys", "A host gets its keys.", keys),
     route(Method::Post, "/internal/v1/volumes", "A node asks for a volume of one of its servers.", volumes),
+    route(Method::Post, pan_api::inside::PATH, "A controller that follows tells who goes inside of what.", inside),
     route(Method::Post, "/internal/v1/report", "A role process tells what it sees.", report),
     Route {
         query: &[HOST],
@@ -98,6 +100,16 @@ fn volumes(call: Call<PeerIdentity>) -> Answering {
         };
         call.site().seal(call.handle().view().keys.0, &host, volume, &mut claim);
         Ok(answer::json(&claim))
+    })
+}
+
+fn inside(call: Call<PeerIdentity>) -> Answering {
+    Box::pin(async move {
+        check_version(&call)?;
+        check_role(&call.who, Role::Controller)?;
+        let TellInside { who, what, .. } = call.body()?;
+        super::inside::told(call.handle(), &Principal::of(who), what).await?;
+        Ok(answer::done())
     })
 }
 

@@ -12,6 +12,7 @@ mod dispatch;
 mod drain;
 mod event;
 mod host;
+mod inside;
 mod insight;
 mod interface;
 mod internal;

@@ -2,6 +2,7 @@
 
 use super::answer;
 use super::call::Call;
+use super::inside::Run;
 use super::route::{Access, Answering, FOLLOW, Gives, Method, Param, Route, schema};
 use crate::auth::{Noun, Verb};
 use crate::handle::Principal;
@@ -66,9 +67,17 @@ fn exec(call: Call<Principal>) -> Answering {
         if exec.command.is_empty() {
             return Err(ApiError::new(Code::Invalid, "the command is empty: expected a program and its arguments"));
         }
-        let bytes = agent(&call, &key)?.post_bytes(&path(&key, "exec"), &exec).await?;
+        let agent = agent(&call, &key)?;
+        let run = Run::begin(&call, &key, &exec.command).await?;
+        let bytes = match agent.post_bytes(&path(&key, "exec"), &exec).await {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                run.failed(&error);
+                return Err(error);
+            }
+        };
         // The status is sent by then, so a failure on the way is the last line.
         let lines = bytes.into_stream().map(|bytes| Ok::<_, Infallible>(bytes.unwrap_or_else(|error| answer::bytes_of(&error).into())));
-        Ok(answer::stream(answer::LINES, lines.take_until(call.no_more())))
+        Ok(answer::stream(answer::LINES, run.follow(lines.take_until(call.no_more()))))
     })
 }

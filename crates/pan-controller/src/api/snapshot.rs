@@ -2,6 +2,7 @@
 
 use super::answer;
 use super::call::{Call, not_found};
+use super::inside;
 use super::route::{Access, Answering, Gives, Method, Param, Route, schema};
 use super::volume::seen;
 use crate::auth::{Noun, Verb};
@@ -84,6 +85,7 @@ async fn read(call: &Call<Principal>, (page, most): (&str, u64)) -> Result<bytes
     let wanted = call.query::<usize>("copy")?;
     let hosts = place.hosts.into_iter().enumerate().filter(|(copy, _)| wanted.is_none_or(|wanted| wanted == *copy));
     let path = format!("/internal/v1/snapshots/{}/{page}?at={at}&length={length}", place.id);
+    inside::reads(call, &volume, &name).await?;
     // It is never closed.
     let _turn = call.read_turn().await;
     let mut last = ApiError::new(Code::NotFound, "it has fewer copies");

@@ -1,12 +1,16 @@
 //! The audit log: who changed what, or was refused. One log for the PAN, and one for each partition, which tells nothing of what is outside of
 //! it. A change and its lines are one transaction.
 
+mod inside;
 mod log;
+mod often;
 mod refused;
 mod told;
 
+pub use inside::{Recent, inside};
 pub use log::{Entry, Log};
-pub use refused::{Attempt, Refusals, advance, refused};
+pub use often::Often;
+pub use refused::{Attempt, Refusals, refused};
 
 use super::operate;
 use super::request::{Reply, Request};
@@ -81,20 +85,30 @@ pub fn request(world: &mut World, now: Now, actor: &Actor, request: Request) -> 
     let told = told::told(world, &request);
     let before = std::mem::take(&mut world.dirty);
     let reply = operate::request(world, now, actor.partition.as_ref(), request);
-    let changed = !world.dirty.is_empty();
-    world.dirty.extend(before);
-    let reply = reply?;
     // Who asks for what is so already, again and again, pushes nothing out of the log.
-    if !changed {
-        return Ok(reply);
-    }
+    let reply = match reply {
+        Ok(reply) if !world.dirty.is_empty() => reply,
+        other => {
+            world.dirty.extend(before);
+            return other;
+        }
+    };
     let acts = match (told, &reply) {
         (Told::Acts(acts), _) => acts,
         (Told::WhatWasApplied, Reply::Applied(all)) => told::applied(all),
         (Told::WhatWasApplied, Reply::Done | Reply::Certify { .. } | Reply::Keys { .. } | Reply::Volume(_)) => Vec::new(),
     };
+    let acts = if actor.role.is_none() { often::first(world, now, actor, acts) } else { acts };
     write(world, now, actor, acts);
+    world.asked.extend(world.dirty.iter().cloned());
+    world.dirty.extend(before);
     Ok(reply)
+}
+
+/// Tells what could not be told at once.
+pub fn advance(world: &mut World, now: Now) {
+    refused::advance(world, now);
+    often::advance(world, now);
 }
 
 fn write(world: &mut World, now: Now, actor: &Actor, acts: Vec<Act>) {
@@ -103,7 +117,7 @@ fn write(world: &mut World, now: Now, actor: &Actor, acts: Vec<Act>) {
     let of_the_pan = actor.role.is_some() && actor.partition.is_none();
     let many = acts.len() > NAMED_MAX;
     for act in acts {
-        let Act { place, verb, kind, name, result, detail, aside } = act;
+        let Act { place, verb, kind, name, result, detail, aside, times } = act;
         let (name, detail) = (plain(&name), plain(&detail));
         if place.is_none() || (of_the_pan && !many) {
             let name = match &place {
@@ -112,10 +126,10 @@ fn write(world: &mut World, now: Now, actor: &Actor, acts: Vec<Act>) {
             };
             let words = [detail.as_str(), aside.as_str()].into_iter().filter(|words| !words.is_empty());
             let detail = plain(&words.collect::<Vec<_>>().join(" "));
-            pan.push(Draft { verb: verb.into(), kind, name, result, detail, ..actor.line(None) });
+            pan.push(Draft { verb: verb.into(), kind, name, result, detail, times, ..actor.line(None) });
         }
         if let Some(partition) = place {
-            let draft = Draft { verb: verb.into(), kind, name, result, detail, ..actor.line(Some(&partition)) };
+            let draft = Draft { verb: verb.into(), kind, name, result, detail, times, ..actor.line(Some(&partition)) };
             inside.push((partition, draft));
         }
     }

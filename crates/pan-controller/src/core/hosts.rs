@@ -4,7 +4,7 @@ use super::quarantine;
 use super::record::HostRecord;
 use super::seen::{LeaseSeen, Life, ServerSeen};
 use super::world::{Dirty, Effect, Now, World};
-use super::{death, frames, reach, usage, volumes};
+use super::{death, frames, reach, strangers, usage, volumes};
 use pan_api::ApiError;
 use pan_api::report::{Hello, Phase, Report, ServerReport};
 use pan_model::event::Severity;
@@ -164,6 +164,7 @@ pub fn report(world: &mut World, now: Now, report: Report) -> Result<(), ApiErro
         Role::Storage => {
             seen.replicas = Some(report.replicas.into_iter().map(|replica| (replica.volume, replica)).collect());
             seen.pool = report.pool;
+            strangers::told(world, now, &report.host);
         }
         Role::Controller => {}
     }

@@ -29,6 +29,7 @@ pub mod seen;
 pub mod services;
 pub mod settle;
 pub mod standing;
+pub mod strangers;
 pub mod timeline;
 pub mod tokens;
 pub mod transactions;

@@ -57,6 +57,8 @@ pub struct Seen {
     pub refused: BTreeMap<ServerKey, super::frames::OfServer>,
     /// What was refused and is not told yet.
     pub refusals: super::audit::Refusals,
+    /// What hosts do again and again, and is not told yet.
+    pub often: super::audit::Often,
 }
 
 /// A host as heard and as reported.
@@ -116,6 +118,8 @@ pub struct HostSeen {
     pub replicas: Option<BTreeMap<VolumeId, ReplicaReport>>,
     /// The disk they lie on.
     pub pool: Option<PoolReport>,
+    /// Who was turned away at its replicas.
+    pub strangers: super::strangers::Strangers,
     /// What its roles refused of servers.
     pub refused: BTreeMap<Role, super::frames::OfHost>,
 }
@@ -159,6 +163,7 @@ impl Default for HostSeen {
             links_lost: BTreeSet::new(),
             replicas: None,
             pool: None,
+            strangers: super::strangers::Strangers::default(),
             refused: BTreeMap::new(),
         }
     }

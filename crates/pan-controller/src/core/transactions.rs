@@ -4,7 +4,7 @@ use super::persist::{self, RecordWrite};
 use super::volumes;
 use super::world::{Dirty, World};
 use pan_model::ServerKey;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Room for records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,14 +21,15 @@ fn size((key, value): &RecordWrite) -> usize {
 
 /// The writes of a round, cut where a transaction would be too large for the store. What is applied fits one
 /// transaction ([`super::apply`]) and is a round's beginning of its own; what follows from it for many servers may take more, as does
-/// the deletion of thousands. A server and its volumes are
+/// the deletion of thousands. What was asked for goes first, with the lines of the audit log that tell of it: they are in one transaction, for no more is
+/// asked of a round than one holds, or, of the deletion of thousands, lines are first. A server and its volumes are
 /// never parted: who is bound and who may write is one decision. The leader's record is written by each and compared by
 /// the next, so only one line of transactions can ever be committed.
 #[must_use]
-pub fn transactions(world: &World, dirty: &[Dirty], room: Room) -> Vec<Vec<RecordWrite>> {
+pub fn transactions(world: &World, dirty: &[Dirty], asked: &BTreeSet<Dirty>, room: Room) -> Vec<Vec<RecordWrite>> {
     let mut all = vec![vec![persist::write_of(world, &Dirty::Pan)]];
     let mut bytes = 0;
-    for together in inseparable(world, dirty) {
+    for together in inseparable(world, dirty, asked) {
         let writes: Vec<RecordWrite> = together.into_iter().map(|dirty| persist::write_of(world, dirty)).collect();
         let more = writes.iter().map(size).sum::<usize>();
         let last = all.last().expect("there is always one");
@@ -43,7 +44,7 @@ pub fn transactions(world: &World, dirty: &[Dirty], room: Room) -> Vec<Vec<Recor
 }
 
 /// What must not be parted, in the order of the first of each; the leader's record is in every transaction anyway.
-fn inseparable<'a>(world: &World, dirty: &'a [Dirty]) -> Vec<Vec<&'a Dirty>> {
+fn inseparable<'a>(world: &World, dirty: &'a [Dirty], asked: &BTreeSet<Dirty>) -> Vec<Vec<&'a Dirty>> {
     let mut groups: Vec<Vec<&Dirty>> = Vec::new();
     let mut places: BTreeMap<ServerKey, usize> = BTreeMap::new();
     for one in dirty.iter().filter(|dirty| **dirty != Dirty::Pan) {
@@ -71,5 +72,7 @@ fn inseparable<'a>(world: &World, dirty: &'a [Dirty]) -> Vec<Vec<&'a Dirty>> {
             }
         }
     }
+    // A stable sort: lines before what they tell of.
+    groups.sort_by_key(|group| !group.iter().any(|dirty| asked.contains(*dirty)));
     groups
 }

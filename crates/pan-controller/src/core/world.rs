@@ -133,6 +133,8 @@ pub struct World {
     pub timelines: Timelines,
     /// Records to write with the next commit.
     pub dirty: BTreeSet<Dirty>,
+    /// Those of them that requests of this round changed, their lines in the audit log included: they go first, and together.
+    pub asked: BTreeSet<Dirty>,
     /// What to do besides publishing, once the round is committed.
     pub effects: Vec<Effect>,
     /// Whether this controller decides. One that follows only observes: it tells no events.
@@ -180,6 +182,7 @@ impl World {
             seen: Seen::default(),
             timelines: Timelines::default(),
             dirty: BTreeSet::new(),
+            asked: BTreeSet::new(),
             effects: Vec::new(),
             leading: true,
         }

@@ -162,7 +162,7 @@ impl Word for Message {
             Self::Lead { .. } => Some(Turn::Lead),
             Self::ReadRecord => Some(Turn::ReadRecord),
             Self::StepDown { .. } => Some(Turn::StepDown),
-            Self::Liveness(_) | Self::Request(..) | Self::Refused(..) | Self::Hello(..) | Self::Report(..) => None,
+            Self::Liveness(_) | Self::Request(..) | Self::Refused(..) | Self::Inside(..) | Self::Hello(..) | Self::Report(..) => None,
         }
     }
 

@@ -58,13 +58,13 @@ impl Failed {
 impl Owner {
     /// Commits what is dirty. Who follows has nothing to commit.
     pub(super) async fn commit(&mut self) -> Result<(), Failed> {
-        let dirty = std::mem::take(&mut self.world.dirty);
+        let (dirty, asked) = (std::mem::take(&mut self.world.dirty), std::mem::take(&mut self.world.asked));
         if dirty.is_empty() || !self.world.leading {
             return Ok(());
         }
         let before = Instant::now();
         let dirty: Vec<_> = dirty.into_iter().collect();
-        for (at, writes) in transactions(&self.world, &dirty, ROOM).into_iter().enumerate() {
+        for (at, writes) in transactions(&self.world, &dirty, &asked, ROOM).into_iter().enumerate() {
             let failed = |source| if at == 0 { Failed::Commit { source } } else { Failed::Rest { source } };
             self.commit_one(writes.into_iter().map(write).collect()).await.map_err(failed)?;
         }

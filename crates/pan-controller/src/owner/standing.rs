@@ -27,6 +27,7 @@ impl Owner {
         }
         standing::candidate(&mut self.world, &self.me, self.instance, term);
         self.world.dirty.clear();
+        self.world.asked.clear();
         let writes = vec![self.write(&Dirty::Pan)];
         match self.commit_one(writes).await {
             Ok(()) => {

@@ -11,24 +11,24 @@ const MANY: usize = 2900;
 /// As many as a log keeps.
 const KEPT: usize = 2000;
 
-fn place(name: &str) -> Option<PartitionName> {
+pub fn place(name: &str) -> Option<PartitionName> {
     Some(name.parse().unwrap())
 }
 
-fn provider() -> Actor {
+pub fn provider() -> Actor {
     Actor::new(Some(&"zoe".parse().unwrap()), Some(0xadb1), AccessRole::PanAdministrator, None)
 }
 
-fn tenant() -> Actor {
+pub fn tenant() -> Actor {
     Actor::new(Some(&"ann".parse().unwrap()), Some(0xa11), AccessRole::Administrator, place("p"))
 }
 
 impl Pan {
-    fn does(&mut self, actor: &Actor, request: Request) -> Result<Reply, pan_api::ApiError> {
+    pub fn does(&mut self, actor: &Actor, request: Request) -> Result<Reply, pan_api::ApiError> {
         audit::request(&mut self.world, self.now, actor, request)
     }
 
-    fn applies(&mut self, actor: &Actor, yaml: &str, dry_run: bool) -> Result<Reply, pan_api::ApiError> {
+    pub fn applies(&mut self, actor: &Actor, yaml: &str, dry_run: bool) -> Result<Reply, pan_api::ApiError> {
         let documents = pan_model::manifest::parse(&[("test.yaml".to_owned(), yaml.to_owned())], None).unwrap();
         self.does(actor, Request::Apply { documents, dry_run })
     }
@@ -44,7 +44,7 @@ impl Pan {
     }
 
     /// All lines of a log, which must fit.
-    fn lines(&self, place: Option<PartitionName>) -> Vec<Line> {
+    pub fn lines(&self, place: Option<PartitionName>) -> Vec<Line> {
         let (mut lines, mut from) = (Vec::new(), Some(0));
         while let (Some(next), Some(log)) = (from, self.world.audit.get(&place)) {
             let page = log.page(next, None, usize::MAX);
@@ -56,7 +56,7 @@ impl Pan {
     }
 
     /// `WHO ROLE: VERB KIND NAME RESULT DETAIL` of each line.
-    fn told(&self, place: Option<PartitionName>) -> Vec<String> {
+    pub fn told(&self, place: Option<PartitionName>) -> Vec<String> {
         let told = |line: &Line| {
             let Line { principal, role, verb, kind, name, result, detail, .. } = line;
             format!("{principal} {role}: {verb} {kind} {name} {result} {detail}").trim_end().to_owned()

@@ -323,7 +323,7 @@ fn a_binding_and_its_claims_are_one_transaction() {
     let servers = pan.world.servers.values().filter(|server| server.node.is_some()).count();
     assert_eq!((servers, pan.world.volumes.len()), (6, 6), "{dirty:?}");
     for writes in 2..12 {
-        let cut = transactions(&pan.world, &dirty, Room { writes, bytes: usize::MAX });
+        let cut = transactions(&pan.world, &dirty, &pan.world.asked, Room { writes, bytes: usize::MAX });
         let all: Vec<&String> = cut.iter().flatten().map(|(key, _)| key).filter(|key| *key != "pan/term").collect();
         let mut distinct = all.clone();
         distinct.sort();

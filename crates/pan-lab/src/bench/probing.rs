@@ -16,6 +16,9 @@ use crate::lab::Lab;
 use crate::name::LabHost;
 use crate::prober::Sample;
 
+/// Processors of a machine of which a prober may have one for itself.
+const APART_MIN: usize = 4;
+
 /// Where a prober runs.
 #[derive(Debug, Clone)]
 pub(super) struct Client {
@@ -25,13 +28,29 @@ pub(super) struct Client {
     pub(super) exe: PathBuf,
     /// Whose it is, for whoever looks at processes.
     pub(super) label: String,
+    /// The only processor it runs on, if it is not to run on any.
+    pub(super) processor: Option<usize>,
 }
 
 impl Client {
     /// The client outside of a laboratory.
     pub(super) fn of_lab(lab: &Lab) -> Self {
         let (netns, label) = (lab.name().host_netns(LabHost::OUTSIDE), lab.name().to_string());
-        Self { netns, exe: lab.data().join("bin").join("pan"), label }
+        Self { netns, exe: lab.data().join("bin").join("pan"), label, processor: None }
+    }
+
+    /// The same on the last processor, where there are enough that what is measured has others.
+    pub(super) fn apart(lab: &Lab) -> Self {
+        let count = thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Self { processor: (count >= APART_MIN).then(|| count - 1), ..Self::of_lab(lab) }
+    }
+
+    /// The program, to be given arguments.
+    fn command(&self) -> Command {
+        let Some(processor) = self.processor else { return Command::new(&self.exe) };
+        let mut command = Command::new("taskset");
+        command.args(["--cpu-list", &processor.to_string()]).arg(&self.exe);
+        command
     }
 }
 
@@ -51,7 +70,7 @@ impl Probing {
     /// ends with whoever reads its output.
     pub(super) fn start(client: &Client, target: SocketAddr, length: Duration) -> Result<Self, BenchError> {
         let (target, length) = (target.to_string(), format!("{}ms", length.as_millis()));
-        let mut command = Command::new(&client.exe);
+        let mut command = client.command();
         command
             .args(["prober", "--target", &target, "--every", "5ms", "--timeout", "1s", "--for", &length])
             .env("PAN_LAB", &client.label)

@@ -12,6 +12,8 @@ use super::stretches::Stretch;
 pub(super) const MILLIS: &str = "ms";
 /// The unit of how much somebody does of what a peer does in the same time.
 pub(super) const RATIO: &str = "of the peer's rate";
+/// The unit of how much longer somebody waits than somebody else does.
+pub(super) const TIMES: &str = "times the p99 alone";
 /// Who is measured, where it is not a peer.
 pub(super) const OWN: &str = "panloom";
 
@@ -261,7 +263,7 @@ impl Report {
         let figure = |unit: &str, value: Option<f64>| match value {
             None => "-".to_owned(),
             Some(value) if unit == MILLIS => format!("{value:.1}"),
-            Some(value) if unit == RATIO => format!("{value:.2}"),
+            Some(value) if [RATIO, TIMES].contains(&unit) => format!("{value:.2}"),
             Some(value) => format!("{value:.0}"),
         };
         let row = |case: &Case| {

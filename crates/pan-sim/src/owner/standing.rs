@@ -25,6 +25,7 @@ impl Sim {
         }
         standing::candidate(&mut owner.world, &me, owner.instance, term);
         owner.world.dirty.clear();
+        owner.world.asked.clear();
         let writes = vec![shared(persist::write_of(&owner.world, &Dirty::Pan))];
         let sent = Guarded::new(Some(owner.record), writes, now);
         let (ask, number) = (sent.ask(), owner.next_number());

@@ -265,6 +265,8 @@ impl Head {
     }
 }
 
+mod replay;
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_head_fences_writes_reads_and_flushes_and_the_next_one_takes_over() {
     let host = Host::start().await;
@@ -307,7 +309,8 @@ async fn whatever_is_wrong_with_a_capability_is_answered_alike() {
     for (at, (from, shown)) in refused.iter().enumerate() {
         assert_eq!(host.shows(from, shown).await, [0], "case {at}");
     }
-    assert!(host.counted("pan_storage_capabilities_refused_total 7"));
+    assert!(host.counted("pan_storage_capabilities_refused_total{reason=\"capability\"} 6"));
+    assert!(host.counted("pan_storage_capabilities_refused_total{reason=\"volume\"} 1"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,7 +7,8 @@ use super::output::{Table, note};
 use super::session::Session;
 use clap::{Args, Subcommand, ValueEnum};
 use pan_lab::bench::{
-    BenchError, FailoverCase, FailoverOptions, HOSTS_MAX, HeartbeatsOptions, Peer, Report, VolumeOptions, failover, heartbeats, volume,
+    BenchError, FailoverCase, FailoverOptions, HOSTS_MAX, HeartbeatsOptions, NeighbourOptions, Peer, Report, VolumeOptions, failover,
+    heartbeats, neighbour, volume,
 };
 use pan_lab::prober::{ProbeError, ProbePlan, probe};
 use pan_model::{Code, Span};
@@ -43,6 +44,8 @@ pub enum BenchCommand {
     Director(Later),
     /// What a volume can take, with one copy and with two.
     Volume(VolumeArgs),
+    /// What one partition notices of another one beside it that uses up all it may.
+    Neighbour(NeighbourArgs),
     /// How long placing takes (not yet).
     Placement(Later),
 }
@@ -135,6 +138,26 @@ pub struct VolumeArgs {
     keep: bool,
 }
 
+/// How to measure what a partition notices of a loud one beside it.
+#[derive(Debug, Clone, Args)]
+pub struct NeighbourArgs {
+    /// Rounds: requests alone, beside a fork bomb, beside a memory hog, beside a packet storm.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    runs: u32,
+    /// How long each of the four, in seconds.
+    #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u16).range(1..=3600))]
+    seconds: u16,
+    /// How fast failures are noticed, and how much noise is borne.
+    #[arg(long, value_enum, default_value_t = Profile::Lan)]
+    profile: Profile,
+    /// Write everything measured here, as JSON.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Leave the laboratory running.
+    #[arg(long)]
+    keep: bool,
+}
+
 /// What volumes are measured against.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum VolumePeer {
@@ -169,6 +192,7 @@ pub fn run(args: BenchArgs, session: &Session) -> Result<ExitCode, Failure> {
         BenchCommand::Heartbeats(args) => run_heartbeats(&args, session),
         BenchCommand::Director(_) => Err(Failure::not_yet("pan bench director")),
         BenchCommand::Volume(args) => run_volume(&args, session),
+        BenchCommand::Neighbour(args) => run_neighbour(&args, session),
         BenchCommand::Placement(_) => Err(Failure::not_yet("pan bench placement")),
     }
 }
@@ -214,6 +238,18 @@ fn run_volume(args: &VolumeArgs, session: &Session) -> Result<ExitCode, Failure>
     };
     let stop = stop_on_signals()?;
     conclude(volume(&options, &stop, &mut |line| session.out.progress(line)), args.out.as_deref(), session)
+}
+
+fn run_neighbour(args: &NeighbourArgs, session: &Session) -> Result<ExitCode, Failure> {
+    let options = NeighbourOptions {
+        runs: args.runs,
+        length: std::time::Duration::from_secs(args.seconds.into()),
+        profile: name_of(args.profile),
+        keep: args.keep,
+        exe: std::env::current_exe().map_err(Failure::local("find this program"))?,
+    };
+    let stop = stop_on_signals()?;
+    conclude(neighbour(&options, &stop, &mut |line| session.out.progress(line)), args.out.as_deref(), session)
 }
 
 fn name_of(profile: Profile) -> String {

@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use pan_api::client::Client;
 use pan_api::desired::Desired;
 use pan_api::hostclient::{HostClient, HostOptions};
+use pan_api::inside::Inside;
 use pan_api::pki::{Authority, Issued};
 use pan_api::tls::{TlsMaterial, client_config};
 use pan_api::token::{AccessRole, AccessToken};
@@ -20,6 +21,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tempfile::TempDir;
@@ -50,6 +52,9 @@ pub struct Front {
     pub asked: Arc<Mutex<Vec<Request>>>,
     /// What it was told of refusals.
     pub refused: Refused,
+    pub inside: Insides,
+    /// How often an agent was asked to run something.
+    pub agent_asked: Arc<AtomicUsize>,
     pub changes: watch::Sender<u64>,
     pub desires: crate::handle::Desires,
     view: Arc<ArcSwap<View>>,
@@ -85,9 +90,16 @@ fn config(files: &TempDir, authority: &Authority) -> HostConfig {
     .unwrap()
 }
 
+/// What the loop was told of who goes inside of what; mute, it writes nothing.
+#[derive(Clone, Default)]
+pub struct Insides {
+    pub told: Arc<Mutex<Vec<(Actor, Inside)>>>,
+    pub mute: Arc<Mutex<bool>>,
+}
+
 type Refused = Arc<Mutex<Vec<(Actor, Attempt, Code)>>>;
 
-async fn answer_everything(mut inbox: mpsc::Receiver<Message>, asked: Arc<Mutex<Vec<Request>>>, refused: Refused) {
+async fn answer_everything(mut inbox: mpsc::Receiver<Message>, asked: Arc<Mutex<Vec<Request>>>, refused: Refused, inside: Insides) {
     while let Some(message) = inbox.recv().await {
         match message {
             Message::Request(_, request, answer) => {
@@ -98,6 +110,15 @@ async fn answer_everything(mut inbox: mpsc::Receiver<Message>, asked: Arc<Mutex<
             Message::Refused(told, answer) => {
                 refused.lock().unwrap().push(*told);
                 let _ = answer.send(Ok(()));
+            }
+            Message::Inside(told, answer) => {
+                let _ = match *inside.mute.lock().unwrap() {
+                    true => answer.send(Err(pan_api::ApiError::new(Code::NotLeading, "nobody leads"))),
+                    false => {
+                        inside.told.lock().unwrap().push(*told);
+                        answer.send(Ok(()))
+                    }
+                };
             }
             Message::Hello(_, answer) | Message::Report(_, answer) => {
                 let _ = answer.send(Ok(()));
@@ -118,6 +139,7 @@ impl Front {
         let (send, inbox) = mpsc::channel(16);
         let (changes, seen) = watch::channel(0);
         let (asked, refused, desires): (Arc<Mutex<Vec<Request>>>, Refused, crate::handle::Desires) = Default::default();
+        let inside = Insides::default();
         let view = Arc::new(ArcSwap::from_pointee(view));
         let metrics: Arc<crate::metrics::Metrics> = Arc::default();
         let store_lost: Arc<arc_swap::ArcSwapOption<String>> = Arc::default();
@@ -130,11 +152,25 @@ impl Front {
             store_lost: store_lost.clone(),
             run_dir: std::path::Path::new("/nowhere").into(),
         };
-        tokio::spawn(answer_everything(inbox, asked.clone(), refused.clone()));
+        tokio::spawn(answer_everything(inbox, asked.clone(), refused.clone(), inside.clone()));
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let serving = tokio::spawn(async move { serve_within(limits, handle, &config, vec![listener]).await.unwrap() });
-        Self { address, authority, asked, refused, changes, desires, view, metrics, store_lost, serving, _files: files }
+        Self {
+            address,
+            authority,
+            asked,
+            refused,
+            inside,
+            agent_asked: Arc::default(),
+            changes,
+            desires,
+            view,
+            metrics,
+            store_lost,
+            serving,
+            _files: files,
+        }
     }
 
     /// Shows the world something new.
@@ -149,6 +185,20 @@ impl Front {
             Some(sender) => drop(sender.send_replace(Some(Arc::new(desired)))),
             None => drop(desires.insert(desired.host.clone(), watch::channel(Some(Arc::new(desired))).0)),
         }
+    }
+
+    /// What it was told of who goes inside of what, once it is so much.
+    pub async fn hears(&self, count: usize) -> Vec<(Actor, Inside)> {
+        let told = async {
+            loop {
+                let told = self.inside.told.lock().unwrap().clone();
+                if told.len() >= count {
+                    return told;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        soon(told).await
     }
 
     /// The administrator.

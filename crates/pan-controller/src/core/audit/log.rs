@@ -170,4 +170,5 @@ pub fn forget(world: &mut World, partition: &PartitionName) {
     let log = world.audit.remove(&place).unwrap_or_default();
     world.dirty.extend(log.numbers().map(|number| Dirty::Audit(place.clone(), number)));
     world.seen.refusals.forget(&place);
+    world.seen.often.forget(&place);
 }

@@ -21,14 +21,16 @@ pub struct Act {
     pub detail: String,
     /// For the PAN alone: names of hosts.
     pub aside: String,
+    /// How often, if more than once.
+    pub times: Option<u64>,
 }
 
 impl Act {
-    fn new(place: Option<PartitionName>, verb: &'static str, kind: &'static str, name: impl Into<String>) -> Self {
-        Self { place, verb, kind, name: name.into(), result: "done", detail: String::new(), aside: String::new() }
+    pub(super) fn new(place: Option<PartitionName>, verb: &'static str, kind: &'static str, name: impl Into<String>) -> Self {
+        Self { place, verb, kind, name: name.into(), result: "done", detail: String::new(), aside: String::new(), times: None }
     }
 
-    fn detail(self, detail: impl Into<String>) -> Self {
+    pub(super) fn detail(self, detail: impl Into<String>) -> Self {
         Self { detail: detail.into(), ..self }
     }
 

@@ -76,7 +76,7 @@ impl Site {
 
     /// Where the client is.
     pub(super) fn client(&self) -> Client {
-        Client { netns: self.netns("client"), exe: self.program(), label: self.name.clone() }
+        Client { netns: self.netns("client"), exe: self.program(), label: self.name.clone(), processor: None }
     }
 
     /// Where fence agents and the power switch meet.
