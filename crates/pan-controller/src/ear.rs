@@ -4,12 +4,14 @@
 //! All that is decided is decided in `pan-member`; here are sockets, the clock and the order of things.
 
 mod fencing;
+mod leases;
 mod listen;
 mod outbox;
 mod record;
 mod speak;
 
 pub use fencing::{Fencing, Heard};
+pub use leases::Leases;
 pub(crate) use listen::{Setup, run};
 pub use listen::{speaks_for_the_dead, translate};
 pub use outbox::{Outbox, Turn, Word};

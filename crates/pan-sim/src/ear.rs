@@ -7,7 +7,7 @@ use crate::note;
 use crate::sim::Sim;
 use crate::time::MS;
 use pan_controller::core::hosts::LifeChange;
-use pan_controller::ear::{Fencing, Known, Outbox, speaks_for_the_dead, translate};
+use pan_controller::ear::{Fencing, Known, Leases, Outbox, speaks_for_the_dead, translate};
 use pan_member::leadership::Effect;
 use pan_member::{Beat, BootId, Campaign, Candidate, Change, Detector, Frame, Message, Nonce, Settings, Tick};
 use pan_model::HostName;
@@ -27,6 +27,7 @@ pub struct Ear {
     detector: Detector,
     campaign: Campaign,
     fencing: Fencing,
+    leases: Leases,
     known: BTreeMap<HostName, Known>,
     changes: Vec<LifeChange>,
     out: Outbox<Letter>,
@@ -58,6 +59,7 @@ impl Sim {
             detector: Detector::with_rules(settings, now, rules).on(me.clone()),
             campaign: Campaign::new(candidate, now),
             fencing: Fencing::new(me, self.lessor_names.clone(), timing, Nonce(self.dice.roll())).keeping(rules),
+            leases: Leases::new(timing.lease),
             known: BTreeMap::new(),
             changes: Vec::new(),
             out: Outbox::thinned_from(self.options.crowd),
@@ -149,8 +151,12 @@ impl Sim {
         if ear.known.get(&frame.host).is_some_and(|known| speaks_for_the_dead(known, frame.admission)) {
             return;
         }
+        let before = ear.detector.counters();
         let changes = ear.detector.on_beat(&Beat::of(frame, received));
         ear.changes.extend(changes.into_iter().filter_map(|change| translate(change, received)));
+        if ear.detector.counters() == before {
+            ear.changes.extend(ear.leases.heard(frame));
+        }
     }
 
     fn ear_message(&mut self, host: usize, message: &Message) {

@@ -303,7 +303,9 @@ fn suspected(world: &mut World, now: Now, host: &HostName, silent: i64) {
     if world.seen.life(host) == Life::Dead {
         return;
     }
-    enter(world, now, host, Life::Suspect);
+    if enter(world, now, host, Life::Suspect) == Life::Alive {
+        reach::faltered(world, now, host);
+    }
     begin_timelines(world, now, host, silent);
     world.timelines.mark(&host.to_string(), now.wall, "suspect", format!("silent for {} ms", silent / 1000));
     for key in bound_to(world, host) {

@@ -16,6 +16,10 @@ const LATE: Duration = Duration::from_secs(5);
 /// For so long a server waits that is to start on a node that does not report: as long as an agent may be silent.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// A host that falls silent so often within so long is unsteady.
+const UNSTEADY: usize = 5;
+const UNSTEADY_WITHIN: Duration = Duration::from_secs(30);
+
 /// A role of the host reported.
 pub(super) fn reported(world: &mut World, now: Now, host: &HostName) {
     let seen = world.seen.hosts.entry(host.clone()).or_default();
@@ -24,6 +28,24 @@ pub(super) fn reported(world: &mut World, now: Now, host: &HostName) {
         world.seen.replan = true;
         world.host_event(now, host, Severity::Info, "HostInReach", format!("host {host} reports again"));
     }
+}
+
+/// A host fell silent, for less than it takes to die as yet. One that does so again and again is answered half of the time, and never dies.
+pub(super) fn faltered(world: &mut World, now: Now, host: &HostName) {
+    let seen = world.seen.hosts.entry(host.clone()).or_default();
+    seen.faltered.retain(|at| now.boot.since(*at) <= UNSTEADY_WITHIN);
+    seen.faltered.push_back(now.boot);
+    if seen.faltered.len() < UNSTEADY {
+        return;
+    }
+    seen.faltered.clear();
+    let (drain, node) = (format!("; `pan node drain {host}` moves its servers"), is_node(world, host));
+    let text = format!(
+        "host {host} fell silent {UNSTEADY} times within {} s, and was heard again each time: look at its links and its load{}",
+        UNSTEADY_WITHIN.as_secs(),
+        if node { drain.as_str() } else { "" }
+    );
+    world.host_event(now, host, Severity::Alarm, "HostUnsteady", text);
 }
 
 /// A controller begins to lead: it has not been waiting for anybody.

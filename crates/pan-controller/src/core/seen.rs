@@ -5,7 +5,7 @@ use pan_api::volume::{PoolReport, ReplicaReport};
 use pan_member::{GateState, LeaseState, Tick};
 use pan_model::host::{Fabrics, Link, Role};
 use pan_model::{Admission, Generation, HostName, PartitionName, ServerKey, VolumeId};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 /// Everything observed.
@@ -100,6 +100,8 @@ pub struct HostSeen {
     pub quiet_from: Option<Tick>,
     /// For too long: nothing can be done there.
     pub out_of_reach: bool,
+    /// When it fell silent last, and was heard again each time; not more than make it unsteady.
+    pub faltered: VecDeque<Tick>,
     /// It was booted since it got its number.
     pub rebooted: bool,
     /// It asked for another number than this one.
@@ -153,6 +155,7 @@ impl Default for HostSeen {
             dark_from: None,
             quiet_from: None,
             out_of_reach: false,
+            faltered: VecDeque::new(),
             dark: false,
             rebooted: false,
             worn: None,

@@ -1,11 +1,11 @@
 //! The ear's thread: everything that arrived is heard before anybody is judged.
 
 use super::fencing::Fencing;
+use super::leases::Leases;
 use super::outbox::Outbox;
 use super::speak::Speaker;
 use super::{Asker, Known, Order};
 use crate::core::hosts::LifeChange;
-use crate::core::seen::LeaseSeen;
 use crate::handle::Message as ToLoop;
 use crate::metrics::{Metrics, Reason, unreadable};
 use crate::owner::GRACE;
@@ -16,7 +16,7 @@ use pan_member::wire::{Family, MESSAGE_BYTES_MAX, decode, family};
 use pan_member::{
     Beat, BootId, Campaign, Candidate, Change, Detector, Frame, LeaderRecord, Message, Nonce, Rules, Tick, Timing, lessor_key,
 };
-use pan_model::host::{Fabric, Link, Role};
+use pan_model::host::{Fabric, Link};
 use pan_model::host_config::PeerAddress;
 use pan_model::{Admission, HostName};
 use std::collections::BTreeMap;
@@ -98,10 +98,7 @@ struct Listener {
     keys: BTreeMap<HostName, KeyRing>,
     out: Outbox<ToLoop>,
     changes: Vec<LifeChange>,
-    /// What nodes said last of their leases, and in which heartbeat of which boot.
-    leases: BTreeMap<HostName, ((BootId, u64), LeaseSeen)>,
-    /// How long leases last by this controller's own profile.
-    lease_length: Duration,
+    leases: Leases,
     dropped: u64,
     metrics: Arc<Metrics>,
 }
@@ -138,8 +135,7 @@ impl Listener {
             keys: BTreeMap::new(),
             out: Outbox::default(),
             changes: Vec::new(),
-            leases: BTreeMap::new(),
-            lease_length: setup.timing.lease,
+            leases: Leases::new(setup.timing.lease),
             dropped: 0,
             metrics: setup.metrics,
         })
@@ -216,7 +212,7 @@ impl Listener {
         }
         for host in self.known.keys().filter(|host| !known.contains_key(*host)) {
             self.keys.remove(host);
-            self.leases.remove(host);
+            self.leases.forget(host);
             self.detector.remove_host(host);
         }
         self.known = known;
@@ -288,28 +284,9 @@ impl Listener {
         let changes = self.detector.on_beat(&Beat::of(frame, received));
         self.changes.extend(changes.into_iter().filter_map(|change| translate(change, received)));
         self.metrics.heard(frame.fabric, before, self.detector.counters());
-        if self.detector.counters() == before && frame.roles.has(Role::Node) {
-            self.lease(frame);
+        if self.detector.counters() == before {
+            self.changes.extend(self.leases.heard(frame));
         }
-    }
-
-    /// Tells the loop how a node's lease stands when that is another than it was. Of the two copies of a heartbeat, and
-    /// of two that overtook each other, the newest counts.
-    fn lease(&mut self, frame: &Frame) {
-        let said = (frame.boot, frame.sequence);
-        let (length, expected) = (frame.lease_length, self.lease_length);
-        let lease = LeaseSeen { state: frame.lease, admission: frame.admission, gate: frame.gate, length, expected };
-        match self.leases.get_mut(&frame.host) {
-            Some((last, known)) if last.0 != said.0 || last.1 < said.1 => {
-                *last = said;
-                if std::mem::replace(known, lease) == lease {
-                    return;
-                }
-            }
-            Some(_) => return,
-            None => drop(self.leases.insert(frame.host.clone(), (said, lease))),
-        }
-        self.changes.push(LifeChange::Lease(frame.host.clone(), lease));
     }
 
     fn message(&mut self, message: &Message) {

@@ -82,3 +82,24 @@ fn a_controller_that_hears_nobodys_reports_gives_nobody_up() {
     pan_controller::core::standing::lead(&mut pan.world, pan.now);
     assert!(NODES.iter().all(|node| pan.state_of(node) == pan_plan::NodeState::Up));
 }
+
+#[test]
+fn a_host_that_falls_silent_again_and_again_is_told_of() {
+    let mut pan = Pan::new();
+    let falter = |pan: &mut Pan, times: usize, pause: i64| {
+        for _ in 0..times {
+            pan.life(LifeChange::Suspect(host("n1"), 60_000));
+            pan.life(LifeChange::Suspect(host("n1"), 80_000));
+            pan.life(LifeChange::Alive(host("n1"), Duration::ZERO));
+            pan.pass(pause);
+        }
+        pan.messages("HostUnsteady").len()
+    };
+    assert_eq!(falter(&mut pan, 20, 8_000), 0, "now and then is not again and again");
+    pan.pass(60_000);
+    assert_eq!(falter(&mut pan, 4, 1_000), 0);
+    assert_eq!(falter(&mut pan, 1, 1_000), 1);
+    assert_eq!(falter(&mut pan, 4, 1_000), 1, "told once for each five");
+    assert_eq!(falter(&mut pan, 1, 1_000), 2);
+    assert!(pan.messages("HostUnsteady")[0].contains("pan node drain n1"));
+}
