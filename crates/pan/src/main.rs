@@ -3,6 +3,7 @@
 //! The command line speaks the public API and nothing else. Roles are run by their own crates; here is only what
 //! all have in common: the configuration file, logging, and the process they run in.
 
+mod claim;
 mod cli;
 mod config;
 mod context;

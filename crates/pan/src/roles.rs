@@ -1,5 +1,6 @@
 //! `pan controller`, `node`, `storage`, `director`, `beat` and what belongs to them: each runs the crate of its role.
 
+use crate::claim::Claim;
 use crate::cli::Failure;
 use crate::config;
 use clap::{Args, ValueEnum};
@@ -124,6 +125,10 @@ pub fn run(role: Role, path: &Path) -> ExitCode {
     };
     let config = match config::load(path, Some(role)) {
         Ok(config) => config,
+        Err(error) => return failed(role.as_str(), &error),
+    };
+    let _claim = match Claim::take(&config.state_dir, role) {
+        Ok(claim) => claim,
         Err(error) => return failed(role.as_str(), &error),
     };
     tracing::info!(host = %config.name, %role, version = env!("CARGO_PKG_VERSION"), "starting");

@@ -274,3 +274,35 @@ fn roles_refuse_a_configuration_that_is_not_theirs() {
         fails(&user.run(&format!("{role} --config /nowhere")), 1, "cannot read /nowhere");
     }
 }
+
+/// Whoever runs already is named; nothing of what a role does was begun by then.
+#[test]
+fn a_role_that_runs_already_does_not_start() {
+    let user = User::new("twice");
+    let home = user.home.display().to_string();
+    let fabric = |address: &str| format!("{{interface: lo, address: {address}}}");
+    let config = format!(
+        "version: 1\nname: n1\nroles: [controller, node, storage, director]\naddress: 127.0.0.1\nfabrics: {{a: {}, b: {}}}\n\
+         controllers: []\ntls: {{ca: {home}/ca, cert: {home}/cert, key: {home}/key}}\nbeatKey: {home}/beat.key\nprofile: lan\n\
+         stateDir: {home}/state\nrunDir: {home}/run\nnode: {{cpu: 4, memory: 4GiB}}\n",
+        fabric("127.0.0.2/8"),
+        fabric("127.0.0.3/8")
+    );
+    user.write("host.yaml", &config);
+    std::fs::create_dir(user.home.join("state")).unwrap();
+    for role in ["controller", "node", "storage", "director"] {
+        let path = user.home.join(format!("state/{role}.lock"));
+        let lock = std::fs::File::create(&path).unwrap();
+        lock.lock().unwrap();
+        std::fs::write(&path, "4711\n").unwrap();
+        let output = user.run(&format!("{role} --config host.yaml"));
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains(&format!("another `pan {role}` runs")) && said.contains("process 4711 holds"), "{said}");
+        assert!(!said.contains("starting"), "{said}");
+    }
+    // With nobody there it goes on to the next thing, which is that there are no certificates.
+    let output = user.run("storage --config host.yaml");
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(1) && said.contains("starting") && !said.contains("another"), "{said}");
+}
