@@ -16,8 +16,11 @@ pub fn run(root: &Path, arguments: &[&str]) -> ExitCode {
         eprintln!("usage: cargo xtask chaos [--seed N] [--rounds N]");
         return ExitCode::from(2);
     };
+    eprintln!(
+        "chaos: building the program and its test first, which takes minutes where nothing is built yet; then a round takes about one"
+    );
     // With all packages selected the dependencies have the features that they have in every other build.
-    let words = ["test", "--quiet", "--workspace", "--locked", TEST, "--", "--nocapture"];
+    let words = ["test", "--workspace", "--locked", TEST, "--", "--nocapture"];
     match Command::new("cargo").args(words).envs(environment).current_dir(root).status() {
         Ok(status) if status.success() => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,

@@ -16,8 +16,9 @@ const FRESH_SEEDS: &str = "2000";
 
 /// Builds the simulator and runs it with what was asked for.
 pub fn run(root: &Path, arguments: &[&str]) -> ExitCode {
+    eprintln!("sim: building the simulator first, which takes minutes where nothing is built yet");
     // With all packages selected the dependencies have the features that they have in every other build.
-    let built = Command::new("cargo").args(["build", "--quiet", "--workspace", "--locked", "--bin", "pan-sim"]).current_dir(root).status();
+    let built = Command::new("cargo").args(["build", "--workspace", "--locked", "--bin", "pan-sim"]).current_dir(root).status();
     if !built.is_ok_and(|status| status.success()) {
         return ExitCode::FAILURE;
     }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use pan_model::Code;
 
-use crate::name::{BadName, LabHost, LabName};
+use crate::name::{BadName, HostKind, LabHost, LabName};
 
 /// A lab operation that failed.
 #[derive(Debug, thiserror::Error)]
@@ -76,7 +76,7 @@ pub enum LabError {
     #[error("host {0} has no disk mounted; `pan lab kill {0}` and `pan lab start {0}` boot it with its disk")]
     NoDisk(LabHost),
     /// The role is not running on that host.
-    #[error("host {host} runs no {role}; it runs {running}")]
+    #[error("host {host} runs no {role}; it runs {running}{}", whole(*host))]
     NoSuchRole {
         /// Which host.
         host: LabHost,
@@ -185,6 +185,14 @@ pub enum LabError {
     },
 }
 
+/// What to do about a host that has no roles.
+fn whole(host: LabHost) -> String {
+    match host.kind() {
+        HostKind::Etcd => format!(": a host with etcd is killed as a whole, `pan lab kill {host}`"),
+        HostKind::Controller | HostKind::Node | HostKind::Storage | HostKind::Director | HostKind::Outside => String::new(),
+    }
+}
+
 impl LabError {
     /// For `map_err` on a file operation.
     pub(crate) fn file(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
@@ -231,5 +239,18 @@ impl LabError {
             next = reason.source();
         }
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_asks_for_a_role_of_etcds_host_hears_how_that_is_killed() {
+        let said =
+            |host: &str| LabError::NoSuchRole { host: host.parse().unwrap(), role: "etcd".into(), running: "none".into() }.to_string();
+        assert_eq!(said("e1"), "host e1 runs no etcd; it runs none: a host with etcd is killed as a whole, `pan lab kill e1`");
+        assert_eq!(said("n1"), "host n1 runs no etcd; it runs none");
     }
 }

@@ -47,4 +47,4 @@ pub use name::{HostKind, LabHost, LabName};
 pub use pki::Credentials;
 pub use spec::LabSpec;
 pub use up::Origin;
-pub use view::{HostView, Links, Power, labs};
+pub use view::{HostView, Links, Power, Shape, labs};

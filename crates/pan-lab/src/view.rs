@@ -1,6 +1,10 @@
 //! What a lab looks like right now, read from the kernel as far as possible.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
 use pan_linux::netns::Netns;
+use pan_model::{ByteSize, Cpu};
 use serde::Serialize;
 
 use crate::boot;
@@ -8,7 +12,7 @@ use crate::disk::Disk;
 use crate::error::LabError;
 use crate::fault::Cut;
 use crate::lab::{Lab, registered};
-use crate::name::{LabHost, LabName};
+use crate::name::{HostKind, LabHost, LabName};
 use crate::state::HostState;
 
 /// Whether a host is powered.
@@ -48,13 +52,55 @@ pub struct HostView {
     pub delay_ms: u64,
     /// Its disk.
     pub disk: Disk,
+    /// The folder that is its disk.
+    pub data: PathBuf,
     /// All its processes, those of its servers included, as the machine numbers them.
     pub pids: Vec<i32>,
     /// The name of its network namespace, for `ip netns exec`; none while it is off.
     pub netns: Option<String>,
 }
 
+/// What a lab was asked to be, as far as it can be asked for from the command line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shape {
+    /// How many nodes.
+    pub nodes: usize,
+    /// How many storage hosts.
+    pub storage: usize,
+    /// How many directors.
+    pub directors: usize,
+    /// How many controllers.
+    pub controllers: usize,
+    /// Timing profile.
+    pub profile: String,
+    /// Processor time each node offers.
+    pub node_cpu: Cpu,
+    /// Memory each node offers.
+    pub node_memory: ByteSize,
+    /// Labels per node.
+    pub labels: BTreeMap<String, BTreeMap<String, String>>,
+}
+
 impl Lab {
+    /// What it was asked to be.
+    ///
+    /// # Errors
+    /// Its state cannot be read.
+    pub fn shape(&self) -> Result<Shape, LabError> {
+        let state = self.state()?;
+        let count = |kind: HostKind| state.hosts.iter().filter(|host| host.name.kind() == kind).count();
+        Ok(Shape {
+            nodes: count(HostKind::Node),
+            storage: count(HostKind::Storage),
+            directors: count(HostKind::Director),
+            controllers: count(HostKind::Controller),
+            profile: state.profile,
+            node_cpu: state.node_cpu,
+            node_memory: state.node_memory,
+            labels: state.labels,
+        })
+    }
+
     /// All hosts, in the order in which they were made.
     pub fn hosts(&self) -> Result<Vec<HostView>, LabError> {
         let state = self.state()?;
@@ -81,6 +127,7 @@ impl Lab {
             links: Links { a: link(host.cut_a), b: link(host.cut_b) },
             delay_ms: u64::try_from(host.delay.as_millis()).expect("delays have a bound"),
             disk: host.disk,
+            data: crate::config::home(self.data(), host.name),
             pids: group.procs(),
             netns: Netns::exists(&netns).then_some(netns),
         })

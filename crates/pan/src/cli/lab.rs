@@ -28,27 +28,27 @@ pub struct Surroundings {
 /// Bring a whole PAN up on this machine, or show the one that runs.
 #[derive(Debug, Clone, Args)]
 pub struct UpArgs {
-    /// How many nodes.
-    #[arg(long, default_value_t = 4)]
-    pub nodes: u8,
-    /// How many storage hosts.
-    #[arg(long, default_value_t = 2)]
-    pub storage: u8,
-    /// How many directors.
-    #[arg(long, default_value_t = 2)]
-    pub directors: u8,
-    /// How many controllers: one with a file of its own, or three with etcd.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=7))]
-    pub controllers: u8,
-    /// How fast failures are noticed, and how much noise is borne.
-    #[arg(long, value_enum, default_value_t = Profile::Shared)]
-    pub profile: Profile,
-    /// Processor time each node offers, whatever the machine has.
-    #[arg(long, default_value = "4")]
-    pub node_cpu: Cpu,
-    /// Memory each node offers.
-    #[arg(long, default_value = "4GiB")]
-    pub node_memory: ByteSize,
+    /// How many nodes [default: 4].
+    #[arg(long)]
+    pub nodes: Option<u8>,
+    /// How many storage hosts [default: 2].
+    #[arg(long)]
+    pub storage: Option<u8>,
+    /// How many directors [default: 2].
+    #[arg(long)]
+    pub directors: Option<u8>,
+    /// How many controllers: one with a file of its own, or three with etcd [default: 1].
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=7))]
+    pub controllers: Option<u8>,
+    /// How fast failures are noticed, and how much noise is borne [default: shared].
+    #[arg(long, value_enum)]
+    pub profile: Option<Profile>,
+    /// Processor time each node offers, whatever the machine has [default: 4].
+    #[arg(long)]
+    pub node_cpu: Option<Cpu>,
+    /// Memory each node offers [default: 4GiB].
+    #[arg(long)]
+    pub node_memory: Option<ByteSize>,
     /// Label a node; may be repeated.
     #[arg(long, value_name = "HOST=KEY:VALUE", value_parser = label)]
     pub label: Vec<Label>,
@@ -110,7 +110,7 @@ pub enum LabCommand {
     Kill {
         /// Which host.
         host: String,
-        /// Only this role: controller, node, storage, director, beat.
+        /// Only this role: controller, node, storage, director, beat; a host with etcd is killed as a whole.
         role: Option<String>,
     },
     /// Let a host run another program, without a pause of its servers or heartbeats.

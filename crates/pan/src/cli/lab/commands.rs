@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ use pan_lab::init::Machine;
 pub fn run(args: LabArgs, around: &Surroundings) -> Result<ExitCode, LabCommandError> {
     let lab = Lab::load(&which(args.name.as_deref(), around)?)?;
     match args.command {
-        LabCommand::Hosts => print_hosts(&lab.hosts()?, around),
+        LabCommand::Hosts => print_hosts(&lab.hosts()?, lab.data(), around),
         LabCommand::Exec { host, command } => return exec(&lab, &host, &command),
         LabCommand::AddNode => {
             let host = lab.add_node()?;
@@ -154,7 +155,7 @@ fn exec(lab: &Lab, host: &str, argv: &[String]) -> Result<ExitCode, LabCommandEr
     Ok(code.and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
 }
 
-fn print_hosts(hosts: &[HostView], around: &Surroundings) {
+fn print_hosts(hosts: &[HostView], data: &Path, around: &Surroundings) {
     if around.json {
         print_line(&serde_json::to_string_pretty(hosts).expect("hosts serialise"));
         return;
@@ -186,6 +187,9 @@ fn print_hosts(hosts: &[HostView], around: &Surroundings) {
         ]);
     }
     print_line(&table.to_string());
+    if !around.quiet {
+        print_line(&format!("data: {0}; a host's disk is {0}/hosts/NAME, its /var/lib/pan", data.display()));
+    }
 }
 
 /// Prints to standard output; a reader that has had enough (`| head`) is no error.

@@ -32,6 +32,14 @@ pub enum LabCommandError {
         /// Its name.
         name: pan_lab::LabName,
     },
+    /// Another one runs under that name.
+    #[error("laboratory {name} runs already, and not as asked for: {}; `pan down --name {name}` first takes it away, or give this one a --name", .differs.join(", "))]
+    Different {
+        /// Its name.
+        name: pan_lab::LabName,
+        /// What differs, with the flags.
+        differs: Vec<String>,
+    },
     /// A program could not be run.
     #[error("cannot run {program}")]
     Run {
@@ -76,7 +84,7 @@ impl LabCommandError {
             Self::Context(ContextError::Unknown { .. }) => Code::NotFound,
             Self::Context(_) => Code::Invalid,
             Self::NotReady { .. } => Code::TimedOut,
-            Self::TakenDown { .. } => Code::State,
+            Self::TakenDown { .. } | Self::Different { .. } => Code::State,
             Self::Run { .. } | Self::System { .. } | Self::Demo { .. } | Self::Init(_) => Code::Internal,
         }
     }

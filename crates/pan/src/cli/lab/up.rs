@@ -3,18 +3,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{IsTerminal, Write};
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use pan_api::client::Client;
 use pan_api::host::Host;
 use pan_api::requests::Health;
-use pan_lab::{Credentials, Lab, LabSpec, Origin};
+use pan_lab::{Credentials, Lab, LabSpec, Origin, Shape};
 use pan_model::node::NodeState;
+use pan_model::{ByteSize, Cpu};
 use serde_json::json;
 
 use super::commands::{parse, print_line, which};
-use super::{DEFAULT_NAME, DownArgs, LabCommandError, Profile, Surroundings, UpArgs};
+use super::{DEFAULT_NAME, DownArgs, LabCommandError, Label, Profile, Surroundings, UpArgs};
 use crate::context::{Context, Contexts};
 
 /// Roles take a second to start; on a machine busy with a build, many times that.
@@ -22,6 +24,10 @@ const READY_WAIT: Duration = Duration::from_secs(60);
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// What `pan up` starts with unless it is told not to.
 const DEMO: &str = include_str!("../../../../../examples/demo.yaml");
+/// What there is where nothing else is asked for.
+const NODES: u8 = 4;
+const NODE_CPU: Cpu = Cpu(4000);
+const NODE_MEMORY: ByteSize = ByteSize(4 << 30);
 /// Nodes that the demo needs: three servers on different ones, and a place to go for each.
 const DEMO_NODES: usize = 4;
 /// The last byte of the demo's public address.
@@ -37,6 +43,7 @@ pub fn run_up(args: UpArgs, around: &Surroundings) -> Result<ExitCode, LabComman
     let nodes = usize::from(spec.nodes);
     let lab = match running {
         Some(lab) => {
+            require_same(&lab, &args)?;
             tell(
                 around,
                 &format!("laboratory {0} runs already and stays as it is; to have another one, `pan down --name {0}` first", lab.name()),
@@ -49,6 +56,9 @@ pub fn run_up(args: UpArgs, around: &Surroundings) -> Result<ExitCode, LabComman
             let start = Instant::now();
             let mut progress = |line: &str| tell(around, &format!("[{:6.2} s] {line}", start.elapsed().as_secs_f64()));
             let (lab, origin) = Lab::bring_up(spec, &mut progress)?;
+            if origin == Origin::Found {
+                require_same(&lab, &args)?;
+            }
             remember(&lab, &args)?;
             // Who made it applies the demo, or leaves it out.
             if origin == Origin::Made {
@@ -121,27 +131,61 @@ fn spec_of(args: &UpArgs) -> Result<LabSpec, LabCommandError> {
         Some(path) => std::path::absolute(path).map_err(failed("make --data absolute"))?,
         None => Lab::default_data(&name),
     };
-    let profile = match args.profile {
-        Profile::Lan => "lan",
-        Profile::Shared => "shared",
-        Profile::Wan => "wan",
-    };
     Ok(LabSpec {
         name,
         data,
-        nodes: args.nodes,
-        storage: args.storage,
-        directors: args.directors,
-        controllers: args.controllers,
-        profile: profile.to_owned(),
-        node_cpu: args.node_cpu,
-        node_memory: args.node_memory,
+        nodes: args.nodes.unwrap_or(NODES),
+        storage: args.storage.unwrap_or(2),
+        directors: args.directors.unwrap_or(2),
+        controllers: args.controllers.unwrap_or(1),
+        profile: profile(args.profile.unwrap_or(Profile::Shared)).to_owned(),
+        node_cpu: args.node_cpu.unwrap_or(NODE_CPU),
+        node_memory: args.node_memory.unwrap_or(NODE_MEMORY),
         labels,
         in_the_clear: BTreeSet::new(),
         gate: None,
         machine_link: true,
         exe: std::env::current_exe().map_err(failed("find this program"))?,
     })
+}
+
+const fn profile(profile: Profile) -> &'static str {
+    match profile {
+        Profile::Lan => "lan",
+        Profile::Shared => "shared",
+        Profile::Wan => "wan",
+    }
+}
+
+/// What was asked for with words of its own and is not what runs, one `--flag asked (it has …)` each.
+fn differences(args: &UpArgs, data: &Path, runs: &Shape) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut compare = |flag: &str, asked: Option<String>, has: String| {
+        if let Some(asked) = asked.filter(|asked| *asked != has) {
+            found.push(format!("--{flag} {asked} (it has {has})"));
+        }
+    };
+    compare("nodes", args.nodes.map(|count| count.to_string()), runs.nodes.to_string());
+    compare("storage", args.storage.map(|count| count.to_string()), runs.storage.to_string());
+    compare("directors", args.directors.map(|count| count.to_string()), runs.directors.to_string());
+    compare("controllers", args.controllers.map(|count| count.to_string()), runs.controllers.to_string());
+    compare("profile", args.profile.map(|one| profile(one).to_owned()), runs.profile.clone());
+    compare("node-cpu", args.node_cpu.map(|cpu| cpu.to_string()), runs.node_cpu.to_string());
+    compare("node-memory", args.node_memory.map(|memory| memory.to_string()), runs.node_memory.to_string());
+    for Label { host, key, value } in &args.label {
+        let has = runs.labels.get(host).and_then(|labels| labels.get(key)).map_or("none", String::as_str);
+        let at = |value: &str| format!("{host}={key}:{value}");
+        compare("label", Some(at(value)), at(has));
+    }
+    let asked = args.data.as_ref().and_then(|path| std::path::absolute(path).ok());
+    compare("data", asked.map(|path| path.display().to_string()), data.display().to_string());
+    found
+}
+
+/// Refuses to take one for another: what runs stays as it is.
+fn require_same(lab: &Lab, args: &UpArgs) -> Result<(), LabCommandError> {
+    let differs = differences(args, lab.data(), &lab.shape()?);
+    if differs.is_empty() { Ok(()) } else { Err(LabCommandError::Different { name: lab.name().clone(), differs }) }
 }
 
 /// Writes the laboratory's context, and makes it current unless it was named.
@@ -320,4 +364,44 @@ fn wait_for_end(lab: &Lab) -> Result<End, LabCommandError> {
             })
         })
         .map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Words {
+        #[command(flatten)]
+        up: UpArgs,
+    }
+
+    #[test]
+    fn what_was_asked_for_is_compared_with_what_runs() {
+        let runs = Shape {
+            nodes: 4,
+            storage: 2,
+            directors: 2,
+            controllers: 1,
+            profile: "shared".into(),
+            node_cpu: NODE_CPU,
+            node_memory: NODE_MEMORY,
+            labels: [("n1".to_owned(), [("rack".to_owned(), "r1".to_owned())].into())].into(),
+        };
+        let differs = |words: &str| {
+            let args = Words::parse_from(["up"].into_iter().chain(words.split_whitespace())).up;
+            differences(&args, Path::new("/var/lib/pan/local"), &runs).join("; ")
+        };
+        for same in
+            ["", "--controllers 1 --nodes 4", "--node-memory 4096MiB --node-cpu 4000m", "--label n1=rack:r1 --data /var/lib/pan/local"]
+        {
+            assert_eq!(differs(same), "", "{same}");
+        }
+        assert_eq!(differs("--controllers 3"), "--controllers 3 (it has 1)");
+        let many = differs("--nodes 3 --profile lan --label n2=rack:r1 --data /tmp/x/y");
+        let expected = "--nodes 3 (it has 4); --profile lan (it has shared); --label n2=rack:r1 (it has n2=rack:none); \
+                        --data /tmp/x/y (it has /var/lib/pan/local)";
+        assert_eq!(many, expected);
+    }
 }
