@@ -217,6 +217,32 @@ impl CgroupTree {
         })
     }
 
+    /// Kills every process in it and beneath, once and without waiting. Those that were forked meanwhile are left, where the kernel cannot kill a group
+    /// as a whole: whoever wants all of them gone asks again.
+    pub fn kill_once(&self) {
+        let _ = self.unified_dir().and_then(|dir| write(&dir.join("cgroup.kill"), "1"));
+        self.thaw_v1();
+        for dir in self.dirs().flat_map(|dir| depth_first(&dir)) {
+            for pid in pids(&dir) {
+                let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+            }
+        }
+    }
+
+    /// Lets the group's processes have as much processor time as nobody else wants: thousands of them that are to die under a small limit
+    /// take minutes for it, during which their memory and their place are nobody's.
+    pub fn lift_processor_limit(&self) -> Result<(), CgroupError> {
+        for hierarchy in self.layout.hierarchies() {
+            let (file, none) = if hierarchy.v1_options.is_none() { ("cpu.max", "max") } else { ("cpu.cfs_quota_us", "-1") };
+            let path = hierarchy.dir.join(&self.path).join(file);
+            // Each file is where the controller is.
+            if path.exists() {
+                write(&path, none)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Returns when no process is left in it and beneath. Zombies do not count.
     pub fn wait_until_empty(&self, timeout: Duration) -> Result<(), CgroupError> {
         self.until_empty(timeout, |_| {})

@@ -4,8 +4,11 @@ use std::fs;
 
 use nix::sys::signal::Signal;
 use pan_linux::process::{PidFd, start_time};
+use pan_model::ServerKey;
 use pan_model::cluster::StopSignal;
 
+use super::group;
+use crate::names;
 use crate::server::record::Container;
 
 /// Asks a container to stop. A first process of a PID namespace is immune to signals it has no handler
@@ -17,9 +20,11 @@ pub(crate) fn ask(container: &Container, signal: StopSignal) -> std::io::Result<
     send(container, if deaf { Signal::SIGKILL } else { signal })
 }
 
-/// Kills a container's first process, and with it the container.
-pub(crate) fn kill(container: &Container) -> std::io::Result<()> {
-    send(container, Signal::SIGKILL)
+/// Kills a server's container: its first process, with which all others die, and those as well, for until it has its turn among thousands that
+/// is long.
+pub(crate) fn kill(key: &ServerKey, container: &Container) -> std::io::Result<()> {
+    send(container, Signal::SIGKILL)?;
+    if start_time(container.pid) == Some(container.start) { group::kill(&names::id(key)).map_err(std::io::Error::other) } else { Ok(()) }
 }
 
 fn send(container: &Container, signal: Signal) -> std::io::Result<()> {

@@ -330,7 +330,7 @@ impl Task {
             }
             // If the kill does not work, once a second is often enough to try.
             stopping.kill_at = clock::now().plus(decide::RELEASE_AGAIN);
-            let killed = signal::kill(&stopping.container);
+            let killed = signal::kill(&self.key, &stopping.container);
             self.signalled(killed);
         }
         Flow::Continue(())

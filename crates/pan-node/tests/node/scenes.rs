@@ -5,17 +5,18 @@ use std::time::{Duration, Instant};
 
 use pan_api::desired::{RunOrder, ServerOrder};
 use pan_api::report::Phase;
-use pan_model::cluster::{ExecCheck, HealthSpec};
-use pan_model::{Epoch, Span};
+use pan_model::cluster::{ExecCheck, HealthSpec, StopSignal, StopSpec};
+use pan_model::{ByteSize, Cpu, Epoch, Resources, Span};
 
 use crate::bench::{Bench, nginx, order};
 
-pub const ALL: [(&str, fn()); 7] = [
+pub const ALL: [(&str, fn()); 8] = [
     ("a_server_lives_and_dies", a_server_lives_and_dies),
     ("what_is_made_ready_neither_runs_nor_is_reached", what_is_made_ready_neither_runs_nor_is_reached),
     ("a_slow_stop_holds_up_nobody", a_slow_stop_holds_up_nobody),
     ("servers_that_end_are_restarted_and_given_up", servers_that_end_are_restarted_and_given_up),
     ("a_runtime_that_lost_its_notes_holds_up_no_stop", a_runtime_that_lost_its_notes_holds_up_no_stop),
+    ("a_server_that_forks_for_ever_is_ended", a_server_that_forks_for_ever_is_ended),
     ("an_agent_may_die_at_any_point", an_agent_may_die_at_any_point),
     ("controllers_and_nobody_else_are_answered", controllers_and_nobody_else_are_answered),
 ];
@@ -215,6 +216,24 @@ fn servers_that_end_are_restarted_and_given_up() {
 
     bench.desire(vec![]);
     bench.wait_for("no servers in the report", || bench.report()?.servers.is_empty().then_some(()));
+    bench.assert_empty();
+}
+
+/// Thousands of processes that fork, with a fifth of a processor for all of them, die soon once the server's time to stop is over.
+fn a_server_that_forks_for_ever_is_ended() {
+    let mut bench = Bench::start("forks");
+    bench.start_agent("agent");
+    let stop = StopSpec { signal: StopSignal::Kill, grace: Span::millis(500) };
+    let resources = Resources::new(Cpu(200), ByteSize(1 << 30));
+    let bomb = order("web-1", 10, 1, &["perl", "-e", "fork while 1"]);
+    bench.desire(vec![ServerOrder { cpu_max: Some(Cpu(200)), resources, stop, ..bomb }]);
+    bench.wait_healthy("web-1", 1);
+    bench.wait_for("many processes", || (bench.output(&["pgrep", "-c", "-x", "perl"]).parse::<u32>().ok()? > 1_000).then_some(()));
+    let began = Instant::now();
+    bench.desire(vec![]);
+    bench.wait_for("no servers in the report", || bench.report()?.servers.is_empty().then_some(()));
+    println!("  ended {} ms after the order", began.elapsed().as_millis());
+    assert!(began.elapsed() < Duration::from_secs(15));
     bench.assert_empty();
 }
 
