@@ -8,6 +8,7 @@
 mod netlink;
 mod nfnetlink;
 
+pub mod allow;
 pub mod arp;
 pub mod beneath;
 pub mod blockdev;

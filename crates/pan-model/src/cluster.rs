@@ -64,6 +64,11 @@ pub struct ClusterSpec {
     /// Volumes, one set per server.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub volumes: Vec<ServerVolume>,
+    /// Who may begin to speak to its servers. Without it, everybody in the partition and all of its services; with it, nobody else but
+    /// those named, also not its own servers among each other. What its servers begin themselves is always answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub allow: Option<Vec<AllowSpec>>,
     /// Confirmation before a move.
     #[serde(default, skip_serializing)]
     #[schemars(with = "Option<NotYet>")]
