@@ -5,7 +5,7 @@
 use crate::peers::Peers;
 use crate::usage::Instance;
 use crate::volume::{ReplicaOrder, SnapshotOrder, VolumeOrder};
-use pan_model::cluster::{FileSpec, HealthSpec, Image, StopSpec};
+use pan_model::cluster::{AllowSpec, FileSpec, HealthSpec, Image, StopSpec};
 use pan_model::network::Cidr;
 use pan_model::service::BackendState;
 use pan_model::{
@@ -96,6 +96,9 @@ pub struct NetworkEntry {
     pub via: IpAddr,
     /// The epoch of the binding.
     pub epoch: Epoch,
+    /// Whose server it is, where a cluster of the partition allows that one to speak to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<ClusterName>,
 }
 
 /// A server that belongs on this host.
@@ -134,6 +137,9 @@ pub struct ServerOrder {
     pub health: Option<HealthSpec>,
     /// Local restarts before giving up.
     pub restart_attempts: u32,
+    /// Who may begin to speak to it; everybody without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allow: Option<Vec<AllowSpec>>,
     /// Volumes it has; it runs with all of them or not at all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub volumes: Vec<VolumeOrder>,

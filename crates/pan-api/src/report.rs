@@ -163,13 +163,15 @@ pub enum RefusedWhy {
     Protocol,
     /// It is for the node itself.
     Host,
+    /// It begins what the cluster of the server that it is for allows nobody, or others; told of that server, not of the one it is from.
+    Uninvited,
     /// It begins something beyond the partition's network; told by a gateway, not by a port.
     Beyond,
 }
 
 impl RefusedWhy {
     /// Those that a server's port refuses, with the words that metrics have for them.
-    pub const AT_PORTS: [(Self, &str); 7] = [
+    pub const AT_PORTS: [(Self, &str); 8] = [
         (Self::Ethernet, "ethernet"),
         (Self::Address, "address"),
         (Self::Arp, "arp"),
@@ -177,6 +179,7 @@ impl RefusedWhy {
         (Self::Route, "route"),
         (Self::Protocol, "protocol"),
         (Self::Host, "host"),
+        (Self::Uninvited, "uninvited"),
     ];
 }
 

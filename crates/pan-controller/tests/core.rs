@@ -1,6 +1,8 @@
 //! Stories of the controller's core: what it wants of hosts after documents, reports, silence and operators.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+#[path = "core/allow.rs"]
+mod allow;
 #[path = "core/audit.rs"]
 mod audit;
 #[path = "core/deaths.rs"]

@@ -104,6 +104,7 @@ mod tests {
                 host: host.parse().unwrap(),
                 via: "10.200.0.9".parse().unwrap(),
                 epoch: Epoch(1),
+                cluster: None,
             }));
         }
         Told::new(&unit, &network, &"d1".parse().unwrap())

@@ -47,6 +47,7 @@ pub(crate) fn desired(units: Vec<Unit>) -> Desired {
         host: host.parse().unwrap(),
         via: via.parse().unwrap(),
         epoch: Epoch(1),
+        cluster: None,
     };
     let network = |unit: &Unit| Network {
         partition: unit.partition.clone(),

@@ -1,5 +1,6 @@
 //! Cluster: a set of like servers with a protection level.
 
+pub use crate::allow::AllowSpec;
 pub use crate::image::Image;
 use crate::notyet::NotYet;
 use crate::volume::ServerVolume;

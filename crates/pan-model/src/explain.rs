@@ -316,7 +316,10 @@ mod tests {
     fn unknown_words_are_named() {
         assert_eq!(explain("box").unwrap_err(), ExplainError::Kind("box".into()));
         assert!(
-            explain("cluster.foo").unwrap_err().to_string().contains("cluster.spec has no field \"foo\": expected one of after, command")
+            explain("cluster.foo")
+                .unwrap_err()
+                .to_string()
+                .contains("cluster.spec has no field \"foo\": expected one of after, allow, command")
         );
         assert_eq!(explain("cluster.servers.x").unwrap_err(), ExplainError::Leaf("cluster.spec.servers".into()));
     }

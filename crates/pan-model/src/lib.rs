@@ -3,6 +3,7 @@
 //! Pure data. Nothing here reads a clock, a file or the environment, and nothing here knows the wire
 //! (that is `pan-api`), the store, or the kernel.
 
+pub mod allow;
 pub mod cluster;
 pub mod duration;
 pub mod error;

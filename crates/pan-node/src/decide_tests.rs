@@ -130,6 +130,10 @@ fn only_the_binding_may_differ() {
     assert!(serves(&made, &ordered(7, 4, RunOrder::Run)));
     let env = [("MODE".to_owned(), "other".to_owned())].into_iter().collect();
     assert!(!serves(&made, &ServerOrder { env, ..ordered(7, 4, RunOrder::Run) }));
+    assert!(
+        serves(&made, &ServerOrder { allow: Some(vec![]), ..ordered(7, 4, RunOrder::Run) }),
+        "who may speak to it changes while it runs"
+    );
 }
 
 fn with_volume(order: ServerOrder, claim: bool) -> ServerOrder {

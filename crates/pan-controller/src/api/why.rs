@@ -6,6 +6,7 @@ use super::why_volume;
 use crate::handle::Principal;
 use pan_api::ApiError;
 use pan_api::insight::Why;
+use pan_model::allow;
 use pan_model::cluster::AfterSpec;
 use pan_model::server::ServerState;
 use pan_model::{ClusterName, Code, HostName, PartitionName, ServerKey, ServiceName, VolumeKey};
@@ -115,6 +116,7 @@ fn cluster(scope: &Scope, snapshot: &Snapshot, partition: &PartitionName, name: 
         Some(protect) => format!("its promise to survive the loss of {} at a time does not hold at present", protect.failures),
     };
     reasons.push(promise);
+    reasons.extend(cluster.spec.allow.as_deref().map(|rules| format!("may be begun to be spoken to by: {}", allow::said(rules))));
     Some(Why {
         object: format!("cluster {partition}/{name}"),
         decision: format!("{} of {} servers run", cluster.running, cluster.desired),

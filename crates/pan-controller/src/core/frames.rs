@@ -67,7 +67,11 @@ fn heard(world: &mut World, now: Now, (host, role): (&HostName, Role), counted: 
             // A role that began anew counts from nothing.
             let before = former.get(&(key.clone(), why)).copied().filter(|before| *before <= frames).unwrap_or(0);
             if frames > before {
-                *node.untold.entry(key.clone()).or_default() += frames - before;
+                // What a partition has its own servers keep from each other is no matter of the provider's.
+                let everybodys = why != RefusedWhy::Uninvited;
+                if everybodys {
+                    *node.untold.entry(key.clone()).or_default() += frames - before;
+                }
                 *world.seen.refused.entry(key).or_default().untold.entry(why).or_default() += frames - before;
             }
         }
@@ -90,11 +94,17 @@ fn tell_partitions(world: &mut World, now: Now) {
     for (key, one) in &mut world.seen.refused {
         if !one.untold.is_empty() && due(one.told, now) {
             one.told = Some(now.boot);
-            texts.push((key.clone(), said(&std::mem::take(&mut one.untold))));
+            texts.push((key.clone(), std::mem::take(&mut one.untold)));
         }
     }
-    for (key, text) in texts {
-        world.server_event(now, &key, Severity::Warning, "FramesRefused", text);
+    for (key, mut untold) in texts {
+        if let Some(frames) = untold.remove(&RefusedWhy::Uninvited) {
+            let text = format!("what was begun by others than `allow` of its cluster names was dropped, {}", frames_of(frames));
+            world.server_event(now, &key, Severity::Warning, "CallersRefused", text);
+        }
+        if !untold.is_empty() {
+            world.server_event(now, &key, Severity::Warning, "FramesRefused", said(&untold));
+        }
     }
 }
 
@@ -134,6 +144,7 @@ const fn words(why: RefusedWhy) -> &'static str {
         RefusedWhy::Protocol => "neither IP nor ARP, or for a VLAN",
         RefusedWhy::Host => "for what carries its network",
         RefusedWhy::Beyond => "for beyond its network",
+        RefusedWhy::Uninvited => "from whom its cluster does not allow",
     }
 }
 

@@ -273,7 +273,10 @@ fn delete_cluster(world: &mut World, now: Now, key: &ClusterKey, cascade: bool) 
         return Err(not_found("cluster", &key.1));
     }
     let services: Vec<_> = world.services_of(&key.0, &key.1).cloned().collect();
-    let refers = |spec: &pan_model::ClusterSpec| spec.with.contains(&key.1) || spec.after.iter().any(|after| after.cluster == key.1);
+    let refers = |spec: &pan_model::ClusterSpec| {
+        let allows = spec.allow.iter().flatten().any(|rule| rule.from.cluster() == Some(&key.1));
+        allows || spec.with.contains(&key.1) || spec.after.iter().any(|after| after.cluster == key.1)
+    };
     let dependents =
         world.clusters.iter().filter(|(other, record)| other.0 == key.0 && !record.deleting && *other != key && refers(&record.spec));
     let dependents: Vec<String> = dependents.map(|(other, _)| format!("cluster {}", other.1)).collect();

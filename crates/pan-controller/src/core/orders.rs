@@ -13,7 +13,7 @@ use pan_api::volume::{ReplicaOrder, SnapshotOrder};
 use pan_model::host::Role;
 use pan_model::network::{GATEWAY_OFFSET, address_at};
 use pan_model::service::BackendState;
-use pan_model::{Cpu, Generation, HostName, Mac, PartitionName, ServerKey};
+use pan_model::{ClusterName, Cpu, Generation, HostName, Mac, PartitionName, ServerKey};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -100,12 +100,16 @@ fn gateway_mac(record: &PartitionRecord) -> Mac {
 }
 
 fn network(world: &World, name: &PartitionName, record: &PartitionRecord) -> Network {
+    let clusters = world.clusters.iter().filter(|((partition, _), _)| partition == name);
+    let named: BTreeSet<&ClusterName> =
+        clusters.flat_map(|(_, cluster)| cluster.spec.allow.iter().flatten()).filter_map(|rule| rule.from.cluster()).collect();
     let mut entries: Vec<NetworkEntry> = world
         .in_partition(name)
         .filter_map(|(_, server)| {
             let host = server.node.clone()?;
             let via = world.hosts.get(&host)?.address;
-            Some(NetworkEntry { mac: server.mac, addresses: server.addresses.clone(), host, via, epoch: server.epoch })
+            let cluster = named.contains(&server.cluster).then(|| server.cluster.clone());
+            Some(NetworkEntry { mac: server.mac, addresses: server.addresses.clone(), host, via, epoch: server.epoch, cluster })
         })
         .collect();
     if let Some((host, owner)) = record.owner.as_ref().and_then(|owner| world.hosts.get_key_value(owner)) {
@@ -115,6 +119,7 @@ fn network(world: &World, name: &PartitionName, record: &PartitionRecord) -> Net
             host: host.clone(),
             via: owner.address,
             epoch: record.owner_epoch,
+            cluster: None,
         });
     }
     Network {
@@ -168,6 +173,7 @@ pub(super) fn order(world: &World, key: &ServerKey, server: &ServerRecord) -> Op
         stop: spec.stop.clone(),
         health: spec.health.clone(),
         restart_attempts: spec.restart.attempts,
+        allow: spec.allow.clone(),
         volumes: volumes::of_order(world, key),
     })
 }

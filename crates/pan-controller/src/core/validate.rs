@@ -2,6 +2,7 @@
 
 use super::record::{PartitionRecord, ServiceRecord};
 use super::world::{ClusterKey, ServiceKey, World};
+use pan_model::allow::Caller;
 use pan_model::cluster::Image;
 use pan_model::manifest::Object;
 use pan_model::partition::HostImage;
@@ -289,8 +290,18 @@ pub fn references(draft: &World) -> Vec<(Which, Trouble)> {
         let exists = |other: &ClusterName| draft.clusters.get(&(partition.clone(), other.clone())).is_some_and(|record| !record.deleting);
         let after = record.spec.after.iter().enumerate().map(|(at, after)| (format!("spec.after[{at}].cluster"), &after.cluster));
         let with = record.spec.with.iter().enumerate().map(|(at, with)| (format!("spec.with[{at}]"), with));
-        for (path, other) in after.chain(with).filter(|(_, other)| !exists(other)) {
+        let rules = record.spec.allow.iter().flatten().enumerate();
+        let callers = rules.clone().filter_map(|(at, rule)| Some((format!("spec.allow[{at}].from"), rule.from.cluster()?)));
+        for (path, other) in after.chain(with).chain(callers).filter(|(_, other)| !exists(other)) {
             found.push((which(), Trouble::new(Code::Dangling, path, format!("there is no cluster {other} in partition {partition}"))));
+        }
+        for (at, _) in rules.filter(|(_, rule)| rule.from == Caller::Services) {
+            if let Some(hidden) = draft.clusters.iter().find(|(key, other)| key.0 == *partition && !other.deleting && Caller::hides(&key.1))
+            {
+                let name = &hidden.0.1;
+                let text = format!("{name} are all services here, and there is a cluster {name}: give the cluster another name");
+                found.push((which(), Trouble::new(Code::Conflict, format!("spec.allow[{at}].from"), text)));
+            }
         }
         for (at, volume) in record.spec.volumes.iter().enumerate() {
             let there = |name| {

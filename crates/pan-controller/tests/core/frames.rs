@@ -84,6 +84,21 @@ fn a_storm_is_told_at_once_and_then_every_five_minutes() {
 }
 
 #[test]
+fn what_was_begun_by_others_than_those_allowed_is_the_partitions_own_matter() {
+    let mut pan = Pan::new();
+    pan.apply(&web(3)).unwrap();
+    pan.rounds(3);
+    let node = pan.node_of("web-1").unwrap();
+    report(&mut pan, &node, RefusedWhy::Uninvited, 0);
+    report(&mut pan, &node, RefusedWhy::Uninvited, 4);
+    let events: Vec<_> = pan.world.events.values().flatten().filter(|event| event.reason == "CallersRefused").collect();
+    let [event] = events.as_slice() else { panic!("{events:?}") };
+    assert_eq!((event.kind.as_str(), event.object.as_str()), ("server", "web-1"));
+    assert_eq!(event.message, "what was begun by others than `allow` of its cluster names was dropped, 4 frames");
+    assert_eq!(told(&pan), [vec![], vec![]] as [Vec<String>; 2]);
+}
+
+#[test]
 fn a_controller_that_was_restarted_tells_nothing_again() {
     let mut pan = Pan::new();
     pan.apply(&web(3)).unwrap();

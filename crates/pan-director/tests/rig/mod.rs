@@ -499,6 +499,7 @@ pub fn desired(owner: u8, own: bool, states: &[BackendState]) -> Desired {
         host: host.parse().unwrap(),
         via: ip(via),
         epoch: Epoch(u64::from(owner)),
+        cluster: None,
     };
     let gateways = vec![ip("10.0.0.1"), ip("fd00:1::1")];
     let mut entries: Vec<NetworkEntry> = (1..=states.len() as u32)

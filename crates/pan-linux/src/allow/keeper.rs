@@ -1,8 +1,12 @@
 //! [`Allow`]: brings one namespace's rules to what is wanted, and reads what they refused.
 
+use std::collections::BTreeMap;
+
 use super::rules::{CHAIN, Callers, FAMILY, OPEN, REFUSED, TABLE, change, closed};
 use crate::netns::Netns;
+use crate::netns::NetnsError;
 use crate::nft::{self, ElementsError, Nft, NftError};
+use crate::rtnl::Mac;
 
 /// The keeper of who may begin to speak to one namespace.
 #[derive(Debug)]
@@ -19,6 +23,9 @@ pub enum AllowError {
     /// They were refused.
     #[error("load the rules for who may speak to a server")]
     Rules(#[from] NftError),
+    /// The namespace is not there, or cannot be entered.
+    #[error(transparent)]
+    Netns(#[from] NetnsError),
     /// Their elements were refused, or cannot be read.
     #[error("change or read the rules for who may speak to a server")]
     Elements(#[from] ElementsError),
@@ -71,12 +78,14 @@ impl Allow {
         Ok(self.nft.has_chain(FAMILY, TABLE, CHAIN)?)
     }
 
-    /// How many packets were refused so far. Callers who were quiet for ten minutes are forgotten, and with them what they sent.
+    /// How many packets were refused so far, by whom they came from. Who was quiet for ten minutes is forgotten.
     ///
     /// # Errors
     /// The kernel cannot be asked, or there are no rules.
-    pub fn refused(&mut self) -> Result<u64, AllowError> {
+    pub fn refused(&mut self) -> Result<BTreeMap<Mac, u64>, AllowError> {
         let counted = self.nft.counted(FAMILY, TABLE, REFUSED)?;
-        Ok(counted.iter().map(|(_, packets)| packets).sum())
+        // A key is the address, filled up to a whole register.
+        let mac = |key: &[u8]| key.first_chunk().copied();
+        Ok(counted.iter().filter_map(|(key, packets)| Some((mac(key)?, *packets))).collect())
     }
 }

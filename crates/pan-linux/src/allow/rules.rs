@@ -93,9 +93,8 @@ pub(super) fn change(callers: &[Callers]) -> Batch {
     let mut batch = Batch::new(FAMILY, TABLE);
     batch.flush("peers").flush("every").flush("ports");
     let numbered = || callers.iter().zip(1..).map(|(callers, number)| (callers, Value::Mark(number)));
-    let peers = numbered().flat_map(|(callers, number)| {
-        callers.macs.iter().map(move |mac| Element::of_map(Value::Ether(*mac), Data::Value(number.clone())))
-    });
+    let peers = numbered()
+        .flat_map(|(callers, number)| callers.macs.iter().map(move |mac| Element::of_map(Value::Ether(*mac), Data::Value(number.clone()))));
     batch.add("peers", peers);
     batch.add("every", numbered().filter(|(callers, _)| callers.ports == Ports::All).map(|(_, number)| Element::of_set(number)));
     let ports = numbered().flat_map(|(callers, number)| {

@@ -1,6 +1,7 @@
 //! What can be said against a spec without knowing anything else.
 
 use super::Object;
+use crate::allow::{AllowSpec, PORTS_MAX, RULES_MAX};
 use crate::cluster::{Failback, FileSpec, HealthSpec};
 use crate::node::label;
 use crate::notyet::NOT_YET;
@@ -104,6 +105,31 @@ impl Findings {
             self.health(health);
         }
         self.volumes(spec);
+        self.allow(spec.allow.as_deref().unwrap_or_default());
+    }
+
+    fn allow(&mut self, rules: &[AllowSpec]) {
+        if rules.len() > RULES_MAX {
+            self.add("allow", format!("{} rules: at most {RULES_MAX} are possible", rules.len()));
+        }
+        for (index, rule) in rules.iter().enumerate() {
+            let path = |field: &str| format!("allow[{index}].{field}");
+            if rule.ports.len() > PORTS_MAX {
+                self.add(path("ports"), format!("{} ports: at most {PORTS_MAX} are possible in a rule", rule.ports.len()));
+            }
+            let mut seen = BTreeSet::new();
+            for (at, port) in rule.ports.iter().enumerate() {
+                let path = format!("allow[{index}].ports[{at}]");
+                self.port(&path, *port);
+                if !seen.insert(port) {
+                    self.add(path, format!("port {port} is given twice: keep one of them"));
+                }
+            }
+            let again = |other: &AllowSpec| other.from == rule.from && (other.ports == rule.ports || other.ports.is_empty());
+            if rules[..index].iter().any(again) {
+                self.add(path("from"), format!("what is begun from {} is allowed by an earlier rule already: remove this one", rule.from));
+            }
+        }
     }
 
     fn volumes(&mut self, spec: &ClusterSpec) {

@@ -55,6 +55,23 @@ fn a_wrong_document_still_says_what_it_is_about() {
 }
 
 #[test]
+fn who_may_begin_to_speak_is_read_and_checked() {
+    let allow = |lines: &str| {
+        let documents = read(&format!("{CLUSTER}{COMMAND}{lines}\n")).unwrap();
+        let Object::Cluster(_, _, spec) = &documents[0].object else { panic!("a cluster") };
+        spec.allow.as_deref().map(crate::allow::said)
+    };
+    assert_eq!(allow(""), None);
+    assert_eq!(allow("  allow: []").as_deref(), Some("nobody"));
+    assert_eq!(allow("  allow: [{from: web}, {from: services, ports: [80]}]").as_deref(), Some("services on 80, web"));
+    cluster_refused("  allow: [{from: web, ports: [0, 80, 80]}]", &[("9:31 PAN-100", "0 is not a port"), ("9:38 PAN-100", "given twice")]);
+    cluster_refused("  allow: [{from: web}, {from: web, ports: [1]}]", &[("9:31 PAN-100", "by an earlier rule already")]);
+    cluster_refused("  allow: [{from: 'No Name'}]", &[("9:18", "is not a name")]);
+    cluster_refused("  allow: [{ports: [1]}]", &[("9:12", "from")]);
+    cluster_refused("  allow: [{from: web, port: 1}]", &[("9:25", "port")]);
+}
+
+#[test]
 fn the_documented_manifests_are_read() {
     let text = r#"# comment
 ---

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use pan_api::desired::ServerOrder;
+use pan_linux::allow::Allow;
 use pan_linux::netns::Netns;
 use pan_linux::rtnl::{Hop, Protocol, Route, Rtnl};
 use pan_linux::sysctl;
@@ -74,6 +75,10 @@ fn fill(host: &Host, order: &ServerOrder, cable: &Cable, users: &UserSpace) -> R
     outside.set_addrgen_none(port)?.set_mtu(port, cable.mtu)?;
     outside.commit()?;
 
+    if order.allow.is_some() {
+        // Who may speak to it is said before its port is opened. What takes a process is done here, where nobody waits for a failover.
+        Allow::open(space.try_clone()?)?.apply(Some(&[]))?;
+    }
     let nets = order.addresses.iter().map(|address| net_of(*address, cable)).collect::<Result<Vec<_>, _>>()?;
     let inside = Rtnl::open_in(&space)?;
     let mut batch = inside.batch();

@@ -22,6 +22,9 @@ pub enum ApplyError {
     /// Whom its network namespace belongs to.
     #[error("find out whom its network namespace belongs to")]
     Owner(#[source] std::io::Error),
+    /// Who may begin to speak to it.
+    #[error(transparent)]
+    Allow(#[from] pan_linux::allow::AllowError),
     /// Kernel settings of its network.
     #[error(transparent)]
     Sysctl(#[from] pan_linux::sysctl::SysctlError),

@@ -8,6 +8,7 @@ use pan_linux::guard::{Guard, GuardedPort, Refusal, Refused};
 use pan_linux::overlay::NetworkSpec;
 use pan_model::ServerKey;
 
+use super::allowed::Allowed;
 use super::spec::Port;
 use crate::error::chain;
 
@@ -30,11 +31,10 @@ impl Refusals {
     }
 
     /// Adds what the kernel has counted since `last`, which becomes what it has counted now.
-    fn add(&mut self, ports: &BTreeMap<String, Port>, last: &mut BTreeMap<(String, RefusedWhy), u64>, read: Vec<Refused>) {
+    fn add(&mut self, ports: &BTreeMap<String, Port>, last: &mut BTreeMap<(String, RefusedWhy), u64>, read: Vec<Counted>) {
         self.servers.retain(|(key, _), _| ports.values().any(|port| port.key == *key));
         let mut now = BTreeMap::new();
-        for Refused { port, why, frames } in read {
-            let why = word(why);
+        for Counted { port, why, frames } in read {
             let before = last.get(&(port.clone(), why)).copied().unwrap_or(0);
             // A count that was forgotten by the kernel begins anew.
             let more = if frames >= before { frames - before } else { frames };
@@ -48,6 +48,13 @@ impl Refusals {
         }
         *last = now;
     }
+}
+
+/// What a port has refused for one reason, by the kernel's count.
+struct Counted {
+    port: String,
+    why: RefusedWhy,
+    frames: u64,
 }
 
 /// The guard, and what was seen of its counts.
@@ -83,12 +90,17 @@ impl Guarded {
         networks.iter_mut().flat_map(|network| network.local.drain(..)).map(|local| local.port).collect()
     }
 
-    /// What was refused so far.
-    pub(super) fn refused(&mut self, ports: &BTreeMap<String, Port>) -> Refusals {
+    /// What was refused so far, by it and by what servers themselves are closed with.
+    pub(super) fn refused(&mut self, ports: &BTreeMap<String, Port>, allowed: &mut Allowed) -> Refusals {
         if self.read.is_none_or(|read| read.elapsed() >= READ_EVERY) {
             self.read = Some(Instant::now());
             match self.guard.refused() {
-                Ok(read) => self.refusals.add(ports, &mut self.last, read),
+                Ok(read) => {
+                    let frames = read.into_iter().map(|Refused { port, why, frames }| Counted { port, why: word(why), frames });
+                    let begun = allowed.refused().into_iter();
+                    let begun = begun.map(|(port, frames)| Counted { port, why: RefusedWhy::Uninvited, frames });
+                    self.refusals.add(ports, &mut self.last, frames.chain(begun).collect());
+                }
                 Err(error) => tracing::debug!(error = chain(&error), "what servers' ports refused cannot be read"),
             }
         }
@@ -125,14 +137,14 @@ mod tests {
         names.iter().map(|name| (format!("ps-{name}"), port(name))).collect()
     }
 
-    fn read(name: &str, frames: u64) -> Refused {
-        Refused { port: format!("ps-{name}"), why: Refusal::Arp, frames }
+    fn read(name: &str, frames: u64) -> Counted {
+        Counted { port: format!("ps-{name}"), why: RefusedWhy::Arp, frames }
     }
 
     #[test]
     fn frames_are_counted_once_and_outlive_the_kernels_count() {
         let (mut refusals, mut last) = (Refusals::default(), BTreeMap::new());
-        let mut check = |names: &[&str], read: Vec<Refused>, told: &[(&str, u64)], total: u64| {
+        let mut check = |names: &[&str], read: Vec<Counted>, told: &[(&str, u64)], total: u64| {
             refusals.add(&ports(names), &mut last, read);
             let found: Vec<(String, u64)> = refusals.told().iter().map(|one| (one.key.name.to_string(), one.frames)).collect();
             let told: Vec<(String, u64)> = told.iter().map(|(name, frames)| ((*name).to_owned(), *frames)).collect();

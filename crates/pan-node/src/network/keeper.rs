@@ -17,6 +17,7 @@ use pan_model::neighbours::{Limits, Room};
 use tokio::sync::{oneshot, watch};
 
 use super::NetworkError;
+use super::allowed::Allowed;
 use super::gated::{Checks, Gated};
 use super::guarded::{Guarded, Refusals};
 use super::spec::{Port, underlay, wanted};
@@ -68,6 +69,7 @@ impl Network {
         let keeper = Keeper {
             underlay: Underlay::new(Rtnl::open()?)?,
             overlay: Overlay::owning(Rtnl::open()?, config.address, SERVER_PORTS)?.with_origins(checks.origins.clone()),
+            allowed: Allowed::default(),
             guarded: Guarded::new(Guard::new(rtnl.netns(), SERVER_PORTS)?),
             rtnl,
             gated: Gated::new(checks, &config),
@@ -121,6 +123,7 @@ struct Keeper {
     rtnl: Rtnl,
     gated: Gated,
     guarded: Guarded,
+    allowed: Allowed,
     config: HostConfig,
     desired: Option<Arc<Desired>>,
     ports: BTreeMap<String, Port>,
@@ -162,6 +165,7 @@ impl Keeper {
                 None
             }
             Order::Attach(port, done) => {
+                self.allowed.forget(&port.name);
                 self.ports.insert(port.name.clone(), port);
                 Some(done)
             }
@@ -180,6 +184,7 @@ impl Keeper {
         let mut problems = Vec::new();
         let mut wanted = wanted(&desired, &self.ports);
         wanted.closed.extend(self.guarded.ports(&self.ports, &mut wanted.networks, &mut problems));
+        wanted.closed.extend(self.allowed.ports(&desired, &self.ports, &mut wanted.networks, &mut problems));
         wanted.closed.extend(self.gated.ports(&mut wanted.networks, &mut problems));
         // Before the bridge lets go of it: a free end that is up would talk to the host itself.
         for port in &wanted.closed {
@@ -198,7 +203,7 @@ impl Keeper {
         self.gated.outputs(&wanted.networks, &mut problems);
         self.gated.inputs(&mut problems);
         let applied = if problems.is_empty() { desired.generation } else { self.status.borrow().applied };
-        let refusals = self.guarded.refused(&self.ports);
+        let refusals = self.guarded.refused(&self.ports, &mut self.allowed);
         Status { applied, problems, warnings: self.neighbours(desired.peers.iter().count()), refusals }
     }
 

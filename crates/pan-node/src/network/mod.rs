@@ -1,6 +1,7 @@
 //! The host's part in the fabrics and in partition networks: what it should be ([`spec`], pure) and the
 //! thread that makes it so ([`keeper`]).
 
+mod allowed;
 mod error;
 mod gated;
 mod guarded;

@@ -1,11 +1,13 @@
 //! From the desired state to routes and forwarding entries. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use pan_api::desired::Desired;
+use pan_linux::allow::{Callers, Ports};
 use pan_linux::overlay::{LocalPort, NetworkSpec, RemoteEntry};
 use pan_linux::underlay::{Peer, UnderlaySpec};
+use pan_model::allow::{Caller, allowed};
 use pan_model::host_config::HostConfig;
 use pan_model::{Epoch, Mac, ServerKey};
 
@@ -63,6 +65,23 @@ pub(crate) fn wanted(desired: &Desired, ports: &BTreeMap<String, Port>) -> Wante
     wanted
 }
 
+/// Who may begin to speak to the server at a port. Nothing is said of a server that `desired` has no order for.
+pub(crate) fn callers(desired: &Desired, port: &Port) -> Option<Option<Vec<Callers>>> {
+    let order = desired.servers.iter().find(|order| order.key == port.key)?;
+    let network = desired.networks.iter().find(|network| network.partition == port.key.partition)?;
+    let one = |(from, ports): (&Caller, Option<BTreeSet<u16>>)| {
+        let macs = match from {
+            // All that comes by services comes by the gateway, and from its Ethernet address.
+            Caller::Services => [network.gateway_mac.0].into(),
+            Caller::Cluster(name) => {
+                network.entries.iter().filter(|entry| entry.cluster.as_ref() == Some(name)).map(|entry| entry.mac.0).collect()
+            }
+        };
+        Callers { macs, ports: ports.map_or(Ports::All, Ports::Only) }
+    };
+    Some(order.allow.as_deref().map(|rules| allowed(rules).into_iter().map(one).collect()))
+}
+
 /// Routes between hosts as they should be here.
 pub(crate) fn underlay(config: &HostConfig, desired: &Desired) -> UnderlaySpec {
     UnderlaySpec {
@@ -85,6 +104,7 @@ mod tests {
             host: host.parse().unwrap(),
             via: "10.200.0.9".parse().unwrap(),
             epoch: Epoch(epoch),
+            cluster: None,
         };
         Desired {
             version: 1,
@@ -123,6 +143,38 @@ mod tests {
         let got = wanted(&desired(host, entry_epoch), &ports);
         let spec = &got.networks[0];
         assert_eq!((spec.local.len(), spec.remote.len(), got.closed.len()), (local, 1 - local, closed));
+    }
+
+    #[test]
+    fn callers_are_those_whom_the_map_has_in_the_clusters_named() {
+        let port = Port {
+            key: ServerKey { partition: "acme".parse().unwrap(), name: "db-1".parse().unwrap() },
+            name: "ps1".into(),
+            vni: 100,
+            mac: Mac([2, 0, 0, 0, 0, 1]),
+            addresses: vec![],
+            epoch: Epoch(1),
+        };
+        let entry = |last: u8, cluster: &str| NetworkEntry {
+            mac: Mac([2, 0, 0, 0, 0, last]),
+            cluster: (!cluster.is_empty()).then(|| cluster.parse().unwrap()),
+            ..desired("n2", 1).networks[0].entries[0].clone()
+        };
+        let with = |allow: serde_json::Value| {
+            let mut desired = desired("n1", 1);
+            desired.networks[0].entries = vec![entry(1, ""), entry(2, "web"), entry(3, "web"), entry(4, "app")];
+            let order = crate::testing::order("acme", "db-1");
+            desired.servers = vec![pan_api::desired::ServerOrder { allow: serde_json::from_value(allow).unwrap(), ..order }];
+            callers(&desired, &port)
+        };
+        let some = |macs: &[u8], ports: Ports| Callers { macs: macs.iter().map(|last| [2, 0, 0, 0, 0, *last]).collect(), ports };
+        assert_eq!(callers(&desired("n1", 1), &port), None, "nothing is known of it");
+        assert_eq!(with(serde_json::json!(null)), Some(None));
+        assert_eq!(with(serde_json::json!([])), Some(Some(vec![])));
+        let rules =
+            serde_json::json!([{"from": "web", "ports": [80]}, {"from": "services"}, {"from": "none"}, {"from": "web", "ports": [81]}]);
+        let expected = vec![some(&[0xfe], Ports::All), some(&[], Ports::All), some(&[2, 3], Ports::Only([80, 81].into()))];
+        assert_eq!(with(rules), Some(Some(expected)));
     }
 
     #[test]

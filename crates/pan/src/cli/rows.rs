@@ -36,7 +36,7 @@ impl Shape {
     pub fn table(self) -> Table {
         let (narrow, wide): (&[&str], &[&str]) = match self.kind {
             Kind::Partition => (&["NAME", "STATE", "NETWORKS", "USED"], &["GUARANTEED", "MAX"]),
-            Kind::Cluster => (&["NAME", "STATE", "RUNNING", "PROTECTED"], &["PROMISE", "PRIORITY", "IMAGE", "COMMAND"]),
+            Kind::Cluster => (&["NAME", "STATE", "RUNNING", "PROTECTED"], &["ALLOW", "PROMISE", "PRIORITY", "IMAGE", "COMMAND"]),
             Kind::Server => (
                 &["NAME", "STATE", "NODE", "ADDRESS", "EPOCH", "RESTARTS", "SINCE"],
                 &["CLUSTER", "MAC", "PROTECTED", "ADDRESSES", "MESSAGE"],
@@ -108,7 +108,17 @@ fn cluster(it: &Cluster) -> Halves {
         (true, false) => Cell::toned("no", Tone::Bad),
     };
     let narrow = vec![it.name.as_str().into(), Cell::toned(state, tone), format!("{}/{}", it.running, it.desired).into(), protected];
-    (narrow, vec![promise.into(), it.spec.priority.to_string().into(), it.spec.image.to_string().into(), it.spec.command.join(" ").into()])
+    let allow = it.spec.allow.as_deref().map_or_else(|| "-".to_owned(), pan_model::allow::said);
+    (
+        narrow,
+        vec![
+            allow.into(),
+            promise.into(),
+            it.spec.priority.to_string().into(),
+            it.spec.image.to_string().into(),
+            it.spec.command.join(" ").into(),
+        ],
+    )
 }
 
 pub fn cluster_state(state: ClusterState) -> (&'static str, Tone) {
