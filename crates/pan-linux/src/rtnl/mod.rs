@@ -13,6 +13,7 @@ mod link;
 mod mac;
 mod neighbour;
 mod neighbour_table;
+mod rate;
 mod route;
 mod socket;
 mod tc;

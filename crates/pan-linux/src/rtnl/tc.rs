@@ -132,7 +132,7 @@ impl Rtnl {
     }
 }
 
-fn message(index: u32, parent: TcHandle, handle: TcHandle, info: u32) -> TcMessage {
+pub(super) fn message(index: u32, parent: TcHandle, handle: TcHandle, info: u32) -> TcMessage {
     // Indices are positive numbers of an int, which the kernel's message has here.
     let header = TcHeader { index: index.cast_signed(), parent, handle, info, ..TcHeader::default() };
     TcMessage::from_parts(header, Vec::new())
@@ -143,7 +143,7 @@ fn info() -> u32 {
     u32::from(PREFERENCE) << 16 | u32::from(EVERY_PROTOCOL.to_be())
 }
 
-fn attribute(to: &mut Vec<u8>, kind: u16, value: &[u8]) {
+pub(super) fn attribute(to: &mut Vec<u8>, kind: u16, value: &[u8]) {
     let length = u16::try_from(4 + value.len()).expect("an attribute of a filter is short");
     to.extend(length.to_ne_bytes());
     to.extend(kind.to_ne_bytes());
