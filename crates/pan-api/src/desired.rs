@@ -9,7 +9,7 @@ use pan_model::cluster::{AllowSpec, FileSpec, HealthSpec, Image, StopSpec};
 use pan_model::network::Cidr;
 use pan_model::service::BackendState;
 use pan_model::{
-    Admission, ClusterName, Cpu, Epoch, Generation, HostName, Mac, PartitionName, Resources, ServerKey, ServerName, ServiceName,
+    Admission, BitRate, ClusterName, Cpu, Epoch, Generation, HostName, Mac, PartitionName, Resources, ServerKey, ServerName, ServiceName,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -137,6 +137,9 @@ pub struct ServerOrder {
     pub health: Option<HealthSpec>,
     /// Local restarts before giving up.
     pub restart_attempts: u32,
+    /// The most that it sends, in bits a second; no limit without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub egress: Option<BitRate>,
     /// Who may begin to speak to it; everybody without.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allow: Option<Vec<AllowSpec>>,

@@ -69,6 +69,7 @@ fn settings(config: &ControllerConfig) -> Settings {
         pools: ranges(&config.pools),
         reserved: ranges(&config.reserved),
         host_image_allowed: config.host_image_allowed,
+        egress: config.egress,
         reach: config.reach.as_ref().map(|reach| (reach.from, reach.to)),
         mtu: MTU,
     }

@@ -117,7 +117,9 @@ fn drain(world: &World, name: &str) -> Option<DomainDrain> {
 }
 
 fn used_by<'a>(world: &'a World, servers: impl Iterator<Item = (&'a ServerKey, &'a ServerRecord)>) -> Resources {
-    servers.filter_map(|(key, _)| world.cluster_of(key)).fold(Resources::default(), |sum, cluster| sum.plus(&cluster.spec.resources))
+    servers
+        .filter_map(|(key, _)| world.cluster_of(key))
+        .fold(Resources::default(), |sum, cluster| sum.plus(&cluster.spec.resources.needed()))
 }
 
 fn partition(world: &World, name: &pan_model::PartitionName) -> pan_api::partition::Partition {

@@ -4,7 +4,7 @@ pub use crate::allow::AllowSpec;
 pub use crate::image::Image;
 use crate::notyet::NotYet;
 use crate::volume::ServerVolume;
-use crate::{ByteSize, ClusterName, Cpu, Resources, Span};
+use crate::{BitRate, ByteSize, ClusterName, Cpu, Resources, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -29,8 +29,8 @@ pub struct ClusterSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<FileSpec>,
     /// What one server needs. Default of each that is not given: 100m cpu, 64MiB memory.
-    #[serde(default = "default_resources", deserialize_with = "resources_of_a_server")]
-    pub resources: Resources,
+    #[serde(default)]
+    pub resources: ServerResources,
     /// Failures that the cluster is guaranteed to survive with all its servers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub protect: Option<ProtectSpec>,
@@ -79,22 +79,45 @@ pub struct ClusterSpec {
 const CPU_DEFAULT: Cpu = Cpu(100);
 const MEMORY_DEFAULT: ByteSize = ByteSize(64 << 20);
 
-const fn default_resources() -> Resources {
-    Resources::new(CPU_DEFAULT, MEMORY_DEFAULT)
+/// What one server needs, and what it may take.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct ServerResources {
+    /// Processor time.
+    #[serde(default = "default_cpu")]
+    pub cpu: Cpu,
+    /// Memory.
+    #[serde(default = "default_memory")]
+    pub memory: ByteSize,
+    /// Whatever else a node declares, by name, in its own unit.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub other: BTreeMap<String, u64>,
+    /// The most that it sends to its network, in bits a second: `100Mbit`. Without it there is no limit, unless the PAN has one. Changes
+    /// while it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub egress: Option<BitRate>,
 }
 
-/// Where capacities lack an entry they have none of it; a server needs some of each.
-fn resources_of_a_server<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Resources, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(deny_unknown_fields, rename_all = "camelCase")]
-    struct Given {
-        cpu: Option<Cpu>,
-        memory: Option<ByteSize>,
-        #[serde(default)]
-        other: BTreeMap<String, u64>,
+impl ServerResources {
+    /// What a place for it has to have.
+    #[must_use]
+    pub fn needed(&self) -> Resources {
+        Resources { cpu: self.cpu, memory: self.memory, other: self.other.clone() }
     }
-    let Given { cpu, memory, other } = Given::deserialize(from)?;
-    Ok(Resources { cpu: cpu.unwrap_or(CPU_DEFAULT), memory: memory.unwrap_or(MEMORY_DEFAULT), other })
+}
+
+impl Default for ServerResources {
+    fn default() -> Self {
+        Self { cpu: CPU_DEFAULT, memory: MEMORY_DEFAULT, other: BTreeMap::new(), egress: None }
+    }
+}
+
+const fn default_cpu() -> Cpu {
+    CPU_DEFAULT
+}
+
+const fn default_memory() -> ByteSize {
+    MEMORY_DEFAULT
 }
 
 const fn default_priority() -> u16 {

@@ -2,7 +2,7 @@
 
 use crate::host::Role;
 use crate::registry::RegistryRule;
-use crate::{ByteSize, Cpu, HostName, Span};
+use crate::{BitRate, ByteSize, Cpu, HostName, Span};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -251,6 +251,9 @@ pub struct ControllerConfig {
     /// Whether `hostImage` defaults to allow.
     #[serde(default)]
     pub host_image_allowed: bool,
+    /// The most that a server sends, in bits a second, where its cluster does not say; no limit without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub egress: Option<BitRate>,
     /// Of a laboratory that its machine can reach: how.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reach: Option<Reach>,

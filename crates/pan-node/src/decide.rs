@@ -142,13 +142,14 @@ pub fn orphan(wish: Wish<'_>, here: Epoch) -> bool {
 }
 
 /// Whether what was made for one order serves another: they differ in nothing but the binding, what to do now, who may write
-/// the volumes, and who may speak to it.
+/// the volumes, and who may speak to it, and how much
+/// it sends.
 #[must_use]
 pub fn serves(made: &ServerOrder, order: &ServerOrder) -> bool {
     let place = |volume: &VolumeOrder| (volume.volume, volume.mount.clone(), volume.filesystem, volume.read_only);
     let volumes = made.volumes.iter().map(place).eq(order.volumes.iter().map(place));
     let binding = ServerOrder { epoch: order.epoch, incarnation: order.incarnation, run: order.run, ..made.clone() };
-    volumes && ServerOrder { volumes: order.volumes.clone(), allow: order.allow.clone(), ..binding } == *order
+    volumes && ServerOrder { volumes: order.volumes.clone(), allow: order.allow.clone(), egress: order.egress, ..binding } == *order
 }
 
 /// Whether a server that is here keeps its volumes when it is released: the order means it to run again under the same binding.

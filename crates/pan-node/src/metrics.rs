@@ -28,7 +28,8 @@ const FRAMES: Family = Family::counter(
 
 const REFUSED: Family = Family::counter(
     "pan_node_frames_refused_total",
-    "Frames that servers of this node sent and may not send: from or for others than they are, or of a kind that is nobody's business",
+    "Frames that servers of this node sent and may not send: from or for others than they are, or of a kind that is nobody's business; \
+     uninvited: what was begun by others than the cluster of the server it was for allows",
     &["reason"],
 );
 

@@ -22,6 +22,9 @@ pub fn netns(key: &ServerKey) -> String {
     format!("pan-{}", id(key))
 }
 
+/// The server's end of its cable, in its network namespace.
+pub(crate) const DEVICE: &str = "eth0";
+
 /// The host's end of the server's cable. Interface names have at most 15 characters, so this is a hash;
 /// a keyed-strength one, because tenants choose the names that go into it.
 #[must_use]

@@ -25,6 +25,7 @@ pub(crate) fn order(partition: &str, name: &str) -> ServerOrder {
         stop: StopSpec::default(),
         health: None,
         restart_attempts: 2,
+        egress: None,
         allow: None,
         volumes: Vec::new(),
     }

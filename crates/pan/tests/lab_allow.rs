@@ -69,8 +69,11 @@ impl Place {
             let said = lab.exec_in(self.node, &["ip", "netns", "exec", &self.netns, "timeout", "0.5", "bash", "-c", &connect]);
             said.unwrap().status.success()
         };
-        let all: Vec<bool> = to.addresses.iter().map(one).collect();
-        assert!(all.len() == 2 && all[0] == all[1], "of {:?} port {port}: {all:?}", to.addresses);
+        let both = || to.addresses.iter().map(one).collect::<Vec<bool>>();
+        let alike = |all: &[bool]| all.len() == 2 && all[0] == all[1];
+        // Rules may come between the two.
+        let all = Some(both()).filter(|all| alike(all)).unwrap_or_else(both);
+        assert!(alike(&all), "of {:?} port {port}: {all:?}", to.addresses);
         all[0]
     }
 
@@ -92,10 +95,9 @@ fn uninvited(lab: &TestLab, node: LabHost) -> u64 {
     samples.iter().find(is_it).map_or(0, |sample| sample.number as u64)
 }
 
-fn identity(lab: &TestLab) -> Vec<(String, u64, u64)> {
-    let all = json(lab, &["get", "server", "-p", "acme"]);
-    let one = |server: &Value| (str_of(server, "name").to_owned(), server["epoch"].as_u64().unwrap(), server["restarts"].as_u64().unwrap());
-    all.as_array().unwrap().iter().map(one).collect()
+/// The processes of a server.
+fn processes(lab: &TestLab, place: &Place) -> String {
+    text(&lab.exec_in(place.node, &["ip", "netns", "pids", &place.netns]).unwrap().stdout)
 }
 
 #[test]
@@ -105,7 +107,7 @@ fn only_those_whom_a_cluster_allows_get_a_connection() {
         return;
     }
     let words = refused(&lab, 1, &["apply", "-f", &write(&lab, "wrong.yaml", &scene(2, "[{from: wbe}]"))]);
-    assert!(words.contains("there is no cluster wbe") && words.contains("wrong.yaml:34:18"), "{words}");
+    assert!(words.contains("there is no cluster wbe") && words.contains("wrong.yaml:36:18"), "{words}");
     story::apply(&lab, "acme.yaml", &scene(2, "[{from: web, ports: [5432]}, {from: services}]"));
     let find = |name: &str| Place::of(&lab, name);
     let (db, web, app) = (find("db-1"), find("web-1"), find("app-1"));
@@ -117,7 +119,7 @@ fn only_those_whom_a_cluster_allows_get_a_connection() {
     told(&lab, &db);
 
     // All of it while what comes by the service goes on.
-    let (before, load) = (identity(&lab), wrk(&lab, 10, true));
+    let (before, load) = (processes(&lab, &db), wrk(&lab, 10, true));
     change(&lab, "[{from: app}, {from: services}]", || app.gets(&lab, &db, PORT) && !web.gets(&lab, &db, PORT));
     assert!(app.gets(&lab, &db, OTHER) && app.pings(&lab, &db));
     let old = lab.kill_role(db.node, "node").unwrap();
@@ -127,7 +129,7 @@ fn only_those_whom_a_cluster_allows_get_a_connection() {
     assert!(!web.gets(&lab, &db, PORT) && app.gets(&lab, &db, PORT));
     let (answered, failed) = requests(&load.output());
     assert!(answered > 1000 && failed == 0, "{answered} answered, {failed} failed");
-    assert_eq!(identity(&lab), before, "nothing was started again");
+    assert!(!before.is_empty() && processes(&lab, &db) == before, "nothing was started again");
 
     change(&lab, "[]", || !app.gets(&lab, &db, PORT));
     let outside = || lab.exec_outside(&["curl", "-s", "-m", "1", "http://198.18.0.10/"]).unwrap().status.success();
@@ -137,7 +139,7 @@ fn only_those_whom_a_cluster_allows_get_a_connection() {
     assert!(!outside());
     pan(&lab, &["apply", "-f", &write(&lab, "more.yaml", &scene(3, "[{from: web}]")), "--wait=60s"]);
     lab.wait_for("a further one of web", SOON, |lab| find("web-3").gets(lab, &db, PORT)).unwrap();
-    assert_eq!(server(&lab, "acme", "db-1")["restarts"], 0);
+    assert_eq!(processes(&lab, &db), before);
 
     fails_over(&lab, &db);
 }
@@ -188,5 +190,5 @@ fn fails_over(lab: &TestLab, db: &Place) {
     lab.wait_for("web to get a connection", SOON, |lab| web.gets(lab, &now, PORT)).unwrap();
     assert!(!app.gets(lab, &now, PORT));
     assert_eq!(tries.stop(), "begins\n");
-    assert!(uninvited(lab, now.node) > 0);
+    lab.wait_for("what was refused there to be counted", SOON, |lab| uninvited(lab, now.node) > 0).unwrap();
 }

@@ -116,7 +116,7 @@ fn cluster(scope: &Scope, snapshot: &Snapshot, partition: &PartitionName, name: 
         Some(protect) => format!("its promise to survive the loss of {} at a time does not hold at present", protect.failures),
     };
     reasons.push(promise);
-    reasons.extend(cluster.spec.allow.as_deref().map(|rules| format!("may be begun to be spoken to by: {}", allow::said(rules))));
+    reasons.extend(cluster.spec.allow.as_deref().map(|rules| format!("only these begin to speak to its servers: {}", allow::said(rules))));
     Some(Why {
         object: format!("cluster {partition}/{name}"),
         decision: format!("{} of {} servers run", cluster.running, cluster.desired),

@@ -254,7 +254,7 @@ fn needs_restart(former: &ClusterSpec, spec: &ClusterSpec) -> bool {
         spec.volumes.iter().map(|volume| (volume.name.clone(), volume.volume.clone(), volume.mount.clone())).collect::<Vec<_>>()
     };
     let what_runs = |spec: &ClusterSpec| {
-        (spec.image.clone(), spec.command.clone(), spec.env.clone(), spec.files.clone(), spec.resources.clone(), mounts(spec))
+        (spec.image.clone(), spec.command.clone(), spec.env.clone(), spec.files.clone(), spec.resources.needed(), mounts(spec))
     };
     what_runs(former) != what_runs(spec)
 }

@@ -168,11 +168,12 @@ pub(super) fn order(world: &World, key: &ServerKey, server: &ServerRecord) -> Op
         command: spec.command.clone(),
         env: spec.env.clone(),
         files: spec.files.clone(),
-        resources: spec.resources.clone(),
+        resources: spec.resources.needed(),
         cpu_max: cpu_max(world, key, spec.resources.cpu),
         stop: spec.stop.clone(),
         health: spec.health.clone(),
         restart_attempts: spec.restart.attempts,
+        egress: spec.resources.egress.or(world.settings.egress),
         allow: spec.allow.clone(),
         volumes: volumes::of_order(world, key),
     })

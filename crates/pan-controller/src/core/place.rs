@@ -80,7 +80,7 @@ pub fn snapshot(world: &World) -> Snapshot {
     let clusters = world.clusters.iter().map(|(key, record)| {
         let spec = &record.spec;
         let cluster = plan::Cluster {
-            need: spec.resources.clone(),
+            need: spec.resources.needed(),
             spread: spread(spec.spread),
             protect: spec.protect.map(|protect| plan::Protect { failures: protect.failures, domain: domain(protect.domain) }),
             priority: spec.priority,

@@ -67,8 +67,15 @@ mod tests {
     const SECOND: i64 = 1_000_000;
 
     fn world() -> World {
-        let settings =
-            Settings { outside: Vec::new(), pools: Vec::new(), reserved: Vec::new(), host_image_allowed: true, reach: None, mtu: 1430 };
+        let settings = Settings {
+            outside: Vec::new(),
+            pools: Vec::new(),
+            reserved: Vec::new(),
+            host_image_allowed: true,
+            egress: None,
+            reach: None,
+            mtu: 1430,
+        };
         World::new(settings)
     }
 

@@ -18,6 +18,7 @@ fn world() -> World {
         pools: Vec::new(),
         reserved: Vec::new(),
         host_image_allowed: true,
+        egress: None,
         reach: None,
         mtu: 1430,
     });

@@ -10,7 +10,7 @@ use super::tokens::TokenRecord;
 use super::usage::{Book, PageKey};
 use pan_member::Tick;
 use pan_model::event::{Event, Severity};
-use pan_model::{Admission, ClusterName, HostName, PartitionName, ServerKey, ServiceName, VolumeKey};
+use pan_model::{Admission, BitRate, ClusterName, HostName, PartitionName, ServerKey, ServiceName, VolumeKey};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -52,6 +52,8 @@ pub struct Settings {
     pub reserved: Vec<(IpAddr, IpAddr)>,
     /// Whether `image: host` is allowed where a partition does not say.
     pub host_image_allowed: bool,
+    /// The most that a server sends where its cluster does not say.
+    pub egress: Option<BitRate>,
     /// How the machine around a laboratory reaches public addresses.
     pub reach: Option<(ipnet::IpNet, ipnet::IpNet)>,
     /// MTU of partition networks.

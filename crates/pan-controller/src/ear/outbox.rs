@@ -196,6 +196,7 @@ mod tests {
             pools: Vec::new(),
             reserved: Vec::new(),
             host_image_allowed: false,
+            egress: None,
             reach: None,
             mtu: 1500,
         });

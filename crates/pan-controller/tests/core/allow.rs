@@ -80,3 +80,24 @@ fn unknown_clusters_are_refused_with_their_place_and_named_ones_stay() {
     pan.ask(delete("web")).unwrap();
     pan.ask(delete("db")).unwrap();
 }
+
+#[test]
+fn a_rate_is_the_clusters_or_the_pans_and_changes_without_a_restart() {
+    let mut pan = Pan::new();
+    let rate = |pan: &mut Pan| {
+        let desired = pan.round();
+        let mut orders = desired.values().flat_map(|desired| &desired.servers);
+        orders.find(|order| order.key == server("app-1")).unwrap().egress.map(|rate| rate.to_string())
+    };
+    let app = |resources: &str| scene(1, "") + &format!("  resources: {{cpu: 100m{resources}}}\n");
+    pan.apply(&app("")).unwrap();
+    pan.rounds(2);
+    assert_eq!(rate(&mut pan), None);
+    std::sync::Arc::make_mut(&mut pan.world.settings).egress = Some("1Gbit".parse().unwrap());
+    assert_eq!(rate(&mut pan).as_deref(), Some("1Gbit"));
+    let before = pan.world.servers[&server("app-1")].incarnation;
+    pan.apply(&app(", egress: 20Mbit")).unwrap();
+    pan.rounds(3);
+    assert_eq!(rate(&mut pan).as_deref(), Some("20Mbit"));
+    assert_eq!(pan.world.servers[&server("app-1")].incarnation, before);
+}

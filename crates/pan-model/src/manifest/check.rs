@@ -7,7 +7,7 @@ use crate::node::label;
 use crate::notyet::NOT_YET;
 use crate::partition::networks;
 use crate::volume::{Access, COPIES_MAX, ServerVolume, VolumeSpec, check_size};
-use crate::{ByteSize, ClusterName, ClusterSpec, Code, PartitionSpec, ServiceSpec, Span};
+use crate::{BitRate, ByteSize, ClusterName, ClusterSpec, Code, PartitionSpec, ServiceSpec, Span};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Most servers of a cluster.
@@ -19,6 +19,8 @@ const GRACE_MAX: Span = Span::millis(3_600_000);
 /// The OCI runtime itself runs within a server's limit while it starts the server. runc 1.1 on two processors fails at
 /// 1 MiB, mostly works at 2 and always at 3; more processors mean more threads, so twice that.
 const MEMORY_MIN: ByteSize = ByteSize(6 << 20);
+/// A full frame a second and a half is what TCP gives up on.
+const EGRESS_MIN: BitRate = BitRate(64_000);
 /// Where the kernel's own file systems are mounted in every server.
 const KERNELS_OWN: [&str; 3] = ["/proc", "/sys", "/dev"];
 /// Folders that are mounted empty in every server: files may lie in them.
@@ -80,6 +82,9 @@ impl Findings {
         if spec.resources.memory < MEMORY_MIN {
             let text = format!("too little memory for a server to start: {} given, at least {MEMORY_MIN} needed", spec.resources.memory);
             self.add("resources.memory", text);
+        }
+        if let Some(egress) = spec.resources.egress.filter(|egress| *egress < EGRESS_MIN) {
+            self.add("resources.egress", format!("{egress} is too little for a server to be reached at all: at least {EGRESS_MIN}"));
         }
         if spec.stop.grace > GRACE_MAX {
             self.add("stop.grace", format!("{} is too long to wait for a stop: at most {GRACE_MAX}", spec.stop.grace));

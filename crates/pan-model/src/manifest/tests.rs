@@ -32,7 +32,7 @@ fn a_server_takes_the_default_of_each_resource_not_given() {
     let resources = |lines: &str| {
         let documents = read(&format!("{CLUSTER}{COMMAND}{lines}\n")).unwrap();
         let Object::Cluster(_, _, spec) = &documents[0].object else { panic!("a cluster") };
-        spec.resources.clone()
+        spec.resources.needed()
     };
     let (cpu, memory) = (Cpu(100), ByteSize(64 << 20));
     assert_eq!(resources(""), Resources::new(cpu, memory));
@@ -55,6 +55,15 @@ fn a_wrong_document_still_says_what_it_is_about() {
 }
 
 #[test]
+fn what_a_server_sends_at_most_is_read_and_checked() {
+    let documents = read(&format!("{CLUSTER}{COMMAND}  resources: {{egress: 100Mbit}}\n")).unwrap();
+    let Object::Cluster(_, _, spec) = &documents[0].object else { panic!("a cluster") };
+    assert_eq!((spec.resources.egress, spec.resources.cpu), (Some(crate::BitRate(100_000_000)), Cpu(100)));
+    cluster_refused("  resources: {egress: 1kbit}", &[("9:23 PAN-100", "at least 64kbit")]);
+    cluster_refused("  resources: {egress: 12MB}", &[("9:23 PAN-100", "kbit, Mbit, Gbit")]);
+}
+
+#[test]
 fn who_may_begin_to_speak_is_read_and_checked() {
     let allow = |lines: &str| {
         let documents = read(&format!("{CLUSTER}{COMMAND}{lines}\n")).unwrap();
@@ -67,8 +76,8 @@ fn who_may_begin_to_speak_is_read_and_checked() {
     cluster_refused("  allow: [{from: web, ports: [0, 80, 80]}]", &[("9:31 PAN-100", "0 is not a port"), ("9:38 PAN-100", "given twice")]);
     cluster_refused("  allow: [{from: web}, {from: web, ports: [1]}]", &[("9:31 PAN-100", "by an earlier rule already")]);
     cluster_refused("  allow: [{from: 'No Name'}]", &[("9:18", "is not a name")]);
-    cluster_refused("  allow: [{ports: [1]}]", &[("9:12", "from")]);
-    cluster_refused("  allow: [{from: web, port: 1}]", &[("9:25", "port")]);
+    cluster_refused("  allow: [{ports: [1]}]", &[("9:12 PAN-100", "missing field `from`")]);
+    cluster_refused("  allow: [{from: web, port: 1}]", &[("9:23 PAN-100", "unknown field `port`")]);
 }
 
 #[test]

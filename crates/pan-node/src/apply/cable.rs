@@ -14,12 +14,10 @@ use pan_linux::userns::IdRange;
 
 use super::ApplyError;
 use crate::host::Host;
-use crate::names;
+use crate::names::{self, DEVICE};
 use crate::server::record::Cable;
 use crate::users::UserSpace;
 
-/// The server's end.
-const DEVICE: &str = "eth0";
 /// TCP waits 200 ms otherwise before it sends again, which is most of the gap when a peer moves.
 const RTO_MIN: Duration = Duration::from_millis(20);
 

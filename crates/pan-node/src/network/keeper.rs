@@ -20,6 +20,7 @@ use super::NetworkError;
 use super::allowed::Allowed;
 use super::gated::{Checks, Gated};
 use super::guarded::{Guarded, Refusals};
+use super::limited::Limited;
 use super::spec::{Port, underlay, wanted};
 use crate::error::chain;
 
@@ -70,6 +71,7 @@ impl Network {
             underlay: Underlay::new(Rtnl::open()?)?,
             overlay: Overlay::owning(Rtnl::open()?, config.address, SERVER_PORTS)?.with_origins(checks.origins.clone()),
             allowed: Allowed::default(),
+            limited: Limited::default(),
             guarded: Guarded::new(Guard::new(rtnl.netns(), SERVER_PORTS)?),
             rtnl,
             gated: Gated::new(checks, &config),
@@ -124,6 +126,7 @@ struct Keeper {
     gated: Gated,
     guarded: Guarded,
     allowed: Allowed,
+    limited: Limited,
     config: HostConfig,
     desired: Option<Arc<Desired>>,
     ports: BTreeMap<String, Port>,
@@ -166,6 +169,7 @@ impl Keeper {
             }
             Order::Attach(port, done) => {
                 self.allowed.forget(&port.name);
+                self.limited.forget(&port.name);
                 self.ports.insert(port.name.clone(), port);
                 Some(done)
             }
@@ -185,6 +189,7 @@ impl Keeper {
         let mut wanted = wanted(&desired, &self.ports);
         wanted.closed.extend(self.guarded.ports(&self.ports, &mut wanted.networks, &mut problems));
         wanted.closed.extend(self.allowed.ports(&desired, &self.ports, &mut wanted.networks, &mut problems));
+        wanted.closed.extend(self.limited.ports(&desired, &self.ports, &mut wanted.networks, &mut problems));
         wanted.closed.extend(self.gated.ports(&mut wanted.networks, &mut problems));
         // Before the bridge lets go of it: a free end that is up would talk to the host itself.
         for port in &wanted.closed {

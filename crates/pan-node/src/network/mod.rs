@@ -6,6 +6,7 @@ mod error;
 mod gated;
 mod guarded;
 mod keeper;
+mod limited;
 mod spec;
 
 pub use error::NetworkError;

@@ -250,7 +250,7 @@ fn desired(step: u64, host: &str, servers: Vec<ServerOrder>) -> Desired {
         host: host.parse().unwrap(),
         via: if host == "n1" { "10.200.0.11" } else { "10.200.0.12" }.parse().unwrap(),
         epoch: server.epoch,
-        cluster: None,
+        cluster: Some(server.cluster.clone()),
     };
     // All of them with the same addresses.
     let partitions: BTreeSet<PartitionName> =
@@ -310,6 +310,7 @@ pub fn order(name: &str, host: u8, epoch: u64, command: &[&str]) -> ServerOrder 
         stop: StopSpec { signal: StopSignal::Term, grace: Span::millis(5_000) },
         health: None,
         restart_attempts: 2,
+        egress: None,
         allow: None,
         volumes: Vec::new(),
     }

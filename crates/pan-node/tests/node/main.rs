@@ -6,6 +6,7 @@
 //! measures how long the steps of a start take.
 #![allow(clippy::unwrap_used)]
 
+mod allow;
 mod bench;
 mod head;
 mod isolation;
@@ -35,7 +36,9 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let only = role.to_str().filter(|word| !word.is_empty() && !word.starts_with('-')).unwrap_or_default();
-    for (name, scene) in scenes::ALL.into_iter().chain(volumes::ALL).chain(isolation::ALL).filter(|(name, _)| name.contains(only)) {
+    for (name, scene) in
+        scenes::ALL.into_iter().chain(volumes::ALL).chain(isolation::ALL).chain(allow::ALL).filter(|(name, _)| name.contains(only))
+    {
         let start = Instant::now();
         scene();
         println!("test {name} ... ok ({} ms)", start.elapsed().as_millis());

@@ -24,7 +24,8 @@ fn told() -> View {
 }
 
 fn logs() -> BTreeMap<Option<PartitionName>, Arc<Log>> {
-    let settings = Settings { outside: vec![], pools: vec![], reserved: vec![], host_image_allowed: false, reach: None, mtu: 1430 };
+    let settings =
+        Settings { outside: vec![], pools: vec![], reserved: vec![], host_image_allowed: false, egress: None, reach: None, mtu: 1430 };
     let mut world = World::new(settings);
     let root = Actor::new(None, None, AccessRole::PanAdministrator, None);
     for (second, partition) in ["acme", "rival"].into_iter().enumerate() {
