@@ -17,7 +17,7 @@ use std::fmt::Write;
 use std::path::Path;
 use std::time::Duration;
 
-use pan_member::{Beat, BootId, Change, Detector, Profile, Settings, Tick, Timing};
+use pan_member::{Admission, Beat, BootId, Change, Detector, Profile, Settings, Tick, Timing};
 use pan_model::HostName;
 use pan_model::host::Fabric;
 
@@ -99,7 +99,17 @@ impl World {
     fn receive(&mut self) {
         for (host, fabric, boot, sequence, agent_age, received) in std::mem::take(&mut self.waiting) {
             let (boot, received) = (BootId(boot), at(received));
-            let beat = Beat { host: &host, fabric, boot, sequence, agent_age, lag: Duration::ZERO, period: None, received };
+            let beat = Beat {
+                host: &host,
+                fabric,
+                boot,
+                sequence,
+                admission: Admission::NONE,
+                agent_age,
+                lag: Duration::ZERO,
+                period: None,
+                received,
+            };
             let changes = self.detector.on_beat(&beat);
             self.say(changes);
         }

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use pan_member::{Beat, BootId, Change, Detector, Profile, Settings, Tick, Timing};
+use pan_member::{Admission, Beat, BootId, Change, Detector, Profile, Settings, Tick, Timing};
 use pan_model::HostName;
 use pan_model::host::Fabric;
 use proptest::prelude::*;
@@ -66,6 +66,8 @@ struct Bench {
     detector: Detector,
     names: Vec<HostName>,
     boots: Vec<u64>,
+    /// A machine that boots is silent until then: for as long as makes it suspect.
+    away: Vec<Tick>,
     sequence: u64,
     heard: BTreeMap<(usize, Fabric), Heard>,
     log: Vec<(Tick, Change)>,
@@ -80,8 +82,8 @@ impl Bench {
         let mut detector = Detector::new(settings, now);
         let names: Vec<HostName> = (0..HOSTS).map(|host| HostName::new(format!("n{host}")).unwrap()).collect();
         names.iter().for_each(|name| detector.add_host(name.clone(), now));
-        let (boots, heard, log) = (vec![1; HOSTS], BTreeMap::new(), Vec::new());
-        Self { now, timing, detector, names, boots, sequence: 1, heard, log }
+        let (boots, away, heard, log) = (vec![1; HOSTS], vec![now; HOSTS], BTreeMap::new(), Vec::new());
+        Self { now, timing, detector, names, boots, away, sequence: 1, heard, log }
     }
 
     fn run(mut self, ops: &[Op]) -> Self {
@@ -93,6 +95,7 @@ impl Bench {
         match op {
             Op::Watch { millis } => self.watch(Duration::from_millis(millis)),
             Op::Stall { millis } => self.now = self.now.plus(Duration::from_millis(millis)),
+            Op::Beat { host, .. } if self.now < self.away[host] => {}
             Op::Beat { host, fabric } => {
                 self.sequence += 1;
                 let heard = Heard { at: self.now, boot: self.boots[host], sequence: self.sequence };
@@ -104,13 +107,26 @@ impl Bench {
                     self.beat(host, fabric, heard);
                 }
             }
-            Op::Reboot { host } => self.boots[host] += 1,
+            Op::Reboot { host } => {
+                self.boots[host] += 1;
+                self.away[host] = self.now.plus(self.timing.suspect_after());
+            }
         }
     }
 
     fn beat(&mut self, host: usize, fabric: Fabric, Heard { boot, sequence, .. }: Heard) {
         let (host, boot, received) = (&self.names[host], BootId(boot), self.now);
-        let beat = Beat { host, fabric, boot, sequence, agent_age: Duration::ZERO, lag: Duration::ZERO, period: None, received };
+        let beat = Beat {
+            host,
+            fabric,
+            boot,
+            sequence,
+            admission: Admission::NONE,
+            agent_age: Duration::ZERO,
+            lag: Duration::ZERO,
+            period: None,
+            received,
+        };
         let changes = self.detector.on_beat(&beat);
         self.say(changes);
     }

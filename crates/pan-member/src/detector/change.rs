@@ -3,8 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use pan_model::HostName;
 use pan_model::host::Fabric;
+use pan_model::{Admission, HostName};
 
 use crate::frame::{BootId, Frame};
 use crate::tick::Tick;
@@ -16,6 +16,8 @@ pub struct Beat<'a> {
     pub fabric: Fabric,
     pub boot: BootId,
     pub sequence: u64,
+    /// Under which it was let in.
+    pub admission: Admission,
     /// How long the host's agent has given no sign of life.
     pub agent_age: Duration,
     /// How late the host says its own loop was.
@@ -30,8 +32,9 @@ impl<'a> Beat<'a> {
     /// The heartbeat of a decoded frame.
     #[must_use]
     pub fn of(frame: &'a Frame, received: Tick) -> Self {
-        let Frame { host, fabric, boot, sequence, agent_age, lag, period, .. } = frame;
-        Self { host, fabric: *fabric, boot: *boot, sequence: *sequence, agent_age: *agent_age, lag: *lag, period: *period, received }
+        let Frame { host, fabric, boot, sequence, admission, agent_age, lag, period, .. } = frame;
+        let (fabric, boot, sequence, admission) = (*fabric, *boot, *sequence, *admission);
+        Self { host, fabric, boot, sequence, admission, agent_age: *agent_age, lag: *lag, period: *period, received }
     }
 }
 
@@ -114,7 +117,7 @@ impl fmt::Display for Names<'_> {
 pub struct Counters {
     /// A sequence number not above the last one of that boot on that fabric.
     pub replayed: u64,
-    /// From a boot that had already been followed by another.
+    /// From a boot that had already been followed by another, or that is not known while the present one is heard.
     pub retired_boots: u64,
     /// From a host the detector was not told of.
     pub unknown_hosts: u64,

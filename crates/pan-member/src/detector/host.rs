@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use pan_model::HostName;
 use pan_model::host::Fabric;
+use pan_model::{Admission, HostName};
 
 use super::change::{Beat, Change, Counters};
 use super::link::Link;
 use crate::profile::Timing;
-use crate::replay::{Novelty, Replay};
+use crate::replay::{Claim, Novelty, Replay};
 use crate::tick::Tick;
 
 /// Silence of the agent that is worth an event; restarting it takes well under a second.
@@ -21,6 +21,8 @@ pub(super) struct Host {
     replay: Replay,
     links: [Link; 2],
     last_heard: Option<Tick>,
+    /// The highest number it ever held.
+    admission: Admission,
     /// How late it said its own loop was, in its last heartbeat.
     lag: Duration,
     /// How often it said it beats, in its last heartbeat.
@@ -54,7 +56,8 @@ impl Host {
         let condition = Condition::Expected { until: now.plus(grace) };
         let links = [Link::new(now), Link::new(now)];
         let replay = Replay::default();
-        Self { name, condition, replay, links, last_heard: None, lag: Duration::ZERO, period: None, excused_until: now, agent: Agent::Up }
+        let (admission, lag, agent) = (Admission::NONE, Duration::ZERO, Agent::Up);
+        Self { name, condition, replay, links, last_heard: None, admission, lag, period: None, excused_until: now, agent }
     }
 
     pub(super) fn name(&self) -> &HostName {
@@ -67,7 +70,9 @@ impl Host {
 
     pub(super) fn hear(&mut self, beat: &Beat<'_>, timing: &Timing, counters: &mut Counters) -> Vec<Change> {
         let mut changes = Vec::new();
-        match self.replay.judge(beat.boot, beat.fabric, beat.sequence) {
+        let silent = self.last_heard.is_none_or(|heard| beat.received.since(heard) >= self.timing(timing).suspect_after());
+        let claim = Claim { newer: beat.admission > self.admission, vacant: silent };
+        match self.replay.judge(beat.boot, beat.fabric, beat.sequence, claim) {
             Novelty::New => {}
             Novelty::NewBoot(previous) => {
                 changes.push(Change::Rebooted { host: self.name.clone(), boot: beat.boot, previous });
@@ -76,12 +81,13 @@ impl Host {
                 counters.replayed += 1;
                 return changes;
             }
-            Novelty::Retired => {
+            Novelty::Retired | Novelty::Stranger => {
                 counters.retired_boots += 1;
                 return changes;
             }
         }
         self.last_heard = self.last_heard.max(Some(beat.received));
+        self.admission = self.admission.max(beat.admission);
         (self.lag, self.period) = (beat.lag, beat.period);
         let timing = &self.timing(timing);
         changes.extend(self.come_alive(beat));

@@ -155,9 +155,9 @@ impl Lessor {
         }
         let host = self.hosts.get_mut(name).expect("was inserted");
         let acknowledged = self.ready.as_ref().is_some_and(|ready| admission > ready.disk.revoked(name));
-        match host.judge(boot, fabric, sequence, acknowledged.then_some(admission)) {
+        match host.judge((boot, fabric, sequence), acknowledged.then_some(admission), (received, self.timing.suspect_after())) {
             Novelty::New | Novelty::NewBoot(_) => {}
-            Novelty::Repeated | Novelty::Retired => return None,
+            Novelty::Repeated | Novelty::Retired | Novelty::Stranger => return None,
         }
         host.heard = host.heard.max(Some(received));
         let verdict = match &self.ready {

@@ -1,11 +1,13 @@
 //! What a lessor remembers of one host while it runs.
 
+use std::time::Duration;
+
 use pan_model::Admission;
 use pan_model::host::Fabric;
 
 use crate::frame::BootId;
 use crate::memory::HostMemory;
-use crate::replay::{Novelty, Replay};
+use crate::replay::{Claim, Novelty, Replay};
 use crate::tick::Tick;
 
 #[derive(Debug, Clone, Default)]
@@ -15,6 +17,8 @@ pub(super) struct Host {
     strangers: Replay,
     /// The last heartbeat, whatever was said to it.
     pub(super) heard: Option<Tick>,
+    /// The last one of the present boot.
+    present_heard: Option<Tick>,
     /// The highest admission that was ever acknowledged, and until when the host's gate may be open by that.
     granted: Option<(Admission, Tick)>,
     /// Until when it may be by earlier ones.
@@ -39,23 +43,36 @@ impl Host {
             replay: Replay::resume(memory.boot, &memory.retired, memory.sequences),
             strangers: Replay::default(),
             heard: memory.heard.map(Tick),
+            present_heard: memory.heard.map(Tick),
             granted: memory.open.map(|(admission, until)| (admission, Tick(until))),
             granted_before: memory.open_before.map(Tick),
         }
     }
 
-    /// Judges a heartbeat, of an admission that is acknowledged or not. Only who may take the place of the present boot does: neither who was
-    /// booted and is not admitted yet, which a second machine with the host's keys is as well, nor what an earlier boot sent and somebody
-    /// recorded. For a boot whose place is taken does not come back.
-    pub(super) fn judge(&mut self, boot: BootId, fabric: Fabric, sequence: u64, admission: Option<Admission>) -> Novelty {
-        let below = |admission: Admission| self.granted.is_some_and(|(highest, _)| admission < highest);
-        if self.replay.is_present(boot) || admission.is_some_and(|admission| !below(admission)) {
-            return self.replay.judge(boot, fabric, sequence);
+    /// Judges a heartbeat that was received `at`, of an admission that is acknowledged or not; a host is `silent` after so long. Only who may
+    /// take the place of the present boot does: whoever holds a higher number, and, where the present one is silent, a boot that is not
+    /// known and holds the same. Neither who was booted and is not admitted yet, which a second machine with the host's keys is as well,
+    /// nor what an earlier boot sent and somebody recorded.
+    pub(super) fn judge(
+        &mut self,
+        (boot, fabric, sequence): (BootId, Fabric, u64),
+        admission: Option<Admission>,
+        (at, silent): (Tick, Duration),
+    ) -> Novelty {
+        let highest = self.granted.map(|(highest, _)| highest);
+        let newer = admission > highest;
+        let vacant = admission.is_some() && admission == highest && self.present_heard.is_none_or(|heard| at.since(heard) >= silent);
+        if self.replay.is_present(boot) || newer || vacant {
+            let novelty = self.replay.judge(boot, fabric, sequence, Claim { newer, vacant });
+            if matches!(novelty, Novelty::New | Novelty::NewBoot(_)) {
+                self.present_heard = self.present_heard.max(Some(at));
+            }
+            return novelty;
         }
         if self.replay.is_retired(boot) {
             return Novelty::Retired;
         }
-        self.strangers.judge(boot, fabric, sequence)
+        self.strangers.judge(boot, fabric, sequence, Claim { newer: false, vacant: true })
     }
 
     /// A heartbeat is acknowledged, by which the host's gate may be open `until` then. One that came before may have been of

@@ -185,8 +185,22 @@ fn who_is_not_admitted_takes_nobodys_place() {
     // Really booted: it gets a number of its own, and from then on the one before it is past.
     assert_eq!(beat_of(&mut lessor, 2, 30, 2), Some(Verdict::Granted));
     assert_eq!(beat_of(&mut lessor, 1, 40, 1), None);
-    assert_eq!(beat_of(&mut lessor, 1, 41, 3), None);
     assert_eq!(beat_of(&mut lessor, 2, 42, 2), Some(Verdict::Granted));
+    // If that was none, and what sent it was recorded: the host is let in anew, and holds a number that nobody could have recorded.
+    assert_eq!(beat_of(&mut lessor, 1, 43, 3), Some(Verdict::Granted));
+    assert_eq!(beat_of(&mut lessor, 2, 44, 2), None);
+}
+
+#[test]
+fn of_two_boots_with_one_number_the_one_that_is_heard_has_the_place() {
+    let mut lessor = ready();
+    let silent = u64::try_from(lan().suspect_after().as_millis()).unwrap();
+    assert_eq!(beat_of(&mut lessor, 1, 100, 1), Some(Verdict::Granted));
+    // It was booted before any controller noticed, and got the number that it had; or somebody recorded its former life.
+    assert_eq!(beat_of(&mut lessor, 2, 110, 1), Some(Verdict::Granted), "of use to whoever sent it");
+    assert_eq!(beat_of(&mut lessor, 1, 120, 1), Some(Verdict::Granted));
+    assert_eq!(beat_of(&mut lessor, 2, 120 + silent, 1), Some(Verdict::Granted));
+    assert_eq!(beat_of(&mut lessor, 1, 121 + silent, 1), None, "its place is taken");
 }
 
 #[test]

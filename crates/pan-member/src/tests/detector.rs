@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use pan_model::HostName;
 use pan_model::host::Fabric;
+use pan_model::{Admission, HostName};
 
 use crate::detector::{Beat, Change, Detector, Settings};
 use crate::frame::BootId;
@@ -46,8 +46,17 @@ impl Bench {
                 for host in heard {
                     let (boot, sequence, received) = (BootId(1), self.now, at(self.now));
                     let (fabric, agent_age, lag) = (Fabric::A, Duration::ZERO, self.lag);
-                    let beat =
-                        Beat { host, fabric, boot, sequence, agent_age, lag, period: self.period.map(Duration::from_millis), received };
+                    let beat = Beat {
+                        host,
+                        fabric,
+                        boot,
+                        sequence,
+                        admission: Admission::NONE,
+                        agent_age,
+                        lag,
+                        period: self.period.map(Duration::from_millis),
+                        received,
+                    };
                     changes.extend(self.detector.on_beat(&beat));
                 }
             }
@@ -207,4 +216,35 @@ fn a_host_is_suspected_by_the_period_it_says_and_dies_as_soon_as_ever() {
     };
     assert_eq!(after(None), (Some(60), Some(270)));
     assert_eq!(after(Some(50)), (Some(150), Some(270)));
+}
+
+#[test]
+fn a_host_that_is_heard_is_not_put_out_of_its_place_by_what_it_said_in_an_earlier_life() {
+    let name = HostName::new("n1").unwrap();
+    let settings = Settings { timing: Profile::Lan.timing(1), grace: Duration::from_secs(3), protected_failures: 1 };
+    let at = |millis: u64| Tick(millis * 1_000_000);
+    let mut detector = Detector::new(settings, at(0));
+    detector.add_host(name.clone(), at(0));
+    let mut hear = |boot, admission, millis| {
+        let (fabric, boot, admission, received) = (Fabric::A, BootId(boot), Admission(admission), at(millis));
+        let (agent_age, lag) = (Duration::ZERO, Duration::ZERO);
+        let beat = Beat { host: &name, fabric, boot, sequence: millis, admission, agent_age, lag, period: None, received };
+        let before = detector.counters().retired_boots;
+        let rebooted = detector.on_beat(&beat).iter().any(|change| matches!(change, Change::Rebooted { .. }));
+        (rebooted, detector.counters().retired_boots > before)
+    };
+    const HEARD: (bool, bool) = (false, false);
+    const REBOOTED: (bool, bool) = (true, false);
+    const DROPPED: (bool, bool) = (false, true);
+    assert_eq!(hear(2, 1, 1000), HEARD);
+    // Recorded, or left in a queue while this machine stood still.
+    assert_eq!(hear(1, 1, 1010), DROPPED);
+    assert_eq!(hear(2, 1, 1020), HEARD);
+    // It falls silent, and then nobody can tell: it may have been booted.
+    assert_eq!(hear(1, 1, 1090), REBOOTED);
+    assert_eq!(hear(2, 1, 1100), DROPPED);
+    // Then it is given a new number, and whoever holds that is no recording.
+    assert_eq!(hear(2, 2, 1110), REBOOTED);
+    assert_eq!(hear(1, 1, 1300), DROPPED);
+    assert_eq!(hear(2, 2, 1310), HEARD);
 }
