@@ -63,8 +63,9 @@ pub struct LessorMemory {
     /// The highest term on the disk, and whether all of the above is there.
     pub stored_term: u64,
     pub stored: bool,
-    /// Since when it has acknowledged.
+    /// Since when it has acknowledged, and whether another process may have before.
     pub since: u64,
+    pub followed: bool,
     pub hosts: BTreeMap<HostName, HostMemory>,
 }
 

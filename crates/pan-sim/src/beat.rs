@@ -76,9 +76,13 @@ impl Sim {
         let now = self.clock(host);
         let h = &mut self.hosts[host];
         let holder = h.is(Role::Node).then(|| Holder::with_rules(h.boot, &lessors, h.lease, rules));
-        let lessor = h.lessor.as_ref().map(|disk| {
+        let lessor = h.lessor.as_mut().map(|disk| {
             let mut lessor = Lessor::with_rules(h.name.clone(), timing, rules);
-            lessor.load(disk.content.clone(), now);
+            if std::mem::replace(&mut disk.used, true) {
+                lessor.load(disk.content.clone(), now);
+            } else {
+                lessor.begin(now);
+            }
             lessor
         });
         h.beat = Some(Beat {

@@ -146,6 +146,8 @@ pub struct Host {
 /// What a lessor has on its disk, and how that disk is.
 #[derive(Debug, Default)]
 pub struct LessorDisk {
+    /// It says that this host is a lessor.
+    pub used: bool,
     pub content: Durable,
     /// What is being written.
     pub in_flight: Option<Durable>,

@@ -53,7 +53,8 @@ pub enum Effect {
     Answer { to: HostName, message: Message },
 }
 
-/// Runs in the heartbeat process of each host of the lessor set. Acknowledges nothing before [`Lessor::load`].
+/// Runs in the heartbeat process of each host of the lessor set. Acknowledges nothing before [`Lessor::load`] or
+/// [`Lessor::begin`].
 ///
 /// Before a request is handed in, all waiting heartbeats must be: otherwise a lessor that was stalled calls hosts silent
 /// that are not.
@@ -72,6 +73,8 @@ pub struct Lessor {
 struct Ready {
     disk: Disk,
     since: Tick,
+    /// Whether another process of this host may have acknowledged before that.
+    followed: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -99,13 +102,19 @@ impl Lessor {
         Self { name, timing, rules, ready: None, hosts: BTreeMap::new(), waiting: VecDeque::new() }
     }
 
-    /// What the disk holds; nothing, on a host that was never a lessor. `now` must be read after the
+    /// What the disk holds. `now` must be read after the
     /// predecessor of this process has ended, for it may have acknowledged until then.
     pub fn load(&mut self, mut found: Durable, now: Tick) {
         if self.rules.breaks(Mutant::RevocationForgotten) {
             found.revoked.clear();
         }
-        self.ready = Some(Ready { disk: Disk::read(found), since: now });
+        self.ready = Some(Ready { disk: Disk::read(found), since: now, followed: true });
+    }
+
+    /// On a host that was never a lessor, and has on its disk that it is one now: nobody was acknowledged before. Instead of
+    /// [`Lessor::load`].
+    pub fn begin(&mut self, now: Tick) {
+        self.ready = Some(Ready { disk: Disk::read(Durable::default()), since: now, followed: false });
     }
 
     /// All it knows, for the process that follows, which goes on as the same lessor: until when whose gate may be open is
@@ -113,7 +122,7 @@ impl Lessor {
     /// wait for a disk that refuses are not in it: leaders ask again.
     #[must_use]
     pub fn memory(&self) -> Option<LessorMemory> {
-        let Ready { disk, since } = self.ready.as_ref().filter(|ready| !ready.disk.is_busy())?;
+        let Ready { disk, since, followed } = self.ready.as_ref().filter(|ready| !ready.disk.is_busy())?;
         let Durable { term, revoked } = disk.wanted().clone();
         Some(LessorMemory {
             term: term.0,
@@ -121,6 +130,7 @@ impl Lessor {
             stored_term: disk.stored_term().0,
             stored: disk.has(disk.needed()),
             since: since.0,
+            followed: *followed,
             hosts: self.hosts.iter().map(|(name, host)| (name.clone(), host.memory())).collect(),
         })
     }
@@ -129,7 +139,7 @@ impl Lessor {
     pub fn resume(&mut self, memory: &LessorMemory) {
         let wanted = Durable { term: Term(memory.term), revoked: memory.revoked.clone() };
         let disk = Disk::resume(wanted, Term(memory.stored_term), memory.stored);
-        self.ready = Some(Ready { disk, since: Tick(memory.since) });
+        self.ready = Some(Ready { disk, since: Tick(memory.since), followed: memory.followed });
         self.hosts = memory.hosts.iter().map(|(name, host)| (name.clone(), Host::resume(host))).collect();
     }
 
@@ -264,8 +274,8 @@ impl Lessor {
     fn open(&self, host: &HostName, through: Admission, now: Tick) -> Duration {
         let known = self.hosts.get(host).and_then(|host| host.open_until(through));
         // Before this process started, anything may have been acknowledged.
-        let before = self.ready.as_ref().map_or(now, |ready| ready.since).plus(self.bound_of(Tenure::LONGEST));
-        known.max(Some(before)).map_or(Duration::ZERO, |until| until.since(now))
+        let before = self.ready.as_ref().filter(|ready| ready.followed).map(|ready| ready.since.plus(self.bound_of(Tenure::LONGEST)));
+        known.max(before).map_or(Duration::ZERO, |until| until.since(now))
     }
 
     fn silence(&self, host: &HostName, now: Tick) -> Duration {

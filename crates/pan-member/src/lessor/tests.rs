@@ -159,6 +159,20 @@ fn after_a_restart_a_gate_may_be_open_for_as_long_as_any() {
 }
 
 #[test]
+fn who_was_never_a_lessor_knows_that_nobody_was_acknowledged() {
+    let mut lessor = Lessor::new(name("x"), lan());
+    lessor.begin(at(1000));
+    let effects = lessor.revoke(revoke(5, 1, 1), at(1030));
+    let said = lessor.persisted(ticket(&effects), at(1040));
+    assert_eq!(brief(&said), ["revoked 1 over"]);
+    let Effect::Answer { message: Message::Revoked(said), .. } = &said[0] else { panic!() };
+    assert_eq!(said.heard, Duration::from_millis(40), "nor can it have heard anybody");
+    let mut next = Lessor::new(name("x"), lan());
+    next.resume(&lessor.memory().unwrap());
+    assert_eq!(brief(&next.revoke(revoke(5, 2, 1), at(1050))), ["revoked 2 over"]);
+}
+
+#[test]
 fn a_heartbeat_that_comes_again_is_not_acknowledged_again() {
     let mut lessor = ready();
     assert_eq!(beat(&mut lessor, 100, 1), Some(Verdict::Granted));

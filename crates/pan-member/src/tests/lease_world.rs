@@ -258,7 +258,12 @@ impl World {
             Event::Lead { leader } => self.lead(leader),
             Event::Start { lessor } => {
                 let mut core = Lessor::with_rules(self.names[lessor].clone(), self.timing, self.options.rules);
-                core.load(self.sites[lessor].disk.clone(), self.sites[lessor].clock.read(self.now));
+                let now = self.sites[lessor].clock.read(self.now);
+                if self.sites[lessor].life == 0 {
+                    core.begin(now);
+                } else {
+                    core.load(self.sites[lessor].disk.clone(), now);
+                }
                 self.sites[lessor].core = Some(core);
                 self.sites[lessor].life += 1;
             }

@@ -57,13 +57,18 @@ impl Keeper {
         Ok(Self { jobs, done, dir: own, lock: None })
     }
 
-    /// Waits for the end of an earlier process, then reads what it left.
-    pub fn open(&mut self) -> Result<Durable, Error> {
+    /// Waits for the end of an earlier process, then reads what it left; `None`: there was never one. From then on the disk says that there was.
+    pub fn open(&mut self) -> Result<Option<Durable>, Error> {
         let lock_path = self.dir.join("lock");
         let lock = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&lock_path);
         let lock = lock.and_then(|lock| lock.lock().map(|()| lock)).map_err(FileError::of("lock", &lock_path))?;
         self.lock = Some(lock);
-        read(&file(&self.dir))
+        let path = file(&self.dir);
+        let found = read(&path)?;
+        if found.is_none() {
+            write(&self.dir, &path, &Durable::default())?;
+        }
+        Ok(found)
     }
 
     /// Takes the file over from a process that has no write under way and begins none.
@@ -92,10 +97,10 @@ fn file(dir: &Path) -> PathBuf {
     dir.join("revoked.json")
 }
 
-fn read(path: &PathBuf) -> Result<Durable, Error> {
+fn read(path: &PathBuf) -> Result<Option<Durable>, Error> {
     let text = match fs::read(path) {
         Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Durable::default()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(FileError::of("read", path)(error).into()),
     };
     let strange = |what: String| FileError::of("understand", path)(std::io::Error::new(std::io::ErrorKind::InvalidData, what));
@@ -103,7 +108,7 @@ fn read(path: &PathBuf) -> Result<Durable, Error> {
     if content.version != VERSION {
         return Err(strange(format!("format version {}, this program knows {VERSION}", content.version)).into());
     }
-    Ok(Durable { term: Term(content.term), revoked: content.revoked })
+    Ok(Some(Durable { term: Term(content.term), revoked: content.revoked }))
 }
 
 fn write(dir: &Path, path: &Path, state: &Durable) -> Result<(), FileError> {
@@ -125,10 +130,10 @@ mod tests {
     fn what_was_kept_is_there_again_and_anything_else_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("revoked.json");
-        assert_eq!(read(&path).unwrap(), Durable::default());
+        assert_eq!(read(&path).unwrap(), None);
         let state = Durable { term: Term(7), revoked: BTreeMap::from([("n1".parse().unwrap(), Admission(3))]) };
         write(dir.path(), &path, &state).unwrap();
-        assert_eq!(read(&path).unwrap(), state);
+        assert_eq!(read(&path).unwrap(), Some(state));
         for text in ["", "{}", r#"{"version":2,"term":1,"revoked":{}}"#, r#"{"version":1,"term":1,"revoked":{},"more":1}"#] {
             fs::write(&path, text).unwrap();
             assert!(read(&path).is_err(), "{text}");
@@ -140,10 +145,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let waker = Waker::new().unwrap();
         let mut keeper = Keeper::prepare(dir.path(), waker).unwrap();
-        let found = keeper.open().unwrap();
-        assert_eq!(found, Durable::default());
+        assert_eq!(keeper.open().unwrap(), None, "nobody was here before");
         let mut lessor = pan_member::Lessor::new("s1".parse().unwrap(), pan_member::Profile::Lan.timing(1));
-        lessor.load(found, pan_member::Tick(0));
+        lessor.begin(pan_member::Tick(0));
         let revoke = pan_member::Revoke {
             leader: "c1".parse().unwrap(),
             term: Term(2),
@@ -157,6 +161,9 @@ mod tests {
         let (done, written) = keeper.done.recv().unwrap();
         written.unwrap();
         assert_eq!(done, *ticket);
-        assert_eq!(read(&dir.path().join("lessor").join("revoked.json")).unwrap(), *state);
+        assert_eq!(read(&dir.path().join("lessor").join("revoked.json")).unwrap(), Some(state.clone()));
+        drop(keeper);
+        let mut next = Keeper::prepare(dir.path(), Waker::new().unwrap()).unwrap();
+        assert_eq!(next.open().unwrap(), Some(state.clone()));
     }
 }

@@ -68,8 +68,10 @@ impl LessorPart {
 
     /// Nobody was before, or is not any more: reads the disk.
     pub fn first(&mut self, now: impl Fn() -> Tick) -> Result<(), Error> {
-        let found = self.keeper.open()?;
-        self.core.load(found, now());
+        match self.keeper.open()? {
+            Some(found) => self.core.load(found, now()),
+            None => self.core.begin(now()),
+        }
         Ok(())
     }
 
