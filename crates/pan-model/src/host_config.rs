@@ -251,7 +251,7 @@ pub struct ControllerConfig {
     /// Whether `hostImage` defaults to allow.
     #[serde(default)]
     pub host_image_allowed: bool,
-    /// The most that a server sends, in bits a second, where its cluster does not say; no limit without.
+    /// The most that any server sends, in bits a second; its cluster may ask for less. No limit without.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub egress: Option<BitRate>,
     /// Of a laboratory that its machine can reach: how.

@@ -34,8 +34,8 @@ use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-/// What is read from the kernel at once: four full records of TLS, which by itself reads 4 KiB at a time. All connections together have
-/// 128 MiB of it at most.
+/// What is read from the kernel at once: four full records of TLS, which by itself reads 4 KiB at a time. All connections that are served together
+/// have 128 MiB of it at most, and those that still shake hands as much as the door lets in.
 const READ_AHEAD: usize = 64 << 10;
 
 /// A connection.

@@ -119,6 +119,9 @@ pub fn init_logging(default: &str) {
 /// Runs a role until it is told to stop or cannot go on.
 pub fn run(role: Role, path: &Path) -> ExitCode {
     init_logging("info");
+    if let Err(error) = pan_linux::process::raise_file_limit() {
+        tracing::warn!(%error, "the limit of open files stays as it is: fewer connections than there are places for may be too many");
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return failed(role.as_str(), &error),

@@ -100,8 +100,8 @@ impl Run {
     /// # Errors
     /// As [`tell`].
     pub async fn begin(call: &Call<Principal>, server: &ServerKey, command: &[String]) -> Result<Self, ApiError> {
-        let random = getrandom::u32().map_err(|error| ApiError::new(Code::Internal, format!("no random numbers: {error}")))?;
-        let (id, program) = (format!("{random:08x}"), command.first().cloned().unwrap_or_default());
+        let random = getrandom::u64().map_err(|error| ApiError::new(Code::Internal, format!("no random numbers: {error}")))?;
+        let (id, program) = (format!("{random:016x}"), command.first().cloned().unwrap_or_default());
         let begun = Inside::Begun { server: server.clone(), run: id.clone(), program, arguments: command.len().saturating_sub(1) };
         tell(&call.app, &call.who, begun).await?;
         Ok(Self { app: call.app.clone(), who: call.who.clone(), server: server.clone(), id, how: None, tail: Vec::new() })

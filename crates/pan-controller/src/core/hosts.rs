@@ -141,7 +141,7 @@ pub fn report(world: &mut World, now: Now, report: Report) -> Result<(), ApiErro
         return Ok(());
     }
     seen.reported.insert(report.role, (report.boot, report.sequence));
-    reach::reported(world, now, &report.host);
+    reach::reported(world, now, &report.host, report.role);
     let seen = world.seen.hosts.entry(report.host.clone()).or_default();
     let first = seen.applied.insert(report.role, report.applied).is_none();
     if first && report.role == Role::Node {
@@ -189,6 +189,7 @@ fn server(world: &mut World, now: Now, host: &HostName, report: ServerReport) {
         return;
     }
     let (key, incarnation) = (report.key.clone(), record.incarnation);
+    world.seen.awaited.remove(&key);
     let former = world.seen.servers.get(&key).filter(|seen| seen.report.epoch == report.epoch && seen.node == *host).cloned();
     let changed = former.as_ref().is_none_or(|seen| seen.report.phase != report.phase || seen.report.instance != report.instance);
     let since = match &former {

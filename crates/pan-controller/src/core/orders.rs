@@ -173,7 +173,8 @@ pub(super) fn order(world: &World, key: &ServerKey, server: &ServerRecord) -> Op
         stop: spec.stop.clone(),
         health: spec.health.clone(),
         restart_attempts: spec.restart.attempts,
-        egress: spec.resources.egress.or(world.settings.egress),
+        // What the PAN allows is what a server has without asking for less.
+        egress: [spec.resources.egress, world.settings.egress].into_iter().flatten().min(),
         allow: spec.allow.clone(),
         volumes: volumes::of_order(world, key),
     })

@@ -127,6 +127,7 @@ pub fn bind(world: &mut World, now: Now, key: &ServerKey, node: &HostName, why: 
     server.why = why.to_owned();
     server.bound_at = now.wall;
     world.seen.servers.remove(key);
+    world.seen.awaited.insert(key.clone(), (epoch, now.boot));
     world.seen.not_placed.remove(key);
     world.seen.replan = true;
     let object = key.to_string();

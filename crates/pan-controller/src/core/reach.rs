@@ -13,15 +13,18 @@ use std::time::Duration;
 
 /// A role reports every second, and right after it was started; an agent is started anew within one.
 const LATE: Duration = Duration::from_secs(5);
-/// For so long a server waits that is to start on a node that does not report: as long as an agent may be silent.
+/// For so long a server waits that was bound to a node that does not report: as long as an agent may be silent.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A host that falls silent so often within so long is unsteady.
 const UNSTEADY: usize = 5;
 const UNSTEADY_WITHIN: Duration = Duration::from_secs(30);
 
-/// A role of the host reported.
-pub(super) fn reported(world: &mut World, now: Now, host: &HostName) {
+/// A role of the host reported. Of a node only its own agent's reports count: what another role says starts no server.
+pub(super) fn reported(world: &mut World, now: Now, host: &HostName, role: Role) {
+    if role != Role::Node && is_node(world, host) {
+        return;
+    }
     let seen = world.seen.hosts.entry(host.clone()).or_default();
     seen.quiet_from = None;
     if std::mem::take(&mut seen.out_of_reach) {
@@ -53,10 +56,13 @@ pub(super) fn begin(world: &mut World) {
     for seen in world.seen.hosts.values_mut() {
         (seen.quiet_from, seen.out_of_reach) = (None, false);
     }
+    world.seen.awaited.clear();
 }
 
 /// Notices who does not report, and has nodes fenced that keep servers waiting.
 pub fn advance(world: &mut World, now: Now) {
+    let (servers, awaited) = (&world.servers, &mut world.seen.awaited);
+    awaited.retain(|key, (epoch, _)| servers.get(key).is_some_and(|server| server.epoch == *epoch));
     let mut late = Vec::new();
     for (name, seen) in &mut world.seen.hosts {
         // Who is silent altogether is dealt with for that.
@@ -91,7 +97,8 @@ pub fn advance(world: &mut World, now: Now) {
     }
 }
 
-/// Nodes out of reach for too long, and how many servers wait for each. None of them while as many are out of reach as report: then it
+/// Nodes out of reach for too long, and how many servers have waited for each for as long: bound by this controller, and never heard of
+/// since. What runs there is no reason, nor what an operator asks of it. None of them while as many are out of reach as report: then it
 /// is the controller.
 fn keeping_waiting(world: &World, now: Now) -> Vec<(HostName, usize)> {
     let nodes = || world.seen.hosts.iter().filter(|(name, seen)| is_node(world, name) && seen.life == Life::Alive);
@@ -101,14 +108,14 @@ fn keeping_waiting(world: &World, now: Now) -> Vec<(HostName, usize)> {
     }
     let late = |seen: &HostSeen| seen.out_of_reach && seen.quiet_from.is_some_and(|from| now.boot.since(from) >= PATIENCE);
     let late = nodes().filter(|(_, seen)| late(seen) && seen.lost.is_none());
-    let all = late.map(|(name, _)| (name.clone(), bound_to(world, name).iter().filter(|key| waits(world, key)).count()));
+    let all = late.map(|(name, _)| (name.clone(), bound_to(world, name).iter().filter(|key| waits(world, now, key)).count()));
     all.filter(|(_, waiting)| *waiting > 0).collect()
 }
 
-/// It is to run, and its node never said anything of it under this epoch.
-fn waits(world: &World, key: &ServerKey) -> bool {
+fn waits(world: &World, now: Now, key: &ServerKey) -> bool {
     let server = &world.servers[key];
-    server.intent == Intent::Run && server.ending.is_none() && world.seen.current_phase(key, server).is_none()
+    let awaited = world.seen.awaited.get(key).filter(|(epoch, _)| *epoch == server.epoch);
+    server.intent == Intent::Run && server.ending.is_none() && awaited.is_some_and(|(_, since)| now.boot.since(*since) >= PATIENCE)
 }
 
 /// Roles that have something to do for servers. Controllers report to whoever leads, and are no worse for not doing so.

@@ -4,7 +4,7 @@ use pan_api::report::{ConnectionCount, GateReport, Phase, ServerReport};
 use pan_api::volume::{PoolReport, ReplicaReport};
 use pan_member::{GateState, LeaseState, Tick};
 use pan_model::host::{Fabrics, Link, Role};
-use pan_model::{Admission, Generation, HostName, PartitionName, ServerKey, VolumeId};
+use pan_model::{Admission, Epoch, Generation, HostName, PartitionName, ServerKey, VolumeId};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
@@ -15,6 +15,8 @@ pub struct Seen {
     pub hosts: BTreeMap<HostName, HostSeen>,
     /// By server, as its bound node reported it last.
     pub servers: BTreeMap<ServerKey, ServerSeen>,
+    /// Servers that this controller bound, under which epoch and when, until their node says something of them.
+    pub awaited: BTreeMap<ServerKey, (Epoch, Tick)>,
     /// Why servers have no place at present.
     pub not_placed: BTreeMap<ServerKey, String>,
     /// Servers whose protection holds at present.

@@ -52,7 +52,7 @@ pub struct Settings {
     pub reserved: Vec<(IpAddr, IpAddr)>,
     /// Whether `image: host` is allowed where a partition does not say.
     pub host_image_allowed: bool,
-    /// The most that a server sends where its cluster does not say.
+    /// The most that any server sends, whatever its cluster says.
     pub egress: Option<BitRate>,
     /// How the machine around a laboratory reaches public addresses.
     pub reach: Option<(ipnet::IpNet, ipnet::IpNet)>,

@@ -99,5 +99,8 @@ fn a_rate_is_the_clusters_or_the_pans_and_changes_without_a_restart() {
     pan.apply(&app(", egress: 20Mbit")).unwrap();
     pan.rounds(3);
     assert_eq!(rate(&mut pan).as_deref(), Some("20Mbit"));
+    pan.apply(&app(", egress: 10Gbit")).unwrap();
+    pan.rounds(3);
+    assert_eq!(rate(&mut pan).as_deref(), Some("1Gbit"), "an owner asks for less, not for more");
     assert_eq!(pan.world.servers[&server("app-1")].incarnation, before);
 }

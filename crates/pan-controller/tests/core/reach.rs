@@ -70,6 +70,25 @@ fn a_server_that_waits_for_such_a_node_is_started_elsewhere() {
 }
 
 #[test]
+fn what_runs_on_such_a_node_is_no_reason_to_fence_it() {
+    let mut pan = Pan::new();
+    pan.apply(&web(1)).unwrap();
+    pan.rounds(3);
+    let name = pan.node_of("web-1").unwrap();
+    let node = *NODES.iter().find(|node| **node == name).unwrap();
+    pan.mute(node);
+    pan.rounds(20);
+    // An operator asks for a new start, which the node does not hear of; and another controller leads that never heard of the server.
+    pan.ask(Request::Restart(server("web-1"))).unwrap();
+    pan.rounds(20);
+    pan.world.seen.servers.clear();
+    pan_controller::core::standing::lead(&mut pan.world, pan.now);
+    pan.rounds(60);
+    assert_eq!((pan.messages("HostOutOfReach").len(), pan.messages("NodeLost").len()), (2, 0));
+    assert_eq!(pan.node_of("web-1").unwrap(), node);
+}
+
+#[test]
 fn a_controller_that_hears_nobodys_reports_gives_nobody_up() {
     let mut pan = Pan::new();
     pan.apply(&web(3)).unwrap();

@@ -31,6 +31,8 @@ pub(super) struct Keeper {
     jobs: Sender<(Durable, Ticket)>,
     done: Receiver<(Ticket, Result<(), Error>)>,
     dir: PathBuf,
+    /// The folder was not there: no process of this host was ever a lessor, not of an earlier release either.
+    first: bool,
     /// Who has it may read and write the file: one process at a time.
     lock: Option<File>,
 }
@@ -39,6 +41,7 @@ impl Keeper {
     /// Prepares everything but touches no file: it may be another process's yet.
     pub fn prepare(state_dir: &Path, waker: Waker) -> Result<Self, Error> {
         let dir = state_dir.join("lessor");
+        let first = !dir.exists();
         fs::create_dir_all(&dir).map_err(FileError::of("make", &dir))?;
         let (path, own) = (file(&dir), dir.clone());
         let (jobs, job) = channel::<(Durable, Ticket)>();
@@ -54,7 +57,7 @@ impl Keeper {
         };
         let started = std::thread::Builder::new().name("lessor-disk".into()).spawn(write);
         started.map_err(|source| Error::Watch { source })?;
-        Ok(Self { jobs, done, dir: own, lock: None })
+        Ok(Self { jobs, done, dir: own, first, lock: None })
     }
 
     /// Waits for the end of an earlier process, then reads what it left; `None`: there was never one. From then on the disk says that there was.
@@ -65,10 +68,11 @@ impl Keeper {
         self.lock = Some(lock);
         let path = file(&self.dir);
         let found = read(&path)?;
-        if found.is_none() {
-            write(&self.dir, &path, &Durable::default())?;
+        if found.is_some() {
+            return Ok(found);
         }
-        Ok(found)
+        write(&self.dir, &path, &Durable::default())?;
+        Ok((!self.first).then(Durable::default))
     }
 
     /// Takes the file over from a process that has no write under way and begins none.
