@@ -42,11 +42,10 @@ pub(super) fn faltered(world: &mut World, now: Now, host: &HostName) {
         return;
     }
     seen.faltered.clear();
-    let (drain, node) = (format!("; `pan node drain {host}` moves its servers"), is_node(world, host));
+    let drain = if is_node(world, host) { format!("; `pan node drain {host}` moves its servers") } else { String::new() };
     let text = format!(
-        "host {host} fell silent {UNSTEADY} times within {} s, and was heard again each time: look at its links and its load{}",
-        UNSTEADY_WITHIN.as_secs(),
-        if node { drain.as_str() } else { "" }
+        "host {host} fell silent {UNSTEADY} times within {} s, and was heard again each time: look at its links and its load{drain}",
+        UNSTEADY_WITHIN.as_secs()
     );
     world.host_event(now, host, Severity::Alarm, "HostUnsteady", text);
 }

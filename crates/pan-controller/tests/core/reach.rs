@@ -17,6 +17,11 @@ impl Pan {
         self.world.events[&None].iter().filter(|event| event.reason == reason).map(|event| event.message.clone()).collect()
     }
 
+    fn node_of_web_1(&self) -> &'static str {
+        let name = self.node_of("web-1").unwrap();
+        NODES.into_iter().find(|node| *node == name).unwrap()
+    }
+
     fn state_of(&self, node: &str) -> pan_plan::NodeState {
         pan_controller::core::place::snapshot(&self.world).nodes[&host(node)].state
     }
@@ -27,8 +32,7 @@ fn a_node_that_does_not_report_is_given_nothing_and_keeps_what_runs() {
     let mut pan = Pan::new();
     pan.apply(&web(1)).unwrap();
     pan.rounds(3);
-    let name = pan.node_of("web-1").unwrap();
-    let node = *NODES.iter().find(|node| **node == name).unwrap();
+    let node = pan.node_of_web_1();
     pan.mute(node);
     pan.rounds(6);
     assert_eq!((pan.state_of(node), pan.messages("HostOutOfReach").len()), (pan_plan::NodeState::Up, 0), "it may report any moment");
@@ -51,13 +55,9 @@ fn a_node_that_does_not_report_is_given_nothing_and_keeps_what_runs() {
 #[test]
 fn a_server_that_waits_for_such_a_node_is_started_elsewhere() {
     let mut pan = Pan::new();
-    let mut names = NODES.to_vec();
     pan.apply(&web(1)).unwrap();
-    let (desired, _) = pan.publish();
-    drop(desired);
-    let name = pan.node_of("web-1").unwrap();
-    names.retain(|node| *node == name);
-    let node = names[0];
+    drop(pan.publish());
+    let node = pan.node_of_web_1();
     pan.mute(node);
     pan.rounds(10);
     assert_eq!((pan.node_of("web-1").unwrap(), pan.messages("NodeLost").len()), (node.to_owned(), 0));
@@ -74,8 +74,7 @@ fn what_runs_on_such_a_node_is_no_reason_to_fence_it() {
     let mut pan = Pan::new();
     pan.apply(&web(1)).unwrap();
     pan.rounds(3);
-    let name = pan.node_of("web-1").unwrap();
-    let node = *NODES.iter().find(|node| **node == name).unwrap();
+    let node = pan.node_of_web_1();
     pan.mute(node);
     pan.rounds(20);
     // An operator asks for a new start, which the node does not hear of; and another controller leads that never heard of the server.
