@@ -14,8 +14,23 @@ const RETIRED_BOOTS_MAX: usize = 16;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Replay {
     boot: Option<BootId>,
-    retired: VecDeque<BootId>,
+    retired: VecDeque<Retired>,
     sequences: [Option<u64>; 2],
+}
+
+/// A boot that was followed by another.
+#[derive(Debug, Clone, Copy)]
+struct Retired {
+    boot: BootId,
+    /// Its last numbers, where they are remembered.
+    sequences: [Option<u64>; 2],
+}
+
+impl Retired {
+    /// Whether it was not heard to say this: what somebody recorded while it was heard does not count.
+    fn goes_on(&self, fabric: Fabric, sequence: u64) -> bool {
+        self.sequences[fabric as usize].is_some_and(|last| sequence > last)
+    }
 }
 
 /// By what right a heartbeat of another boot may take the place of the present one. One that was recorded, or was under way for
@@ -24,8 +39,11 @@ pub(crate) struct Replay {
 pub(crate) struct Claim {
     /// It holds a higher number than the host ever did: it was let in after all that came before.
     pub newer: bool,
-    /// The present boot has been silent for so long that it would be suspect. It is of no use to a boot that was followed before.
+    /// The present boot has been silent for so long that it would be suspect.
     pub vacant: bool,
+    /// It holds the same number as the present boot, or neither holds one. Where the place is vacant, a boot that was followed before
+    /// has it back if its own numbers go on: then it was a recording that had followed it.
+    pub equal: bool,
 }
 
 /// What a heartbeat is.
@@ -45,13 +63,14 @@ pub(crate) enum Novelty {
 impl Replay {
     /// The boot, the boots before and the last numbers.
     pub(crate) fn memory(&self) -> (Option<u64>, Vec<u64>, [Option<u64>; 2]) {
-        (self.boot.map(|boot| boot.0), self.retired.iter().map(|boot| boot.0).collect(), self.sequences)
+        (self.boot.map(|boot| boot.0), self.retired.iter().map(|retired| retired.boot.0).collect(), self.sequences)
     }
 
     /// The other way round.
     pub(crate) fn resume(boot: Option<u64>, retired: &[u64], sequences: [Option<u64>; 2]) -> Self {
         let newest = &retired[retired.len().saturating_sub(RETIRED_BOOTS_MAX)..];
-        Self { boot: boot.map(BootId), retired: newest.iter().copied().map(BootId).collect(), sequences }
+        let retired = newest.iter().map(|boot| Retired { boot: BootId(*boot), sequences: [None; 2] }).collect();
+        Self { boot: boot.map(BootId), retired, sequences }
     }
 
     /// Whether a boot is the present one.
@@ -61,33 +80,38 @@ impl Replay {
 
     /// Whether a boot had been followed by another.
     pub(crate) fn is_retired(&self, boot: BootId) -> bool {
-        self.retired.contains(&boot)
+        self.known(boot).is_some()
+    }
+
+    fn known(&self, boot: BootId) -> Option<Retired> {
+        self.retired.iter().copied().find(|retired| retired.boot == boot)
     }
 
     /// Judges a heartbeat and remembers it.
     pub(crate) fn judge(&mut self, boot: BootId, fabric: Fabric, sequence: u64, claim: Claim) -> Novelty {
-        if self.boot.is_some_and(|present| present != boot) && !claim.newer {
-            if self.retired.contains(&boot) {
-                return Novelty::Retired;
-            }
-            if !claim.vacant {
-                return Novelty::Stranger;
+        let before = self.known(boot);
+        let present = self.boot == Some(boot);
+        if self.boot.is_some() && !present && !claim.newer {
+            match before {
+                Some(retired) if !(claim.vacant && claim.equal && retired.goes_on(fabric, sequence)) => return Novelty::Retired,
+                None if !claim.vacant => return Novelty::Stranger,
+                Some(_) | None => {}
             }
         }
-        let previous = self.boot.replace(boot).filter(|previous| *previous != boot);
+        let mut sequences = if present { self.sequences } else { before.map_or([None; 2], |before| before.sequences) };
+        if sequences[fabric as usize].is_some_and(|last| sequence <= last) {
+            return Novelty::Repeated;
+        }
+        sequences[fabric as usize] = Some(sequence);
+        let previous = self.boot.replace(boot).filter(|_| !present);
         if let Some(previous) = previous {
-            self.retired.retain(|retired| *retired != boot);
+            self.retired.retain(|retired| retired.boot != boot);
             if self.retired.len() == RETIRED_BOOTS_MAX {
                 self.retired.pop_front();
             }
-            self.retired.push_back(previous);
-            self.sequences = [None; 2];
+            self.retired.push_back(Retired { boot: previous, sequences: self.sequences });
         }
-        let last = &mut self.sequences[fabric as usize];
-        if last.is_some_and(|last| sequence <= last) {
-            return Novelty::Repeated;
-        }
-        *last = Some(sequence);
+        self.sequences = sequences;
         previous.map_or(Novelty::New, Novelty::NewBoot)
     }
 }
@@ -99,7 +123,7 @@ mod tests {
     #[test]
     fn numbers_grow_within_a_boot_and_boots_do_not_come_back() {
         let mut replay = Replay::default();
-        let vacant = Claim { newer: false, vacant: true };
+        let vacant = Claim { vacant: true, ..Claim::default() };
         let mut judge = |boot, fabric, sequence| replay.judge(BootId(boot), fabric, sequence, vacant);
         assert_eq!(judge(1, Fabric::A, 5), Novelty::New);
         assert_eq!(judge(1, Fabric::B, 5), Novelty::New);
@@ -112,8 +136,8 @@ mod tests {
     #[test]
     fn who_is_heard_keeps_its_place_against_all_but_a_higher_number() {
         let mut replay = Replay::default();
-        let (heard, vacant) = (Claim::default(), Claim { newer: false, vacant: true });
-        let newer = Claim { newer: true, vacant: false };
+        let (heard, vacant) = (Claim::default(), Claim { vacant: true, ..Claim::default() });
+        let newer = Claim { newer: true, ..Claim::default() };
         let mut judge = |boot, sequence, claim| replay.judge(BootId(boot), Fabric::A, sequence, claim);
         assert_eq!(judge(1, 5, heard), Novelty::New, "nobody is there");
         assert_eq!(judge(2, 9, heard), Novelty::Stranger);
@@ -124,5 +148,26 @@ mod tests {
         assert_eq!(judge(1, 8, newer), Novelty::NewBoot(BootId(2)));
         assert_eq!(judge(2, 11, vacant), Novelty::Retired);
         assert_eq!(judge(1, 9, heard), Novelty::New);
+    }
+
+    #[test]
+    fn a_boot_that_a_recording_followed_has_its_place_back_when_its_numbers_go_on() {
+        let mut replay = Replay::default();
+        let (heard, vacant) = (Claim { equal: true, ..Claim::default() }, Claim { vacant: true, equal: true, ..Claim::default() });
+        let mut judge = |boot, fabric, sequence, claim| replay.judge(BootId(boot), fabric, sequence, claim);
+        assert_eq!(judge(2, Fabric::A, 50, vacant), Novelty::New);
+        // It pauses, and somebody plays what it said in an earlier life to a controller that did not know of that.
+        assert_eq!(judge(1, Fabric::A, 8, vacant), Novelty::NewBoot(BootId(2)));
+        assert_eq!(judge(2, Fabric::A, 51, heard), Novelty::Retired, "as long as the other one is heard");
+        assert_eq!(judge(2, Fabric::A, 50, vacant), Novelty::Retired, "what was heard may be a recording as well");
+        assert_eq!(judge(2, Fabric::B, 51, vacant), Novelty::Retired, "nobody knows what was heard of it there");
+        assert_eq!(
+            judge(2, Fabric::A, 52, Claim { equal: false, ..vacant }),
+            Novelty::Retired,
+            "whoever was let in since holds a higher number"
+        );
+        assert_eq!(judge(2, Fabric::A, 52, vacant), Novelty::NewBoot(BootId(1)));
+        assert_eq!(judge(2, Fabric::A, 52, heard), Novelty::Repeated);
+        assert_eq!(judge(1, Fabric::A, 8, vacant), Novelty::Retired);
     }
 }

@@ -71,7 +71,7 @@ impl Host {
     pub(super) fn hear(&mut self, beat: &Beat<'_>, timing: &Timing, counters: &mut Counters) -> Vec<Change> {
         let mut changes = Vec::new();
         let silent = self.last_heard.is_none_or(|heard| beat.received.since(heard) >= self.timing(timing).suspect_after());
-        let claim = Claim { newer: beat.admission > self.admission, vacant: silent };
+        let claim = Claim { newer: beat.admission > self.admission, vacant: silent, equal: beat.admission == self.admission };
         match self.replay.judge(beat.boot, beat.fabric, beat.sequence, claim) {
             Novelty::New => {}
             Novelty::NewBoot(previous) => {

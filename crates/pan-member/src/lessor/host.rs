@@ -50,8 +50,8 @@ impl Host {
     }
 
     /// Judges a heartbeat that was received `at`, of an admission that is acknowledged or not; a host is `silent` after so long. Only who may
-    /// take the place of the present boot does: whoever holds a higher number, and, where the present one is silent, a boot that is not
-    /// known and holds the same. Neither who was booted and is not admitted yet, which a second machine with the host's keys is as well,
+    /// take the place of the present boot does: whoever holds a higher number, and, where the present one is silent, whoever holds the
+    /// same and is not known, or was put out of that place and goes on. Neither who was booted and is not admitted yet, which a second machine with the host's keys is as well,
     /// nor what an earlier boot sent and somebody recorded.
     pub(super) fn judge(
         &mut self,
@@ -61,9 +61,10 @@ impl Host {
     ) -> Novelty {
         let highest = self.granted.map(|(highest, _)| highest);
         let newer = admission > highest;
-        let vacant = admission.is_some() && admission == highest && self.present_heard.is_none_or(|heard| at.since(heard) >= silent);
+        let equal = admission == highest;
+        let vacant = admission.is_some() && equal && self.present_heard.is_none_or(|heard| at.since(heard) >= silent);
         if self.replay.is_present(boot) || newer || vacant {
-            let novelty = self.replay.judge(boot, fabric, sequence, Claim { newer, vacant });
+            let novelty = self.replay.judge(boot, fabric, sequence, Claim { newer, vacant, equal });
             if matches!(novelty, Novelty::New | Novelty::NewBoot(_)) {
                 self.present_heard = self.present_heard.max(Some(at));
             }
@@ -72,7 +73,7 @@ impl Host {
         if self.replay.is_retired(boot) {
             return Novelty::Retired;
         }
-        self.strangers.judge(boot, fabric, sequence, Claim { newer: false, vacant: true })
+        self.strangers.judge(boot, fabric, sequence, Claim { vacant: true, ..Claim::default() })
     }
 
     /// A heartbeat is acknowledged, by which the host's gate may be open `until` then. One that came before may have been of
