@@ -133,6 +133,42 @@ fn only_what_is_allowed_begins_and_all_that_answers_comes_back() {
     assert!(["0\n", ""].contains(&count.as_str()), "{count} connections are tracked");
 }
 
+/// More ports of one caller than there is room for conversations.
+const ASKING: std::ops::Range<u16> = 20_000..37_000;
+/// Sockets that are open at a time.
+const BATCH: u16 = 100;
+
+#[test]
+fn whoever_may_ask_leaves_room_for_what_the_server_asks() {
+    if !may_run("whoever_may_ask_leaves_room_for_what_the_server_asks") {
+        return;
+    }
+    let mut rig = Rig::new();
+    for (web, database) in [("10.9.0.1", "10.9.0.2"), ("[fd09::1]", "[fd09::2]")] {
+        let at = |address: &str, port: u16| format!("{address}:{port}");
+        let served = socket(&rig.database, &at(database, OPEN));
+        let callers = [Callers { macs: [WEB].into(), ports: Ports::Only([OPEN].into()) }];
+        rig.allow.apply(Some(&callers)).unwrap();
+        let mut buffer = [0; 64];
+        for first in ASKING.step_by(usize::from(BATCH)) {
+            let asking: Vec<UdpSocket> = (first..first + BATCH).map(|port| socket(&rig.web, &at(web, port))).collect();
+            for socket in &asking {
+                socket.send_to(b"?", served.local_addr().unwrap()).unwrap();
+                let (_, from) = served.recv_from(&mut buffer).unwrap();
+                served.send_to(b"!", from).unwrap();
+            }
+            assert!(asking.iter().all(|socket| socket.recv_from(&mut buffer).is_ok()), "answers leave");
+        }
+        let (own, other) = (socket(&rig.database, &at(database, 0)), socket(&rig.web, &at(web, 0)));
+        assert!(hears(&own, &other, 10) && hears(&other, &own, 10), "the server's own question is answered");
+        // Also where it asks from the port that it serves, and after those who ask it may not any more.
+        assert!(hears(&other, &served, 10));
+        rig.allow.apply(Some(&[])).unwrap();
+        assert!(!hears(&other, &served, 10), "whoever may not ask is not heard, whatever it was answered before");
+        assert!(hears(&served, &other, 10) && hears(&other, &served, 10), "but for what it was asked");
+    }
+}
+
 #[test]
 fn rules_outlive_who_loaded_them_and_come_back_when_somebody_takes_them_away() {
     if !may_run("rules_outlive_who_loaded_them_and_come_back_when_somebody_takes_them_away") {
@@ -149,7 +185,7 @@ fn rules_outlive_who_loaded_them_and_come_back_when_somebody_takes_them_away() {
     let answers = socket(&rig.web, "10.9.0.1:53");
     assert!(hears(&asking, &answers, 10));
 
-    let table = || rig.database.output(&["nft", "-a", "list", "chain", "inet", "pan_allow", "to_server"]);
+    let table = || rig.database.output(&["nft", "-a", "list", "chain", "inet", "pan_allow", "at_server"]);
     let before = table();
     let mut next = Allow::open(rig.database.netns.try_clone().unwrap()).unwrap();
     assert!(next.is_in_force().unwrap() && !rig.web.ping("10.9.0.2", "0.4"));
