@@ -1,16 +1,18 @@
 //! Control groups on both kinds of machine: pure v2, and hybrid (v1 controllers beside a bare v2).
 //!
 //! A [`CgroupTree`] is one path that exists in every hierarchy of a [`Layout`]; whoever uses it need
-//! not know which kind of machine it is on. Limits of containers are set by the OCI runtime, not here.
+//! not know which kind of machine it is on. A container begins with the limits that the OCI runtime gives it.
 
 mod files;
 mod layout;
+mod processor;
 mod tree;
 
 use std::io;
 use std::path::PathBuf;
 
 pub use layout::{Hierarchy, Layout};
+pub(crate) use processor::processor_quota;
 pub(crate) use tree::open_procs_of;
 pub use tree::{CgroupTree, Usage};
 

@@ -32,8 +32,8 @@ pub struct Usage {
 /// removes nothing.
 #[derive(Debug, Clone)]
 pub struct CgroupTree {
-    layout: Layout,
-    path: PathBuf,
+    pub(super) layout: Layout,
+    pub(super) path: PathBuf,
 }
 
 impl CgroupTree {
@@ -227,20 +227,6 @@ impl CgroupTree {
                 let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
             }
         }
-    }
-
-    /// Lets the group's processes have as much processor time as nobody else wants: thousands of them that are to die under a small limit
-    /// take minutes for it, during which their memory and their place are nobody's.
-    pub fn lift_processor_limit(&self) -> Result<(), CgroupError> {
-        for hierarchy in self.layout.hierarchies() {
-            let (file, none) = if hierarchy.v1_options.is_none() { ("cpu.max", "max") } else { ("cpu.cfs_quota_us", "-1") };
-            let path = hierarchy.dir.join(&self.path).join(file);
-            // Each file is where the controller is.
-            if path.exists() {
-                write(&path, none)?;
-            }
-        }
-        Ok(())
     }
 
     /// Returns when no process is left in it and beneath. Zombies do not count.

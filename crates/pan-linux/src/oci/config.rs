@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::seccomp;
 use super::spec::{Access, ContainerSpec, Swap};
+use crate::cgroup::processor_quota;
 
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -130,27 +131,13 @@ fn files_allowed() -> u64 {
     hard.map_or(FILES_MAX, |hard: u64| hard.min(FILES_MAX))
 }
 
-/// Microseconds of processor time in so many microseconds, for thousandths of a processor. Short, so that who has used up its part waits no
-/// longer than a few requests take; but no quota may be below a millisecond (`Documentation/scheduler/sched-bwc.rst`).
-const fn bandwidth(millis: u64) -> (u64, u64) {
-    const SHORT: u64 = 20_000;
-    const LONG: u64 = 100_000;
-    const QUOTA_MIN: u64 = 1_000;
-    let quota = millis * SHORT / 1000;
-    if quota >= QUOTA_MIN {
-        return (quota, SHORT);
-    }
-    let quota = millis * LONG / 1000;
-    (if quota < QUOTA_MIN { QUOTA_MIN } else { quota }, LONG)
-}
-
 fn resources(spec: &ContainerSpec) -> Value {
     let mut resources = json!({
         "devices": [{"allow": false, "access": "rwm"}],
         "cpu": {"shares": spec.cpu_shares},
     });
     if let Some(millis) = spec.cpu_max {
-        let (quota, period) = bandwidth(millis);
+        let (quota, period) = processor_quota(millis);
         resources["cpu"]["quota"] = json!(quota);
         resources["cpu"]["period"] = json!(period);
     }

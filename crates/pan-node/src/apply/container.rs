@@ -95,6 +95,12 @@ pub(super) fn running(at: &ServerPaths, instance: &str) -> Result<Option<Contain
     Ok(start.map(|start| Container { instance: instance.to_owned(), pid, start }))
 }
 
+/// Lets a server that runs take as much processor time as an order says that came since; whether it may now.
+pub(crate) fn limit(order: &ServerOrder) -> bool {
+    let done = group::limit(&names::id(&order.key), order.cpu_max.map(|cpu| cpu.0));
+    done.inspect_err(|error| tracing::warn!(server = %order.key, error = chain(error), "its processor time is limited as before")).is_ok()
+}
+
 /// Kills what may still run of a server and makes the runtime forget it. Nothing there is fine.
 pub(crate) fn end(host: &Host, key: &ServerKey) -> Result<(), ApplyError> {
     host.meter.last(key);

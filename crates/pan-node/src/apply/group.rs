@@ -33,9 +33,18 @@ pub(super) fn all() -> Result<Vec<String>, CgroupError> {
 /// The kernel's control groups cannot be used.
 pub(super) fn kill(id: &str) -> Result<(), CgroupError> {
     let Some(group) = servers()?.map(|all| all.child(id)).filter(CgroupTree::exists) else { return Ok(()) };
-    group.lift_processor_limit()?;
+    group.limit_processor(None)?;
     group.kill_once();
     Ok(())
+}
+
+/// Lets a server that runs have so many thousandths of a processor at most, or as much as nobody else wants.
+///
+/// # Errors
+/// The kernel's control groups cannot be used, or refuse.
+pub(super) fn limit(id: &str, cpu_max: Option<u64>) -> Result<(), CgroupError> {
+    let Some(group) = servers()?.map(|all| all.child(id)).filter(CgroupTree::exists) else { return Ok(()) };
+    group.limit_processor(cpu_max)
 }
 
 /// Kills whatever is in a server's group, and removes it once nothing is. Nothing there is fine.
@@ -44,7 +53,7 @@ pub(super) fn kill(id: &str) -> Result<(), CgroupError> {
 /// Something in it does not die.
 pub(super) fn end(id: &str) -> Result<(), CgroupError> {
     let Some(group) = servers()?.map(|all| all.child(id)).filter(CgroupTree::exists) else { return Ok(()) };
-    group.lift_processor_limit()?;
+    group.limit_processor(None)?;
     group.kill_all(DEATH_WAIT)?;
     group.remove_recursive(GONE_MAX)
 }

@@ -13,7 +13,7 @@ mod rootfs;
 pub(crate) mod signal;
 pub(crate) mod start;
 
-pub(crate) use container::end;
+pub(crate) use container::{end, limit};
 pub use error::ApplyError;
 pub(crate) use release::{forget_record, release};
 pub(crate) use rootfs::Rootfs;

@@ -175,10 +175,12 @@ impl Task {
         };
         let own = &mut bound.order;
         let same = (own.epoch, own.incarnation) == (order.epoch, order.incarnation);
+        let limited = same && own.cpu_max != order.cpu_max && apply::limit(order);
         let changed = (&own.stop, &own.health, own.restart_attempts) != (&order.stop, &order.health, order.restart_attempts);
-        if !same || !changed {
+        if !same || !(changed || limited) {
             return;
         }
+        own.cpu_max = if limited { order.cpu_max } else { own.cpu_max };
         own.stop = order.stop.clone();
         own.health = order.health.clone();
         own.restart_attempts = order.restart_attempts;

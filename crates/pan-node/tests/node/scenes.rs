@@ -10,13 +10,14 @@ use pan_model::{ByteSize, Cpu, Epoch, Resources, Span};
 
 use crate::bench::{Bench, nginx, order};
 
-pub const ALL: [(&str, fn()); 8] = [
+pub const ALL: [(&str, fn()); 9] = [
     ("a_server_lives_and_dies", a_server_lives_and_dies),
     ("what_is_made_ready_neither_runs_nor_is_reached", what_is_made_ready_neither_runs_nor_is_reached),
     ("a_slow_stop_holds_up_nobody", a_slow_stop_holds_up_nobody),
     ("servers_that_end_are_restarted_and_given_up", servers_that_end_are_restarted_and_given_up),
     ("a_runtime_that_lost_its_notes_holds_up_no_stop", a_runtime_that_lost_its_notes_holds_up_no_stop),
     ("a_server_that_forks_for_ever_is_ended", a_server_that_forks_for_ever_is_ended),
+    ("the_most_that_a_server_takes_changes_while_it_runs", the_most_that_a_server_takes_changes_while_it_runs),
     ("an_agent_may_die_at_any_point", an_agent_may_die_at_any_point),
     ("controllers_and_nobody_else_are_answered", controllers_and_nobody_else_are_answered),
 ];
@@ -234,6 +235,35 @@ fn a_server_that_forks_for_ever_is_ended() {
     bench.wait_for("no servers in the report", || bench.report()?.servers.is_empty().then_some(()));
     println!("  ended {} ms after the order", began.elapsed().as_millis());
     assert!(began.elapsed() < Duration::from_secs(15));
+    bench.assert_empty();
+}
+
+/// Its partition is given a limit, another one by an agent that finds the server running, and none again.
+fn the_most_that_a_server_takes_changes_while_it_runs() {
+    let mut bench = Bench::start("most");
+    bench.start_agent("agent");
+    let sleeper = |most: Option<u64>| ServerOrder { cpu_max: most.map(Cpu), ..order("cron-1", 11, 1, &["sleep", "600"]) };
+    bench.desire(vec![sleeper(None)]);
+    let first = bench.wait_healthy("cron-1", 1);
+    let quota = |bench: &Bench| {
+        let (v1, v2) = ("/sys/fs/cgroup/cpu/panloom/acme.cron-1", "/sys/fs/cgroup/panloom/acme.cron-1");
+        let read = format!("cat {v2}/cpu.max 2>/dev/null || paste -d' ' {v1}/cpu.cfs_quota_us {v1}/cpu.cfs_period_us");
+        let text = bench.output(&["sh", "-c", &read]);
+        let (quota, period) = text.trim().split_once(' ').unwrap();
+        quota.parse::<f64>().ok().filter(|quota| *quota > 0.0).map(|quota| quota / period.parse::<f64>().unwrap())
+    };
+    assert_eq!(quota(&bench), None);
+    bench.desire(vec![sleeper(Some(500))]);
+    bench.wait_for("half a processor", || (quota(&bench) == Some(0.5)).then_some(()));
+    bench.kill_agent();
+    bench.desire(vec![sleeper(Some(20))]);
+    bench.start_agent("agent");
+    bench.wait_for("a fiftieth of a processor", || (quota(&bench) == Some(0.02)).then_some(()));
+    bench.desire(vec![sleeper(None)]);
+    bench.wait_for("no limit", || quota(&bench).is_none().then_some(()));
+    assert_eq!(bench.server("cron-1").unwrap().instance, first.instance, "it runs on");
+    bench.desire(vec![]);
+    bench.wait_for("no servers in the report", || bench.report()?.servers.is_empty().then_some(()));
     bench.assert_empty();
 }
 
