@@ -15,6 +15,8 @@ mod inside;
 mod leaders;
 #[path = "core/protection.rs"]
 mod protection;
+#[path = "core/quota.rs"]
+mod quota;
 #[path = "core/reach.rs"]
 mod reach;
 #[path = "core/snapshots.rs"]

@@ -49,7 +49,7 @@ pub struct QuotaSpec {
     /// Most public addresses; an IPv4 and an IPv6 address count once together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub addresses: Option<u32>,
-    /// Most storage; there is nothing to count against it before volumes exist.
+    /// Most storage: the sizes of volumes and of their snapshots, once for each copy, however little of them is written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage: Option<ByteSize>,
     /// Most requests a second to a controller, of all tokens of the partition together; 500 where nothing is said.

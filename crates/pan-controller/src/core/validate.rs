@@ -1,6 +1,7 @@
 //! Checks of documents that need the rest of the world: references, quotas, addresses.
 
 use super::record::{PartitionRecord, ServiceRecord};
+use super::volumes;
 use super::world::{ClusterKey, ServiceKey, World};
 use pan_model::allow::Caller;
 use pan_model::cluster::Image;
@@ -121,6 +122,11 @@ pub fn limits(draft: &World, name: &PartitionName) -> Vec<(Which, Trouble)> {
     if let Some(most) = quota.and_then(|quota| quota.addresses).filter(|most| used > *most as usize) {
         let text = format!("its services have {used} addresses, and this allows {most}: delete some first");
         found.push(Trouble::new(Code::Quota, "spec.quota.addresses", text));
+    }
+    let stored = volumes::used(draft, name);
+    if let Some(most) = quota.and_then(|quota| quota.storage).filter(|most| stored > *most) {
+        let text = format!("its volumes and snapshots take {stored}, each copy counted, and this allows {most}: delete some first");
+        found.push(Trouble::new(Code::Quota, "spec.quota.storage", text));
     }
     found.into_iter().map(|trouble| (Which::Partition(name.clone()), trouble)).collect()
 }

@@ -2,7 +2,7 @@
 //!
 //! `make` has what manifests ask for, `claim` gives a server's node the right to write and answers the heads that have it,
 //! `keep` sees that there are as many replicas as wanted, `snapshots` keeps volumes as they were, `recover` accepts the loss of what nobody
-//! has any more, `sources` are what many servers read, `strays` are snapshots that no record names, `orders` tells hosts. What happens to the data is between head and
+//! has any more, `sources` are what many servers read, `strays` are snapshots that no record names, `quota` is how much a partition may have, `orders` tells hosts. What happens to the data is between head and
 //! replicas (`pan-replica`); here is only the record that they obey.
 
 mod claim;
@@ -10,6 +10,7 @@ mod keep;
 mod make;
 pub(super) mod news;
 mod orders;
+mod quota;
 mod recover;
 mod snapshots;
 mod sources;
@@ -19,6 +20,7 @@ pub use claim::{ask, bound};
 pub use keep::{advance, delete, give_up};
 pub use make::{resize, stores, want, want_standing};
 pub use orders::{are_ready, of_order, replicas, snapshots};
+pub use quota::used;
 pub use recover::recover;
 pub use snapshots::{forget, kept_only_on, remove, take, trouble};
 

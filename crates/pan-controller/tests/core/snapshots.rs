@@ -47,7 +47,7 @@ fn name(text: &str) -> Name {
 }
 
 impl Pan {
-    fn take(&mut self, volume: &str, snapshot: &str) -> Result<Reply, pan_api::ApiError> {
+    pub(super) fn take(&mut self, volume: &str, snapshot: &str) -> Result<Reply, pan_api::ApiError> {
         self.ask(Request::TakeSnapshot { volume: volume_key(volume), name: name(snapshot) })
     }
 
@@ -74,7 +74,7 @@ impl Pan {
     }
 
     /// With db-1.data@monday, on both hosts.
-    fn with_snapshot() -> Self {
+    pub(super) fn with_snapshot() -> Self {
         let mut pan = Self::with_storage(&["s1", "s2", "s3"]);
         pan.apply(DB).unwrap();
         pan.rounds(3);

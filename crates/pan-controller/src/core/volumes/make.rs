@@ -1,6 +1,6 @@
 //! What manifests ask for: volumes that are not there yet are given their storage hosts, others grow.
 
-use super::{clusters_with, key_of, no_such, sources, without_room};
+use super::{clusters_with, key_of, no_such, quota, sources, without_room};
 use crate::core::record::{Beginning, Duty, SnapshotRecord, SnapshotStage, VolumeRecord};
 use crate::core::seen::Life;
 use crate::core::validate::Trouble;
@@ -59,16 +59,23 @@ pub fn want(draft: &mut World, key: &ClusterKey, spec: &ClusterSpec) -> Result<(
         if let Some(standing) = &wanted.volume {
             let standing = VolumeKey { partition: key.0.clone(), name: standing.clone() };
             match draft.sources.get(&standing).cloned() {
-                Some(source) => sources::give(draft, key, (&standing, &source), spec.servers).map_err(trouble)?,
+                Some(source) => {
+                    let give = |draft: &mut World| sources::give(draft, key, (&standing, &source), spec.servers);
+                    quota::within(draft, &key.0, give).map_err(trouble)?;
+                }
                 None => may_have(draft, (key, spec), &standing).map_err(trouble)?,
             }
         }
-        for ordinal in 1..=spec.servers {
-            let server = ServerKey { partition: key.0.clone(), name: ServerName::of(&key.1, ordinal) };
-            if let (Some((_, own)), Some(name)) = (wanted.own(), key_of(draft, &server, wanted)) {
-                want_one(draft, name, Some(&server.name), &own).map_err(trouble)?;
+        let want_all = |draft: &mut World| {
+            for ordinal in 1..=spec.servers {
+                let server = ServerKey { partition: key.0.clone(), name: ServerName::of(&key.1, ordinal) };
+                if let (Some((_, own)), Some(name)) = (wanted.own(), key_of(draft, &server, wanted)) {
+                    want_one(draft, name, Some(&server.name), &own)?;
+                }
             }
-        }
+            Ok(())
+        };
+        quota::within(draft, &key.0, want_all).map_err(trouble)?;
     }
     Ok(())
 }
@@ -116,10 +123,11 @@ pub fn want_standing(draft: &mut World, partition: &PartitionName, name: &Name, 
     }
     let wrong =
         |(code, field, text): Wrong| Trouble::new(code, if field.is_empty() { "spec".into() } else { format!("spec.{field}") }, text);
-    match spec.access {
-        Access::One => want_one(draft, key, None, spec).map_err(wrong),
-        Access::ReadersMany => sources::want(draft, &key, spec).map_err(wrong),
-    }
+    let want = |draft: &mut World| match spec.access {
+        Access::One => want_one(draft, key, None, spec),
+        Access::ReadersMany => sources::want(draft, &key, spec),
+    };
+    quota::within(draft, partition, want).map_err(wrong)
 }
 
 pub(super) fn want_one(draft: &mut World, key: VolumeKey, server: Option<&ServerName>, wanted: &VolumeSpec) -> Result<ApplyResult, Wrong> {
@@ -238,7 +246,7 @@ fn room_to_grow(draft: &World, key: &VolumeKey, former: &VolumeRecord, size: Byt
 /// Lets a volume grow.
 ///
 /// # Errors
-/// `NotFound`; `Invalid`: no volume has that size; `Conflict`: it is larger; `Leaving`; `NoCapacity`.
+/// `NotFound`; `Invalid`: no volume has that size; `Conflict`: it is larger; `Leaving`; `Quota`; `NoCapacity`.
 pub fn resize(world: &mut World, key: &VolumeKey, size: ByteSize) -> Result<(), ApiError> {
     let former = world.volumes.get(key).cloned().ok_or_else(|| no_such(key))?;
     pan_model::volume::check_size(size).map_err(|text| ApiError::new(Code::Invalid, text))?;
@@ -248,7 +256,9 @@ pub fn resize(world: &mut World, key: &VolumeKey, size: ByteSize) -> Result<(), 
     if size < former.size {
         return Err(ApiError::new(Code::Conflict, format!("volume {} has {}: volumes grow and never shrink", key.name, former.size)));
     }
-    room_to_grow(world, key, &former, size).map_err(|(code, _, text)| ApiError::new(code, text))?;
+    let refused = |(code, _, text): Wrong| ApiError::new(code, text);
+    quota::allows(world, &key.partition, size.0 - former.size.0, former.copies).map_err(refused)?;
+    room_to_grow(world, key, &former, size).map_err(refused)?;
     if let Some(record) = world.volume_mut(key) {
         record.size = size;
     }

@@ -2,7 +2,7 @@
 //! removed, also when a copy of the volume moves elsewhere.
 
 use super::claim::claim;
-use super::{follower, is_free, no_such, sources, strays, user, without_room};
+use super::{follower, is_free, no_such, quota, sources, strays, user, without_room};
 use crate::core::record::{SnapshotRecord, SnapshotStage, VolumeRecord};
 use crate::core::world::{Dirty, Now, World};
 use pan_api::ApiError;
@@ -17,7 +17,7 @@ const SNAPSHOTS_MAX: usize = 64;
 /// Asks for a snapshot of a volume.
 ///
 /// # Errors
-/// `NotFound`; `Conflict`: there is one of that name; `Leaving`, `State`: the volume goes, or is not made yet; `NoCapacity`.
+/// `NotFound`; `Conflict`: there is one of that name; `Leaving`, `State`: the volume goes, or is not made yet; `Quota`; `NoCapacity`.
 pub fn take(world: &mut World, now: Now, key: &VolumeKey, name: &Name) -> Result<(), ApiError> {
     let volume = world.volumes.get(key).ok_or_else(|| no_such(key))?;
     let refuse = |code, text: String| Err(ApiError::new(code, text));
@@ -35,6 +35,9 @@ pub fn take(world: &mut World, now: Now, key: &VolumeKey, name: &Name) -> Result
             Code::NoCapacity,
             format!("volume {} has {SNAPSHOTS_MAX} snapshots, and no more are possible: remove some", key.name),
         );
+    }
+    if let Err((code, _, text)) = quota::allows(world, &key.partition, volume.usable.0, volume.copies) {
+        return refuse(code, text);
     }
     // Everything in the volume may be written anew, and then both are kept.
     if without_room(world, volume.hosts.values(), volume.size.0).is_some() {
