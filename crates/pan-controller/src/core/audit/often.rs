@@ -1,5 +1,5 @@
 //! What hosts do by themselves: heads claim their volumes, machines join. A host that does so again and again writes a line a minute and log
-//! for each kind of thing it does, which says how many it stands for.
+//! for each kind of thing it does and what it did so to, which says how many times it stands for.
 
 use super::Actor;
 use super::told::Act;
@@ -14,18 +14,31 @@ const EVERY: Duration = Duration::from_secs(60);
 /// Hosts, kinds and logs that are counted apart: more than there are hosts with servers of many partitions, a few megabytes. What is beyond
 /// is told at once.
 const COUNTED_MAX: usize = 16_384;
-/// What stands for the name where not all were one.
+/// Of how many things, each with a line of its own, a host is heard in one kind of line: those of a small node's servers. What it did to others
+/// has one line together, so that a host that is taken over cannot push out what others did.
+const NAMES_MAX: usize = 16;
+/// The name of that line.
 const SEVERAL: &str = "several";
 
 /// Who does what, and where.
 type Key = (Option<PartitionName>, String, &'static str, &'static str);
 
-/// What was done since the last line.
+/// What was done since the last line: the newest of each name, and how many times.
 #[derive(Debug, Clone)]
 struct Held {
     since: Tick,
-    /// The newest, and how many.
-    untold: Option<(Act, u64)>,
+    untold: BTreeMap<String, (Act, u64)>,
+}
+
+impl Held {
+    fn add(&mut self, act: Act) {
+        let known = self.untold.len() < NAMES_MAX || self.untold.contains_key(&act.name);
+        let act = if known { act } else { Act { name: SEVERAL.to_owned(), detail: String::new(), ..act } };
+        let (before, times) = self.untold.entry(act.name.clone()).or_insert_with(|| (act.clone(), 0));
+        *times += 1;
+        let same = before.detail == act.detail;
+        *before = if same { act } else { Act { detail: String::new(), ..act } };
+    }
 }
 
 /// What hosts did of late. What is only counted is forgotten by a controller that ends: the line before it says that such things were done.
@@ -49,18 +62,12 @@ fn count(often: &mut BTreeMap<Key, Held>, now: Now, actor: &Actor, act: Act) -> 
     let key = (act.place.clone(), actor.name.clone(), act.verb, act.kind);
     match often.get_mut(&key) {
         Some(held) => {
-            let (before, times) = match held.untold.take() {
-                Some((before, times)) => (Some(before), times + 1),
-                None => (None, 1),
-            };
-            let same = before.is_none_or(|before| before.name == act.name && before.detail == act.detail);
-            let act = if same { act } else { Act { name: SEVERAL.to_owned(), detail: String::new(), ..act } };
-            held.untold = Some((act, times));
+            held.add(act);
             None
         }
         None => {
             if often.len() < COUNTED_MAX {
-                often.insert(key, Held { since: now.boot, untold: None });
+                often.insert(key, Held { since: now.boot, untold: BTreeMap::new() });
             }
             Some(act)
         }
@@ -72,16 +79,14 @@ pub fn advance(world: &mut World, now: Now) {
     let due = |held: &Held| now.boot.since(held.since) >= EVERY;
     let keys: Vec<Key> = world.seen.often.0.iter().filter(|(_, held)| due(held)).map(|(key, _)| key.clone()).collect();
     for key in keys {
-        let told = world.seen.often.0.get_mut(&key).and_then(|held| {
-            held.since = now.boot;
-            held.untold.take()
-        });
-        match told {
-            Some((act, times)) => {
-                let act = Act { times: (times > 1).then_some(times), ..act };
-                super::write(world, now, &Actor::host(key.1), vec![act]);
-            }
-            None => drop(world.seen.often.0.remove(&key)),
+        let Some(held) = world.seen.often.0.get_mut(&key) else { continue };
+        held.since = now.boot;
+        let told = std::mem::take(&mut held.untold);
+        if told.is_empty() {
+            world.seen.often.0.remove(&key);
+            continue;
         }
+        let acts = told.into_values().map(|(act, times)| Act { times: (times > 1).then_some(times), ..act });
+        super::write(world, now, &Actor::host(key.1), acts.collect());
     }
 }
