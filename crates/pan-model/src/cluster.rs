@@ -78,6 +78,19 @@ pub struct ClusterSpec {
 
 const CPU_DEFAULT: Cpu = Cpu(100);
 const MEMORY_DEFAULT: ByteSize = ByteSize(64 << 20);
+/// A full frame a second and a half is what TCP gives up on.
+const EGRESS_MIN: BitRate = BitRate(64_000);
+
+/// Whether a server may be limited to sending so much.
+///
+/// # Errors
+/// What is wrong with it, for people.
+pub fn check_egress(rate: BitRate) -> Result<(), String> {
+    if rate >= EGRESS_MIN {
+        return Ok(());
+    }
+    Err(format!("{rate} is too little for a server to be reached at all: at least {EGRESS_MIN}"))
+}
 
 /// What one server needs, and what it may take.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -1,10 +1,11 @@
 //! The configuration file of a host: who it is, its fabrics, its roles. One file serves every role on it.
 
+use crate::cluster::check_egress;
 use crate::host::Role;
 use crate::registry::RegistryRule;
 use crate::{BitRate, ByteSize, Cpu, HostName, Span};
 use ipnet::IpNet;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -252,7 +253,7 @@ pub struct ControllerConfig {
     #[serde(default)]
     pub host_image_allowed: bool,
     /// The most that any server sends, in bits a second; its cluster may ask for less. No limit without.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "egress", skip_serializing_if = "Option::is_none")]
     pub egress: Option<BitRate>,
     /// Of a laboratory that its machine can reach: how.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -262,6 +263,12 @@ pub struct ControllerConfig {
 /// Long enough for a host to be away for a holiday, short enough for a stolen disk to lose its worth.
 const fn certificates_valid() -> Span {
     Span::millis(30 * 86_400_000)
+}
+
+fn egress<'de, D: Deserializer<'de>>(from: D) -> Result<Option<BitRate>, D::Error> {
+    let rate = Option::<BitRate>::deserialize(from)?;
+    rate.map_or(Ok(()), check_egress).map_err(serde::de::Error::custom)?;
+    Ok(rate)
 }
 
 /// Where the PAN's state is kept.

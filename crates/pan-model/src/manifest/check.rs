@@ -2,12 +2,12 @@
 
 use super::Object;
 use crate::allow::{AllowSpec, PORTS_MAX, RULES_MAX};
-use crate::cluster::{Failback, FileSpec, HealthSpec};
+use crate::cluster::{Failback, FileSpec, HealthSpec, check_egress};
 use crate::node::label;
 use crate::notyet::NOT_YET;
 use crate::partition::networks;
 use crate::volume::{Access, COPIES_MAX, ServerVolume, VolumeSpec, check_size};
-use crate::{BitRate, ByteSize, ClusterName, ClusterSpec, Code, PartitionSpec, ServiceSpec, Span};
+use crate::{ByteSize, ClusterName, ClusterSpec, Code, PartitionSpec, ServiceSpec, Span};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Most servers of a cluster.
@@ -19,8 +19,6 @@ const GRACE_MAX: Span = Span::millis(3_600_000);
 /// The OCI runtime itself runs within a server's limit while it starts the server. runc 1.1 on two processors fails at
 /// 1 MiB, mostly works at 2 and always at 3; more processors mean more threads, so twice that.
 const MEMORY_MIN: ByteSize = ByteSize(6 << 20);
-/// A full frame a second and a half is what TCP gives up on.
-const EGRESS_MIN: BitRate = BitRate(64_000);
 /// Where the kernel's own file systems are mounted in every server.
 const KERNELS_OWN: [&str; 3] = ["/proc", "/sys", "/dev"];
 /// Folders that are mounted empty in every server: files may lie in them.
@@ -83,8 +81,8 @@ impl Findings {
             let text = format!("too little memory for a server to start: {} given, at least {MEMORY_MIN} needed", spec.resources.memory);
             self.add("resources.memory", text);
         }
-        if let Some(egress) = spec.resources.egress.filter(|egress| *egress < EGRESS_MIN) {
-            self.add("resources.egress", format!("{egress} is too little for a server to be reached at all: at least {EGRESS_MIN}"));
+        if let Some(Err(text)) = spec.resources.egress.map(check_egress) {
+            self.add("resources.egress", text);
         }
         if spec.stop.grace > GRACE_MAX {
             self.add("stop.grace", format!("{} is too long to wait for a stop: at most {GRACE_MAX}", spec.stop.grace));
