@@ -11,6 +11,7 @@ use pan_linux::netns::Netns;
 use pan_model::{ByteSize, Cpu};
 
 use crate::error::LabError;
+use crate::heir::Heir;
 use crate::lab::Lab;
 use crate::name::{HostKind, LabHost, LabName};
 use crate::spec::LabSpec;
@@ -103,6 +104,8 @@ pub fn leftovers(name: &str, data: &Path) -> Vec<String> {
 pub struct TestLab {
     lab: Lab,
     exe: PathBuf,
+    /// Until the laboratory is gone or kept.
+    heir: Option<Heir>,
 }
 
 impl TestLab {
@@ -114,10 +117,12 @@ impl TestLab {
     /// Brings up a lab. With `PAN_KEEP` set it is left running at the end, for a look.
     pub fn with(spec: LabSpec) -> Result<Self, LabError> {
         let (exe, name) = (spec.exe.clone(), spec.name.clone());
+        let heir = Heir::of(&exe, &name)?;
         match Lab::up(spec, &mut |_| {}) {
-            Ok(lab) => Ok(Self { lab, exe }),
+            Ok(lab) => Ok(Self { lab, exe, heir: Some(heir) }),
             Err(error) => {
                 let _ = Lab::down(&name);
+                heir.dismiss();
                 Err(error)
             }
         }
@@ -212,6 +217,13 @@ impl std::ops::Deref for TestLab {
 
 impl Drop for TestLab {
     fn drop(&mut self) {
+        self.end();
+        self.heir.take().into_iter().for_each(Heir::dismiss);
+    }
+}
+
+impl TestLab {
+    fn end(&self) {
         let name = self.lab.name();
         if std::thread::panicking() {
             eprintln!("laboratory {name}, logs:\n{}", self.logs());

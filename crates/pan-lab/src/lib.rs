@@ -11,6 +11,7 @@
 pub mod bench;
 pub mod chaos;
 pub mod harness;
+pub mod heir;
 pub mod init;
 pub mod prober;
 pub mod relay;

@@ -1,4 +1,4 @@
-//! The laboratory of one benchmark or one round of chaos: gone when that ends, or, if it was killed, when the next
+//! The laboratory of one benchmark or one round of chaos: gone when that ends, or is killed; where its heir was killed as well, when the next
 //! one of its kind begins.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,6 +8,7 @@ use pan_model::host_config::GateChoice;
 use pan_model::{ByteSize, Cpu};
 
 use crate::error::LabError;
+use crate::heir::Heir;
 use crate::lab::Lab;
 use crate::name::LabName;
 use crate::owner::Owner;
@@ -49,7 +50,8 @@ pub(crate) struct RoomSpec {
 pub(crate) struct Room {
     lab: Lab,
     data: &'static str,
-    afterwards: Afterwards,
+    /// None of one that is kept.
+    heir: Option<Heir>,
 }
 
 impl Room {
@@ -61,6 +63,10 @@ impl Room {
             Afterwards::Remove => format!("{}{}", wanted.prefix, owner.tag()).parse()?,
             // No passing one's name begins like this, so that no later one takes it for a leftover.
             Afterwards::Keep => format!("kept-{}{}", wanted.prefix, owner.pid()).parse()?,
+        };
+        let heir = match wanted.afterwards {
+            Afterwards::Remove => Some(Heir::of(&wanted.exe, &name)?),
+            Afterwards::Keep => None,
         };
         let spec = LabSpec {
             data: Path::new(wanted.data).join(name.as_str()),
@@ -79,9 +85,10 @@ impl Room {
             exe: wanted.exe,
         };
         match Lab::up(spec, progress) {
-            Ok(lab) => Ok(Self { lab, data: wanted.data, afterwards: wanted.afterwards }),
+            Ok(lab) => Ok(Self { lab, data: wanted.data, heir }),
             Err(error) => {
                 let _ = Lab::down(&name);
+                heir.into_iter().for_each(Heir::dismiss);
                 Err(error)
             }
         }
@@ -98,14 +105,16 @@ impl std::ops::Deref for Room {
 impl Drop for Room {
     fn drop(&mut self) {
         let name = self.lab.name();
-        if self.afterwards == Afterwards::Keep {
-            eprintln!("laboratory {name} was kept; `pan down --name {name}` removes it");
-        } else if let Err(error) = Lab::down(name) {
+        let Some(heir) = self.heir.take() else {
+            return eprintln!("laboratory {name} was kept; `pan down --name {name}` removes it");
+        };
+        if let Err(error) = Lab::down(name) {
             eprintln!("laboratory {name}: {}", error.chain());
         } else {
             // Refused while another one has its data there.
             let _ = std::fs::remove_dir(self.data);
         }
+        heir.dismiss();
     }
 }
 

@@ -29,6 +29,7 @@ fn main() -> ExitCode {
         ["host-init"] => return finish(pan_lab::init::run(Machine::Other)),
         ["host-init", "--config", file] => return finish(pan_lab::init::run(Machine::Host(Path::new(file)))),
         ["lab-relay", "--name", lab, "--each-way-us", micros] => return relay(lab, micros),
+        ["lab-heir", "--name", lab] => return pan_lab::heir::wait(&lab.parse().unwrap()).map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS),
         ["controller", ..] => return controller(),
         ["node" | "storage" | "director" | "beat", ..] => std::thread::sleep(Duration::from_secs(600)),
         ["--list", ..] => return ExitCode::SUCCESS,

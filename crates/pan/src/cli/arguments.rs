@@ -14,7 +14,7 @@ use super::help::{CompletionArgs, ErrorArgs, ExplainArgs};
 use super::inside::{ExecArgs, LogsArgs};
 use super::insight::{CertifyArgs, TimelineArgs, WhatIfArgs, WhyArgs};
 use super::join::JoinArgs;
-use super::lab::{DownArgs, HostInitArgs, LabArgs, LabRelayArgs, UpArgs};
+use super::lab::{DownArgs, HostInitArgs, LabArgs, LabHeirArgs, LabRelayArgs, UpArgs};
 use super::login::LoginArgs;
 use super::node::NodeArgs;
 use super::server::{MoveArgs, ScaleArgs, ServerArgs};
@@ -183,6 +183,8 @@ pub enum Command {
     HostInit(HostInitArgs),
     #[command(hide = true)]
     LabRelay(LabRelayArgs),
+    #[command(hide = true)]
+    LabHeir(LabHeirArgs),
     #[command(hide = true)]
     Prober(ProberArgs),
     #[command(hide = true)]

@@ -45,6 +45,7 @@ fn by_process(command: Command, session: &Session) -> Result<ExitCode, Failure> 
     match command {
         Command::HostInit(args) => Ok(laboratory(lab::run_host_init(&args))),
         Command::LabRelay(args) => Ok(laboratory(lab::run_lab_relay(&args))),
+        Command::LabHeir(args) => Ok(laboratory(lab::run_lab_heir(&args))),
         Command::Shim(args) => Ok(roles::shim(args)),
         Command::Etcd(args) => Ok(roles::etcd(&args)),
         Command::Beat(args) => Ok(roles::beat(&args)),
@@ -157,6 +158,7 @@ async fn call(command: Command, session: &Session) -> Result<u8, Failure> {
         | Command::Generate(_)
         | Command::HostInit(_)
         | Command::LabRelay(_)
+        | Command::LabHeir(_)
         | Command::Shim(_)
         | Command::Later(_) => unreachable!("started in a process of its own kind"),
     }

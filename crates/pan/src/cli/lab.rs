@@ -10,7 +10,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use pan_model::{ByteSize, Cpu};
 
 pub use commands::run as run_lab;
-pub use commands::{run_host_init, run_lab_relay};
+pub use commands::{run_host_init, run_lab_heir, run_lab_relay};
 pub use error::LabCommandError;
 pub use up::{run_down, run_up};
 
@@ -201,6 +201,14 @@ pub struct LabRelayArgs {
     /// How long each frame is kept, in microseconds.
     #[arg(long)]
     pub each_way_us: u64,
+}
+
+/// Run as the one who removes a laboratory when whoever made it is killed.
+#[derive(Debug, Clone, Args)]
+pub struct LabHeirArgs {
+    /// The laboratory.
+    #[arg(long)]
+    pub name: String,
 }
 
 /// A timing profile.

@@ -11,7 +11,9 @@ use comfy_table::presets::NOTHING;
 use pan_lab::{Direction, Disk, HostView, Lab, LabError, LabName, Power, labs};
 use pan_model::host::Fabric;
 
-use super::{DEFAULT_NAME, DirectionArg, FabricArg, HostInitArgs, LabArgs, LabCommand, LabCommandError, LabRelayArgs, Surroundings};
+use super::{
+    DEFAULT_NAME, DirectionArg, FabricArg, HostInitArgs, LabArgs, LabCommand, LabCommandError, LabHeirArgs, LabRelayArgs, Surroundings,
+};
 use crate::cli::output::note;
 use crate::context::Contexts;
 use pan_lab::init::Machine;
@@ -106,6 +108,15 @@ pub fn run_host_init(args: &HostInitArgs) -> Result<ExitCode, LabCommandError> {
 /// The ports it should have been started with are missing or gone.
 pub fn run_lab_relay(args: &LabRelayArgs) -> Result<ExitCode, LabCommandError> {
     pan_lab::relay::run(&parse(&args.name)?, Duration::from_micros(args.each_way_us))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Waits for the end of whoever made a laboratory, and removes what it left.
+///
+/// # Errors
+/// Something of it resists.
+pub fn run_lab_heir(args: &LabHeirArgs) -> Result<ExitCode, LabCommandError> {
+    pan_lab::heir::wait(&parse(&args.name)?)?;
     Ok(ExitCode::SUCCESS)
 }
 
