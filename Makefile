@@ -27,7 +27,7 @@ bench:
 	cargo build --release --locked --package pan
 	$(PAN) bench failover --against keepalived,pacemaker --out target/failover.json
 
-# SOAK_MINUTES (30) is how long; a suite that has begun is finished.
+# SOAK_MINUTES (300) is how long; a suite that has begun is finished.
 soak:
 	./setup.sh test
 	cargo xtask soak

@@ -50,6 +50,10 @@ fn chaos_breaks_no_promise() {
         let report = round(&options, &mut |line| println!("{line}")).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
         println!("{}", report.summary());
         assert!(report.figures.answered > 100 && report.figures.between_servers > 100, "too little was seen: {report}");
+        assert!(
+            report.figures.instances_of_one >= 2 && report.figures.acknowledged > 0,
+            "no server moved, or nothing was written: {report}"
+        );
         if !report.violations.is_empty() {
             println!("{report}");
             broken.push(seed);

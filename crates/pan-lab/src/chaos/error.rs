@@ -20,6 +20,9 @@ pub enum ChaosError {
         /// The refusal.
         source: ApiError,
     },
+    /// The PAN is not as its scene says, before there was any fault.
+    #[error("before any fault, {0}")]
+    Scene(String),
     /// The PAN was not whole before there was any fault.
     #[error("{what} did not happen within {seconds} s, before any fault; last seen: {seen}")]
     TimedOut {

@@ -15,6 +15,7 @@ use super::ask::Api;
 use super::check::{self, Promise};
 use super::error::ChaosError;
 use super::eyes::Eyes;
+use super::fault::{Fault, FaultKind};
 use super::observation::{Asked, Observation, Write};
 use super::report::{Figures, Report, lives, promises};
 use super::schedule::Schedule;
@@ -23,6 +24,7 @@ use super::watch::{Target, Watcher};
 use super::whole;
 use super::write::{Writer, values};
 use crate::error::LabError;
+use crate::fault::Direction;
 use crate::harness::leftovers;
 use crate::name::LabHost;
 use crate::room::{Afterwards, Room, RoomSpec};
@@ -33,6 +35,10 @@ const SERVICES: [(&str, &str, &str); 2] = [("www", "web", "198.18.0.10:80"), ("o
 const PORT: u16 = 80;
 /// Servers that lend their networks.
 const EYE: &str = "eye";
+/// The cluster of one server.
+const ONLY: &str = "solo";
+/// Longer than a death takes with the profile of laboratories, and a start elsewhere.
+const DEATH: Duration = Duration::from_secs(4);
 /// What the observer outside is called.
 const OUTSIDE: &str = "outside";
 /// Between two questions to a service from outside.
@@ -115,13 +121,17 @@ fn chaos(room: &Room, schedule: Schedule, progress: &mut dyn FnMut(&str)) -> Res
     })?;
     let writer = Writer::start(Api::new(&given)?, schedule.seed);
 
+    let death = death(&any, schedule.seed)?;
     let mut spans = Vec::new();
-    for fault in &schedule.incidents {
+    for fault in std::iter::once(&death).chain(&schedule.incidents) {
         progress(&format!("incident: {fault}"));
         let from = now_us() - base_us;
         incident(room, fault, &mut round.diary)?;
         round.whole(&controllers);
         spans.push((from, now_us() - base_us));
+        if *fault == death {
+            forgive(&any, death.host)?;
+        }
     }
     progress("storm");
     storm(room, &schedule.storm, &mut round.diary)?;
@@ -160,6 +170,24 @@ fn prepare(any: &Api, controllers: &[Api]) -> Result<(), ChaosError> {
     }
     let whole = whole::wait(controllers, READY_MAX, &mut |_| {});
     whole.map(drop).map_err(|seen| ChaosError::TimedOut { what: "the scene", seconds: READY_MAX.as_secs(), seen })
+}
+
+/// What comes first in every round, whatever its seed draws: the node of the only server of a cluster is lost for as long as it takes to
+/// start that elsewhere, so that a second instance of it answers, and comes back.
+fn death(any: &Api, seed: u64) -> Result<Fault, ChaosError> {
+    let cut = FaultKind::Cut { fabric: None, direction: Direction::Both };
+    let kind = [FaultKind::Freeze, cut, FaultKind::Power][usize::try_from(seed % 3).unwrap_or_default()];
+    let servers: Vec<Server> = any.get("/v1/servers").map_err(|source| ChaosError::Api { action: "list servers".to_owned(), source })?;
+    let node = servers.iter().find(|server| server.cluster.as_str() == ONLY).and_then(|server| server.node.clone());
+    let host = node.as_deref().and_then(|node| node.parse().ok());
+    let host = host.ok_or_else(|| ChaosError::Scene(format!("the server of cluster {ONLY} is on {node:?}")))?;
+    Ok(Fault { host, kind, at: Duration::ZERO, length: DEATH })
+}
+
+/// Has a node's death forgotten: the schedule counts on it that none was there, or the node might be quarantined before its end.
+fn forgive(any: &Api, node: LabHost) -> Result<(), ChaosError> {
+    let cleared = any.post::<_, serde_json::Value>(&format!("/v1/nodes/{node}/clear"), &());
+    cleared.map(drop).map_err(|source| ChaosError::Api { action: format!("clear node {node}"), source })
 }
 
 /// Starts everybody who observes.
