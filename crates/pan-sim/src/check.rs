@@ -213,6 +213,10 @@ impl Sim {
 
     /// A transaction was applied.
     pub(crate) fn check_commit(&mut self, host: usize, writes: &[Write]) {
+        if !writes.iter().any(|(key, value)| key == GUARDED && value.is_some()) {
+            let text = format!("{} commits without the leader's record, so that nobody can tell in which term", self.hosts[host].name);
+            return self.violation("I9", text);
+        }
         for (key, value) in writes {
             let parts: Vec<&str> = key.split('/').collect();
             match (parts.as_slice(), value) {
@@ -324,6 +328,20 @@ impl Sim {
         }
         if let Some(text) = lost {
             self.violation("I9", text);
+        }
+    }
+
+    /// I5: when nothing is wrong any more, whatever was promised protection has it.
+    pub(crate) fn check_protected(&mut self) {
+        let Some(world) = self.leading().map(|controller| &controller.owner.world) else { return };
+        // Such nodes take no servers until a person says so.
+        if world.seen.hosts.values().any(|host| host.quarantined) {
+            return;
+        }
+        let promised = world.clusters.iter().filter(|(_, cluster)| cluster.spec.protect.is_some());
+        let servers = promised.flat_map(|(key, _)| world.servers_of(key));
+        if let Some(key) = servers.into_iter().find(|key| !world.seen.protected.contains(key)) {
+            self.violation("I5", format!("{key} was promised protection, nothing is wrong, and it has none"));
         }
     }
 

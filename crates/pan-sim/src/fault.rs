@@ -103,8 +103,9 @@ impl Sim {
                 self.cut(ways)
             }
             Fault::OneWay => {
-                let sends = self.dice.one_in(2);
-                let ways = self.ways(host, &Fabric::BOTH, [!sends, sends]);
+                let (sends, one) = (self.dice.one_in(2), [self.dice.pick(&Fabric::BOTH)]);
+                let fabrics: &[Fabric] = if self.dice.one_in(3) { &one } else { &Fabric::BOTH };
+                let ways = self.ways(host, fabrics, [!sends, sends]);
                 self.cut(ways)
             }
             Fault::Pair => {
@@ -277,6 +278,7 @@ impl Sim {
             }
         }
         self.kill(at, Process::Beat);
+        self.tally.old_disks += 1;
         let disk = self.hosts[at].lessor.as_mut()?;
         disk.aside = Some(std::mem::replace(&mut disk.content, disk.old.clone()));
         self.start(at, Process::Beat);

@@ -100,10 +100,16 @@ fn many(arguments: &Arguments) -> bool {
     });
     println!("{coverage}");
     match failed {
-        None => {
-            println!("held: {} runs", coverage.runs);
-            true
-        }
+        None => match coverage.gap().filter(|_| arguments.mutant.is_none()) {
+            None => {
+                println!("held: {} runs", coverage.runs);
+                true
+            }
+            Some(gap) => {
+                println!("too quiet to show anything: {gap}");
+                false
+            }
+        },
         Some(outcome) => {
             let mutant = arguments.mutant.map(|mutant| format!(" --mutant {}", mutant.name())).unwrap_or_default();
             println!("replay it: cargo xtask sim --seed {}{mutant}", outcome.seed);

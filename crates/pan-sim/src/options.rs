@@ -21,7 +21,7 @@ pub enum Fault {
     Isolate,
     /// A host is cut off on one fabric.
     Unplug,
-    /// A host only sends, or only receives.
+    /// A host only sends, or only receives, on one fabric or both.
     OneWay,
     /// Two hosts do not reach each other.
     Pair,

@@ -41,6 +41,7 @@ impl Sim {
             Phase::Rest if self.now < LASTS_MIN => self.phase_until = self.phase_until.max(LASTS_MIN + BOUND),
             Phase::Rest => self.at_rest_then(None, |sim| {
                 sim.check_promised();
+                sim.check_protected();
                 sim.phase = Phase::Over;
             }),
             Phase::Over => {}

@@ -40,6 +40,8 @@ pub struct Tally {
     pub orphans: u64,
     /// Transactions that were sent again, their outcome being in doubt.
     pub resent: u64,
+    /// Lessors that came back with an old copy of their disk.
+    pub old_disks: u64,
     /// Rounds of ears after which some of their news waited for room.
     pub held: u64,
     /// Longest time to come to rest after the last repair, and of the last failover, in nanoseconds.
@@ -64,6 +66,7 @@ impl Tally {
             acknowledged: 0,
             orphans: 0,
             resent: 0,
+            old_disks: 0,
             held: 0,
             healed: 0,
             failover_took: 0,
@@ -124,7 +127,7 @@ pub struct Coverage {
     seconds_min: Option<u64>,
 }
 
-const COUNTED: [&str; 11] = [
+const COUNTED: [&str; 12] = [
     "failovers",
     "deaths",
     "brakes",
@@ -135,6 +138,7 @@ const COUNTED: [&str; 11] = [
     "writes",
     "orphans",
     "transactions sent again",
+    "old disks",
     "rounds of ears that kept news back",
 ];
 
@@ -158,6 +162,7 @@ impl Coverage {
             tally.acknowledged,
             tally.orphans,
             tally.resent,
+            tally.old_disks,
             tally.held,
         ];
         for (sum, count) in self.counts.iter_mut().zip(found) {
@@ -169,6 +174,24 @@ impl Coverage {
         least(&mut self.faults_min, tally.faults_total());
         least(&mut self.failovers_min, tally.failovers);
         least(&mut self.seconds_min, tally.seconds);
+    }
+}
+
+/// So many runs show everything that is drawn, or it is not drawn any more.
+const ENOUGH: u64 = 500;
+
+impl Coverage {
+    /// What none of many runs showed, though each may.
+    #[must_use]
+    pub fn gap(&self) -> Option<String> {
+        if self.runs < ENOUGH {
+            return None;
+        }
+        let faults = Fault::ALL.iter().zip(self.faults).map(|(kind, runs)| (format!("fault {kind:?}"), runs));
+        let calms = Calm::ALL.iter().zip(self.calms).map(|(kind, runs)| (format!("calm {kind:?}"), runs));
+        let counts = COUNTED.iter().zip(self.counts).map(|(name, (_, runs))| ((*name).to_owned(), runs));
+        let missing: Vec<String> = faults.chain(calms).chain(counts).filter(|(_, runs)| *runs == 0).map(|(name, _)| name).collect();
+        (!missing.is_empty()).then(|| format!("{} runs, and none has: {}", self.runs, missing.join(", ")))
     }
 }
 
