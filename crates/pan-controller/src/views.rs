@@ -1,9 +1,10 @@
 //! The view: the world as wire objects, made anew after each commit.
 
 use crate::core::domain::Progress;
+use crate::core::ending;
 use crate::core::orders::{backend_state, may_start};
 use crate::core::published;
-use crate::core::record::{Duty, Intent, ServerRecord, SnapshotRecord, SnapshotStage, SourceRecord, VolumeRecord};
+use crate::core::record::{Duty, EndingPhase, Intent, ServerRecord, SnapshotRecord, SnapshotStage, SourceRecord, VolumeRecord};
 use crate::core::seen::Life;
 use crate::core::tokens::{TokenFor, TokenRecord};
 use crate::core::volumes;
@@ -164,8 +165,9 @@ fn cluster(world: &World, key: &crate::core::world::ClusterKey) -> pan_api::clus
 }
 
 fn state(world: &World, key: &ServerKey, record: &ServerRecord) -> (ServerState, Option<String>) {
-    if record.ending.is_some() {
-        return (ServerState::Stopping, None);
+    if let Some(ending) = record.ending.as_ref().filter(|_| !ending::is_held(world, record)) {
+        let lost = ending.phase == EndingPhase::Stopping && world.seen.held.contains(key);
+        return (ServerState::Stopping, lost.then(|| "whether it still runs is not known at present".to_owned()));
     }
     if record.intent == Intent::Stopped {
         return (ServerState::Stopped, None);
@@ -196,6 +198,8 @@ fn state(world: &World, key: &ServerKey, record: &ServerRecord) -> (ServerState,
 
 fn server(world: &World, key: &ServerKey, record: &ServerRecord) -> pan_api::server::Server {
     let (state, message) = state(world, key, record);
+    let held = ending::is_held(world, record).then(|| "it is to be moved or ended, which cannot begin at present".to_owned());
+    let message = message.or(held);
     let seen = world.seen.servers.get(key);
     pan_api::server::Server {
         partition: key.partition.clone(),

@@ -39,9 +39,9 @@ fn a_node_that_cannot_report_is_told_of_and_given_nothing() {
     story::apply(&lab, "demo.yaml", &example("demo.yaml"));
     let before = server(&lab, "demo", "web-1");
     let name = str_of(&before, "node").to_owned();
+    let node: LabHost = name.parse().unwrap();
     // Servers of the demo may not share a node; these may.
     let other = "more-1";
-    let node: LabHost = name.parse().unwrap();
     let events = || pan(&lab, &["events", "-A"]);
     nft(&lab, node, SHUT);
     lab.wait_for("the event", SOON, |_| events().contains("HostOutOfReach")).unwrap();
@@ -54,6 +54,12 @@ fn a_node_that_cannot_report_is_told_of_and_given_nothing() {
     assert_eq!((places.len(), places.contains(&name.as_str())), (8, false), "{places:?}");
     let told = story::refused(&lab, 1, &["failover", other, "-p", "demo", "--to", &name]);
     assert!(told.contains("out of reach"), "{told}");
+    for asked in [&["node", "drain", &name][..], &["stop", "web-1", "-p", "demo"], &["failover", "web-1", "-p", "demo"]] {
+        let told = story::refused(&lab, 1, asked);
+        assert!(told.contains(&format!("host {name} is heard and has not reported since 20")), "{told}");
+    }
+    assert!(pan(&lab, &["why", "node", &name]).contains("does not report"));
+    assert!(pan(&lab, &["why", "server", "web-1", "-p", "demo"]).contains("does not report"));
     let now = server(&lab, "demo", "web-1");
     assert_eq!((&now["node"], &now["epoch"]), (&before["node"], &before["epoch"]), "what runs is left alone");
     assert!(ask(&lab).is_some());

@@ -8,6 +8,7 @@ use pan_api::ApiError;
 use pan_api::insight::Why;
 use pan_model::allow;
 use pan_model::cluster::AfterSpec;
+use pan_model::node::NodeState;
 use pan_model::server::ServerState;
 use pan_model::{ClusterName, Code, HostName, PartitionName, ServerKey, ServiceName, VolumeKey};
 use pan_plan::{Snapshot, explain};
@@ -74,7 +75,7 @@ impl Question {
         };
         let found = why.as_mut().ok_or_else(|| not_found(format_args!("{kind} {name:?}")))?;
         found.reasons.extend(events(scope, place, kind, name));
-        why.ok_or_else(|| not_found(name))
+        why.ok_or_else(|| not_found(format_args!("{kind} {name:?}")))
     }
 }
 
@@ -83,6 +84,8 @@ fn server(scope: &Scope, snapshot: &Snapshot, key: &ServerKey) -> Option<Why> {
     let told = explain(snapshot, &(key.partition.clone(), key.name.clone()));
     let mut reasons = vec![format!("it is {} since {}", server.state, server.since)];
     reasons.extend(server.message);
+    // Users of a partition see a word of its own in the node's place.
+    reasons.extend(server.node.and_then(|node| node.parse().ok()).and_then(|node| unheard(scope, &node)));
     if server.state == ServerState::Pending {
         reasons.extend(scope.cluster(&(key.partition.clone(), server.cluster)).and_then(|cluster| waits(&cluster.spec.after)));
     }
@@ -147,13 +150,23 @@ fn service(scope: &Scope, partition: &PartitionName, name: &ServiceName) -> Opti
 
 fn node(scope: &Scope, name: &HostName) -> Option<Why> {
     let node = scope.node(name)?;
-    let reasons = vec![
+    let mut reasons = vec![
         format!("fabric a is {}, fabric b is {}", word(node.fabrics.a), word(node.fabrics.b)),
         format!("cpu: {} of {} free, {} kept for failures", node.cpu.free, node.cpu.total, node.cpu.reserved),
         format!("memory: {} of {} free, {} kept for failures", node.memory.free, node.memory.total, node.memory.reserved),
     ];
+    reasons.extend(unheard(scope, name));
     let decision = format!("{name} is {} and has {} servers", node.state, node.servers);
     Some(Why { object: format!("node {name}"), decision, reasons, alternatives: Vec::new() })
+}
+
+/// That a node which is heard cannot be asked for anything.
+fn unheard(scope: &Scope, name: &HostName) -> Option<String> {
+    let host = scope.host(name).filter(|host| host.state == NodeState::Alive && !host.agent)?;
+    Some(format!(
+        "host {} is heard and its agent does not report: it is told nothing, and nothing is moved from it or ended there",
+        host.name
+    ))
 }
 
 const fn word(link: pan_model::host::Link) -> &'static str {

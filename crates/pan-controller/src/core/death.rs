@@ -94,7 +94,7 @@ pub(super) fn lost(world: &mut World, now: Now, host: &HostName, silent: i64) {
 fn bury(world: &mut World, host: &HostName) {
     world.seen.servers.retain(|_, seen| seen.node != *host);
     let seen: &mut HostSeen = world.seen.hosts.entry(host.clone()).or_default();
-    (seen.lost, seen.rebooted, seen.dark_from) = (None, false, None);
+    (seen.lost, seen.rebooted, seen.dark_from, seen.mute) = (None, false, None, false);
     seen.applied.clear();
     seen.connections.clear();
     seen.replicas = None;
@@ -179,14 +179,22 @@ pub(super) fn fenced(world: &mut World, now: Now, host: &HostName, through: Admi
     dead(world, now, host, silent);
 }
 
+/// What a host that is lost has been.
+pub(super) fn absence(world: &World, host: &HostName) -> &'static str {
+    match world.seen.hosts.get(host) {
+        Some(seen) if seen.dark => "has been without a lease, though heard,",
+        Some(seen) if seen.mute => "has not reported, though heard,",
+        Some(_) | None => "has been silent on both fabrics",
+    }
+}
+
 fn dead(world: &mut World, now: Now, host: &HostName, silent: i64) {
     let former = enter(world, now, host, Life::Dead);
     if former == Life::Dead {
         return;
     }
     let keys = bound_to(world, host);
-    let is_dark = world.seen.hosts.get(host).is_some_and(|seen| seen.dark);
-    let what = if is_dark { "has been without a lease, though heard," } else { "has been silent on both fabrics" };
+    let what = absence(world, host);
     let text = format!("host {host} {what} for {} ms; {} servers were on it", silent / 1000, keys.len());
     world.host_event(now, host, Severity::Alarm, "HostDead", text.clone());
     let object = host.to_string();
@@ -195,7 +203,7 @@ fn dead(world: &mut World, now: Now, host: &HostName, silent: i64) {
         world.dirty.insert(Dirty::Timeline(object));
     }
     for key in keys {
-        world.timelines.mark(&key.to_string(), now.wall, "dead", format!("node {host} has been silent for {} ms", silent / 1000));
+        world.timelines.mark(&key.to_string(), now.wall, "dead", format!("node {host} {what} for {} ms", silent / 1000));
     }
     let planned = world.hosts.get(host).is_some_and(|record| record.duty == Duty::Draining);
     let death = if planned { pan_member::quarantine::Death::Planned } else { pan_member::quarantine::Death::Unplanned };

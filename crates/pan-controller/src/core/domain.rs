@@ -1,10 +1,9 @@
 //! Draining a whole failure domain: the intent is recorded, and after every change the next nodes are drained as far as
 //! every promise allows ([`pan_plan::evacuate`]). Whoever leads next goes on from the record.
 
-use super::operate;
-use super::place;
 use super::record::{DomainDrain, Duty};
 use super::world::{Dirty, Now, World};
+use super::{operate, place, reach};
 use pan_api::ApiError;
 use pan_model::event::Severity;
 use pan_model::{Code, HostName};
@@ -73,6 +72,12 @@ pub fn begin(world: &mut World, now: Now, domain: &Domain) -> Result<(), ApiErro
     if nodes.is_empty() {
         return Err(ApiError::new(Code::NotFound, format!("no node has the label {domain}")));
     }
+    if let Some(node) = nodes.iter().find(|node| stays(world, node)) {
+        return Err(ApiError::new(
+            Code::State,
+            format!("{domain} cannot be emptied: {}; nothing was changed", reach::why(world, now, node)),
+        ));
+    }
     evacuate::batches(&snapshot, &nodes).map_err(|stuck| refusal(domain, &stuck))?;
     world.pan.drains.insert(domain.to_string(), DomainDrain::default());
     world.dirty.insert(Dirty::Pan);
@@ -82,6 +87,11 @@ pub fn begin(world: &mut World, now: Now, domain: &Domain) -> Result<(), ApiErro
         world.host_event(now, node, Severity::Info, "DomainDrain", format!("{domain} is to be emptied: {}", names.join(", ")));
     }
     Ok(())
+}
+
+/// Whether a node cannot be told to give away what it has.
+fn stays(world: &World, node: &HostName) -> bool {
+    reach::is_away(world, node) && world.servers.values().any(|server| server.node.as_ref() == Some(node))
 }
 
 fn refusal(domain: &Domain, stuck: &Stuck) -> ApiError {
@@ -135,42 +145,63 @@ pub fn advance(world: &mut World, now: Now) {
     }
     let looked = world.seen.drains.0.as_ref().is_some_and(|looked| Arc::ptr_eq(looked, &world.seen.snapshot));
     let same = world.pan.drains.keys().eq(world.seen.drains.1.keys());
-    // One cluster after the other moves, and while a server is on its way nobody knows yet that it runs again.
-    if (looked && same) || !place::moving_clusters(world).is_empty() {
+    if looked && same {
         return;
     }
+    // One cluster after the other moves, and while a server is on its way nobody knows yet that it runs again.
+    let moving = !place::moving_clusters(world).is_empty();
     let mut progress = BTreeMap::new();
     for name in world.pan.drains.keys().cloned().collect::<Vec<_>>() {
         let Ok(domain) = name.parse::<Domain>() else { continue };
-        progress.insert(name.clone(), advance_one(world, now, &name, &domain));
+        let nodes = nodes_of(&world.seen.snapshot, &domain);
+        let spared = world.pan.drains.get(&name).map(|drain| &drain.spared);
+        let wanted: BTreeSet<HostName> = nodes.into_iter().filter(|node| spared.is_none_or(|spared| !spared.contains(node))).collect();
+        // Once one was begun that cannot be told to give its servers away, nothing more begins before it has.
+        let begun = |node: &&HostName| world.hosts.get(*node).is_some_and(|host| host.duty == Duty::Draining) && stays(world, node);
+        let one = match (wanted.iter().find(begun).map(unheard), world.seen.drains.1.get(&name)) {
+            (Some(text), _) => held(world, now, (&name, &wanted), text),
+            (None, Some(before)) if moving => before.clone(),
+            (None, None) if moving => continue,
+            (None, _) => advance_one(world, now, &name, &wanted),
+        };
+        progress.insert(name, one);
     }
-    world.seen.drains = (Some(world.seen.snapshot.clone()), progress);
+    let looked = if moving { None } else { Some(world.seen.snapshot.clone()) };
+    world.seen.drains = (looked, progress);
 }
 
-fn advance_one(world: &mut World, now: Now, name: &str, domain: &Domain) -> Progress {
+fn unheard(node: &HostName) -> String {
+    format!("host {node} is heard and does not report, so it would not be told: see `pan why node {node}`")
+}
+
+/// No node may be drained now; said once for each reason.
+fn held(world: &mut World, now: Now, (name, wanted): (&str, &BTreeSet<HostName>), text: String) -> Progress {
+    let held = Progress::Held(text.clone());
+    if world.seen.drains.1.get(name) != Some(&held) {
+        for node in wanted {
+            world.host_event(now, node, Severity::Warning, "DomainDrainHeld", format!("draining {name} waits: {text}"));
+        }
+    }
+    held
+}
+
+fn advance_one(world: &mut World, now: Now, name: &str, wanted: &BTreeSet<HostName>) -> Progress {
     let snapshot = place::patient(world);
-    let spared = world.pan.drains.get(name).map(|drain| drain.spared.clone()).unwrap_or_default();
-    let wanted: BTreeSet<HostName> = nodes_of(&snapshot, domain).difference(&spared).cloned().collect();
-    let nodes = match evacuate::next(&snapshot, &wanted) {
-        Ok(Next::Done) => {
+    // What cannot be told has its turn last.
+    let (away, able): (BTreeSet<HostName>, BTreeSet<HostName>) = wanted.iter().cloned().partition(|node| stays(world, node));
+    let nodes = match (evacuate::next(&snapshot, &able), away.first()) {
+        (Ok(Next::Done), None) => {
             if world.seen.drains.1.get(name).is_some_and(|before| *before != Progress::Done) {
-                for node in &wanted {
-                    world.host_event(now, node, Severity::Info, "DomainEmpty", format!("every node with {domain} is empty"));
+                for node in wanted {
+                    world.host_event(now, node, Severity::Info, "DomainEmpty", format!("every node with {name} is empty"));
                 }
             }
             return Progress::Done;
         }
-        Ok(Next::Wait(_)) => return Progress::Draining,
-        Ok(Next::Drain(nodes)) => nodes,
-        Err(stuck) => {
-            let text = stuck.to_string();
-            if world.seen.drains.1.get(name) != Some(&Progress::Held(text.clone())) {
-                for node in &wanted {
-                    world.host_event(now, node, Severity::Warning, "DomainDrainHeld", format!("draining {domain} waits: {text}"));
-                }
-            }
-            return Progress::Held(text);
-        }
+        (Ok(Next::Done), Some(node)) => return held(world, now, (name, wanted), unheard(node)),
+        (Ok(Next::Wait(_)), _) => return Progress::Draining,
+        (Ok(Next::Drain(nodes)), _) => nodes,
+        (Err(stuck), _) => return held(world, now, (name, wanted), stuck.to_string()),
     };
     for node in nodes {
         let before = world.hosts.get(&node).map_or(Duty::Full, |host| host.duty);

@@ -1,9 +1,9 @@
 //! Orderly ends: connections first, then the process, then what comes after.
 
-use super::place;
-use super::record::{Ending, EndingPhase, Goal, Intent};
+use super::record::{Ending, EndingPhase, Goal, Intent, ServerRecord};
 use super::seen::Life;
-use super::world::{Dirty, Now, World};
+use super::world::{About, Dirty, Now, World};
+use super::{place, reach};
 use pan_api::report::Phase;
 use pan_model::ServerKey;
 use pan_model::event::Severity;
@@ -13,7 +13,7 @@ use std::time::Duration;
 /// Connections are counted once a second: a count of zero means something only after one full round.
 const COUNT_ROUND: Duration = Duration::from_millis(1200);
 
-const fn reach(goal: &Goal) -> u8 {
+const fn rank(goal: &Goal) -> u8 {
     match goal {
         Goal::Restart => 0,
         Goal::Move(_) => 1,
@@ -25,7 +25,7 @@ const fn reach(goal: &Goal) -> u8 {
 /// Begins an orderly end. One that runs is replaced only by a goal that goes further.
 pub fn begin(world: &mut World, now: Now, key: &ServerKey, goal: Goal, phase: EndingPhase) {
     let Some(server) = world.servers.get(key) else { return };
-    if server.ending.as_ref().is_some_and(|running| reach(&running.goal) >= reach(&goal)) {
+    if server.ending.as_ref().is_some_and(|running| rank(&running.goal) >= rank(&goal)) {
         return;
     }
     let told = match &goal {
@@ -47,8 +47,44 @@ pub fn begin(world: &mut World, now: Now, key: &ServerKey, goal: Goal, phase: En
     world.server_event(now, key, Severity::Info, "Ending", told);
 }
 
+/// Whether an orderly end waits for its host to be told of anything at all. Until then the server stays what it was, to its services too.
+#[must_use]
+pub fn is_held(world: &World, server: &ServerRecord) -> bool {
+    let begun = server.ending.as_ref().is_some_and(|ending| ending.phase == EndingPhase::Draining);
+    begun && server.node.as_ref().is_some_and(|node| reach::is_away(world, node))
+}
+
+/// An end that cannot go on where the server is: said once, and its time begins anew when it can.
+fn hold(world: &mut World, now: Now, key: &ServerKey, ending: &Ending) {
+    if ending.phase == EndingPhase::Draining {
+        world.seen.ending_from.remove(key);
+        world.seen.drained_from.remove(key);
+    }
+    let Some(node) = world.servers.get(key).and_then(|server| server.node.clone()).filter(|_| world.seen.held.insert(key.clone())) else {
+        return;
+    };
+    let (waits, then) = match ending.phase {
+        EndingPhase::Draining => ("cannot begin at present", "it runs on meanwhile"),
+        EndingPhase::Stopping => ("has begun and cannot be followed at present", "whether it still runs is not known"),
+    };
+    let what = match &ending.goal {
+        Goal::Move(_) => "its move",
+        Goal::Restart => "its new start",
+        Goal::Stop => "its stop",
+        Goal::Delete => "its end",
+    };
+    world.server_event(now, key, Severity::Warning, "EndingHeld", format!("{what} {waits}; {then}"));
+    let object = key.to_string();
+    let about = About { partition: None, kind: "server", object: &object };
+    let text = format!("{key}: {what} {waits}, {then}: {}", reach::why(world, now, &node));
+    world.event(now, &about, Severity::Warning, "EndingHeld", text);
+}
+
 /// Moves every orderly end as far as it can go.
 pub fn advance(world: &mut World, now: Now) {
+    let held = std::mem::take(&mut world.seen.held);
+    let still = |key: &ServerKey| world.servers.get(key).is_some_and(|server| server.ending.is_some()) && reach::keeps(world, key);
+    world.seen.held = held.into_iter().filter(|key| still(key)).collect();
     let ending: Vec<ServerKey> = world.servers.iter().filter(|(_, server)| server.ending.is_some()).map(|(key, _)| key.clone()).collect();
     for key in ending {
         advance_one(world, now, &key);
@@ -58,6 +94,9 @@ pub fn advance(world: &mut World, now: Now) {
 fn advance_one(world: &mut World, now: Now, key: &ServerKey) {
     let Some(server) = world.servers.get(key) else { return };
     let Some(ending) = server.ending.clone() else { return };
+    if reach::keeps(world, key) {
+        return hold(world, now, key, &ending);
+    }
     world.seen.ending_from.entry(key.clone()).or_insert(now.boot);
     let gone = server.node.as_ref().is_none_or(|node| world.seen.life(node) == Life::Dead);
     let absent = world.seen.phase(key, server.node.as_ref(), server.epoch) == Some(Phase::Absent) && told_to_stop(world, key);

@@ -317,9 +317,15 @@ fn suspected(world: &mut World, now: Now, host: &HostName, silent: i64) {
 
 /// What becomes of a silent host and its servers is told from its last heartbeat on.
 pub(super) fn begin_timelines(world: &mut World, now: Now, host: &HostName, silent: i64) {
-    world.timelines.begin(&host.to_string(), now.wall - silent, "last-heartbeat", "on either fabric");
+    let heard = world.seen.hosts.get(host).is_some_and(|seen| seen.dark || seen.mute);
+    let (whole, of_node) = if heard {
+        ("though it is heard: when it was last as it should be", format!("node {host} is heard: when it was last as it should be"))
+    } else {
+        ("on either fabric", format!("of node {host}"))
+    };
+    world.timelines.begin(&host.to_string(), now.wall - silent, "last-heartbeat", whole);
     for key in bound_to(world, host) {
-        world.timelines.begin(&key.to_string(), now.wall - silent, "last-heartbeat", format!("of node {host}"));
+        world.timelines.begin(&key.to_string(), now.wall - silent, "last-heartbeat", of_node.clone());
     }
 }
 
@@ -341,7 +347,7 @@ pub(super) fn alive(world: &mut World, now: Now, host: &HostName, lag: Duration)
     // Who was late itself was starved of its processor; who was not was not reached.
     let late = if lag.as_millis() > 0 { format!("; it was {} ms late itself", lag.as_millis()) } else { String::new() };
     let seen = world.seen.hosts.entry(host.clone()).or_default();
-    seen.lost = None;
+    (seen.lost, seen.mute) = (None, false);
     if seen.revoking.take().is_some() {
         world.effects.push(Effect::Unfence(host.clone()));
     }

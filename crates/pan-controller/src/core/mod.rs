@@ -24,6 +24,7 @@ pub mod rates;
 mod reach;
 pub mod record;
 pub mod request;
+mod roll;
 pub mod roster;
 pub mod seen;
 pub mod services;

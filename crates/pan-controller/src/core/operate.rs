@@ -3,7 +3,7 @@
 use super::record::{Duty, EndingPhase, Goal, Intent, VolumeRecord};
 use super::request::{Kind, Reply, Request};
 use super::world::{ClusterKey, Dirty, Now, World};
-use super::{apply, domain, ending, hosts, keys, leave, place, tokens, volumes};
+use super::{apply, domain, ending, hosts, keys, leave, place, reach, tokens, volumes};
 use pan_api::ApiError;
 use pan_model::event::Severity;
 use pan_model::{ClusterName, Code, HostName, PartitionName, ServerKey, ServiceName, VolumeKey, VolumeName};
@@ -18,12 +18,12 @@ pub fn request(world: &mut World, now: Now, within: Option<&PartitionName>, requ
         Request::Apply { documents, dry_run } => return apply::apply(world, now, within, &documents, dry_run).map(Reply::Applied),
         Request::Delete { kind, partition, name, cascade } => delete(world, now, (kind, partition, &name), cascade)?,
         Request::Scale { partition, cluster, servers } => apply::scale(world, now, within, &(partition, cluster), servers)?,
-        Request::Restart(key) => restart(world, now, &key)?,
-        Request::Stop(key) => stop(world, now, &key)?,
-        Request::Start(key) => start(world, now, &key)?,
+        Request::Restart(key) => restart(world, now, within, &key)?,
+        Request::Stop(key) => stop(world, now, within, &key)?,
+        Request::Start(key) => start(world, now, within, &key)?,
         Request::Failover { key, to } => relocate(world, now, within, (&key, to), EndingPhase::Stopping)?,
         Request::Migrate { key, to } => relocate(world, now, within, (&key, to), EndingPhase::Draining)?,
-        Request::Drain(node) => duty(world, now, &node, Duty::Draining)?,
+        Request::Drain(node) => drain(world, now, &node)?,
         Request::Cordon(node) => duty(world, now, &node, Duty::Cordoned)?,
         Request::Uncordon(node) => {
             duty(world, now, &node, Duty::Full)?;
@@ -69,8 +69,9 @@ fn known_server(world: &World, key: &ServerKey) -> Result<(), ApiError> {
     }
 }
 
-fn restart(world: &mut World, now: Now, key: &ServerKey) -> Result<(), ApiError> {
+fn restart(world: &mut World, now: Now, within: Option<&PartitionName>, key: &ServerKey) -> Result<(), ApiError> {
     known_server(world, key)?;
+    reach::refuse(world, now, within, key, "started anew")?;
     if world.servers[key].node.is_none() {
         return Err(ApiError::new(Code::State, format!("server {key} has no node: there is nothing to restart")));
     }
@@ -78,11 +79,12 @@ fn restart(world: &mut World, now: Now, key: &ServerKey) -> Result<(), ApiError>
     Ok(())
 }
 
-fn stop(world: &mut World, now: Now, key: &ServerKey) -> Result<(), ApiError> {
+fn stop(world: &mut World, now: Now, within: Option<&PartitionName>, key: &ServerKey) -> Result<(), ApiError> {
     known_server(world, key)?;
     if world.servers[key].intent == Intent::Stopped {
         return Ok(());
     }
+    reach::refuse(world, now, within, key, "stopped")?;
     if world.servers[key].node.is_some() {
         ending::begin(world, now, key, Goal::Stop, EndingPhase::Draining);
     } else if let Some(server) = world.server_mut(key) {
@@ -91,21 +93,31 @@ fn stop(world: &mut World, now: Now, key: &ServerKey) -> Result<(), ApiError> {
     Ok(())
 }
 
-fn start(world: &mut World, now: Now, key: &ServerKey) -> Result<(), ApiError> {
+fn start(world: &mut World, now: Now, within: Option<&PartitionName>, key: &ServerKey) -> Result<(), ApiError> {
     known_server(world, key)?;
     let stopping = world.servers[key].ending.as_ref().is_some_and(|ending| ending.goal == Goal::Stop);
     let failed = super::fail::is_failed(world, key);
     if world.servers[key].intent == Intent::Run && !stopping && !failed {
         return Ok(());
     }
+    let held = ending::is_held(world, &world.servers[key]);
+    if stopping && !held {
+        reach::refuse(world, now, within, key, "started")?;
+    }
+    // Where nothing can be told to it nothing of it runs, or nothing of it was stopped.
+    let leaves = !held && reach::keeps(world, key);
     world.seen.retry_at.remove(key);
+    if leaves {
+        world.seen.servers.remove(key);
+    }
     world.server_event(now, key, Severity::Info, "Started", "is started by an operator");
     world.seen.replan = true;
     if let Some(server) = world.server_mut(key) {
         server.intent = Intent::Run;
         server.ending = None;
-        server.incarnation += 1;
+        server.incarnation += u64::from(!held);
         server.failed_moves = 0;
+        server.node = server.node.take().filter(|_| !leaves);
     }
     Ok(())
 }
@@ -126,6 +138,7 @@ fn relocate(
     if world.servers[key].ending.is_some() {
         return Err(ApiError::new(Code::State, format!("server {key} is on its way already: wait until it runs")));
     }
+    reach::refuse(world, now, within, key, "moved")?;
     let target = match to {
         Some(to) => {
             known_node(world, &to)?;
@@ -145,6 +158,18 @@ fn relocate(
     };
     ending::begin(world, now, key, Goal::Move(Some(target)), phase);
     Ok(())
+}
+
+/// Lets a node give its servers away, if it can be told to.
+fn drain(world: &mut World, now: Now, node: &HostName) -> Result<(), ApiError> {
+    known_node(world, node)?;
+    if world.hosts[node].duty == Duty::Draining {
+        return Ok(());
+    }
+    if reach::is_away(world, node) && !hosts::bound_to(world, node).is_empty() {
+        return Err(ApiError::new(Code::State, format!("node {node} cannot be drained: {}", reach::why(world, now, node))));
+    }
+    duty(world, now, node, Duty::Draining)
 }
 
 /// Lets a node do more or less than before.
@@ -172,12 +197,14 @@ pub fn duty(world: &mut World, now: Now, node: &HostName, duty: Duty) -> Result<
     Ok(())
 }
 
-/// Ends the moves of a drain that was taken back, as far as nothing was stopped yet.
+/// Ends the moves of a drain that was taken back, as far as nothing was stopped yet. A node out of reach cannot say what it stopped: what it
+/// did runs again as soon as it hears of it.
 fn keep_servers(world: &mut World, node: &HostName) {
+    let away = reach::is_away(world, node);
     let draining = |key: &&ServerKey| {
         let server = &world.servers[*key];
-        let moving =
-            server.ending.as_ref().is_some_and(|ending| matches!(ending.goal, Goal::Move(_)) && ending.phase == EndingPhase::Draining);
+        let begun = |phase: EndingPhase| away || phase == EndingPhase::Draining;
+        let moving = server.ending.as_ref().is_some_and(|ending| matches!(ending.goal, Goal::Move(_)) && begun(ending.phase));
         server.node.as_ref() == Some(node) && moving
     };
     let keys: Vec<ServerKey> = world.servers.keys().filter(draining).cloned().collect();

@@ -4,7 +4,7 @@ use super::record::{EndingPhase, Goal, Intent, PartitionRecord, ServerRecord};
 use super::roster::Rosters;
 use super::seen::Life;
 use super::world::World;
-use super::{usage, volumes, warm};
+use super::{ending, usage, volumes, warm};
 use pan_api::WIRE_VERSION;
 use pan_api::desired::{BackendOrder, Desired, Network, NetworkEntry, RunOrder, ServerOrder, ServiceOrder, Unit};
 use pan_api::peers::Peers;
@@ -191,7 +191,8 @@ fn cpu_max(world: &World, key: &ServerKey, asked: Cpu) -> Option<Cpu> {
 pub fn backend_state(world: &World, key: &ServerKey, server: &ServerRecord) -> BackendState {
     let Some(node) = &server.node else { return BackendState::Down };
     let healthy = world.seen.current_phase(key, server) == Some(Phase::Healthy);
-    match (&server.ending, world.seen.life(node)) {
+    let ending = server.ending.as_ref().filter(|_| !ending::is_held(world, server));
+    match (ending, world.seen.life(node)) {
         (_, Life::Dead) => BackendState::Down,
         (Some(ending), _) if healthy || ending.goal == Goal::Delete => BackendState::Draining,
         _ if !healthy => BackendState::Down,

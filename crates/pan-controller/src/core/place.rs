@@ -1,10 +1,9 @@
 //! Placement: the planner's snapshot of the world, and what becomes of its plan.
 
-use super::ending;
 use super::record::{Duty, EndingPhase, Goal, Intent, ServerRecord};
 use super::seen::Life;
-use super::volumes;
 use super::world::{About, Now, World};
+use super::{ending, reach, volumes};
 use pan_api::report::Phase;
 use pan_model::cluster::{Domain, Spread};
 use pan_model::event::Severity;
@@ -171,7 +170,7 @@ pub fn advance(world: &mut World, now: Now) {
         let alive_source = server.node.as_ref().is_some_and(|node| world.seen.life(node) != Life::Dead);
         if !alive_source {
             bind(world, now, &key, &placement.node, &placement.why.to_string());
-        } else if server.ending.is_none() {
+        } else if server.ending.is_none() && !reach::keeps(world, &key) {
             let cluster = (key.partition.clone(), server.cluster.clone());
             if moving.insert(cluster.clone()) {
                 ending::begin(world, now, &key, Goal::Move(Some(placement.node.clone())), EndingPhase::Draining);
@@ -209,7 +208,8 @@ pub fn moving_clusters(world: &World) -> BTreeSet<super::world::ClusterKey> {
         let starting = matches!(world.seen.current_phase(key, server), None | Some(Phase::Starting));
         let alive = server.node.as_ref().is_some_and(|node| world.seen.life(node) != Life::Dead);
         let wanted = server.intent == Intent::Run && alive && super::orders::may_start(world, key);
-        server.ending.is_some() || (wanted && starting)
+        let ends = server.ending.is_some() && !ending::is_held(world, server);
+        ends || (wanted && starting)
     };
     let all = world.servers.iter().filter(|(key, server)| on_the_way(key, server));
     all.map(|(key, server)| (key.partition.clone(), server.cluster.clone())).collect()

@@ -1,5 +1,6 @@
 //! What follows from desired states having been published: from which generation on a director's tables show it.
 
+use super::ending;
 use super::orders::backend_state;
 use super::record::EndingPhase;
 use super::seen::Life;
@@ -69,8 +70,9 @@ pub fn note(world: &mut World, now: Now) {
         note_stop(world, &key);
         let owner = world.partitions.get(&key.partition).and_then(|partition| partition.owner.clone());
         let Some(generation) = owner.as_ref().and_then(|owner| world.seen.published.get(owner)).copied() else { continue };
-        let draining = world.servers[&key].ending.as_ref().is_some_and(|ending| ending.phase == EndingPhase::Draining);
-        if draining {
+        let server = &world.servers[&key];
+        let draining = server.ending.as_ref().is_some_and(|ending| ending.phase == EndingPhase::Draining);
+        if draining && !ending::is_held(world, server) {
             world.seen.drained_from.entry(key.clone()).or_insert(generation);
         }
         if backend_state(world, &key, &world.servers[&key]) == BackendState::Up {

@@ -1,14 +1,16 @@
 //! Hosts that are heard and do not report: the agent of such a host is down, or nothing of it but heartbeats gets through. Nothing
-//! can be done there, so nothing new is given to it; and a server that was given to it and waits is started elsewhere.
+//! can be done there, so nothing new is given to it and nothing is ended there; and a server that was given to it and waits is started
+//! elsewhere.
 
 use super::death::{is_node, to_be_fenced};
 use super::hosts::bound_to;
 use super::record::Intent;
 use super::seen::{HostSeen, Life};
-use super::world::{Now, World};
+use super::world::{Now, World, wall_text};
+use pan_api::ApiError;
 use pan_model::event::Severity;
 use pan_model::host::Role;
-use pan_model::{HostName, ServerKey};
+use pan_model::{Code, HostName, PartitionName, ServerKey};
 use std::time::Duration;
 
 /// A role reports every second, and right after it was started; an agent is started anew within one.
@@ -58,6 +60,45 @@ pub(super) fn begin(world: &mut World) {
     world.seen.awaited.clear();
 }
 
+/// Whether a host is heard and nothing can be asked of it.
+pub(super) fn is_away(world: &World, host: &HostName) -> bool {
+    world.seen.hosts.get(host).is_some_and(|seen| seen.life == Life::Alive && seen.out_of_reach)
+}
+
+/// Whether a server is bound to such a host.
+pub(super) fn keeps(world: &World, key: &ServerKey) -> bool {
+    world.servers.get(key).and_then(|server| server.node.as_ref()).is_some_and(|node| is_away(world, node))
+}
+
+/// What is asked of a server cannot even begin while nothing reaches its host. `what` is what cannot be done; users of the partition
+/// `within` are told of nothing but their server.
+///
+/// # Errors
+/// `State`.
+pub(super) fn refuse(world: &World, now: Now, within: Option<&PartitionName>, key: &ServerKey, what: &str) -> Result<(), ApiError> {
+    let Some(node) = world.servers.get(key).and_then(|server| server.node.as_ref()).filter(|node| is_away(world, node)) else {
+        return Ok(());
+    };
+    let text = match within {
+        Some(_) => format!(
+            "server {key} cannot be {what} at present: it runs on as it is, and nothing can be asked of it for a while. Try again later"
+        ),
+        None => format!("server {key} cannot be {what}: {}", why(world, now, node)),
+    };
+    Err(ApiError::new(Code::State, text))
+}
+
+/// Why nothing can be asked of a host, and what to do.
+pub(super) fn why(world: &World, now: Now, host: &HostName) -> String {
+    let from = world.seen.hosts.get(host).and_then(|seen| seen.quiet_from);
+    let silent = from.map_or(0, |from| i64::try_from(now.boot.since(from).as_micros()).unwrap_or(i64::MAX));
+    format!(
+        "host {host} is heard and has not reported since {}, so it would not be told. See whether it reaches the controllers' port 7443 over \
+         either fabric, and the log of its agent; then ask again. Or switch it off: what it runs is then started elsewhere",
+        wall_text(now.wall.saturating_sub(silent))
+    )
+}
+
 /// Notices who does not report, and has nodes fenced that keep servers waiting.
 pub fn advance(world: &mut World, now: Now) {
     let (servers, awaited) = (&world.servers, &mut world.seen.awaited);
@@ -82,7 +123,10 @@ pub fn advance(world: &mut World, now: Now) {
         } else {
             "its agent lives: see whether it reaches the controllers' port 7443 over either fabric, and its log"
         };
-        let text = format!("host {host} is heard, and has not reported for {} s; {why}. It is given no servers meanwhile", LATE.as_secs());
+        let text = format!(
+            "host {host} is heard, and has not reported for {} s; {why}. It is given no servers, and nothing is ended there, meanwhile",
+            LATE.as_secs()
+        );
         world.host_event(now, &host, Severity::Warning, "HostOutOfReach", text);
     }
     for (host, waiting) in keeping_waiting(world, now) {
@@ -92,6 +136,7 @@ pub fn advance(world: &mut World, now: Now) {
             PATIENCE.as_secs()
         );
         world.host_event(now, &host, Severity::Alarm, "NodeLost", text);
+        world.seen.hosts.entry(host.clone()).or_default().mute = true;
         to_be_fenced(world, now, &host, i64::try_from(PATIENCE.as_micros()).unwrap_or(0));
     }
 }

@@ -49,6 +49,10 @@ pub struct Seen {
     pub rotating: Option<super::keys::Rotating>,
     /// How far the drains of domains are, and the planner's snapshot for which that was found out.
     pub drains: (Option<std::sync::Arc<pan_plan::Snapshot>>, BTreeMap<String, super::domain::Progress>),
+    /// Servers whose orderly end was said to wait because their host is out of reach.
+    pub held: BTreeSet<ServerKey>,
+    /// Clusters whose change was said to wait for such a host.
+    pub rolls_held: BTreeSet<super::world::ClusterKey>,
     /// Since when this controller sees an orderly end in progress: a new one grants the time anew.
     pub ending_from: BTreeMap<ServerKey, Tick>,
     /// Since when this controller knows a storage host to be dead.
@@ -102,6 +106,8 @@ pub struct HostSeen {
     pub quiet_from: Option<Tick>,
     /// For too long: nothing can be done there.
     pub out_of_reach: bool,
+    /// It is to be taken for dead for that, and not for silence.
+    pub mute: bool,
     /// When it fell silent last, and was heard again each time; not more than make it unsteady.
     pub faltered: VecDeque<Tick>,
     /// It was booted since it got its number.
@@ -157,6 +163,7 @@ impl Default for HostSeen {
             dark_from: None,
             quiet_from: None,
             out_of_reach: false,
+            mute: false,
             faltered: VecDeque::new(),
             dark: false,
             rebooted: false,

@@ -7,7 +7,7 @@ use crate::core::world::{Now, World};
 use pan_api::ApiError;
 use pan_api::inside::Inside;
 use pan_member::Tick;
-use pan_model::{Code, Name, PartitionName, VolumeKey};
+use pan_model::{Code, Name, VolumeKey};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -46,9 +46,8 @@ pub fn inside(world: &mut World, now: Now, actor: &Actor, what: Inside) -> Resul
             return Ok(());
         }
     };
-    let known = |place: &Option<PartitionName>| place.as_ref().is_some_and(|place| world.partitions.contains_key(place));
-    if !known(&act.place) {
-        return Err(ApiError::new(Code::NotFound, "there is no such partition"));
+    if let Some(place) = act.place.as_ref().filter(|place| !world.partitions.contains_key(*place)) {
+        return Err(ApiError::new(Code::NotFound, format!("there is no partition {place}")));
     }
     write(world, now, actor, vec![act]);
     Ok(())
