@@ -3,9 +3,11 @@
 //! [`parse`] checks all that can be known from the texts alone. References to other objects, capacity and
 //! circles of `after` are for whoever knows the world.
 
+mod again;
 mod check;
 mod document;
 mod head;
+mod mask;
 mod parse;
 #[cfg(test)]
 mod tests;

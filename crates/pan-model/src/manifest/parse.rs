@@ -1,6 +1,8 @@
 //! From texts to documents: split, read untyped (places, envelope), read typed, check.
 
+use super::again::Again;
 use super::check::check;
+use super::mask::{Mask, Masked};
 use super::tree::{Node, Spot, Tree};
 use super::{API, Document, Object, Place, Problem};
 use crate::notyet::NOT_YET;
@@ -21,6 +23,9 @@ const VALUES_MAX: usize = 2_000_000;
 const ALIASED_MAX: usize = 100_000;
 /// Most problems that are collected: a text with more than that is something other than a manifest.
 pub const PROBLEMS_MAX: usize = 1000;
+/// Bytes of documents that are read again to find all that is wrong with them, of all texts together: enough for a text of some hundred
+/// kilobytes that is wrong all over, and half a second's work.
+const AGAIN_MAX: usize = 16 << 20;
 /// Deepest nesting that is read: the deepest manifest has 8 levels. The reader recurses, on a thread's 2 MiB of stack.
 const DEPTH_MAX: usize = 24;
 
@@ -30,7 +35,15 @@ const DEPTH_MAX: usize = 24;
 /// All problems of all texts, in their order, or the first [`PROBLEMS_MAX`]; nothing is returned of the documents that had
 /// none. Texts without any document are one too.
 pub fn parse(files: &[(String, String)], default_partition: Option<&PartitionName>) -> Result<Vec<Document>, Vec<Problem>> {
-    let mut all = Reading { default_partition, documents: Vec::new(), problems: Vec::new(), seen: BTreeMap::new(), count: 0, values: 0 };
+    let mut all = Reading {
+        default_partition,
+        documents: Vec::new(),
+        problems: Vec::new(),
+        seen: BTreeMap::new(),
+        count: 0,
+        values: 0,
+        again_left: AGAIN_MAX,
+    };
     for (source, text) in files {
         if text.len() > TEXT_MAX {
             all.refuse_text(source, format!("the text has {} bytes, at most {TEXT_MAX} are read: split it", text.len()));
@@ -88,6 +101,7 @@ struct Reading<'a> {
     seen: BTreeMap<(&'static str, PartitionName, String), Place>,
     count: usize,
     values: usize,
+    again_left: usize,
 }
 
 impl Reading<'_> {
@@ -138,14 +152,29 @@ impl Reading<'_> {
                 return true;
             }
         };
-        match envelope.read(text) {
-            Err(Bad::Yaml(error)) => self.problems.push(problem(&error, Some(&tree), source, first_line)),
-            Err(Bad::Name(message)) => {
-                self.problems.push(Problem { code: Code::Invalid, place: tree.locate("name").within(source), message });
-            }
+        let misnamed = envelope.misnamed();
+        if let Some(message) = misnamed.clone() {
+            self.problems.push(Problem { code: Code::Invalid, place: tree.locate("name").within(source), message });
+        }
+        match envelope.read(text, &Mask::default()) {
+            Err(error) => self.again(source, first_line, (text, &tree), (&envelope, error)),
+            Ok(object) if misnamed.is_some() => self.check(&Document { object, source: source.to_owned(), tree }),
             Ok(object) => self.add(Document { object, source: source.to_owned(), tree }),
         }
         true
+    }
+
+    /// A document that cannot be read as it is: everything that is wrong with it.
+    fn again(&mut self, source: &str, first_line: u64, (text, tree): (&str, &Tree), (envelope, error): (&Envelope, Error)) {
+        let again = Again {
+            tree,
+            first_line,
+            left: &mut self.again_left,
+            size: text.len(),
+            problem: &|error| problem(error, Some(tree), source, first_line),
+            at: &|code, spot, message| Problem { code, place: spot.within(source), message },
+        };
+        self.problems.extend(again.all(error, |mask| envelope.read(text, mask)));
     }
 
     /// Refuses tags outside of the core schema: what they make of a value would be hidden from its reader. How many.
@@ -159,10 +188,14 @@ impl Reading<'_> {
         found.len()
     }
 
-    fn add(&mut self, document: Document) {
+    fn check(&mut self, document: &Document) {
         for (code, path, message) in check(&document.object) {
             self.problems.push(Problem { code, place: document.locate(&path), message });
         }
+    }
+
+    fn add(&mut self, document: Document) {
+        self.check(&document);
         let object = &document.object;
         let key = (object.kind(), object.partition().clone(), object.name().to_owned());
         let place = document.locate("name");
@@ -203,28 +236,33 @@ enum Kind {
     Volume,
 }
 
-enum Bad {
-    Yaml(Error),
-    Name(String),
-}
-
 impl Envelope {
-    fn read(self, text: &str) -> Result<Object, Bad> {
+    /// What is wrong with the name.
+    fn misnamed(&self) -> Option<String> {
+        let error = match self.kind {
+            Kind::Partition => PartitionName::new(self.name.as_str()).err(),
+            Kind::Cluster => ClusterName::new(self.name.as_str()).err(),
+            Kind::Service => ServiceName::new(self.name.as_str()).err(),
+            Kind::Volume => Name::new(self.name.as_str()).err(),
+        };
+        error.map(|error| error.to_string())
+    }
+
+    /// The object, without what is passed over. One that is misnamed has another name: only its spec matters.
+    fn read(&self, text: &str, mask: &Mask) -> Result<Object, Error> {
         let partition = || self.partition.clone().expect("the envelope was refused without one");
-        match self.kind {
-            Kind::Partition => Ok(Object::Partition(name(&self.name, PartitionName::new)?, spec::<PartitionSpec>(text)?)),
-            Kind::Cluster => Ok(Object::Cluster(partition(), name(&self.name, ClusterName::new)?, spec::<ClusterSpec>(text)?)),
-            Kind::Service => Ok(Object::Service(partition(), name(&self.name, ServiceName::new)?, spec::<ServiceSpec>(text)?)),
-            Kind::Volume => Ok(Object::Volume(partition(), name(&self.name, Name::new)?, spec::<VolumeSpec>(text)?)),
-        }
+        let name = if self.misnamed().is_some() { "x" } else { self.name.as_str() };
+        let named = "a name that was checked";
+        Ok(match self.kind {
+            Kind::Partition => Object::Partition(PartitionName::new(name).expect(named), spec::<PartitionSpec>(text, mask)?),
+            Kind::Cluster => Object::Cluster(partition(), ClusterName::new(name).expect(named), spec::<ClusterSpec>(text, mask)?),
+            Kind::Service => Object::Service(partition(), ServiceName::new(name).expect(named), spec::<ServiceSpec>(text, mask)?),
+            Kind::Volume => Object::Volume(partition(), Name::new(name).expect(named), spec::<VolumeSpec>(text, mask)?),
+        })
     }
 }
 
-fn name<T>(text: &str, new: fn(String) -> Result<T, crate::id::NameError>) -> Result<T, Bad> {
-    new(text.to_owned()).map_err(|error| Bad::Name(error.to_string()))
-}
-
-fn spec<S: DeserializeOwned>(text: &str) -> Result<S, Bad> {
+fn spec<S: DeserializeOwned>(text: &str, mask: &Mask) -> Result<S, Error> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
     struct Whole<S> {
@@ -238,7 +276,11 @@ fn spec<S: DeserializeOwned>(text: &str) -> Result<S, Bad> {
         _name: IgnoredAny,
         spec: S,
     }
-    let whole: Whole<S> = serde_saphyr::from_str_with_options(text, options()).map_err(Bad::Yaml)?;
+    if mask.is_empty() {
+        return serde_saphyr::from_str_with_options(text, options()).map(|whole: Whole<S>| whole.spec);
+    }
+    let whole: Whole<S> =
+        serde_saphyr::with_deserializer_from_str_with_options(text, options(), |reader| Whole::deserialize(Masked::new(reader, mask)))?;
     Ok(whole.spec)
 }
 

@@ -397,3 +397,76 @@ fn problems_beyond_measure_end_the_reading() {
     assert_eq!(found.len(), PROBLEMS_MAX + 1);
     assert!(found[PROBLEMS_MAX].contains("more than 1000 problems"), "{}", found[PROBLEMS_MAX]);
 }
+
+/// What one would correct one after the other is all named at once, in the order of the text.
+#[test]
+fn all_wrong_values_of_a_document_are_named_at_once() {
+    let lines = "  servres: 3
+  priority: x
+  resources: {cpu: 5x, memory: 1G, disk: 1}
+  stop:
+    signal: term
+    grace: 5
+  after: [{cluster: DB}, {cluster: db}, {clutser: db}]
+  labels:
+    a b: c
+    d: e
+  spread: box
+  files:
+    - {path: /etc/a, content: 1}
+    - {path: etc/b}
+    - content: c
+  protect: {failures: 0}";
+    cluster_refused(
+        lines,
+        &[
+            ("9:3 PAN-100", "unknown field `servres`"),
+            ("10:13 PAN-100", "\"x\" is not a whole number"),
+            ("11:20 PAN-100", "\"5x\" is not an amount of cpu"),
+            ("11:32 PAN-100", "\"1G\" is not a size"),
+            ("11:36 PAN-100", "unknown field `disk`"),
+            ("13:13 PAN-100", "\"term\" is not known here"),
+            ("14:12 PAN-100", "\"5\" is not a duration"),
+            ("15:21 PAN-100", "\"DB\" is not a name"),
+            ("15:42 PAN-100", "unknown field `clutser`"),
+            ("17:10 PAN-100", "a b"),
+            ("19:11 PAN-100", "\"box\" is not known here"),
+            ("22:8 PAN-100", "missing field `content`"),
+            ("23:7 PAN-100", "missing field `path`"),
+            ("24:23 PAN-100", "0 failures"),
+        ],
+    );
+}
+
+#[test]
+fn what_follows_from_a_wrong_value_is_no_problem_of_its_own() {
+    // A field that is needed, in the spec and within it; a list whose later items have other numbers then.
+    cluster_refused("  allow: [{from: NO, ports: [0]}, {from: web, ports: [0]}]", &[("9:18", "is not a name")]);
+    let text = format!("{CLUSTER}{COMMAND}").replace("image: host", "image: disk").replace("servers: 3", "servers: x");
+    refused(&text, &[("6:12", "whole number"), ("7:10", "is not an image")]);
+    cluster_refused("  health: {tcp: {port: x}}\n  priority: 1000", &[("9:24", "whole number"), ("10:13", "expected 0 to 999")]);
+    cluster_refused("  volumes: [{name: a, size: 1G, mount: /srv}]", &[("9:29", "is not a size")]);
+}
+
+#[test]
+fn every_document_of_a_text_is_looked_at_whole() {
+    let text = format!(
+        "{CLUSTER}{COMMAND}  priority: x\n  spread: box\n---\napi: pan/v1\nkind: Partition\nname: A_b\nspec: {{network: 10.0.0.0/24, foo: 1, bar: 2}}\n"
+    );
+    let expected = [("9:13", "whole number"), ("10:11", "not known"), ("14:7", "is not a name"), ("15:30", "`foo`"), ("15:38", "`bar`")];
+    refused(&text, &expected);
+}
+
+#[test]
+fn wrong_values_beyond_measure_are_not_all_looked_for() {
+    let rules: String = (0..50).map(|at| format!("{{from: BAD{at}}}, ")).collect();
+    let found = read(&format!("{CLUSTER}{COMMAND}  allow: [{rules}]\n")).unwrap_err();
+    assert_eq!(found.len(), 20, "{found:#?}");
+    // Reading again is bounded for all documents together.
+    let padding = format!("  # {}\n", "x".repeat(1 << 20));
+    let one = |at: usize| format!("---\n{CLUSTER}{COMMAND}{padding}  allow: [{rules}]\n").replace("name: web", &format!("name: w{at}"));
+    let files: Vec<_> = (0..3).map(|at| (format!("f{at}.yaml"), one(at))).collect();
+    let found = parse(&files, None).unwrap_err();
+    assert!(found.len() < 20 && found.len() > 6, "{}", found.len());
+    assert!(files.iter().all(|(name, _)| found.iter().any(|problem| problem.place.source == *name)), "each has its first at least");
+}

@@ -1,6 +1,7 @@
 //! A document as written, untyped, with the place of every key and value.
 
 use super::Place;
+use super::mask::Mask;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::{Location, Spanned, Tagged};
 use std::fmt;
@@ -101,7 +102,7 @@ impl Tree {
     pub(super) fn locate(&self, path: &str) -> Spot {
         let mut here = self;
         let mut best = self.spot;
-        for step in path.split(['.', '[']).map(|step| step.trim_end_matches(']')).filter(|step| !step.is_empty()) {
+        for step in steps(path) {
             let (spot, next) = match &here.node {
                 Node::Map(_) => match here.entry(step) {
                     Some(entry) if matches!(entry.value.node, Node::Scalar(_)) => (entry.value.spot, &entry.value),
@@ -119,6 +120,51 @@ impl Tree {
         best
     }
 
+    /// Every value with its way there by numbers, and the place of its key if it has one; what is within a value comes after it.
+    pub(super) fn visit(&self, path: &mut Vec<usize>, see: &mut impl FnMut(&[usize], Option<Spot>, &Self)) {
+        let mut one = |at: usize, key: Option<Spot>, value: &Self| {
+            path.push(at);
+            see(path, key, value);
+            value.visit(path, see);
+            path.pop();
+        };
+        match &self.node {
+            Node::Null | Node::Scalar(_) => {}
+            Node::List(items) => items.iter().enumerate().for_each(|(at, item)| one(at, None, item)),
+            Node::Map(entries) => entries.iter().enumerate().for_each(|(at, entry)| one(at, Some(entry.spot), &entry.value)),
+        }
+    }
+
+    /// The value at a way by numbers.
+    pub(super) fn at(&self, path: &[usize]) -> Option<&Self> {
+        path.iter().try_fold(self, |here, at| match &here.node {
+            Node::Null | Node::Scalar(_) => None,
+            Node::List(items) => items.get(*at),
+            Node::Map(entries) => entries.get(*at).map(|entry| &entry.value),
+        })
+    }
+
+    /// The way by numbers of a path like that of [`Self::locate`], if it is there and means the same without what is passed over.
+    pub(super) fn resolve(&self, path: &str, mask: &Mask) -> Option<Vec<usize>> {
+        let (mut here, mut mask, mut way) = (self, Some(mask), Vec::new());
+        for step in steps(path) {
+            let (at, next) = match &here.node {
+                Node::Map(entries) => {
+                    let at = entries.iter().position(|entry| entry.key == step)?;
+                    (at, &entries[at].value)
+                }
+                Node::List(items) if mask.is_none_or(|mask| !mask.renumbers()) => {
+                    let at: usize = step.parse().ok()?;
+                    (at, items.get(at)?)
+                }
+                Node::Null | Node::Scalar(_) | Node::List(_) => return None,
+            };
+            way.push(at);
+            (here, mask) = (next, mask.and_then(|mask| mask.within(at)));
+        }
+        Some(way)
+    }
+
     /// The text of the scalar that begins at a spot.
     pub(super) fn scalar_at(&self, spot: Spot) -> Option<&str> {
         match &self.node {
@@ -128,6 +174,10 @@ impl Tree {
             Node::Map(entries) => entries.iter().find_map(|entry| entry.value.scalar_at(spot)),
         }
     }
+}
+
+fn steps(path: &str) -> impl Iterator<Item = &str> {
+    path.split(['.', '[']).map(|step| step.trim_end_matches(']')).filter(|step| !step.is_empty())
 }
 
 impl<'de> Deserialize<'de> for Tree {
