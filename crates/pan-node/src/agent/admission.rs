@@ -21,7 +21,7 @@ pub struct State<'a> {
     pub tended: &'a BTreeSet<ServerKey>,
     /// Those of them of which it is not known yet what is here.
     pub silent: &'a BTreeSet<ServerKey>,
-    /// Whether heads of volumes may be here that belong to no server.
+    /// Whether heads of volumes, or anything that could not be ended, may be here that belong to no server.
     pub strays: bool,
     /// What is known to be here.
     pub reports: &'a BTreeMap<ServerKey, ServerReport>,

@@ -16,6 +16,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::admission;
 use super::book;
+use super::leftovers::Leftovers;
 use super::prepare::{Prepared, prepare};
 use crate::apply::adopt;
 use crate::boot::{LeaseNote, Mark, MarkSeen, boot_id};
@@ -63,6 +64,8 @@ pub struct Agent {
     unheeded: BTreeMap<ServerKey, Generation>,
     /// Volumes that belong to no server here and are being taken away.
     strays: Attached,
+    /// What could not be ended of servers that are not here.
+    leftovers: Leftovers,
     /// Servers that were taken over and have not spoken yet.
     silent: BTreeSet<ServerKey>,
     wanted: Option<BTreeMap<ServerKey, Wanted>>,
@@ -85,12 +88,13 @@ impl Agent {
         let admission = (Mark::open(&admission_file(&config.run_dir))?, admitted);
         let own = config.clone();
         let prepared = tokio::task::spawn_blocking(move || prepare(&own, boot, exe));
-        let Prepared { host, records, strays } = prepared.await.map_err(|_| Error::Lost { what: "the take-over" })??;
+        let Prepared { host, records, strays, leftovers } = prepared.await.map_err(|_| Error::Lost { what: "the take-over" })??;
         let mut agent = Self {
             name: config.name.clone(),
             boot,
             network: host.network.status(),
             strays: Attached::strays(&host, &strays),
+            leftovers: Leftovers::new(leftovers),
             host,
             alive,
             lease: (MarkSeen::new(lease_file(&config.run_dir)), LeaseNote::default()),
@@ -191,6 +195,11 @@ impl Agent {
 
     /// Lets the beat process use the number granted last, as soon as nothing stands against it.
     fn admit(&mut self) {
+        if self.leftovers.is_any() {
+            let tended = self.running.keys().chain(self.reports.keys()).map(names::id).collect();
+            let host = self.host.clone();
+            self.leftovers.again(&tended, move |id| adopt::wipe(&host, id));
+        }
         if self.granted <= self.admission.1 {
             return;
         }
@@ -207,7 +216,7 @@ impl Agent {
             wanted: wanted.as_ref(),
             tended: &tended,
             silent: &self.silent,
-            strays: !self.strays.is_empty(),
+            strays: !self.strays.is_empty() || self.leftovers.is_any(),
             reports: &self.reports,
         });
         let Some(next) = next else { return };
@@ -317,7 +326,8 @@ impl Agent {
             self.reports.iter().map(|(key, report)| ServerReport { followed: followed(key), volumes: volumes.of(key), ..report.clone() });
         let lease = (self.lease.1, self.host.gate_report());
         let own = (servers.collect(), self.host.meter.told());
-        let report = book::report(&self.name, self.boot, clock::now(), &self.network.borrow(), lease, own, volumes.problems());
+        let problems = [volumes.problems(), self.leftovers.problems()].concat();
+        let report = book::report(&self.name, self.boot, clock::now(), &self.network.borrow(), lease, own, problems);
         if reports.try_send(report).is_err() {
             tracing::debug!("a report was dropped: earlier ones still wait to be delivered");
         }

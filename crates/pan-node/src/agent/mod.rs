@@ -4,6 +4,7 @@
 pub mod admission;
 mod book;
 mod core;
+mod leftovers;
 mod prepare;
 
 pub use self::core::{Agent, Servers};

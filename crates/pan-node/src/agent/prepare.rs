@@ -1,5 +1,6 @@
 //! What the agent does before anything else: read what an earlier one left, and wipe what belongs to nobody.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -28,6 +29,8 @@ pub(super) struct Prepared {
     pub records: Vec<(ServerKey, Record)>,
     /// Volumes of which something is here, and of no such server.
     pub strays: Vec<VolumeId>,
+    /// What could not be ended of servers that are not here, by id, and why.
+    pub leftovers: BTreeMap<String, String>,
 }
 
 /// Blocks.
@@ -48,9 +51,9 @@ pub(super) fn prepare(config: &HostConfig, boot: BootId, exe: PathBuf) -> Result
     let kept = head::groups().map_err(|source| adopting(source.into()))?;
     let strays = strays(host.volumes.folder(), kept, records.iter().map(|(_, record)| record)).map_err(|source| adopting(source.into()))?;
     let_fail(&host.volumes, &strays);
-    adopt::sweep(&host, &known).map_err(adopting)?;
+    let leftovers = adopt::sweep(&host, &known).map_err(adopting)?;
     sweep_sessions(host.volumes.folder(), &config.state_dir);
-    Ok(Prepared { host: Arc::new(host), records, strays })
+    Ok(Prepared { host: Arc::new(host), records, strays, leftovers })
 }
 
 /// The gate that the beat process holds open. Without lessors nobody renews leases, and a gate would stay shut. With

@@ -1,7 +1,7 @@
 //! Taking over what an earlier agent left: servers that run are not touched, half-made ones are finished
 //! off, and what no record knows is wiped.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs;
 use std::io::ErrorKind;
@@ -35,8 +35,9 @@ pub(crate) fn records(paths: &Paths) -> Result<Vec<(ServerKey, Record)>, ApplyEr
     Ok(found)
 }
 
-/// Wipes whatever belongs to none of `known`: what a crash between two boots, or a damaged record, left.
-pub(crate) fn sweep(host: &Host, known: &[ServerKey]) -> Result<(), ApplyError> {
+/// Wipes whatever belongs to none of `known`: what a crash between two boots, or a damaged record, left. Returns what could not be ended,
+/// by id, and why: it may still speak.
+pub(crate) fn sweep(host: &Host, known: &[ServerKey]) -> Result<BTreeMap<String, String>, ApplyError> {
     let known: BTreeSet<String> = known.iter().map(names::id).collect();
     let mut strange: BTreeSet<String> = BTreeSet::new();
     strange.extend(entries(&host.paths.records())?);
@@ -48,24 +49,42 @@ pub(crate) fn sweep(host: &Host, known: &[ServerKey]) -> Result<(), ApplyError> 
         let id = name.strip_suffix(".log").or_else(|| name.strip_suffix(".log.1")).unwrap_or(&name);
         strange.insert(id.to_owned());
     }
+    let mut left = BTreeMap::new();
     for id in strange.difference(&known) {
-        if let Err(error) = wipe(host, id) {
-            tracing::error!(id, error = chain(&error), "cannot wipe what an unknown server left");
+        tracing::info!(id, "wiping what is left of a server that is not here");
+        if let Err(why) = wipe(host, id) {
+            tracing::error!(id, why, "cannot end what an unknown server left: tried again, and no new number is taken before");
+            left.insert(id.clone(), why);
         }
     }
-    host.users.leave_all_but(&host.paths.records())
+    host.users.leave_all_but(&host.paths.records())?;
+    Ok(left)
 }
 
-fn wipe(host: &Host, id: &str) -> Result<(), ApplyError> {
-    tracing::info!(id, "wiping what is left of a server that is not here");
+/// Ends and wipes what is left of a server that is not here.
+///
+/// # Errors
+/// Why it may still speak or write. Rubbish that stays does not matter, and is taken away by the next agent.
+pub(crate) fn wipe(host: &Host, id: &str) -> Result<(), String> {
+    end(host, id).map_err(|error| chain(&error))?;
+    if let Err(error) = tidy(host, id) {
+        tracing::error!(id, error = chain(&error), "cannot wipe what an unknown server left; nothing of it runs");
+    }
+    Ok(())
+}
+
+fn end(host: &Host, id: &str) -> Result<(), ApplyError> {
     container::end_whatever(host, id)?;
     end_shim(host, id)?;
     if let Some(key) = names::key_of(id) {
         host.rtnl.delete(&names::port(&key))?;
         Netns::remove(&names::netns(&key))?;
     }
+    rootfs::unmount(&host.paths.server(id))
+}
+
+fn tidy(host: &Host, id: &str) -> Result<(), ApplyError> {
     let at = host.paths.server(id);
-    rootfs::unmount(&at)?;
     for folder in [&at.run, &at.layer] {
         match fs::remove_dir_all(folder) {
             Err(error) if error.kind() != ErrorKind::NotFound => Err(FileError::of("wipe", folder)(error))?,

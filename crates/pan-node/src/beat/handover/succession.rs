@@ -23,17 +23,33 @@ const LOOKS_BETWEEN: u32 = 10;
 /// Has the beat process of this host be of this process's build, for ever. Blocks; to be called by every role in a thread of its
 /// own. Whoever keeps the beat process running may start another build again, and is left alone then.
 pub fn keep_current(config: &HostConfig) {
-    let (Ok(own), Ok(program)) = (Build::own(), std::env::current_exe()) else { return };
+    let (own, program) = match (Build::own(), std::env::current_exe()) {
+        (Ok(own), Ok(program)) => (own, program),
+        (Err(error), _) | (_, Err(error)) => {
+            tracing::error!(
+                error = crate::error::chain(&error),
+                "cannot read which build this process is of: the beat process is left as it is, also after an upgrade; end it then"
+            );
+            return;
+        }
+    };
     let socket = beat_socket(&config.run_dir);
-    let mut wish = Wish::default();
+    let (mut wish, mut strange) = (Wish::default(), false);
     loop {
-        // None in office, or a busy one: another look comes.
-        if let Ok(Answer::InOffice { build, pid }) = ask(&socket, &Request::Who) {
-            match wish.look(&own, &build, pid) {
+        match ask(&socket, &Request::Who) {
+            Ok(Answer::InOffice { build, pid }) => match wish.look(&own, &build, pid) {
                 Look::Fine => {}
                 Look::PutBack => tracing::warn!(%build, %own, "the beat process was started from another program again; left as it is"),
                 Look::Ask => request(&socket, &own, &build, &program),
+            },
+            // One that speaks otherwise is of a build that this one cannot replace.
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                if !std::mem::replace(&mut strange, true) {
+                    tracing::warn!(%error, "what the beat process answers cannot be read: it is left as it is, and asked again each second");
+                }
             }
+            // None in office, or a busy one: another look comes.
+            Ok(_) | Err(_) => {}
         }
         std::thread::sleep(LOOK_EVERY);
     }
