@@ -125,6 +125,34 @@ pub struct DrainBatch {
     pub moves: Vec<Move>,
 }
 
+/// What draining a node would do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NodeDrainPlan {
+    /// Whether it is done without being forced: nothing would lack room.
+    pub ok: bool,
+    /// Where its servers would go.
+    pub moves: Vec<Move>,
+    /// Servers that run and would have no place.
+    pub lost: Vec<Lost>,
+    /// Clusters that are protected and would not be.
+    pub unprotected: Vec<Unprotected>,
+    /// All that would be missing, in words.
+    pub missing: Vec<String>,
+}
+
+/// A cluster that is protected no more, and the failure that it does not survive.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Unprotected {
+    /// `PARTITION/CLUSTER`.
+    pub cluster: String,
+    /// The hosts that fail.
+    pub hosts: Vec<HostName>,
+    /// The server that has no place then, `PARTITION/SERVER`.
+    pub object: String,
+    /// What is missing.
+    pub short: String,
+}
+
 /// Why an object is as it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Why {

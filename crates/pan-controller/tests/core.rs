@@ -7,6 +7,8 @@ mod allow;
 mod audit;
 #[path = "core/deaths.rs"]
 mod deaths;
+#[path = "core/drains.rs"]
+mod drains;
 #[path = "core/frames.rs"]
 mod frames;
 #[path = "core/inside.rs"]
@@ -48,6 +50,10 @@ use std::time::Duration;
 
 fn host(name: &str) -> HostName {
     HostName::new(name).unwrap()
+}
+
+fn drain(node: &str) -> Request {
+    Request::Drain { node: host(node), force: false }
 }
 
 fn server(name: &str) -> ServerKey {
@@ -393,7 +399,7 @@ fn a_drain_ends_connections_first_then_moves_and_empties_the_node() {
     pan.rounds(2);
     let from = pan.node_of("web-1").unwrap();
     pan.connections = 5;
-    pan.ask(Request::Drain(host(&from))).unwrap();
+    pan.ask(drain(&from)).unwrap();
     pan.rounds(3);
     assert_eq!(pan.backend("web-1"), BackendState::Draining);
     assert_eq!(pan.node_of("web-1").unwrap(), from, "it stays while it has connections");
@@ -411,7 +417,7 @@ fn a_drain_does_not_wait_for_connections_longer_than_the_grace() {
     pan.rounds(2);
     let from = pan.node_of("web-1").unwrap();
     pan.connections = 5;
-    pan.ask(Request::Drain(host(&from))).unwrap();
+    pan.ask(drain(&from)).unwrap();
     pan.rounds(20);
     assert_ne!(pan.node_of("web-1").unwrap(), from);
 }
@@ -527,7 +533,7 @@ fn a_drain_moves_every_server_of_a_cluster_one_after_the_other() {
     };
     let full = NODES.into_iter().max_by_key(|node| on(&pan, node)).unwrap();
     assert!(on(&pan, full) > 1, "the story needs a node with several servers");
-    pan.ask(Request::Drain(host(full))).unwrap();
+    pan.ask(drain(full)).unwrap();
     for _ in 0..60 {
         pan.pass(700);
         pan.round();

@@ -10,6 +10,7 @@
 //! - [`certify()`] checks the promise without trusting [`protect`]: it loses every node in turn.
 //! - [`admit()`] refuses a change that would make a promise impossible to keep.
 //! - [`evacuate`] empties a failure domain batch by batch, as far as every promise stays kept.
+//! - [`taken`] says what draining nodes would take from whom.
 //! - [`room()`] says how many more servers fit; [`ganeti`] reads and writes the files of another planner, to compare.
 //! - [`replicas`] chooses the storage hosts of a volume.
 //! - [`whatif`] and [`explain`] answer questions with the code that decides.
@@ -35,6 +36,7 @@ pub mod reason;
 pub mod replicas;
 pub mod score;
 pub mod snapshot;
+pub mod taken;
 pub mod whatif;
 pub mod why;
 
@@ -47,5 +49,6 @@ pub use reason::{Cause, NotPlaced, Why};
 pub use room::room;
 pub use score::Strategy;
 pub use snapshot::{Cluster, ClusterKey, Domain, Node, NodeState, Partition, Protect, ServerId, Snapshot, Spread};
+pub use taken::Taken;
 pub use whatif::WhatIf;
 pub use why::{Explanation, explain};

@@ -16,7 +16,12 @@ fn draining_a_node_fails_no_request() {
     for keep_alive in [true, false] {
         let node = str_of(&server(&lab, "demo", "web-1"), "node").to_owned();
         let load = wrk(&lab, 12, keep_alive);
+        // Three that may not share a node, on four of them: the promise to survive a loss is used up meanwhile.
+        let plan = json(&lab, &["node", "drain", &node, "--whatif"]);
+        assert_eq!((&plan["ok"], &plan["unprotected"][0]["cluster"]), (&true.into(), &"demo/web".into()), "{plan}");
         pan(&lab, &["node", "drain", &node, "--timeout", "60s"]);
+        let events = pan(&lab, &["events", "-A"]);
+        assert!(events.contains("DrainTakes") && events.contains("cluster demo/web is not protected"), "{events}");
         let shown = json(&lab, &["get", "node", &node]);
         assert_eq!(shown["servers"], 0, "{shown}");
         let report = load.output();

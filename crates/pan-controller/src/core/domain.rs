@@ -8,11 +8,15 @@ use pan_api::ApiError;
 use pan_model::event::Severity;
 use pan_model::{Code, HostName};
 use pan_plan::evacuate::{self, Next, Stuck};
+use pan_plan::taken::taken;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Domains drained at the same time: more than anybody works on, and each costs a proof after every change.
 const DRAINS_MAX: usize = 16;
+
+/// Promises that one refusal or event names: what is longer nobody reads.
+const TOLD_MAX: usize = 20;
 
 /// A label that says which nodes are meant.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -87,6 +91,40 @@ pub fn begin(world: &mut World, now: Now, domain: &Domain) -> Result<(), ApiErro
         world.host_event(now, node, Severity::Info, "DomainDrain", format!("{domain} is to be emptied: {}", names.join(", ")));
     }
     Ok(())
+}
+
+/// Lets a node give its servers away, if it can be told to; what that takes from others is told of. If it is somebody's room, it must be
+/// forced.
+///
+/// # Errors
+/// `NotFound`; `State` for one out of reach; `NoCapacity` or `Protection` with all that would be missing.
+pub(super) fn drain_one(world: &mut World, now: Now, node: &HostName, force: bool) -> Result<(), ApiError> {
+    operate::known_node(world, node)?;
+    if world.hosts[node].duty == Duty::Draining {
+        return Ok(());
+    }
+    if stays(world, node) {
+        return Err(ApiError::new(Code::State, format!("node {node} cannot be drained: {}", reach::why(world, now, node))));
+    }
+    let taken = taken(&place::patient(world), &BTreeSet::from([node.clone()]));
+    let said = listed(&taken.said());
+    if taken.is_room() && !force {
+        let code = if taken.homeless.is_empty() { Code::Protection } else { Code::NoCapacity };
+        let text = format!("node {node} is not drained: without it {said}. Make room first, or use --force; nothing was changed");
+        return Err(ApiError::new(code, text));
+    }
+    operate::duty(world, now, node, Duty::Draining)?;
+    if !said.is_empty() {
+        let severity = if taken.is_room() { Severity::Alarm } else { Severity::Warning };
+        world.host_event(now, node, severity, "DrainTakes", format!("with node {node} drained, {said}"));
+    }
+    Ok(())
+}
+
+fn listed(all: &[String]) -> String {
+    let more = all.len().saturating_sub(TOLD_MAX);
+    let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+    all.iter().take(TOLD_MAX).cloned().collect::<Vec<_>>().join("; ") + &more
 }
 
 /// Whether a node cannot be told to give away what it has.

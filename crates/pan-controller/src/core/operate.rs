@@ -23,7 +23,7 @@ pub fn request(world: &mut World, now: Now, within: Option<&PartitionName>, requ
         Request::Start(key) => start(world, now, within, &key)?,
         Request::Failover { key, to } => relocate(world, now, within, (&key, to), EndingPhase::Stopping)?,
         Request::Migrate { key, to } => relocate(world, now, within, (&key, to), EndingPhase::Draining)?,
-        Request::Drain(node) => drain(world, now, &node)?,
+        Request::Drain { node, force } => domain::drain_one(world, now, &node, force)?,
         Request::Cordon(node) => duty(world, now, &node, Duty::Cordoned)?,
         Request::Uncordon(node) => {
             duty(world, now, &node, Duty::Full)?;
@@ -56,7 +56,7 @@ fn not_found(what: &str, name: impl std::fmt::Display) -> ApiError {
     ApiError::new(Code::NotFound, format!("there is no {what} {name}"))
 }
 
-fn known_node(world: &World, node: &HostName) -> Result<(), ApiError> {
+pub(super) fn known_node(world: &World, node: &HostName) -> Result<(), ApiError> {
     let is_node = world.hosts.get(node).is_some_and(|host| host.offer.is_some());
     if is_node { Ok(()) } else { Err(not_found("node", node)) }
 }
@@ -158,18 +158,6 @@ fn relocate(
     };
     ending::begin(world, now, key, Goal::Move(Some(target)), phase);
     Ok(())
-}
-
-/// Lets a node give its servers away, if it can be told to.
-fn drain(world: &mut World, now: Now, node: &HostName) -> Result<(), ApiError> {
-    known_node(world, node)?;
-    if world.hosts[node].duty == Duty::Draining {
-        return Ok(());
-    }
-    if reach::is_away(world, node) && !hosts::bound_to(world, node).is_empty() {
-        return Err(ApiError::new(Code::State, format!("node {node} cannot be drained: {}", reach::why(world, now, node))));
-    }
-    duty(world, now, node, Duty::Draining)
 }
 
 /// Lets a node do more or less than before.

@@ -62,7 +62,12 @@ pub enum Request {
         to: Option<HostName>,
     },
     /// Move everything away from a node.
-    Drain(HostName),
+    Drain {
+        /// The node.
+        node: HostName,
+        /// Also when that takes somebody's room.
+        force: bool,
+    },
     /// Empty a failure domain, as far at a time as every promise allows.
     DrainDomain(Domain),
     /// End that.

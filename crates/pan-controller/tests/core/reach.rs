@@ -155,7 +155,7 @@ fn what_cannot_begin_there_is_refused_with_what_to_do() {
     let (mut pan, node) = with_web_2_out_of_reach();
     let key = || server("web-2");
     let asked = [
-        Request::Drain(host(node)),
+        drain(node),
         Request::Stop(key()),
         Request::Restart(key()),
         Request::Failover { key: key(), to: None },
@@ -165,7 +165,7 @@ fn what_cannot_begin_there_is_refused_with_what_to_do() {
     pan.ask(Request::Label { node: host(node), labels: BTreeMap::from([("rack".into(), Some("r1".into()))]) }).unwrap();
     for request in asked {
         let shown = format!("{request:?}");
-        let in_drain = matches!(request, Request::Drain(_) | Request::DrainDomain(_));
+        let in_drain = matches!(request, Request::Drain { .. } | Request::DrainDomain(_));
         let of_a_user = operate::request(&mut pan.world, pan.now, Some(&"p".parse().unwrap()), request.clone());
         let error = pan.ask(request).unwrap_err();
         assert_eq!(error.code, Code::State, "{shown}: {error:?}");
@@ -186,7 +186,7 @@ fn what_cannot_begin_there_is_refused_with_what_to_do() {
     let free = NODES.into_iter().find(|node| pan.world.servers.values().all(|server| server.node != Some(host(node)))).unwrap();
     pan.mute(free);
     pan.rounds(12);
-    pan.ask(Request::Drain(host(free))).unwrap();
+    pan.ask(drain(free)).unwrap();
 }
 
 #[test]
@@ -217,7 +217,7 @@ fn a_drain_begun_before_is_taken_back_whole() {
         let at = pan.node_of(name).unwrap();
         let node = NODES.into_iter().find(|node| *node == at).unwrap();
         pan.connections = 5;
-        pan.ask(Request::Drain(host(node))).unwrap();
+        pan.ask(drain(node)).unwrap();
         pan.mute(node);
         pan.rounds(60);
         let before = pan.world.servers[&server(name)].clone();

@@ -92,8 +92,8 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::local("start a runtime"))
 }
 
-fn wait_for(work: impl Future<Output = Result<(), Failure>>) -> Result<ExitCode, Failure> {
-    runtime()?.block_on(work).map(|()| ExitCode::SUCCESS)
+fn wait_for(work: impl Future<Output = Result<u8, Failure>>) -> Result<ExitCode, Failure> {
+    runtime()?.block_on(work).map(ExitCode::from)
 }
 
 /// Messages of libraries, on stderr, for those who ask.

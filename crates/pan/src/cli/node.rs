@@ -2,11 +2,13 @@
 
 use super::failure::Failure;
 use super::kind::Kind;
+use super::output::note;
 use super::ready::timed_out;
 use super::session::Session;
 use clap::{Args, Subcommand};
+use pan_api::ApiError;
 use pan_api::client::{Client, escape};
-use pan_api::insight::Timeline;
+use pan_api::insight::{NodeDrainPlan, Timeline};
 use pan_api::requests::Labels;
 use pan_api::server::Server;
 use pan_model::server::ServerState;
@@ -40,6 +42,12 @@ pub enum NodeCommand {
     Drain {
         /// Which node.
         node: HostName,
+        /// Say what would happen, and what would be missing; nothing is changed.
+        #[arg(long, conflicts_with = "force")]
+        whatif: bool,
+        /// Also when servers would have no place, or guarantees of partitions no room.
+        #[arg(long)]
+        force: bool,
         /// How long that may take; the draining goes on after it.
         #[arg(long, value_name = "TIME", default_value = "10m")]
         timeout: Span,
@@ -78,23 +86,24 @@ fn change(text: &str) -> Result<(String, Option<String>), String> {
     Ok(change)
 }
 
-/// `pan node …`.
-pub async fn run(command: NodeCommand, session: &Session) -> Result<(), Failure> {
+/// `pan node …`; the exit code.
+pub async fn run(command: NodeCommand, session: &Session) -> Result<u8, Failure> {
     let client = session.client()?;
     let path = |node: &HostName, verb: &str| format!("/v1/nodes/{node}/{verb}");
-    let act = async |node: &HostName, verb: &str, result: &str| -> Result<(), Failure> {
+    let act = async |node: &HostName, verb: &str, result: &str| -> Result<u8, Failure> {
         let (): () = client.post(&path(node, verb), &json!({})).await?;
-        report(session, node, result)
+        report(session, node, result).map(|()| 0)
     };
     match command {
-        NodeCommand::Drain { node, timeout } => drain(&node, timeout, session).await,
+        NodeCommand::Drain { node, whatif: true, .. } => whatif(&node, session).await,
+        NodeCommand::Drain { node, whatif: false, force, timeout } => drain(&node, force, timeout, session).await.map(|()| 0),
         NodeCommand::Cordon { node } => act(&node, "cordon", "cordoned").await,
         NodeCommand::Uncordon { node } => act(&node, "uncordon", "uncordoned").await,
         NodeCommand::Clear { node } => act(&node, "clear", "cleared").await,
         NodeCommand::Label { node, changes } => {
             let labels: BTreeMap<String, Option<String>> = changes.into_iter().collect();
             let (): () = client.post(&path(&node, "label"), &Labels { labels }).await?;
-            report(session, &node, "labelled")
+            report(session, &node, "labelled").map(|()| 0)
         }
     }
 }
@@ -116,12 +125,40 @@ struct Moved {
     gap_ms: Option<u64>,
 }
 
-async fn drain(node: &HostName, limit: Span, session: &Session) -> Result<(), Failure> {
+/// What a drain would do.
+async fn forecast(client: &Client, node: &HostName) -> Result<NodeDrainPlan, ApiError> {
+    client.post(&format!("/v1/nodes/{node}/drain/whatif"), &json!({})).await
+}
+
+async fn whatif(node: &HostName, session: &Session) -> Result<u8, Failure> {
+    let plan = forecast(session.client()?, node).await?;
+    let exit = u8::from(!plan.ok);
+    if session.out.is_data() {
+        return session.out.data(&plan).map(|()| exit);
+    }
+    for one in &plan.moves {
+        session.out.line(&format!("server {} goes to {}: {}", one.server, one.to, one.reason))?;
+    }
+    for text in &plan.missing {
+        session.out.line(&format!("missing then: {text}"))?;
+    }
+    if plan.moves.is_empty() && plan.missing.is_empty() {
+        session.out.say(&format!("node {node} is empty, and nothing relies on it"))?;
+    }
+    Ok(exit)
+}
+
+async fn drain(node: &HostName, force: bool, limit: Span, session: &Session) -> Result<(), Failure> {
     let client = session.client()?;
+    // Before anything is done. What keeps it from being told is said of the drain itself.
+    let plan = forecast(client, node).await.ok().filter(|plan| plan.ok || force);
+    for text in plan.iter().flat_map(|plan| &plan.missing) {
+        note(&format!("with node {node} drained, {text}"));
+    }
     let mut drain =
         Drain { node, begin: jiff::Timestamp::now(), staying: servers_on(client, node).await?, moving: Vec::new(), moved: Vec::new() };
     let deadline = Instant::now() + limit.0;
-    let (): () = client.post(&format!("/v1/nodes/{node}/drain"), &json!({})).await?;
+    let (): () = client.post(&format!("/v1/nodes/{node}/drain{}", if force { "?force=true" } else { "" }), &json!({})).await?;
     let total = drain.staying.len();
     session.out.progress(&format!("node {node} has {total} servers to move"));
     let mut empty_since = None;

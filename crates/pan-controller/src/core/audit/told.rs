@@ -63,7 +63,10 @@ pub fn told(world: &World, request: &Request) -> Told {
         Request::Start(key) => server("start", key),
         Request::Failover { key, to } => moved("failover", key, to.as_ref()),
         Request::Migrate { key, to } => moved("migrate", key, to.as_ref()),
-        Request::Drain(node) => Act::new(None, "drain", "node", node.as_str()),
+        Request::Drain { node, force } => {
+            let act = Act::new(None, "drain", "node", node.as_str());
+            if *force { act.detail("force=true") } else { act }
+        }
         Request::Cordon(node) => Act::new(None, "cordon", "node", node.as_str()),
         Request::Uncordon(node) => Act::new(None, "uncordon", "node", node.as_str()),
         Request::Clear(node) => Act::new(None, "clear", "node", node.as_str()),
