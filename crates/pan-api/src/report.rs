@@ -251,3 +251,9 @@ pub struct ConnectionCount {
     /// Connections that may still carry requests.
     pub connections: u64,
 }
+
+/// How much a count has grown. One that is smaller than before was begun anew.
+#[must_use]
+pub fn counted_since(before: Option<&u64>, now: u64) -> u64 {
+    now - before.copied().filter(|before| *before <= now).unwrap_or(0)
+}

@@ -26,8 +26,8 @@ use pan_model::node::NodeState;
 use pan_model::server::ServerState;
 use pan_model::service::BackendState;
 use pan_model::volume::Access;
-use pan_model::{Admission, ByteSize, Cpu, HostName, Name, Resources, ServerKey, VolumeKey};
-use std::collections::BTreeMap;
+use pan_model::{Admission, ByteSize, Cpu, HostName, Name, PartitionName, Resources, ServerKey, VolumeKey};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -35,12 +35,15 @@ use std::sync::Arc;
 #[must_use]
 pub fn view(world: &World, revision: u64) -> View {
     let directors = published::directors(world);
+    let served: BTreeSet<&PartitionName> = world.services.keys().map(|(partition, _)| partition).collect();
+    let current: BTreeSet<&PartitionName> =
+        served.into_iter().filter(|partition| published::tables_current(world, &directors, partition)).collect();
     View {
         revision,
         partitions: world.partitions.keys().map(|name| (name.clone(), partition(world, name))).collect(),
         clusters: world.clusters.keys().map(|key| (key.clone(), cluster(world, key))).collect(),
         servers: world.servers.iter().map(|(key, record)| (key.clone(), server(world, key, record))).collect(),
-        services: world.services.keys().map(|key| (key.clone(), service(world, &directors, key))).collect(),
+        services: world.services.keys().map(|key| (key.clone(), service(world, key, current.contains(&key.0)))).collect(),
         volumes: volumes_of(world),
         snapshots: world.volumes.iter().flat_map(|(key, volume)| places(world, key, volume)).collect(),
         nodes: world.hosts.keys().filter_map(|name| Some((name.clone(), node(world, name)?))).collect(),
@@ -218,7 +221,7 @@ fn server(world: &World, key: &ServerKey, record: &ServerRecord) -> pan_api::ser
     }
 }
 
-fn service(world: &World, directors: &[&HostName], key: &ServiceKey) -> pan_api::service::Service {
+fn service(world: &World, key: &ServiceKey, tables_current: bool) -> pan_api::service::Service {
     let record = &world.services[key];
     let owner = world.partitions.get(&key.0).and_then(|partition| partition.owner.clone());
     let counted = owner.as_ref().and_then(|owner| world.seen.hosts.get(owner));
@@ -235,7 +238,7 @@ fn service(world: &World, directors: &[&HostName], key: &ServiceKey) -> pan_api:
     let answered = owner.as_ref().is_some_and(|owner| world.seen.life(owner) != Life::Dead);
     let state = if !answered || backends.iter().all(|backend| backend.state != BackendState::Up) {
         ServiceState::Down
-    } else if published::tables_current(world, directors, &key.0) {
+    } else if tables_current {
         ServiceState::Ready
     } else {
         ServiceState::Progressing

@@ -1,6 +1,6 @@
 //! What servers sent to beyond their network and no service answers for: the kernel counts it by the address it comes from. Pure.
 
-use pan_api::report::RefusedPackets;
+use pan_api::report::{RefusedPackets, counted_since};
 use pan_model::PartitionName;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -25,10 +25,10 @@ impl Beyond {
             for (address, packets) in counted {
                 let key = (partition.clone(), address);
                 // The kernel forgets a count that has not moved for long, and begins anew with rules that are loaded anew.
-                let before = self.last.get(&key).copied().filter(|before| *before <= packets).unwrap_or(0);
-                if packets > before {
-                    *self.counts.entry(key.clone()).or_default() += packets - before;
-                    all += packets - before;
+                let more = counted_since(self.last.get(&key), packets);
+                if more > 0 {
+                    *self.counts.entry(key.clone()).or_default() += more;
+                    all += more;
                 }
                 now.insert(key, packets);
             }

@@ -4,7 +4,7 @@
 mod story;
 
 use pan_lab::harness::{self, TestLab};
-use pan_lab::{Direction, LabHost, LabSpec};
+use pan_lab::{Direction, LabSpec};
 use pan_model::host_config::GateChoice;
 use std::time::{Duration, Instant};
 use story::{SOON, ask, example, has, lab, lab_of, pan, requests, server, str_of, wrk};
@@ -34,9 +34,7 @@ fn not_heard_again(lab: &TestLab) {
     if !has("nginx") {
         return;
     }
-    story::apply(lab, "demo.yaml", &example("demo.yaml"));
-    let before = server(lab, "demo", "web-1");
-    let node: LabHost = str_of(&before, "node").parse().unwrap();
+    let (before, node) = story::demo_on_a_node(lab);
     let mut old = None;
     lab.wait_for("an answer of web-1", SOON, |lab| {
         old = ask(lab).filter(|answer| answer.starts_with("web-1 "));
@@ -104,10 +102,8 @@ fn a_node_of_a_slower_profile_is_waited_for() {
     if !has("nginx") {
         return;
     }
-    story::apply(&lab, "demo.yaml", &example("demo.yaml"));
-    let before = server(&lab, "demo", "web-1");
-    let name = str_of(&before, "node").to_owned();
-    let node: LabHost = name.parse().unwrap();
+    let (_, node) = story::demo_on_a_node(&lab);
+    let name = node.to_string();
     let events = || pan(&lab, &["events", "-A"]);
     assert!(!events().contains("ProfileDiffers"));
     let path = lab.data().join("hosts").join(&name).join("etc/host.yaml");

@@ -5,7 +5,7 @@ mod story;
 
 use pan_lab::LabHost;
 use pan_lab::harness::TestLab;
-use story::{SOON, ask, example, has, json, lab, pan, server, str_of};
+use story::{SOON, ask, has, json, lab, pan, server, str_of};
 
 /// All that a host says to the controllers' port is lost on its way out.
 const SHUT: &str = "add table inet away
@@ -36,10 +36,8 @@ fn a_node_that_cannot_report_is_told_of_and_given_nothing() {
     if !has("nginx") {
         return;
     }
-    story::apply(&lab, "demo.yaml", &example("demo.yaml"));
-    let before = server(&lab, "demo", "web-1");
-    let name = str_of(&before, "node").to_owned();
-    let node: LabHost = name.parse().unwrap();
+    let (before, node) = story::demo_on_a_node(&lab);
+    let name = node.to_string();
     // Servers of the demo may not share a node; these may.
     let other = "more-1";
     let events = || pan(&lab, &["events", "-A"]);

@@ -2,7 +2,7 @@
 //! to the PAN with the host that refused it. A server sends as much as it likes, so what comes soon after is counted, and told later.
 
 use super::world::{Now, World};
-use pan_api::report::{RefusedFrames, RefusedPackets, RefusedWhy};
+use pan_api::report::{RefusedFrames, RefusedPackets, RefusedWhy, counted_since};
 use pan_member::Tick;
 use pan_model::event::Severity;
 use pan_model::host::Role;
@@ -65,14 +65,14 @@ fn heard(world: &mut World, now: Now, (host, role): (&HostName, Role), counted: 
     if let Some(former) = node.counted.replace(counted.clone()) {
         for ((key, why), frames) in counted {
             // A role that began anew counts from nothing.
-            let before = former.get(&(key.clone(), why)).copied().filter(|before| *before <= frames).unwrap_or(0);
-            if frames > before {
+            let more = counted_since(former.get(&(key.clone(), why)), frames);
+            if more > 0 {
                 // What a partition has its own servers keep from each other is no matter of the provider's.
                 let everybodys = why != RefusedWhy::Uninvited;
                 if everybodys {
-                    *node.untold.entry(key.clone()).or_default() += frames - before;
+                    *node.untold.entry(key.clone()).or_default() += more;
                 }
-                *world.seen.refused.entry(key).or_default().untold.entry(why).or_default() += frames - before;
+                *world.seen.refused.entry(key).or_default().untold.entry(why).or_default() += more;
             }
         }
     }

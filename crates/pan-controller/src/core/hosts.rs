@@ -141,8 +141,6 @@ pub fn report(world: &mut World, now: Now, report: Report) -> Result<(), ApiErro
         return Ok(());
     }
     seen.reported.insert(report.role, (report.boot, report.sequence));
-    reach::reported(world, now, &report.host, report.role);
-    let seen = world.seen.hosts.entry(report.host.clone()).or_default();
     let first = seen.applied.insert(report.role, report.applied).is_none();
     if first && report.role == Role::Node {
         world.seen.replan = true;
@@ -168,6 +166,7 @@ pub fn report(world: &mut World, now: Now, report: Report) -> Result<(), ApiErro
         }
         Role::Controller => {}
     }
+    reach::reported(world, now, &report.host, report.role);
     frames::told(world, now, (&report.host, report.role), report.refused, report.beyond);
     for problem in news {
         world.host_event(now, &report.host, Severity::Warning, "HostProblem", problem);

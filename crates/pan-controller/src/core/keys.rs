@@ -154,16 +154,7 @@ mod tests {
 
     impl Case {
         fn new() -> Self {
-            let settings = Settings {
-                outside: Vec::new(),
-                pools: Vec::new(),
-                reserved: Vec::new(),
-                host_image_allowed: true,
-                egress: None,
-                reach: None,
-                mtu: 1430,
-            };
-            let mut case = Self { world: World::new(settings), now: Now { wall: 1, boot: Tick(1) } };
+            let mut case = Self { world: World::new(Settings::bare()), now: Now { wall: 1, boot: Tick(1) } };
             for (last, name) in ["c1", "n1", "s1"].into_iter().enumerate() {
                 let address = |net: u8| std::net::IpAddr::from([10, net, 0, u8::try_from(last).unwrap()]);
                 let (version, host) = (pan_api::WIRE_VERSION, name.parse().unwrap());

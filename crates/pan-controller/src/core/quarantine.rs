@@ -67,16 +67,7 @@ mod tests {
     const SECOND: i64 = 1_000_000;
 
     fn world() -> World {
-        let settings = Settings {
-            outside: Vec::new(),
-            pools: Vec::new(),
-            reserved: Vec::new(),
-            host_image_allowed: true,
-            egress: None,
-            reach: None,
-            mtu: 1430,
-        };
-        World::new(settings)
+        World::new(Settings::bare())
     }
 
     /// A second of the wall clock, on a machine that booted `booted` seconds after its beginning.

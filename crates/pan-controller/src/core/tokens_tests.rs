@@ -13,15 +13,7 @@ fn at(minutes: i64) -> Now {
 }
 
 fn world() -> World {
-    let mut world = World::new(Settings {
-        outside: Vec::new(),
-        pools: Vec::new(),
-        reserved: Vec::new(),
-        host_image_allowed: true,
-        egress: None,
-        reach: None,
-        mtu: 1430,
-    });
+    let mut world = World::new(Settings::bare());
     let purpose = TokenFor::Joining { host: "n5".parse().unwrap(), roles: vec![Role::Node] };
     let new = New { secret: SECRET, purpose, lives: "10m".parse().unwrap() };
     create(&mut world, at(0), 1, new).unwrap();

@@ -60,6 +60,22 @@ pub struct Settings {
     pub mtu: u32,
 }
 
+#[cfg(test)]
+impl Settings {
+    /// For tests that need no outside.
+    pub(crate) const fn bare() -> Self {
+        Self {
+            outside: Vec::new(),
+            pools: Vec::new(),
+            reserved: Vec::new(),
+            host_image_allowed: true,
+            egress: None,
+            reach: None,
+            mtu: 1430,
+        }
+    }
+}
+
 /// Names of a cluster and of a service across the PAN.
 pub type ClusterKey = (PartitionName, ClusterName);
 /// See [`ClusterKey`].

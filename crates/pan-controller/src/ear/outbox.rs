@@ -191,15 +191,7 @@ mod tests {
 
     /// What a world that hears `changes` holds of the host.
     fn heard(changes: Vec<LifeChange>) -> String {
-        let mut world = World::new(Settings {
-            outside: Vec::new(),
-            pools: Vec::new(),
-            reserved: Vec::new(),
-            host_image_allowed: false,
-            egress: None,
-            reach: None,
-            mtu: 1500,
-        });
+        let mut world = World::new(Settings::bare());
         for change in changes {
             hosts::life(&mut world, Now { wall: 1, boot: Tick(1) }, change);
         }

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use pan_api::desired::Desired;
+use pan_api::report::counted_since;
 use pan_linux::allow::{Allow, AllowError};
 use pan_linux::netns::Netns;
 use pan_linux::overlay::NetworkSpec;
 use pan_linux::rtnl::Mac;
 
-use super::spec::{Port, callers};
+use super::spec::{Port, callers, keep_if};
 use crate::error::chain;
 use crate::names;
 
@@ -29,11 +30,8 @@ struct Counted {
 
 impl Counted {
     fn add(&mut self, read: BTreeMap<Mac, u64>) {
-        for (mac, packets) in &read {
-            let before = self.now.get(mac).copied().unwrap_or(0);
-            // A caller that was forgotten by the kernel begins anew.
-            self.ever += if *packets >= before { packets - before } else { *packets };
-        }
+        // A caller that was forgotten by the kernel begins anew.
+        self.ever += read.iter().map(|(mac, packets)| counted_since(self.now.get(mac), *packets)).sum::<u64>();
         self.now = read;
     }
 }
@@ -55,29 +53,20 @@ impl Allowed {
         problems: &mut Vec<String>,
     ) -> Vec<String> {
         self.doors.retain(|name, _| ports.contains_key(name));
-        let mut closed = Vec::new();
-        for network in networks {
-            network.local.retain(|local| {
-                let Some(port) = ports.get(&local.port) else { return true };
-                let known = self.doors.contains_key(&port.name);
-                let there = match callers(desired, port) {
-                    // Whoever removed the order has yet to remove the server.
-                    None => known,
-                    Some(wanted) => match self.bring(port, wanted.as_deref()) {
-                        Ok(()) => true,
-                        Err(error) => {
-                            problems.push(format!("server {}: {}", port.key, chain(&error)));
-                            known || self.has_rules(port)
-                        }
-                    },
-                };
-                if !there {
-                    closed.push(port.name.clone());
-                }
-                there
-            });
-        }
-        closed
+        keep_if(networks, ports, |port| {
+            let known = self.doors.contains_key(&port.name);
+            match callers(desired, port) {
+                // Whoever removed the order has yet to remove the server.
+                None => known,
+                Some(wanted) => match self.bring(port, wanted.as_deref()) {
+                    Ok(()) => true,
+                    Err(error) => {
+                        problems.push(format!("server {}: {}", port.key, chain(&error)));
+                        known || self.has_rules(port)
+                    }
+                },
+            }
+        })
     }
 
     /// Another namespace may be behind a port of that name from now on.

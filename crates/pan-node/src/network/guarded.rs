@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use pan_api::report::{RefusedFrames, RefusedWhy};
+use pan_api::report::{RefusedFrames, RefusedWhy, counted_since};
 use pan_linux::guard::{Guard, GuardedPort, Refusal, Refused};
 use pan_linux::overlay::NetworkSpec;
 use pan_model::ServerKey;
@@ -35,9 +35,8 @@ impl Refusals {
         self.servers.retain(|(key, _), _| ports.values().any(|port| port.key == *key));
         let mut now = BTreeMap::new();
         for Counted { port, why, frames } in read {
-            let before = last.get(&(port.clone(), why)).copied().unwrap_or(0);
             // A count that was forgotten by the kernel begins anew.
-            let more = if frames >= before { frames - before } else { frames };
+            let more = counted_since(last.get(&(port.clone(), why)), frames);
             if more > 0 {
                 *self.total.entry(why).or_default() += more;
                 if let Some(port) = ports.get(&port) {

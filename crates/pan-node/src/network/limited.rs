@@ -8,7 +8,7 @@ use pan_linux::overlay::NetworkSpec;
 use pan_linux::rtnl::{Rtnl, RtnlError};
 use pan_model::BitRate;
 
-use super::spec::Port;
+use super::spec::{Port, keep_if};
 use crate::error::chain;
 use crate::names;
 
@@ -38,31 +38,23 @@ impl Limited {
         problems: &mut Vec<String>,
     ) -> Vec<String> {
         self.rates.retain(|name, _| ports.contains_key(name));
-        let mut closed = Vec::new();
-        for network in networks {
-            network.local.retain(|local| {
-                let Some(port) = ports.get(&local.port) else { return true };
-                let Some(order) = desired.servers.iter().find(|order| order.key == port.key) else { return true };
-                let in_force = self.rates.get(&port.name).copied();
-                if in_force == Some(order.egress) {
-                    return true;
+        keep_if(networks, ports, |port| {
+            let Some(order) = desired.servers.iter().find(|order| order.key == port.key) else { return true };
+            let in_force = self.rates.get(&port.name).copied();
+            if in_force == Some(order.egress) {
+                return true;
+            }
+            match set(port, order.egress) {
+                Ok(()) => {
+                    self.rates.insert(port.name.clone(), order.egress);
+                    true
                 }
-                match set(port, order.egress) {
-                    Ok(()) => {
-                        self.rates.insert(port.name.clone(), order.egress);
-                        true
-                    }
-                    Err(error) => {
-                        problems.push(format!("server {}: {}", port.key, chain(&error)));
-                        if in_force.is_none() {
-                            closed.push(port.name.clone());
-                        }
-                        in_force.is_some()
-                    }
+                Err(error) => {
+                    problems.push(format!("server {}: {}", port.key, chain(&error)));
+                    in_force.is_some()
                 }
-            });
-        }
-        closed
+            }
+        })
     }
 
     /// Another namespace may be behind a port of that name from now on.

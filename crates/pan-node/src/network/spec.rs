@@ -23,6 +23,21 @@ pub(crate) struct Port {
     pub epoch: Epoch,
 }
 
+/// Takes the ports off the networks that are not to be reached as yet, and returns them. What is no server's stays.
+pub(super) fn keep_if(networks: &mut [NetworkSpec], ports: &BTreeMap<String, Port>, mut keep: impl FnMut(&Port) -> bool) -> Vec<String> {
+    let mut closed = Vec::new();
+    for network in networks {
+        network.local.retain(|local| {
+            let kept = ports.get(&local.port).is_none_or(&mut keep);
+            if !kept {
+                closed.push(local.port.clone());
+            }
+            kept
+        });
+    }
+    closed
+}
+
 /// Partition networks as they should be here.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Wanted {

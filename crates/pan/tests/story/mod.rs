@@ -95,6 +95,14 @@ pub fn server(lab: &TestLab, partition: &str, name: &str) -> Value {
     json(lab, &["get", "server", name, "-p", partition])
 }
 
+/// Applies the demo. Gives web-1 as it is, and the node that it is on.
+pub fn demo_on_a_node(lab: &TestLab) -> (Value, LabHost) {
+    apply(lab, "demo.yaml", &example("demo.yaml"));
+    let first = server(lab, "demo", "web-1");
+    let node = str_of(&first, "node").parse().unwrap();
+    (first, node)
+}
+
 pub fn str_of<'a>(value: &'a Value, field: &str) -> &'a str {
     value[field].as_str().unwrap_or_else(|| panic!("{field} in {value}"))
 }

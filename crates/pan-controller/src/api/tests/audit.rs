@@ -24,9 +24,7 @@ fn told() -> View {
 }
 
 fn logs() -> BTreeMap<Option<PartitionName>, Arc<Log>> {
-    let settings =
-        Settings { outside: vec![], pools: vec![], reserved: vec![], host_image_allowed: false, egress: None, reach: None, mtu: 1430 };
-    let mut world = World::new(settings);
+    let mut world = World::new(Settings::bare());
     let root = Actor::new(None, None, AccessRole::PanAdministrator, None);
     for (second, partition) in ["acme", "rival"].into_iter().enumerate() {
         let text = format!("api: pan/v1\nkind: Partition\nname: {partition}\nspec: {{network: 10.0.0.0/24}}\n");
