@@ -19,6 +19,7 @@ use crate::locks::{Locks, Ticket};
 use crate::message::{Ask, Content, Reply, Request, Sequence};
 use crate::rules::{Mutant, Rules};
 pub use mend::Mended;
+pub use opening::Clients;
 use pan_model::mirror::{Change, Member, Record, Since, Writer};
 use pan_model::{SnapshotId, VolumeEpoch};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -31,6 +32,8 @@ use window::Window;
 pub struct Settings {
     /// The volume.
     pub geometry: Geometry,
+    /// Whom it serves.
+    pub clients: Clients,
     /// Operations of clients at the same time.
     pub operations_max: usize,
     /// Extents that replicas may have dirty, and cannot strike from their logs yet, from which on no write is begun. Half of what a log
@@ -417,6 +420,9 @@ impl<D: Clone> Head<D> {
         if self.end.is_none() {
             self.fence_connected();
             self.try_open(now);
+        }
+        // It may have ended with that.
+        if self.end.is_none() {
             self.ask_again();
             self.evict();
             self.tell_missing();

@@ -45,11 +45,13 @@ pub enum Mutant {
     MendUnlocked,
     /// A snapshot is taken while something is written.
     SnapshotUnordered,
+    /// A head that goes on for clients of another one takes what is left on replicas that were all restarted.
+    LossUnderServed,
 }
 
 impl Mutant {
-    /// Those about disks that rot, and snapshots: found by the simulation, which has both.
-    pub const WITH_DISKS: [Self; 3] = [Self::MendFromJoiner, Self::MendUnlocked, Self::SnapshotUnordered];
+    /// Those about disks that rot, snapshots, and clients that outlive a head: found by the simulation, which has them.
+    pub const SIMULATED: [Self; 4] = [Self::MendFromJoiner, Self::MendUnlocked, Self::SnapshotUnordered, Self::LossUnderServed];
 
     /// All others.
     pub const ALL: [Self; 18] = [

@@ -4,8 +4,8 @@
 use pan_model::{Lineage, Session, SnapshotId, VolumeEpoch};
 use pan_replica::arbiter;
 use pan_replica::{
-    Answer, Ask, Change, Conn, Content, Dialect, Effect, End, Env, Event, Extent, Fault, Fenced, Geometry, Head, Hole, Job, Member, Op,
-    OpId, Part, Record, Replica, Reply, Request, Rules, Runs, Sequence, Settings, Span, Standing, Verdict, Writer,
+    Answer, Ask, Change, Clients, Conn, Content, Dialect, Effect, End, Env, Event, Extent, Fault, Fenced, Geometry, Head, Hole, Job,
+    Member, Op, OpId, Part, Record, Replica, Reply, Request, Rules, Runs, Sequence, Settings, Span, Standing, Verdict, Writer,
 };
 use std::fmt::Write;
 use std::time::Duration;
@@ -20,6 +20,7 @@ struct Talk {
 fn settings() -> Settings {
     Settings {
         geometry: Geometry { size: 8, extent: 2 },
+        clients: Clients::New,
         operations_max: 4,
         extents_max: 8,
         patience: Duration::from_secs(5),
@@ -31,7 +32,16 @@ fn settings() -> Settings {
 impl Talk {
     fn of(members: &[u32]) -> Self {
         let record = arbiter::claim(&arbiter::found(members.iter().copied().map(Member)), Session(1));
-        Self { head: Head::new(settings(), record.clone(), Rules::default()), record, seconds: 0, ops: 0 }
+        Self::begin(settings(), record)
+    }
+
+    fn begin(settings: Settings, record: Record) -> Self {
+        Self { head: Head::new(settings, record.clone(), Rules::default()), record, seconds: 0, ops: 0 }
+    }
+
+    /// One whose clients were served by an earlier head.
+    fn served(members: &[u32]) -> Self {
+        Self::begin(Settings { clients: Clients::Served, ..settings() }, Self::of(members).record)
     }
 
     fn happens(&mut self, event: Event<char>) -> String {
@@ -426,7 +436,7 @@ evicted 1
 #[test]
 fn the_last_one_is_given_its_time_again_when_it_is_back() {
     let record = arbiter::claim(&arbiter::found([Member(1)]), Session(1));
-    let mut talk = Talk { head: Head::new(settings(), record.clone(), Rules::default()), record, seconds: 0, ops: 0 };
+    let mut talk = Talk::begin(settings(), record);
     for line in ["+1", "1:1 fenced"] {
         talk.line(line);
     }
@@ -766,6 +776,37 @@ write 0+2 x
   over: the only replica left, #1, was restarted and may have lost what was not flushed
 ",
     );
+}
+
+/// To those who begin with a head it is as after a loss of power. Those who were served by the one before would read what they had overwritten.
+#[test]
+fn whoever_goes_on_for_clients_does_not_do_so_without_what_was_acknowledged_to_them() {
+    let lost = "over: the only replica left, #1, was restarted and may have lost what was not flushed";
+    check(Talk::served(&[1]), &format!("\n+1\n  1:1 fence\n1:1 fenced lossy dirty=0\n  {lost}\n"));
+    check(
+        Talk::of(&[1]),
+        "\n+1\n  1:1 fence\n1:1 fenced lossy dirty=0\n  1:2 flush\nread 0+2\n  1:3 read 0+2\n1:3 data a\n  operation 1 is done: a\n",
+    );
+    check(
+        Talk::served(&[1]),
+        "\n+1\n  1:1 fence\n1:1 fenced dirty=0\n  1:2 flush\nread 0+2\n  1:3 read 0+2\n1:3 data a\n  operation 1 is done: a\n",
+    );
+    // The other one has it, or does not come in time.
+    check(
+        Talk::served(&[1, 2]),
+        "
++1
+  1:1 fence
+1:1 fenced lossy dirty=0
++2
+  2:2 fence
+2:2 fenced dirty=0
+  2:3 copy from 0+2
+2:3 data a
+  1:4 copy to 0+2 a
+",
+    );
+    check(Talk::served(&[1, 2]), &format!("\n+1\n  1:1 fence\n1:1 fenced lossy dirty=0\nwait 1\n  {lost}\n"));
 }
 
 #[test]

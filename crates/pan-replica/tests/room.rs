@@ -5,8 +5,8 @@
 use pan_model::mirror::Fill;
 use pan_model::{Lineage, Session, VolumeEpoch};
 use pan_replica::{
-    Answer, Conn, Content, Effect, Env, Event, Extent, Geometry, Head, Job, Member, Op, OpId, Replica, Reply, Request, Rules, Settings,
-    Span, Standing, Verdict, arbiter,
+    Answer, Clients, Conn, Content, Effect, Env, Event, Extent, Geometry, Head, Job, Member, Op, OpId, Replica, Reply, Request, Rules,
+    Settings, Span, Standing, Verdict, arbiter,
 };
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -95,6 +95,7 @@ impl World {
         let members = [Member(1), Member(2)];
         let settings = Settings {
             geometry: GEOMETRY,
+            clients: Clients::New,
             operations_max: 1000,
             extents_max: EXTENTS_MAX,
             patience: Duration::from_secs(5),

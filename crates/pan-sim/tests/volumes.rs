@@ -61,6 +61,7 @@ fn every_way_is_safe_and_heals() {
         "rot mended",
         "full disks",
         "liars replaced",
+        "rooms without power",
         "snapshots",
     ] {
         assert!(total.get(name).is_some_and(|count| *count > 0), "no {name} in {total:?}");
@@ -80,7 +81,7 @@ fn rules_that_are_left_out_are_missed() {
         Mutant::NoRecopy,
         Mutant::NotedUnderWay,
     ];
-    let rules = rules.into_iter().chain(Mutant::WITH_DISKS).map(|mutant| (format!("{mutant:?}"), Rules::without(mutant), Extra::None));
+    let rules = rules.into_iter().chain(Mutant::SIMULATED).map(|mutant| (format!("{mutant:?}"), Rules::without(mutant), Extra::None));
     let others = [Extra::RotAsData, Extra::LiarKept].map(|extra| (format!("{extra:?}"), Rules::default(), extra));
     let mut survivors = Vec::new();
     for (name, rules, extra) in rules.chain(others) {

@@ -21,7 +21,7 @@ use pan_linux::realtime::{lock_memory, set_io_flusher, since_boot};
 use pan_linux::seqpacket::Connection;
 use pan_model::mirror::{Member, Writer};
 use pan_model::{ByteSize, Code};
-use pan_replica::{EXTENT, Effect, Env, Event, Geometry, Head, Mended, Op, OpId, Request, Rules, Settings, Trouble};
+use pan_replica::{Clients, EXTENT, Effect, Env, Event, Geometry, Head, Mended, Op, OpId, Request, Rules, Settings, Trouble};
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::process::ExitCode;
@@ -43,9 +43,13 @@ const ASK_AGAIN: Duration = Duration::from_millis(50);
 /// How long a head may take to leave nothing dirty, when nobody uses it any more: two flushes.
 pub(super) const REST_MAX: Duration = Duration::from_millis(500);
 
-const fn settings(size: u64) -> Settings {
+const fn settings(size: u64, standing: Standing) -> Settings {
     Settings {
         geometry: Geometry { size, extent: EXTENT },
+        clients: match standing {
+            Standing::First => Clients::New,
+            Standing::Successor => Clients::Served,
+        },
         operations_max: fuse::PENDING_MAX as usize,
         // Half of what a replica's log holds.
         extents_max: 128,
@@ -100,7 +104,8 @@ async fn serve(folder: &Path, standing: Standing) -> Result<(), HeadError> {
     };
     let lease = Lease::open(&order.host)?;
     let inbox = intake::open(session, &order, standing)?;
-    Worker::new(order, claim, arbiter, lease, keeper, inbox).work(orders).await
+    let head = Head::new(settings(order.volume.size.0, standing), claim.record.clone(), Rules::default());
+    Worker::new(order, claim, head, arbiter, lease, keeper, inbox).work(orders).await
 }
 
 /// The right to write that no earlier life of a head has used.
@@ -185,11 +190,18 @@ struct Worker {
 }
 
 impl Worker {
-    fn new(order: HeadOrder, claim: Claim, arbiter: Arbiter, lease: Lease, keeper: Arc<Connection>, inbox: AsyncFd<Inbox>) -> Self {
+    fn new(
+        order: HeadOrder,
+        claim: Claim,
+        head: Head<Bytes>,
+        arbiter: Arbiter,
+        lease: Lease,
+        keeper: Arc<Connection>,
+        inbox: AsyncFd<Inbox>,
+    ) -> Self {
         let mut wanted = Snapshots::default();
         wanted.want(&claim.snapshots);
         let extents = Arc::new(AtomicU64::new(order.volume.size.0.div_ceil(EXTENT)));
-        let head = Head::new(settings(order.volume.size.0), claim.record.clone(), Rules::default());
         Self {
             writer: claim.record.writer(),
             capability: bytes(&claim.capability),

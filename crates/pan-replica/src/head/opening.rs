@@ -7,6 +7,15 @@ use crate::rules::Mutant;
 use pan_model::mirror::Member;
 use std::time::Duration;
 
+/// Whom a head serves: what they know of earlier heads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Clients {
+    /// They begin with it. To them the end of the one before was a loss of power: what nobody flushed may be gone.
+    New,
+    /// An earlier head served them, and they do not know that it ended: what was acknowledged to them has to be there.
+    Served,
+}
+
 impl<D: Clone> Head<D> {
     pub(super) fn connected(&mut self, member: Member) {
         if let Some(peer) = self.peers.get_mut(&member) {
@@ -97,15 +106,18 @@ impl<D: Clone> Head<D> {
             return;
         }
         let good = self.good();
-        if !good.is_empty() {
+        let kept = self.record.in_sync.iter().all(|member| good.contains(member));
+        if let Some(member) = good.first().copied() {
             self.opening.get_or_insert(now);
+            if (kept || self.opening_over) && self.would_lose(&good) {
+                return self.finish(End::Lost { member });
+            }
             if self.opening_over {
                 let late = |member: &Member| matches!(self.role(*member), Some(Role::Apart | Role::Fencing(_)));
                 let late: Vec<Member> = self.record.in_sync.iter().copied().filter(late).collect();
                 late.into_iter().for_each(|member| self.fail(member));
             }
         }
-        let kept = self.record.in_sync.iter().all(|member| good.contains(member));
         if kept || (self.rules.breaks(Mutant::OneFenced) && !good.is_empty()) {
             self.open = true;
             self.find_unequal();
@@ -113,6 +125,12 @@ impl<D: Clone> Head<D> {
                 self.enqueue(op, what);
             }
         }
+    }
+
+    /// Rule 8. Whether clients who were served before would miss what was acknowledged to them: everybody left was restarted.
+    fn would_lose(&self, good: &[Member]) -> bool {
+        let lossy = |member: &Member| self.said(*member).is_some_and(|fenced| fenced.lossy);
+        self.settings.clients == Clients::Served && good.iter().all(lossy) && !self.rules.breaks(Mutant::LossUnderServed)
     }
 
     /// What a member said when it was fenced.

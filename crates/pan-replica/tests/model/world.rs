@@ -5,8 +5,8 @@ use super::judge::Judge;
 use pan_model::{Lineage, Session};
 use pan_replica::arbiter;
 use pan_replica::{
-    Answer, Ask, Change, Conn, Content, Effect, End, Env, Event, Geometry, Head, Job, Member, MemberState, Mutant, Op, OpId, Record, Reply,
-    Request, Rules, Settings, Since, Span, Standing, Verdict, Writer,
+    Answer, Ask, Change, Clients, Conn, Content, Effect, End, Env, Event, Geometry, Head, Job, Member, MemberState, Mutant, Op, OpId,
+    Record, Reply, Request, Rules, Settings, Since, Span, Standing, Verdict, Writer,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -149,6 +149,8 @@ impl World {
         self.record = arbiter::claim(&self.record, Session(number as u64 + 1));
         let settings = Settings {
             geometry: Geometry { size: budget.blocks, extent: 1 },
+            // To every one of its heads' clients the end of the one before was a loss of power.
+            clients: Clients::New,
             operations_max: 16,
             extents_max: budget.room.unwrap_or(16),
             patience: Duration::MAX,

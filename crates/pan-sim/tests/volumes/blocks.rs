@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 struct Block {
     /// What it may hold now: one value, and more where nobody knows what became of a write.
     may: Vec<u64>,
+    /// The same to whoever is served without a break since: no loss of power takes back from him what was acknowledged to him.
+    seen: Vec<u64>,
     /// What it may hold after a loss of power: everything since the last flush.
     old: Vec<u64>,
 }
@@ -17,12 +19,12 @@ pub struct Blocks(BTreeMap<u64, Block>);
 
 impl Blocks {
     fn block(&mut self, at: u64) -> &mut Block {
-        self.0.entry(at).or_insert_with(|| Block { may: vec![0], old: vec![0] })
+        self.0.entry(at).or_insert_with(|| Block { may: vec![0], seen: vec![0], old: vec![0] })
     }
 
     pub fn acknowledged(&mut self, at: u64, value: u64) {
         let block = self.block(at);
-        block.may = vec![value];
+        (block.may, block.seen) = (vec![value], vec![value]);
         block.old.push(value);
     }
 
@@ -31,12 +33,14 @@ impl Blocks {
         let block = self.block(at);
         block.old.push(value);
         block.may.clone_from(&block.old);
+        block.seen = vec![value];
     }
 
     /// It was not acknowledged: it may have happened.
     pub fn doubtful(&mut self, at: u64, value: u64) {
         let block = self.block(at);
         block.may.push(value);
+        block.seen.push(value);
         block.old.push(value);
     }
 
@@ -44,7 +48,15 @@ impl Blocks {
     pub fn read(&mut self, at: u64, value: u64) {
         let block = self.block(at);
         assert!(block.may.contains(&value), "block {at} holds {value}, and should hold one of {:?}", block.may);
-        block.may = vec![value];
+        assert!(block.seen.contains(&value), "block {at} holds {value}, and whoever reads it knows that it is one of {:?}", block.seen);
+        (block.may, block.seen) = (vec![value], vec![value]);
+    }
+
+    /// Whoever is served from now on knows of nothing that was acknowledged before.
+    pub fn clients_lost(&mut self) {
+        for block in self.0.values_mut() {
+            block.seen.clone_from(&block.may);
+        }
     }
 
     /// Everything acknowledged is on all disks. Only while nothing is under way.

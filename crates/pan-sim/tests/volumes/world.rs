@@ -7,7 +7,8 @@ use pan_disk::faulty::Dice;
 use pan_model::mirror::{Member, Record};
 use pan_model::{Session, SnapshotId};
 use pan_replica::{
-    Change, Content, EXTENT, Effect, Env, Event, Geometry, Head, MemberState, Op, OpId, Reply, Request, Rules, Settings, Span, arbiter,
+    Change, Clients, Content, EXTENT, Effect, Env, Event, Geometry, Head, MemberState, Op, OpId, Reply, Request, Rules, Settings, Span,
+    arbiter,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -191,7 +192,7 @@ impl World {
             taken_by: BTreeSet::new(),
             kept: None,
         };
-        world.claim();
+        world.claim(Clients::New);
         world.after(0, Ev::Client);
         world.after(500_000, Ev::Fault);
         world
@@ -213,12 +214,13 @@ impl World {
         self.queue.insert((self.now + delay, self.order), ev);
     }
 
-    /// Another head, wherever it runs.
-    fn claim(&mut self) {
+    /// Another head, wherever it runs; or there, under those who were served by the one before.
+    fn claim(&mut self, clients: Clients) {
         self.sessions += 1;
         self.record = arbiter::claim(&self.record, Session(self.sessions));
         let settings = Settings {
             geometry: Geometry { size: SIZE, extent: EXTENT },
+            clients,
             operations_max: 32,
             // Few, so that heads flush by themselves.
             extents_max: 8,
@@ -232,6 +234,9 @@ impl World {
             if let Asked::Write(at, value) = asked {
                 self.blocks.doubtful(at, value);
             }
+        }
+        if clients == Clients::New {
+            self.blocks.clients_lost();
         }
         self.flushing = false;
         for former in &mut self.heads {
@@ -424,7 +429,7 @@ impl World {
     fn fault(&mut self) {
         let store = self.dice.below(self.stores.len() as u64) as usize;
         let long = 50_000 + self.dice.below(1_500_000);
-        let (newest, kind) = (self.newest(), self.dice.below(13));
+        let (newest, kind) = (self.newest(), self.dice.below(14));
         if self.rot.is_some_and(|rot| rot.guard == store) && matches!(kind, 3..=7 | 9 | 11 | 12) {
             return;
         }
@@ -432,17 +437,13 @@ impl World {
             0 => {
                 self.count("takeovers");
                 self.heads[newest].dead = true;
-                self.claim();
+                self.claim(Clients::New);
             }
-            1 => {
-                self.count("head crashes");
-                self.heads[newest].dead = true;
-                self.claim();
-            }
+            1 => self.head_crash(),
             2 if !self.heads[newest].dead => {
                 self.count("frozen heads");
                 self.heads[newest].frozen = true;
-                self.claim();
+                self.claim(Clients::New);
                 self.after(long, Ev::Thaw { head: newest });
             }
             // One that lied is worth nothing then, so it must not be the only one.
@@ -489,8 +490,28 @@ impl World {
                 self.liar = Some(store);
                 self.stores[store].lie();
             }
+            13 if self.rot.is_none() && self.liar.is_none() => {
+                self.count("rooms without power");
+                for store in 0..self.stores.len() {
+                    if self.stores[store].is_up() {
+                        self.power_loss(store);
+                        let long = 50_000 + self.dice.below(1_500_000);
+                        self.down(store, long);
+                    }
+                }
+                self.head_crash();
+            }
             _ => {}
         }
+    }
+
+    /// The head ends, and another one goes on for its clients, if they are still there.
+    fn head_crash(&mut self) {
+        self.count("head crashes");
+        let newest = self.newest();
+        let there = !self.heads[newest].dead;
+        self.heads[newest].dead = true;
+        self.claim(if there { Clients::Served } else { Clients::New });
     }
 
     fn power_loss(&mut self, store: usize) {
@@ -690,7 +711,7 @@ impl World {
             Ev::Thaw { head } => self.heads[head].frozen = false,
             Ev::Takeover => {
                 if self.heads[self.newest()].dead {
-                    self.claim();
+                    self.claim(Clients::New);
                 }
             }
         }
@@ -779,7 +800,7 @@ impl World {
             }
         }
         if self.heads[self.newest()].dead || self.heads[self.newest()].frozen {
-            self.claim();
+            self.claim(Clients::New);
         }
         let whole = |world: &Self| {
             let head = &world.heads[world.newest()].head;
