@@ -4,7 +4,7 @@
 use super::agent::itself;
 use super::error::HeadError;
 use super::group;
-use super::message::{HeadOrder, Heard, Message, Status, control, hear, read_order, say};
+use super::message::{HeadOrder, Heard, Message, SAID_EVERY, Status, control, hear, read_order, say};
 use super::work::{OVER, REST_MAX};
 use crate::paths::Paths;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -31,6 +31,11 @@ const PAUSE_MIN: Duration = Duration::from_millis(50);
 const LIVED: Duration = PAUSE_MAX;
 /// How often a worker is looked after whose end the kernel does not tell.
 const LOOK: u16 = 200;
+/// A worker that serves and says nothing for so long stands still, and another one takes its place: ten times as long as it may be silent, and
+/// a third of what its users are made to wait for a head at all.
+const SILENT_MAX: Duration = SAID_EVERY.saturating_mul(10);
+/// A keeper that has not looked for so long stood still itself, and what it did not hear meanwhile says nothing about others.
+const ABSENT: Duration = Duration::from_secs(1);
 /// Agents that listen at a time: one, and those that follow a killed one.
 const AGENTS_MAX: usize = 16;
 
@@ -68,6 +73,7 @@ fn keep(folder: &Path) -> Result<(), HeadError> {
         next: Some(Instant::now()),
         pause: None,
         first: true,
+        looked: Instant::now(),
     };
     keeper.work();
     keeper.end();
@@ -98,6 +104,8 @@ struct Worker {
     process: Option<PidFd>,
     connection: Option<Connection>,
     since: Instant,
+    /// When it last said how it stands: not before it can serve, which has its own bound (`crate::volume::decide::REOPEN_MAX`).
+    said: Option<Instant>,
 }
 
 struct Keeper {
@@ -116,6 +124,7 @@ struct Keeper {
     /// How long the one before was waited with.
     pause: Option<Duration>,
     first: bool,
+    looked: Instant,
 }
 
 impl Keeper {
@@ -161,7 +170,7 @@ impl Keeper {
                     self.move_both(&child);
                 }
                 let process = i32::try_from(child.id()).ok().and_then(|pid| PidFd::open(pid).ok());
-                self.worker = Some(Worker { child, process, connection: None, since: Instant::now() });
+                self.worker = Some(Worker { child, process, connection: None, since: Instant::now(), said: None });
             }
             Err(error) => {
                 tracing::error!(%error, "no worker can be started");
@@ -247,6 +256,9 @@ impl Keeper {
                 Heard::Message(Message::Status(status)) => {
                     let Status { state, epoch, behind, mended, rotten, .. } = *status;
                     let mended = self.mended_before + mended;
+                    if let Some(worker) = &mut self.worker {
+                        worker.said = Some(Instant::now());
+                    }
                     self.told(Status { state, epoch, behind, mended, rotten, ..self.status.clone() });
                 }
                 Heard::Message(Message::Order(_) | Message::Release) => {}
@@ -263,7 +275,13 @@ impl Keeper {
     }
 
     fn look_after_worker(&mut self) {
+        let now = Instant::now();
+        let absent = now.saturating_duration_since(std::mem::replace(&mut self.looked, now));
         let Some(worker) = &mut self.worker else { return };
+        if stands_still(&mut worker.said, now, absent) {
+            tracing::warn!(volume = %self.order.volume.name, "the head said nothing for {} s and is killed", SILENT_MAX.as_secs());
+            let _ = worker.child.kill();
+        }
         let Ok(Some(ended)) = worker.child.try_wait() else { return };
         let lived = worker.since.elapsed();
         // Its last words.
@@ -298,6 +316,9 @@ impl Keeper {
     }
 
     fn told(&mut self, status: Status) {
+        if self.status == status {
+            return;
+        }
         self.status = status;
         self.agents.iter_mut().for_each(|agent| agent.untold = true);
     }
@@ -334,6 +355,14 @@ impl Keeper {
     }
 }
 
+/// Whether one that serves has said nothing for too long; that is told once.
+fn stands_still(said: &mut Option<Instant>, now: Instant, absent: Duration) -> bool {
+    if absent >= ABSENT {
+        *said = said.map(|at| at + absent);
+    }
+    said.take_if(|at| now.saturating_duration_since(*at) >= SILENT_MAX).is_some()
+}
+
 /// How long a worker is waited with, by how long the one before was, and how long that lived.
 fn pause(before: Option<Duration>, lived: Duration) -> Duration {
     match before {
@@ -345,6 +374,19 @@ fn pause(before: Option<Duration>, lived: Duration) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_says_nothing_stands_still_unless_whoever_listens_did() {
+        let begun = Instant::now();
+        let (mut nobody, mut said, mut frozen) = (None, Some(begun), Some(begun));
+        let look = |said: &mut Option<Instant>, millis: u64, absent: u64| {
+            stands_still(said, begun + Duration::from_millis(millis), Duration::from_millis(absent))
+        };
+        assert!(!look(&mut nobody, 60_000, 200), "it does not serve yet");
+        assert!(!look(&mut said, 9_900, 200) && look(&mut said, 10_000, 200));
+        assert!(!look(&mut said, 10_200, 200), "it is killed once");
+        assert!(!look(&mut frozen, 60_000, 59_000) && !look(&mut frozen, 68_900, 200) && look(&mut frozen, 69_000, 200));
+    }
 
     #[test]
     fn a_head_that_is_killed_now_and_then_is_back_at_once_and_one_that_cannot_live_ever_later() {

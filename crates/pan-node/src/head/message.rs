@@ -8,9 +8,13 @@ use pan_model::{ByteSize, Epoch, ServerKey, VolumeEpoch, VolumeId};
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Longest message: an order with all members of a volume is a few thousand bytes.
 pub(super) const MESSAGE_MAX: usize = 64 << 10;
+
+/// A worker that serves says how it stands at least so often, whether that is new or not.
+pub(super) const SAID_EVERY: Duration = Duration::from_secs(1);
 
 /// Everything that a head has to know.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

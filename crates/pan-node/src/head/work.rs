@@ -8,7 +8,7 @@ use super::error::HeadError;
 use super::intake;
 use super::lease::Lease;
 use super::link::Told;
-use super::message::{self, HeadOrder, Heard, Message, Status};
+use super::message::{self, HeadOrder, Heard, Message, SAID_EVERY, Status};
 use super::operation::{Asked, Pending};
 use super::session;
 use super::shelf::Shelf;
@@ -419,7 +419,8 @@ impl Worker {
         }
     }
 
-    /// Tells the keeper what is new; what it cannot take now it is told with the next event.
+    /// Tells the keeper what is new, and now and then what is not: one that says nothing serves nobody. What it cannot take now it is told
+    /// with the next event.
     fn tell(&mut self) {
         let state = match &self.over {
             Some(why) => HeadState::Over(why.clone()),
@@ -434,7 +435,8 @@ impl Worker {
         if only_behind && behind != ByteSize(0) && self.told_at.elapsed() < TELL_EVERY {
             return;
         }
-        if self.told.as_ref() != Some(&status) && message::say(&self.keeper, &Message::Status(Box::new(status.clone()))).is_ok() {
+        let is_due = self.told.as_ref() != Some(&status) || self.told_at.elapsed() >= SAID_EVERY;
+        if is_due && message::say(&self.keeper, &Message::Status(Box::new(status.clone()))).is_ok() {
             (self.told, self.told_at) = (Some(status), Instant::now());
         }
     }

@@ -8,7 +8,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use pan_linux::fuse::{self, Answer, Extent, Inbox, InboxSpec, Next, Operation, Standing, TheFile};
@@ -21,6 +21,8 @@ use serde_json::{Value, json};
 const OVER: u8 = 3;
 /// How often it looks what it is told, in milliseconds.
 const LOOK: u16 = 5;
+/// How often it says how it stands.
+const TELL: Duration = Duration::from_secs(1);
 
 /// `--folder FOLDER [--serve|--serve-again]`
 pub fn main(words: &[String]) -> ExitCode {
@@ -50,8 +52,12 @@ fn serve(folder: &Path, standing: Standing) -> ExitCode {
     let mut inbox = Inbox::start(session, InboxSpec { file, large_writes_max: 8, standing }).unwrap();
     let mut backend = OnFile { storage, kept: Vec::new() };
     let epoch = order.volume.claim.unwrap().record.epoch;
-    tell(&keeper, &json!({"status": {"state": "open", "epoch": epoch, "behind": 0}}));
+    let mut told = None;
     loop {
+        if told.is_none_or(|at: Instant| at.elapsed() >= TELL) {
+            told = Some(Instant::now());
+            tell(&keeper, &json!({"status": {"state": "open", "epoch": epoch, "behind": 0}}));
+        }
         if Path::new("/srv/over").exists() {
             tell(&keeper, &json!({"status": {"state": {"over": "another head writes it"}, "epoch": epoch, "behind": 0}}));
             return ExitCode::from(OVER);

@@ -203,8 +203,16 @@ fn a_lost_head_costs_a_restart_and_nothing_else() {
     bench.output(&["kill", "-9", &processes(&bench, " --serve")]);
     let told = |server: &ServerReport| server.volumes.iter().any(|volume| volume.restarts == 1 && volume.state == HeadState::Open);
     let after = bench.wait_server("db-1", "with another worker", told);
-    assert_eq!((after.instance, after.restarts), (first.instance, 0));
+    assert_eq!((after.instance, after.restarts), (first.instance.clone(), 0));
     bench.inside("db-1", &["sh", "-c", "echo x >/var/lib/db/data/x && sync /var/lib/db/data/x"]);
+
+    // So is one that stands still, after a while.
+    let last = processes(&bench, " --serve-again");
+    bench.output(&["kill", "-STOP", &last]);
+    let told = |server: &ServerReport| server.volumes.iter().any(|volume| volume.restarts == 2 && volume.state == HeadState::Open);
+    let after = bench.wait_server("db-1", "with a worker that goes on", told);
+    assert_eq!((after.instance, after.restarts), (first.instance.clone(), 0));
+    bench.inside("db-1", &["sh", "-c", "echo y >/var/lib/db/data/y && sync /var/lib/db/data/y"]);
 
     // Without its keeper the volume is lost; so it is when another head writes it.
     bench.output(&["kill", "-9", &processes(&bench, "")]);
