@@ -3,7 +3,7 @@
 //! It blocks. What the disk does wrong is told, and tried again later; it never ends the role.
 
 use crate::files::{Files, FilesError};
-use crate::mark::{self, MarkError};
+use crate::mark::{self, Boot, MarkError};
 use crate::scrub::{self, Rot};
 use crate::vault::{Loss, Untaken, Vault};
 use pan_api::desired::Desired;
@@ -56,7 +56,7 @@ pub(crate) struct Keeper {
     folder: PathBuf,
     state_dir: PathBuf,
     capacity: Option<ByteSize>,
-    boot: u64,
+    boot: Boot,
     open: watch::Sender<Open>,
     scrub: Option<scrub::Scrub>,
     rot: Rot,
@@ -71,7 +71,7 @@ pub(crate) struct Keeper {
 }
 
 impl Keeper {
-    pub(crate) fn new(config: &HostConfig, boot: u64, open: watch::Sender<Open>) -> Self {
+    pub(crate) fn new(config: &HostConfig, boot: Boot, open: watch::Sender<Open>) -> Self {
         Self {
             folder: folder(config),
             state_dir: config.state_dir.clone(),
@@ -180,14 +180,14 @@ impl Keeper {
     }
 
     fn note_that_nothing_is_lost(&mut self) {
-        match mark::lost_nothing(&self.state_dir, &self.folder, self.boot) {
+        match mark::lost_nothing(&self.state_dir, &self.folder, &self.boot) {
             Ok(()) => (self.lost, self.trouble) = (false, None),
             Err(error) => self.trouble = Some(error.to_string()),
         }
     }
 
     fn open_pool(&self) -> Result<Vault<Files>, KeepError> {
-        let kept = !self.lost && mark::was_kept_by(&self.state_dir, &self.folder, self.boot);
+        let kept = !self.lost && mark::was_kept_by(&self.state_dir, &self.folder, &self.boot);
         let loss = if kept { Loss::None } else { Loss::Possible };
         let pool = match Pool::open(Files::open(&self.folder)?) {
             Err(DiskError::NoPool) => self.make_pool()?,

@@ -59,7 +59,7 @@ fn order(size: u64, want: ReplicaWant) -> Desired {
 /// A keeper during a boot, and what is open.
 fn life(dir: &Path, boot: u64) -> (Keeper, watch::Receiver<Open>) {
     let (keeps, open) = watch::channel(None);
-    (Keeper::new(&config(dir), boot, keeps), open)
+    (Keeper::new(&config(dir), Boot::now(boot), keeps), open)
 }
 
 /// The threads of an earlier life end on their own.

@@ -12,6 +12,31 @@ const BOOT: &str = "boot";
 /// In the state directory: something of the pool may be lost, and its own disk may not have taken note of that.
 const LOST: &str = "pool.lost";
 
+/// A boot, as two see it: the host, by its directory for run-time state, and the kernel. That directory may be one that no boot empties.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Boot {
+    host: u64,
+    /// Empty: not known.
+    kernel: String,
+}
+
+impl Boot {
+    /// This one.
+    pub(crate) fn now(host: u64) -> Self {
+        let kernel = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        Self { host, kernel: kernel.trim().to_owned() }
+    }
+
+    fn text(&self) -> String {
+        format!("{:016x} {}\n", self.host, self.kernel)
+    }
+
+    /// As releases wrote it that asked the host alone.
+    fn former_text(&self) -> String {
+        format!("{:016x}\n", self.host)
+    }
+}
+
 /// A mark cannot be written.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot write {}", path.display())]
@@ -34,13 +59,14 @@ pub(crate) fn was_made(state_dir: &Path, folder: &Path) -> Option<PathBuf> {
 }
 
 /// Whether everything that was written to a pool is there if this boot lasts.
-pub(crate) fn was_kept_by(state_dir: &Path, folder: &Path, boot: u64) -> bool {
-    fs::read_to_string(folder.join(BOOT)).is_ok_and(|kept| kept == text(boot)) && !state_dir.join(LOST).exists()
+pub(crate) fn was_kept_by(state_dir: &Path, folder: &Path, boot: &Boot) -> bool {
+    let same = |kept: String| !boot.kernel.is_empty() && (kept == boot.text() || kept == boot.former_text());
+    fs::read_to_string(folder.join(BOOT)).is_ok_and(same) && !state_dir.join(LOST).exists()
 }
 
 /// Nothing of a pool is lost that heads do not know of.
-pub(crate) fn lost_nothing(state_dir: &Path, folder: &Path, boot: u64) -> Result<(), MarkError> {
-    put(&folder.join(BOOT), &text(boot))?;
+pub(crate) fn lost_nothing(state_dir: &Path, folder: &Path, boot: &Boot) -> Result<(), MarkError> {
+    put(&folder.join(BOOT), &boot.text())?;
     remove(&state_dir.join(LOST))
 }
 
@@ -55,10 +81,6 @@ fn remove(path: &Path) -> Result<(), MarkError> {
         Err(source) if source.kind() != io::ErrorKind::NotFound => Err(MarkError { path: path.to_owned(), source }),
         _ => Ok(()),
     }
-}
-
-fn text(boot: u64) -> String {
-    format!("{boot:016x}\n")
 }
 
 /// Writes a small file unless it says the same already; whole or not at all, durable when the call returns.
@@ -90,17 +112,24 @@ mod tests {
         made(dir.path(), &folder).unwrap();
         assert_eq!(was_made(dir.path(), &folder), Some(dir.path().join("pool")));
         assert_eq!(was_made(dir.path(), &dir.path().join("other")), None);
-        let kept_by = |boot| was_kept_by(dir.path(), &folder, boot);
-        assert!(!kept_by(7));
-        lost_nothing(dir.path(), &folder, 7).unwrap();
-        assert!(kept_by(7) && !kept_by(8));
+        let boot = |host, kernel: &str| Boot { host, kernel: kernel.into() };
+        let kept_by = |host, kernel| was_kept_by(dir.path(), &folder, &boot(host, kernel));
+        assert!(!kept_by(7, "k"));
+        lost_nothing(dir.path(), &folder, &boot(7, "k")).unwrap();
+        assert!(kept_by(7, "k") && !kept_by(8, "k"));
+        assert!(!kept_by(7, "l"), "what the host has for this boot is on a disk");
+        assert!(!kept_by(7, ""), "nobody knows");
         may_have_lost(dir.path(), &folder).unwrap();
         may_have_lost(dir.path(), &folder).unwrap();
-        assert!(!kept_by(7));
+        assert!(!kept_by(7, "k"));
         // A disk that takes nothing any more still says what it said before.
-        put(&folder.join(BOOT), &text(7)).unwrap();
-        assert!(!kept_by(7));
-        lost_nothing(dir.path(), &folder, 7).unwrap();
-        assert!(kept_by(7));
+        put(&folder.join(BOOT), &boot(7, "k").text()).unwrap();
+        assert!(!kept_by(7, "k"));
+        lost_nothing(dir.path(), &folder, &boot(7, "k")).unwrap();
+        assert!(kept_by(7, "k"));
+        // An upgrade is no boot.
+        put(&folder.join(BOOT), "0000000000000007\n").unwrap();
+        assert!(kept_by(7, "k") && !kept_by(8, "k"));
+        assert!(!Boot::now(7).kernel.is_empty());
     }
 }

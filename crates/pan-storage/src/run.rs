@@ -24,6 +24,7 @@ use crate::close;
 use crate::error::Error;
 use crate::export;
 use crate::keep::{self, Keeper, Open, Seen};
+use crate::mark::Boot;
 use crate::metrics::{self, Counts};
 use crate::routes::Routes;
 use crate::server::Server;
@@ -66,7 +67,7 @@ async fn follow(config: &HostConfig, counts: &Arc<Counts>, keeps: watch::Sender<
     let link = HostLink::start(config, Role::Storage, hello).await?;
     let boot = boot_id(&config.run_dir).map_err(|source| Error::Boot { path: config.run_dir.clone(), source })?;
     let mut routes = Routes::new(config)?;
-    let keeper = Keeper::new(config, boot, keeps);
+    let keeper = Keeper::new(config, Boot::now(boot), keeps);
     let (seen, mut sees) = watch::channel(Seen::default());
     let mut keeping = JoinSet::new();
     keeping.spawn(keep(keeper, link.desired.clone(), seen, counts.clone()));

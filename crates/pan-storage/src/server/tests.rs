@@ -118,7 +118,7 @@ impl Host {
         let config = HostConfig { laboratory, ..config(dir.path(), &authority) };
         std::fs::write(handed_out(&config.run_dir), SigningKey::of_period(&ROOT, 1).public()).unwrap();
         let (keeps, open) = watch::channel(None);
-        let mut keeper = Keeper::new(&config, 5, keeps);
+        let mut keeper = Keeper::new(&config, crate::mark::Boot::now(5), keeps);
         let seen = keeper.step(Some(&desired(1, &[(VOLUME, ReplicaWant::Found)])));
         assert_eq!((seen.problems.as_slice(), seen.replicas.len()), ([].as_slice(), 1));
         let counts = Arc::new(Counts::default());
