@@ -17,13 +17,23 @@ pub struct Faults {
     pub power_for: Option<u64>,
     /// After so many further operations that change something each fails, as a broken disk does.
     pub works_for: Option<u64>,
+    /// After so many further operations that change something there is no room for so many, also where something is written over: a file system
+    /// that copies on write, or one that others fill and empty.
+    pub full_for: Option<(u64, u64)>,
     /// Every sync says that it was done, and was not.
     pub lies: bool,
 }
 
+/// Whether an operation may be one for which there is no room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Room {
+    Needed,
+    Not,
+}
+
 impl Faults {
     /// Nothing goes wrong on a disk that is large enough.
-    pub const NONE: Self = Self { capacity: u64::MAX, power_for: None, works_for: None, lies: false };
+    pub const NONE: Self = Self { capacity: u64::MAX, power_for: None, works_for: None, full_for: None, lies: false };
 }
 
 #[derive(Debug, Clone)]
@@ -131,7 +141,7 @@ impl Inner {
     }
 
     /// Counts an operation that changes something, and refuses it if the disk is gone.
-    fn change(&mut self) -> Result<(), Fault> {
+    fn change(&mut self, room: Room) -> Result<(), Fault> {
         self.changes += 1;
         let gone = |left: &mut Option<u64>| match left {
             Some(0) => true,
@@ -146,6 +156,16 @@ impl Inner {
         }
         if gone(&mut self.faults.works_for) {
             return Err(Fault::Failed("input/output error".into()));
+        }
+        match &mut self.faults.full_for {
+            Some((after @ 1.., _)) => *after -= 1,
+            Some((0, long @ 1..)) => {
+                *long -= 1;
+                if room == Room::Needed {
+                    return Err(Fault::Full);
+                }
+            }
+            Some((0, 0)) | None => {}
         }
         Ok(())
     }
@@ -166,7 +186,7 @@ impl Medium for FaultyDisk {
 
     fn write_at(&self, name: Name, offset: u64, bytes: &[u8]) -> Result<(), Fault> {
         let mut inner = self.inner();
-        inner.change()?;
+        inner.change(Room::Needed)?;
         let wanted = inner.files.get(&name).map_or(bytes.len() as u64 / 4096 + 2, |file| file.now.wanted(offset, bytes.len() as u64));
         // A loss of power may bring back more than there is room for; what is written over needs no room.
         if wanted > 0 && inner.used().saturating_add(wanted * 4096) > inner.faults.capacity {
@@ -178,7 +198,7 @@ impl Medium for FaultyDisk {
 
     fn sync(&self, name: Name) -> Result<(), Fault> {
         let mut inner = self.inner();
-        inner.change()?;
+        inner.change(Room::Not)?;
         if !inner.faults.lies
             && let Some(file) = inner.files.get_mut(&name)
         {
@@ -189,7 +209,7 @@ impl Medium for FaultyDisk {
 
     fn punch(&self, name: Name, offset: u64, length: u64) -> Result<(), Fault> {
         let mut inner = self.inner();
-        inner.change()?;
+        inner.change(Room::Needed)?;
         if let Some(file) = inner.files.get_mut(&name) {
             file.punch(offset, length);
         }
@@ -202,7 +222,7 @@ impl Medium for FaultyDisk {
 
     fn remove(&self, name: Name) -> Result<(), Fault> {
         let mut inner = self.inner();
-        inner.change()?;
+        inner.change(Room::Not)?;
         if let Some(file) = inner.files.remove(&name) {
             inner.ghosts.insert(name, file);
         }
@@ -215,7 +235,7 @@ impl Medium for FaultyDisk {
 
     fn sync_names(&self) -> Result<(), Fault> {
         let mut inner = self.inner();
-        inner.change()?;
+        inner.change(Room::Not)?;
         if !inner.faults.lies {
             inner.ghosts.clear();
             inner.files.values_mut().for_each(|file| file.named = true);

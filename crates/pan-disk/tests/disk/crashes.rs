@@ -35,28 +35,39 @@ fn what_was_flushed_is_there_and_nothing_else_is_half() {
     });
 }
 
+type Step = fn(&mut World) -> Result<()>;
+
+const fn blocks(first: u64, count: u64) -> Span {
+    Span { offset: first * BLOCK, length: count * BLOCK }
+}
+
 /// A bit of everything, in an order in which each leans on what was before.
-fn short_life(world: &mut World) -> Result<()> {
-    let blocks = |first: u64, count: u64| Span { offset: first * BLOCK, length: count * BLOCK };
+const SHORT_LIFE: [Step; 20] = [
     // Units at new places, and then a block of one of them, which is carried there.
-    world.write(FIRST, blocks(0, 48), Durability::Flushed)?;
-    world.write(FIRST, blocks(20, 1), Durability::Flushed)?;
-    world.flush(FIRST)?;
-    world.pool().checkpoint()?;
-    world.absence(FIRST)?;
-    world.zero(FIRST, blocks(8, 16))?;
-    world.write(FIRST, blocks(9, 2), Durability::Flushed)?;
-    world.settle(FIRST)?;
-    world.write(FIRST, blocks(16, 32), Durability::Flushed)?;
-    world.snapshot(FIRST)?;
-    world.write(FIRST, blocks(17, 3), Durability::Now)?;
-    world.pool().checkpoint()?;
-    world.write(FIRST, blocks(0, 64), Durability::Flushed)?;
-    world.flush(FIRST)?;
-    world.pool().tidy()?;
-    world.delete_snapshot()?;
-    world.write(FIRST, blocks(0, 64), Durability::Flushed)?;
-    world.pool().tidy()
+    |world| world.write(FIRST, blocks(0, 48), Durability::Flushed),
+    |world| world.write(FIRST, blocks(20, 1), Durability::Flushed),
+    |world| world.flush(FIRST),
+    |world| world.pool().checkpoint(),
+    |world| world.absence(FIRST),
+    |world| world.zero(FIRST, blocks(8, 16)),
+    |world| world.write(FIRST, blocks(9, 2), Durability::Flushed),
+    |world| world.settle(FIRST),
+    World::fence,
+    |world| world.write(FIRST, blocks(16, 32), Durability::Flushed),
+    |world| world.snapshot(FIRST),
+    |world| world.write(FIRST, blocks(17, 3), Durability::Now),
+    |world| world.pool().checkpoint(),
+    |world| world.write(FIRST, blocks(0, 64), Durability::Flushed),
+    |world| world.flush(FIRST),
+    |world| world.pool().tidy(),
+    World::fence,
+    World::delete_snapshot,
+    |world| world.write(FIRST, blocks(0, 64), Durability::Flushed),
+    |world| world.pool().tidy(),
+];
+
+fn short_life(world: &mut World) -> Result<()> {
+    SHORT_LIFE.iter().try_for_each(|step| step(world))
 }
 
 #[test]
@@ -77,6 +88,48 @@ fn every_moment_of_a_short_life_can_be_the_last() {
             assert!(opened.is_ok(), "moment {moment}, seed {seed}");
         }
     }
+}
+
+/// Whatever is just being written: a block, a record, a map, one of two roots or superblocks. It goes on where it can; where it cannot, it says that the disk
+/// failed, and a pool that is opened anew has everything that was flushed.
+#[test]
+fn every_moment_of_a_short_life_can_find_the_disk_full() {
+    let mut whole = World::new(0);
+    let before = whole.disk.changes();
+    short_life(&mut whole).unwrap();
+    let moments = whole.disk.changes() - before;
+    let (mut full, mut failed) = (0, 0);
+    for (moment, long) in (0..=moments).flat_map(|moment| [1, 2, 7].map(|long| (moment, long))) {
+        let mut world = World::new(moment * 8 + long);
+        world.disk.set(Faults { full_for: Some((moment, long)), ..Faults::NONE });
+        for step in SHORT_LIFE {
+            match step(&mut world) {
+                Ok(()) => {}
+                Err(DiskError::Full(_)) => {
+                    full += 1;
+                    world.decide();
+                    world.volumes.get_mut(&FIRST).unwrap().check_refused(world.pool.as_ref().unwrap(), FIRST);
+                }
+                Err(DiskError::Failed(_)) => {
+                    failed += 1;
+                    world.disk.set(Faults::NONE);
+                    world.reopen();
+                }
+                Err(error) => panic!("moment {moment} for {long}: {error}"),
+            }
+        }
+        if world.dice.once_in(2) {
+            world.disk.lose_power(&mut world.dice);
+        }
+        world.disk.set(Faults::NONE);
+        let opened = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            world.reopen();
+            world.run(20).unwrap();
+        }));
+        assert!(opened.is_ok(), "moment {moment} for {long}");
+    }
+    assert!(full > 100, "{full} times full, {failed} times failed");
+    println!("{moments} moments: {full} times full, {failed} times failed");
 }
 
 #[test]

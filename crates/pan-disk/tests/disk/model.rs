@@ -74,6 +74,18 @@ impl Model {
         Ok(())
     }
 
+    /// After something was refused: every block is what it may be, and is that now. A loss of power may take it back.
+    pub fn check_refused(&mut self, pool: &Pool<FaultyDisk>, volume: VolumeId) {
+        let from = Source::Volume(volume);
+        let mut bytes = vec![0; (self.blocks() * BLOCK) as usize];
+        pool.read(from, 0, &mut bytes).unwrap();
+        for (at, (may, bytes)) in self.may.iter_mut().zip(bytes.chunks(BLOCK as usize)).enumerate() {
+            let found = content(bytes).unwrap_or_else(|| panic!("{from}, block {at}: a mixture"));
+            assert!(may.contains(&found), "{from}, block {at}: {found} is none of {may:?}");
+            may.push(found);
+        }
+    }
+
     /// After a crash: every block is what it may be, and is that from now on.
     pub fn check_crashed(&mut self, pool: &Pool<FaultyDisk>, volume: VolumeId) {
         let from = Source::Volume(volume);

@@ -179,7 +179,7 @@ impl World {
         Ok(())
     }
 
-    fn fence(&mut self) -> Result<()> {
+    pub fn fence(&mut self) -> Result<()> {
         self.epoch.1 += 1;
         let epoch = VolumeEpoch(self.epoch.1);
         let fill = [Fill::Whole, Fill::Partial, Fill::CatchingUp][(epoch.0 % 3) as usize];
