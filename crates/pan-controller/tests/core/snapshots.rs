@@ -227,6 +227,8 @@ fn a_host_that_dies_before_the_copy_is_made_is_done_without() {
     let volume = pan.volume("copy");
     assert!(volume.unmade.is_empty() && volume.mirror.in_sync == BTreeSet::from([Member(1)]), "{volume:?}");
     assert_eq!(volume.hosts[&Member(1)], host("s1"));
+    let told = pan.world.events[&None].iter().find(|event| event.reason == "CopyMoved").unwrap();
+    assert!(told.object == "p/copy" && told.message.contains("host s2 is away"), "{told:?}");
 }
 
 #[test]

@@ -197,12 +197,52 @@ fn a_copy_is_made_elsewhere_when_its_host_stays_away_and_removed_there_when_it_r
     assert_eq!(pan.replicas[&host("s3")][&VolumeId(1)].lineage, Lineage(0), "it has nothing yet");
     pan.head_asks("db-1.data", Change::Add(Member(3))).unwrap();
     pan.rounds(2);
+    assert_eq!(pan.hosts_of("db-1.data"), ["s1", "s2", "s3"], "its host does not say so yet");
+    let filled = pan.replicas.get_mut(&host("s3")).unwrap().get_mut(&VolumeId(1)).unwrap();
+    (filled.lineage, filled.partial) = (Lineage(1), false);
+    pan.rounds(2);
     assert_eq!(pan.hosts_of("db-1.data"), ["s2", "s3"]);
     // It comes back with an old copy: that goes, and nothing else.
     pan.alive.push("s1");
     pan.life(LifeChange::Alive(host("s1"), Duration::ZERO));
     pan.rounds(2);
     assert!(pan.replicas[&host("s1")].is_empty() && pan.world.hosts[&host("s1")].discard.is_empty());
+}
+
+/// Fewer copies are wanted while a host is away: what is there stays, whichever is the older one.
+#[test]
+fn no_copy_that_is_there_goes_because_of_one_that_is_not() {
+    let mut pan = Pan::with_storage(&["s1", "s2"]);
+    pan.apply(DB).unwrap();
+    pan.rounds(3);
+    pan.cut("s1");
+    pan.rounds(2);
+    pan.apply(&DB.replace("size: 1GiB", "size: 1GiB, copies: 1")).unwrap();
+    pan.rounds(2);
+    assert_eq!(pan.hosts_of("db-1.data"), ["s2"]);
+    assert_eq!(pan.volume("db-1.data").mirror.in_sync, [Member(2)].into());
+    assert!(pan.replicas[&host("s2")].contains_key(&VolumeId(1)));
+
+    // A disk was lost under one that nobody has found out to lack everything.
+    let mut pan = Pan::with_storage(&["s1", "s2"]);
+    pan.apply(DB).unwrap();
+    pan.rounds(3);
+    pan.replicas.remove(&host("s1"));
+    pan.rounds(2);
+    pan.apply(&DB.replace("size: 1GiB", "size: 1GiB, copies: 1")).unwrap();
+    pan.rounds(2);
+    assert_eq!(pan.hosts_of("db-1.data"), ["s2"]);
+
+    // Nobody who has everything is there: nothing goes.
+    let mut pan = Pan::with_storage(&["s1", "s2"]);
+    pan.apply(DB).unwrap();
+    pan.rounds(3);
+    pan.cut("s1");
+    pan.cut("s2");
+    pan.rounds(2);
+    pan.apply(&DB.replace("size: 1GiB", "size: 1GiB, copies: 1")).unwrap();
+    pan.rounds(2);
+    assert_eq!(pan.hosts_of("db-1.data"), ["s1", "s2"]);
 }
 
 #[test]

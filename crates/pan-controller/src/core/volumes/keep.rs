@@ -130,12 +130,19 @@ fn resize(world: &World, now: Now, volume: &VolumeRecord) -> Option<Step> {
     if lasting.len() < copies {
         return another(world, volume, &lasting).map(Step::Add);
     }
-    let good: Vec<Member> = volume.mirror.in_sync.iter().copied().filter(lasts).collect();
-    if good.len() < copies || volume.hosts.len() <= copies {
+    // What goes is not needed by those who are there now: of who is away, however shortly, nobody knows whether it comes back.
+    let alive = |member: &Member| volume.hosts.get(member).is_some_and(|host| world.seen.life(host) == Life::Alive);
+    let there = |member: &Member| {
+        let replicas = volume.hosts.get(member).and_then(|host| world.seen.hosts.get(host)).and_then(|seen| seen.replicas.as_ref());
+        let replica = replicas.and_then(|replicas| replicas.get(&volume.id));
+        let whole = replica.is_some_and(|one| one.lineage == volume.mirror.lineage && !one.partial && !one.catching_up);
+        whole && alive(member) && volume.mirror.in_sync.contains(member)
+    };
+    if volume.hosts.keys().filter(|member| there(member)).count() < copies || volume.hosts.len() <= copies {
         return None;
     }
-    // Those that stay away first, then those that lack something, then the youngest.
-    let spare = volume.hosts.keys().copied().max_by_key(|member| (!lasts(member), !volume.mirror.in_sync.contains(member), *member));
+    // Those that are away first, then those that lack something, then the youngest.
+    let spare = volume.hosts.keys().copied().max_by_key(|member| (!alive(member), !there(member), *member));
     spare.map(Step::Remove)
 }
 
@@ -188,6 +195,8 @@ fn take(world: &mut World, now: Now, key: &VolumeKey, step: Step) {
                 volume.hosts.remove(&member);
                 volume.unmade.remove(&member);
             }
+            let text = format!("host {} is away, and is not waited for: a copy is made elsewhere later", volume.hosts[&member]);
+            told(world, now, key, Severity::Info, "CopyMoved", text);
         }
         Step::Add(host) => {
             if let Some(volume) = world.volume_mut(key) {
