@@ -76,7 +76,7 @@ impl Client {
     /// # Errors
     /// What the API says, or `Code::Unreachable`.
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ApiError> {
-        patiently(crowded, || self.transport.call(Method::GET, path, None)).await
+        self.patiently(|| self.transport.call(Method::GET, path, None)).await
     }
 
     /// GET of a text.
@@ -84,7 +84,7 @@ impl Client {
     /// # Errors
     /// As [`Client::get`].
     pub async fn text(&self, path: &str) -> Result<String, ApiError> {
-        let bytes = self.transport.call_bytes(Method::GET, path, None).await?;
+        let bytes = self.whole(path).await?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
@@ -94,7 +94,7 @@ impl Client {
     /// As [`Client::get`]; when the connection broke the request may have been acted on.
     pub async fn post<B: Serialize + ?Sized + Sync, T: DeserializeOwned>(&self, path: &str, body: &B) -> Result<T, ApiError> {
         let body = json(body)?;
-        patiently(undone, || self.transport.call(Method::POST, path, Some(body.clone()))).await
+        self.patiently(|| self.transport.call(Method::POST, path, Some(body.clone()))).await
     }
 
     /// DELETE; an empty answer reads as `()`.
@@ -102,7 +102,7 @@ impl Client {
     /// # Errors
     /// As [`Client::post`].
     pub async fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T, ApiError> {
-        patiently(undone, || self.transport.call(Method::DELETE, path, None)).await
+        self.patiently(|| self.transport.call(Method::DELETE, path, None)).await
     }
 
     /// GET of newline-delimited JSON.
@@ -110,7 +110,7 @@ impl Client {
     /// # Errors
     /// As [`Client::get`], before the first line.
     pub async fn stream<T: DeserializeOwned>(&self, path: &str) -> Result<Lines<T>, ApiError> {
-        self.transport.open_lines(Method::GET, path, None).await
+        self.patiently(|| self.transport.open_lines(Method::GET, path, None)).await
     }
 
     /// POST whose answer is newline-delimited JSON.
@@ -118,7 +118,8 @@ impl Client {
     /// # Errors
     /// As [`Client::post`], before the first line.
     pub async fn post_stream<B: Serialize + ?Sized + Sync, T: DeserializeOwned>(&self, path: &str, body: &B) -> Result<Lines<T>, ApiError> {
-        self.transport.open_lines(Method::POST, path, Some(json(body)?)).await
+        let body = json(body)?;
+        self.patiently(|| self.transport.open_lines(Method::POST, path, Some(body.clone()))).await
     }
 
     /// GET of bytes, all of them.
@@ -126,7 +127,7 @@ impl Client {
     /// # Errors
     /// As [`Client::get`].
     pub async fn whole(&self, path: &str) -> Result<bytes::Bytes, ApiError> {
-        self.transport.call_bytes(Method::GET, path, None).await
+        self.patiently(|| self.transport.call_bytes(Method::GET, path, None)).await
     }
 
     /// GET of bytes as they come.
@@ -134,7 +135,30 @@ impl Client {
     /// # Errors
     /// As [`Client::get`], before the first bytes.
     pub async fn bytes(&self, path: &str) -> Result<Chunks, ApiError> {
-        self.transport.open(Method::GET, path, None).await
+        self.patiently(|| self.transport.open(Method::GET, path, None)).await
+    }
+
+    /// Makes a request again that changed nothing: one too many, or one that who was asked could not decide. Whoever was asked may be
+    /// cut off from the one that leads while others are not, so all are asked before there is a pause, and each at least once.
+    async fn patiently<T, F: Future<Output = Result<T, ApiError>>>(&self, call: impl Fn() -> F) -> Result<T, ApiError> {
+        let (started, ways) = (Instant::now(), self.transport.ways());
+        // Those that could not decide, since nobody could.
+        let mut undecided = 0;
+        loop {
+            let answer = call().await;
+            let (pause, all_asked) = match answer.as_ref().err().map(|error| error.code) {
+                Some(Code::TooMany) => (CROWDED_PAUSE, true),
+                Some(Code::NotLeading) => {
+                    undecided += 1;
+                    (if undecided % ways == 0 { LEADERLESS_PAUSE } else { Duration::ZERO }, undecided >= ways)
+                }
+                _ => return answer,
+            };
+            if all_asked && started.elapsed() >= PATIENCE_MAX {
+                return answer;
+            }
+            tokio::time::sleep(pause).await;
+        }
     }
 }
 
@@ -156,36 +180,11 @@ fn way(url: &str) -> Result<Way, ApiError> {
 
 /// How long nobody may lead, or a caller be refused for asking too often, before it is told: longer than the choice of a leader takes.
 const PATIENCE_MAX: Duration = Duration::from_secs(5);
-/// Pause before a request that nobody could decide is made again.
+/// Pause before a request that nobody could decide is made again of all.
 const LEADERLESS_PAUSE: Duration = Duration::from_millis(100);
 
 /// Pause before a request is made again that was one too many: what `Retry-After` says.
 const CROWDED_PAUSE: Duration = Duration::from_secs(1);
-
-/// The pause after which a request may be made again that was one too many.
-fn crowded(code: Code) -> Option<Duration> {
-    (code == Code::TooMany).then_some(CROWDED_PAUSE)
-}
-
-/// The pause after which a request may be made again that changed nothing.
-fn undone(code: Code) -> Option<Duration> {
-    crowded(code).or_else(|| (code == Code::NotLeading).then_some(LEADERLESS_PAUSE))
-}
-
-/// Makes a request again where that does no harm.
-async fn patiently<T, F: Future<Output = Result<T, ApiError>>>(
-    pause: fn(Code) -> Option<Duration>,
-    call: impl Fn() -> F,
-) -> Result<T, ApiError> {
-    let started = Instant::now();
-    loop {
-        let answer = call().await;
-        match answer.as_ref().err().and_then(|error| pause(error.code)).filter(|_| started.elapsed() < PATIENCE_MAX) {
-            Some(pause) => tokio::time::sleep(pause).await,
-            None => return answer,
-        }
-    }
-}
 
 /// Writes a name so that it stands for itself within a path or a query (RFC 3986 §2.3: all but unreserved characters escaped).
 #[must_use]

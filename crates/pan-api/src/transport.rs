@@ -41,7 +41,7 @@ impl Default for Timeouts {
 /// Whom to call and how.
 #[derive(Clone)]
 pub(crate) struct Target {
-    /// Where it is to be found; the first that answers is asked, and asked first the next time.
+    /// Where it is to be found; the first that answers is asked, and asked first the next time, unless it said that it cannot decide.
     pub(crate) ways: Vec<Way>,
     pub(crate) tls: Arc<rustls::ClientConfig>,
     /// The local address to call from.
@@ -69,15 +69,21 @@ type Sender = SendRequest<Full<Bytes>>;
 
 pub(crate) struct Transport {
     target: Target,
-    idle: Mutex<Option<Sender>>,
-    /// The way that answered last.
+    idle: Mutex<Option<Connected>>,
+    /// The way that answered last, and could decide.
     preferred: AtomicUsize,
+}
+
+/// A connection, and by which way it goes.
+struct Connected {
+    sender: Sender,
+    way: usize,
 }
 
 /// An answer whose body has not been read.
 struct Answer {
     response: Response<Incoming>,
-    sender: Sender,
+    from: Connected,
 }
 
 impl Transport {
@@ -106,11 +112,19 @@ impl Transport {
         body: Option<Bytes>,
     ) -> Result<Bytes, ApiError> {
         let whole = async {
-            let Answer { response, sender } = self.send(method, path, token, body).await?;
+            let Answer { response, from } = self.send(method, path, token, body).await?;
             let status = response.status();
             let bytes = self.read_all(response).await?;
-            self.keep(sender);
-            if status.is_success() { Ok(bytes) } else { Err(self.refusal(status.as_u16(), &bytes)) }
+            if status.is_success() {
+                self.keep(from);
+                return Ok(bytes);
+            }
+            let refusal = self.refusal(status.as_u16(), &bytes);
+            match refusal.code {
+                Code::NotLeading => self.turn_from(from.way),
+                _ => self.keep(from),
+            }
+            Err(refusal)
         };
         tokio::time::timeout(self.target.timeouts.request, whole).await.unwrap_or_else(|_| Err(self.slow(path)))
     }
@@ -118,13 +132,17 @@ impl Transport {
     /// A request whose answer is a stream, on a connection of its own.
     pub(crate) async fn open(&self, method: Method, path: &str, body: Option<Bytes>) -> Result<Chunks, ApiError> {
         let first = async {
-            let Answer { response, sender } = self.send(method, path, self.target.token.as_deref(), body).await?;
+            let Answer { response, from } = self.send(method, path, self.target.token.as_deref(), body).await?;
             let status = response.status();
             if status.is_success() {
-                return Ok(Chunks::new(response.into_body(), sender, self.target.label.clone(), self.target.silent));
+                return Ok(Chunks::new(response.into_body(), from.sender, self.target.label.clone(), self.target.silent));
             }
             let bytes = self.read_all(response).await?;
-            Err(self.refusal(status.as_u16(), &bytes))
+            let refusal = self.refusal(status.as_u16(), &bytes);
+            if refusal.code == Code::NotLeading {
+                self.turn_from(from.way);
+            }
+            Err(refusal)
         };
         tokio::time::timeout(self.target.timeouts.request, first).await.unwrap_or_else(|_| Err(self.slow(path)))
     }
@@ -142,28 +160,35 @@ impl Transport {
     /// connection is repeated once when it was not sent, or when repeating cannot matter.
     async fn send(&self, method: Method, path: &str, token: Option<&str>, body: Option<Bytes>) -> Result<Answer, ApiError> {
         let kept = self.idle.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(mut sender) = kept.filter(|sender| !sender.is_closed())
-            && sender.ready().await.is_ok()
+        if let Some(mut kept) = kept.filter(|kept| !kept.sender.is_closed())
+            && kept.sender.ready().await.is_ok()
         {
-            let request = self.request(&method, path, token, body.clone())?;
-            match sender.try_send_request(request).await {
-                Ok(response) => return Ok(Answer { response, sender }),
+            let request = self.request(kept.way, &method, path, token, body.clone())?;
+            match kept.sender.try_send_request(request).await {
+                Ok(response) => return Ok(Answer { response, from: kept }),
                 Err(failed) if failed.message().is_none() && method != Method::GET => return Err(self.broken(path, failed.error())),
                 Err(_) => {}
             }
         }
-        let mut sender = self.connect().await?;
-        let request = self.request(&method, path, token, body)?;
-        let response = sender.send_request(request).await.map_err(|error| self.broken(path, &error))?;
-        Ok(Answer { response, sender })
+        let mut fresh = self.connect().await?;
+        let request = self.request(fresh.way, &method, path, token, body)?;
+        let response = fresh.sender.send_request(request).await.map_err(|error| self.broken(path, &error))?;
+        Ok(Answer { response, from: fresh })
     }
 
-    fn request(&self, method: &Method, path: &str, token: Option<&str>, body: Option<Bytes>) -> Result<Request<Full<Bytes>>, ApiError> {
+    fn request(
+        &self,
+        way: usize,
+        method: &Method,
+        path: &str,
+        token: Option<&str>,
+        body: Option<Bytes>,
+    ) -> Result<Request<Full<Bytes>>, ApiError> {
         let bad = |error: String| ApiError::new(Code::Invalid, format!("cannot ask for {path}: {error}"));
         let mut request = Request::builder()
             .method(method)
             .uri(path)
-            .header(HOST, &self.target.ways[self.preferred.load(Ordering::Relaxed)].authority)
+            .header(HOST, &self.target.ways[way].authority)
             .header(ACCEPT, "application/json")
             .header(CONTENT_TYPE, "application/json")
             .body(Full::new(body.unwrap_or_default()))
@@ -178,22 +203,37 @@ impl Transport {
     }
 
     pub(crate) async fn reach(&self) -> Result<(), ApiError> {
-        let there = self.idle.lock().unwrap_or_else(PoisonError::into_inner).as_ref().is_some_and(|sender| !sender.is_closed());
+        let there = self.idle.lock().unwrap_or_else(PoisonError::into_inner).as_ref().is_some_and(|kept| !kept.sender.is_closed());
         if !there {
-            let sender = self.connect().await?;
-            self.keep(sender);
+            let fresh = self.connect().await?;
+            self.keep(fresh);
         }
         Ok(())
     }
 
-    async fn connect(&self) -> Result<Sender, ApiError> {
+    /// How many ways there are.
+    pub(crate) const fn ways(&self) -> usize {
+        self.target.ways.len()
+    }
+
+    /// The next call begins with the way after this one. Of several calls that were refused on one way at the same time the first alone
+    /// moves on: the others must not lead past a way that was not asked.
+    fn turn_from(&self, way: usize) {
+        let next = (way + 1) % self.target.ways.len();
+        let _ = self.preferred.compare_exchange(way, next, Ordering::Relaxed, Ordering::Relaxed);
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        // Another call may have left one of the same way.
+        *idle = idle.take().filter(|kept| kept.way != way);
+    }
+
+    async fn connect(&self) -> Result<Connected, ApiError> {
         let (first, count) = (self.preferred.load(Ordering::Relaxed), self.target.ways.len());
         let mut failure = None;
         for at in (0..count).map(|step| (first + step) % count) {
             match self.connect_way(&self.target.ways[at]).await {
                 Ok(sender) => {
                     self.preferred.store(at, Ordering::Relaxed);
-                    return Ok(sender);
+                    return Ok(Connected { sender, way: at });
                 }
                 Err(error) => failure = Some(error),
             }
@@ -246,8 +286,8 @@ impl Transport {
         Ok(body.to_bytes())
     }
 
-    fn keep(&self, sender: Sender) {
-        *self.idle.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
+    fn keep(&self, connected: Connected) {
+        *self.idle.lock().unwrap_or_else(PoisonError::into_inner) = Some(connected);
     }
 
     fn refusal(&self, status: u16, body: &[u8]) -> ApiError {

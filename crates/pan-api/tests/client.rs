@@ -40,8 +40,19 @@ fn material(authority: &Authority, name: &str, roles: &[Role]) -> TlsMaterial {
 }
 
 async fn serve(clients: ClientCerts) -> Fixture {
-    let authority = Authority::create().unwrap();
-    let tls = material(&authority, "c1", &[Role::Controller]).server_config(clients).unwrap();
+    serve_as(&Authority::create().unwrap(), clients, Standing::Leads).await
+}
+
+/// Whether a controller can decide.
+#[derive(Clone, Copy)]
+enum Standing {
+    Leads,
+    /// It follows, and has no way to the one that leads.
+    CutOff,
+}
+
+async fn serve_as(authority: &Authority, clients: ClientCerts, standing: Standing) -> Fixture {
+    let tls = material(authority, "c1", &[Role::Controller]).server_config(clients).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let connections = Arc::new(AtomicUsize::new(0));
@@ -55,17 +66,20 @@ async fn serve(clients: ClientCerts) -> Fixture {
                 let Ok(stream) = tls.accept(tcp).await else { return };
                 let peer = stream.get_ref().1.peer_certificates().and_then(|all| peer_identity(&all[0]).ok());
                 let name = peer.map_or_else(|| "nobody".to_owned(), |peer| peer.host.to_string());
-                let answer = service_fn(move |request| answer(request, name.clone()));
+                let answer = service_fn(move |request| answer(request, name.clone(), standing));
                 let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await;
             });
         }
     });
-    Fixture { host: material(&authority, "n1", &[Role::Node]), ca_pem: authority.cert_pem().to_owned(), address, connections }
+    Fixture { host: material(authority, "n1", &[Role::Node]), ca_pem: authority.cert_pem().to_owned(), address, connections }
 }
 
-async fn answer(request: Request<Incoming>, peer: String) -> Result<Response<Body>, Infallible> {
+async fn answer(request: Request<Incoming>, peer: String, standing: Standing) -> Result<Response<Body>, Infallible> {
     let auth = request.headers().get("authorization").and_then(|value| value.to_str().ok()).unwrap_or("").to_owned();
     let text = |status: u16, text: String| Response::builder().status(status).body(http_body_util::Full::from(text).boxed()).unwrap();
+    if let Standing::CutOff = standing {
+        return Ok(text(503, serde_json::to_string(&ApiError::new(Code::NotLeading, "it cannot be reached from here")).unwrap()));
+    }
     Ok(match request.uri().path() {
         "/auth" => text(200, serde_json::json!({"auth": auth, "peer": peer}).to_string()),
         "/close" => Response::builder().header("connection", "close").body(http_body_util::Full::from("1").boxed()).unwrap(),
@@ -172,4 +186,70 @@ async fn nobody_there_and_nobody_answering_are_errors() {
     let timeouts = Timeouts { connect: Duration::from_secs(2), request: Duration::from_millis(200) };
     let hasty = Client::with_timeouts(&format!("https://{}", fixture.address), None, &fixture.ca_pem, timeouts).unwrap();
     assert_eq!(hasty.get::<u32>("/hang").await.unwrap_err().code, Code::Unreachable);
+}
+
+/// The client of a PAN of which one controller cannot decide anything, and the one that leads.
+async fn half_cut_off() -> (Client, Fixture, Fixture) {
+    let authority = Authority::create().unwrap();
+    let cut_off = serve_as(&authority, ClientCerts::Optional, Standing::CutOff).await;
+    let leads = serve_as(&authority, ClientCerts::Optional, Standing::Leads).await;
+    let url = format!("https://{},https://{}", cut_off.address, leads.address);
+    (Client::new(&url, Some("pan_x"), &leads.ca_pem).unwrap(), cut_off, leads)
+}
+
+/// Without the change of ways the client asks the first for as long as its patience lasts, and fails with what that one says.
+#[tokio::test]
+async fn who_cannot_decide_is_left_for_the_next_and_not_asked_again() {
+    let (client, cut_off, leads) = half_cut_off().await;
+    let told: Vec<u32> = client.post("/echo", &[1, 2]).await.unwrap();
+    assert_eq!(told, [1, 2]);
+    let (): () = client.delete("/empty").await.unwrap();
+    let read: serde_json::Value = client.get("/auth").await.unwrap();
+    assert_eq!(read["auth"], "Bearer pan_x");
+    let count = |fixture: &Fixture| fixture.connections.load(Ordering::SeqCst);
+    assert_eq!((count(&cut_off), count(&leads)), (1, 1), "the connection to the one that leads is kept");
+}
+
+#[tokio::test]
+async fn reads_and_streams_go_on_to_the_next_as_well() {
+    let (client, ..) = half_cut_off().await;
+    let read: serde_json::Value = client.get("/auth").await.unwrap();
+    assert_eq!(read["auth"], "Bearer pan_x");
+    let (client, ..) = half_cut_off().await;
+    assert_eq!(client.stream::<u32>("/lines").await.unwrap().next().await.unwrap().unwrap(), 1);
+    let (client, ..) = half_cut_off().await;
+    assert_eq!(client.post_stream::<_, Vec<u32>>("/echo", &[1, 2]).await.unwrap().next().await.unwrap().unwrap(), [1, 2]);
+    let (client, ..) = half_cut_off().await;
+    assert_eq!(client.text("/empty").await.unwrap(), "");
+    let (client, ..) = half_cut_off().await;
+    assert_eq!(client.bytes("/close").await.unwrap().next().await.unwrap().unwrap(), "1");
+}
+
+/// Calls at the same time that are all refused by the first must not lead each other past the second.
+#[tokio::test]
+async fn calls_at_the_same_time_all_come_to_the_one_that_leads() {
+    let (client, ..) = half_cut_off().await;
+    let answers = futures_util::future::join_all((0..8).map(|number| {
+        let client = &client;
+        async move { client.post::<_, Vec<u32>>("/echo", &[number]).await }
+    }));
+    for (number, answer) in answers.await.into_iter().enumerate() {
+        assert_eq!(answer.unwrap(), [u32::try_from(number).unwrap()]);
+    }
+}
+
+#[tokio::test]
+async fn that_nobody_can_decide_is_told_after_a_while() {
+    let authority = Authority::create().unwrap();
+    let all = [
+        serve_as(&authority, ClientCerts::Optional, Standing::CutOff).await,
+        serve_as(&authority, ClientCerts::Optional, Standing::CutOff).await,
+    ];
+    let url = format!("https://{},https://{}", all[0].address, all[1].address);
+    let client = Client::new(&url, None, &all[0].ca_pem).unwrap();
+    let error = client.get::<u32>("/auth").await.unwrap_err();
+    assert_eq!(error.code, Code::NotLeading);
+    let asked = all.map(|fixture| fixture.connections.load(Ordering::SeqCst));
+    // Five seconds, with a pause of 100 ms after each round of both.
+    assert!(asked.iter().all(|count| (2..=51).contains(count)), "{asked:?}");
 }
