@@ -57,12 +57,26 @@ impl Client {
             tls,
             bind: None,
             token: token.map(str::to_owned),
+            cache_control: None,
             timeouts,
             label: format!("the PAN at {url}"),
             silent: Code::Unreachable,
             stranger,
         };
         Ok(Self { transport: Transport::new(target), url: url.to_owned() })
+    }
+
+    /// The same, for somebody who takes answers of any age: what a controller knew last, where none can find out anything newer.
+    #[must_use]
+    pub fn accepting_stale(mut self) -> Self {
+        self.transport.accept_stale();
+        self
+    }
+
+    /// How old the oldest of the answers can be that it got; none: none told.
+    #[must_use]
+    pub fn oldest(&self) -> Option<Duration> {
+        self.transport.oldest()
     }
 
     /// Where it calls.

@@ -51,6 +51,7 @@ impl HostClient {
             tls,
             bind: options.bind,
             token: None,
+            cache_control: None,
             timeouts: options.timeouts,
             label,
             silent: Code::HostUnreachable,

@@ -129,6 +129,9 @@ pub struct Version {
     pub wire: u16,
 }
 
+/// The header that says with what is read how many milliseconds ago it was the newest for sure.
+pub const AGE_HEADER: &str = "pan-age-ms";
+
 /// `GET /healthz`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Health {

@@ -2,11 +2,12 @@
 
 use crate::ApiError;
 use crate::lines::{Chunks, Lines};
+use crate::requests::AGE_HEADER;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{SendRequest, handshake};
-use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
+use hyper::header::{ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderValue};
 use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use pan_model::Code;
@@ -47,6 +48,8 @@ pub(crate) struct Target {
     /// The local address to call from.
     pub(crate) bind: Option<IpAddr>,
     pub(crate) token: Option<String>,
+    /// What answers may be, of RFC 9111's words.
+    pub(crate) cache_control: Option<HeaderValue>,
     pub(crate) timeouts: Timeouts,
     /// What stands in errors.
     pub(crate) label: String,
@@ -72,6 +75,8 @@ pub(crate) struct Transport {
     idle: Mutex<Option<Connected>>,
     /// The way that answered last, and could decide.
     preferred: AtomicUsize,
+    /// How old the oldest answer was that told its age.
+    oldest: Mutex<Option<Duration>>,
 }
 
 /// A connection, and by which way it goes.
@@ -88,7 +93,7 @@ struct Answer {
 
 impl Transport {
     pub(crate) const fn new(target: Target) -> Self {
-        Self { target, idle: Mutex::new(None), preferred: AtomicUsize::new(0) }
+        Self { target, idle: Mutex::new(None), preferred: AtomicUsize::new(0), oldest: Mutex::new(None) }
     }
 
     /// A request and its whole answer; an empty answer reads as JSON `null`.
@@ -120,9 +125,10 @@ impl Transport {
                 return Ok(bytes);
             }
             let refusal = self.refusal(status.as_u16(), &bytes);
-            match refusal.code {
-                Code::NotLeading => self.turn_from(from.way),
-                _ => self.keep(from),
+            if refusal.code == Code::NotLeading {
+                self.turn_from(from.way);
+            } else {
+                self.keep(from);
             }
             Err(refusal)
         };
@@ -165,7 +171,10 @@ impl Transport {
         {
             let request = self.request(kept.way, &method, path, token, body.clone())?;
             match kept.sender.try_send_request(request).await {
-                Ok(response) => return Ok(Answer { response, from: kept }),
+                Ok(response) => {
+                    self.note_age(&response);
+                    return Ok(Answer { response, from: kept });
+                }
                 Err(failed) if failed.message().is_none() && method != Method::GET => return Err(self.broken(path, failed.error())),
                 Err(_) => {}
             }
@@ -173,6 +182,7 @@ impl Transport {
         let mut fresh = self.connect().await?;
         let request = self.request(fresh.way, &method, path, token, body)?;
         let response = fresh.sender.send_request(request).await.map_err(|error| self.broken(path, &error))?;
+        self.note_age(&response);
         Ok(Answer { response, from: fresh })
     }
 
@@ -199,7 +209,26 @@ impl Transport {
             value.set_sensitive(true);
             request.headers_mut().insert(AUTHORIZATION, value);
         }
+        if let Some(value) = &self.target.cache_control {
+            request.headers_mut().insert(CACHE_CONTROL, value.clone());
+        }
         Ok(request)
+    }
+
+    fn note_age(&self, response: &Response<Incoming>) {
+        let age = response.headers().get(AGE_HEADER).and_then(|value| value.to_str().ok()?.parse().ok()).map(Duration::from_millis);
+        let mut oldest = self.oldest.lock().unwrap_or_else(PoisonError::into_inner);
+        *oldest = age.max(*oldest);
+    }
+
+    /// How old the oldest answer was that told its age.
+    pub(crate) fn oldest(&self) -> Option<Duration> {
+        *self.oldest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Answers may be of any age from now on.
+    pub(crate) fn accept_stale(&mut self) {
+        self.target.cache_control = Some(HeaderValue::from_static("max-stale"));
     }
 
     pub(crate) async fn reach(&self) -> Result<(), ApiError> {

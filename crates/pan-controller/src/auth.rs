@@ -103,6 +103,12 @@ pub const fn allowed(role: PrincipalRole, verb: Verb, noun: Noun) -> bool {
 }
 
 impl Noun {
+    /// Whether what is told of it can be out of date: what the program is and takes does not change with the PAN.
+    #[must_use]
+    pub fn ages(self) -> bool {
+        self != Self::Interface
+    }
+
     /// What the controller that leads is told of it, if it has an inside.
     #[must_use]
     pub const fn inside(self) -> Option<Kind> {

@@ -202,6 +202,8 @@ pub struct Handle {
     pub(crate) metrics: Arc<crate::metrics::Metrics>,
     /// Why the store cannot be read at present; the loop waits for it and refuses meanwhile.
     pub(crate) store_lost: Arc<ArcSwapOption<String>>,
+    /// How old views can be.
+    pub(crate) sure: crate::sure::Sure,
     /// Where the host's beat process leaves its counts.
     pub(crate) run_dir: Arc<Path>,
 }

@@ -17,6 +17,7 @@ mod run;
 mod seal;
 pub mod server;
 mod site;
+mod sure;
 pub mod views;
 
 pub use etcd::{EtcdError, Prepared, etcd_prepare, etcd_witness};

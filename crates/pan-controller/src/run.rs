@@ -1,11 +1,13 @@
 //! From a host's configuration to a running controller: the loop, the ear, the interface, the link to its peers.
 
+use crate::core::age::Limit;
 use crate::core::persist;
 use crate::core::world::{Settings, World};
 use crate::ear::{self, Asker, Ear, Setup};
 use crate::handle::{Handle, Message, View};
 use crate::metrics::Metrics;
 use crate::owner::{Inbox, Links, Owner, chain};
+use crate::sure::{self, Sure};
 use arc_swap::ArcSwap;
 use pan_api::hostlink::HostLink;
 use pan_api::keyfile::read_key;
@@ -93,7 +95,9 @@ pub async fn run(config: HostConfig) -> Result<(), RunError> {
     let waker = Waker::new().map_err(|error| wrong(format!("eventfd: {error}")))?;
     let ear = Ear { orders, waker: waker.clone(), protected: Arc::new(AtomicUsize::new(1)) };
     let (changed, changes) = watch::channel(0);
-    let handle = handle(inbox, changes, &config);
+    // The times of the store are the same for every size of PAN.
+    let sure = Sure::new(Limit::of(&timing(&config, 1)?, config.controllers.len()));
+    let handle = handle(inbox, changes, sure.clone(), &config);
     let world = World::new(settings(&part));
     let links = Links {
         store: store.clone(),
@@ -125,6 +129,7 @@ pub async fn run(config: HostConfig) -> Result<(), RunError> {
         inbox: tell,
         record,
     };
+    tokio::spawn(sure::keep(store.clone(), sure, timing));
     let reading = tokio::spawn(ear::read(store, ear.clone(), record_asked));
     let hearing = tokio::task::spawn_blocking(move || ear::run(setup));
     let listeners = pan_linux::listen::inherited();
@@ -192,7 +197,7 @@ async fn open_store(config: &HostConfig, part: &ControllerConfig) -> Result<AnyS
     }
 }
 
-fn handle(inbox: mpsc::Sender<Message>, changes: watch::Receiver<u64>, config: &HostConfig) -> Handle {
+fn handle(inbox: mpsc::Sender<Message>, changes: watch::Receiver<u64>, sure: Sure, config: &HostConfig) -> Handle {
     let view = Arc::new(ArcSwap::from_pointee(View::default()));
     Handle {
         view,
@@ -201,6 +206,7 @@ fn handle(inbox: mpsc::Sender<Message>, changes: watch::Receiver<u64>, config: &
         desires: Arc::default(),
         metrics: Arc::new(Metrics::default()),
         store_lost: Arc::default(),
+        sure,
         run_dir: config.run_dir.as_path().into(),
     }
 }

@@ -5,8 +5,9 @@ mod story;
 
 use pan_lab::harness::{self, TestLab};
 use pan_lab::{LabHost, LabSpec};
+use serde_json::Value;
 use std::time::Instant;
-use story::{SOON, ask, example, has, json, lab_of, leader, pan, requests, wrk};
+use story::{SOON, ask, example, has, json, lab_of, leader, pan, requests, text, wrk};
 
 fn after(lab: &TestLab, term: u64) -> (u64, LabHost) {
     lab.wait_for("another leader", SOON, |lab| leader(lab).0 > term).unwrap();
@@ -80,10 +81,16 @@ fn most_of_etcd_is_lost_and_comes_back() {
         let output = lab.pan(&["node", "cordon", "n4"]).unwrap();
         assert!(!output.status.success() && asked.elapsed() < 2 * SOON, "{output:?} after {:?}", asked.elapsed());
         // The first to ask may be the one whose change the store was busy with.
-        story::text(&output.stderr).contains("PAN-603")
+        text(&output.stderr).contains("PAN-603")
     };
     lab.wait_for("a refusal", 4 * SOON, told).unwrap();
-    assert_eq!(json(&lab, &["get", "node", "n1"])["state"], "alive", "what was known is still told");
+    // Nobody can say whether anything changed since; who wants to know what was known is told, and how old it is.
+    let refused = |lab: &TestLab| text(&lab.pan(&["get", "node", "n1"]).unwrap().stderr).contains("PAN-603");
+    lab.wait_for("what is old to be refused", 4 * SOON, refused).unwrap();
+    let known = lab.pan(&["--stale", "get", "node", "n1", "-o", "json"]).unwrap();
+    let node: Value = serde_json::from_slice(&known.stdout).unwrap();
+    assert_eq!(node["state"], "alive", "what was known is still told");
+    assert!(text(&known.stderr).contains(" s ago: there may be something newer"), "{known:?}");
     members.iter().for_each(|member| lab.start(*member).unwrap());
     lab.wait_for("somebody to decide", SOON, |lab| lab.pan(&["node", "cordon", "n4"]).unwrap().status.success()).unwrap();
     becomes(&lab, "cordoned");

@@ -71,7 +71,7 @@ impl Caller {
         Self { stream: StreamOwned::new(connection, socket), token }
     }
 
-    /// The whole answer but its date, and how long it took to come, in nanoseconds.
+    /// The whole answer but its date and its age, and how long it took to come, in nanoseconds.
     fn ask(&mut self, method: &str, path: &str) -> (String, u64) {
         let request = format!("{method} {path} HTTP/1.1\r\nHost: pan\r\nAuthorization: Bearer {}\r\n\r\n", self.token);
         let begun = Instant::now();
@@ -89,7 +89,14 @@ impl Caller {
             }
         };
         let took = u64::try_from(begun.elapsed().as_nanos()).unwrap();
-        (whole.lines().filter(|line| !line.starts_with("date: ")).map(|line| format!("{line}\n")).collect(), took)
+        (
+            whole
+                .lines()
+                .filter(|line| !["date: ", "pan-age-ms: "].iter().any(|time| line.starts_with(time)))
+                .map(|line| format!("{line}\n"))
+                .collect(),
+            took,
+        )
     }
 }
 

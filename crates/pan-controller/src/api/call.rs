@@ -18,6 +18,7 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{AcquireError, OwnedSemaphorePermit};
 
 /// The parts of a request.
@@ -29,6 +30,8 @@ pub struct Input {
     pub query: BTreeMap<String, String>,
     /// The body.
     pub body: Bytes,
+    /// By how much the answer may be older than answers may be.
+    pub stale_max: Duration,
 }
 
 /// A request of `Who`: nobody in particular, a principal, or a host.
@@ -92,6 +95,14 @@ impl Call<Principal> {
     /// The newest state as the caller may see it.
     pub fn scope(&self) -> Scope {
         Scope::new(&self.who, self.app.handle.view(), self.app.domains)
+    }
+
+    /// What is shown is not too old for the caller.
+    ///
+    /// # Errors
+    /// `NotLeading`.
+    pub fn is_fresh(&self) -> Result<(), ApiError> {
+        self.app.handle.sure.age(self.input.stale_max).map(drop)
     }
 
     /// Whether whoever calls still may: tokens are revoked, and their time ends.

@@ -3,6 +3,7 @@
 use super::answer;
 use super::audit;
 use super::call::{Call, Input};
+use super::freshness;
 use super::inside;
 use super::openapi::is_described;
 use super::rate;
@@ -140,7 +141,10 @@ async fn serve(app: &Arc<App>, route: &Route, request: Request) -> Result<Respon
                 return enter(app, route, (who, noun, kind), run, (parts, body)).await;
             }
             auth::permit(&who, verb, noun)?;
-            run(Call { who, input: input(route, &mut parts, body).await?, app })
+            // Before what is shown is looked at, which is as new then or newer.
+            let age = if noun.ages() { app.handle.sure.age(freshness::stale_max(&parts.headers))? } else { None };
+            let read = async { in_time(run(Call { who, input: input(route, &mut parts, body).await?, app })).await };
+            return Ok(freshness::told(answered(read.await), age));
         }
         Access::RoleOrController(verb, noun, run) => {
             if !is_controller(&app, &parts.extensions) {
@@ -291,7 +295,7 @@ async fn input(route: &Route, parts: &mut Parts, body: Body) -> Result<Input, Re
     if route.takes.is_some() && !body.is_empty() {
         check_media(&parts.headers)?;
     }
-    Ok(Input { path, query, body })
+    Ok(Input { path, query, body, stale_max: freshness::stale_max(&parts.headers) })
 }
 
 fn query(route: &Route, parts: &Parts) -> Result<BTreeMap<String, String>, String> {

@@ -11,6 +11,7 @@ mod cluster;
 mod dispatch;
 mod drain;
 mod event;
+mod freshness;
 mod host;
 mod inside;
 mod insight;

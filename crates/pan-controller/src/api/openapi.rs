@@ -5,6 +5,7 @@ use super::route::{Access, Gives, Param, Route, SchemaOf, schema, table};
 use crate::auth::{Verb, allowed};
 use crate::handle::PrincipalRole;
 use pan_api::ApiError;
+use pan_api::requests::AGE_HEADER;
 use pan_api::token::AccessRole;
 use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
@@ -40,6 +41,10 @@ pub fn openapi() -> Value {
         "components": {
             "schemas": generator.take_definitions(true),
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+            "headers": {"Age": {
+                "description": "How many milliseconds ago it was the newest for sure. What is too old is refused (503), unless Cache-Control: max-stale asks for it.",
+                "schema": {"type": "integer", "minimum": 0},
+            }},
             "responses": {"Refused": {"description": "A refusal or a failure.", "content": {answer::JSON: {"schema": refused}}}},
         },
     })
@@ -52,7 +57,12 @@ fn operation(route: &Route, generator: &mut SchemaGenerator) -> Value {
         "parameters": path_parameters(route.path).chain(route.query.iter().map(query_parameter)).collect::<Vec<_>>(),
         "responses": {},
     });
-    let (status, answer) = given(&route.gives, generator);
+    let (status, mut answer) = given(&route.gives, generator);
+    if let Access::Role(Verb::Read, noun, _) = route.access
+        && noun.ages()
+    {
+        answer["headers"] = json!({AGE_HEADER: {"$ref": "#/components/headers/Age"}});
+    }
     operation["responses"][status] = answer;
     for refusal in refusals(route) {
         operation["responses"][refusal.to_string()] = json!({"$ref": "#/components/responses/Refused"});

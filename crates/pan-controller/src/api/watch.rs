@@ -51,11 +51,20 @@ where
 /// Streams what `step` makes of each new view.
 pub fn views(call: Call<Principal>, mut step: impl FnMut(&Scope) -> Vec<u8> + Send + 'static) -> Response {
     let (changes, counted) = (call.handle().changes(), call.handle().metrics.stream());
-    follow(changes, counted, move |news| match news {
+    let mut over = false;
+    follow(changes, counted, move |news| {
         // A view is made for a caller only if it still may see one.
-        _ if !call.is_good() => None,
-        Some(_) => Some(step(&call.scope())),
-        None => Some(Vec::new()),
+        if over || !call.is_good() {
+            return None;
+        }
+        if let Err(old) = call.is_fresh() {
+            // Whoever waits here for something waits at the wrong place; the status is long sent.
+            over = true;
+            let mut out = Vec::new();
+            line(&mut out, &old);
+            return Some(out);
+        }
+        Some(news.map_or_else(Vec::new, |_| step(&call.scope())))
     })
 }
 

@@ -3,6 +3,7 @@
 //! Pure: no clock, no store, no sockets, no tasks. `run` feeds it, commits what it wrote, and only then lets
 //! hosts see the outcome.
 
+pub mod age;
 pub mod apply;
 pub mod audit;
 mod death;

@@ -21,6 +21,7 @@ impl Owner {
         // A record that names this controller is of an earlier life of it: nothing is to be passed on to itself.
         view.leader = view.leader.filter(|(name, _)| *name != self.me);
         self.handle.view.store(Arc::new(view));
+        self.handle.sure.shows(self.record);
         self.changed.send_replace(self.revision);
     }
 

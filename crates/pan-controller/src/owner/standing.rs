@@ -7,6 +7,7 @@ use crate::core::standing;
 use crate::core::world::Dirty;
 use crate::ear::Order;
 use crate::run::RunError;
+use crate::sure::boot_clock;
 use pan_member::Revision;
 use pan_member::leadership::Taken;
 use pan_store::{Batch, Change, CommitError, Store, WatchError};
@@ -81,8 +82,12 @@ impl Owner {
         self.watch = None;
         let store = self.store.clone();
         let listing = loop {
+            let began = boot_clock();
             match self.meanwhile(store.list("")).await {
-                Ok(listing) => break listing,
+                Ok(listing) => {
+                    self.handle.sure.read(began, &listing);
+                    break listing;
+                }
                 Err(error) => {
                     let why = Arc::new(error.to_string());
                     if self.handle.store_lost.swap(Some(why.clone())).as_ref() != Some(&why) {

@@ -70,7 +70,9 @@ fn by_process(command: Command, session: &Session) -> Result<ExitCode, Failure> 
         Command::Later(later) => Err(Failure::not_yet(later.name())),
         command => {
             init_logging(session);
-            runtime()?.block_on(call(command, session)).map(ExitCode::from)
+            let done = runtime()?.block_on(call(command, session)).map(ExitCode::from);
+            session.say_age();
+            done
         }
     }
 }

@@ -159,7 +159,7 @@ where
         let missing = match look().await {
             Ok(missing) if missing.is_empty() => return Ok(()),
             Ok(missing) => missing,
-            Err(Failure::Api(error)) if error.code == Code::Unreachable => vec![error.message],
+            Err(Failure::Api(error)) if matches!(error.code, Code::Unreachable | Code::NotLeading) => vec![error.message],
             Err(error) => return Err(error),
         };
         if Instant::now() >= deadline {

@@ -2,7 +2,7 @@
 
 use super::failure::Failure;
 use super::kind::Kind;
-use super::output::{Format, Output};
+use super::output::{Format, Output, note};
 use crate::context::{Context, Contexts};
 use clap::Args;
 use pan_api::client::Client;
@@ -21,6 +21,9 @@ pub struct Globals {
     /// How to print.
     #[arg(short, long, global = true, value_enum, default_value_t = Format::Table)]
     pub output: Format,
+    /// Take what a controller knew last, where none can find out whether there is anything newer.
+    #[arg(long, global = true)]
+    pub stale: bool,
     /// Print only what was asked for.
     #[arg(short, long, global = true)]
     pub quiet: bool,
@@ -84,7 +87,16 @@ impl Session {
             }
         };
         self.out.verbose(self.globals.verbose, || format!("calling {url}"));
-        Ok(Client::new(&url, token.as_deref(), &ca)?)
+        let client = Client::new(&url, token.as_deref(), &ca)?;
+        Ok(if self.globals.stale { client.accepting_stale() } else { client })
+    }
+
+    /// Says how old that is which was told, to those who took it of any age.
+    pub fn say_age(&self) {
+        let age = self.client.get().and_then(Client::oldest);
+        if let Some(age) = age.filter(|_| self.globals.stale && !self.globals.quiet) {
+            note(&format!("as of {}.{:03} s ago: there may be something newer", age.as_secs(), age.subsec_millis()));
+        }
     }
 
     /// The partition of `-p`, PAN_PARTITION or the context.

@@ -1,11 +1,13 @@
 //! A front on a port of its own, a loop that answers everything, and clients for both.
 
 use crate::auth::Verb;
+use crate::core::age::Limit;
 use crate::core::audit::{Actor, Attempt};
 use crate::core::digest::Digest;
 use crate::core::request::{Reply, Request};
 use crate::handle::{Grant, Handle, Message, View};
 use crate::server::{Limits, serve_within};
+use crate::sure::Sure;
 use arc_swap::ArcSwap;
 use pan_api::client::Client;
 use pan_api::desired::Desired;
@@ -14,6 +16,7 @@ use pan_api::inside::Inside;
 use pan_api::pki::{Authority, Issued};
 use pan_api::tls::{TlsMaterial, client_config};
 use pan_api::token::{AccessRole, AccessToken};
+use pan_member::Profile;
 use pan_model::host::Role;
 use pan_model::host_config::HostConfig;
 use pan_model::{Code, HostName};
@@ -60,6 +63,7 @@ pub struct Front {
     view: Arc<ArcSwap<View>>,
     pub metrics: Arc<crate::metrics::Metrics>,
     pub store_lost: Arc<arc_swap::ArcSwapOption<String>>,
+    pub sure: Sure,
     serving: tokio::task::JoinHandle<()>,
     _files: TempDir,
 }
@@ -134,6 +138,15 @@ impl Front {
     }
 
     pub fn start_within(limits: Limits, view: View) -> Self {
+        Self::start_as(limits, Limit::of(&Profile::Lan.timing(7), 1), view)
+    }
+
+    /// Of a controller whose answers may be so old.
+    pub fn start_sure(limit: Limit, view: View) -> Self {
+        Self::start_as(Limits { handshake: DEADLINE, head: DEADLINE }, limit, view)
+    }
+
+    fn start_as(limits: Limits, limit: Limit, view: View) -> Self {
         let (authority, files) = (Authority::create().unwrap(), TempDir::new().unwrap());
         let config = config(&files, &authority);
         let (send, inbox) = mpsc::channel(16);
@@ -143,6 +156,7 @@ impl Front {
         let view = Arc::new(ArcSwap::from_pointee(view));
         let metrics: Arc<crate::metrics::Metrics> = Arc::default();
         let store_lost: Arc<arc_swap::ArcSwapOption<String>> = Arc::default();
+        let sure = Sure::new(limit);
         let handle = Handle {
             view: view.clone(),
             changes: seen,
@@ -150,6 +164,7 @@ impl Front {
             desires: desires.clone(),
             metrics: metrics.clone(),
             store_lost: store_lost.clone(),
+            sure: sure.clone(),
             run_dir: std::path::Path::new("/nowhere").into(),
         };
         tokio::spawn(answer_everything(inbox, asked.clone(), refused.clone(), inside.clone()));
@@ -168,6 +183,7 @@ impl Front {
             view,
             metrics,
             store_lost,
+            sure,
             serving,
             _files: files,
         }

@@ -1,6 +1,7 @@
 //! Tests of the whole front over real TLS connections, with a loop that answers everything.
 
 mod access;
+mod age;
 mod audit;
 mod harness;
 mod hosts;
