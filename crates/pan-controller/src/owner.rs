@@ -6,6 +6,8 @@
 mod commit;
 mod publish;
 mod standing;
+#[cfg(test)]
+mod tests;
 
 use crate::core::hosts as hosts_core;
 use crate::core::world::{Effect, Now, World};

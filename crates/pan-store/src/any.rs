@@ -3,6 +3,7 @@
 use crate::embedded::Embedded;
 use crate::error::{CommitError, ReadError};
 use crate::etcd::Etcd;
+use crate::faulty::Faulty;
 use crate::memory::Memory;
 use crate::store::{Listing, Store};
 use crate::txn::{Revision, Txn};
@@ -14,6 +15,7 @@ pub enum AnyStore {
     Embedded(Embedded),
     Etcd(Etcd),
     Memory(Memory),
+    Faulty(Faulty),
 }
 
 impl From<Embedded> for AnyStore {
@@ -40,6 +42,7 @@ impl Store for AnyStore {
             Self::Embedded(store) => store.list(prefix).await,
             Self::Etcd(store) => store.list(prefix).await,
             Self::Memory(store) => store.list(prefix).await,
+            Self::Faulty(store) => store.list(prefix).await,
         }
     }
 
@@ -48,6 +51,7 @@ impl Store for AnyStore {
             Self::Embedded(store) => store.commit(txn).await,
             Self::Etcd(store) => store.commit(txn).await,
             Self::Memory(store) => store.commit(txn).await,
+            Self::Faulty(store) => store.commit(txn).await,
         }
     }
 
@@ -56,6 +60,7 @@ impl Store for AnyStore {
             Self::Embedded(store) => store.watch(prefix, after),
             Self::Etcd(store) => store.watch(prefix, after),
             Self::Memory(store) => store.watch(prefix, after),
+            Self::Faulty(store) => store.watch(prefix, after),
         }
     }
 }

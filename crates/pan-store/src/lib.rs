@@ -4,7 +4,7 @@
 //! effective transaction gets the next [`Revision`]; each entry remembers the one that last wrote it,
 //! and a transaction may demand that entries still carry the revisions the writer looked at.
 //!
-//! [`Embedded`] keeps everything in one file, [`Etcd`] in a cluster of etcd, [`Memory`] in a map for tests.
+//! [`Embedded`] keeps everything in one file, [`Etcd`] in a cluster of etcd, [`Memory`] in a map for tests; [`Faulty`] is one with faults.
 //! All pass [`conformance::run`], and so must any later one. The trait asks for nothing that etcd 3.4 cannot
 //! do: equality of `mod_revision`, one write per key and transaction, watches from a revision that may have
 //! been compacted away. [`commit_guarded`] is for a leader, whose every transaction compares and writes its
@@ -17,6 +17,7 @@ pub mod conformance;
 mod embedded;
 mod error;
 mod etcd;
+mod faulty;
 mod guarded;
 mod memory;
 mod store;
@@ -30,6 +31,7 @@ pub use etcd::{
     ClusterState, ConnectError, Endpoint, EndpointError, Etcd, EtcdOptions, Member, MemberTls, PREFIX_BYTES_MAX, Pace, REQUEST_BYTES_MAX,
     ReplaceError, Replacement, Timing, replace,
 };
+pub use faulty::{Fault, Faulty};
 pub use guarded::commit_guarded;
 pub use memory::Memory;
 pub use store::{Listing, Store};
