@@ -392,3 +392,6 @@ pub fn translate(change: Change, now: Tick) -> Option<LifeChange> {
         Change::BrakeReleased { .. } => return None,
     })
 }
+
+#[cfg(test)]
+mod tests;
