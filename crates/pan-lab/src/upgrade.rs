@@ -4,6 +4,7 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -13,12 +14,19 @@ use crate::error::LabError;
 use crate::lab::Lab;
 use crate::name::LabHost;
 
+/// Whether a program can be run here at all, and is of the kind that hosts run.
+fn tells_its_version(program: &Path) -> Result<(), String> {
+    let said = Command::new(program).arg("--version").stdin(Stdio::null()).output().map_err(|error| error.to_string())?;
+    let first = String::from_utf8_lossy(&said.stdout).lines().next().unwrap_or_default().to_owned();
+    if said.status.success() && first.starts_with("pan ") { Ok(()) } else { Err(format!("`--version` of it says {first:?}")) }
+}
+
 impl Lab {
     /// Puts a copy of `exe`, of this program if it is none, in the place of the host's program and ends its roles in good order; its init starts them again.
     /// Not its beat process, which is replaced when a role finds it to be of another build. Returns the roles.
     ///
     /// # Errors
-    /// The host is off, or the program cannot be copied.
+    /// The host is off, or the program cannot be copied, or is none: then nothing is changed.
     pub fn upgrade(&self, host: LabHost, exe: Option<&Path>) -> Result<Vec<String>, LabError> {
         let own = || std::env::current_exe().map_err(LabError::kernel("find this program"));
         let exe = exe.map_or_else(own, |exe| Ok(exe.to_owned()))?;
@@ -27,6 +35,10 @@ impl Lab {
         let fresh = program.with_extension("new");
         // A copy, not a link: builds are told apart by their file. By renaming, since the old one is being run.
         fs::copy(&exe, &fresh).map_err(LabError::file("copy to", &fresh))?;
+        if let Err(problem) = tells_its_version(&fresh) {
+            let _ = fs::remove_file(&fresh);
+            return Err(LabError::Spec { field: "exe", problem: format!("{} is no program `pan`: {problem}", exe.display()) });
+        }
         fs::rename(&fresh, &program).map_err(LabError::file("replace", &program))?;
         let mut upgraded = Vec::new();
         for (pid, role) in self.roles(host, init.pid)? {

@@ -179,7 +179,11 @@ impl Sim {
                     let deaths = ear.detector.confirm(&silent, now);
                     ear.changes.extend(deaths.into_iter().filter_map(|change| translate(change, now)));
                 }
-                heard.deposed.map(|term| ear.campaign.later_term(term, now)).unwrap_or_default()
+                let mut effects = heard.deposed.map(|term| ear.campaign.later_term(term, now)).unwrap_or_default();
+                if heard.forgotten.is_some() {
+                    effects.extend(ear.campaign.forgotten(now));
+                }
+                effects
             }
             Message::Revoke(_) | Message::Ask(_) => return,
         };

@@ -96,6 +96,27 @@ fn gates_stay_open_while_every_controller_is_without_power() {
 
 /// Whoever configures a node for slower failovers than its PAN gets those, for that node: what it may still be heard by
 /// is over before its servers start elsewhere.
+/// A lessor whose disk is new knows no term, so nodes do not count it. The leader finds out that it has forgotten, and begins another term.
+#[test]
+fn lessors_with_new_disks_count_again() {
+    let Some(lab) = lab() else { return };
+    let term = || std::fs::read_to_string(lab.data().join("hosts/c1/log/controller.log")).unwrap().matches("this controller leads").count();
+    let leased = |lab: &TestLab| {
+        let hosts = story::json(lab, &["get", "hosts", "-o", "wide"]);
+        let nodes = hosts.as_array().unwrap().iter().filter(|host| str_of(host, "name").starts_with('n'));
+        nodes.into_iter().all(|host| host["lease"]["state"] == "held")
+    };
+    lab.wait_for("leases", SOON, leased).unwrap_or_else(|error| panic!("{error}: {}", story::json(&lab, &["get", "host", "n1"])));
+    for director in ["d1", "d2"] {
+        let before = term();
+        let host = director.parse().unwrap();
+        lab.exec_in(host, &["rm", "-rf", "/var/lib/pan/lessor"]).unwrap();
+        lab.kill_role(host, "beat").unwrap();
+        lab.wait_for("another term", SOON, |_| term() > before).unwrap();
+        lab.wait_for("leases again", SOON, leased).unwrap();
+    }
+}
+
 #[test]
 fn a_node_of_a_slower_profile_is_waited_for() {
     let Some(lab) = lab() else { return };

@@ -234,7 +234,7 @@ pub fn forget(world: &mut World, key: &str) -> Result<(), LoadError> {
         ["pan", "term"] => world.pan = PanRecord::default(),
         ["pan", "event", text] => drop_event(world, None, number(text)?),
         ["pan", "audit", text] => drop_lines(world, None, number(text)?),
-        ["pan", "timeline", object] => world.timelines.forget_kept(object),
+        ["pan", "timeline", object] => world.timelines.forget(object),
         ["host", name] => {
             let name = HostName::new(*name).map_err(|_| unknown())?;
             world.hosts.remove(&name);
@@ -270,7 +270,7 @@ pub fn forget(world: &mut World, key: &str) -> Result<(), LoadError> {
                 }
                 ["event", text] => drop_event(world, Some(partition), number(text)?),
                 ["audit", text] => drop_lines(world, Some(partition), number(text)?),
-                ["timeline", server] => world.timelines.forget_kept(&format!("{partition}/{server}")),
+                ["timeline", server] => world.timelines.forget(&format!("{partition}/{server}")),
                 _ => return Err(unknown()),
             }
         }

@@ -111,11 +111,6 @@ impl Timelines {
         Some(show(object, self.kept.get(object)?.tracks.front()?, true))
     }
 
-    /// Forgets the finished timelines of an object.
-    pub fn forget_kept(&mut self, object: &str) {
-        self.kept.remove(object);
-    }
-
     /// What to store for an object.
     #[must_use]
     pub fn stored(&self, object: &str) -> Option<Kept> {
@@ -125,10 +120,14 @@ impl Timelines {
     /// Goes on with the running timelines of an earlier world.
     pub fn keep_open(&mut self, former: Self) {
         self.open = former.open;
+        self.open.retain(|object, track| !self.kept.get(object).is_some_and(|kept| ended(track, kept)));
     }
 
-    /// Takes what was stored.
+    /// Takes what was stored. Whoever leads ends a timeline; it runs on here until that is known.
     pub fn restore(&mut self, object: String, kept: Kept) {
+        if self.open.get(&object).is_some_and(|track| ended(track, &kept)) {
+            self.open.remove(&object);
+        }
         self.kept.insert(object, kept);
     }
 
@@ -144,6 +143,13 @@ impl Timelines {
         }
         all
     }
+}
+
+/// Whether a running timeline is that which was finished last: it began before that was over.
+fn ended(running: &Track, kept: &Kept) -> bool {
+    let began = running.marks.iter().map(|mark| mark.wall).min();
+    let over = kept.tracks.front().and_then(|track| track.marks.iter().map(|mark| mark.wall).max());
+    over.is_some() && began <= over
 }
 
 /// Tells the reason of a step in words that users of the server's partition may read: they know no nodes, nor who else is on them, and how
@@ -201,5 +207,29 @@ mod tests {
         let steps: Vec<_> = shown.steps.iter().map(|step| (step.step.as_str(), step.took_ms)).collect();
         assert_eq!(steps, [("dead", 0), ("committed", 2), ("started", 3), ("healthy", 2)]);
         assert_eq!(shown.total_ms, 7, "the steps' lengths add up");
+    }
+
+    #[test]
+    fn whoever_follows_ends_a_timeline_when_it_hears_that_the_leader_did() {
+        let (mut leader, mut follower) = (Timelines::default(), Timelines::default());
+        // The clocks of two hosts are a little apart.
+        leader.begin("p/a-1", 1_000, "dead", "silent");
+        follower.begin("p/a-1", 1_400, "dead", "silent");
+        leader.finish("p/a-1", 3_000, "healthy", "");
+        follower.restore("p/a-1".into(), leader.stored("p/a-1").unwrap());
+        assert_eq!(follower.view()["p/a-1"].len(), 1, "it is over");
+        // The next one runs while what was stored of the first is heard, by another record of the same object or by a reading of the whole store.
+        follower.begin("p/a-1", 9_000, "dead", "silent");
+        follower.restore("p/a-1".into(), leader.stored("p/a-1").unwrap());
+        let mut fresh = Timelines::default();
+        fresh.restore("p/a-1".into(), leader.stored("p/a-1").unwrap());
+        fresh.keep_open(follower);
+        assert_eq!(fresh.view()["p/a-1"].len(), 2, "it runs on");
+        leader.begin("p/a-1", 9_100, "dead", "silent");
+        leader.finish("p/a-1", 9_900, "healthy", "");
+        let mut again = Timelines::default();
+        again.restore("p/a-1".into(), leader.stored("p/a-1").unwrap());
+        again.keep_open(fresh);
+        assert_eq!(again.view()["p/a-1"].len(), 2, "both are over");
     }
 }

@@ -11,6 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct Heard {
     /// There is a later term than ours.
     pub deposed: Option<Term>,
+    /// This lessor has forgotten ours.
+    pub forgotten: Option<HostName>,
     /// A majority hears none of these.
     pub confirmed: Option<BTreeSet<HostName>>,
 }
@@ -106,6 +108,7 @@ impl Fencing {
             match revocations.answer(message, now) {
                 Outcome::Revoked { host, after } => drop(self.over.insert(host, after)),
                 Outcome::Deposed { term, .. } => heard.deposed = Some(term),
+                Outcome::Forgot { lessor, .. } => heard.forgotten = Some(lessor),
                 Outcome::Noted | Outcome::Ignored => {}
             }
         }

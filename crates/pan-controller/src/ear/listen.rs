@@ -310,6 +310,11 @@ impl Listener {
                     let effects = self.campaign.later_term(term, now);
                     self.lead_or_follow(effects);
                 }
+                if let Some(lessor) = heard.forgotten {
+                    tracing::warn!(%lessor, "this lessor has forgotten the term, so its disk is new or an older copy: another term begins");
+                    let effects = self.campaign.forgotten(now);
+                    self.lead_or_follow(effects);
+                }
                 if let Some(silent) = heard.confirmed {
                     let deaths = self.detector.confirm(&silent, now);
                     self.changes.extend(deaths.into_iter().filter_map(|change| translate(change, now)));

@@ -38,6 +38,11 @@ impl Campaign {
         if self.candidate.controllers.len() == 1 { Vec::new() } else { self.depose(Reason::Deaf, now) }
     }
 
+    /// A lessor has forgotten our term.
+    pub fn forgotten(&mut self, now: Tick) -> Vec<Effect> {
+        self.depose(Reason::Forgotten, now)
+    }
+
     /// The store answered something.
     pub fn store_reached(&mut self, now: Tick) {
         if let Role::Leading(leading) = &mut self.role {

@@ -61,6 +61,8 @@ pub enum Reason {
     StoreUnreachable,
     /// No other host has been heard for long; other controllers may hear them.
     Deaf,
+    /// A lessor that knew the term does not any more, and what it revoked is to be revoked anew by a leadership that begins.
+    Forgotten,
 }
 
 /// What a campaign wants done.

@@ -60,6 +60,10 @@ impl Nonces {
 pub(super) struct Asked(Option<Tick>);
 
 impl Asked {
+    pub(super) const fn at(now: Tick) -> Self {
+        Self(Some(now))
+    }
+
     /// Whether it is time to ask again, if the last question was not answered within `after`; notes that it was asked now.
     pub(super) fn is_due(&mut self, now: Tick, after: std::time::Duration) -> bool {
         let due = self.next(after) <= now;

@@ -13,6 +13,8 @@ use crate::wire::{Ask, Heard, Message, Refused, Revoke, Revoked};
 
 /// Between two announcements of the term to a lessor that does not know it.
 const ANNOUNCE_AGAIN: Duration = Duration::from_millis(500);
+/// How often lessors that know the term are asked whether they still do.
+const REMIND_EVERY: Duration = Duration::from_secs(1);
 
 /// From when on nothing of a host is on the network that was admitted up to `through`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +34,9 @@ pub enum Outcome {
     Revoked { host: HostName, after: StartAfter },
     /// `lessor` knows of a later term: this leadership is over.
     Deposed { lessor: HostName, term: Term },
+    /// `lessor` knew the term and does not any more: its disk is new, or an older copy. What it revoked it has forgotten as well, so the term
+    /// must not be told to it again: only a leadership that begins revokes everything anew, in a term that makes it count.
+    Forgot { lessor: HostName, term: Term },
     /// It answers no question of ours.
     Ignored,
 }
@@ -44,6 +49,8 @@ pub struct Revocations {
     pending: BTreeMap<HostName, Pending>,
     /// Lessors that have not confirmed that they know the term, and when each was told.
     uninformed: BTreeMap<HostName, Asked>,
+    /// Those that have, and when each was asked whether it still does.
+    informed: BTreeMap<HostName, Asked>,
 }
 
 impl Revocations {
@@ -51,7 +58,7 @@ impl Revocations {
     #[must_use]
     pub fn new(office: Office) -> Self {
         let uninformed = office.lessors.iter().map(|lessor| (lessor.clone(), Asked::default())).collect();
-        Self { nonces: Nonces::from(office.nonce), office, pending: BTreeMap::new(), uninformed }
+        Self { nonces: Nonces::from(office.nonce), office, pending: BTreeMap::new(), uninformed, informed: BTreeMap::new() }
     }
 
     /// Begins to revoke every admission of `host` up to `through`. One that is under way for a lower admission begins anew;
@@ -71,7 +78,7 @@ impl Revocations {
     /// What to send to which lessor now. Also makes the term known to those that do not know it: a lessor that
     /// knows the term is told apart from one that was restored from an old disk.
     pub fn due(&mut self, now: Tick) -> Vec<(HostName, Message)> {
-        let Self { office, nonces, pending, uninformed } = self;
+        let Self { office, nonces, pending, uninformed, informed } = self;
         let (again_after, majority) = (office.timing.ask_again_after(), office.majority());
         let mut messages = Vec::new();
         for (host, pending) in pending {
@@ -88,6 +95,14 @@ impl Revocations {
             let ask = Ask { leader: office.leader.clone(), term: office.term, nonce: nonces.draw(), hosts: Vec::new() };
             messages.push((lessor.clone(), Message::Ask(ask)));
         }
+        for (lessor, asked) in informed {
+            if !asked.is_due(now, REMIND_EVERY) {
+                continue;
+            }
+            // Of no term: whoever has one refuses it by name of that, and nobody takes it over.
+            let ask = Ask { leader: office.leader.clone(), term: Term::default(), nonce: nonces.draw(), hosts: Vec::new() };
+            messages.push((lessor.clone(), Message::Ask(ask)));
+        }
         messages
     }
 
@@ -96,7 +111,8 @@ impl Revocations {
     pub fn next_deadline(&self) -> Option<Tick> {
         let (again_after, majority) = (self.office.timing.ask_again_after(), self.office.majority());
         let pending = self.pending.values().filter_map(|pending| pending.next(again_after, majority));
-        pending.chain(self.uninformed.values().map(|asked| asked.next(ANNOUNCE_AGAIN))).min()
+        let announcing = self.uninformed.values().map(|asked| asked.next(ANNOUNCE_AGAIN));
+        pending.chain(announcing).chain(self.informed.values().map(|asked| asked.next(REMIND_EVERY))).min()
     }
 
     /// A message whose authenticity was checked came in at `now`.
@@ -106,9 +122,13 @@ impl Revocations {
             Message::Refused(Refused { lessor, term, nonce, .. }) if self.nonces.has(*nonce) && *term > self.office.term => {
                 Outcome::Deposed { lessor: lessor.clone(), term: *term }
             }
-            Message::Heard(Heard { lessor, nonce, .. }) if self.nonces.has(*nonce) => {
-                self.uninformed.remove(lessor);
-                Outcome::Noted
+            Message::Refused(Refused { lessor, term, nonce, .. }) if self.nonces.has(*nonce) => self.knows(lessor, *term),
+            Message::Heard(Heard { lessor, term, nonce, .. }) if self.nonces.has(*nonce) => {
+                if *term >= self.office.term {
+                    self.inform(lessor, now);
+                    return Outcome::Noted;
+                }
+                self.knows(lessor, *term)
             }
             Message::Refused(_)
             | Message::Heard(_)
@@ -120,11 +140,25 @@ impl Revocations {
         }
     }
 
+    /// A lessor says of which term it is.
+    fn knows(&self, lessor: &HostName, term: Term) -> Outcome {
+        if self.informed.contains_key(lessor) && term < self.office.term {
+            return Outcome::Forgot { lessor: lessor.clone(), term };
+        }
+        Outcome::Ignored
+    }
+
+    fn inform(&mut self, lessor: &HostName, now: Tick) {
+        if self.uninformed.remove(lessor).is_some() {
+            self.informed.insert(lessor.clone(), Asked::at(now));
+        }
+    }
+
     fn revoked(&mut self, said: &Revoked, now: Tick) -> Outcome {
         let Some(number) = self.office.number_of(&said.lessor).filter(|_| self.nonces.has(said.nonce)) else {
             return Outcome::Ignored;
         };
-        self.uninformed.remove(&said.lessor);
+        self.inform(&said.lessor, now);
         let Some(pending) = self.pending.get_mut(&said.host).filter(|pending| pending.through == said.through) else {
             return Outcome::Ignored;
         };

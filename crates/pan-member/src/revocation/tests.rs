@@ -124,6 +124,33 @@ fn a_lessor_that_knows_better_deposes() {
     assert_eq!(revocations.answer(&Message::Refused(refused), at(1001)), deposed);
 }
 
+#[test]
+fn a_lessor_that_forgets_the_term_is_noticed_and_not_told_again() {
+    let mut revocations = Revocations::new(office());
+    let told = asked(&revocations.due(at(1000)));
+    let heard = |(lessor, nonce, _): &(HostName, Nonce, usize), term| {
+        Message::Heard(Heard { lessor: lessor.clone(), term: Term(term), nonce: *nonce, ages: Vec::new() })
+    };
+    for ask in &told[..2] {
+        assert_eq!(revocations.answer(&heard(ask, 5), at(1001)), Outcome::Noted);
+    }
+    assert_eq!(brief(&revocations.due(at(1500))), ["z ask 0"], "who has not answered is told again");
+    let due = revocations.due(at(2001));
+    let terms: Vec<_> =
+        due.iter().map(|(to, message)| (to.as_str(), matches!(message, Message::Ask(ask) if ask.term == Term(0)))).collect();
+    assert_eq!(terms, [("z", false), ("x", true), ("y", true)], "who has is asked, in no term that it could take over");
+    assert_eq!(revocations.next_deadline(), Some(at(2501)));
+    let [z, x, y] = asked(&due).try_into().unwrap();
+    let refuses = |(lessor, nonce, _): &(HostName, Nonce, usize), term| {
+        Message::Refused(Refused { lessor: lessor.clone(), term: Term(term), nonce: *nonce, asked: Term(0) })
+    };
+    assert_eq!(revocations.answer(&refuses(&x, 5), at(2002)), Outcome::Ignored, "it knows");
+    let forgot = |lessor, term| Outcome::Forgot { lessor: name(lessor), term: Term(term) };
+    assert_eq!(revocations.answer(&refuses(&x, 4), at(2003)), forgot("x", 4), "an older copy of its disk");
+    assert_eq!(revocations.answer(&heard(&y, 0), at(2003)), forgot("y", 0), "a new disk");
+    assert_eq!(revocations.answer(&refuses(&z, 4), at(2003)), Outcome::Ignored, "it was never known to know");
+}
+
 fn asked(due: &[(HostName, Message)]) -> Vec<(HostName, Nonce, usize)> {
     let asks = due.iter().map(|(to, message)| match message {
         Message::Ask(ask) => (to.clone(), ask.nonce, ask.hosts.len()),

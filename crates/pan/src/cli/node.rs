@@ -9,8 +9,10 @@ use clap::{Args, Subcommand};
 use pan_api::ApiError;
 use pan_api::client::{Client, escape};
 use pan_api::insight::{NodeDrainPlan, Timeline};
+use pan_api::node::Node;
 use pan_api::requests::Labels;
 use pan_api::server::Server;
+use pan_model::node::NodeState;
 use pan_model::server::ServerState;
 use pan_model::{Code, HostName, Span};
 use serde::Serialize;
@@ -148,6 +150,25 @@ async fn whatif(node: &HostName, session: &Session) -> Result<u8, Failure> {
     Ok(exit)
 }
 
+/// Whether a node is drained still. What is read may be older than the drain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Drained {
+    NotSeen,
+    Seen,
+    Undone,
+}
+
+impl Drained {
+    fn after(self, state: Option<NodeState>) -> Self {
+        match (self, state) {
+            (_, Some(NodeState::Draining)) => Self::Seen,
+            (Self::Seen, Some(NodeState::Alive | NodeState::Cordoned | NodeState::Quarantined)) => Self::Undone,
+            // One that died meanwhile is emptied otherwise.
+            (known, Some(_) | None) => known,
+        }
+    }
+}
+
 async fn drain(node: &HostName, force: bool, limit: Span, session: &Session) -> Result<(), Failure> {
     let client = session.client()?;
     // Before anything is done. What keeps it from being told is said of the drain itself.
@@ -162,6 +183,7 @@ async fn drain(node: &HostName, force: bool, limit: Span, session: &Session) -> 
     let total = drain.staying.len();
     session.out.progress(&format!("node {node} has {total} servers to move"));
     let mut empty_since = None;
+    let mut drained = Drained::NotSeen;
     loop {
         // A controller that does not answer for a while does not stop a drain.
         let is_empty = match servers(client).await {
@@ -174,6 +196,13 @@ async fn drain(node: &HostName, force: bool, limit: Span, session: &Session) -> 
             if drain.moving.is_empty() || since.elapsed() >= RUNNING_AGAIN_MAX {
                 break;
             }
+        }
+        drained = drained.after(client.get::<Node>(&format!("/v1/nodes/{node}")).await.ok().map(|node| node.state));
+        if drained == Drained::Undone && !is_empty {
+            let (moved, left) = (drain.moved.len(), drain.staying.len());
+            let text =
+                format!("node {node} is not drained any more: somebody undid it; {moved} servers were moved, {left} are still there");
+            return Err(Failure::new(Code::State, text));
         }
         if Instant::now() >= deadline {
             if is_empty {
@@ -312,5 +341,16 @@ mod tests {
         let at = |text: &str| text.parse().unwrap();
         assert_eq!(gap_of(&timeline, at("2026-01-01T00:00:00Z")), Some(750));
         assert_eq!(gap_of(&timeline, at("2026-01-01T00:01:00Z")), None, "of an earlier move");
+    }
+
+    #[test]
+    fn a_drain_that_somebody_undid_is_noticed_and_one_that_is_not_shown_yet_is_not() {
+        use NodeState::{Alive, Cordoned, Dead, Draining, Suspect};
+        let after = |states: &[Option<NodeState>]| states.iter().fold(Drained::NotSeen, |drained, state| drained.after(*state));
+        assert_eq!(after(&[Some(Alive), None, Some(Alive)]), Drained::NotSeen, "an older state, or nobody answers");
+        assert_eq!(after(&[Some(Alive), Some(Draining), None, Some(Suspect), Some(Dead)]), Drained::Seen);
+        assert_eq!(after(&[Some(Draining), Some(Alive)]), Drained::Undone);
+        assert_eq!(after(&[Some(Draining), Some(Cordoned)]), Drained::Undone);
+        assert_eq!(after(&[Some(Draining), Some(Alive), Some(Draining)]), Drained::Seen, "and begun again");
     }
 }

@@ -41,7 +41,13 @@ pub fn run(args: LabArgs, around: &Surroundings) -> Result<ExitCode, LabCommandE
         }
         LabCommand::Upgrade { host, exe } => {
             let roles = lab.upgrade(lab.host(&host)?, exe.as_deref())?;
-            say(around, &format!("{host} runs the new program: {} restarted, heartbeats handed over", roles.join(", ")));
+            say(
+                around,
+                &match roles.as_slice() {
+                    [] => format!("{host} has the new program, and no role of it runs that would be started anew from it"),
+                    roles => format!("{host} has the new program: {} starts anew from it, and hands over heartbeats", roles.join(", ")),
+                },
+            );
         }
         LabCommand::Start { host } => {
             lab.start(lab.host(&host)?)?;
