@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use gate_rig::holder::{self, AFTER, BEFORE, Holder, Order, Resume};
+use gate_rig::refusal::without_bpf;
 use gate_rig::{Folder, KINDS, Loop, ms, stream, wait_until};
 use net_rig::{Host, Space, Wire, ip, until};
 use pan_linux::gate::{Gate, GateKind, Hook, Renewal, probe};
@@ -96,6 +97,32 @@ fn this_kernel_has_a_gate() {
     let probe = probe().unwrap();
     println!("gate: {probe}");
     assert_eq!(probe.kind == GateKind::Bpf, probe.bpf_refused.is_none());
+}
+
+/// A kernel under a lockdown, or in a container that keeps bpf(2) from everybody.
+#[test]
+fn where_bpf_is_refused_the_gate_is_of_nftables_and_says_why() {
+    let Some(folder) = Folder::new("where_bpf_is_refused_the_gate_is_of_nftables_and_says_why") else { return };
+    let looped = Loop::new();
+    let space = &looped.space;
+    let (probe, gate) = without_bpf(|| (probe().unwrap(), Gate::open(&folder.path, &space.netns).unwrap()));
+    let why = probe.bpf_refused.clone().unwrap();
+    assert_eq!(probe.kind, GateKind::NftSet);
+    assert!(why.contains("EPERM") || why.contains("not permitted"), "{why}");
+    assert_eq!(probe.to_string(), format!("nft-set (BPF refused: {why})"));
+    // Another process of the host, to which the kernel refuses nothing, comes to the same, and can say why.
+    let other = Gate::open(&folder.path, &space.netns).unwrap();
+    for gate in [&gate, &other] {
+        assert_eq!((gate.kind(), gate.bpf_refused()), (GateKind::NftSet, Some(why.as_str())));
+    }
+    // It is one gate, and it works.
+    gate.attach("lo", Hook::ServerPort).unwrap();
+    assert!(other.is_attached("lo", Hook::ServerPort).unwrap());
+    assert!(!looped.passes(&gate));
+    gate.reopen(since_boot() + MINUTE).unwrap();
+    assert!(looped.passes(&gate));
+    other.shut().unwrap();
+    assert!(!looped.passes(&gate));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 pub mod holder;
+pub mod refusal;
 pub mod stream;
 
 use std::io::ErrorKind;

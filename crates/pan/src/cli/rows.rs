@@ -369,8 +369,12 @@ mod tests {
         let storage = serde_json::json!({"name": "s1", "roles": ["storage"], "state": "alive", "fabrics": {"a": "up", "b": "up"}, "version": "0.1.0",
             "address": "10.200.0.2", "agent": true, "storage": {"capacity": 1u64 << 40, "promised": 1 << 30, "used": 1_048_577, "replicas": 2, "snapshots": 0, "refused": 17,
             "takes": true, "trouble": ["its disk is full"]}});
-        let shown = host(&read(&storage).unwrap());
+        let mut refused = node.clone();
+        refused["gate"] = serde_json::json!({"kind": "nft-set", "bpfRefused": "load the program: EPERM"});
         let of = |cells: &[Cell], text: &str| cells.iter().any(|cell| cell.text == text);
+        let shown = host(&read(&refused).unwrap());
+        assert!(of(&shown.0, "nft-set") && of(&shown.1, "refused: load the program: EPERM"), "why the gate is not the better one is shown");
+        let shown = host(&read(&storage).unwrap());
         assert!(
             of(&shown.0, "1GiB of 1TiB")
                 && of(&shown.0, "2, trouble")
