@@ -3,6 +3,7 @@
 //! Each test process has a loopback address of its own, made from its process id, so that ports need not be
 //! looked for. Members end with the test: when dropped, and by the kernel if the test is killed.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
@@ -26,14 +27,25 @@ static ALONE: Mutex<()> = Mutex::const_new(());
 
 static PORT: AtomicU16 = AtomicU16::new(2379);
 
-/// Whether there is an etcd to test with; says so if not.
+/// Names another etcd than the one that is installed: another release, say.
+const ETCD: &str = "PAN_TEST_ETCD";
+
+/// The etcd to test with.
+fn etcd() -> OsString {
+    std::env::var_os(ETCD).unwrap_or_else(|| "etcd".into())
+}
+
+/// Whether there is an etcd to test with; says which, or that there is none.
 pub fn available() -> bool {
-    let found = Command::new("etcd").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
-    let found = found.is_ok_and(|status| status.success());
-    if !found {
-        eprintln!("SKIP: etcd is not installed (apt-get install etcd-server)");
+    let found = Command::new(etcd()).arg("--version").output().ok().filter(|output| output.status.success());
+    match &found {
+        Some(output) => eprintln!("{}", String::from_utf8_lossy(&output.stdout).lines().next().unwrap_or_default()),
+        None => {
+            assert!(std::env::var_os(ETCD).is_none(), "{ETCD} is {}, which is no etcd that runs here", etcd().display());
+            eprintln!("SKIP: etcd is not installed (apt-get install etcd-server)");
+        }
     }
-    found
+    found.is_some()
 }
 
 /// Members, running or not. Dropping it ends them and removes what they wrote.
@@ -45,7 +57,7 @@ pub struct Cluster {
 }
 
 struct Running {
-    arguments: Vec<std::ffi::OsString>,
+    arguments: Vec<OsString>,
     endpoint: String,
     log: PathBuf,
     child: Option<Child>,
@@ -91,7 +103,7 @@ impl Cluster {
         let log = File::options().create(true).append(true).open(&member.log).unwrap();
         // The kernel ends the member should this test be killed.
         let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", "--", "etcd"]).args(&member.arguments);
+        command.args(["--pdeathsig", "KILL", "--"]).arg(etcd()).args(&member.arguments);
         // etcd takes flags from variables, too.
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("ETCD_")) {
             command.env_remove(name);
