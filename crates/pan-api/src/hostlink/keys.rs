@@ -84,7 +84,9 @@ impl Files {
     /// Puts keys where processes look for them, and where they outlive a boot. A disk that takes nothing keeps no host
     /// from following: after a boot it asks again.
     fn take(&self, keys: &Keys) -> io::Result<()> {
-        let parts = [Some((&self.own, &keys.own)), self.pan.as_ref().map(|pan| (pan, &keys.pan))];
+        // Who judges nobody is told no keys of others, also if its configuration has a place for them: a storage host that is no lessor.
+        let others = self.pan.as_ref().filter(|_| !keys.pan.is_empty());
+        let parts = [Some((&self.own, &keys.own)), others.map(|pan| (pan, &keys.pan))];
         for (configured, keys) in parts.into_iter().flatten() {
             whole(keys)?;
             let text = keys.join("\n") + "\n";
@@ -105,4 +107,25 @@ impl Files {
 fn whole(keys: &[String]) -> io::Result<()> {
     let whole = !keys.is_empty() && keys.iter().all(|key| parse_key(key).is_some());
     if whole { Ok(()) } else { Err(io::Error::new(io::ErrorKind::InvalidData, "the controller told something else than keys")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capability::CapabilityKeys;
+
+    #[test]
+    fn a_storage_host_that_is_no_lessor_is_told_what_capabilities_are_checked_with() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let files = Files { run_dir: dir.path().to_owned(), own: at("beat.key"), pan: Some(at("pan.key")) };
+        let key = || vec!["07".repeat(32)];
+        let keys = Keys { current: 1, newest: 1, own: key(), pan: Vec::new(), capability: key() };
+        files.take(&keys).unwrap();
+        assert!(at("beat.key").exists() && !at("pan.key").exists());
+        assert!(CapabilityKeys::read(dir.path()).is_ok());
+        files.take(&Keys { pan: key(), ..keys.clone() }).unwrap();
+        assert!(at("pan.key").exists());
+        assert!(files.take(&Keys { own: Vec::new(), ..keys }).is_err(), "no host is without a key of its own");
+    }
 }
