@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 packages=(runc nftables iproute2 conntrack nginx-light iputils-ping curl ca-certificates gcc libc6-dev make procps e2fsprogs xfsprogs)
-case "${1:-run}" in test | bench) packages+=(wrk iperf3 tcpdump etcd-server libnbd-bin qemu-utils fio postgresql docker-registry busybox-static jq python3 python3-venv) ;; esac
+case "${1:-run}" in test | bench) packages+=(wrk iperf3 tcpdump etcd-server libnbd-bin nbd-client qemu-utils fio postgresql docker-registry busybox-static jq python3 python3-venv) ;; esac
 [ "${1:-run}" != bench ] || packages+=(keepalived pacemaker pacemaker-cli-utils corosync resource-agents ganeti-htools stress-ng nbdkit)
 missing=()
 for package in "${packages[@]}"; do
@@ -23,7 +23,7 @@ if [ ${#missing[@]} -gt 0 ]; then
   apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}"
   for package in "${missing[@]}"; do # nor at the next boot
     case $package in
-      docker-registry) update-rc.d docker-registry disable >/dev/null 2>&1 || true ;;
+      docker-registry | nbd-client) update-rc.d "$package" disable >/dev/null 2>&1 || true ;;
       nginx-light | etcd-server | postgresql | keepalived | pacemaker | corosync) update-rc.d "${package%%-*}" disable >/dev/null 2>&1 || true ;;
     esac
   done

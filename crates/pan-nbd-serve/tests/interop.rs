@@ -1,4 +1,4 @@
-//! The clients that people have: libnbd's, QEMU's and fio's, each against a server in this process.
+//! The clients that people have: libnbd's, QEMU's, fio's and nbd-client, each against a server in this process.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -157,5 +157,35 @@ async fn fio_verifies_what_it_wrote_over_several_connections() {
     let told: serde_json::Value = serde_json::from_str(&told[told.find('{').unwrap()..]).unwrap();
     let job = &told["jobs"][0];
     assert_eq!((job["error"].as_i64(), job["read"]["io_bytes"].as_u64()), (Some(0), Some(SIZE)), "all of it was read and verified");
+    assert_eq!(rig.end().await.failed, 0);
+}
+
+/// The kernel's own client, as far as this kernel has it: without nbd it is told what the kernel would be told.
+#[tokio::test(flavor = "multi_thread")]
+async fn nbd_client_lists_and_attaches_where_the_kernel_can() {
+    if !has("nbd-client") {
+        return;
+    }
+    let rig = Rig::disk(Arc::new(Memory::new()), SIZE);
+    let socket = rig.socket();
+    let listed = must("nbd-client", &["-l", "-unix", text(&socket)]).await;
+    assert!(listed.lines().any(|line| line.trim() == "disk"), "{listed}");
+    let attached = run("nbd-client", &["-unix", text(&socket), "-N", "disk", "-b", "4096", "/dev/nbd15"]).await;
+    let said = [&attached.stdout[..], &attached.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    assert!(said.contains("size = 16MB"), "{said}");
+    if !std::path::Path::new("/sys/block/nbd15").exists() {
+        assert!(!attached.status.success() && said.contains("nbd"), "{said}");
+        eprintln!("SKIP: this kernel has no nbd: nothing can be attached");
+        assert_eq!(rig.end().await.failed, 0);
+        return;
+    }
+    assert!(attached.status.success(), "{said}");
+    let (from, back) = (rig.file("from"), rig.file("back"));
+    std::fs::write(&from, sample()).unwrap();
+    must("dd", &[&format!("if={}", from.display()), "of=/dev/nbd15", "bs=1M", "oflag=direct", "conv=fsync", "status=none"]).await;
+    must("dd", &["if=/dev/nbd15", &format!("of={}", back.display()), "bs=1M", "iflag=direct", "status=none"]).await;
+    must("nbd-client", &["-d", "/dev/nbd15"]).await;
+    assert!(std::fs::read(&back).unwrap() == sample(), "other bytes came back");
     assert_eq!(rig.end().await.failed, 0);
 }
