@@ -154,6 +154,23 @@ fn a_volume_outlives_what_may_die_and_leaves_with_its_server() {
     assert!(!devices().contains(&device), "its device is left: {:?}", devices());
 }
 
+/// The only storage host loses its power, and with it the head that would have known what is missing.
+#[test]
+fn a_server_does_not_go_on_without_what_was_acknowledged_to_it() {
+    let Some(lab) = lab_of(|| LabSpec { nodes: 2, storage: 1, directors: 1, ..harness::spec().unwrap() }) else { return };
+    story::apply(&lab, "database.yaml", &[SHOP, &cluster("db", DATABASE, "").replace("copies: 2", "copies: 1")].concat());
+    wait_restarts(&lab, 0);
+    let (host, storage) = (node(&lab), lab.host("s1").unwrap());
+    // With its storage away and back it waits, and is told nothing; unless something was acknowledged that is gone.
+    lab.kill(storage).unwrap();
+    kill(&lab, host, &[&process(&lab, host, " --serve")]);
+    lab.start(storage).unwrap();
+    wait_restarts(&lab, 1);
+    let events = pan(&lab, &["events", "-A"]);
+    assert!(events.contains("HeadLost: volume db-1.data: the only replica left, #1, was restarted and may have lost"), "{events}");
+    assert_eq!(node(&lab), host);
+}
+
 /// Puts every line on its volume before it says so.
 const TOLD: &str = "i=0; while sleep 0.02; do i=$((i+1)); echo $i >>/srv/log && sync /srv/log && echo $i || exit 9; done";
 /// Never does.
