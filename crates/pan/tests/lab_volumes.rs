@@ -12,7 +12,8 @@ mod story;
 use database::{BACK, Pgbench, audit, database, in_sync, node, wait_elsewhere};
 use pan_lab::LabHost;
 use pan_lab::harness::TestLab;
-use story::{SOON, json, pan};
+use std::time::{Duration, Instant};
+use story::{SOON, json, pan, server};
 
 #[test]
 fn a_database_keeps_every_commit_through_the_loss_of_its_nodes_and_of_storage() {
@@ -110,6 +111,34 @@ fn a_node_that_stood_still_writes_nothing_of_what_it_still_had_to_write() {
         lab.wait_for("people to be told the same", SOON, |lab| refused_shown(lab, host).to_string() == refused(lab, host).to_string())
             .unwrap();
     }
+    audit(&lab, ledger);
+}
+
+/// What was under way is asked for again, and the server does not notice.
+#[test]
+fn a_killed_head_is_back_within_a_second() {
+    let Some((lab, ledger)) = database() else { return };
+    let pgbench = Pgbench::begin(&lab);
+    let restarts = server(&lab, "postgres", "db-1")["restarts"].clone();
+    let at = node(&lab);
+    let mut took: Vec<Duration> = Vec::new();
+    for _ in 0..7 {
+        let worker = heads::heads(&lab, at, true);
+        assert_eq!(worker.len(), 1);
+        let begun = Instant::now();
+        heads::kill(&worker);
+        // One may have been acknowledged while it was killed.
+        ledger.wait_for_more(&lab, 2, BACK);
+        took.push(begun.elapsed());
+        lab.wait_for("another worker", SOON, |lab| heads::heads(lab, at, true).len() == 1).unwrap();
+        // One that has just begun is waited with if it ends.
+        ledger.wait_for_more(&lab, 30, BACK);
+    }
+    took.sort();
+    println!("committed again after {:?} ms", took.iter().map(Duration::as_millis).collect::<Vec<_>>());
+    assert!(took[3] <= Duration::from_secs(1), "{took:?}");
+    assert_eq!(server(&lab, "postgres", "db-1")["restarts"], restarts);
+    pgbench.end(&lab);
     audit(&lab, ledger);
 }
 

@@ -3,7 +3,7 @@
 
 use super::ledger::{Ledger, Session};
 use super::story;
-use super::story::{Beside, example, json, lab_of, server, str_of};
+use super::story::{Beside, example, json, lab_of, pan, server, str_of};
 use pan_lab::harness::{self, TestLab};
 use pan_lab::{LabHost, LabSpec};
 use pan_linux::netns::Netns;
@@ -123,5 +123,12 @@ pub fn audit(lab: &TestLab, ledger: Ledger) {
     let lost: Vec<u64> = acknowledged.iter().copied().filter(|id| !found.contains(id)).collect();
     assert!(lost.is_empty(), "{} of {} acknowledged commits are lost: {lost:?}", lost.len(), acknowledged.len());
     check_whole(lab, DATABASE);
+    // Nobody let a bit turn over: what is not as it was written is a fault of ours.
+    let events = pan(lab, &["events", "-A"]);
+    assert!(!events.contains("CopyMended") && !events.contains("VolumeRotten"), "{events}");
+    for host in ["s1", "s2"] {
+        let storage = json(lab, &["get", "host", host])["storage"].clone();
+        assert!(storage["replicas"].is_number() && storage["trouble"].is_null(), "{host}: {storage}");
+    }
     println!("{} commits acknowledged, all there; longest time without one {} ms", acknowledged.len(), gap.as_millis());
 }
