@@ -99,6 +99,11 @@ pub fn leftovers(name: &str, data: &Path) -> Vec<String> {
     left
 }
 
+/// Whether laboratories of tests are left running, for a look.
+fn is_kept() -> bool {
+    std::env::var_os("PAN_KEEP").is_some()
+}
+
 /// A lab that lives as long as this value.
 #[derive(Debug)]
 pub struct TestLab {
@@ -117,12 +122,12 @@ impl TestLab {
     /// Brings up a lab. With `PAN_KEEP` set it is left running at the end, for a look.
     pub fn with(spec: LabSpec) -> Result<Self, LabError> {
         let (exe, name) = (spec.exe.clone(), spec.name.clone());
-        let heir = Heir::of(&exe, &name)?;
+        let heir = if is_kept() { None } else { Some(Heir::of(&exe, &name)?) };
         match Lab::up(spec, &mut |_| {}) {
-            Ok(lab) => Ok(Self { lab, exe, heir: Some(heir) }),
+            Ok(lab) => Ok(Self { lab, exe, heir }),
             Err(error) => {
                 let _ = Lab::down(&name);
-                heir.dismiss();
+                heir.into_iter().for_each(Heir::dismiss);
                 Err(error)
             }
         }
@@ -228,7 +233,7 @@ impl TestLab {
         if std::thread::panicking() {
             eprintln!("laboratory {name}, logs:\n{}", self.logs());
         }
-        if std::env::var_os("PAN_KEEP").is_some() {
+        if is_kept() {
             eprintln!("laboratory {name} was kept; `pan down --name {name}` removes it");
             return;
         }

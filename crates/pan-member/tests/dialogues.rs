@@ -6,7 +6,7 @@
 //! A script line is `MILLISECOND VERB ARGUMENTS`:
 //! `profile P`, `protect N`, `expect HOST…` (known to the detector), `on HOST…` and `off HOST…` (power; a new
 //! boot each time), `cut HOST FABRIC…` and `heal HOST…` (links), `agent HOST down|up`, `replay HOST [BOOT]`
-//! (heartbeats of two periods ago come again, or one of an earlier boot), `stall MS` (the detector is not run; datagrams wait), `deaf MS`
+//! (heartbeats of two periods ago come again, or the first ones of an earlier boot), `stall MS` (the detector is not run; datagrams wait), `deaf MS`
 //! (as stall, but they are lost), `end`.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
@@ -163,7 +163,7 @@ impl World {
     fn replay(&mut self, host: HostName, earlier: Option<u64>) {
         let machine = self.machine(&host);
         let (boot, sequence) = match earlier {
-            Some(boot) => (boot, u64::MAX),
+            Some(boot) => (boot, 1),
             None => (machine.boot, machine.sequence - 2),
         };
         for fabric in Fabric::BOTH {

@@ -109,7 +109,9 @@ mod tests {
         assert!(read(&GOOD.replace("version: 1", "version: 2"), None).unwrap_err().contains("has version 2"));
         assert!(read(&format!("{GOOD}extra: 1\n"), None).unwrap_err().contains("line 15"));
         assert!(read(&format!("{GOOD}laboratory: {{volumesInTheClear: true}}\n"), None).unwrap_err().contains("of a laboratory"));
-        let sends = |most: &str| read(&format!("{GOOD}controller: {{outside: [], pools: [], egress: {most}}}\n"), None);
+        let sends = |most: &str| {
+            read(&format!("{GOOD}controller: {{adminTokenSha256: x, rootKey: /x, outside: [], pools: [], egress: {most}}}\n"), None)
+        };
         assert!(sends("1kbit").unwrap_err().contains("at least 64kbit") && sends("64kbit").is_ok());
         assert!(load(Path::new("/nowhere/x"), None).is_err());
     }

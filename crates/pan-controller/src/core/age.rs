@@ -59,10 +59,10 @@ pub struct Known {
 impl Known {
     /// The record was read, which began at `at`, and found to be `mark`.
     pub fn read(&mut self, at: Tick, mark: Mark) {
-        if self.waiting.len() == WAITING_MAX {
-            self.waiting.pop_front();
+        // Those that wait longest are shown first.
+        if self.waiting.len() < WAITING_MAX || mark <= self.shown {
+            self.waiting.push_back((at, mark));
         }
-        self.waiting.push_back((at, mark));
         self.prove();
     }
 

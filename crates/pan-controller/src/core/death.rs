@@ -95,6 +95,7 @@ fn bury(world: &mut World, host: &HostName) {
     world.seen.servers.retain(|_, seen| seen.node != *host);
     let seen: &mut HostSeen = world.seen.hosts.entry(host.clone()).or_default();
     (seen.lost, seen.rebooted, seen.dark_from, seen.mute) = (None, false, None, false);
+    (seen.told_at, seen.out_of_reach) = (None, false);
     seen.applied.clear();
     seen.connections.clear();
     seen.replicas = None;

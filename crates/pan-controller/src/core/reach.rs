@@ -8,6 +8,7 @@ use super::record::Intent;
 use super::seen::{HostSeen, Life};
 use super::world::{Now, World, wall_text};
 use pan_api::ApiError;
+use pan_member::Tick;
 use pan_model::event::Severity;
 use pan_model::host::Role;
 use pan_model::{Code, HostName, PartitionName, ServerKey};
@@ -28,7 +29,7 @@ pub(super) fn reported(world: &mut World, now: Now, host: &HostName, role: Role)
         return;
     }
     let seen = world.seen.hosts.entry(host.clone()).or_default();
-    seen.quiet_from = None;
+    (seen.quiet_from, seen.told_at) = (None, Some(now.boot));
     if std::mem::take(&mut seen.out_of_reach) {
         world.seen.replan = true;
         world.host_event(now, host, Severity::Info, "HostInReach", format!("host {host} reports again"));
@@ -52,17 +53,20 @@ pub(super) fn faltered(world: &mut World, now: Now, host: &HostName) {
     world.host_event(now, host, Severity::Alarm, "HostUnsteady", text);
 }
 
-/// A controller begins to lead: it has not been waiting for anybody.
-pub(super) fn begin(world: &mut World) {
+/// A controller begins to lead: it has not been waiting for anybody. Who does not report to it knows it all the same, if others do: what
+/// waits for such a host goes on waiting.
+pub(super) fn begin(world: &mut World, now: Now) {
+    let quiet = |told: Option<Tick>| told.is_some_and(|at| now.boot.since(at) >= LATE);
+    let hears = !quiet(world.seen.hosts.values().filter_map(|seen| seen.told_at).max());
     for seen in world.seen.hosts.values_mut() {
-        (seen.quiet_from, seen.out_of_reach) = (None, false);
+        (seen.quiet_from, seen.out_of_reach) = (None, hears && quiet(seen.told_at));
     }
     world.seen.awaited.clear();
 }
 
 /// Whether a host is heard and nothing can be asked of it.
 pub(super) fn is_away(world: &World, host: &HostName) -> bool {
-    world.seen.hosts.get(host).is_some_and(|seen| seen.life == Life::Alive && seen.out_of_reach)
+    world.seen.hosts.get(host).is_some_and(|seen| matches!(seen.life, Life::Alive | Life::Suspect) && seen.out_of_reach)
 }
 
 /// Whether a server is bound to such a host.
@@ -80,9 +84,7 @@ pub(super) fn refuse(world: &World, now: Now, within: Option<&PartitionName>, ke
         return Ok(());
     };
     let text = match within {
-        Some(_) => format!(
-            "server {key} cannot be {what} at present: it runs on as it is, and nothing can be asked of it for a while. Try again later"
-        ),
+        Some(_) => format!("server {key} cannot be {what} at present: nothing can be asked of it for a while. Try again later"),
         None => format!("server {key} cannot be {what}: {}", why(world, now, node)),
     };
     Err(ApiError::new(Code::State, text))
@@ -90,7 +92,7 @@ pub(super) fn refuse(world: &World, now: Now, within: Option<&PartitionName>, ke
 
 /// Why nothing can be asked of a host, and what to do.
 pub(super) fn why(world: &World, now: Now, host: &HostName) -> String {
-    let from = world.seen.hosts.get(host).and_then(|seen| seen.quiet_from);
+    let from = world.seen.hosts.get(host).and_then(|seen| seen.told_at.or(seen.quiet_from));
     let silent = from.map_or(0, |from| i64::try_from(now.boot.since(from).as_micros()).unwrap_or(i64::MAX));
     format!(
         "host {host} is heard and has not reported since {}, so it would not be told. See whether it reaches the controllers' port 7443 over \
@@ -105,9 +107,10 @@ pub fn advance(world: &mut World, now: Now) {
     awaited.retain(|key, (epoch, _)| servers.get(key).is_some_and(|server| server.epoch == *epoch));
     let mut late = Vec::new();
     for (name, seen) in &mut world.seen.hosts {
-        // Who is silent altogether is dealt with for that.
-        if seen.life != Life::Alive || !world.hosts.get(name).is_some_and(|record| reports(&record.roles)) {
-            (seen.quiet_from, seen.out_of_reach) = (None, false);
+        // Who is silent altogether is dealt with for that. A moment's silence is no report either.
+        let (may, stays) = (world.hosts.get(name).is_some_and(|record| reports(&record.roles)), seen.life == Life::Suspect);
+        if seen.life != Life::Alive || !may {
+            (seen.quiet_from, seen.out_of_reach) = (None, seen.out_of_reach && may && stays);
             continue;
         }
         let from = *seen.quiet_from.get_or_insert(now.boot);

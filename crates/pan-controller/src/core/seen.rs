@@ -104,6 +104,8 @@ pub struct HostSeen {
     pub dark: bool,
     /// Heard, and without a report since then.
     pub quiet_from: Option<Tick>,
+    /// When it reported last, to whoever this controller was then.
+    pub told_at: Option<Tick>,
     /// For too long: nothing can be done there.
     pub out_of_reach: bool,
     /// It is to be taken for dead for that, and not for silence.
@@ -162,6 +164,7 @@ impl Default for HostSeen {
             revoking: None,
             dark_from: None,
             quiet_from: None,
+            told_at: None,
             out_of_reach: false,
             mute: false,
             faltered: VecDeque::new(),

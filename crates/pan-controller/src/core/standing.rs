@@ -24,7 +24,7 @@ pub fn candidate(world: &mut World, me: &HostName, instance: u64, term: u64) {
 pub fn lead(world: &mut World, now: Now) {
     world.leading = true;
     quarantine::recall(world, now);
-    reach::begin(world);
+    reach::begin(world, now);
     death::doubt_deaths(world, now);
     if let Some(leader) = world.pan.leader.clone() {
         let text = format!("controller {leader} leads, in term {}", world.pan.term);

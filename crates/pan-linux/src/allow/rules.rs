@@ -33,7 +33,8 @@ pub enum Ports {
 /// Sixteen thousand conversations by datagrams at a time are more than a server of a few cores keeps up; beyond, answers of further
 /// ones are refused. Three minutes are what RFC 4787 (REQ-5) wants of whoever remembers them, and some. They are conversations
 /// that the server began: what it answers to those who may ask is none, or whoever may ask could fill the set with ports of its own.
-/// So it is remembered which port of the server each such address asks; by address alone, which it cannot make up.
+/// So it is remembered who may ask anything, and which port of the server each of the others asks; by address, which nobody can make up, and
+/// so never more than what is allowed by name.
 ///
 /// `ct` and `notrack` track nothing: together they have fragments put together first, which hold no ports otherwise. What answers or
 /// goes on is let through by flags alone: without SYN nothing begins (RFC 9293, section 3.10.7.2), and what is for no connection is
@@ -46,6 +47,8 @@ table inet pan_allow {
   set ports { type mark . inet_service; }
   set began4 { type ipv4_addr . inet_service . inet_service; size 16384; flags dynamic, timeout; timeout 3m; }
   set began6 { type ipv6_addr . inet_service . inet_service; size 16384; flags dynamic, timeout; timeout 3m; }
+  set asks_all4 { type ipv4_addr; size 16384; flags dynamic, timeout; timeout 3m; }
+  set asks_all6 { type ipv6_addr; size 16384; flags dynamic, timeout; timeout 3m; }
   set asks4 { type ipv4_addr . inet_service; size 16384; flags dynamic, timeout; timeout 3m; }
   set asks6 { type ipv6_addr . inet_service; size 16384; flags dynamic, timeout; timeout 3m; }
   set refused { type ether_addr; size 1024; flags dynamic, timeout; timeout 10m; }
@@ -60,10 +63,17 @@ table inet pan_allow {
   chain from_server {
     type filter hook output priority filter; policy accept;
     oifname \"lo\" accept
+    meta l4proto udp ip daddr @asks_all4 accept
+    meta l4proto udp ip6 daddr @asks_all6 accept
     ip daddr . udp sport @asks4 accept
     ip6 daddr . udp sport @asks6 accept
     ip protocol udp update @began4 { ip daddr . udp sport . udp dport }
     meta nfproto ipv6 meta l4proto udp update @began6 { ip6 daddr . udp sport . udp dport }
+  }
+  chain let_in_all {
+    meta nfproto ipv4 meta l4proto udp update @asks_all4 { ip saddr }
+    meta nfproto ipv6 meta l4proto udp update @asks_all6 { ip6 saddr }
+    accept
   }
   chain let_in {
     meta nfproto ipv4 meta l4proto udp update @asks4 { ip saddr . udp dport }
@@ -82,7 +92,7 @@ table inet pan_allow {
 nd-neighbor-solicit, nd-neighbor-advert } accept
     meta mark set 0
     meta mark set ether saddr map @peers
-    meta mark @every goto let_in
+    meta mark @every goto let_in_all
     meta l4proto { tcp, udp } meta mark . th dport @ports goto let_in
     icmpv6 type { mld-listener-query, mld-listener-report, mld-listener-done, mld2-listener-report, nd-router-solicit } drop
     update @refused { ether saddr counter }
@@ -104,7 +114,7 @@ pub(super) fn change(callers: &[Callers]) -> Batch {
     let mut batch = Batch::new(FAMILY, TABLE);
     batch.flush("peers").flush("every").flush("ports");
     // Whoever may not ask any more is answered as one that was asked.
-    batch.flush("asks4").flush("asks6");
+    batch.flush("asks_all4").flush("asks_all6").flush("asks4").flush("asks6");
     let numbered = || callers.iter().zip(1..).map(|(callers, number)| (callers, Value::Mark(number)));
     let peers = numbered()
         .flat_map(|(callers, number)| callers.macs.iter().map(move |mac| Element::of_map(Value::Ether(*mac), Data::Value(number.clone()))));
@@ -129,7 +139,7 @@ mod tests {
     #[test]
     fn what_is_allowed_is_one_change_of_elements() {
         let nobody = change(&[]);
-        assert_eq!(nobody.steps(), 5, "sets are emptied, nothing is added");
+        assert_eq!(nobody.steps(), 7, "sets are emptied, nothing is added");
         let some = Callers { macs: [[2, 0, 0, 0, 0, 1]].into(), ports: Ports::Only([80, 443].into()) };
         let all = Callers { macs: [[2, 0, 0, 0, 0, 2], [2, 0, 0, 0, 0, 3]].into(), ports: Ports::All };
         let steps = format!("{:?}", change(&[some, all]));

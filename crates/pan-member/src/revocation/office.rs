@@ -6,7 +6,7 @@ use crate::profile::Timing;
 use crate::rules::Rules;
 use crate::term::Term;
 use crate::tick::Tick;
-use crate::wire::Nonce;
+use crate::wire::{Ask, Nonce};
 
 /// A leadership, as far as lessors are concerned. Made anew for each term.
 #[derive(Debug, Clone)]
@@ -24,6 +24,11 @@ pub struct Office {
 impl Office {
     pub(super) fn majority(&self) -> usize {
         self.rules.majority(self.lessors.len())
+    }
+
+    /// Asks whether a lessor knows the term. Of no term: whoever has one refuses it by name of that, and nobody takes it over.
+    pub(super) fn reminder(&self, nonce: Nonce) -> Ask {
+        Ask { leader: self.leader.clone(), term: Term::default(), nonce, hosts: Vec::new() }
     }
 
     pub(super) fn number_of(&self, lessor: &HostName) -> Option<usize> {

@@ -15,6 +15,8 @@ use crate::wire::{Ask, Heard, Message, Refused, Revoke, Revoked};
 const ANNOUNCE_AGAIN: Duration = Duration::from_millis(500);
 /// How often lessors that know the term are asked whether they still do.
 const REMIND_EVERY: Duration = Duration::from_secs(1);
+/// So long ago at most one was asked before it is told of a revocation.
+const REMIND_BEFORE: Duration = Duration::from_millis(100);
 
 /// From when on nothing of a host is on the network that was admitted up to `through`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,6 +85,10 @@ impl Revocations {
         let mut messages = Vec::new();
         for (host, pending) in pending {
             for lessor in pending.due(now, again_after, majority) {
+                // It takes over the term with this: what it knew before is to be found out first.
+                if informed.get_mut(&office.lessors[lessor]).is_some_and(|asked| asked.is_due(now, REMIND_BEFORE)) {
+                    messages.push((office.lessors[lessor].clone(), Message::Ask(office.reminder(nonces.draw()))));
+                }
                 let (leader, term, through) = (office.leader.clone(), office.term, pending.through);
                 let revoke = Revoke { leader, term, nonce: nonces.draw(), host: host.clone(), through };
                 messages.push((office.lessors[lessor].clone(), Message::Revoke(revoke)));
@@ -99,9 +105,7 @@ impl Revocations {
             if !asked.is_due(now, REMIND_EVERY) {
                 continue;
             }
-            // Of no term: whoever has one refuses it by name of that, and nobody takes it over.
-            let ask = Ask { leader: office.leader.clone(), term: Term::default(), nonce: nonces.draw(), hosts: Vec::new() };
-            messages.push((lessor.clone(), Message::Ask(ask)));
+            messages.push((lessor.clone(), Message::Ask(office.reminder(nonces.draw()))));
         }
         messages
     }

@@ -149,6 +149,10 @@ fn a_lessor_that_forgets_the_term_is_noticed_and_not_told_again() {
     assert_eq!(revocations.answer(&refuses(&x, 4), at(2003)), forgot("x", 4), "an older copy of its disk");
     assert_eq!(revocations.answer(&heard(&y, 0), at(2003)), forgot("y", 0), "a new disk");
     assert_eq!(revocations.answer(&refuses(&z, 4), at(2003)), Outcome::Ignored, "it was never known to know");
+    revocations.begin(name("n1"), Admission(1));
+    let told = ["x ask 0", "x revoke n1 1", "y ask 0", "y revoke n1 1", "z revoke n1 1"];
+    assert_eq!(brief(&revocations.due(at(2400))), told, "before a revocation tells it the term");
+    assert_eq!(brief(&revocations.due(at(2410))), ["x revoke n1 1", "y revoke n1 1", "z revoke n1 1"], "once is enough");
 }
 
 fn asked(due: &[(HostName, Message)]) -> Vec<(HostName, Nonce, usize)> {

@@ -170,7 +170,8 @@ impl Reading<'_> {
             tree,
             first_line,
             left: &mut self.again_left,
-            size: text.len(),
+            // Aliases are read again each time, too.
+            size: text.len().max(8 * tree.size()),
             problem: &|error| problem(error, Some(tree), source, first_line),
             at: &|code, spot, message| Problem { code, place: spot.within(source), message },
         };

@@ -66,6 +66,8 @@ pub struct Agent {
     strays: Attached,
     /// What could not be ended of servers that are not here.
     leftovers: Leftovers,
+    /// A server that is wanted waits for that.
+    postponed: bool,
     /// Servers that were taken over and have not spoken yet.
     silent: BTreeSet<ServerKey>,
     wanted: Option<BTreeMap<ServerKey, Wanted>>,
@@ -105,6 +107,7 @@ impl Agent {
             unheeded: BTreeMap::new(),
             silent: records.iter().map(|(key, _)| key.clone()).collect(),
             wanted: None,
+            postponed: false,
             generation: Generation::default(),
             granted: Admission::NONE,
             updates: mpsc::channel(UPDATES_MAX),
@@ -176,6 +179,9 @@ impl Agent {
                 }
             }
             self.admit();
+            if self.postponed {
+                self.begin();
+            }
         }
     }
 
@@ -244,12 +250,22 @@ impl Agent {
                 self.unheeded.insert(key.clone(), self.generation);
             }
         }
-        let fresh: Vec<_> = wanted.iter().filter(|(key, _)| !self.running.contains_key(key)).collect();
-        let fresh: Vec<_> = fresh.into_iter().map(|(key, wanted)| (key.clone(), wanted.clone())).collect();
-        for (key, wanted) in fresh {
-            self.spawn(key, wanted, None);
-        }
         self.wanted = Some(wanted);
+        self.begin();
+    }
+
+    /// Starts a task for each server that is wanted and has none: but not while what an earlier agent left of it is being ended.
+    fn begin(&mut self) {
+        let wanted = self.wanted.iter().flatten().filter(|(key, _)| !self.running.contains_key(key));
+        let fresh: Vec<_> = wanted.map(|(key, wanted)| (key.clone(), wanted.clone())).collect();
+        self.postponed = false;
+        for (key, wanted) in fresh {
+            if self.leftovers.is_being_ended(&names::id(&key)) {
+                self.postponed = true;
+            } else {
+                self.spawn(key, wanted, None);
+            }
+        }
     }
 
     fn spawn(&mut self, key: ServerKey, wanted: Wanted, record: Option<Record>) {

@@ -15,12 +15,14 @@ const AGAIN: Duration = crate::decide::RELEASE_AGAIN;
 pub(super) struct Leftovers {
     left: Arc<Mutex<BTreeMap<String, String>>>,
     trying: Option<JoinHandle<()>>,
+    /// What the last attempt was about.
+    tried: BTreeSet<String>,
     due: Instant,
 }
 
 impl Leftovers {
     pub(super) fn new(left: BTreeMap<String, String>) -> Self {
-        Self { left: Arc::new(Mutex::new(left)), trying: None, due: Instant::now() + AGAIN }
+        Self { left: Arc::new(Mutex::new(left)), trying: None, tried: BTreeSet::new(), due: Instant::now() + AGAIN }
     }
 
     fn left(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
@@ -40,6 +42,11 @@ impl Leftovers {
         self.left().iter().map(one).collect()
     }
 
+    /// Whether it is being tried just now: nothing of that server may be begun before it is known how that went.
+    pub(super) fn is_being_ended(&self, id: &str) -> bool {
+        self.tried.contains(id) && self.trying.as_ref().is_some_and(|trying| !trying.is_finished())
+    }
+
     /// Tries again, in a thread of its own and one attempt at a time. What is `tended` by now is its server's own matter, which ends or
     /// takes over whatever is there. `end` says what is in the way.
     pub(super) fn again(&mut self, tended: &BTreeSet<String>, end: impl Fn(&str) -> Result<(), String> + Send + 'static) {
@@ -49,8 +56,9 @@ impl Leftovers {
         }
         self.due = Instant::now() + AGAIN;
         let left = self.left.clone();
+        let ids: BTreeSet<String> = self.left().keys().cloned().collect();
+        self.tried.clone_from(&ids);
         self.trying = Some(tokio::task::spawn_blocking(move || {
-            let ids: Vec<String> = left.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect();
             for id in ids {
                 let outcome = end(&id);
                 let mut left = left.lock().unwrap_or_else(PoisonError::into_inner);
@@ -94,6 +102,21 @@ mod tests {
             assert_eq!(left.is_any(), attempt < 3, "{:?}", left.problems());
         }
         assert_eq!(tries.load(Ordering::Relaxed), 2 + 1 + 1);
+    }
+
+    #[tokio::test]
+    async fn nothing_of_a_server_may_begin_while_what_is_left_of_it_is_being_ended() {
+        let mut left = of(&["a"]);
+        left.due = Instant::now();
+        let (go, gone) = std::sync::mpsc::channel();
+        let gone = Mutex::new(gone);
+        left.again(&BTreeSet::new(), move |_| gone.lock().unwrap().recv().map_err(|error| error.to_string()));
+        assert!(left.is_being_ended("a") && !left.is_being_ended("b"));
+        go.send(()).unwrap();
+        while left.is_being_ended("a") {
+            tokio::task::yield_now().await;
+        }
+        assert!(!left.is_any());
     }
 
     #[tokio::test(start_paused = true)]

@@ -98,7 +98,8 @@ pub(super) fn running(at: &ServerPaths, instance: &str) -> Result<Option<Contain
 /// Lets a server that runs take as much processor time as an order says that came since; whether it may now.
 pub(crate) fn limit(order: &ServerOrder) -> bool {
     let done = group::limit(&names::id(&order.key), order.cpu_max.map(|cpu| cpu.0));
-    done.inspect_err(|error| tracing::warn!(server = %order.key, error = chain(error), "its processor time is limited as before")).is_ok()
+    done.inspect_err(|error| tracing::warn!(server = %order.key, error = chain(error), "its processor time cannot be limited as asked"))
+        .is_ok()
 }
 
 /// Kills what may still run of a server and makes the runtime forget it. Nothing there is fine.

@@ -13,7 +13,7 @@ use std::time::Duration;
 const EVERY: Duration = Duration::from_secs(60);
 /// Hosts, kinds and logs that are counted apart: more than there are hosts with servers of many partitions, a few megabytes. What is beyond
 /// is told at once.
-const COUNTED_MAX: usize = 16_384;
+const COUNTED_MAX: usize = 4_096;
 /// Of how many things, each with a line of its own, a host is heard in one kind of line: those of a small node's servers. What it did to others
 /// has one line together, so that a host that is taken over cannot push out what others did.
 const NAMES_MAX: usize = 16;
