@@ -3,9 +3,10 @@
 
 mod rig;
 
+use crate::core::world::Dirty;
 use crate::ear::Order;
 use pan_model::Code;
-use pan_store::{Fault, Store};
+use pan_store::{Fault, Faulty, Store};
 use rig::{Rig, host, lan, soon, until};
 use std::time::Duration;
 
@@ -57,6 +58,16 @@ async fn who_was_deposed_takes_back_what_it_decided_and_commits_no_more() {
     let refused = soon(rig.says_hello("n3")).await.unwrap().unwrap_err();
     assert_eq!(refused.code, Code::NotLeading);
     assert_eq!((rig.count(), rig.stored().await), (count, before), "a follower went to the store");
+}
+
+/// Whatever one that follows has come to hold for news, it is not its to write: its record is the newest, so the store would take it.
+#[tokio::test]
+async fn who_follows_does_not_go_to_the_store_to_write() {
+    let (rig, mut owner) = Rig::stopped(Faulty::new()).await;
+    owner.world.dirty.insert(Dirty::Pan);
+    owner.commit().await.unwrap();
+    assert_eq!((rig.count(), rig.stored().await.as_str()), (0, ""), "a follower went to the store");
+    assert!(owner.world.dirty.is_empty(), "it is not kept for later either");
 }
 
 /// The ear finds out that another term has begun while a transaction is on its way: that one is the last.

@@ -74,18 +74,25 @@ pub struct Rig {
     said: std::sync::mpsc::Receiver<Order>,
     ear: mpsc::Sender<Message>,
     arrived: watch::Receiver<usize>,
-    _tasks: JoinSet<()>,
+    tasks: JoinSet<()>,
 }
 
 impl Rig {
     async fn following_in(store: Faulty) -> Self {
+        let (mut rig, owner) = Self::stopped(store).await;
+        rig.tasks.spawn(sure::keep(rig.store.clone(), rig.handle.sure.clone(), lan()));
+        rig.tasks.spawn(async move { owner.work().await.unwrap() });
+        rig
+    }
+
+    /// A controller that follows and whose loop does not turn.
+    pub async fn stopped(store: Faulty) -> (Self, Owner) {
         let arrived = store.arrived();
         let store = Arc::new(AnyStore::Faulty(store));
         let (inbox, asked) = mpsc::channel(64);
         let (ear, heard) = mpsc::channel(16);
         let (orders, said) = std::sync::mpsc::channel();
         let (changed, changes) = watch::channel(0);
-        let sure = Sure::new(Limit::of(&lan(), 3));
         let handle = Handle {
             view: Arc::new(ArcSwap::from_pointee(View::default())),
             changes,
@@ -93,7 +100,7 @@ impl Rig {
             desires: Arc::default(),
             metrics: Arc::default(),
             store_lost: Arc::default(),
-            sure: sure.clone(),
+            sure: Sure::new(Limit::of(&lan(), 3)),
             run_dir: std::path::Path::new("/nowhere").into(),
         };
         let links = Links {
@@ -107,10 +114,7 @@ impl Rig {
         let mut owner = Owner::new(host("c1"), 1, World::new(settings()), links, Sealer::new([3; 32]));
         owner.reload().await.unwrap();
         owner.publish();
-        let mut tasks = JoinSet::new();
-        tasks.spawn(sure::keep(store.clone(), sure, lan()));
-        tasks.spawn(async move { owner.work().await.unwrap() });
-        Self { handle, store, said, ear, arrived, _tasks: tasks }
+        (Self { handle, store, said, ear, arrived, tasks: JoinSet::new() }, owner)
     }
 
     /// A controller that follows.
