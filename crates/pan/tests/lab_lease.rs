@@ -102,7 +102,7 @@ fn lessors_with_new_disks_count_again() {
     let Some(lab) = lab() else { return };
     let term = || std::fs::read_to_string(lab.data().join("hosts/c1/log/controller.log")).unwrap().matches("this controller leads").count();
     let leased = |lab: &TestLab| {
-        let hosts = story::json(lab, &["get", "hosts", "-o", "wide"]);
+        let hosts = story::json(lab, &["get", "hosts"]);
         let nodes = hosts.as_array().unwrap().iter().filter(|host| str_of(host, "name").starts_with('n'));
         nodes.into_iter().all(|host| host["lease"]["state"] == "held")
     };

@@ -144,8 +144,12 @@ mod tests {
             known.read(Tick(at * MS), Mark(at));
         }
         assert_eq!(known.waiting.len(), WAITING_MAX);
+        // It is far behind, and what is shown next proves something all the same.
+        known.shows(Mark(3));
+        assert_eq!((known.waiting.len(), known.age(Tick(1000 * MS))), (WAITING_MAX - 3, Some(Duration::from_millis(997))));
         known.shows(Mark(1000));
-        assert_eq!((known.waiting.len(), known.age(Tick(1000 * MS))), (0, Some(Duration::ZERO)));
+        known.read(Tick(1001 * MS), Mark(1000));
+        assert_eq!((known.waiting.len(), known.age(Tick(1001 * MS))), (0, Some(Duration::ZERO)));
     }
 
     #[test]
