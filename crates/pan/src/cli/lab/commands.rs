@@ -41,13 +41,7 @@ pub fn run(args: LabArgs, around: &Surroundings) -> Result<ExitCode, LabCommandE
         }
         LabCommand::Upgrade { host, exe } => {
             let roles = lab.upgrade(lab.host(&host)?, exe.as_deref())?;
-            say(
-                around,
-                &match roles.as_slice() {
-                    [] => format!("{host} has the new program, and no role of it runs that would be started anew from it"),
-                    roles => format!("{host} has the new program: {} starts anew from it, and hands over heartbeats", roles.join(", ")),
-                },
-            );
+            say(around, &upgraded(&host, &roles));
         }
         LabCommand::Start { host } => {
             lab.start(lab.host(&host)?)?;
@@ -124,6 +118,13 @@ pub fn run_lab_relay(args: &LabRelayArgs) -> Result<ExitCode, LabCommandError> {
 pub fn run_lab_heir(args: &LabHeirArgs) -> Result<ExitCode, LabCommandError> {
     pan_lab::heir::wait(&parse(&args.name)?)?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn upgraded(host: &str, roles: &[String]) -> String {
+    match roles {
+        [] => format!("{host} has the new program, and no role of it runs that would be started anew from it"),
+        roles => format!("{host} has the new program: {} starts anew from it, and hands over heartbeats", roles.join(", ")),
+    }
 }
 
 /// Which laboratory is meant: `--name`, `--context`, PAN_LAB, PAN_CONTEXT, the current context if it is a
