@@ -4,7 +4,7 @@ use pan_api::report::{Hello, Offer, StorageOffer};
 use pan_model::host::Role;
 use pan_model::mirror::{Member, Record};
 use pan_model::network::Cidr;
-use pan_model::volume::Filesystem;
+use pan_model::volume::{Filesystem, SIZE_MIN};
 use pan_model::{
     Admission, ByteSize, ClusterName, ClusterSpec, Epoch, HostName, Mac, Name, PartitionSpec, ServerName, ServiceSpec, Session, SnapshotId,
     SnapshotName, VolumeId,
@@ -199,6 +199,13 @@ impl VolumeRecord {
     /// Its snapshots that are to be taken, in no particular order.
     pub fn taking(&self) -> impl Iterator<Item = &SnapshotRecord> {
         self.snapshots.values().filter(|snapshot| snapshot.stage == SnapshotStage::Taking)
+    }
+
+    /// The most that is written of it on each host. One that is only read shares all but its file system's journal with the snapshot that it
+    /// begins as.
+    #[must_use]
+    pub fn written_max(&self) -> ByteSize {
+        if self.reader { self.size.min(SIZE_MIN) } else { self.size }
     }
 
     /// The storage hosts that have one of its snapshots, or may have it.

@@ -2,11 +2,6 @@
 
 use super::*;
 
-fn told(pan: &Pan) -> Vec<String> {
-    let events = pan.world.events[&None].iter().filter(|event| event.reason == "DrainTakes");
-    events.map(|event| event.message.clone()).collect()
-}
-
 fn of_the_partition(pan: &Pan) -> Vec<&str> {
     let events = &pan.world.events[&Some("p".parse().unwrap())];
     events.iter().map(|event| event.message.as_str()).filter(|text| text.contains("drain")).collect()
@@ -24,7 +19,7 @@ fn a_drain_that_leaves_every_promise_kept_has_nothing_to_say() {
     let node = node_of_web_1(&pan);
     pan.ask(drain(node.as_str())).unwrap();
     pan.rounds(10);
-    assert_eq!(told(&pan), Vec::<String>::new());
+    assert_eq!(pan.messages("DrainTakes"), Vec::<String>::new());
 }
 
 /// Three of a kind on four nodes: the fourth is what their promise is made of, and planned work uses it up.
@@ -35,7 +30,7 @@ fn the_promise_that_a_drain_uses_up_is_named_before_anything_moves() {
     pan.rounds(3);
     let node = node_of_web_1(&pan);
     pan.ask(drain(node.as_str())).unwrap();
-    let said = told(&pan);
+    let said = pan.messages("DrainTakes");
     assert_eq!(said.len(), 1, "{said:?}");
     for part in [format!("with node {node} drained, cluster p/web is not protected: if n"), "has no place".into()] {
         assert!(said[0].contains(&part), "{part:?} in {said:?}");
@@ -43,7 +38,7 @@ fn the_promise_that_a_drain_uses_up_is_named_before_anything_moves() {
     assert!(pan.world.servers.values().all(|server| server.ending.is_none()), "before anything moves");
     pan.ask(drain(node.as_str())).unwrap();
     pan.rounds(10);
-    assert_eq!((told(&pan).len(), of_the_partition(&pan)), (1, vec![]));
+    assert_eq!((pan.messages("DrainTakes").len(), of_the_partition(&pan)), (1, vec![]));
     assert_ne!(node_of_web_1(&pan), node);
 }
 
@@ -59,10 +54,10 @@ fn a_servers_place_and_a_guarantee_are_taken_by_force_only() {
     for part in ["p/web-1 has no place", "--force", "nothing was changed"] {
         assert!(error.message.contains(part), "{part:?} in {error:?}");
     }
-    assert_eq!((&pan.world.hosts, told(&pan).len()), (&before, 0));
+    assert_eq!((&pan.world.hosts, pan.messages("DrainTakes").len()), (&before, 0));
     pan.ask(Request::Drain { node: node.clone(), force: true }).unwrap();
     pan.rounds(10);
-    assert!(told(&pan)[0].contains("p/web-1 has no place"), "{:?}", told(&pan));
+    assert!(pan.messages("DrainTakes")[0].contains("p/web-1 has no place"), "{:?}", pan.messages("DrainTakes"));
     assert_eq!((node_of_web_1(&pan), pan.backend("web-1")), (node, BackendState::Up), "it stays where it is");
 
     let mut pan = Pan::new();
@@ -77,5 +72,5 @@ fn a_servers_place_and_a_guarantee_are_taken_by_force_only() {
     pan.ask(Request::Drain { node: node.clone(), force: true }).unwrap();
     pan.rounds(10);
     assert_ne!(node_of_web_1(&pan), node);
-    assert_eq!(told(&pan).len(), 1);
+    assert_eq!(pan.messages("DrainTakes").len(), 1);
 }

@@ -14,7 +14,7 @@ impl Pan {
         self.alive.push(name);
     }
 
-    fn messages(&self, reason: &str) -> Vec<String> {
+    pub(super) fn messages(&self, reason: &str) -> Vec<String> {
         self.world.events[&None].iter().filter(|event| event.reason == reason).map(|event| event.message.clone()).collect()
     }
 

@@ -178,7 +178,7 @@ fn prepare(any: &Api, controllers: &[Api]) -> Result<(), ChaosError> {
 fn death(any: &Api, seed: u64) -> Result<Fault, ChaosError> {
     let cut = FaultKind::Cut { fabric: None, direction: Direction::Both };
     let kind = [FaultKind::Freeze, cut, FaultKind::Power][usize::try_from(seed % 3).unwrap_or_default()];
-    let servers: Vec<Server> = any.get("/v1/servers").map_err(|source| ChaosError::Api { action: "list servers".to_owned(), source })?;
+    let servers = servers(any)?;
     let node = servers.iter().find(|server| server.cluster.as_str() == ONLY).and_then(|server| server.node.clone());
     let host = node.as_deref().and_then(|node| node.parse().ok());
     let host = host.ok_or_else(|| ChaosError::Scene(format!("the server of cluster {ONLY} is on {node:?}")))?;
@@ -191,6 +191,10 @@ fn forgive(any: &Api, node: LabHost) -> Result<(), ChaosError> {
     cleared.map(drop).map_err(|source| ChaosError::Api { action: format!("clear node {node}"), source })
 }
 
+fn servers(any: &Api) -> Result<Vec<Server>, ChaosError> {
+    any.get("/v1/servers").map_err(|source| ChaosError::Api { action: "list servers".to_owned(), source })
+}
+
 /// Starts everybody who observes.
 fn watch(room: &Room, any: &Api, log: Sender<Observation>) -> Result<(Watcher, Eyes), ChaosError> {
     let outside = Netns::open(&room.name().host_netns(LabHost::OUTSIDE)).map_err(LabError::kernel("enter the client's network"))?;
@@ -198,7 +202,7 @@ fn watch(room: &Room, any: &Api, log: Sender<Observation>) -> Result<(Watcher, E
         asked: Asked::Service { name: name.to_owned(), cluster: cluster.to_owned() },
         address: address.parse().expect("it is an address"),
     });
-    let servers: Vec<Server> = any.get("/v1/servers").map_err(|source| ChaosError::Api { action: "list servers".to_owned(), source })?;
+    let servers = servers(any)?;
     let answering = servers.into_iter().filter(|server| SERVICES.iter().any(|(_, cluster, _)| *cluster == server.cluster.as_str()));
     let targets = answering.map(|server| Target { asked: Asked::Server(server.name.to_string()), address: (server.address, PORT).into() });
     let watcher = Watcher::start(OUTSIDE, outside, services.to_vec(), EVERY, log.clone());

@@ -8,7 +8,7 @@ use crate::core::world::{ClusterKey, Dirty, World};
 use pan_api::ApiError;
 use pan_api::requests::ApplyResult;
 use pan_model::mirror::Member;
-use pan_model::volume::{Access, SIZE_MIN};
+use pan_model::volume::Access;
 use pan_model::{
     ByteSize, ClusterSpec, Code, HostName, Name, PartitionName, ServerKey, ServerName, SnapshotName, VolumeKey, VolumeName, VolumeSpec,
 };
@@ -21,10 +21,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub fn stores(world: &World) -> BTreeMap<HostName, Store> {
     let mut promised: BTreeMap<&HostName, u64> = BTreeMap::new();
     for volume in world.volumes.values() {
-        // Of what is only read the journal of the file system is written, at most.
-        let most = if volume.reader { volume.size.min(SIZE_MIN) } else { volume.size };
         for host in volume.hosts.values() {
-            *promised.entry(host).or_default() += most.0;
+            *promised.entry(host).or_default() += volume.written_max().0;
         }
         // All of a volume may be written anew, and then its snapshots share nothing with it.
         for snapshot in volume.snapshots.values() {

@@ -4,7 +4,6 @@
 use super::make::Wrong;
 use crate::core::record::{SnapshotStage, VolumeRecord};
 use crate::core::world::World;
-use pan_model::volume::SIZE_MIN;
 use pan_model::{ByteSize, Code, PartitionName};
 
 /// What a partition's volumes and snapshots count, those included that are on their way out.
@@ -15,10 +14,8 @@ pub fn used(world: &World, partition: &PartitionName) -> ByteSize {
 }
 
 fn bytes(volume: &VolumeRecord) -> u64 {
-    // One that is only read shares all but its file system's journal with the snapshot that it begins as.
-    let own = if volume.reader { volume.size.min(SIZE_MIN) } else { volume.size };
     let kept = volume.snapshots.values().filter(|snapshot| !matches!(snapshot.stage, SnapshotStage::Failed(_)));
-    let all = kept.map(|snapshot| snapshot.size.0).fold(own.0, u64::saturating_add);
+    let all = kept.map(|snapshot| snapshot.size.0).fold(volume.written_max().0, u64::saturating_add);
     all.saturating_mul(u64::from(volume.copies))
 }
 
