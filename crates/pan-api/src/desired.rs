@@ -5,6 +5,7 @@
 use crate::peers::Peers;
 use crate::usage::Instance;
 use crate::volume::{ReplicaOrder, SnapshotOrder, VolumeOrder};
+use pan_model::host::Role;
 use pan_model::cluster::{AllowSpec, FileSpec, HealthSpec, Image, StopSpec};
 use pan_model::network::Cidr;
 use pan_model::service::BackendState;
@@ -24,6 +25,10 @@ pub struct Desired {
     pub generation: Generation,
     /// The host meant.
     pub host: HostName,
+    /// What each of its roles called itself when it last knew no desired state, as the controller has it in the store. Absent in those of
+    /// releases that do not ask.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memories: Option<BTreeMap<Role, u64>>,
     /// The number under which it may take part. A node may use it only once nothing runs on it that is not in this
     /// desired state or a newer one.
     #[serde(default)]

@@ -16,7 +16,7 @@ mod tests;
 
 pub use boot::{Kept, boot_id, keep_boot_id, make_run_dir};
 pub use controllers::Controllers;
-pub use intake::{Refused, admit};
+pub use intake::{Knows, Refused, admit};
 
 use crate::desired::Desired;
 use crate::report::{Hello, Report};
@@ -47,6 +47,9 @@ pub enum LinkError {
         #[source]
         source: std::io::Error,
     },
+    /// There is no random number to be had.
+    #[error("read /dev/urandom")]
+    Random(#[source] std::io::Error),
 }
 
 /// The link. Its streams end when it is dropped.
@@ -54,6 +57,7 @@ pub struct HostLink {
     /// The newest desired state; at first the one kept in `run_dir` by an earlier life of this role, if any.
     pub desired: watch::Receiver<Option<Arc<Desired>>>,
     reports: watch::Sender<Option<Report>>,
+    memory: u64,
     _tasks: JoinSet<()>,
 }
 
@@ -72,7 +76,8 @@ impl HostLink {
         let live = LiveTls::open(&config.tls)?;
         let tls = live.client_config()?;
         let hello = Arc::new(hello);
-        let (intake, desired) = Intake::open(config, role).await;
+        let memory = boot::draw().map_err(LinkError::Random)?;
+        let (intake, desired) = Intake::open(config, role, memory).await;
         let (offers, offered) = mpsc::channel(OFFERS_MAX);
         let (reports, newest) = watch::channel(None);
         let mut tasks = JoinSet::new();
@@ -86,12 +91,14 @@ impl HostLink {
             }
             tasks.spawn(path::deliver(controller, hello.clone(), newest.clone()));
         }
-        Ok(Self { desired, reports, _tasks: tasks })
+        Ok(Self { desired, reports, memory, _tasks: tasks })
     }
 
     /// Delivers a report to every controller, the one that leads and those that follow, so that each knows what runs
     /// the moment it takes over. Does not wait: a controller that is slow or away gets the newest when it can.
     pub fn report(&self, report: Report) {
-        self.reports.send_replace(Some(report));
+        // Whoever leads has to have it in the store before this role takes its first desired state.
+        let memory = self.desired.borrow().is_none().then_some(self.memory);
+        self.reports.send_replace(Some(Report { memory, ..report }));
     }
 }

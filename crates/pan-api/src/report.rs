@@ -88,6 +88,10 @@ pub struct Report {
     pub sequence: u64,
     /// The newest desired state that is fully applied.
     pub applied: Generation,
+    /// Drawn by a role that knows no desired state of any generation: it takes one only that names this number
+    /// ([`crate::desired::Desired::memories`]). Absent once it knows one. Filled in by the link.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<u64>,
     /// The number it takes part under (node role).
     #[serde(default)]
     pub admission: Admission,

@@ -1,11 +1,14 @@
 //! Faults: what begins, for how long, and how it is undone.
 
+mod deposed;
+
 use crate::host::Process;
 use crate::network::Trouble;
 use crate::note;
 use crate::options::Fault;
 use crate::sim::{Event, Sim};
 use crate::time::{MS, SECOND};
+use deposed::Step;
 use pan_member::profile::{Gate, Tenure};
 use pan_model::host::{Fabric, Role};
 
@@ -33,6 +36,8 @@ pub(crate) enum Undo {
     /// Now the copy of a lessor's disk is put in place.
     Restore(usize),
     OldDisk(usize, Vec<(Fabric, usize, usize)>),
+    /// More is to come of it.
+    Then(Step),
 }
 
 impl Sim {
@@ -122,6 +127,7 @@ impl Sim {
             Fault::StaleReturn => return self.stale_return(lasts),
             Fault::Amnesia => self.amnesia(Undo::Bounce),
             Fault::OldDisk => self.amnesia(Undo::Restore),
+            Fault::Deposed => self.deposed()?,
             Fault::NoControllers => {
                 for at in 0..self.controllers.len() {
                     let controller = self.controllers[at];
@@ -291,6 +297,7 @@ impl Sim {
         note!(self, "over: {}", short(&undo));
         match undo {
             Undo::Nothing => {}
+            Undo::Then(step) => self.go_on(step),
             Undo::PowerOn(host) => self.power_on(host),
             Undo::Restart(host, process) => self.start(host, process),
             Undo::Open(ways) => self.open(&ways),
@@ -350,6 +357,7 @@ impl Sim {
     /// Everything that can be repaired is.
     pub(crate) fn heal(&mut self) {
         note!(self, "everything is repaired");
+        self.active.retain(|_, undo| !matches!(undo, Undo::Then(_)));
         for number in self.active.keys().copied().collect::<Vec<_>>() {
             self.fault_ends(number);
         }

@@ -36,11 +36,13 @@ pub enum Mutant {
     SuspicionIsDeath,
     /// A host applies a map that was overtaken by a newer one.
     MapOutOfOrder,
+    /// A host that knows no desired state takes one from whoever has one.
+    AnyoneBelieved,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::NoLeaderGuard,
         Self::ActBeforeCommit,
         Self::LeaseFromReceipt,
@@ -56,6 +58,7 @@ impl Mutant {
         Self::EpochNotCompared,
         Self::SuspicionIsDeath,
         Self::MapOutOfOrder,
+        Self::AnyoneBelieved,
     ];
 
     /// Its name on the command line.
@@ -77,6 +80,7 @@ impl Mutant {
             Self::EpochNotCompared => "epoch-not-compared",
             Self::SuspicionIsDeath => "suspicion-is-death",
             Self::MapOutOfOrder => "map-out-of-order",
+            Self::AnyoneBelieved => "anyone-believed",
         }
     }
 
@@ -100,7 +104,8 @@ impl Mutant {
                 | Self::GateBeforeOrphans
                 | Self::EpochNotCompared
                 | Self::SuspicionIsDeath
-                | Self::MapOutOfOrder,
+                | Self::MapOutOfOrder
+                | Self::AnyoneBelieved,
             ) => return Rules::SOUND,
         };
         Rules::broken_by(member)

@@ -9,7 +9,7 @@ use crate::task::{Done, Life, Moment};
 use crate::time::MS;
 use pan_api::WIRE_VERSION;
 use pan_api::desired::{Desired, ServerOrder};
-use pan_api::hostlink::admit;
+use pan_api::hostlink::{Knows, admit};
 use pan_api::report::{Report, ServerReport};
 use pan_member::Tick;
 use pan_model::host::{Fabric, Role};
@@ -32,6 +32,8 @@ pub struct Agent {
     report_at: Tick,
     told: BTreeMap<ServerKey, ServerReport>,
     pub newest: Option<Rc<Desired>>,
+    /// What it calls itself while it knows no desired state.
+    memory: u64,
     tasks: BTreeMap<ServerKey, Life>,
     /// Servers that were taken over and not looked at yet, until then.
     silent: (BTreeSet<ServerKey>, Tick),
@@ -85,12 +87,15 @@ impl Sim {
         };
         let tasks: BTreeMap<_, _> = h.instances.iter().map(|(key, instance)| (key.clone(), adopt(instance))).collect();
         let silent = (tasks.keys().cloned().collect(), took_over);
+        let memory = self.dice.roll();
+        let h = &mut self.hosts[host];
         h.map_next = h.run.desired.clone();
         h.agent = Some(Agent {
             next_alive: now,
             report_at: now,
             told: BTreeMap::new(),
             newest: h.run.desired.clone(),
+            memory,
             tasks,
             silent,
             map_at: self.now + MS,
@@ -114,6 +119,8 @@ impl Sim {
                 Letter::Introduced { controller, known } => {
                     if let Some(agent) = &mut self.hosts[host].agent {
                         agent.introduced[controller] = known == Introduction::Known;
+                        // A report that an unknown host made is made again.
+                        agent.report_at = if agent.newest.is_none() { Tick::default() } else { agent.report_at };
                     }
                 }
                 Letter::Beat(frame) => self.director_hears(host, &frame, at),
@@ -140,10 +147,13 @@ impl Sim {
         let slow = self.hosts[host].slow_map;
         let takes = self.dice.millis(1, 20) + self.dice.below(slow + 1);
         let out_of_order = self.options.is(Mutant::MapOutOfOrder);
+        let anybody = self.options.is(Mutant::AnyoneBelieved);
         let h = &mut self.hosts[host];
+        let role = if h.is(Role::Node) { Role::Node } else { Role::Director };
         let Some(agent) = &mut h.agent else { return };
         let newest = agent.newest.as_ref().map(|newest| newest.generation);
-        let admitted = admit(&h.name, newest, offer).is_ok();
+        let nothing = if anybody { Knows::Generation(Generation::default()) } else { Knows::Nothing(agent.memory) };
+        let admitted = admit((&h.name, role), newest.map_or(nothing, Knows::Generation), offer).is_ok();
         if admitted {
             h.run.desired = Some(offer.clone());
             agent.newest = Some(offer.clone());
@@ -332,6 +342,7 @@ impl Sim {
             boot: h.boot.0,
             sequence: tick.0,
             applied: h.map.generation,
+            memory: agent.newest.is_none().then_some(agent.memory),
             admission: h.run.lease.0,
             wants_admission: h.run.lease.1,
             refused: Vec::new(),

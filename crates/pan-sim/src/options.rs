@@ -54,11 +54,13 @@ pub enum Fault {
     /// A node is silent until it is fenced, while one lessor hears no leader, one does not reach the node and the others
     /// are started again; then it is back.
     Amnesia,
+    /// A leader is cut off from the store and offers what it said last; a server is moved in an orderly way, and its former node is booted.
+    Deposed,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::Crash,
         Self::Freeze,
         Self::Pause,
@@ -81,6 +83,7 @@ impl Fault {
         Self::OldDisk,
         Self::StaleReturn,
         Self::Amnesia,
+        Self::Deposed,
     ];
 }
 
@@ -214,6 +217,10 @@ impl Options {
             }
             Some(Mutant::GateBeforeOrphans | Mutant::EpochNotCompared | Mutant::MapOutOfOrder) => {
                 self.likely(&[Fault::StaleReturn, Fault::Isolate, Fault::Freeze]);
+            }
+            Some(Mutant::AnyoneBelieved) => {
+                self.controllers = 3;
+                self.likely(&[Fault::Deposed]);
             }
             Some(Mutant::RevocationForgotten) => self.likely(&[Fault::Amnesia]),
             // Of controllers too a minority would be enough, and that is found first where it shows.

@@ -66,7 +66,7 @@ impl Sim {
         }
     }
 
-    fn leader(&self) -> Option<usize> {
+    pub(crate) fn leader(&self) -> Option<usize> {
         self.book.pan.leader.as_ref().and_then(|leader| self.index_of(leader))
     }
 

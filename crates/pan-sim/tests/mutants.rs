@@ -91,3 +91,8 @@ fn suspicion_taken_for_death_is_caught() {
 fn maps_out_of_order_are_caught() {
     is_caught(Mutant::MapOutOfOrder, &["map", "I3"]);
 }
+
+#[test]
+fn a_host_that_believes_anyone_is_caught() {
+    is_caught(Mutant::AnyoneBelieved, &["I3"]);
+}

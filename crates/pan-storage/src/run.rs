@@ -115,6 +115,7 @@ async fn follow(config: &HostConfig, counts: &Arc<Counts>, keeps: watch::Sender<
             boot,
             sequence: boot_clock(),
             applied,
+            memory: None,
             admission: Admission::default(),
             wants_admission: false,
             refused: Vec::new(),

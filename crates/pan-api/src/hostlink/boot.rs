@@ -75,7 +75,8 @@ pub fn keep_boot_id(run_dir: &Path, boot: u64) -> io::Result<Kept> {
 
 const FILE: &str = "boot";
 
-fn draw() -> io::Result<u64> {
+/// A number that no other has drawn.
+pub(super) fn draw() -> io::Result<u64> {
     let mut drawn = [0; 8];
     fs::File::open("/dev/urandom")?.read_exact(&mut drawn)?;
     Ok(u64::from_be_bytes(drawn))

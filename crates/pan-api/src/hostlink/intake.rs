@@ -1,4 +1,8 @@
 //! What becomes of an offered desired state: refused if it is not newer, else kept in a file, then published.
+//!
+//! A role that knows no desired state, as after a boot, cannot tell a newer one from an older one, and a controller that leads no more may
+//! not know that yet. So it takes only one that names the number it has drawn for this: who leads names that once it is in the store, and
+//! only who leads can write there.
 
 use crate::WIRE_VERSION;
 use crate::desired::Desired;
@@ -6,6 +10,7 @@ use crate::pansize;
 use pan_model::host::Role;
 use pan_model::host_config::HostConfig;
 use pan_model::{Generation, HostName};
+use serde::{Deserialize, Serialize};
 use std::fs::Permissions;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -15,12 +20,28 @@ use tokio::fs::OpenOptions;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::{mpsc, watch};
 
+/// Where the kernel names each boot (`proc_sys_kernel(5)`).
+const KERNEL_BOOT: &str = "/proc/sys/kernel/random/boot_id";
+
 /// Owns the newest desired state of a role.
 pub(super) struct Intake {
     host: HostName,
     file: PathBuf,
     run_dir: PathBuf,
+    role: Role,
+    memory: u64,
+    /// The kernel's name for this boot; empty where it is not known.
+    kernel: String,
     newest: watch::Sender<Option<Arc<Desired>>>,
+}
+
+/// What a role knows when a desired state is offered to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Knows {
+    /// One of this generation.
+    Generation(Generation),
+    /// None; and what it calls itself since.
+    Nothing(u64),
 }
 
 /// Why an offer was not taken.
@@ -35,17 +56,21 @@ pub enum Refused {
     /// The other fabric was faster.
     #[error("generation {found} is known")]
     Known { found: Generation },
+    /// Its writer cannot have known since when this role remembers nothing.
+    #[error("generation {found} may be out of date: it does not name {memory:016x}, by which this role would know that it is not")]
+    Unheard { found: Generation, memory: u64 },
 }
 
 impl Intake {
-    /// Takes up what an earlier life of the role kept.
-    pub(super) async fn open(config: &HostConfig, role: Role) -> (Self, watch::Receiver<Option<Arc<Desired>>>) {
+    /// Takes up what an earlier life of the role kept during this boot. Else the role goes by `memory`, a number just drawn.
+    pub(super) async fn open(config: &HostConfig, role: Role, memory: u64) -> (Self, watch::Receiver<Option<Arc<Desired>>>) {
+        let kernel = tokio::fs::read_to_string(KERNEL_BOOT).await.unwrap_or_default().trim().to_owned();
         let file = config.run_dir.join(format!("desired-{role}.json"));
         let kept = match read(&file).await {
-            Ok(kept) => kept.filter(|kept| match admit(&config.name, None, kept) {
+            Ok(kept) => kept.filter(|(kept, during)| match usable(&config.name, kept, (during, &kernel)) {
                 Ok(()) => true,
-                Err(refused) => {
-                    tracing::warn!(file = %file.display(), "the kept desired state is of no use: {refused}");
+                Err(why) => {
+                    tracing::warn!(file = %file.display(), "the kept desired state is of no use: {why}");
                     false
                 }
             }),
@@ -54,17 +79,19 @@ impl Intake {
                 None
             }
         };
-        let (newest, desired) = watch::channel(kept.map(Arc::new));
-        (Self { host: config.name.clone(), file, run_dir: config.run_dir.clone(), newest }, desired)
+        let (newest, desired) = watch::channel(kept.map(|(kept, _)| Arc::new(kept)));
+        (Self { host: config.name.clone(), file, run_dir: config.run_dir.clone(), role, memory, kernel, newest }, desired)
     }
 
     /// Takes offers for as long as there are streams.
     pub(super) async fn run(self, mut offers: mpsc::Receiver<Desired>) {
         while let Some(offer) = offers.recv().await {
-            let newest = self.newest.borrow().as_ref().map(|newest| newest.generation);
-            match admit(&self.host, newest, &offer) {
+            let knows = self.newest.borrow().as_ref().map_or(Knows::Nothing(self.memory), |newest| Knows::Generation(newest.generation));
+            match admit((&self.host, self.role), knows, &offer) {
                 Ok(()) => self.take(offer).await,
                 Err(Refused::Known { .. }) => {}
+                // After each start, until the one that leads has heard of it.
+                Err(refused @ Refused::Unheard { .. }) => tracing::debug!("a desired state was refused: {refused}"),
                 Err(refused) => tracing::warn!("a desired state was refused: {refused}"),
             }
         }
@@ -73,8 +100,12 @@ impl Intake {
     async fn take(&self, offer: Desired) {
         // Kept first: what is acted on must not be forgotten by a restart. A full disk must not stop
         // the host from following its controller, though.
-        if let Err(error) = write(&self.file, &offer).await {
+        if let Err(error) = write(&self.file, &offer, &self.kernel).await {
             tracing::warn!(file = %self.file.display(), "the desired state cannot be kept: {error}");
+            // An older one must not be taken for the newest after a restart: better to know none.
+            if let Err(error) = remove(&self.file).await {
+                tracing::error!(file = %self.file.display(), "an older desired state is kept and cannot be removed: {error}");
+            }
         }
         let hosts = offer.peers.iter().count() + 1;
         if let Err(error) = pansize::note(&self.run_dir, hosts) {
@@ -84,58 +115,102 @@ impl Intake {
     }
 }
 
-/// Whether an offered desired state takes the place of the newest one known.
+/// Whether an offered desired state takes the place of what a role of a host knows.
 ///
 /// # Errors
-/// [`Refused`]: it is no better.
-pub fn admit(host: &HostName, newest: Option<Generation>, offer: &Desired) -> Result<(), Refused> {
+/// [`Refused`]: it is no better, or may not be.
+pub fn admit((host, role): (&HostName, Role), knows: Knows, offer: &Desired) -> Result<(), Refused> {
+    is_for(host, offer)?;
+    let found = offer.generation;
+    match knows {
+        Knows::Generation(newest) if found < newest => Err(Refused::Older { found, newest }),
+        Knows::Generation(newest) if found == newest => Err(Refused::Known { found }),
+        Knows::Generation(_) => Ok(()),
+        Knows::Nothing(memory) => match &offer.memories {
+            Some(memories) if memories.get(&role) != Some(&memory) => Err(Refused::Unheard { found, memory }),
+            // Of a release that does not ask.
+            Some(_) | None => Ok(()),
+        },
+    }
+}
+
+fn is_for(host: &HostName, offer: &Desired) -> Result<(), Refused> {
     if offer.version != WIRE_VERSION {
         return Err(Refused::Version { found: offer.version });
     }
     if offer.host != *host {
         return Err(Refused::Host { found: offer.host.clone(), expected: host.clone() });
     }
-    match newest {
-        Some(newest) if offer.generation < newest => Err(Refused::Older { found: offer.generation, newest }),
-        Some(newest) if offer.generation == newest => Err(Refused::Known { found: offer.generation }),
-        Some(_) | None => Ok(()),
+    Ok(())
+}
+
+/// Whether a desired state that was kept `during` a boot is good `now`. A directory that no boot empties may hold one that was overtaken: it
+/// is not written through to the disk.
+fn usable(host: &HostName, kept: &Desired, (during, now): (&str, &str)) -> Result<(), String> {
+    is_for(host, kept).map_err(|refused| refused.to_string())?;
+    // Releases before this wrote none.
+    match during.is_empty() || now.is_empty() || during == now {
+        true => Ok(()),
+        false => Err("it is of another boot".to_owned()),
     }
 }
 
-async fn read(file: &Path) -> io::Result<Option<Desired>> {
+/// What is in the file besides the desired state.
+#[derive(Serialize, Deserialize)]
+struct During {
+    /// The kernel's name for the boot.
+    #[serde(default, rename = "kernelBoot")]
+    kernel: String,
+}
+
+/// What is kept, and the boot during which it was.
+async fn read(file: &Path) -> io::Result<Option<(Desired, String)>> {
     match tokio::fs::read(file).await {
-        Ok(text) => Ok(Some(serde_json::from_slice(&text)?)),
+        Ok(text) => Ok(Some((serde_json::from_slice(&text)?, serde_json::from_slice::<During>(&text)?.kernel))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
 }
 
 /// Readable by root only: servers' environment and files may hold secrets.
-async fn write(file: &Path, desired: &Desired) -> io::Result<()> {
+async fn write(file: &Path, desired: &Desired, kernel: &str) -> io::Result<()> {
+    #[derive(Serialize)]
+    struct Kept<'a> {
+        #[serde(flatten)]
+        desired: &'a Desired,
+        #[serde(flatten)]
+        during: During,
+    }
+    let text = serde_json::to_vec(&Kept { desired, during: During { kernel: kernel.to_owned() } })?;
     let fresh = file.with_extension("json.new");
     let mut open = OpenOptions::new();
     let mut opened = open.write(true).create(true).truncate(true).mode(0o600).open(&fresh).await?;
     // One that a crash left keeps the mode it has.
     opened.set_permissions(Permissions::from_mode(0o600)).await?;
-    opened.write_all(&serde_json::to_vec(desired)?).await?;
+    opened.write_all(&text).await?;
     opened.flush().await?;
     tokio::fs::rename(&fresh, file).await
+}
+
+async fn remove(file: &Path) -> io::Result<()> {
+    match tokio::fs::remove_file(file).await {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn only_what_is_newer_and_ours_is_admitted() {
-        let here: HostName = "n1".parse().unwrap();
-        let at = |term, step| Generation { term, step };
-        let offer = |generation| Desired {
+    fn offer(generation: Generation) -> Desired {
+        Desired {
             version: WIRE_VERSION,
             billed: Vec::new(),
+            memories: None,
             admission: pan_model::Admission::FIRST,
             generation,
-            host: here.clone(),
+            host: "n1".parse().unwrap(),
             peers: crate::peers::Peers::default(),
             networks: Vec::new(),
             servers: Vec::new(),
@@ -143,15 +218,51 @@ mod tests {
             units: Vec::new(),
             snapshots: Vec::new(),
             replicas: Vec::new(),
-        };
-        assert_eq!(admit(&here, None, &offer(at(1, 1))), Ok(()));
-        assert_eq!(admit(&here, Some(at(1, 9)), &offer(at(2, 1))), Ok(()));
-        assert_eq!(admit(&here, Some(at(2, 1)), &offer(at(2, 1))), Err(Refused::Known { found: at(2, 1) }));
-        let older = admit(&here, Some(at(2, 1)), &offer(at(1, 9))).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn only_what_is_newer_and_ours_is_admitted() {
+        let here: HostName = "n1".parse().unwrap();
+        let at = |term, step| Generation { term, step };
+        let knows = |term, step| Knows::Generation(at(term, step));
+        let admit = |knows, offer: &Desired| admit((&here, Role::Node), knows, offer);
+        assert_eq!(admit(knows(1, 9), &offer(at(2, 1))), Ok(()));
+        assert_eq!(admit(knows(2, 1), &offer(at(2, 1))), Err(Refused::Known { found: at(2, 1) }));
+        let older = admit(knows(2, 1), &offer(at(1, 9))).unwrap_err();
         assert_eq!(older.to_string(), "generation 1.9 is older than 2.1");
         let strange = Desired { version: 7, ..offer(at(3, 1)) };
-        assert_eq!(admit(&here, None, &strange).unwrap_err().to_string(), "format version 7: expected 1");
+        assert_eq!(admit(knows(1, 1), &strange).unwrap_err().to_string(), "format version 7: expected 1");
         let foreign = Desired { host: "n2".parse().unwrap(), ..offer(at(3, 1)) };
-        assert!(matches!(admit(&here, None, &foreign), Err(Refused::Host { .. })));
+        assert!(matches!(admit(knows(1, 1), &foreign), Err(Refused::Host { .. })));
+    }
+
+    #[test]
+    fn who_knows_nothing_takes_only_what_names_it() {
+        let here: HostName = "n1".parse().unwrap();
+        let names = |memories: &[(Role, u64)]| Desired { memories: Some(memories.iter().copied().collect()), ..offer(Generation { term: 2, step: 1 }) };
+        let admit = |knows, offer: &Desired| admit((&here, Role::Node), knows, offer);
+        let unheard = Err(Refused::Unheard { found: Generation { term: 2, step: 1 }, memory: 7 });
+        assert_eq!(admit(Knows::Nothing(7), &names(&[])), unheard);
+        assert_eq!(admit(Knows::Nothing(7), &names(&[(Role::Node, 6), (Role::Director, 7)])), unheard, "of a former boot");
+        assert_eq!(admit(Knows::Nothing(7), &names(&[(Role::Node, 7)])), Ok(()));
+        assert_eq!(admit(Knows::Generation(Generation { term: 1, step: 1 }), &names(&[])), Ok(()), "generations say enough");
+        assert_eq!(admit(Knows::Nothing(7), &offer(Generation { term: 2, step: 1 })), Ok(()), "of a release that does not ask");
+    }
+
+    #[tokio::test]
+    async fn what_is_kept_is_of_this_boot_and_the_newest() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("desired-node.json");
+        let kept = offer(Generation { term: 2, step: 1 });
+        write(&file, &kept, "this").await.unwrap();
+        assert_eq!(read(&file).await.unwrap(), Some((kept.clone(), "this".to_owned())));
+        assert_eq!(usable(&kept.host, &kept, ("this", "this")), Ok(()));
+        assert!(usable(&kept.host, &kept, ("this", "next")).unwrap_err().contains("another boot"));
+        // As a release before this left it.
+        std::fs::write(&file, serde_json::to_vec(&kept).unwrap()).unwrap();
+        assert_eq!(read(&file).await.unwrap(), Some((kept.clone(), String::new())));
+        assert_eq!(usable(&kept.host, &kept, ("", "next")), Ok(()));
+        assert!(usable(&"n2".parse().unwrap(), &kept, ("", "next")).is_err());
     }
 }

@@ -54,6 +54,7 @@ fn desired(step: u64) -> Desired {
     Desired {
         version: WIRE_VERSION,
         billed: Vec::new(),
+        memories: None,
         admission: pan_model::Admission::FIRST,
         generation: Generation { term: 1, step },
         host: host(),
@@ -91,6 +92,7 @@ fn report() -> Report {
         boot: 1,
         sequence: 1,
         applied: Generation { term: 1, step: 1 },
+        memory: None,
         admission: pan_model::Admission::NONE,
         wants_admission: false,
         refused: Vec::new(),
@@ -251,4 +253,36 @@ async fn desired_states_arrive_over_the_fabric_that_works_and_outlive_the_contro
     let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&config.run_dir), 0o700);
     assert_eq!(mode(&config.run_dir.join("desired-node.json")), 0o600, "it holds servers' secrets");
+}
+
+/// As after a boot: a controller that leads no more cannot know the number that the link has drawn since.
+#[tokio::test]
+async fn who_knows_nothing_waits_for_the_controller_that_leads() {
+    let dir = tempfile::tempdir().unwrap();
+    let authority = Authority::create().unwrap();
+    let config = config(dir.path(), &authority);
+    let controller = Controller::start(&authority).await;
+    let names = |step, memories: &[(Role, u64)]| Desired { memories: Some(memories.iter().copied().collect()), ..desired(step) };
+    controller.desired.send_replace(names(9, &[(Role::Node, 1)]));
+    let mut link = HostLink::start_at(&config, Role::Node, hello(), controller.port).await.unwrap();
+    link.report(report());
+    controller.reported(1).await;
+    let memory = controller.book.lock().unwrap().reports.borrow()[0].memory.expect("it knows nothing");
+    assert!(link.desired.borrow().is_none());
+
+    // It comes behind what was refused, which so was looked at before.
+    controller.desired.send_replace(names(2, &[(Role::Director, 1), (Role::Node, memory)]));
+    reaches(&mut link, 2).await;
+    link.report(report());
+    controller.reported(2).await;
+    assert_eq!(controller.book.lock().unwrap().reports.borrow()[1].memory, None);
+    // By now generations say enough.
+    controller.desired.send_replace(names(3, &[]));
+    reaches(&mut link, 3).await;
+
+    drop(link);
+    let link = HostLink::start_at(&config, Role::Node, hello(), controller.port).await.unwrap();
+    link.report(report());
+    controller.reported(3).await;
+    assert_eq!(controller.book.lock().unwrap().reports.borrow()[2].memory, None, "what is kept is known");
 }

@@ -151,6 +151,10 @@ pub fn report(world: &mut World, now: Now, report: Report) -> Result<(), ApiErro
     let news: Vec<String> = problems.iter().filter(|problem| !told.contains(problem)).cloned().collect();
     *told = problems;
     seen.boot = Some(report.boot);
+    if let Some(memory) = report.memory {
+        remembers_nothing(world, &report.host, report.role, memory);
+    }
+    let seen = world.seen.hosts.entry(report.host.clone()).or_default();
     seen.worn = report.wants_admission.then_some(report.admission);
     match report.role {
         Role::Director => seen.connections = report.connections,
@@ -172,6 +176,18 @@ pub fn report(world: &mut World, now: Now, report: Report) -> Result<(), ApiErro
         world.host_event(now, &report.host, Severity::Warning, "HostProblem", problem);
     }
     Ok(())
+}
+
+/// A role that knows no desired state takes only one that names what it calls itself, and that is named only once it is in the store. So
+/// whoever leads no more, and does not know it yet, cannot have it take up what others have ended since.
+fn remembers_nothing(world: &mut World, host: &HostName, role: Role, memory: u64) {
+    if !world.leading {
+        return;
+    }
+    let Some(record) = world.hosts.get_mut(host) else { return };
+    if record.memories.insert(role, memory) != Some(memory) {
+        world.dirty.insert(Dirty::Host(host.clone()));
+    }
 }
 
 fn servers(world: &mut World, now: Now, host: &HostName, reports: Vec<ServerReport>) {

@@ -294,6 +294,9 @@ pub struct HostRecord {
     /// Its death was decided up to this number; heartbeats that carry it, or an older one, are of the dead.
     #[serde(default)]
     pub revoked: Admission,
+    /// What each of its roles called itself when it last knew no desired state.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub memories: BTreeMap<Role, u64>,
     /// Its deaths of late.
     #[serde(default, skip_serializing_if = "DeathsRecord::is_clean")]
     pub deaths: DeathsRecord,
@@ -348,6 +351,7 @@ impl HostRecord {
             duty: former.map_or(Duty::Full, |host| host.duty),
             admission: former.map_or(Admission::FIRST, |host| host.admission),
             revoked: former.map_or(Admission::NONE, |host| host.revoked),
+            memories: former.map(|host| host.memories.clone()).unwrap_or_default(),
             deaths: former.map(|host| host.deaths.clone()).unwrap_or_default(),
             discard: former.map(|host| host.discard.clone()).unwrap_or_default(),
             discard_snapshots: former.map(|host| host.discard_snapshots.clone()).unwrap_or_default(),
