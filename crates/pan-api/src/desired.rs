@@ -5,8 +5,8 @@
 use crate::peers::Peers;
 use crate::usage::Instance;
 use crate::volume::{ReplicaOrder, SnapshotOrder, VolumeOrder};
-use pan_model::host::Role;
 use pan_model::cluster::{AllowSpec, FileSpec, HealthSpec, Image, StopSpec};
+use pan_model::host::Role;
 use pan_model::network::Cidr;
 use pan_model::service::BackendState;
 use pan_model::{

@@ -84,6 +84,8 @@ pub(crate) struct Owner {
     handle: Handle,
     changed: watch::Sender<u64>,
     step: u64,
+    /// The last term that this controller led in.
+    led: u64,
     started: Instant,
     warm: bool,
     latest: BTreeMap<HostName, Desired>,
@@ -158,6 +160,7 @@ impl Owner {
             handle,
             changed,
             step: 0,
+            led: 0,
             started: Instant::now(),
             warm: false,
             latest: BTreeMap::new(),
@@ -295,7 +298,9 @@ impl Owner {
                 if !self.world.leading {
                     return Some(Answer::Request(answer, Err(self.not_leading())));
                 }
-                Some(Answer::Request(answer, audit::request(&mut self.world, now, &actor, request)))
+                let reply = audit::request(&mut self.world, now, &actor, request);
+                crate::core::standing::answers(&mut self.world);
+                Some(Answer::Request(answer, reply))
             }
             Message::Refused(told, answer) => {
                 let (actor, attempt, code) = *told;

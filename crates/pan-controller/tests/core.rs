@@ -31,6 +31,8 @@ mod unaware;
 mod usage;
 #[path = "core/volumes.rs"]
 mod volumes;
+#[path = "core/words.rs"]
+mod words;
 
 use pan_api::desired::{Desired, RunOrder};
 use pan_api::report::{ConnectionCount, Hello, Offer, Phase, Report, ServerReport, StorageOffer};

@@ -220,7 +220,7 @@ impl Options {
             }
             Some(Mutant::AnyoneBelieved) => {
                 self.controllers = 3;
-                self.likely(&[Fault::Deposed]);
+                self.likely(&[Fault::Deposed, Fault::Deposed, Fault::Deposed]);
             }
             Some(Mutant::RevocationForgotten) => self.likely(&[Fault::Amnesia]),
             // Of controllers too a minority would be enough, and that is found first where it shows.

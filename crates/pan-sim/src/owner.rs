@@ -19,7 +19,7 @@ use pan_controller::core::audit::Actor;
 use pan_controller::core::request::Reply;
 use pan_controller::core::transactions::{Room, transactions};
 use pan_controller::core::world::{Effect, Now, Settings, World};
-use pan_controller::core::{audit, hosts as hosts_core, persist, place, settle};
+use pan_controller::core::{audit, hosts as hosts_core, persist, place, settle, standing as standing_core};
 use pan_controller::ear::Known;
 use pan_member::Tick;
 use pan_model::{Code, HostName};
@@ -90,6 +90,8 @@ pub struct Owner {
     /// Up to which revision batches were sent to it, and when the last arrives.
     pub(crate) pumped: (u64, u64),
     pub(crate) step: u64,
+    /// The last term that it led in.
+    led: u64,
     started: Tick,
     pub(crate) warm: bool,
     pub(crate) latest: BTreeMap<HostName, Desired>,
@@ -128,6 +130,7 @@ impl Owner {
             watch: None,
             pumped: (0, 0),
             step: 0,
+            led: 0,
             started: now,
             warm: false,
             latest: BTreeMap::new(),
@@ -264,7 +267,9 @@ impl Sim {
             Letter::Request { number, request } => {
                 let not_leading = || ApiError::new(Code::NotLeading, format!("controller {me} does not lead"));
                 let result = if world.leading {
-                    audit::request(world, now, &Actor::new(None, None, AccessRole::PanOperator, None), (*request).clone())
+                    let result = audit::request(world, now, &Actor::new(None, None, AccessRole::PanOperator, None), (*request).clone());
+                    standing_core::answers(world);
+                    result
                 } else {
                     Err(not_leading())
                 };

@@ -22,10 +22,14 @@ impl Sim {
         if owner.world.leading && owner.warm {
             self.publish_desired(host);
         } else if !owner.latest.is_empty() || !owner.world.leading {
-            owner.latest.clear();
-            let controller = self.hosts[host].controller.as_mut().expect("it publishes");
-            controller.published.fill(None);
+            self.publish_nothing(host);
         }
+    }
+
+    pub(crate) fn publish_nothing(&mut self, host: usize) {
+        self.owner(host).latest.clear();
+        let controller = self.hosts[host].controller.as_mut().expect("it publishes");
+        controller.published.fill(None);
     }
 
     fn tell_ear(&mut self, host: usize) {

@@ -392,6 +392,17 @@ impl Sim {
         }
     }
 
+    /// A controller's process that stands still goes on at `at`.
+    pub(crate) fn end_pause(&mut self, host: usize, at: u64) {
+        for process in [Process::Ear, Process::Loop] {
+            let seat = &mut self.hosts[host].seats[process as usize];
+            if seat.paused_until > at {
+                seat.paused_until = at;
+                self.wake(host, process, at);
+            }
+        }
+    }
+
     /// Ends a process. Says whether it ran.
     pub(crate) fn kill(&mut self, host: usize, process: Process) -> bool {
         if !self.hosts[host].runs(process) {

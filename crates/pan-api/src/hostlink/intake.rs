@@ -104,7 +104,8 @@ impl Intake {
             tracing::warn!(file = %self.file.display(), "the desired state cannot be kept: {error}");
             // An older one must not be taken for the newest after a restart: better to know none.
             if let Err(error) = remove(&self.file).await {
-                tracing::error!(file = %self.file.display(), "an older desired state is kept and cannot be removed: {error}");
+                tracing::error!(file = %self.file.display(), "an older desired state cannot be removed, so no newer one is followed: {error}");
+                return;
             }
         }
         let hosts = offer.peers.iter().count() + 1;
@@ -126,6 +127,8 @@ pub fn admit((host, role): (&HostName, Role), knows: Knows, offer: &Desired) -> 
         Knows::Generation(newest) if found < newest => Err(Refused::Older { found, newest }),
         Knows::Generation(newest) if found == newest => Err(Refused::Known { found }),
         Knows::Generation(_) => Ok(()),
+        // It takes the ways to its peers from it and nothing else, and says of itself nothing.
+        Knows::Nothing(_) if role == Role::Controller => Ok(()),
         Knows::Nothing(memory) => match &offer.memories {
             Some(memories) if memories.get(&role) != Some(&memory) => Err(Refused::Unheard { found, memory }),
             // Of a release that does not ask.
@@ -240,13 +243,17 @@ mod tests {
     #[test]
     fn who_knows_nothing_takes_only_what_names_it() {
         let here: HostName = "n1".parse().unwrap();
-        let names = |memories: &[(Role, u64)]| Desired { memories: Some(memories.iter().copied().collect()), ..offer(Generation { term: 2, step: 1 }) };
+        let names = |memories: &[(Role, u64)]| Desired {
+            memories: Some(memories.iter().copied().collect()),
+            ..offer(Generation { term: 2, step: 1 })
+        };
         let admit = |knows, offer: &Desired| admit((&here, Role::Node), knows, offer);
         let unheard = Err(Refused::Unheard { found: Generation { term: 2, step: 1 }, memory: 7 });
         assert_eq!(admit(Knows::Nothing(7), &names(&[])), unheard);
         assert_eq!(admit(Knows::Nothing(7), &names(&[(Role::Node, 6), (Role::Director, 7)])), unheard, "of a former boot");
         assert_eq!(admit(Knows::Nothing(7), &names(&[(Role::Node, 7)])), Ok(()));
         assert_eq!(admit(Knows::Generation(Generation { term: 1, step: 1 }), &names(&[])), Ok(()), "generations say enough");
+        assert_eq!(super::admit((&here, Role::Controller), Knows::Nothing(7), &names(&[])), Ok(()), "it reports nothing");
         assert_eq!(admit(Knows::Nothing(7), &offer(Generation { term: 2, step: 1 })), Ok(()), "of a release that does not ask");
     }
 

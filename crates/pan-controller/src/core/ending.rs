@@ -160,7 +160,7 @@ fn complete(world: &mut World, now: Now, key: &ServerKey, goal: &Goal) {
             world.seen.servers.remove(key);
             world.timelines.mark(&key.to_string(), now.wall, "stopped", "nothing of it is left on its node");
             if let Some(to) = to.clone().filter(|to| place::fits(world, key, to).is_ok()) {
-                place::bind(world, now, key, &to, "an operator or a drain chose it");
+                place::bind(world, now, key, &to, "it was chosen when the server was to move");
             }
         }
         Goal::Restart => {

@@ -1,8 +1,8 @@
 //! Servers that do not stay up: another node, then again with growing pauses.
 
-use super::place;
-use super::record::Intent;
+use super::record::{EndingPhase, Goal, Intent};
 use super::world::{Now, World};
+use super::{ending, place};
 use pan_api::report::Phase;
 use pan_model::ServerKey;
 use pan_model::event::Severity;
@@ -58,7 +58,8 @@ fn again(world: &mut World, now: Now, key: &ServerKey) {
     match place::elsewhere(world, key) {
         Ok(node) => {
             world.timelines.begin(&key.to_string(), now.wall, "failed", "does not stay up on its node");
-            place::bind(world, now, key, &node, "it did not stay up on its former node");
+            // That its node gave it up is its node's word, which it may lose. It is told to stop, and goes when it says that it follows.
+            ending::begin(world, now, key, Goal::Move(Some(node)), EndingPhase::Stopping);
         }
         Err(_) => {
             world.server_event(now, key, Severity::Info, "Retry", "no other node can take it: tried again on its own");

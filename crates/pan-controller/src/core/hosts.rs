@@ -2,7 +2,7 @@
 
 use super::quarantine;
 use super::record::HostRecord;
-use super::seen::{LeaseSeen, Life, ServerSeen};
+use super::seen::{HostSeen, LeaseSeen, Life, ServerSeen};
 use super::world::{Dirty, Effect, Now, World};
 use super::{death, frames, reach, strangers, usage, volumes};
 use pan_api::ApiError;
@@ -16,6 +16,9 @@ use std::time::Duration;
 /// of the PAN's events.
 const PROBLEMS_MAX: usize = 16;
 const PROBLEM_CHARS_MAX: usize = 400;
+
+/// A report takes a second at most, or as long as a controller stands still, and then those of both boots are there.
+const FORMER_BOOT: Duration = Duration::from_secs(10);
 
 /// What the heartbeat receiver noticed about a host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,6 +98,11 @@ pub fn hello(world: &mut World, now: Now, hello: &Hello) -> Result<(), ApiError>
     if new && counted != Admission::NONE {
         (record.admission, record.revoked) = (counted.next(), counted);
     }
+    // Servers of before may run there: without this it would be believed dead without being fenced.
+    if former.is_some_and(|former| former.roles.contains(&Role::Node)) && !record.roles.contains(&Role::Node) && is_used(world, &hello.host)
+    {
+        record.roles.push(Role::Node);
+    }
     if former != Some(&record) {
         world.hosts.insert(hello.host.clone(), record);
         world.dirty.insert(Dirty::Host(hello.host.clone()));
@@ -107,6 +115,10 @@ pub fn hello(world: &mut World, now: Now, hello: &Hello) -> Result<(), ApiError>
     let seen = world.seen.hosts.entry(hello.host.clone()).or_default();
     seen.introduced |= new;
     Ok(())
+}
+
+fn is_used(world: &World, host: &HostName) -> bool {
+    world.servers.values().any(|server| server.node.as_ref() == Some(host))
 }
 
 /// Whether a controller that has just begun knows what a host runs, or need not wait for it. While one has not spoken, nothing is
@@ -137,8 +149,14 @@ pub fn report(world: &mut World, now: Now, report: Report) -> Result<(), ApiErro
         return Err(ApiError::new(Code::NotFound, format!("host {} is not known: it should say hello first", report.host)));
     }
     let seen = world.seen.hosts.entry(report.host.clone()).or_default();
-    if seen.reported.get(&report.role).is_some_and(|(boot, last)| *boot == report.boot && report.sequence <= *last) {
-        return Ok(());
+    let late = |seen: &HostSeen, known: u64| match known == report.boot {
+        true => seen.reported[&report.role].1 >= report.sequence,
+        false => seen.former.get(&report.role).is_some_and(|(boot, until)| *boot == report.boot && now.boot < *until),
+    };
+    match seen.reported.get(&report.role).copied() {
+        Some((known, _)) if late(seen, known) => return Ok(()),
+        Some((known, _)) if known != report.boot => drop(seen.former.insert(report.role, (known, now.boot.plus(FORMER_BOOT)))),
+        Some(_) | None => {}
     }
     seen.reported.insert(report.role, (report.boot, report.sequence));
     let first = seen.applied.insert(report.role, report.applied).is_none();

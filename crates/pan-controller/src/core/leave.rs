@@ -8,7 +8,7 @@ use super::world::{Dirty, Effect, Now, World};
 use pan_api::ApiError;
 use pan_model::event::Severity;
 use pan_model::host::Role;
-use pan_model::{Admission, Code, HostName};
+use pan_model::{Code, HostName};
 
 /// Takes a host out. Its certificates are refused from the next view on, lessors forget it, and nobody is told of it any
 /// more. What it still runs has no servers of the PAN in it: a node must be empty before.
@@ -44,7 +44,8 @@ pub fn remove(world: &mut World, now: Now, name: &HostName) -> Result<(), ApiErr
     let admission = host.admission;
     let credential = world.credentials.entry(name.clone()).or_default();
     credential.refused = Some(credential.issued);
-    credential.admission = if node { admission } else { Admission::NONE };
+    // Of a host that is no node any more as well: what runs on there from before may have this number still.
+    credential.admission = credential.admission.max(admission);
     world.dirty.extend([Dirty::Credential(name.clone()), Dirty::Host(name.clone())]);
     world.host_event(now, name, Severity::Warning, "HostRemoved", format!("host {name} was removed; its certificate is refused"));
     if node {

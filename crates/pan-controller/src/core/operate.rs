@@ -101,7 +101,8 @@ fn start(world: &mut World, now: Now, within: Option<&PartitionName>, key: &Serv
         return Ok(());
     }
     let held = ending::is_held(world, &world.servers[key]);
-    if stopping && !held {
+    // That a node has given a server up is its word, which it may have lost with its run directory.
+    if (stopping && !held) || failed {
         reach::refuse(world, now, within, key, "started")?;
     }
     // Where nothing can be told to it nothing of it runs, or nothing of it was stopped.

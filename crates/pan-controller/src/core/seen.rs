@@ -86,6 +86,8 @@ pub struct HostSeen {
     pub boot: Option<u64>,
     /// Boot and sequence of the newest report of each role: what is older says nothing any more.
     pub reported: BTreeMap<pan_model::host::Role, (u64, u64)>,
+    /// The boot before, of each role, and until when a report of it may come late and is not heard.
+    pub former: BTreeMap<pan_model::host::Role, (u64, pan_member::Tick)>,
     /// The newest period whose keys it says to have.
     pub keys: Option<u64>,
     /// How far its wall clock is ahead of this controller's, microseconds, as far as it told.
@@ -156,6 +158,7 @@ impl Default for HostSeen {
             connections: Vec::new(),
             boot: None,
             reported: BTreeMap::new(),
+            former: BTreeMap::new(),
             keys: None,
             skew: None,
             skew_told: false,

@@ -41,6 +41,14 @@ pub fn is_ours(world: &World, me: &HostName, instance: u64, term: u64) -> bool {
     (pan.leader.as_ref(), pan.instance, pan.term) == (Some(me), instance, term)
 }
 
+/// What was asked for is about to be answered. That nothing had to be changed for it, or that it cannot be, is true only if this controller
+/// leads still; so something is committed in any case.
+pub fn answers(world: &mut World) {
+    if world.dirty.is_empty() {
+        world.dirty.insert(Dirty::Pan);
+    }
+}
+
 /// The leader's record in the words of a campaign. A term has one leader, so it stands for the revision.
 #[must_use]
 pub fn recorded(pan: &PanRecord) -> Option<LeaderRecord> {

@@ -74,7 +74,7 @@ impl Owner {
     }
 
     /// Hosts may wait here for the day this controller leads; what it said in an earlier term is not said again.
-    fn publish_nothing(&mut self) {
+    pub(super) fn publish_nothing(&mut self) {
         let mut senders = self.handle.desires.lock().unwrap_or_else(PoisonError::into_inner);
         senders.retain(|host, _| self.world.hosts.contains_key(host));
         for host in self.world.hosts.keys() {

@@ -47,6 +47,7 @@ impl Owner {
 
     fn lead(&mut self, term: u64) {
         standing::lead(&mut self.world, super::now());
+        self.led = term;
         self.watch = None;
         (self.step, self.started, self.warm) = (0, Instant::now(), false);
         self.latest.clear();
@@ -54,12 +55,13 @@ impl Owner {
     }
 
     /// The ear read that the record is ours: an attempt whose outcome was not known had succeeded. If that is not what was
-    /// followed, somebody has taken it since, or this loop is behind: then the ear is to stand anew.
+    /// followed, somebody has taken it since, or this loop is behind: then the ear is to stand anew. So it is where this loop led in that term
+    /// already: it would number what it publishes as it did then.
     pub(super) fn found_leading(&mut self, term: u64) {
         if self.world.leading {
             return;
         }
-        match standing::is_ours(&self.world, &self.me, self.instance, term) {
+        match standing::is_ours(&self.world, &self.me, self.instance, term) && self.led != term {
             true => self.lead(term),
             false => self.ear.order(Order::Resigned),
         }
@@ -73,6 +75,8 @@ impl Owner {
         self.world.leading = false;
         self.ear.order(Order::Resigned);
         self.handle.follows();
+        // At once: until the store can be read again may take long.
+        self.publish_nothing();
         self.reload().await
     }
 

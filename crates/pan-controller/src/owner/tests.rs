@@ -131,3 +131,20 @@ async fn a_follower_whose_watch_hangs_knows_that_it_is_behind() {
     assert!(deaf.handle.sure.age(Duration::MAX).unwrap().unwrap() > lan().store_silence);
     until(|| hears.handle.sure.age(Duration::ZERO).is_ok()).await;
 }
+
+/// In one term it counts from one once: another first desired state of that term would pass for the first, or be refused for an older one.
+#[tokio::test]
+async fn a_term_is_led_once() {
+    let rig = Rig::leading().await;
+    rig.store().fail(Fault::Failed);
+    soon(rig.says_hello("n1")).await.unwrap().unwrap_err();
+    rig.becomes(|view| !view.leads).await;
+    rig.orders();
+    // As the ear may still believe, by the record.
+    rig.hears(crate::handle::Message::Lead { term: 1 }).await;
+    assert_eq!(soon(rig.says_hello("n1")).await.unwrap().unwrap_err().code, Code::NotLeading);
+    assert!(rig.orders().iter().any(|order| matches!(order, Order::Resigned)), "the ear is to stand anew");
+    rig.hears(crate::handle::Message::Take { expected: 1, term: 2 }).await;
+    rig.becomes(|view| view.leads).await;
+    soon(rig.says_hello("n1")).await.unwrap().unwrap();
+}

@@ -297,6 +297,11 @@ fn only_a_loss_can_be_accepted_and_the_newest_copy_goes_on() {
     assert_eq!(pan.ask(recover()).unwrap_err().code, Code::State, "nothing is lost");
     pan.head_asks("db-1.data", Change::Evict(Member(2))).unwrap();
     assert_eq!(pan.ask(recover()).unwrap_err().code, Code::State, "one has everything");
+    // It was started anew, and its pool is not open yet.
+    let seen = pan.world.seen.hosts.get_mut(&host("s1")).unwrap();
+    (seen.replicas, seen.pool) = (Some(BTreeMap::new()), None);
+    let refused = pan.ask(recover()).unwrap_err();
+    assert!(refused.message.contains("not known yet"), "{refused}");
     pan.cut("s1");
     pan.rounds(2);
     let before = pan.volume("db-1.data").mirror.clone();

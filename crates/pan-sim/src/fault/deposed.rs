@@ -1,5 +1,5 @@
-//! A leader is cut off from the store and goes on offering what it said last; whoever leads then moves a server away in an orderly way, and
-//! its former node comes back from a boot and knows nothing.
+//! A leader is cut off from the store, or stands still, and then offers what it said last; whoever leads meanwhile moves a server away in an
+//! orderly way, and its former node comes back from a boot and knows nothing.
 
 use super::Undo;
 use crate::host::Process;
@@ -13,7 +13,7 @@ use std::rc::Rc;
 
 /// Requests of this number are nobody's: none of the user's has it.
 const NOBODY: u64 = 0;
-/// How long the former leader does not reach the store.
+/// How long the former leader does not reach the store, or stands still at most.
 const LASTS: u64 = 16 * SECOND;
 /// After so many looks for another leader no server is moved.
 const LOOKS: u32 = 20;
@@ -27,15 +27,19 @@ pub(crate) enum Step {
     /// A server moves, as soon as another controller leads than this one.
     Move { former: usize, looks: u32 },
     /// Its former node is booted.
-    Boot { node: usize },
+    Boot { former: usize, node: usize },
 }
 
 impl Sim {
-    /// The leader reaches the store no more until the returned fault is over.
+    /// The leader reaches the store no more, or stands still.
     pub(super) fn deposed(&mut self) -> Option<Undo> {
         let former = self.leader()?;
-        self.store.cut.push(former);
-        self.undo_after(LASTS, Undo::StoreReach(former));
+        if self.dice.one_in(3) {
+            self.store.cut.push(former);
+            self.undo_after(LASTS, Undo::StoreReach(former));
+        } else {
+            self.pause(former, Process::Loop, LASTS);
+        }
         self.undo_after(LOOK_AGAIN, Undo::Then(Step::Move { former, looks: 1 }));
         Some(Undo::Nothing)
     }
@@ -55,13 +59,14 @@ impl Sim {
                 note!(self, "{key} is to leave {}", self.hosts[node].name);
                 let request = Rc::new(Request::Failover { key, to: None });
                 self.post(leader, Process::Loop, self.now + MS, Letter::Request { number: NOBODY, request });
-                self.undo_after(MOVED, Undo::Then(Step::Boot { node }));
+                self.undo_after(MOVED, Undo::Then(Step::Boot { former, node }));
             }
-            Step::Boot { node } => {
+            Step::Boot { former, node } => {
                 if self.power_off(node) {
                     self.tally.faults[Fault::Crash as usize] += 1;
                     let lasts = self.dice.millis(30, 300);
                     self.undo_after(lasts, Undo::PowerOn(node));
+                    self.end_pause(former, self.now + lasts + 10 * MS);
                 }
             }
         }

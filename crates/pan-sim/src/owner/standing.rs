@@ -49,6 +49,7 @@ impl Sim {
         let (now, core_now) = (self.clock(host), self.core_now(host));
         let owner = self.owner(host);
         standing::lead(&mut owner.world, core_now);
+        owner.led = term;
         owner.watch = None;
         (owner.step, owner.started, owner.warm) = (0, now, false);
         owner.latest.clear();
@@ -62,7 +63,7 @@ impl Sim {
         if owner.world.leading {
             return;
         }
-        match standing::is_ours(&owner.world, &me, owner.instance, term) {
+        match standing::is_ours(&owner.world, &me, owner.instance, term) && owner.led != term {
             true => self.lead(host, term),
             false => self.order(host, Order::Resigned),
         }
@@ -74,6 +75,7 @@ impl Sim {
         }
         self.owner(host).world.leading = false;
         self.order(host, Order::Resigned);
+        self.publish_nothing(host);
         self.reload(host);
     }
 

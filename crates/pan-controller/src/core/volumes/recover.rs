@@ -25,7 +25,13 @@ pub fn recover(world: &mut World, now: Now, key: &VolumeKey) -> Result<(), ApiEr
     for member in &volume.mirror.in_sync {
         match look(world, volume, *member) {
             Copy::Gone => {}
-            Copy::Unknown => return refuse(format!("a storage host of volume {} was not heard yet: wait some seconds", key.name)),
+            Copy::Unknown => {
+                return refuse(format!(
+                    "whether a storage host of volume {} has a copy is not known yet: wait some seconds; one whose disk is not mounted says so in \
+                     its state, and counts as lost once it is stopped",
+                    key.name
+                ));
+            }
             Copy::There { .. } => {
                 let text =
                     format!("a copy of volume {} that has everything is there: nothing is lost, and nothing has to be accepted", key.name);
@@ -68,7 +74,7 @@ enum Copy {
     },
     /// Its host is dead, or has no such copy.
     Gone,
-    /// Its host was not heard.
+    /// Its host was not heard, or cannot look.
     Unknown,
 }
 
@@ -77,7 +83,12 @@ fn look(world: &World, volume: &VolumeRecord, member: Member) -> Copy {
     if world.seen.life(host) == Life::Dead || !world.hosts.contains_key(host) {
         return Copy::Gone;
     }
-    let Some(replicas) = world.seen.hosts.get(host).and_then(|seen| seen.replicas.as_ref()) else { return Copy::Unknown };
+    let Some(seen) = world.seen.hosts.get(host) else { return Copy::Unknown };
+    let Some(replicas) = seen.replicas.as_ref() else { return Copy::Unknown };
+    // Before its pool is open, and while the disk is not mounted, it has none to show.
+    if replicas.is_empty() && seen.pool.as_ref().is_none_or(|pool| pool.trouble.is_some()) {
+        return Copy::Unknown;
+    }
     match replicas.get(&volume.id) {
         Some(replica) if replica.lineage == volume.mirror.lineage && !replica.partial => {
             Copy::There { of_one_moment: !replica.catching_up, epoch: replica.epoch }
