@@ -3,6 +3,7 @@
 //! Level-triggered: a host needs only the newest. It refuses one older than it has applied ([`Generation`]).
 
 use crate::peers::Peers;
+use crate::report::Blank;
 use crate::usage::Instance;
 use crate::volume::{ReplicaOrder, SnapshotOrder, VolumeOrder};
 use pan_model::cluster::{AllowSpec, FileSpec, HealthSpec, Image, StopSpec};
@@ -28,7 +29,7 @@ pub struct Desired {
     /// What each of its roles called itself when it last knew no desired state, as the controller has it in the store. Absent in those of
     /// releases that do not ask.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub memories: Option<BTreeMap<Role, u64>>,
+    pub blanks: Option<BTreeMap<Role, Blank>>,
     /// The number under which it may take part. A node may use it only once nothing runs on it that is not in this
     /// desired state or a newer one.
     #[serde(default)]

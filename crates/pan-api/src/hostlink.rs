@@ -19,7 +19,7 @@ pub use controllers::Controllers;
 pub use intake::{Knows, Refused, admit};
 
 use crate::desired::Desired;
-use crate::report::{Hello, Report};
+use crate::report::{Blank, Hello, Report};
 use crate::tls::{LiveTls, TlsError};
 use intake::Intake;
 use pan_model::host::Role;
@@ -57,7 +57,7 @@ pub struct HostLink {
     /// The newest desired state; at first the one kept in `run_dir` by an earlier life of this role, if any.
     pub desired: watch::Receiver<Option<Arc<Desired>>>,
     reports: watch::Sender<Option<Report>>,
-    memory: u64,
+    blank: Blank,
     _tasks: JoinSet<()>,
 }
 
@@ -76,8 +76,8 @@ impl HostLink {
         let live = LiveTls::open(&config.tls)?;
         let tls = live.client_config()?;
         let hello = Arc::new(hello);
-        let memory = boot::draw().map_err(LinkError::Random)?;
-        let (intake, desired) = Intake::open(config, role, memory).await;
+        let blank = Blank(boot::draw().map_err(LinkError::Random)?);
+        let (intake, desired) = Intake::open(config, role, blank).await;
         let (offers, offered) = mpsc::channel(OFFERS_MAX);
         let (reports, newest) = watch::channel(None);
         let mut tasks = JoinSet::new();
@@ -91,14 +91,14 @@ impl HostLink {
             }
             tasks.spawn(path::deliver(controller, hello.clone(), newest.clone()));
         }
-        Ok(Self { desired, reports, memory, _tasks: tasks })
+        Ok(Self { desired, reports, blank, _tasks: tasks })
     }
 
     /// Delivers a report to every controller, the one that leads and those that follow, so that each knows what runs
     /// the moment it takes over. Does not wait: a controller that is slow or away gets the newest when it can.
     pub fn report(&self, report: Report) {
         // Whoever leads has to have it in the store before this role takes its first desired state.
-        let memory = self.desired.borrow().is_none().then_some(self.memory);
-        self.reports.send_replace(Some(Report { memory, ..report }));
+        let blank = self.desired.borrow().is_none().then_some(self.blank);
+        self.reports.send_replace(Some(Report { blank, ..report }));
     }
 }

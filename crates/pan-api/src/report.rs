@@ -88,10 +88,10 @@ pub struct Report {
     pub sequence: u64,
     /// The newest desired state that is fully applied.
     pub applied: Generation,
-    /// Drawn by a role that knows no desired state of any generation: it takes one only that names this number
-    /// ([`crate::desired::Desired::memories`]). Absent once it knows one. Filled in by the link.
+    /// What it calls itself while it knows no desired state: it takes only one that names it ([`crate::desired::Desired::blanks`]). Absent
+    /// once it knows one. Filled in by the link.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub memory: Option<u64>,
+    pub blank: Option<Blank>,
     /// The number it takes part under (node role).
     #[serde(default)]
     pub admission: Admission,
@@ -126,6 +126,10 @@ pub struct Report {
     #[serde(default)]
     pub problems: Vec<String>,
 }
+
+/// What a role calls itself that knows no desired state, as after a boot: a number that it drew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Blank(pub u64);
 
 /// Frames of a server that its node refused for one reason.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -58,11 +58,13 @@ impl Answer {
         }
     }
 
-    /// The round came to nothing: a yes would be a lie.
+    /// The round came to nothing: a yes would be a lie, and a no may be one too, if somebody else leads by now.
     fn fail(self, failed: &ApiError) {
+        let refused = || ApiError::new(Code::NotLeading, "this controller leads no more, and what it would have refused was not done");
+        let instead = |answer: Option<ApiError>| answer.map_or_else(|| failed.clone(), |_| refused());
         match self {
-            Self::Request(to, answer) => drop(to.send(answer.and_then(|_| Err(failed.clone())))),
-            Self::Host(to, answer) => drop(to.send(answer.and_then(|()| Err(failed.clone())))),
+            Self::Request(to, answer) => drop(to.send(Err(instead(answer.err())))),
+            Self::Host(to, answer) => drop(to.send(Err(instead(answer.err())))),
         }
     }
 }
@@ -298,8 +300,11 @@ impl Owner {
                 if !self.world.leading {
                     return Some(Answer::Request(answer, Err(self.not_leading())));
                 }
+                let periodic = request.is_periodic();
                 let reply = audit::request(&mut self.world, now, &actor, request);
-                crate::core::standing::answers(&mut self.world);
+                if !periodic {
+                    crate::core::standing::answers(&mut self.world);
+                }
                 Some(Answer::Request(answer, reply))
             }
             Message::Refused(told, answer) => {

@@ -35,7 +35,7 @@ mod volumes;
 mod words;
 
 use pan_api::desired::{Desired, RunOrder};
-use pan_api::report::{ConnectionCount, Hello, Offer, Phase, Report, ServerReport, StorageOffer};
+use pan_api::report::{Blank, ConnectionCount, Hello, Offer, Phase, Report, ServerReport, StorageOffer};
 use pan_api::requests::ApplyResult;
 use pan_api::volume::{PoolReport, ReplicaReport, SnapshotReport};
 use pan_controller::core::hosts::{self, LifeChange};
@@ -241,7 +241,7 @@ impl Pan {
             boot: 1,
             sequence: self.step,
             applied: generation,
-            memory: None,
+            blank: None,
             admission: desired.admission,
             wants_admission: false,
             refused: Vec::new(),
@@ -278,6 +278,30 @@ impl Pan {
 
     fn backend(&self, name: &str) -> BackendState {
         orders::backend_state(&self.world, &server(name), &self.world.servers[&server(name)])
+    }
+}
+
+/// A report in which nothing is said.
+fn report_of(name: &str, role: Role, boot: u64, sequence: u64) -> Report {
+    serde_json::from_value(serde_json::json!({
+        "version": pan_api::WIRE_VERSION, "host": name, "role": role, "boot": boot, "sequence": sequence, "applied": {"term": 0, "step": 0},
+    }))
+    .unwrap()
+}
+
+/// How a host presented itself.
+fn hello_of(pan: &Pan, name: &str) -> Hello {
+    let record = &pan.world.hosts[&host(name)];
+    Hello {
+        version: pan_api::WIRE_VERSION,
+        host: host(name),
+        roles: record.roles.clone(),
+        software: record.software.clone(),
+        address: record.address,
+        a: record.a,
+        b: record.b,
+        node: record.offer.clone(),
+        storage: record.storage.clone(),
     }
 }
 
@@ -623,7 +647,7 @@ fn a_report_that_a_newer_one_overtook_changes_nothing() {
         boot,
         sequence,
         applied: Generation::default(),
-        memory: None,
+        blank: None,
         admission: Admission::FIRST,
         wants_admission: false,
         refused: Vec::new(),
@@ -999,7 +1023,7 @@ fn trouble_elsewhere_on_its_node_does_not_hold_up_a_stop() {
             boot: 1,
             sequence: pan.step,
             applied: Generation::default(),
-            memory: None,
+            blank: None,
             admission: Admission::FIRST,
             wants_admission: false,
             refused: Vec::new(),
@@ -1103,7 +1127,7 @@ fn a_hosts_gate_and_lease_are_shown_as_it_says_until_it_was_declared_dead() {
         boot: 1,
         sequence: 1,
         applied: Generation::default(),
-        memory: None,
+        blank: None,
         admission: Admission(1),
         wants_admission: false,
         refused: Vec::new(),

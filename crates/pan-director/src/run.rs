@@ -130,7 +130,7 @@ async fn run_counting(config: HostConfig, suspicions: Suspicions, counts: Arc<Co
                 boot,
                 sequence: boot_clock(),
                 applied: work.known.0,
-                memory: None,
+                blank: None,
                 admission: Admission::NONE,
                 wants_admission: false,
                 refused: Vec::new(),

@@ -64,7 +64,7 @@ pub(crate) fn desired(units: Vec<Unit>) -> Desired {
     Desired {
         version: pan_api::WIRE_VERSION,
         billed: Vec::new(),
-        memories: None,
+        blanks: None,
         admission: pan_model::Admission::FIRST,
         generation: Generation { term: 1, step: 1 },
         host: "d1".parse().unwrap(),

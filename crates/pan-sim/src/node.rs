@@ -10,7 +10,7 @@ use crate::time::MS;
 use pan_api::WIRE_VERSION;
 use pan_api::desired::{Desired, ServerOrder};
 use pan_api::hostlink::{Knows, admit};
-use pan_api::report::{Report, ServerReport};
+use pan_api::report::{Blank, Report, ServerReport};
 use pan_member::Tick;
 use pan_model::host::{Fabric, Role};
 use pan_model::{Admission, Epoch, Generation, ServerKey};
@@ -33,7 +33,7 @@ pub struct Agent {
     told: BTreeMap<ServerKey, ServerReport>,
     pub newest: Option<Rc<Desired>>,
     /// What it calls itself while it knows no desired state.
-    memory: u64,
+    blank: Blank,
     tasks: BTreeMap<ServerKey, Life>,
     /// Servers that were taken over and not looked at yet, until then.
     silent: (BTreeSet<ServerKey>, Tick),
@@ -87,7 +87,7 @@ impl Sim {
         };
         let tasks: BTreeMap<_, _> = h.instances.iter().map(|(key, instance)| (key.clone(), adopt(instance))).collect();
         let silent = (tasks.keys().cloned().collect(), took_over);
-        let memory = self.dice.roll();
+        let blank = Blank(self.dice.roll());
         let h = &mut self.hosts[host];
         h.map_next = h.run.desired.clone();
         h.agent = Some(Agent {
@@ -95,7 +95,7 @@ impl Sim {
             report_at: now,
             told: BTreeMap::new(),
             newest: h.run.desired.clone(),
-            memory,
+            blank,
             tasks,
             silent,
             map_at: self.now + MS,
@@ -152,7 +152,7 @@ impl Sim {
         let role = if h.is(Role::Node) { Role::Node } else { Role::Director };
         let Some(agent) = &mut h.agent else { return };
         let newest = agent.newest.as_ref().map(|newest| newest.generation);
-        let nothing = if anybody { Knows::Generation(Generation::default()) } else { Knows::Nothing(agent.memory) };
+        let nothing = if anybody { Knows::Generation(Generation::default()) } else { Knows::Nothing(agent.blank) };
         let admitted = admit((&h.name, role), newest.map_or(nothing, Knows::Generation), offer).is_ok();
         if admitted {
             h.run.desired = Some(offer.clone());
@@ -342,7 +342,7 @@ impl Sim {
             boot: h.boot.0,
             sequence: tick.0,
             applied: h.map.generation,
-            memory: agent.newest.is_none().then_some(agent.memory),
+            blank: agent.newest.is_none().then_some(agent.blank),
             admission: h.run.lease.0,
             wants_admission: h.run.lease.1,
             refused: Vec::new(),

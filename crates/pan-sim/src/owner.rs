@@ -447,8 +447,8 @@ impl Sim {
         let code = if doubt { Code::InDoubt } else { Code::NotLeading };
         for given in answers {
             if let Given::Request { number, result } = given {
-                let failed = Err(ApiError::new(code, "the store did not take it"));
-                self.answer_user(number, result.and(failed));
+                let code = if result.is_err() { Code::NotLeading } else { code };
+                self.answer_user(number, Err(ApiError::new(code, "the store did not take it")));
             }
         }
         self.step_down(host, "a commit failed");

@@ -43,7 +43,7 @@ fn order(size: u64, want: ReplicaWant) -> Desired {
     Desired {
         version: pan_api::WIRE_VERSION,
         billed: Vec::new(),
-        memories: None,
+        blanks: None,
         admission: pan_model::Admission::FIRST,
         generation: Generation { term: 1, step: 1 },
         host: "s1".parse().unwrap(),

@@ -115,7 +115,7 @@ async fn follow(config: &HostConfig, counts: &Arc<Counts>, keeps: watch::Sender<
             boot,
             sequence: boot_clock(),
             applied,
-            memory: None,
+            blank: None,
             admission: Admission::default(),
             wants_admission: false,
             refused: Vec::new(),

@@ -7,6 +7,7 @@
 use crate::WIRE_VERSION;
 use crate::desired::Desired;
 use crate::pansize;
+use crate::report::Blank;
 use pan_model::host::Role;
 use pan_model::host_config::HostConfig;
 use pan_model::{Generation, HostName};
@@ -29,9 +30,10 @@ pub(super) struct Intake {
     file: PathBuf,
     run_dir: PathBuf,
     role: Role,
-    memory: u64,
-    /// The kernel's name for this boot; empty where it is not known.
-    kernel: String,
+    blank: Blank,
+    now: During,
+    /// Whether the file has a desired state that would be taken up.
+    kept: bool,
     newest: watch::Sender<Option<Arc<Desired>>>,
 }
 
@@ -41,7 +43,7 @@ pub enum Knows {
     /// One of this generation.
     Generation(Generation),
     /// None; and what it calls itself since.
-    Nothing(u64),
+    Nothing(Blank),
 }
 
 /// Why an offer was not taken.
@@ -57,17 +59,19 @@ pub enum Refused {
     #[error("generation {found} is known")]
     Known { found: Generation },
     /// Its writer cannot have known since when this role remembers nothing.
-    #[error("generation {found} may be out of date: it does not name {memory:016x}, by which this role would know that it is not")]
-    Unheard { found: Generation, memory: u64 },
+    #[error("generation {found} may be out of date: it does not name {:016x}, by which this role would know that it is not", blank.0)]
+    Unheard { found: Generation, blank: Blank },
 }
 
 impl Intake {
-    /// Takes up what an earlier life of the role kept during this boot. Else the role goes by `memory`, a number just drawn.
-    pub(super) async fn open(config: &HostConfig, role: Role, memory: u64) -> (Self, watch::Receiver<Option<Arc<Desired>>>) {
-        let kernel = tokio::fs::read_to_string(KERNEL_BOOT).await.unwrap_or_default().trim().to_owned();
+    /// Takes up what an earlier life of the role kept during this boot. Else the role goes by `blank`, which was just drawn.
+    pub(super) async fn open(config: &HostConfig, role: Role, blank: Blank) -> (Self, watch::Receiver<Option<Arc<Desired>>>) {
+        // Where it cannot be read no boot is like another.
+        let kernel = tokio::fs::read_to_string(KERNEL_BOOT).await.unwrap_or_else(|_| format!("unknown-{:016x}", blank.0));
+        let now = During { kernel: kernel.trim().to_owned() };
         let file = config.run_dir.join(format!("desired-{role}.json"));
         let kept = match read(&file).await {
-            Ok(kept) => kept.filter(|(kept, during)| match usable(&config.name, kept, (during, &kernel)) {
+            Ok(kept) => kept.filter(|(kept, during)| match usable(&config.name, kept, during, &now) {
                 Ok(()) => true,
                 Err(why) => {
                     tracing::warn!(file = %file.display(), "the kept desired state is of no use: {why}");
@@ -80,13 +84,14 @@ impl Intake {
             }
         };
         let (newest, desired) = watch::channel(kept.map(|(kept, _)| Arc::new(kept)));
-        (Self { host: config.name.clone(), file, run_dir: config.run_dir.clone(), role, memory, kernel, newest }, desired)
+        let (host, run_dir, kept) = (config.name.clone(), config.run_dir.clone(), newest.borrow().is_some());
+        (Self { host, file, run_dir, role, blank, now, kept, newest }, desired)
     }
 
     /// Takes offers for as long as there are streams.
-    pub(super) async fn run(self, mut offers: mpsc::Receiver<Desired>) {
+    pub(super) async fn run(mut self, mut offers: mpsc::Receiver<Desired>) {
         while let Some(offer) = offers.recv().await {
-            let knows = self.newest.borrow().as_ref().map_or(Knows::Nothing(self.memory), |newest| Knows::Generation(newest.generation));
+            let knows = self.newest.borrow().as_ref().map_or(Knows::Nothing(self.blank), |newest| Knows::Generation(newest.generation));
             match admit((&self.host, self.role), knows, &offer) {
                 Ok(()) => self.take(offer).await,
                 Err(Refused::Known { .. }) => {}
@@ -97,15 +102,22 @@ impl Intake {
         }
     }
 
-    async fn take(&self, offer: Desired) {
+    async fn take(&mut self, offer: Desired) {
         // Kept first: what is acted on must not be forgotten by a restart. A full disk must not stop
         // the host from following its controller, though.
-        if let Err(error) = write(&self.file, &offer, &self.kernel).await {
-            tracing::warn!(file = %self.file.display(), "the desired state cannot be kept: {error}");
-            // An older one must not be taken for the newest after a restart: better to know none.
-            if let Err(error) = remove(&self.file).await {
-                tracing::error!(file = %self.file.display(), "an older desired state cannot be removed, so no newer one is followed: {error}");
-                return;
+        match write(&self.file, &offer, &self.now).await {
+            Ok(()) => self.kept = true,
+            Err(error) => {
+                tracing::warn!(file = %self.file.display(), "the desired state cannot be kept: {error}");
+                // An older one must not be taken for the newest after a restart: better to know none.
+                match remove(&self.file).await {
+                    Ok(()) => self.kept = false,
+                    Err(error) if self.kept => {
+                        tracing::error!(file = %self.file.display(), "an older desired state cannot be removed, so no newer one is followed: {error}");
+                        return;
+                    }
+                    Err(_) => {}
+                }
             }
         }
         let hosts = offer.peers.iter().count() + 1;
@@ -129,8 +141,8 @@ pub fn admit((host, role): (&HostName, Role), knows: Knows, offer: &Desired) -> 
         Knows::Generation(_) => Ok(()),
         // It takes the ways to its peers from it and nothing else, and says of itself nothing.
         Knows::Nothing(_) if role == Role::Controller => Ok(()),
-        Knows::Nothing(memory) => match &offer.memories {
-            Some(memories) if memories.get(&role) != Some(&memory) => Err(Refused::Unheard { found, memory }),
+        Knows::Nothing(blank) => match &offer.blanks {
+            Some(blanks) if blanks.get(&role) != Some(&blank) => Err(Refused::Unheard { found, blank }),
             // Of a release that does not ask.
             Some(_) | None => Ok(()),
         },
@@ -149,17 +161,17 @@ fn is_for(host: &HostName, offer: &Desired) -> Result<(), Refused> {
 
 /// Whether a desired state that was kept `during` a boot is good `now`. A directory that no boot empties may hold one that was overtaken: it
 /// is not written through to the disk.
-fn usable(host: &HostName, kept: &Desired, (during, now): (&str, &str)) -> Result<(), String> {
+fn usable(host: &HostName, kept: &Desired, during: &During, now: &During) -> Result<(), String> {
     is_for(host, kept).map_err(|refused| refused.to_string())?;
     // Releases before this wrote none.
-    match during.is_empty() || now.is_empty() || during == now {
+    match during.kernel.is_empty() || during == now {
         true => Ok(()),
         false => Err("it is of another boot".to_owned()),
     }
 }
 
 /// What is in the file besides the desired state.
-#[derive(Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct During {
     /// The kernel's name for the boot.
     #[serde(default, rename = "kernelBoot")]
@@ -167,24 +179,24 @@ struct During {
 }
 
 /// What is kept, and the boot during which it was.
-async fn read(file: &Path) -> io::Result<Option<(Desired, String)>> {
+async fn read(file: &Path) -> io::Result<Option<(Desired, During)>> {
     match tokio::fs::read(file).await {
-        Ok(text) => Ok(Some((serde_json::from_slice(&text)?, serde_json::from_slice::<During>(&text)?.kernel))),
+        Ok(text) => Ok(Some((serde_json::from_slice(&text)?, serde_json::from_slice(&text)?))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
 }
 
 /// Readable by root only: servers' environment and files may hold secrets.
-async fn write(file: &Path, desired: &Desired, kernel: &str) -> io::Result<()> {
+async fn write(file: &Path, desired: &Desired, during: &During) -> io::Result<()> {
     #[derive(Serialize)]
     struct Kept<'a> {
         #[serde(flatten)]
         desired: &'a Desired,
         #[serde(flatten)]
-        during: During,
+        during: &'a During,
     }
-    let text = serde_json::to_vec(&Kept { desired, during: During { kernel: kernel.to_owned() } })?;
+    let text = serde_json::to_vec(&Kept { desired, during })?;
     let fresh = file.with_extension("json.new");
     let mut open = OpenOptions::new();
     let mut opened = open.write(true).create(true).truncate(true).mode(0o600).open(&fresh).await?;
@@ -210,7 +222,7 @@ mod tests {
         Desired {
             version: WIRE_VERSION,
             billed: Vec::new(),
-            memories: None,
+            blanks: None,
             admission: pan_model::Admission::FIRST,
             generation,
             host: "n1".parse().unwrap(),
@@ -243,18 +255,20 @@ mod tests {
     #[test]
     fn who_knows_nothing_takes_only_what_names_it() {
         let here: HostName = "n1".parse().unwrap();
-        let names = |memories: &[(Role, u64)]| Desired {
-            memories: Some(memories.iter().copied().collect()),
-            ..offer(Generation { term: 2, step: 1 })
-        };
+        let names =
+            |blanks: &[(Role, Blank)]| Desired { blanks: Some(blanks.iter().copied().collect()), ..offer(Generation { term: 2, step: 1 }) };
         let admit = |knows, offer: &Desired| admit((&here, Role::Node), knows, offer);
-        let unheard = Err(Refused::Unheard { found: Generation { term: 2, step: 1 }, memory: 7 });
-        assert_eq!(admit(Knows::Nothing(7), &names(&[])), unheard);
-        assert_eq!(admit(Knows::Nothing(7), &names(&[(Role::Node, 6), (Role::Director, 7)])), unheard, "of a former boot");
-        assert_eq!(admit(Knows::Nothing(7), &names(&[(Role::Node, 7)])), Ok(()));
+        let unheard = Err(Refused::Unheard { found: Generation { term: 2, step: 1 }, blank: Blank(7) });
+        assert_eq!(admit(Knows::Nothing(Blank(7)), &names(&[])), unheard);
+        assert_eq!(
+            admit(Knows::Nothing(Blank(7)), &names(&[(Role::Node, Blank(6)), (Role::Director, Blank(7))])),
+            unheard,
+            "of a former boot"
+        );
+        assert_eq!(admit(Knows::Nothing(Blank(7)), &names(&[(Role::Node, Blank(7))])), Ok(()));
         assert_eq!(admit(Knows::Generation(Generation { term: 1, step: 1 }), &names(&[])), Ok(()), "generations say enough");
-        assert_eq!(super::admit((&here, Role::Controller), Knows::Nothing(7), &names(&[])), Ok(()), "it reports nothing");
-        assert_eq!(admit(Knows::Nothing(7), &offer(Generation { term: 2, step: 1 })), Ok(()), "of a release that does not ask");
+        assert_eq!(super::admit((&here, Role::Controller), Knows::Nothing(Blank(7)), &names(&[])), Ok(()), "it reports nothing");
+        assert_eq!(admit(Knows::Nothing(Blank(7)), &offer(Generation { term: 2, step: 1 })), Ok(()), "of a release that does not ask");
     }
 
     #[tokio::test]
@@ -262,14 +276,15 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("desired-node.json");
         let kept = offer(Generation { term: 2, step: 1 });
-        write(&file, &kept, "this").await.unwrap();
-        assert_eq!(read(&file).await.unwrap(), Some((kept.clone(), "this".to_owned())));
-        assert_eq!(usable(&kept.host, &kept, ("this", "this")), Ok(()));
-        assert!(usable(&kept.host, &kept, ("this", "next")).unwrap_err().contains("another boot"));
+        let boot = |kernel: &str| During { kernel: kernel.to_owned() };
+        write(&file, &kept, &boot("this")).await.unwrap();
+        assert_eq!(read(&file).await.unwrap(), Some((kept.clone(), boot("this"))));
+        assert_eq!(usable(&kept.host, &kept, &boot("this"), &boot("this")), Ok(()));
+        assert!(usable(&kept.host, &kept, &boot("this"), &boot("next")).unwrap_err().contains("another boot"));
         // As a release before this left it.
         std::fs::write(&file, serde_json::to_vec(&kept).unwrap()).unwrap();
-        assert_eq!(read(&file).await.unwrap(), Some((kept.clone(), String::new())));
-        assert_eq!(usable(&kept.host, &kept, ("", "next")), Ok(()));
-        assert!(usable(&"n2".parse().unwrap(), &kept, ("", "next")).is_err());
+        assert_eq!(read(&file).await.unwrap(), Some((kept.clone(), boot(""))));
+        assert_eq!(usable(&kept.host, &kept, &boot(""), &boot("next")), Ok(()));
+        assert!(usable(&"n2".parse().unwrap(), &kept, &boot(""), &boot("next")).is_err());
     }
 }

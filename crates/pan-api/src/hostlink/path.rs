@@ -129,6 +129,11 @@ pub(super) async fn deliver(controller: Arc<Controller>, hello: Arc<Hello>, mut 
                 Err(error) => tracing::debug!("a report was not delivered to {}: {error}", path.label),
             }
         }
+        // Its first desired state waits for this one.
+        if !delivered && report.blank.is_some() {
+            tokio::time::sleep(PAUSE_FIRST).await;
+            reports.mark_changed();
+        }
         if failing == delivered {
             failing = !delivered;
             match delivered {

@@ -5,7 +5,7 @@ use crate::ApiError;
 use crate::WIRE_VERSION;
 use crate::desired::Desired;
 use crate::pki::Authority;
-use crate::report::{Hello, Report};
+use crate::report::{Blank, Hello, Report};
 use crate::tls::{ClientCerts, server_config};
 use bytes::Bytes;
 use futures_util::stream;
@@ -54,7 +54,7 @@ fn desired(step: u64) -> Desired {
     Desired {
         version: WIRE_VERSION,
         billed: Vec::new(),
-        memories: None,
+        blanks: None,
         admission: pan_model::Admission::FIRST,
         generation: Generation { term: 1, step },
         host: host(),
@@ -92,7 +92,7 @@ fn report() -> Report {
         boot: 1,
         sequence: 1,
         applied: Generation { term: 1, step: 1 },
-        memory: None,
+        blank: None,
         admission: pan_model::Admission::NONE,
         wants_admission: false,
         refused: Vec::new(),
@@ -262,20 +262,20 @@ async fn who_knows_nothing_waits_for_the_controller_that_leads() {
     let authority = Authority::create().unwrap();
     let config = config(dir.path(), &authority);
     let controller = Controller::start(&authority).await;
-    let names = |step, memories: &[(Role, u64)]| Desired { memories: Some(memories.iter().copied().collect()), ..desired(step) };
-    controller.desired.send_replace(names(9, &[(Role::Node, 1)]));
+    let names = |step, blanks: &[(Role, Blank)]| Desired { blanks: Some(blanks.iter().copied().collect()), ..desired(step) };
+    controller.desired.send_replace(names(9, &[(Role::Node, Blank(1))]));
     let mut link = HostLink::start_at(&config, Role::Node, hello(), controller.port).await.unwrap();
     link.report(report());
     controller.reported(1).await;
-    let memory = controller.book.lock().unwrap().reports.borrow()[0].memory.expect("it knows nothing");
+    let blank = controller.book.lock().unwrap().reports.borrow()[0].blank.expect("it knows nothing");
     assert!(link.desired.borrow().is_none());
 
     // It comes behind what was refused, which so was looked at before.
-    controller.desired.send_replace(names(2, &[(Role::Director, 1), (Role::Node, memory)]));
+    controller.desired.send_replace(names(2, &[(Role::Director, Blank(1)), (Role::Node, blank)]));
     reaches(&mut link, 2).await;
     link.report(report());
     controller.reported(2).await;
-    assert_eq!(controller.book.lock().unwrap().reports.borrow()[1].memory, None);
+    assert_eq!(controller.book.lock().unwrap().reports.borrow()[1].blank, None);
     // By now generations say enough.
     controller.desired.send_replace(names(3, &[]));
     reaches(&mut link, 3).await;
@@ -284,5 +284,5 @@ async fn who_knows_nothing_waits_for_the_controller_that_leads() {
     let link = HostLink::start_at(&config, Role::Node, hello(), controller.port).await.unwrap();
     link.report(report());
     controller.reported(3).await;
-    assert_eq!(controller.book.lock().unwrap().reports.borrow()[2].memory, None, "what is kept is known");
+    assert_eq!(controller.book.lock().unwrap().reports.borrow()[2].blank, None, "what is kept is known");
 }

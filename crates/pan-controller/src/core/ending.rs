@@ -36,7 +36,9 @@ pub fn begin(world: &mut World, now: Now, key: &ServerKey, goal: Goal, phase: En
     };
     if let Goal::Move(to) = &goal {
         let told = to.as_ref().map_or_else(|| told.to_owned(), |to| format!("moves to {to}"));
-        world.timelines.begin(&key.to_string(), now.wall, "move-begins", told);
+        world.timelines.begin(&key.to_string(), now.wall, "move-begins", told.clone());
+        // What went before may have begun it.
+        world.timelines.mark(&key.to_string(), now.wall, "move-begins", told);
     }
     if let Some(server) = world.server_mut(key) {
         server.ending = Some(Ending { goal, phase, since: now.wall });
@@ -160,7 +162,9 @@ fn complete(world: &mut World, now: Now, key: &ServerKey, goal: &Goal) {
             world.seen.servers.remove(key);
             world.timelines.mark(&key.to_string(), now.wall, "stopped", "nothing of it is left on its node");
             if let Some(to) = to.clone().filter(|to| place::fits(world, key, to).is_ok()) {
-                place::bind(world, now, key, &to, "it was chosen when the server was to move");
+                let failed = world.servers.get(key).is_some_and(|server| server.failed_moves > 0);
+                let why = if failed { "it did not stay up on its former node" } else { "an operator or a drain chose it" };
+                place::bind(world, now, key, &to, why);
             }
         }
         Goal::Restart => {

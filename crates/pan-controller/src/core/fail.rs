@@ -2,7 +2,7 @@
 
 use super::record::{EndingPhase, Goal, Intent};
 use super::world::{Now, World};
-use super::{ending, place};
+use super::{ending, place, reach};
 use pan_api::report::Phase;
 use pan_model::ServerKey;
 use pan_model::event::Severity;
@@ -16,7 +16,8 @@ const PROVED: Duration = Duration::from_secs(60);
 
 /// Tries again what does not stay up, when its pause is over.
 pub fn advance(world: &mut World, now: Now) {
-    let failed: BTreeSet<ServerKey> = world.servers.keys().filter(|key| is_failed(world, key)).cloned().collect();
+    let failed: BTreeSet<ServerKey> =
+        world.servers.keys().filter(|key| is_failed(world, key) && !reach::keeps(world, key)).cloned().collect();
     // Whatever became of the others meanwhile, their next failure has a pause of its own.
     world.seen.retry_at.retain(|key, _| failed.contains(key));
     for key in failed {

@@ -6,7 +6,7 @@ use super::seen::{HostSeen, LeaseSeen, Life, ServerSeen};
 use super::world::{Dirty, Effect, Now, World};
 use super::{death, frames, reach, strangers, usage, volumes};
 use pan_api::ApiError;
-use pan_api::report::{Hello, Phase, Report, ServerReport};
+use pan_api::report::{Blank, Hello, Phase, Report, ServerReport};
 use pan_model::event::Severity;
 use pan_model::host::{Fabric, Link, Role};
 use pan_model::{Admission, Code, HostName, ServerKey};
@@ -78,7 +78,31 @@ fn wire(version: u16) -> Result<(), ApiError> {
 #[must_use]
 pub fn is_known(world: &World, hello: &Hello) -> bool {
     let former = world.hosts.get(&hello.host);
-    former.is_some_and(|former| *former == HostRecord::of(hello, Some(former)))
+    former.is_some_and(|former| *former == record_of(world, hello))
+}
+
+/// The record of a host as it presents itself. One that is no node any more stays one while servers belong to it: else it would be believed
+/// dead at its first silence without being fenced, and what runs there started elsewhere.
+fn record_of(world: &World, hello: &Hello) -> HostRecord {
+    let former = world.hosts.get(&hello.host);
+    let mut record = HostRecord::of(hello, former);
+    let was_node = former.is_some_and(|former| former.roles.contains(&Role::Node));
+    if was_node && !record.roles.contains(&Role::Node) && is_used(world, &hello.host) {
+        record.roles.push(Role::Node);
+    }
+    record
+}
+
+/// Whoever was kept a node for its servers is none any more once they are elsewhere.
+pub fn advance(world: &mut World) {
+    let kept = world.hosts.iter().filter(|(_, host)| host.offer.is_none() && host.roles.contains(&Role::Node));
+    let kept: Vec<HostName> = kept.map(|(name, _)| name.clone()).collect();
+    for name in kept.into_iter().filter(|name| !is_used(world, name)).collect::<Vec<_>>() {
+        if let Some(host) = world.host_mut(&name) {
+            host.roles.retain(|role| *role != Role::Node);
+        }
+        world.seen.replan = true;
+    }
 }
 
 /// A host presents itself.
@@ -92,16 +116,11 @@ pub fn hello(world: &mut World, now: Now, hello: &Hello) -> Result<(), ApiError>
     }
     let former = world.hosts.get(&hello.host);
     let new = former.is_none();
-    let mut record = HostRecord::of(hello, former);
+    let mut record = record_of(world, hello);
     // A name that comes back goes on counting: old heartbeats of it must not open anything.
     let counted = world.credentials.get(&hello.host).map_or(Admission::NONE, |credential| credential.admission);
     if new && counted != Admission::NONE {
         (record.admission, record.revoked) = (counted.next(), counted);
-    }
-    // Servers of before may run there: without this it would be believed dead without being fenced.
-    if former.is_some_and(|former| former.roles.contains(&Role::Node)) && !record.roles.contains(&Role::Node) && is_used(world, &hello.host)
-    {
-        record.roles.push(Role::Node);
     }
     if former != Some(&record) {
         world.hosts.insert(hello.host.clone(), record);
@@ -131,7 +150,9 @@ pub fn has_spoken(world: &World, name: &HostName) -> bool {
     if seen.introduced {
         return true;
     }
-    let mut roles = record.roles.iter().filter(|role| matches!(role, Role::Node | Role::Director));
+    // One that is kept a node for its servers alone has nobody who would say so.
+    let speaks = |role: &&Role| **role == Role::Director || (**role == Role::Node && record.offer.is_some());
+    let mut roles = record.roles.iter().filter(speaks);
     match seen.life {
         Life::Joining => false,
         Life::Alive => roles.all(|role| seen.applied.contains_key(role)),
@@ -149,14 +170,11 @@ pub fn report(world: &mut World, now: Now, report: Report) -> Result<(), ApiErro
         return Err(ApiError::new(Code::NotFound, format!("host {} is not known: it should say hello first", report.host)));
     }
     let seen = world.seen.hosts.entry(report.host.clone()).or_default();
-    let late = |seen: &HostSeen, known: u64| match known == report.boot {
-        true => seen.reported[&report.role].1 >= report.sequence,
-        false => seen.former.get(&report.role).is_some_and(|(boot, until)| *boot == report.boot && now.boot < *until),
-    };
-    match seen.reported.get(&report.role).copied() {
-        Some((known, _)) if late(seen, known) => return Ok(()),
-        Some((known, _)) if known != report.boot => drop(seen.former.insert(report.role, (known, now.boot.plus(FORMER_BOOT)))),
-        Some(_) | None => {}
+    if is_late(seen, now, &report) {
+        return Ok(());
+    }
+    if let Some((known, _)) = seen.reported.get(&report.role).filter(|(known, _)| *known != report.boot) {
+        seen.former.insert(report.role, (*known, now.boot.plus(FORMER_BOOT)));
     }
     seen.reported.insert(report.role, (report.boot, report.sequence));
     let first = seen.applied.insert(report.role, report.applied).is_none();
@@ -169,8 +187,8 @@ pub fn report(world: &mut World, now: Now, report: Report) -> Result<(), ApiErro
     let news: Vec<String> = problems.iter().filter(|problem| !told.contains(problem)).cloned().collect();
     *told = problems;
     seen.boot = Some(report.boot);
-    if let Some(memory) = report.memory {
-        remembers_nothing(world, &report.host, report.role, memory);
+    if let Some(blank) = report.blank {
+        knows_nothing(world, &report.host, report.role, blank);
     }
     let seen = world.seen.hosts.entry(report.host.clone()).or_default();
     seen.worn = report.wants_admission.then_some(report.admission);
@@ -196,14 +214,22 @@ pub fn report(world: &mut World, now: Now, report: Report) -> Result<(), ApiErro
     Ok(())
 }
 
+fn is_late(seen: &HostSeen, now: Now, report: &Report) -> bool {
+    match seen.reported.get(&report.role) {
+        Some((boot, last)) if *boot == report.boot => report.sequence <= *last,
+        Some(_) => seen.former.get(&report.role).is_some_and(|(boot, until)| *boot == report.boot && now.boot < *until),
+        None => false,
+    }
+}
+
 /// A role that knows no desired state takes only one that names what it calls itself, and that is named only once it is in the store. So
 /// whoever leads no more, and does not know it yet, cannot have it take up what others have ended since.
-fn remembers_nothing(world: &mut World, host: &HostName, role: Role, memory: u64) {
+fn knows_nothing(world: &mut World, host: &HostName, role: Role, blank: Blank) {
     if !world.leading {
         return;
     }
     let Some(record) = world.hosts.get_mut(host) else { return };
-    if record.memories.insert(role, memory) != Some(memory) {
+    if record.blanks.insert(role, blank) != Some(blank) {
         world.dirty.insert(Dirty::Host(host.clone()));
     }
 }

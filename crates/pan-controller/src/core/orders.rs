@@ -79,7 +79,7 @@ fn one(
         version: WIRE_VERSION,
         generation: Generation::default(),
         host: host.clone(),
-        memories: Some(record.memories.clone()),
+        blanks: Some(record.blanks.clone()),
         admission: record.admission,
         peers,
         networks: partitions.into_iter().filter_map(|name| networks.get(name).cloned()).collect(),

@@ -1,6 +1,6 @@
 //! What the store keeps: one record per object, each with a format version.
 
-use pan_api::report::{Hello, Offer, StorageOffer};
+use pan_api::report::{Blank, Hello, Offer, StorageOffer};
 use pan_model::host::Role;
 use pan_model::mirror::{Member, Record};
 use pan_model::network::Cidr;
@@ -296,7 +296,7 @@ pub struct HostRecord {
     pub revoked: Admission,
     /// What each of its roles called itself when it last knew no desired state.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub memories: BTreeMap<Role, u64>,
+    pub blanks: BTreeMap<Role, Blank>,
     /// Its deaths of late.
     #[serde(default, skip_serializing_if = "DeathsRecord::is_clean")]
     pub deaths: DeathsRecord,
@@ -351,7 +351,7 @@ impl HostRecord {
             duty: former.map_or(Duty::Full, |host| host.duty),
             admission: former.map_or(Admission::FIRST, |host| host.admission),
             revoked: former.map_or(Admission::NONE, |host| host.revoked),
-            memories: former.map(|host| host.memories.clone()).unwrap_or_default(),
+            blanks: former.map(|host| host.blanks.clone()).unwrap_or_default(),
             deaths: former.map(|host| host.deaths.clone()).unwrap_or_default(),
             discard: former.map(|host| host.discard.clone()).unwrap_or_default(),
             discard_snapshots: former.map(|host| host.discard_snapshots.clone()).unwrap_or_default(),

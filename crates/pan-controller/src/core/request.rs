@@ -139,6 +139,12 @@ impl Request {
     pub const fn is_large(&self) -> bool {
         matches!(self, Self::Apply { .. } | Self::Delete { .. } | Self::Scale { .. })
     }
+
+    /// Whether hosts ask it all the time, and each answer says by itself how new it is.
+    #[must_use]
+    pub const fn is_periodic(&self) -> bool {
+        matches!(self, Self::Keys { .. })
+    }
 }
 
 /// A machine that wants to become a host.

@@ -1,7 +1,7 @@
 //! One pass over the world after events: everything that follows from them, in a fixed order.
 
 use super::world::{Dirty, Now, World};
-use super::{audit, death, domain, ending, fail, keys, place, quarantine, reach, roll, services, tokens, usage, volumes};
+use super::{audit, death, domain, ending, fail, hosts, keys, place, quarantine, reach, roll, services, tokens, usage, volumes};
 use pan_model::PartitionName;
 
 /// Brings the records to where the observations and intents lead. Calling it twice changes nothing more.
@@ -11,6 +11,7 @@ pub fn settle(world: &mut World, now: Now) {
     keys::advance(world, now);
     quarantine::release(world, now);
     reach::advance(world, now);
+    hosts::advance(world);
     death::advance(world, now);
     services::advance(world, now);
     ending::advance(world, now);

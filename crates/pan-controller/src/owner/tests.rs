@@ -3,6 +3,7 @@
 
 mod rig;
 
+use crate::core::request::Request;
 use crate::core::world::Dirty;
 use crate::ear::Order;
 use pan_model::Code;
@@ -147,4 +148,16 @@ async fn a_term_is_led_once() {
     rig.hears(crate::handle::Message::Take { expected: 1, term: 2 }).await;
     rig.becomes(|view| view.leads).await;
     soon(rig.says_hello("n1")).await.unwrap().unwrap();
+}
+
+/// What a controller would refuse by what it knows may be right by now.
+#[tokio::test]
+async fn who_was_deposed_refuses_nothing_by_what_was() {
+    let rig = Rig::leading().await;
+    let before = rig.count();
+    let refused = rig.asks(Request::Cordon(host("n9"))).await.unwrap_err();
+    assert_eq!((refused.code, rig.count()), (Code::NotFound, before + 1), "the store was asked whether it leads");
+    rig.store().elsewhere().commit(&rig.somebody_takes().await).await.unwrap();
+    let refused = rig.asks(Request::Cordon(host("n9"))).await.unwrap_err();
+    assert_eq!(refused.code, Code::NotLeading, "{refused}");
 }

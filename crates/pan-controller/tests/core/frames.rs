@@ -21,7 +21,7 @@ fn send(pan: &mut Pan, from: &str, role: Role, refused: Vec<RefusedFrames>, beyo
         boot: 1,
         sequence: pan.step,
         applied: Generation::default(),
-        memory: None,
+        blank: None,
         admission: Admission::FIRST,
         wants_admission: false,
         gate: None,

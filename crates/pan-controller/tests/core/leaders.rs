@@ -40,27 +40,8 @@ fn a_death_seen_in_an_earlier_term_is_fenced_again() {
 }
 
 /// A role of `n1` that knows no desired state.
-fn knows_nothing(pan: &mut Pan, role: Role, boot: u64, memory: u64) {
-    let report = Report {
-        version: pan_api::WIRE_VERSION,
-        usage: Vec::new(),
-        host: host("n1"),
-        role,
-        boot,
-        sequence: 1,
-        applied: Generation::default(),
-        memory: Some(memory),
-        admission: Admission::NONE,
-        wants_admission: false,
-        refused: Vec::new(),
-        beyond: Vec::new(),
-        gate: None,
-        servers: Vec::new(),
-        connections: Vec::new(),
-        problems: Vec::new(),
-        pool: None,
-        replicas: Vec::new(),
-    };
+fn knows_nothing(pan: &mut Pan, role: Role, boot: u64, blank: u64) {
+    let report = Report { blank: Some(Blank(blank)), ..report_of("n1", role, boot, 1) };
     hosts::report(&mut pan.world, pan.now, report).unwrap();
 }
 
@@ -70,43 +51,28 @@ fn a_host_that_knows_nothing_is_named_by_who_leads() {
     let mut pan = Pan::new();
     pan.apply(&web(1)).unwrap();
     pan.rounds(2);
-    let named = |pan: &Pan| orders::all(&pan.world)[&host("n1")].memories.clone().unwrap();
+    let named = |pan: &Pan| orders::all(&pan.world)[&host("n1")].blanks.clone().unwrap();
     let stored = Dirty::Host(host("n1"));
     assert_eq!(named(&pan), BTreeMap::new());
 
     knows_nothing(&mut pan, Role::Node, 2, 70);
     assert!(std::mem::take(&mut pan.world.dirty).contains(&stored), "it is told only after this");
-    assert_eq!(named(&pan), BTreeMap::from([(Role::Node, 70)]));
+    assert_eq!(named(&pan), BTreeMap::from([(Role::Node, Blank(70))]));
     knows_nothing(&mut pan, Role::Node, 3, 70);
     assert!(!pan.world.dirty.contains(&stored), "nothing new");
     knows_nothing(&mut pan, Role::Director, 3, 71);
     knows_nothing(&mut pan, Role::Node, 4, 72);
-    assert_eq!(named(&pan), BTreeMap::from([(Role::Node, 72), (Role::Director, 71)]));
-    let hello = pan_api::report::Hello { software: "later".into(), ..hello_of(&pan, "n1") };
+    assert_eq!(named(&pan), BTreeMap::from([(Role::Node, Blank(72)), (Role::Director, Blank(71))]));
+    let hello = Hello { software: "later".into(), ..hello_of(&pan, "n1") };
     hosts::hello(&mut pan.world, pan.now, &hello).unwrap();
     assert_eq!(named(&pan).len(), 2, "who presents itself anew may know what it knew");
 
     pan.world.leading = false;
     pan.world.dirty.clear();
     knows_nothing(&mut pan, Role::Node, 5, 73);
-    assert_eq!(named(&pan)[&Role::Node], 72, "whoever follows goes by the store");
+    assert_eq!(named(&pan)[&Role::Node], Blank(72), "whoever follows goes by the store");
     assert!(pan.world.dirty.is_empty());
     pan.world.leading = true;
     knows_nothing(&mut pan, Role::Node, 6, 73);
-    assert_eq!(named(&pan)[&Role::Node], 73, "it hears of it within a second");
-}
-
-fn hello_of(pan: &Pan, name: &str) -> pan_api::report::Hello {
-    let record = &pan.world.hosts[&host(name)];
-    pan_api::report::Hello {
-        version: pan_api::WIRE_VERSION,
-        host: host(name),
-        roles: record.roles.clone(),
-        software: record.software.clone(),
-        address: record.address,
-        a: record.a,
-        b: record.b,
-        node: record.offer.clone(),
-        storage: None,
-    }
+    assert_eq!(named(&pan)[&Role::Node], Blank(73), "it hears of it within a second");
 }

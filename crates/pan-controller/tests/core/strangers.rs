@@ -17,7 +17,7 @@ fn report(pan: &mut Pan, strangers: u64) {
         boot: 1,
         sequence: pan.step,
         applied: Generation::default(),
-        memory: None,
+        blank: None,
         admission: Admission::FIRST,
         wants_admission: false,
         gate: None,

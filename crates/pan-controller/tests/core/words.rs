@@ -37,17 +37,15 @@ fn what_a_node_out_of_reach_gave_up_is_not_started_elsewhere() {
     assert!(refused.message.contains("has not reported"), "{refused}");
     settle::settle(&mut pan.world, pan.now);
     assert_eq!(pan.node_of("web-1").unwrap(), before.as_str());
+    assert_eq!(pan.world.servers[&server("web-1")].ending, None, "nothing has begun of which nobody was told");
 }
 
 #[test]
 fn what_comes_late_of_the_boot_before_says_nothing() {
     let mut pan = Pan::new();
-    let says = |boot: u64, sequence: u64, problem: &str| -> Report {
-        serde_json::from_value(serde_json::json!({
-            "version": pan_api::WIRE_VERSION, "host": "n1", "role": "node", "boot": boot, "sequence": sequence,
-            "applied": {"term": 0, "step": 0}, "problems": [problem],
-        }))
-        .unwrap()
+    let says = |boot: u64, sequence: u64, problem: &str| Report {
+        problems: vec![problem.to_owned()],
+        ..report_of("n1", Role::Node, boot, sequence)
     };
     let shown = |pan: &Pan| pan.world.seen.hosts[&host("n1")].problems[&Role::Node].clone();
     hosts::report(&mut pan.world, pan.now, says(1, 900, "one")).unwrap();
@@ -69,20 +67,10 @@ fn a_host_with_servers_stays_a_node() {
     pan.apply(&web(1)).unwrap();
     pan.rounds(3);
     let node = host(&pan.node_of("web-1").unwrap());
-    let record = pan.world.hosts[&node].clone();
-    let hello = |roles| Hello {
-        version: pan_api::WIRE_VERSION,
-        host: node.clone(),
-        roles,
-        software: "0".into(),
-        address: record.address,
-        a: record.a,
-        b: record.b,
-        node: None,
-        storage: None,
-    };
-    hosts::hello(&mut pan.world, pan.now, &hello(vec![Role::Director])).unwrap();
+    let hello = Hello { roles: vec![Role::Director], node: None, ..hello_of(&pan, node.as_str()) };
+    hosts::hello(&mut pan.world, pan.now, &hello).unwrap();
     assert_eq!(pan.world.hosts[&node].roles, [Role::Director, Role::Node]);
+    assert!(hosts::is_known(&pan.world, &hello), "whoever follows sees it alike");
     pan.life(LifeChange::Dead(node.clone(), 700_000));
     settle::settle(&mut pan.world, pan.now);
     let fences = std::mem::take(&mut pan.world.effects);
@@ -91,8 +79,9 @@ fn a_host_with_servers_stays_a_node() {
     pan.life(LifeChange::Fenced(node.clone(), Admission::FIRST));
     settle::settle(&mut pan.world, pan.now);
     assert_ne!(pan.node_of("web-1").unwrap(), node.as_str());
-    hosts::hello(&mut pan.world, pan.now, &hello(vec![Role::Director])).unwrap();
+    settle::settle(&mut pan.world, pan.now);
     assert_eq!(pan.world.hosts[&node].roles, [Role::Director], "nothing is there any more");
+    assert!(hosts::is_known(&pan.world, &hello), "whoever follows sees it alike");
 }
 
 /// Whatever it is when it is removed: lessors may know it by its number.

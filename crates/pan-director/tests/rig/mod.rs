@@ -511,7 +511,7 @@ pub fn desired(owner: u8, own: bool, states: &[BackendState]) -> Desired {
     Desired {
         version: pan_api::WIRE_VERSION,
         billed: Vec::new(),
-        memories: None,
+        blanks: None,
         admission: pan_model::Admission::FIRST,
         generation: Generation { term: 1, step: 1 },
         host: "d1".parse().unwrap(),

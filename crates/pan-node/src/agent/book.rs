@@ -42,7 +42,7 @@ pub(super) fn report(
         boot: boot.0,
         sequence: now.0,
         applied: network.applied,
-        memory: None,
+        blank: None,
         admission: lease.admission,
         wants_admission: lease.wants,
         gate,

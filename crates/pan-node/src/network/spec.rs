@@ -124,7 +124,7 @@ mod tests {
         Desired {
             version: 1,
             billed: Vec::new(),
-            memories: None,
+            blanks: None,
             admission: pan_model::Admission::FIRST,
             generation: Default::default(),
             host: "n1".parse().unwrap(),

@@ -277,7 +277,7 @@ fn desired(step: u64, host: &str, servers: Vec<ServerOrder>) -> Desired {
     Desired {
         version: WIRE_VERSION,
         billed: Vec::new(),
-        memories: None,
+        blanks: None,
         admission: pan_model::Admission::FIRST,
         generation: Generation { term: 1, step },
         host: "n1".parse().unwrap(),

@@ -82,7 +82,7 @@ fn desired(step: u64, orders: &[(VolumeId, ReplicaWant)]) -> Desired {
     Desired {
         version: pan_api::WIRE_VERSION,
         billed: Vec::new(),
-        memories: None,
+        blanks: None,
         admission: pan_model::Admission::FIRST,
         generation: Generation { term: 1, step },
         host: name("s1"),

@@ -63,7 +63,7 @@ fn desired(step: u64) -> Desired {
     Desired {
         version: WIRE_VERSION,
         billed: Vec::new(),
-        memories: None,
+        blanks: None,
         generation,
         host: host("n1"),
         admission,

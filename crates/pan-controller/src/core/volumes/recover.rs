@@ -28,7 +28,7 @@ pub fn recover(world: &mut World, now: Now, key: &VolumeKey) -> Result<(), ApiEr
             Copy::Unknown => {
                 return refuse(format!(
                     "whether a storage host of volume {} has a copy is not known yet: wait some seconds; one whose disk is not mounted says so in \
-                     its state, and counts as lost once it is stopped",
+                     its state, and counts as lost once the whole host is switched off",
                     key.name
                 ));
             }

@@ -1,6 +1,8 @@
 //! The loop of controller c1 with everything around it but sockets: what it says to the ear is kept, the store does as it is told.
 
 use crate::core::age::Limit;
+use crate::core::audit::Actor;
+use crate::core::request::{Reply, Request};
 use crate::core::world::{Dirty, Settings, World};
 use crate::core::{hosts, persist};
 use crate::ear::{Asker, Ear, Order};
@@ -11,6 +13,7 @@ use crate::sure::{self, Sure};
 use arc_swap::ArcSwap;
 use pan_api::ApiError;
 use pan_api::report::{Hello, Report};
+use pan_api::token::AccessRole;
 use pan_linux::datagram::Waker;
 use pan_member::{Profile, Timing};
 use pan_model::HostName;
@@ -185,6 +188,14 @@ impl Rig {
         }))
         .unwrap();
         soon(self.handle.report(report)).await
+    }
+
+    /// An administrator asks for something.
+    pub async fn asks(&self, request: Request) -> Result<Reply, ApiError> {
+        let (answer, answered) = oneshot::channel();
+        let actor = Actor::new(None, None, AccessRole::PanAdministrator, None);
+        assert!(self.handle.inbox.try_send(Message::Request(Box::new(actor), request, answer)).is_ok());
+        soon(answered).await.unwrap()
     }
 
     /// All that is in the store, as text.
