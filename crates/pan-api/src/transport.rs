@@ -4,6 +4,8 @@ use crate::ApiError;
 use crate::lines::{Chunks, Lines};
 use crate::requests::AGE_HEADER;
 use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{SendRequest, handshake};
@@ -23,6 +25,9 @@ use tokio_rustls::TlsConnector;
 
 /// Largest answer that is read whole: several times a PAN of ten thousand servers.
 const ANSWER_MAX: usize = 256 << 20;
+
+/// How long one way is tried alone: the "Connection Attempt Delay" of RFC 8305.
+const PATIENCE: Duration = Duration::from_millis(250);
 
 /// How long things may take.
 #[derive(Debug, Clone, Copy)]
@@ -255,19 +260,28 @@ impl Transport {
         *idle = idle.take().filter(|kept| kept.way != way);
     }
 
+    /// One way after the other; the next is tried as soon as one failed, or beside it when it takes long: one that stands still says nothing.
     async fn connect(&self) -> Result<Connected, ApiError> {
         let (first, count) = (self.preferred.load(Ordering::Relaxed), self.target.ways.len());
-        let mut failure = None;
-        for at in (0..count).map(|step| (first + step) % count) {
-            match self.connect_way(&self.target.ways[at]).await {
-                Ok(sender) => {
-                    self.preferred.store(at, Ordering::Relaxed);
-                    return Ok(Connected { sender, way: at });
-                }
-                Err(error) => failure = Some(error),
+        let mut others = (0..count).map(|step| (first + step) % count);
+        let (mut tried, mut failure) = (FuturesUnordered::new(), None);
+        loop {
+            if let Some(at) = others.next() {
+                tried.push(async move { (at, self.connect_way(&self.target.ways[at]).await) });
+            }
+            let more = others.len() > 0;
+            tokio::select! {
+                Some((at, found)) = tried.next() => match found {
+                    Ok(sender) => {
+                        self.preferred.store(at, Ordering::Relaxed);
+                        return Ok(Connected { sender, way: at });
+                    }
+                    Err(error) => failure = Some(error),
+                },
+                () = tokio::time::sleep(PATIENCE), if more => {}
+                else => return Err(failure.expect("a target has at least one way")),
             }
         }
-        Err(failure.expect("a target has at least one way"))
     }
 
     async fn connect_way(&self, way: &Way) -> Result<Sender, ApiError> {

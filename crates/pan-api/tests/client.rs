@@ -207,7 +207,9 @@ async fn who_cannot_decide_is_left_for_the_next_and_not_asked_again() {
     let read: serde_json::Value = client.get("/auth").await.unwrap();
     assert_eq!(read["auth"], "Bearer pan_x");
     let count = |fixture: &Fixture| fixture.connections.load(Ordering::SeqCst);
-    assert_eq!((count(&cut_off), count(&leads)), (1, 1), "the connection to the one that leads is kept");
+    // On a slow machine the second may be tried beside the first.
+    assert_eq!(count(&cut_off), 1);
+    assert!((1..=2).contains(&count(&leads)), "the connection to the one that leads is kept: {}", count(&leads));
 }
 
 #[tokio::test]
@@ -252,4 +254,16 @@ async fn that_nobody_can_decide_is_told_after_a_while() {
     let asked = all.map(|fixture| fixture.connections.load(Ordering::SeqCst));
     // Five seconds, with a pause of 100 ms after each round of both.
     assert!(asked.iter().all(|count| (2..=51).contains(count)), "{asked:?}");
+}
+
+/// A machine that stands still takes connections, for its kernel does, and says nothing. Tried alone, this would take an hour.
+#[tokio::test]
+async fn one_that_stands_still_keeps_nobody_from_the_next() {
+    let leads = serve(ClientCerts::Optional).await;
+    let still = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://{},https://{}", still.local_addr().unwrap(), leads.address);
+    let timeouts = Timeouts { connect: Duration::from_secs(3600), request: Duration::from_secs(3600) };
+    let client = Client::with_timeouts(&url, Some("pan_x"), &leads.ca_pem, timeouts).unwrap();
+    let answer = tokio::time::timeout(Duration::from_secs(60), client.get::<serde_json::Value>("/auth")).await;
+    assert_eq!(answer.unwrap().unwrap()["auth"], "Bearer pan_x");
 }
