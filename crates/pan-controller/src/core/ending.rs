@@ -155,9 +155,11 @@ fn complete(world: &mut World, now: Now, key: &ServerKey, goal: &Goal) {
     world.seen.replan = true;
     match goal {
         Goal::Move(to) => {
+            let restarts = world.seen.servers.get(key).map_or(0, |seen| seen.report.restarts);
             if let Some(server) = world.server_mut(key) {
                 server.ending = None;
                 server.node = None;
+                server.restarts += restarts;
             }
             world.seen.servers.remove(key);
             world.timelines.mark(&key.to_string(), now.wall, "stopped", "nothing of it is left on its node");

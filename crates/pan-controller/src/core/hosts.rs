@@ -242,7 +242,7 @@ fn servers(world: &mut World, now: Now, host: &HostName, reports: Vec<ServerRepo
     }
 }
 
-fn server(world: &mut World, now: Now, host: &HostName, report: ServerReport) {
+fn server(world: &mut World, now: Now, host: &HostName, mut report: ServerReport) {
     let Some(record) = world.servers.get(&report.key) else { return };
     if record.node.as_ref() != Some(host) || record.epoch != report.epoch {
         return;
@@ -250,6 +250,10 @@ fn server(world: &mut World, now: Now, host: &HostName, report: ServerReport) {
     let (key, incarnation) = (report.key.clone(), record.incarnation);
     world.seen.awaited.remove(&key);
     let former = world.seen.servers.get(&key).filter(|seen| seen.report.epoch == report.epoch && seen.node == *host).cloned();
+    // What is being removed has forgotten how often it was started anew.
+    if let (Phase::Stopping | Phase::Absent, Some(seen)) = (report.phase, &former) {
+        report.restarts = report.restarts.max(seen.report.restarts);
+    }
     let changed = former.as_ref().is_none_or(|seen| seen.report.phase != report.phase || seen.report.instance != report.instance);
     let since = match &former {
         Some(seen) if !changed => seen.since,

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 fn gives_up(pan: &mut Pan, name: &str) -> HostName {
     let seen = pan.world.seen.servers.get_mut(&server(name)).unwrap();
-    seen.report.phase = Phase::Failed;
+    (seen.report.phase, seen.report.restarts) = (Phase::Failed, 3);
     seen.node.clone()
 }
 
@@ -22,7 +22,7 @@ fn a_server_that_does_not_stay_up_goes_when_its_node_follows_the_order_to_stop()
     assert_eq!((waiting.node.as_ref(), waiting.ending.map(|ending| ending.phase)), (Some(&before), Some(EndingPhase::Stopping)));
     pan.rounds(3);
     assert_ne!(pan.node_of("web-1").unwrap(), before.as_str());
-    assert_eq!(pan.backend("web-1"), BackendState::Up);
+    assert_eq!((pan.backend("web-1"), pan.world.servers[&server("web-1")].restarts), (BackendState::Up, 3));
 }
 
 /// The same where nothing can be told to the node.
