@@ -156,15 +156,16 @@ fn complete(world: &mut World, now: Now, key: &ServerKey, goal: &Goal) {
     match goal {
         Goal::Move(to) => {
             let restarts = world.seen.servers.get(key).map_or(0, |seen| seen.report.restarts);
+            let failed = world.servers.get(key).is_some_and(|server| server.failed_moves > 0);
             if let Some(server) = world.server_mut(key) {
                 server.ending = None;
                 server.node = None;
-                server.restarts += restarts;
+                // One that somebody moves begins to be counted anew; one that does not stay up is still the same trouble.
+                server.restarts += if failed { restarts } else { 0 };
             }
             world.seen.servers.remove(key);
             world.timelines.mark(&key.to_string(), now.wall, "stopped", "nothing of it is left on its node");
             if let Some(to) = to.clone().filter(|to| place::fits(world, key, to).is_ok()) {
-                let failed = world.servers.get(key).is_some_and(|server| server.failed_moves > 0);
                 let why = if failed { "it did not stay up on its former node" } else { "an operator or a drain chose it" };
                 place::bind(world, now, key, &to, why);
             }
