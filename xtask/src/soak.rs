@@ -27,9 +27,9 @@ const CHAOS_AGAIN: usize = 5;
 /// Fresh runs of the cluster's simulator, ten times those of every change.
 const SEEDS: &str = "20000";
 
-/// Simulated ways of volumes, and processes of theirs that are killed under a database.
+/// Simulated ways of volumes, processes of theirs that are killed under a database, and a storage host that stays away.
 const VOLUMES: &[(&str, &str)] = &[("SIM_VOLUMES", "10000")];
-const KILLS: &[(&str, &str)] = &[("VOLUME_ROUNDS", "200")];
+const KILLS: &[(&str, &str)] = &[("VOLUME_ROUNDS", "200"), ("VOLUME_AWAY", "1")];
 
 /// The suites of a round.
 ///

@@ -6,13 +6,14 @@ mod story;
 
 use pan_lab::LabSpec;
 use pan_lab::harness::{self, TestLab};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use story::{SOON, json, lab_of, pan, refused, str_of};
+use story::{SOON, has, json, lab_of, pan, refused, str_of};
 
-/// What must be nowhere: every key on the lab's hosts, by what it is. Of PEM, a line from its middle.
-fn secrets(lab: &TestLab) -> BTreeMap<String, String> {
-    let mut all = BTreeMap::new();
+/// What must be nowhere: every key on the disks of the lab's hosts and in their `/run/pan`, by what it is and when it was looked for. Of PEM, a line
+/// from its middle; of a file with keys of several periods, each.
+fn secrets(lab: &TestLab, when: &str) -> BTreeMap<String, String> {
+    let mut all = running(lab, when);
     let mut folders = vec![lab.data().join("pki")];
     folders.extend(std::fs::read_dir(lab.data().join("hosts")).unwrap().map(|entry| entry.unwrap().path().join("etc")));
     while let Some(folder) = folders.pop() {
@@ -24,12 +25,35 @@ fn secrets(lab: &TestLab) -> BTreeMap<String, String> {
             }
             let secret = path.extension().is_some_and(|extension| extension == "key" || extension == "token");
             let Some(text) = secret.then(|| std::fs::read_to_string(&path).unwrap()) else { continue };
-            let part = if text.contains("-----BEGIN") { text.lines().nth(1).unwrap() } else { text.lines().next().unwrap() };
-            assert!(part.len() >= 40, "{} is too short to be told apart", path.display());
-            all.insert(path.strip_prefix(lab.data()).unwrap().display().to_string(), part.to_owned());
+            let parts: Vec<&str> = if text.contains("-----BEGIN") { vec![text.lines().nth(1).unwrap()] } else { text.lines().collect() };
+            assert!(!parts.is_empty() && parts.iter().all(|part| part.len() >= 40), "{} is too short to be told apart", path.display());
+            let name = path.strip_prefix(lab.data()).unwrap().display().to_string();
+            all.extend(parts.into_iter().enumerate().map(|(at, part)| (format!("{when} {at} {name}"), part.to_owned())));
         }
     }
     all
+}
+
+/// Keys as processes look for them.
+fn running(lab: &TestLab, when: &str) -> BTreeMap<String, String> {
+    let mut all = BTreeMap::new();
+    for host in hosts(lab) {
+        // The keys that capabilities are checked with are public.
+        let script = "find /run/pan -name '*.key' -exec sed 's|^|{} |' {} \\; 2>/dev/null; true";
+        let output = lab.exec_in(host.parse().unwrap(), &["sh", "-c", script]).unwrap();
+        for (at, line) in story::text(&output.stdout).lines().enumerate() {
+            let (path, key) = line.split_once(' ').unwrap();
+            assert_eq!(key.len(), 64, "{path} on {host} holds something else than keys");
+            all.insert(format!("{when} {at} {host}:{path}"), key.to_owned());
+        }
+    }
+    all
+}
+
+/// The hosts of the PAN and of its store.
+fn hosts(lab: &TestLab) -> Vec<String> {
+    let names = lab.hosts().unwrap().into_iter().map(|host| host.name.to_string());
+    names.filter(|name| name != "outside").collect()
 }
 
 /// Arguments and environment of every process of the lab.
@@ -125,7 +149,10 @@ fn what_is_there_is_found() {
 
 #[test]
 fn secrets_are_in_their_files_and_nowhere_else() {
-    let Some(lab) = lab_of(|| LabSpec { nodes: 1, storage: 1, directors: 1, ..harness::spec().unwrap() }) else { return };
+    if !has("etcd") {
+        return;
+    }
+    let Some(lab) = lab_of(|| LabSpec { controllers: 3, nodes: 1, storage: 1, directors: 1, ..harness::spec().unwrap() }) else { return };
     let made = json(&lab, &["token", "create", "--join", "n8", "--roles", "node"]);
     let token: pan_api::token::JoinToken = str_of(&made, "token").parse().unwrap();
     // An attempt that is refused leaves its traces in logs as well.
@@ -157,11 +184,21 @@ fn secrets_are_in_their_files_and_nowhere_else() {
     story::wait_state(&lab, "acme", "web-1", "running");
     refused(&lab, 3, &["token", "revoke", "0000000000000001"]);
 
-    let mut canaries = secrets(&lab);
+    // Keys come and go with their periods, and those that have gone were secret as well.
+    let mut canaries = secrets(&lab, "first");
     let kinds = |name: &str| canaries.keys().filter(|path| path.ends_with(name)).count();
-    for (name, count) in [("host.key", 4), ("beat.key", 4), ("authority.key", 1), ("ca.key", 1), ("root.key", 2), ("admin.token", 1)] {
+    for (name, count) in [("host.key", 9), ("etc/beat.key", 6), ("authority.key", 3), ("ca.key", 1), ("root.key", 4), ("admin.token", 1)] {
         assert_eq!(kinds(name), count, "{name} in {:?}", canaries.keys());
     }
+    pan(&lab, &["key", "rotate"]);
+    lab.wait_for("the new keys to be used", SOON, |lab| pan(lab, &["events", "-A", "-o", "json"]).contains("KeysRotated")).unwrap();
+    lab.wait_for("every host to have them", SOON, |lab| secrets(lab, "second").keys().filter(|path| path.contains(" 1 ")).count() > 6)
+        .unwrap();
+    let (before, fresh) = (canaries.values().cloned().collect::<BTreeSet<_>>(), secrets(&lab, "second"));
+    let new = fresh.iter().filter(|(_, key)| !before.contains(*key));
+    let places: BTreeSet<&str> = new.map(|(path, _)| path.rsplit_once('/').unwrap().0.rsplit_once(' ').unwrap().1).collect();
+    assert!(places.iter().any(|place| place.ends_with(":/run/pan")) && places.iter().any(|place| place.ends_with("/etc")), "{places:?}");
+    canaries.extend(fresh);
     let digits = |secret: &[u8]| secret.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     canaries.insert("the join token".into(), digits(&token.secret));
     canaries.insert("the access token".into(), digits(&access.secret));
@@ -181,8 +218,8 @@ fn secrets_are_in_their_files_and_nowhere_else() {
     for command in audits.into_iter().chain(others) {
         places.insert(format!("pan {command:?}"), pan(&lab, command).into_bytes());
     }
-    for host in ["c1", "n1", "s1", "d1"] {
-        places.insert(format!("a file on {host} that anybody may read"), open_files(&lab, host));
+    for host in hosts(&lab) {
+        places.insert(format!("a file on {host} that anybody may read"), open_files(&lab, &host));
     }
     // The search finds what is there.
     places.insert("a place with a secret".into(), format!("x{}x", canaries["the join token"]).into_bytes());
