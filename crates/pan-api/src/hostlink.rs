@@ -14,7 +14,7 @@ mod renew;
 #[cfg(test)]
 mod tests;
 
-pub use boot::{Kept, boot_id, keep_boot_id, make_run_dir};
+pub use boot::{Kept, boot_id, keep_boot_id, kernel_boot, make_run_dir};
 pub use controllers::Controllers;
 pub use intake::{Knows, Refused, admit};
 

@@ -640,24 +640,9 @@ fn a_report_that_a_newer_one_overtook_changes_nothing() {
     pan.rounds(2);
     let node = host(&pan.node_of("web-1").unwrap());
     let empty = |boot, sequence| Report {
-        version: pan_api::WIRE_VERSION,
-        usage: Vec::new(),
-        host: node.clone(),
-        role: Role::Node,
-        boot,
-        sequence,
-        applied: Generation::default(),
-        blank: None,
         admission: Admission::FIRST,
-        wants_admission: false,
-        refused: Vec::new(),
-        beyond: Vec::new(),
-        gate: None,
-        servers: vec![],
-        connections: vec![],
         problems: vec!["no such bridge".into()],
-        pool: None,
-        replicas: Vec::new(),
+        ..report_of(node.as_str(), Role::Node, boot, sequence)
     };
     let before = format!("{:?} {:?}", pan.world.seen, pan.world.events);
     for sequence in [0, pan.step - 1, pan.step] {
@@ -1016,24 +1001,10 @@ fn trouble_elsewhere_on_its_node_does_not_hold_up_a_stop() {
             volumes: Vec::new(),
         };
         let report = Report {
-            version: pan_api::WIRE_VERSION,
-            usage: Vec::new(),
-            host: host(&from),
-            role: Role::Node,
-            boot: 1,
-            sequence: pan.step,
-            applied: Generation::default(),
-            blank: None,
             admission: Admission::FIRST,
-            wants_admission: false,
-            refused: Vec::new(),
-            beyond: Vec::new(),
-            gate: None,
             servers: vec![report],
-            connections: vec![],
             problems: vec!["interface ps1 is not there".into()],
-            pool: None,
-            replicas: Vec::new(),
+            ..report_of(&from, Role::Node, 1, pan.step)
         };
         hosts::report(&mut pan.world, pan.now, report).unwrap();
         pan.settle();
@@ -1120,24 +1091,9 @@ fn a_hosts_gate_and_lease_are_shown_as_it_says_until_it_was_declared_dead() {
     pan.life(LifeChange::Lease(host("n1"), said));
     pan.life(LifeChange::Agent(host("n1"), true));
     let report = Report {
-        version: pan_api::WIRE_VERSION,
-        usage: Vec::new(),
-        host: host("n1"),
-        role: Role::Node,
-        boot: 1,
-        sequence: 1,
-        applied: Generation::default(),
-        blank: None,
         admission: Admission(1),
-        wants_admission: false,
-        refused: Vec::new(),
-        beyond: Vec::new(),
         gate: Some(pan_api::report::GateReport { bpf_refused: Some("no BPF here".into()), left_ms: 170 }),
-        servers: vec![],
-        connections: vec![],
-        problems: vec![],
-        pool: None,
-        replicas: Vec::new(),
+        ..report_of("n1", Role::Node, 1, 1)
     };
     hosts::report(&mut pan.world, pan.now, report).unwrap();
     let gate = pan_api::host::Gate { kind: GateKind::NftSet, bpf_refused: Some("no BPF here".into()) };

@@ -54,7 +54,7 @@ pub enum Fault {
     /// A node is silent until it is fenced, while one lessor hears no leader, one does not reach the node and the others
     /// are started again; then it is back.
     Amnesia,
-    /// A leader is cut off from the store and offers what it said last; a server is moved in an orderly way, and its former node is booted.
+    /// A leader is cut off from the store, or stands still, and offers what it said last; a server is moved in an orderly way, and its former node is booted.
     Deposed,
 }
 

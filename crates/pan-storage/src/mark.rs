@@ -23,8 +23,7 @@ pub(crate) struct Boot {
 impl Boot {
     /// This one.
     pub(crate) fn now(host: u64) -> Self {
-        let kernel = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-        Self { host, kernel: kernel.trim().to_owned() }
+        Self { host, kernel: pan_api::hostlink::kernel_boot().unwrap_or_default() }
     }
 
     fn text(&self) -> String {

@@ -16,6 +16,13 @@ pub fn make_run_dir(run_dir: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(run_dir)
 }
 
+/// The kernel's name for this boot (`proc_sys_kernel(5)`), if it can be read. Unlike the identifier in `run_dir`, it does not rest on a boot
+/// emptying that.
+#[must_use]
+pub fn kernel_boot() -> Option<String> {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id").ok().map(|name| name.trim().to_owned())
+}
+
 /// How long a role that finds the file damaged waits for the beat process, which knows what was in it and puts it back.
 const REPAIR_WAIT: Duration = Duration::from_secs(3);
 const LOOK_AGAIN: Duration = Duration::from_millis(50);

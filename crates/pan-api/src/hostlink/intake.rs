@@ -4,6 +4,7 @@
 //! not know that yet. So it takes only one that names the number it has drawn for this: who leads names that once it is in the store, and
 //! only who leads can write there.
 
+use super::boot::kernel_boot;
 use crate::WIRE_VERSION;
 use crate::desired::Desired;
 use crate::pansize;
@@ -20,9 +21,6 @@ use std::sync::Arc;
 use tokio::fs::OpenOptions;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::{mpsc, watch};
-
-/// Where the kernel names each boot (`proc_sys_kernel(5)`).
-const KERNEL_BOOT: &str = "/proc/sys/kernel/random/boot_id";
 
 /// Owns the newest desired state of a role.
 pub(super) struct Intake {
@@ -67,8 +65,7 @@ impl Intake {
     /// Takes up what an earlier life of the role kept during this boot. Else the role goes by `blank`, which was just drawn.
     pub(super) async fn open(config: &HostConfig, role: Role, blank: Blank) -> (Self, watch::Receiver<Option<Arc<Desired>>>) {
         // Where it cannot be read no boot is like another.
-        let kernel = tokio::fs::read_to_string(KERNEL_BOOT).await.unwrap_or_else(|_| format!("unknown-{:016x}", blank.0));
-        let now = During { kernel: kernel.trim().to_owned() };
+        let now = During { kernel: kernel_boot().unwrap_or_else(|| format!("unknown-{:016x}", blank.0)) };
         let file = config.run_dir.join(format!("desired-{role}.json"));
         let kept = match read(&file).await {
             Ok(kept) => kept.filter(|(kept, during)| match usable(&config.name, kept, during, &now) {

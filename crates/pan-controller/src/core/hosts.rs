@@ -96,8 +96,8 @@ fn record_of(world: &World, hello: &Hello) -> HostRecord {
 /// Whoever was kept a node for its servers is none any more once they are elsewhere.
 pub fn advance(world: &mut World) {
     let kept = world.hosts.iter().filter(|(_, host)| host.offer.is_none() && host.roles.contains(&Role::Node));
-    let kept: Vec<HostName> = kept.map(|(name, _)| name.clone()).collect();
-    for name in kept.into_iter().filter(|name| !is_used(world, name)).collect::<Vec<_>>() {
+    let unused: Vec<HostName> = kept.map(|(name, _)| name.clone()).filter(|name| !is_used(world, name)).collect();
+    for name in unused {
         if let Some(host) = world.host_mut(&name) {
             host.roles.retain(|role| *role != Role::Node);
         }

@@ -1,10 +1,10 @@
 //! What servers may not send: told once, to the partition without its host, to the PAN with it.
 
-use super::{Pan, host, server, web};
+use super::{Pan, host, report_of, server, web};
 use pan_api::report::{RefusedFrames, RefusedPackets, RefusedWhy, Report};
 use pan_controller::core::hosts;
+use pan_model::Admission;
 use pan_model::host::Role;
-use pan_model::{Admission, Generation};
 
 /// What `from` says to have refused of `web-1`.
 fn report(pan: &mut Pan, from: &str, why: RefusedWhy, frames: u64) {
@@ -15,24 +15,11 @@ fn report(pan: &mut Pan, from: &str, why: RefusedWhy, frames: u64) {
 fn send(pan: &mut Pan, from: &str, role: Role, refused: Vec<RefusedFrames>, beyond: Vec<RefusedPackets>) {
     pan.step += 1;
     let report = Report {
-        version: pan_api::WIRE_VERSION,
-        host: host(from),
-        role,
-        boot: 1,
-        sequence: pan.step,
-        applied: Generation::default(),
-        blank: None,
         admission: Admission::FIRST,
-        wants_admission: false,
-        gate: None,
         servers: pan.world.seen.servers.values().filter(|seen| seen.node == host(from)).map(|seen| seen.report.clone()).collect(),
-        usage: Vec::new(),
-        connections: Vec::new(),
-        replicas: Vec::new(),
-        pool: None,
         refused,
         beyond,
-        problems: Vec::new(),
+        ..report_of(from, role, 1, pan.step)
     };
     hosts::report(&mut pan.world, pan.now, report).unwrap();
     pan.settle();

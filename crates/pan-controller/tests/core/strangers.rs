@@ -1,34 +1,19 @@
 //! Who was turned away at replicas: told to the PAN once, then every five minutes, and to no partition.
 
-use super::{Pan, host};
+use super::{Pan, report_of};
 use pan_api::report::Report;
 use pan_api::volume::PoolReport;
 use pan_controller::core::hosts;
 use pan_model::host::Role;
-use pan_model::{Admission, ByteSize, Generation};
+use pan_model::{Admission, ByteSize};
 
 fn report(pan: &mut Pan, strangers: u64) {
     pan.step += 1;
     let (capacity, free) = (ByteSize(1 << 40), ByteSize(1 << 40));
     let report = Report {
-        version: pan_api::WIRE_VERSION,
-        host: host("s1"),
-        role: Role::Storage,
-        boot: 1,
-        sequence: pan.step,
-        applied: Generation::default(),
-        blank: None,
         admission: Admission::FIRST,
-        wants_admission: false,
-        gate: None,
-        servers: Vec::new(),
-        usage: Vec::new(),
-        connections: Vec::new(),
-        replicas: Vec::new(),
         pool: Some(PoolReport { capacity, free, trouble: None, snapshots: Vec::new(), refused: 0, strangers }),
-        refused: Vec::new(),
-        beyond: Vec::new(),
-        problems: Vec::new(),
+        ..report_of("s1", Role::Storage, 1, pan.step)
     };
     hosts::report(&mut pan.world, pan.now, report).unwrap();
 }
