@@ -10,9 +10,9 @@ mod standing;
 mod tests;
 
 use crate::core::hosts as hosts_core;
-use crate::core::world::{Effect, Now, World};
+use crate::core::world::{Now, World};
 use crate::core::{audit, place, settle};
-use crate::ear::{Asker, Ear, Order};
+use crate::ear::{Asker, Ear};
 use crate::handle::{Handle, Message};
 use crate::run::RunError;
 use commit::Failed;
@@ -256,7 +256,6 @@ impl Owner {
         match decided {
             Ok(()) => {
                 self.publish();
-                self.act();
                 answers.into_iter().for_each(Answer::give);
             }
             Err(failed) => {
@@ -366,17 +365,6 @@ impl Owner {
         }
         if self.warm {
             settle::settle(&mut self.world, now());
-        }
-    }
-
-    /// What is to be done besides publishing.
-    fn act(&mut self) {
-        let term = self.world.pan.term;
-        for effect in std::mem::take(&mut self.world.effects) {
-            self.ear.order(match effect {
-                Effect::Fence(host, through) => Order::Fence { host, through, term },
-                Effect::Unfence(host) => Order::Unfence { host },
-            });
         }
     }
 }

@@ -98,6 +98,11 @@ impl Host {
         let left_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
         Some(GateReport { bpf_refused: gate.bpf_refused().map(str::to_owned), left_ms })
     }
+
+    /// Whether the gate is open at this moment; where nobody grants leases it always is.
+    pub(crate) fn is_leased(&self) -> bool {
+        self.gate_report().is_none_or(|gate| gate.left_ms > 0)
+    }
 }
 
 /// A host whose control groups cannot be found starts no container, and says why then.

@@ -1,6 +1,7 @@
 //! What others get to see once a round is committed: desired states for hosts, views for the API, news for the ear.
 
 use super::{Owner, now};
+use crate::core::world::Effect;
 use crate::core::{orders, published};
 use crate::ear::{Known, Order};
 use pan_api::desired::Desired;
@@ -11,6 +12,7 @@ use tokio::sync::watch;
 impl Owner {
     pub fn publish(&mut self) {
         self.tell_ear();
+        self.act();
         if self.world.leading && self.warm {
             self.publish_desired();
         } else {
@@ -43,6 +45,18 @@ impl Owner {
         if self.world.leading {
             let promises = self.world.clusters.values().filter_map(|cluster| cluster.spec.protect).map(|protect| protect.failures as usize);
             self.ear.protected_failures(promises.max().unwrap_or(1).max(1));
+        }
+    }
+
+    /// What is to be done besides publishing. Before it: whoever is to be fenced need not wait until thousands of hosts have their desired
+    /// states.
+    fn act(&mut self) {
+        let term = self.world.pan.term;
+        for effect in std::mem::take(&mut self.world.effects) {
+            self.ear.order(match effect {
+                Effect::Fence(host, through) => Order::Fence { host, through, term },
+                Effect::Unfence(host) => Order::Unfence { host },
+            });
         }
     }
 

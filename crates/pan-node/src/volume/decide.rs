@@ -254,6 +254,14 @@ pub fn breaks_off(step: Step, wish: Wish, waiting: Waiting, now: Tick) -> Option
     }
 }
 
+/// What went wrong, for people. Without a lease nothing that is read may be handed out (rule 10 of docs/volumes.md), so that whatever
+/// failed says "Input/output error" and nothing about why: then `leased` is what helps.
+#[must_use]
+pub fn in_words(what: &str, why: &str, leased: bool) -> String {
+    let lease = if leased { "" } else { "the node has no lease at the moment, and nothing may be read without one: " };
+    format!("{what}: {lease}{why}")
+}
+
 fn tell_or(here: &Here, action: Action) -> Action {
     if here.told { action } else { Action::Tell }
 }

@@ -185,3 +185,11 @@ fn a_volume_that_grew_grows_here_too() {
         check(wish, Here { device: Some(SIZE * 2), ..mounted() }, IDLE);
     }
 }
+
+#[test]
+fn without_a_lease_that_is_what_is_told() {
+    let told = |leased| in_words("it cannot be mounted", "Input/output error (os error 5)", leased);
+    assert_eq!(told(true), "it cannot be mounted: Input/output error (os error 5)");
+    assert!(told(false).starts_with("it cannot be mounted: the node has no lease"), "{}", told(false));
+    assert!(told(false).ends_with("Input/output error (os error 5)"), "what failed is told all the same: {}", told(false));
+}

@@ -438,7 +438,7 @@ impl Task {
     }
 
     fn complain(&mut self, what: &str, error: &VolumeError, trouble: Trouble) {
-        let message = format!("{what}: {}", chain(error));
+        let message = decide::in_words(what, &chain(error), self.host.is_leased());
         tracing::warn!(volume = %self.at.volume, message);
         (self.here.trouble, self.here.message) = (trouble, Some(message));
     }
