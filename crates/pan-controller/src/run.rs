@@ -64,7 +64,7 @@ pub enum RunError {
     Deaf(String),
 }
 
-fn settings(config: &ControllerConfig) -> Settings {
+fn settings(host: &HostConfig, config: &ControllerConfig) -> Settings {
     let ranges = |pools: &[Pool]| pools.iter().map(|pool| (pool.first, pool.last)).collect();
     Settings {
         outside: config.outside.clone(),
@@ -74,6 +74,7 @@ fn settings(config: &ControllerConfig) -> Settings {
         egress: config.egress,
         reach: config.reach.as_ref().map(|reach| (reach.from, reach.to)),
         mtu: MTU,
+        lessors: host.lessors.iter().map(|lessor| lessor.name.clone()).collect(),
     }
 }
 
@@ -98,7 +99,7 @@ pub async fn run(config: HostConfig) -> Result<(), RunError> {
     // The times of the store are the same for every size of PAN.
     let sure = Sure::new(Limit::of(&timing(&config, 1)?, config.controllers.len()));
     let handle = handle(inbox, changes, sure.clone(), &config);
-    let world = World::new(settings(&part));
+    let world = World::new(settings(&config, &part));
     let links = Links {
         store: store.clone(),
         ear: ear.clone(),

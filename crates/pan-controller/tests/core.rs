@@ -96,6 +96,7 @@ impl Pan {
             egress: None,
             reach: None,
             mtu: 1430,
+            lessors: Vec::new(),
         };
         let mut pan = Self {
             world: World::new(settings),

@@ -116,6 +116,7 @@ fn settings() -> Settings {
         egress: None,
         reach: None,
         mtu: 1430,
+        lessors: Vec::new(),
     }
 }
 

@@ -4,7 +4,7 @@ use super::hosts::{LifeChange, alive, begin_timelines, bound_to, enter, life};
 use super::quarantine;
 use super::record::Duty;
 use super::seen::{HostSeen, LeaseSeen, Life};
-use super::world::{Dirty, Effect, Now, World};
+use super::world::{About, Dirty, Effect, Now, World};
 use pan_member::{GateState, LeaseState, Tick};
 use pan_model::event::Severity;
 use pan_model::host::Role;
@@ -73,6 +73,32 @@ fn dark(world: &World, now: Now) -> Vec<HostName> {
     all.map(|(name, _)| name.clone()).collect()
 }
 
+/// As many nodes are without a lease as have one, and for so long: then it is the lessors, and nothing is moved. Said once, and when it is over.
+fn tell_leaseless(world: &mut World, now: Now) {
+    let late = |from: Option<Tick>| from.is_some_and(|from| now.boot.since(from) >= DARK_MAX);
+    let nodes = || world.seen.hosts.iter().filter(|(name, seen)| is_node(world, name) && seen.life == Life::Alive);
+    let (all, without) = (nodes().count(), nodes().filter(|(_, seen)| seen.dark_from.is_some()).count());
+    let leaseless = without > 0 && without * 2 >= all && nodes().filter(|(_, seen)| late(seen.dark_from)).count() * 2 >= all;
+    let over = without * 2 < all;
+    let lessors: Vec<_> = world.settings.lessors.iter().map(HostName::as_str).collect();
+    let text = match (world.seen.leaseless, leaseless, over) {
+        (false, true, _) => format!(
+            "{without} of {all} nodes have been without a lease for {} s: their servers are off the network, and nothing is moved. A majority \
+             of the lessors ({}) has to be heard by them",
+            DARK_MAX.as_secs(),
+            lessors.join(", ")
+        ),
+        (true, _, true) => format!("{} of {all} nodes have leases again", all - without),
+        _ => return,
+    };
+    world.seen.leaseless = leaseless;
+    let about = About { partition: None, kind: "pan", object: "leases" };
+    match leaseless {
+        true => world.event(now, &about, Severity::Alarm, "LeasesLost", text),
+        false => world.event(now, &about, Severity::Info, "LeasesBack", text),
+    }
+}
+
 pub(super) fn is_node(world: &World, name: &HostName) -> bool {
     world.hosts.get(name).is_some_and(|record| record.roles.contains(&Role::Node))
 }
@@ -132,6 +158,7 @@ pub fn advance(world: &mut World, now: Now) {
         world.seen.hosts.entry(host.clone()).or_default().dark = true;
         to_be_fenced(world, now, &host, i64::try_from(DARK_MAX.as_micros()).unwrap_or(0));
     }
+    tell_leaseless(world, now);
     let all: Vec<_> = world.seen.hosts.iter().map(|(name, seen)| (name.clone(), seen.life, seen.lost, seen.revoking, seen.worn)).collect();
     for (host, life, lost, revoking, worn) in all {
         let Some(record) = world.hosts.get(&host) else { continue };
@@ -205,6 +232,9 @@ fn dead(world: &mut World, now: Now, host: &HostName, silent: i64) {
     }
     for key in keys {
         world.timelines.mark(&key.to_string(), now.wall, "dead", format!("node {host} {what} for {} ms", silent / 1000));
+    }
+    if !is_node(world, host) {
+        return bury(world, host);
     }
     let planned = world.hosts.get(host).is_some_and(|record| record.duty == Duty::Draining);
     let death = if planned { pan_member::quarantine::Death::Planned } else { pan_member::quarantine::Death::Unplanned };

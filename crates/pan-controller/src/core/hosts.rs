@@ -108,9 +108,12 @@ pub fn advance(world: &mut World) {
 /// A host presents itself.
 ///
 /// # Errors
-/// `Conflict` when its address belongs to another host, `Invalid` for an unknown wire version.
+/// `Conflict` when its address belongs to another host, `Denied` when it was removed, `Invalid` for an unknown wire version.
 pub fn hello(world: &mut World, now: Now, hello: &Hello) -> Result<(), ApiError> {
     wire(hello.version)?;
+    if was_removed(world, &hello.host) {
+        return Err(ApiError::new(Code::Denied, format!("host {} was removed: it can join anew with a token", hello.host)));
+    }
     if let Some((other, _)) = world.hosts.iter().find(|(name, host)| **name != hello.host && host.address == hello.address) {
         return Err(ApiError::new(Code::Conflict, format!("address {} of host {} belongs to host {other}", hello.address, hello.host)));
     }
@@ -134,6 +137,12 @@ pub fn hello(world: &mut World, now: Now, hello: &Hello) -> Result<(), ApiError>
     let seen = world.seen.hosts.entry(hello.host.clone()).or_default();
     seen.introduced |= new;
     Ok(())
+}
+
+/// Whether every certificate of a host that was removed is from before. Connections are looked at before they get here, by what was
+/// published last; one that waited while the removal was committed is not.
+fn was_removed(world: &World, host: &HostName) -> bool {
+    world.credentials.get(host).is_some_and(|credential| credential.refused.is_some_and(|through| credential.issued <= through))
 }
 
 fn is_used(world: &World, host: &HostName) -> bool {

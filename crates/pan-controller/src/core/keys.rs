@@ -118,7 +118,7 @@ pub fn advance(world: &mut World, now: Now) {
     let late = now.boot.since(rotating.since) >= PATIENCE;
     let missing = lacking.join(", ");
     world.seen.rotating = Some(rotating);
-    if spread || late {
+    if (spread || late) && lessors_have(world, keys.newest) {
         world.pan.keys = KeysRecord { current: keys.newest, newest: keys.newest, since: now.wall };
         world.seen.rotating = None;
         let text = format!("keys of period {} are used now", keys.newest);
@@ -127,6 +127,13 @@ pub fn advance(world: &mut World, now: Now) {
             false => tell(world, now, Severity::Warning, "KeysRotated", format!("{text}, although {missing} did not fetch them")),
         }
     }
+}
+
+/// Whether leases go on with the keys of a period: of a majority of lessors it is known that they have them. One that is dead in this
+/// controller's eyes may be all that others hear.
+fn lessors_have(world: &World, period: u64) -> bool {
+    let has = |name: &&HostName| world.seen.hosts.get(*name).and_then(|seen| seen.keys).is_some_and(|have| have >= period);
+    world.settings.lessors.iter().filter(has).count() >= world.settings.majority()
 }
 
 /// Hosts that take part and do not have the keys of a period. The dead fetch them before they are heard again.
@@ -215,6 +222,22 @@ mod tests {
         case.has("n1", 2);
         case.world.seen.hosts.get_mut(&"s1".parse().unwrap()).unwrap().life = Life::Dead;
         assert_eq!((case.after(1), case.after(3)), ((1, 2), (2, 2)));
+    }
+
+    #[test]
+    fn nothing_is_used_that_a_majority_of_lessors_does_not_have_whoever_is_thought_dead() {
+        let mut case = Case::new();
+        let mut settings = Settings::bare();
+        settings.lessors = ["c1", "n1", "s1"].map(|name| name.parse().unwrap()).to_vec();
+        case.world.settings = std::sync::Arc::new(settings);
+        rotate(&mut case.world, case.now).unwrap();
+        for name in ["n1", "s1"] {
+            case.world.seen.hosts.get_mut(&name.parse().unwrap()).unwrap().life = Life::Dead;
+        }
+        case.has("c1", 1);
+        assert_eq!((case.after(5), case.after(700)), ((0, 1), (0, 1)), "one of three");
+        case.world.seen.hosts.get_mut(&"n1".parse().unwrap()).unwrap().keys = Some(1);
+        assert_eq!(case.after(0), (1, 1), "s1 is dead, and two of three are enough");
     }
 
     #[test]

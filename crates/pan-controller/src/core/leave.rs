@@ -14,7 +14,7 @@ use pan_model::{Code, HostName};
 /// more. What it still runs has no servers of the PAN in it: a node must be empty before.
 ///
 /// # Errors
-/// `NotFound`; `State` for a controller and for a node that is neither drained nor dead; `InUse` while servers are bound to it.
+/// `NotFound`; `State` for a controller, a lessor, a director that is heard, and a node that is neither drained nor dead; `InUse` while servers are bound to it.
 pub fn remove(world: &mut World, now: Now, name: &HostName) -> Result<(), ApiError> {
     let host = world.hosts.get(name).ok_or_else(|| ApiError::new(Code::NotFound, format!("there is no host {name}")))?;
     let refuse = |code, text: String| Err(ApiError::new(code, text));
@@ -23,6 +23,18 @@ pub fn remove(world: &mut World, now: Now, name: &HostName) -> Result<(), ApiErr
             Code::State,
             format!("host {name} is a controller: every host's configuration names it, so it cannot be removed yet"),
         );
+    }
+    if world.settings.lessors.contains(name) {
+        let text = format!(
+            "host {name} grants leases, and without a majority of those who do no node may send: every host's configuration names it. Put \
+             another one into its place in `lessors` everywhere, start the hosts' roles anew, and ask again"
+        );
+        return refuse(Code::State, text);
+    }
+    // Nobody could make it let go of them afterwards, and both it and the next owner would answer for them.
+    if host.roles.contains(&Role::Director) && world.seen.life(name) != Life::Dead {
+        let text = format!("host {name} is a director and heard: it would keep public addresses. Switch it off, and ask again");
+        return refuse(Code::State, text);
     }
     let node = host.roles.contains(&Role::Node);
     if node && host.duty != Duty::Draining && world.seen.life(name) != Life::Dead {

@@ -59,6 +59,8 @@ pub struct Seen {
     pub away_from: BTreeMap<HostName, Tick>,
     /// What nodes say that instances used.
     pub meter: super::usage::Meter,
+    /// Whether it was told that nodes have no leases.
+    pub leaseless: bool,
     /// Frames that servers may not send, and what of them is not told yet.
     pub refused: BTreeMap<ServerKey, super::frames::OfServer>,
     /// What was refused and is not told yet.

@@ -1,5 +1,6 @@
 //! Takeover units: which director owns a partition's public addresses and gateway.
 
+use super::reach;
 use super::seen::Life;
 use super::world::{About, Now, World};
 use pan_model::event::Severity;
@@ -7,12 +8,16 @@ use pan_model::host::Role;
 use pan_model::{HostName, PartitionName};
 use std::collections::BTreeMap;
 
-/// Gives every unit without a living owner to the director with the fewest units.
+fn is_director(world: &World, name: &HostName) -> bool {
+    world.hosts.get(name).is_some_and(|host| host.roles.contains(&Role::Director))
+}
+
+/// Gives every unit without an owner that lives and does its work to the director with the fewest units.
 pub fn advance(world: &mut World, now: Now) {
     let mut load: BTreeMap<HostName, usize> = world
         .hosts
         .iter()
-        .filter(|(name, host)| host.roles.contains(&Role::Director) && world.seen.life(name) == Life::Alive)
+        .filter(|(name, _)| is_director(world, name) && world.seen.life(name) == Life::Alive && !reach::is_away(world, name))
         .map(|(name, _)| (name.clone(), 0))
         .collect();
     for partition in world.partitions.values() {
@@ -26,7 +31,8 @@ pub fn advance(world: &mut World, now: Now) {
         let owner = world.partitions[&name].owner.clone();
         let lost = match &owner {
             None => true,
-            Some(owner) => world.seen.life(owner) == Life::Dead || !world.hosts.contains_key(owner),
+            // One that is heard and does not report goes by tables of before.
+            Some(owner) => world.seen.life(owner) == Life::Dead || !is_director(world, owner) || reach::is_away(world, owner),
         };
         let next = load.iter().min_by_key(|(_, count)| **count).map(|(host, _)| host.clone());
         if let Some(next) = next.filter(|_| lost) {

@@ -153,10 +153,40 @@ fn who_was_removed_is_refused_and_comes_back_under_later_numbers() {
     assert!(world.effects.contains(&Effect::Fence(name.clone(), admission)), "lessors must forget it");
     assert_eq!(leave::remove(&mut world, at(3), &name).unwrap_err().code, Code::NotFound);
     assert_eq!(renew(&mut world, at(3), &name).unwrap_err().code, Code::NotFound);
+    // It may have said so while the removal was committed.
+    assert_eq!(crate::core::hosts::hello(&mut world, at(3), &hello).unwrap_err().code, Code::Denied);
     assert_eq!(join(&mut world, at(4), &joining()).unwrap(), Reply::Certify { roles: vec![Role::Node], serial: 3 });
     crate::core::hosts::hello(&mut world, at(4), &hello).unwrap();
     let back = &world.hosts[&name];
     assert!(back.admission > admission && back.revoked == admission, "old heartbeats of it open nothing");
+}
+
+#[test]
+fn who_others_cannot_do_without_is_not_removed() {
+    let mut world = world();
+    let hello = |name: &str, last: u8, role| pan_api::report::Hello {
+        version: pan_api::WIRE_VERSION,
+        host: name.parse().unwrap(),
+        roles: vec![role],
+        software: String::new(),
+        address: IpAddr::from([10, 0, 1, last]),
+        a: IpAddr::from([10, 0, 2, last]),
+        b: IpAddr::from([10, 0, 3, last]),
+        node: None,
+        storage: None,
+    };
+    for hello in [hello("s1", 1, Role::Storage), hello("d1", 2, Role::Director)] {
+        crate::core::hosts::hello(&mut world, at(1), &hello).unwrap();
+    }
+    let (s1, d1): (HostName, HostName) = ("s1".parse().unwrap(), "d1".parse().unwrap());
+    world.settings = std::sync::Arc::new(Settings { lessors: vec![s1.clone()], ..(*world.settings).clone() });
+    let refused = |world: &mut World, name: &HostName| leave::remove(world, at(2), name).unwrap_err();
+    let told = refused(&mut world, &s1);
+    assert!(told.code == Code::State && told.message.contains("`lessors`"), "{told:?}");
+    let told = refused(&mut world, &d1);
+    assert!(told.code == Code::State && told.message.contains("Switch it off"), "{told:?}");
+    world.seen.hosts.get_mut(&d1).unwrap().life = crate::core::seen::Life::Dead;
+    leave::remove(&mut world, at(3), &d1).unwrap();
 }
 
 #[test]

@@ -58,6 +58,16 @@ pub struct Settings {
     pub reach: Option<(ipnet::IpNet, ipnet::IpNet)>,
     /// MTU of partition networks.
     pub mtu: u32,
+    /// Who grants leases, as every host's configuration has it.
+    pub lessors: Vec<HostName>,
+}
+
+impl Settings {
+    /// How many lessors make a majority; none where there are none.
+    #[must_use]
+    pub fn majority(&self) -> usize {
+        if self.lessors.is_empty() { 0 } else { self.lessors.len() / 2 + 1 }
+    }
 }
 
 #[cfg(test)]
@@ -72,6 +82,7 @@ impl Settings {
             egress: None,
             reach: None,
             mtu: 1430,
+            lessors: Vec::new(),
         }
     }
 }

@@ -137,3 +137,38 @@ fn a_node_of_another_profile_is_told_of_once_and_when_it_is_right_again() {
     pan.lease(&node, EXPIRED, 1);
     assert_eq!((pan.happened("ProfileDiffers"), pan.happened("ProfileRight")), (1, 1));
 }
+
+#[test]
+fn that_most_nodes_have_no_lease_is_told_though_nothing_is_moved() {
+    let (mut pan, node) = Pan::leased();
+    for name in NODES {
+        pan.lease(name, EXPIRED, 1);
+    }
+    pan.pass(6_000);
+    pan.rounds(2);
+    assert_eq!(pan.happened("LeasesLost"), 0);
+    pan.pass(5_000);
+    pan.rounds(20);
+    assert_eq!((pan.happened("LeasesLost"), pan.happened("NodeDark"), pan.node_of("web-1").unwrap()), (1, 0, node));
+    for name in &NODES[..3] {
+        pan.lease(name, HELD, 1);
+    }
+    pan.rounds(2);
+    assert_eq!((pan.happened("LeasesLost"), pan.happened("LeasesBack")), (1, 1));
+}
+
+#[test]
+fn only_nodes_are_kept_as_spares_for_dying_often() {
+    let mut pan = Pan::new();
+    for _ in 0..5 {
+        for name in ["d1", "n1"] {
+            pan.life(LifeChange::Dead(host(name), 300_000));
+            pan.rounds(1);
+            pan.life(LifeChange::Alive(host(name), Duration::ZERO));
+            pan.rounds(1);
+        }
+    }
+    let told: Vec<&str> =
+        pan.world.events[&None].iter().filter(|event| event.reason == "Quarantined").map(|event| event.object.as_str()).collect();
+    assert!(told.iter().all(|object| *object == "n1"), "{told:?}");
+}

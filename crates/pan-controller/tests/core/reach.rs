@@ -332,3 +332,28 @@ fn a_domain_is_emptied_but_for_what_is_out_of_reach_which_it_then_waits_for() {
         assert_eq!((on(&pan, late), pan.messages("DomainEmpty").len()), (0, 2));
     }
 }
+
+#[test]
+fn addresses_leave_a_director_that_does_not_do_its_work() {
+    let mut pan = Pan::new();
+    pan.apply(&web(1)).unwrap();
+    pan.rounds(3);
+    let owner = |pan: &Pan| pan.world.partitions[&"p".parse().unwrap()].owner.clone().unwrap();
+    let first = owner(&pan);
+    let (idle, other) = if first == host("d1") { ("d1", "d2") } else { ("d2", "d1") };
+    pan.mute(idle);
+    pan.rounds(60);
+    assert_eq!(owner(&pan), host(other), "it is heard, and follows nothing");
+    // Nobody is left who does.
+    pan.mute(other);
+    pan.rounds(60);
+    assert_eq!(owner(&pan), host(other));
+    pan.unmute(idle);
+    pan.unmute(other);
+    pan.rounds(3);
+    assert_eq!(owner(&pan), host(other), "it does its work again");
+    // A host that is no director any more.
+    pan.world.hosts.get_mut(&host(other)).unwrap().roles = vec![Role::Storage];
+    pan.rounds(3);
+    assert_eq!(owner(&pan), host(idle));
+}

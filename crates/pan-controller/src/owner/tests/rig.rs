@@ -59,6 +59,7 @@ fn settings() -> Settings {
         egress: None,
         reach: None,
         mtu: 1430,
+        lessors: Vec::new(),
     }
 }
 
