@@ -28,7 +28,7 @@ pub struct Candidate {
     pub suspect: bool,
 }
 
-/// Why a server gets no new connection.
+/// Why a server gets no new connection, or not this request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
     /// It does not work.
@@ -37,6 +37,38 @@ pub enum Refusal {
     Draining,
     /// Its weight is 0.
     NoWeight,
+    /// Its host is silent, and enough others are not.
+    Suspect,
+    /// It answered worse than others and is left alone for a while.
+    Ejected,
+    /// Servers of a tier before its own can do it.
+    OtherTier,
+    /// The rule that the request falls under leaves it out.
+    OutsideRule,
+    /// It has as many requests as it may.
+    Full,
+    /// The request was tried there already.
+    Tried,
+}
+
+/// The stages at which a server can be struck out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    /// Who may get any traffic at all.
+    Eligible,
+    /// Whom it would do harm.
+    Guard,
+}
+
+impl Refusal {
+    /// The stage that it belongs to.
+    #[must_use]
+    pub fn stage(self) -> Stage {
+        match self {
+            Self::Down | Self::Draining | Self::NoWeight | Self::OtherTier | Self::OutsideRule => Stage::Eligible,
+            Self::Suspect | Self::Ejected | Self::Full | Self::Tried => Stage::Guard,
+        }
+    }
 }
 
 /// A server that gets no new connection, and why.

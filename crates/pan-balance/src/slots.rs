@@ -99,8 +99,8 @@ impl Table {
 }
 
 /// A server's place in the rounds of [`fill`].
-struct Turn {
-    index: u32,
+pub(crate) struct Turn {
+    pub(crate) index: u32,
     weight: u64,
     /// What `2 * round * weight` must reach for the next turn.
     due: u64,
@@ -110,13 +110,13 @@ struct Turn {
 }
 
 impl Turn {
-    /// Walks its order of preference to the next slot that is free and that it may have. The size is a
-    /// prime, so the order visits every slot.
-    fn next_free(&mut self, slots: &[Option<u32>], may_have: &impl Fn(usize, u32) -> bool) -> Option<usize> {
+    /// Walks its order of preference to the next slot that it may have. The size is a prime, so the order
+    /// visits every slot.
+    pub(crate) fn next_slot(&mut self, may_have: impl Fn(usize) -> bool) -> Option<usize> {
         for _ in 0..self.size {
             let slot = usize::try_from(self.at).expect("a slot is below SLOTS_MAX");
             self.at = (self.at + self.skip) % self.size;
-            if slots[slot].is_none() && may_have(slot, self.index) {
+            if may_have(slot) {
                 return Some(slot);
             }
         }
@@ -142,8 +142,9 @@ fn fill(mut turns: Vec<Turn>, size: u32, may_have: impl Fn(usize, u32) -> bool) 
                 return true;
             }
             turn.due = if turn.due == 0 { 3 * heaviest } else { turn.due + 2 * heaviest };
-            let Some(slot) = turn.next_free(&slots, &may_have) else { return false };
-            slots[slot] = Some(turn.index);
+            let index = turn.index;
+            let Some(slot) = turn.next_slot(|slot| slots[slot].is_none() && may_have(slot, index)) else { return false };
+            slots[slot] = Some(index);
             free -= 1;
             true
         });
@@ -151,7 +152,7 @@ fn fill(mut turns: Vec<Turn>, size: u32, may_have: impl Fn(usize, u32) -> bool) 
     slots
 }
 
-fn turns(service: &str, size: u32, members: &[Member]) -> Vec<Turn> {
+pub(crate) fn turns(service: &str, size: u32, members: &[Member]) -> Vec<Turn> {
     let size = u64::from(size);
     let mut members: Vec<Member> = members.iter().filter(|member| member.weight > 0).copied().collect();
     members.sort_unstable();
