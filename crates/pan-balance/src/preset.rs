@@ -12,8 +12,8 @@ pub enum Preset {
     RoundRobin,
     /// More for the more powerful: each in turn, by weight times the capability of its node.
     Capability,
-    /// The least busy gets the next: the better of two by how long it takes and how much it has, whatever its
-    /// configured weight and capability claim.
+    /// The least busy gets the next: the better of two, drawn by weight, by how long each takes to answer and how much
+    /// it has.
     Capacity,
     /// The best suited: by the request's key, without piling everything on the server of a popular one.
     Specifics,
