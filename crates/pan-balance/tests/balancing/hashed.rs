@@ -45,7 +45,8 @@ fn most(scene: &Scene, at: usize, percent: u128) -> u128 {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 
-    /// Maglev: the key's slot in the table of layer 4, then slot by slot. Rendezvous: real logarithms.
+    /// Maglev: the key's slot in the table of layer 4, then slot by slot. Ring: all points in order of how far they are
+    /// from the key's. Rendezvous: real logarithms.
     #[test]
     fn as_the_orders_written_out(scene in scene(), key in any::<u64>(), bounded in any::<bool>()) {
         let scene = Scene { key: Some(key), ..scene };
@@ -63,7 +64,7 @@ proptest! {
             let order = match layout {
                 Layout::Maglev => slots(&scene, key),
                 Layout::Rendezvous => by_logarithm(&scene, key),
-                Layout::Ring => continue,
+                Layout::Ring => round_the_ring(&scene, key),
             };
             let first = order.iter().find(|at| scene.may(**at) && (beyond || fits(**at)));
             // Of a table, servers without a slot within reach come in another order.
@@ -136,16 +137,39 @@ fn slots(scene: &Scene, key: u64) -> Vec<usize> {
     (0..size.min(128)).map(|step| at(((key % size as u64) as usize + step) % size)).collect()
 }
 
+/// The finaliser that spreads a server's points, and keys.
+fn mixed(mut bits: u64) -> u64 {
+    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    bits ^ (bits >> 31)
+}
+
+/// Weight times the power of two by which all have between 128 and 256 points on average; the nearest after the key's place
+/// first, so far as a pick looks.
+fn round_the_ring(scene: &Scene, key: u64) -> Vec<usize> {
+    let part: Vec<usize> = (0..scene.servers.len()).filter(|at| scene.roster.base[*at] > 0).collect();
+    let sum: u32 = part.iter().map(|at| scene.roster.base[*at]).sum();
+    let average = f64::from(sum) / part.len() as f64;
+    let Some(power) = (-20..20).map(|power| 2_f64.powi(power)).find(|power| average * power >= 128.0) else { return Vec::new() };
+    let mut points = Vec::new();
+    for at in part {
+        let seed = stable_hash(&[b"www", b"ring", &scene.index(at).to_be_bytes()]);
+        let many = (f64::from(scene.roster.base[at]) * power) as u64;
+        for number in 0..many {
+            let point = mixed(seed.wrapping_add(number.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
+            points.push((point.wrapping_sub(mixed(key)), at));
+        }
+    }
+    points.sort_unstable();
+    points.into_iter().map(|(_, at)| at).take(128).collect()
+}
+
 /// Nearest first by -ln(hash) / weight.
 fn by_logarithm(scene: &Scene, key: u64) -> Vec<usize> {
     let mut order: Vec<usize> = (0..scene.servers.len()).filter(|at| scene.roster.base[*at] > 0).collect();
     let distance = |at: usize| {
         let seed = stable_hash(&[b"www", b"rendezvous", &scene.index(at).to_be_bytes()]);
-        let mut mixed = key ^ seed;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^= mixed >> 31;
-        -((mixed as f64 + 1.0) / 2_f64.powi(64)).ln() / f64::from(scene.roster.base[at])
+        -((mixed(key ^ seed) as f64 + 1.0) / 2_f64.powi(64)).ln() / f64::from(scene.roster.base[at])
     };
     order.sort_by(|one, other| distance(*one).total_cmp(&distance(*other)));
     order

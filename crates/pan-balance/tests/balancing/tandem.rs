@@ -110,15 +110,14 @@ fn distances(scene: &Scene) -> Vec<u128> {
     scene.servers.iter().map(one).collect()
 }
 
-/// Picks of each chain go on over some scenes, so that turns have a history. Specifics compares logarithms that
-/// differ in their last digits from the real ones; where that would decide, the input says nothing.
+/// Picks of each chain go on over some inputs, so that turns have a history. The model's logarithms are doubles; they
+/// differ from the chain's in the eighth digit, which decides in none of these.
 #[test]
 fn equals_its_model_on_a_million_inputs() {
     let mut draws = Draws::seeded(2026);
-    let (mut inputs, mut picks, mut unclear) = (0_u32, 0_u32, 0_u32);
+    let (mut inputs, mut picks) = (0_u32, 0_u32);
     while inputs < 1_000_000 {
         let chain: Vec<Step> = (0..=draws.below(4)).map(|_| random_step(&mut draws)).collect();
-        let near = chain.iter().any(|step| step.by == Criterion::Specifics);
         let mut tandem = Tandem::new(chain.clone()).unwrap();
         let scene = random_scene(&mut draws);
         tandem.rebuild(&Shape { service: "www", servers: &scene.servers, roster: &scene.roster });
@@ -134,15 +133,11 @@ fn equals_its_model_on_a_million_inputs() {
                 Why::Step(step) => (pick.at, step),
                 why => panic!("{why:?}"),
             });
-            if picked != expected && near {
-                unclear += 1;
-                break;
-            }
             assert_eq!(picked, expected, "{:?} {scene:?}", model.chain);
             picks += u32::from(picked.is_some());
         }
     }
-    assert!(picks > 800_000 && unclear <= 10, "{picks} picks, {unclear} unclear");
+    assert!(picks > 800_000, "{picks} picks");
 }
 
 #[test]
