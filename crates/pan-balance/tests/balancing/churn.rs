@@ -78,6 +78,14 @@ proptest! {
     }
 }
 
+/// The least that everybody has comes from whoever has most.
+#[test]
+fn the_lightest_have_a_slot_too() {
+    let members: Vec<Member> = (1..=14).map(|index| Member { index, weight: if index == 1 { 3_000_000 } else { 1 } }).collect();
+    let quotas = table(&members).quotas(&members);
+    assert_eq!(quotas.values().copied().collect::<Vec<_>>(), [vec![1396], vec![1; 13]].concat());
+}
+
 #[test]
 fn nobody_left_is_an_empty_table() {
     let before = table(&[Member { index: 1, weight: 1 }]);

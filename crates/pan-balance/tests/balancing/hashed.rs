@@ -206,6 +206,22 @@ fn weights_make_shares() {
     }
 }
 
+/// When those that could have it are all above their bound, the bound gives way and the key's own server has it.
+#[test]
+fn the_bound_gives_way_before_the_request_does() {
+    let scene = |bound: Option<Bound>, layout, key| {
+        let mut scene = Scene { key: Some(key), ..Scene::of(&[1; 6]) };
+        scene.servers[..4].iter_mut().for_each(|server| server.in_flight = 50);
+        scene.servers[4..].iter_mut().for_each(|server| server.in_flight_max = Some(0));
+        scene.roster.busy = 200;
+        scene.see(|view| built(layout, bound, &scene).pick(view, &mut Draws::seeded(0))).unwrap()
+    };
+    for (layout, key) in LAYOUTS.into_iter().flat_map(|layout| (0..30).map(move |key| (layout, key))) {
+        let bounded = scene(Some(Bound::USUAL), layout, key);
+        assert_eq!((bounded.at, bounded.why), (scene(None, layout, key).at, Why::KeyBeyondBound));
+    }
+}
+
 /// A request without a key goes anywhere.
 #[test]
 fn without_a_key_all_get_some() {
