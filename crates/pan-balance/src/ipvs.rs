@@ -1,9 +1,11 @@
-//! The fourteen schedulers of IPVS by their names, picking as net/netfilter/ipvs in Linux 6.18 does. Those that are a
+//! The fourteen schedulers of IPVS by their names, picking as net/netfilter/ipvs in Linux does (its sources read,
+//! not run beside it). Those that are a
 //! picker of this crate's own are that picker; the others are in rooms beneath.
 //!
 //! A destination of weight 0 is *quiesced*, as there. One that may not have the request (it is full, or was
 //! tried) stands for one with the flag OVERLOAD. IPVS knows clients and destinations by address: the key of a
-//! request is [`key`] of the address that the scheduler hashes, and a server's own address is its number.
+//! request is [`key`] of the address that the scheduler hashes, and a server's own address is its number, which is also its
+//! place in the list (the kernel puts the newest first).
 
 mod hash;
 mod locality;
@@ -183,8 +185,10 @@ impl Scheduler {
 
     /// The servers are the same, but their weights of now are others.
     pub fn reweigh(&mut self, shape: &Shape<'_>) {
-        if let Kind::Wrr(wrr) = &mut self.0 {
-            wrr.rebuild(shape);
+        match &mut self.0 {
+            Kind::Wrr(wrr) => wrr.rebuild(shape),
+            Kind::Hash(hash) => hash.rebuild(shape),
+            Kind::Rotation(_) | Kind::Least(_) | Kind::Locality(_) | Kind::Fo | Kind::Ovf | Kind::Mh(_) | Kind::Twos => {}
         }
     }
 

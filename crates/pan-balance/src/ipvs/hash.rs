@@ -34,13 +34,14 @@ impl Hash {
         Self { kind: Kind::Source(fallback), buckets: Vec::new() }
     }
 
-    /// Fills the buckets; a server that is quiesced keeps those of its configured weight.
+    /// Fills the buckets by the weights of now, as the kernel does at every change: a server that is quiesced has one left.
     pub fn rebuild(&mut self, shape: &Shape<'_>) {
-        let length = |base: u32| match self.kind {
+        let length = |weight: u32| match self.kind {
             Kind::Destination => 1,
-            Kind::Source(_) => base.max(1) as usize,
+            Kind::Source(_) => weight.max(1) as usize,
         };
-        let row = (0_u32..).zip(&shape.roster.base).flat_map(|(position, base)| std::iter::repeat_n(position, length(*base).min(BUCKETS)));
+        let weights = (0_u32..).zip(&shape.roster.weights);
+        let row = weights.flat_map(|(position, weight)| std::iter::repeat_n(position, length(*weight).min(BUCKETS)));
         self.buckets.clear();
         self.buckets.extend(row.cycle().take(BUCKETS));
     }

@@ -97,11 +97,13 @@ proptest! {
     /// 256 buckets in a row round the list; `sh` as many each as weigh; the golden ratio picks.
     #[test]
     fn dh_and_sh_are_rows_of_buckets(scene in scene(), key in any::<u32>()) {
-        let scene = Scene { key: Some(u64::from(key)), ..scene };
+        let mut scene = Scene { key: Some(u64::from(key)), ..scene };
+        // Configured weights are not what counts.
+        scene.roster.base.iter_mut().for_each(|weight| *weight = 3 * *weight + 1);
         let servers = scene.servers.len();
         let first = (u64::from(key) * 0x61c8_8647 % (1 << 32) / (1 << 24)) as usize;
         let by_turns: Vec<usize> = (0..256).map(|bucket| bucket % servers).collect();
-        let row: Vec<usize> = (0..servers).flat_map(|at| vec![at; scene.roster.base[at].max(1) as usize]).collect();
+        let row: Vec<usize> = (0..servers).flat_map(|at| vec![at; scene.roster.weights[at].max(1) as usize]).collect();
         let by_weight: Vec<usize> = (0..256).map(|bucket| row[bucket % row.len()]).collect();
         let pick = |name, fallback| pick(&mut built(name, fallback, &scene), &scene, &mut Draws::seeded(0));
         prop_assert_eq!(pick(Name::Dh, Fallback::Refuse), Some(by_turns[first]).filter(|at| scene.may(*at)));
@@ -227,6 +229,16 @@ fn wrr_as_its_documentation_says() {
     let mut scheduler = built(Name::Wrr, Fallback::Refuse, &scene);
     let picks: String = (0..9).map(|_| ["A", "B", "C"][pick(&mut scheduler, &scene, &mut Draws::seeded(0)).unwrap()]).collect();
     assert_eq!(picks, "AABABCABC");
+}
+
+/// A server that is quiesced while the scheduler runs has one bucket of `sh` left, and its others move up.
+#[test]
+fn sh_follows_weights() {
+    let mut scene = Scene::of(&[3, 3]);
+    let mut scheduler = built(Name::Sh, Fallback::HashOn, &scene);
+    scene.roster.set([0, 3].into_iter(), &scene.servers);
+    scheduler.reweigh(&Shape { service: "www", servers: &scene.servers, roster: &scene.roster });
+    assert_eq!(scheduler, built(Name::Sh, Fallback::HashOn, &Scene::of(&[1, 3])));
 }
 
 /// The heaviest has all until it has more than its weight.
