@@ -11,7 +11,8 @@ use pan_model::host::Role;
 use pan_model::network::Cidr;
 use pan_model::service::BackendState;
 use pan_model::{
-    Admission, BitRate, ClusterName, Cpu, Epoch, Generation, HostName, Mac, PartitionName, Resources, ServerKey, ServerName, ServiceName,
+    Admission, BitRate, ClusterName, Cpu, Epoch, Generation, HostName, Mac, Name, PartitionName, Resources, ServerKey, ServerName,
+    ServiceName,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -49,6 +50,9 @@ pub struct Desired {
     pub billed: Vec<Instance>,
     /// Takeover units; empty unless the host is a director.
     pub units: Vec<Unit>,
+    /// Imports of the partitions whose units are this director's, those that lead nowhere included; empty unless the host is one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub imports: Vec<ImportOrder>,
     /// Replicas of volumes; empty unless the host is a storage host.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub replicas: Vec<ReplicaOrder>,
@@ -105,6 +109,9 @@ pub struct NetworkEntry {
     /// Whose server it is, where a cluster of the partition allows that one to speak to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster: Option<ClusterName>,
+    /// It stands for an import of another partition: what comes from it comes by a service.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub by_service: bool,
 }
 
 /// A server that belongs on this host.
@@ -219,4 +226,47 @@ pub struct BackendOrder {
     pub weight: u32,
     /// The binding's epoch: when it grows, connections of the older binding are dead.
     pub epoch: Epoch,
+}
+
+/// An import: an address of its partition, and the way from there, if there is one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImportOrder {
+    /// Its number; no other import of the PAN ever has it.
+    pub number: u32,
+    /// Its partition.
+    pub partition: PartitionName,
+    /// Its name.
+    pub name: Name,
+    /// Where its partition's servers speak to it.
+    pub near: ImportEnd,
+    /// The way to the service, while both partitions want it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub way: Option<ImportWay>,
+}
+
+/// What stands for an import in a partition's network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImportEnd {
+    /// The network's identifier.
+    pub vni: u32,
+    /// Its MAC.
+    pub mac: Mac,
+    /// Its addresses, in the order of the network's subnets.
+    pub addresses: Vec<IpAddr>,
+    /// The epoch of its entry in the network's map.
+    pub epoch: Epoch,
+}
+
+/// The way from an import to the service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImportWay {
+    /// Its number. Another one is another consent, and nothing of the former goes on.
+    pub number: u32,
+    /// It was at another director before: connections that are under way may have begun there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub moved: bool,
+    /// From where the service's servers are spoken to.
+    pub far: ImportEnd,
+    /// The service. Its addresses, which are the other partition's, are left out.
+    pub service: ServiceOrder,
 }

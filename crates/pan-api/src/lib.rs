@@ -19,6 +19,7 @@ pub mod hostclient;
 pub mod hostlink;
 pub mod hostlisten;
 pub mod hostmetrics;
+pub mod import;
 pub mod inside;
 pub mod insight;
 pub mod join;

@@ -122,6 +122,9 @@ pub struct Report {
     /// What servers sent to beyond their networks (director role, owner of the unit); nothing of those that sent nothing there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub beyond: Vec<RefusedPackets>,
+    /// The numbers of the ways of imports that are in place (director role).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ways: Vec<u32>,
     /// Things that went wrong and are being tried again, for people.
     #[serde(default)]
     pub problems: Vec<String>,

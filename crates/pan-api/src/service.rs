@@ -27,11 +27,27 @@ pub struct Service {
     pub backends: Vec<Backend>,
     /// `ready` when every director's tables hold every healthy backend and there is at least one.
     pub state: ServiceState,
+    /// The partitions that may import it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exports: Vec<Export>,
     /// In a laboratory: the address to use from the machine's own shell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reach: Option<IpAddr>,
     /// What was asked for.
     pub spec: ServiceSpec,
+}
+
+/// A partition that may import a service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Export {
+    /// Its name, as the service says it; there need not be one.
+    pub partition: PartitionName,
+    /// Whether it imports the service. It does not where that partition is not there.
+    pub in_force: bool,
+    /// What its connections come from: addresses of the service's own partition that stand for its imports.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<IpAddr>,
 }
 
 /// A server behind a service.

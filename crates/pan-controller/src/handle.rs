@@ -105,6 +105,8 @@ pub struct View {
     pub servers: BTreeMap<ServerKey, pan_api::server::Server>,
     /// Services.
     pub services: BTreeMap<(PartitionName, ServiceName), pan_api::service::Service>,
+    /// Imports.
+    pub imports: BTreeMap<(PartitionName, Name), pan_api::import::Import>,
     /// Volumes.
     pub volumes: BTreeMap<VolumeKey, pan_api::volume::Volume>,
     /// Where snapshots can be read.

@@ -1,14 +1,17 @@
 //! The view: the world as wire objects, made anew after each commit.
 
+mod served;
+
 use crate::core::domain::Progress;
 use crate::core::ending;
-use crate::core::orders::{backend_state, may_start};
+use crate::core::imports::Ways;
+use crate::core::orders::may_start;
 use crate::core::published;
 use crate::core::record::{Duty, EndingPhase, Intent, ServerRecord, SnapshotRecord, SnapshotStage, SourceRecord, VolumeRecord};
 use crate::core::seen::Life;
 use crate::core::tokens::{TokenFor, TokenRecord};
 use crate::core::volumes;
-use crate::core::world::{ServiceKey, World, wall_text};
+use crate::core::world::{World, wall_text};
 use crate::handle::{Grant, SnapshotPlace, View};
 use pan_api::cluster::ClusterState;
 use pan_api::host::{GateKind, LeaseState};
@@ -16,7 +19,6 @@ use pan_api::insight::{DomainDrain, DrainNode, DrainState};
 use pan_api::node::Amount;
 use pan_api::partition::PartitionState;
 use pan_api::report::Phase;
-use pan_api::service::{Backend, ServiceState};
 use pan_api::token::{Token, TokenState, id_text};
 use pan_api::volume::{HeadState, Replica, Snapshot, SnapshotState, Volume, VolumeState};
 use pan_member::GateState;
@@ -24,7 +26,6 @@ use pan_member::profile::Gate;
 use pan_model::host::{Fabrics, Link};
 use pan_model::node::NodeState;
 use pan_model::server::ServerState;
-use pan_model::service::BackendState;
 use pan_model::volume::Access;
 use pan_model::{Admission, ByteSize, Cpu, HostName, Name, PartitionName, Resources, ServerKey, VolumeKey};
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,12 +39,14 @@ pub fn view(world: &World, revision: u64) -> View {
     let served: BTreeSet<&PartitionName> = world.services.keys().map(|(partition, _)| partition).collect();
     let current: BTreeSet<&PartitionName> =
         served.into_iter().filter(|partition| published::tables_current(world, &directors, partition)).collect();
+    let ways = Ways::of(world);
     View {
         revision,
         partitions: world.partitions.keys().map(|name| (name.clone(), partition(world, name))).collect(),
         clusters: world.clusters.keys().map(|key| (key.clone(), cluster(world, key))).collect(),
         servers: world.servers.iter().map(|(key, record)| (key.clone(), server(world, key, record))).collect(),
-        services: world.services.keys().map(|key| (key.clone(), service(world, key, current.contains(&key.0)))).collect(),
+        services: world.services.keys().map(|key| (key.clone(), served::service(world, key, current.contains(&key.0), &ways))).collect(),
+        imports: world.imports.iter().map(|(key, record)| (key.clone(), served::import(world, key, record))).collect(),
         volumes: volumes_of(world),
         snapshots: world.volumes.iter().flat_map(|(key, volume)| places(world, key, volume)).collect(),
         nodes: world.hosts.keys().filter_map(|name| Some((name.clone(), node(world, name)?))).collect(),
@@ -221,43 +224,6 @@ fn server(world: &World, key: &ServerKey, record: &ServerRecord) -> pan_api::ser
     }
 }
 
-fn service(world: &World, key: &ServiceKey, tables_current: bool) -> pan_api::service::Service {
-    let record = &world.services[key];
-    let owner = world.partitions.get(&key.0).and_then(|partition| partition.owner.clone());
-    let counted = owner.as_ref().and_then(|owner| world.seen.hosts.get(owner));
-    let servers = world.servers_of(&(key.0.clone(), record.spec.cluster.clone()));
-    let backends: Vec<Backend> = servers
-        .iter()
-        .map(|server| Backend {
-            server: server.name.clone(),
-            state: backend_state(world, server, &world.servers[server]),
-            weight: 1,
-            connections: counted.map_or(0, |seen| seen.connections_of(server)),
-        })
-        .collect();
-    let answered = owner.as_ref().is_some_and(|owner| world.seen.life(owner) != Life::Dead);
-    let state = if !answered || backends.iter().all(|backend| backend.state != BackendState::Up) {
-        ServiceState::Down
-    } else if tables_current {
-        ServiceState::Ready
-    } else {
-        ServiceState::Progressing
-    };
-    let address = *record.addresses.first().expect("a service has an address");
-    pan_api::service::Service {
-        partition: key.0.clone(),
-        name: key.1.clone(),
-        address,
-        addresses: record.addresses.clone(),
-        port: record.spec.port,
-        director: owner.map(|owner| owner.to_string()),
-        backends,
-        state,
-        reach: reach(world, address),
-        spec: record.spec.clone(),
-    }
-}
-
 fn volumes_of(world: &World) -> BTreeMap<VolumeKey, Volume> {
     let sources = world.sources.iter().map(|(key, record)| (key.clone(), source(world, key, record)));
     world.volumes.iter().map(|(key, record)| (key.clone(), volume(world, key, record))).chain(sources).collect()
@@ -362,19 +328,6 @@ fn snapshots(world: &World, volume: &VolumeRecord) -> Vec<Snapshot> {
         Snapshot { name: name.clone(), size: snapshot.size, asked: wall_text(snapshot.asked), state, copies, message }
     };
     all.into_iter().map(one).collect()
-}
-
-/// The address by which the machine around a laboratory reaches a public address.
-fn reach(world: &World, address: IpAddr) -> Option<IpAddr> {
-    let (from, to) = world.settings.reach?;
-    match (address, from.network(), to.network()) {
-        _ if from == to => Some(address),
-        (IpAddr::V4(v4), IpAddr::V4(from_v4), IpAddr::V4(to)) if from.contains(&address) => {
-            let offset = u32::from(v4) - u32::from(from_v4);
-            u32::from(to).checked_add(offset).map(|bits| IpAddr::V4(bits.into()))
-        }
-        _ => None,
-    }
 }
 
 fn shown_state(world: &World, name: &HostName) -> NodeState {

@@ -11,6 +11,8 @@ mod deaths;
 mod drains;
 #[path = "core/frames.rs"]
 mod frames;
+#[path = "core/imports.rs"]
+mod imports;
 #[path = "core/inside.rs"]
 mod inside;
 #[path = "core/leaders.rs"]
@@ -247,6 +249,7 @@ impl Pan {
             wants_admission: false,
             refused: Vec::new(),
             beyond: Vec::new(),
+            ways: desired.imports.iter().filter_map(|import| Some(import.way.as_ref()?.number)).collect(),
             gate: None,
             servers: servers.collect(),
             connections: vec![ConnectionCount {

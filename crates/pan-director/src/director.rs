@@ -5,11 +5,12 @@ use crate::announce::{self, Announcement};
 use crate::beyond::Beyond;
 use crate::census::Census;
 use crate::error::Trouble;
+use crate::imports::Imports;
 use crate::memory::{Memory, Units};
 use crate::metrics::Counts;
-use crate::namespace::Namespace;
+use crate::namespace::{Namespace, Outside};
 use crate::rules::{OUTSIDE, ruleset};
-use crate::specs::{self, GATEWAY_PORTS, NAMESPACE_PREFIX};
+use crate::specs::{self, GATEWAY_PORTS, NAMESPACE_PREFIX, Seat};
 use crate::suspicion::{Told, down};
 use crate::unanswered::{Forgetting, Unanswered};
 use crate::units::{avoided_ends, decide};
@@ -56,6 +57,7 @@ pub struct Director {
     forgetting: Forgetting,
     counts: Arc<Counts>,
     beyond: Beyond,
+    imports: Imports,
     /// Under which epoch each owned unit's addresses were announced last.
     announced: BTreeMap<PartitionName, Epoch>,
 }
@@ -90,6 +92,7 @@ impl Director {
             refreshed: 0,
             unanswered: Vec::new(),
             forgetting: Forgetting::default(),
+            imports: Imports::new(counts.clone()),
             counts,
             beyond: Beyond::default(),
             announced: BTreeMap::new(),
@@ -118,6 +121,7 @@ impl Director {
         troubles.extend(self.overlay.apply(&specs::networks(desired)).err().map(Trouble::from));
         troubles.extend(self.check_origins());
         self.take_owned(desired, &mut troubles);
+        troubles.extend(self.bring_imports(desired));
         self.forgetting.start(std::mem::take(&mut self.unanswered), &self.counts);
         troubles.extend(self.namespaces.values_mut().filter_map(Namespace::take_drift));
         troubles.extend(self.memory.save(&self.units).err());
@@ -130,6 +134,17 @@ impl Director {
         self.counts.set_backends(services.flat_map(|service| &service.backends).map(|backend| backend.state));
     }
 
+    /// After what is everybody's.
+    fn bring_imports(&mut self, desired: &Desired) -> Vec<Trouble> {
+        let now = self.now();
+        let mut troubles = self.imports.apply(&self.host, desired, (&self.silent, now));
+        self.unanswered.append(&mut self.imports.take_unanswered());
+        if !desired.imports.is_empty() {
+            troubles.extend(self.overlay.apply(&specs::networks(desired)).err().map(Trouble::from));
+        }
+        troubles
+    }
+
     /// Takes note of the hosts this director itself takes for silent, all of them. New connections avoid their
     /// servers first of all; whatever else follows from it comes after.
     pub fn suspect(&mut self, silent: &BTreeSet<HostName>) -> Vec<Trouble> {
@@ -137,6 +152,7 @@ impl Director {
             return Vec::new();
         }
         self.silent.clone_from(silent);
+        let now = self.now();
         let wanted = self.told.iter().map(|(partition, told)| (partition, told.under(silent)));
         let changed: Vec<Unit> = wanted
             .filter(|(partition, unit)| self.units.get(*partition).is_some_and(|kept| kept.unit != *unit))
@@ -150,6 +166,8 @@ impl Director {
         for unit in &changed {
             troubles.extend(self.settle(unit).err());
         }
+        troubles.extend(self.imports.suspect(silent, now));
+        self.unanswered.append(&mut self.imports.take_unanswered());
         self.forgetting.start(std::mem::take(&mut self.unanswered), &self.counts);
         troubles.extend(self.namespaces.values_mut().filter_map(Namespace::take_drift));
         if !changed.is_empty() {
@@ -174,9 +192,16 @@ impl Director {
                 drift.extend(namespace.take_drift());
             }
         }
+        if self.refreshed.is_multiple_of(LOOKS) {
+            let (amiss, seen) = self.imports.look();
+            troubles.extend(amiss);
+            drift.extend(seen);
+        }
         if !drift.is_empty() {
             troubles.extend(self.apply(desired));
             troubles.extend(drift);
+        } else if self.imports.is_behind() {
+            troubles.extend(self.bring_imports(desired));
         }
         // One may have begun while its server was being marked, or there were more than one call forgets.
         if !self.forgetting.is_busy() {
@@ -198,10 +223,11 @@ impl Director {
     /// Forgets the unanswered connections to all servers that are avoided.
     fn forget_again(&mut self) -> Result<(), Trouble> {
         let mut all = Vec::new();
-        for unit in self.units.values().map(|kept| &kept.unit) {
+        let units = self.units.values().filter_map(|kept| Some((&kept.unit, self.namespaces.get(&kept.unit.vni)?.netns())));
+        for (unit, netns) in units.chain(self.imports.counted()) {
             let ends = avoided_ends(unit);
-            if let Some(namespace) = self.namespaces.get(&unit.vni).filter(|_| !ends.is_empty()) {
-                all.push(Unanswered { vni: unit.vni, netns: namespace.netns().try_clone()?, ends });
+            if !ends.is_empty() {
+                all.push(Unanswered { vni: unit.vni, netns: netns.try_clone()?, ends });
             }
         }
         self.forgetting.start(all, &self.counts);
@@ -220,6 +246,7 @@ impl Director {
                 troubles.extend(namespace.and_then(|namespace| namespace.tables().load(ruleset(kept)).err()));
             }
         }
+        troubles.extend(self.imports.tick(now));
         if any {
             troubles.extend(self.memory.save(&self.units).err());
         }
@@ -233,7 +260,15 @@ impl Director {
             let Some(namespace) = self.namespaces.get(&kept.unit.vni) else { continue };
             troubles.extend(census.add(&kept.unit, namespace.netns()).err());
         }
+        for (unit, netns) in self.imports.counted() {
+            troubles.extend(census.add(unit, netns).err());
+        }
         (census, troubles)
+    }
+
+    /// The numbers of the ways of imports that are in place.
+    pub fn ways(&self) -> Vec<u32> {
+        self.imports.in_place()
     }
 
     /// What servers sent to beyond the networks whose gateway this director is, since it began.
@@ -272,7 +307,7 @@ impl Director {
             if let Some(mut namespace) = self.namespaces.remove(&vni) {
                 troubles.extend(namespace.set_public(&[]).err());
             }
-            troubles.extend(Namespace::remove(&self.host, vni).err());
+            troubles.extend(Namespace::remove(&self.host, &Seat::of(vni)).err());
         }
         let partitions: BTreeSet<_> = desired.units.iter().map(|unit| &unit.partition).collect();
         self.units.retain(|partition, _| partitions.contains(partition));
@@ -298,7 +333,7 @@ impl Director {
         let vni = unit.vni;
         let network = desired.networks.iter().find(|network| network.vni == vni).ok_or(Trouble::NoNetwork { vni })?;
         if let std::collections::btree_map::Entry::Vacant(entry) = self.namespaces.entry(vni) {
-            entry.insert(Namespace::open(vni, self.counts.clone())?);
+            entry.insert(Namespace::open(Seat::of(vni), self.counts.clone())?);
         }
         let told = Told::new(unit, network, &desired.host);
         let suspecting = told.under(&self.silent);
@@ -306,7 +341,7 @@ impl Director {
         self.settle(&suspecting)?;
         let namespace = self.namespaces.get_mut(&vni).expect("it was opened above");
         let wiring = specs::wiring(&self.config.name, unit, network, routes);
-        namespace.wire(&self.host, &self.interface, &wiring)?;
+        namespace.wire(&self.host, Outside::Clients(&self.interface), &wiring)?;
         if !unit.owner {
             namespace.set_public(&[])?;
         }

@@ -11,6 +11,7 @@ mod census;
 mod director;
 mod error;
 mod hear;
+mod imports;
 mod memory;
 pub mod metrics;
 mod namespace;

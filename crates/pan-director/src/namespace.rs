@@ -6,7 +6,7 @@
 use crate::error::Trouble;
 use crate::metrics::Counts;
 use crate::rules::{INSIDE, OUTSIDE};
-use crate::specs::{Wiring, gateway_port, namespace_name};
+use crate::specs::{Seat, Wiring};
 use crate::tables::Tables;
 use ipnet::IpNet;
 use pan_linux::conntrack;
@@ -17,10 +17,22 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+/// Where the outer link of a namespace leads.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Outside<'a> {
+    /// To clients, by an interface of the host.
+    Clients(&'a str),
+    /// To another namespace.
+    Beside(&'a Netns),
+    /// There is none.
+    Nowhere,
+}
+
 /// The namespace of one partition.
 #[derive(Debug)]
 pub(crate) struct Namespace {
     vni: u32,
+    port: String,
     netns: Netns,
     inside: Rtnl,
     tables: Tables,
@@ -34,12 +46,12 @@ pub(crate) struct Namespace {
 
 impl Namespace {
     /// Takes over the partition's namespace, or makes it.
-    pub(crate) fn open(vni: u32, counts: Arc<Counts>) -> Result<Self, Trouble> {
-        let name = namespace_name(vni);
+    pub(crate) fn open(seat: Seat, counts: Arc<Counts>) -> Result<Self, Trouble> {
+        let Seat { vni, name, port } = seat;
         let netns = if Netns::exists(&name) { Netns::open(&name)? } else { Netns::create(&name)? };
         let inside = Rtnl::open_in(&netns)?;
         let tables = Tables::open(vni, netns.try_clone()?, counts)?;
-        Ok(Self { vni, netns, inside, tables, drift: Vec::new(), wiring: None, public: None, current: Arc::default() })
+        Ok(Self { vni, port, netns, inside, tables, drift: Vec::new(), wiring: None, public: None, current: Arc::default() })
     }
 
     pub(crate) fn netns(&self) -> &Netns {
@@ -89,7 +101,8 @@ impl Namespace {
     fn amiss(&self, wiring: &Wiring) -> rtnl::Result<Vec<String>> {
         let links = self.inside.links()?;
         let mut amiss = Vec::new();
-        for (name, mac) in [(INSIDE, wiring.gateway_mac), (OUTSIDE, wiring.outside_mac)] {
+        for (name, mac) in [(INSIDE, Some(wiring.gateway_mac)), (OUTSIDE, wiring.outside_mac)] {
+            let Some(mac) = mac else { continue };
             let fine = |link: &&Link| link.name == name && link.up && link.mac == Some(mac) && (name == OUTSIDE || link.mtu == wiring.mtu);
             if !links.iter().any(|link| fine(&link)) {
                 amiss.push(format!("link {name}"));
@@ -117,35 +130,47 @@ impl Namespace {
     }
 
     /// Makes links, addresses of the gateway, routes and neighbours those of `wiring`.
-    pub(crate) fn wire(&mut self, host: &Rtnl, interface: &str, wiring: &Wiring) -> Result<(), Trouble> {
+    pub(crate) fn wire(&mut self, host: &Rtnl, outside: Outside<'_>, wiring: &Wiring) -> Result<(), Trouble> {
         if self.wiring.as_ref() == Some(wiring) {
             return Ok(());
         }
         self.wiring = None;
-        let made =
-            self.make_links(host, interface, wiring).and_then(|()| self.set_links(wiring)).and_then(|()| self.set_neighbours(wiring));
+        let made = self.make_links(host, outside, wiring).and_then(|()| self.set_links(wiring)).and_then(|()| self.set_neighbours(wiring));
         made.map_err(|source| Trouble::Wiring { vni: self.vni, source })?;
         self.wiring = Some(wiring.clone());
         Ok(())
     }
 
-    fn make_links(&self, host: &Rtnl, interface: &str, wiring: &Wiring) -> rtnl::Result<()> {
+    fn make_links(&mut self, host: &Rtnl, outside: Outside<'_>, wiring: &Wiring) -> rtnl::Result<()> {
         let links = self.inside.links()?;
         let has = |name: &str| links.iter().any(|link| link.name == name);
         if !has(INSIDE) {
-            let port = gateway_port(self.vni);
-            host.delete(&port)?;
-            host.add_veth_to(&port, INSIDE, &self.netns)?;
+            host.delete(&self.port)?;
+            host.add_veth_to(&self.port, INSIDE, &self.netns)?;
         }
-        if !has(OUTSIDE) {
-            // Made under a name that the host does not have: the kernel may look for it there.
-            let fresh = format!("po{}", self.vni);
-            if !has(&fresh) {
-                host.add_macvlan(&fresh, interface, &self.netns, wiring.outside_mac)?;
+        match (outside, wiring.outside_mac) {
+            (Outside::Nowhere, _) | (_, None) => self.inside.delete(OUTSIDE)?,
+            _ if has(OUTSIDE) => {}
+            (Outside::Clients(interface), Some(mac)) => {
+                // Made under a name that the host does not have: the kernel may look for it there.
+                let fresh = format!("po{}", self.vni);
+                if !has(&fresh) {
+                    host.add_macvlan(&fresh, interface, &self.netns, mac)?;
+                }
+                self.inside.rename(&fresh, OUTSIDE)?;
             }
-            self.inside.rename(&fresh, OUTSIDE)?;
+            (Outside::Beside(other), Some(_)) => {
+                self.inside.add_veth_to(OUTSIDE, OUTSIDE, other)?;
+                self.public = None;
+            }
         }
         Ok(())
+    }
+
+    /// Takes the outer link away, and with it the other namespace's, if it leads to one.
+    pub(crate) fn unplug(&mut self) -> Result<(), Trouble> {
+        (self.wiring, self.public) = (None, None);
+        self.inside.delete(OUTSIDE).map_err(|source| Trouble::Wiring { vni: self.vni, source })
     }
 
     fn set_links(&self, wiring: &Wiring) -> rtnl::Result<()> {
@@ -156,11 +181,13 @@ impl Namespace {
         if mac_of(INSIDE) != Some(wiring.gateway_mac) {
             batch.set_mac(INSIDE, wiring.gateway_mac)?;
         }
-        if mac_of(OUTSIDE) != Some(wiring.outside_mac) {
-            batch.set_mac(OUTSIDE, wiring.outside_mac)?;
+        if let Some(mac) = wiring.outside_mac.filter(|mac| mac_of(OUTSIDE) != Some(*mac)) {
+            batch.set_mac(OUTSIDE, mac)?;
         }
         batch.set_addrgen_none(INSIDE)?.set_mtu(INSIDE, wiring.mtu)?.set_up(INSIDE)?;
-        batch.set_addrgen_none(OUTSIDE)?.set_up(OUTSIDE)?;
+        if wiring.outside_mac.is_some() {
+            batch.set_addrgen_none(OUTSIDE)?.set_up(OUTSIDE)?;
+        }
         // The route to its network comes with an address, and only then.
         for gateway in self.unconnected(wiring)? {
             batch.del_addr(INSIDE, gateway)?;
@@ -238,9 +265,9 @@ impl Namespace {
     }
 
     /// Removes the namespace with all that is in it.
-    pub(crate) fn remove(host: &Rtnl, vni: u32) -> Result<(), Trouble> {
-        host.delete(&gateway_port(vni)).map_err(|source| Trouble::Wiring { vni, source })?;
-        Ok(Netns::remove(&namespace_name(vni))?)
+    pub(crate) fn remove(host: &Rtnl, seat: &Seat) -> Result<(), Trouble> {
+        host.delete(&seat.port).map_err(|source| Trouble::Wiring { vni: seat.vni, source })?;
+        Ok(Netns::remove(&seat.name)?)
     }
 }
 

@@ -135,6 +135,7 @@ async fn run_counting(config: HostConfig, suspicions: Suspicions, counts: Arc<Co
                 wants_admission: false,
                 refused: Vec::new(),
                 beyond: work.beyond.clone(),
+                ways: work.ways.clone(),
                 gate: None,
                 servers: Vec::new(),
                 connections: work.known.1.clone(),
@@ -159,6 +160,8 @@ struct Work {
     known: (Generation, Vec<ConnectionCount>),
     /// What servers sent to beyond their networks.
     beyond: Vec<RefusedPackets>,
+    /// Ways of imports that are in place.
+    ways: Vec<u32>,
     counting: JoinSet<(Generation, Vec<ConnectionCount>, Vec<Trouble>)>,
     count_again: bool,
 }
@@ -174,6 +177,7 @@ impl Work {
             warning: None,
             known,
             beyond: Vec::new(),
+            ways: Vec::new(),
             counting: JoinSet::new(),
             count_again: false,
         }
@@ -207,6 +211,7 @@ impl Work {
         }
         self.warning = outcome.warning;
         self.beyond = outcome.beyond;
+        self.ways = outcome.ways;
         self.tell(outcome.problems);
     }
 
@@ -255,6 +260,7 @@ struct Outcome {
     problems: Vec<String>,
     warning: Option<String>,
     beyond: Vec<RefusedPackets>,
+    ways: Vec<u32>,
 }
 
 /// Applies the `whole` of what is wanted, or only looks after what may drift untold.
@@ -264,7 +270,8 @@ fn round(director: &mut Director, wanted: Option<&Desired>, whole: bool) -> Outc
     troubles.extend(director.tick());
     let problems = troubles.iter().map(|trouble: &Trouble| line(trouble)).collect();
     let warning = wanted.and_then(|wanted| director.warning(wanted));
-    Outcome { tried: wanted.map(|wanted| wanted.generation), problems, warning, beyond: director.beyond() }
+    let (beyond, ways) = (director.beyond(), director.ways());
+    Outcome { tried: wanted.map(|wanted| wanted.generation), problems, warning, beyond, ways }
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {

@@ -3,7 +3,7 @@
 
 use crate::rules::OUTSIDE;
 use ipnet::IpNet;
-use pan_api::desired::{Desired, Network, Unit};
+use pan_api::desired::{Desired, ImportEnd, Network, Unit};
 use pan_balance::stable_hash;
 use pan_linux::overlay::{LocalPort, NetworkSpec, RemoteEntry};
 use pan_linux::rtnl::{Hop, Mac, Route};
@@ -30,6 +30,22 @@ pub(crate) fn gateway_port(vni: u32) -> String {
     format!("{GATEWAY_PORTS}{vni}")
 }
 
+/// A namespace: what it is called, and the host's end of its cable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Seat {
+    /// The network that its inner link is in.
+    pub vni: u32,
+    pub name: String,
+    pub port: String,
+}
+
+impl Seat {
+    /// A partition's own.
+    pub(crate) fn of(vni: u32) -> Self {
+        Self { vni, name: namespace_name(vni), port: gateway_port(vni) }
+    }
+}
+
 /// How the namespace of a partition is wired.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Wiring {
@@ -40,8 +56,8 @@ pub(crate) struct Wiring {
     pub gateways: Vec<IpNet>,
     /// The servers: the gateway never has to ask for them.
     pub neighbours: BTreeMap<IpAddr, Mac>,
-    /// This director's own address towards the clients of this partition.
-    pub outside_mac: Mac,
+    /// This director's own address towards the clients of this partition; none without a link to them.
+    pub outside_mac: Option<Mac>,
     /// How clients are reached.
     pub routes: Vec<Route>,
 }
@@ -55,6 +71,8 @@ pub(crate) fn underlay(config: &HostConfig, desired: &Desired) -> UnderlaySpec {
 pub(crate) fn networks(desired: &Desired) -> Vec<NetworkSpec> {
     let spec = |network: &Network| {
         let unit = desired.units.iter().find(|unit| unit.vni == network.vni && unit.owner);
+        let imported = crate::imports::ends(desired).filter(|(end, _)| end.vni == network.vni);
+        let imported: Vec<LocalPort> = imported.map(|(end, port)| local_port(end, port)).collect();
         let local = unit.map(|unit| {
             let epoch = network.entries.iter().find(|entry| entry.mac == unit.gateway_mac).map_or(0, |entry| entry.epoch.0);
             LocalPort { mac: unit.gateway_mac.0, addresses: unit.gateways.clone(), port: gateway_port(unit.vni), epoch }
@@ -63,10 +81,20 @@ pub(crate) fn networks(desired: &Desired) -> Vec<NetworkSpec> {
             .entries
             .iter()
             .filter(|entry| unit.is_none_or(|unit| entry.mac != unit.gateway_mac))
+            .filter(|entry| imported.iter().all(|port| port.mac != entry.mac.0))
             .map(|entry| RemoteEntry { mac: entry.mac.0, addresses: entry.addresses.clone(), host: entry.via, epoch: entry.epoch.0 });
-        NetworkSpec { vni: network.vni, mtu: network.mtu, remote: remote.collect(), local: local.into_iter().collect() }
+        NetworkSpec {
+            vni: network.vni,
+            mtu: network.mtu,
+            remote: remote.collect(),
+            local: local.into_iter().chain(imported.clone()).collect(),
+        }
     };
     desired.networks.iter().map(spec).collect()
+}
+
+fn local_port(end: &ImportEnd, port: String) -> LocalPort {
+    LocalPort { mac: end.mac.0, addresses: end.addresses.clone(), port, epoch: end.epoch.0 }
 }
 
 /// The wiring of a unit's namespace; `outside` are the routes of [`client_routes`].
@@ -84,7 +112,7 @@ pub(crate) fn wiring(host: &HostName, unit: &Unit, network: &Network, outside: &
         gateway_mac: unit.gateway_mac.0,
         gateways: gateways.collect(),
         neighbours: neighbours.collect(),
-        outside_mac: outside_mac(host, unit.vni),
+        outside_mac: Some(outside_mac(host, unit.vni)),
         routes: outside.to_vec(),
     }
 }
@@ -119,7 +147,8 @@ pub(crate) fn client_routes(interface: &str, addresses: &[IpNet], routes: &[Rout
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{desired, unit};
+    use crate::testing::{desired, import, unit};
+    use pan_api::desired::NetworkEntry;
 
     fn hops(routes: &[Route]) -> Vec<String> {
         let via = |route: &Route| route.hops[0].via.map_or("link".to_owned(), |via| via.to_string());
@@ -151,6 +180,29 @@ mod tests {
         let specs = networks(&desired);
         assert!(specs[0].local.is_empty());
         assert_eq!(specs[0].remote.len(), 2);
+    }
+
+    #[test]
+    fn what_stands_for_imports_is_here() {
+        let mut desired = desired(vec![unit(Vec::new())]);
+        desired.imports = vec![import(7, Vec::new())];
+        let end = &desired.imports[0].near;
+        let entry = NetworkEntry { mac: end.mac, addresses: end.addresses.clone(), ..desired.networks[0].entries[0].clone() };
+        desired.networks[0].entries.push(entry);
+        desired.networks.push(Network { vni: 200, entries: Vec::new(), ..desired.networks[0].clone() });
+        let ports = |specs: &[NetworkSpec], at: usize| specs[at].local.iter().map(|local| local.port.clone()).collect::<Vec<_>>();
+        let specs = networks(&desired);
+        assert_eq!((ports(&specs, 0), ports(&specs, 1)), (vec!["pg100".to_owned(), "pgn7".to_owned()], vec!["pgx8".to_owned()]));
+        assert_eq!(specs[0].remote.len(), 1, "the server alone");
+        assert!(near_and_far_names_fit(u32::MAX), "an interface has 15 letters");
+    }
+
+    fn near_and_far_names_fit(number: u32) -> bool {
+        let mut order = import(7, Vec::new());
+        order.number = number;
+        let mut desired = desired(Vec::new());
+        desired.imports = vec![order];
+        crate::imports::ends(&desired).all(|(_, port)| port.len() <= 15)
     }
 
     #[test]

@@ -105,6 +105,7 @@ mod tests {
                 via: "10.200.0.9".parse().unwrap(),
                 epoch: Epoch(1),
                 cluster: None,
+                by_service: false,
             }));
         }
         Told::new(&unit, &network, &"d1".parse().unwrap())

@@ -1,7 +1,7 @@
 //! Units for tests.
 #![allow(clippy::unwrap_used)]
 
-use pan_api::desired::{BackendOrder, Desired, Network, NetworkEntry, ServiceOrder, Unit};
+use pan_api::desired::{BackendOrder, Desired, ImportEnd, ImportOrder, ImportWay, Network, NetworkEntry, ServiceOrder, Unit};
 use pan_model::service::BackendState;
 use pan_model::{Epoch, Generation, Mac};
 
@@ -40,6 +40,19 @@ pub(crate) fn unit(services: Vec<ServiceOrder>) -> Unit {
     }
 }
 
+/// An import of the unit's partition, and a way to a service of another network with the same addresses.
+pub(crate) fn import(number: u32, backends: Vec<BackendOrder>) -> ImportOrder {
+    let end = |vni: u32, last: u8| ImportEnd {
+        vni,
+        mac: Mac([2, 0x70, 10, 0, 0, last]),
+        addresses: vec![format!("10.0.0.{last}").parse().unwrap(), format!("fd00:1::{last}").parse().unwrap()],
+        epoch: Epoch(1),
+    };
+    let service = ServiceOrder { addresses: Vec::new(), ..service("www", backends) };
+    let way = ImportWay { number: number + 1, moved: false, far: end(200, 60), service };
+    ImportOrder { number, partition: "demo".parse().unwrap(), name: "pay".parse().unwrap(), near: end(100, 50), way: Some(way) }
+}
+
 pub(crate) fn desired(units: Vec<Unit>) -> Desired {
     let entry = |mac: Mac, addresses: &[&str], host: &str, via: &str| NetworkEntry {
         mac,
@@ -48,6 +61,7 @@ pub(crate) fn desired(units: Vec<Unit>) -> Desired {
         via: via.parse().unwrap(),
         epoch: Epoch(1),
         cluster: None,
+        by_service: false,
     };
     let network = |unit: &Unit| Network {
         partition: unit.partition.clone(),
@@ -65,6 +79,7 @@ pub(crate) fn desired(units: Vec<Unit>) -> Desired {
         version: pan_api::WIRE_VERSION,
         billed: Vec::new(),
         blanks: None,
+        imports: Vec::new(),
         admission: pan_model::Admission::FIRST,
         generation: Generation { term: 1, step: 1 },
         host: "d1".parse().unwrap(),

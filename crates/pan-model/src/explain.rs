@@ -1,19 +1,19 @@
 //! Explanations of manifest fields, and the JSON Schema of whole documents, both from the types that read them.
 
 use crate::manifest::API;
-use crate::{ClusterName, ClusterSpec, Name, PartitionName, PartitionSpec, ServiceName, ServiceSpec, VolumeSpec};
+use crate::{ClusterName, ClusterSpec, ImportSpec, Name, PartitionName, PartitionSpec, ServiceName, ServiceSpec, VolumeSpec};
 use schemars::{JsonSchema, schema_for};
 use serde_json::{Value, json};
 use std::fmt::Write;
 
 /// The kinds that can be applied, in lower case.
-pub const KINDS: [&str; 4] = ["partition", "cluster", "service", "volume"];
+pub const KINDS: [&str; 5] = ["partition", "cluster", "service", "volume", "import"];
 
 /// Why there is nothing to explain.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ExplainError {
     /// The first word is no kind.
-    #[error("{0:?} is not a kind with fields to explain: expected partition, cluster, service or volume")]
+    #[error("{0:?} is not a kind with fields to explain: expected partition, cluster, service, volume or import")]
     Kind(String),
     /// A further word is no field.
     #[error("{parent} has no field {field:?}: expected one of {}", .expected.join(", "))]
@@ -78,6 +78,11 @@ pub fn schema(kind: &str) -> Option<Value> {
             Lies::InPartition,
         )),
         "volume" => Some(document::<Name, VolumeSpec>("Volume", "Mirrored block storage that is there by itself.", Lies::InPartition)),
+        "import" => Some(document::<Name, ImportSpec>(
+            "Import",
+            "A service of another partition under a name of one's own, while that partition exports it.",
+            Lies::InPartition,
+        )),
         _ => None,
     }
 }
@@ -309,6 +314,8 @@ mod tests {
         says("cluster.resources.cpu", &["cores, or a text like 500m"]);
         says("volume.access", &["readers-many", "(default one)"]);
         says("service.balance.policy", &["round-robin"]);
+        says("service.export", &["list of text", "by an import of theirs"]);
+        says("import", &["kind: Import", "service: text", "(required)"]);
         says("partition.capacity.max.memory", &["bytes, or a text like 128MiB"]);
     }
 

@@ -1,7 +1,7 @@
 //! Service: a public address and port, and how its traffic is spread over a cluster.
 
-use crate::ClusterName;
 use crate::notyet::NotYet;
+use crate::{ClusterName, PartitionName};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
@@ -28,6 +28,9 @@ pub struct ServiceSpec {
     /// How connections are spread.
     #[serde(default)]
     pub balance: BalanceSpec,
+    /// Partitions that may use the service from inside, by an import of theirs. Whether there is one of that name is nothing that shows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub export: Vec<PartitionName>,
     /// TLS at the director.
     #[serde(default, skip_serializing)]
     #[schemars(with = "Option<NotYet>")]

@@ -347,6 +347,7 @@ impl Sim {
             wants_admission: h.run.lease.1,
             refused: Vec::new(),
             beyond: Vec::new(),
+            ways: Vec::new(),
             gate: None,
             servers: reports.into_values().collect(),
             connections: Vec::new(),

@@ -44,6 +44,7 @@ fn order(size: u64, want: ReplicaWant) -> Desired {
         version: pan_api::WIRE_VERSION,
         billed: Vec::new(),
         blanks: None,
+        imports: Vec::new(),
         admission: pan_model::Admission::FIRST,
         generation: Generation { term: 1, step: 1 },
         host: "s1".parse().unwrap(),

@@ -120,6 +120,7 @@ async fn follow(config: &HostConfig, counts: &Arc<Counts>, keeps: watch::Sender<
             wants_admission: false,
             refused: Vec::new(),
             beyond: Vec::new(),
+            ways: Vec::new(),
             gate: None,
             servers: Vec::new(),
             connections: Vec::new(),

@@ -107,7 +107,7 @@ fn wrong_usage_is_exit_2_and_says_what_is_expected() {
         ("delete cluster", "required"),
         ("delete server web-1", "pan scale cluster"),
         ("delete cluster web -f x", "cannot be used with"),
-        ("edit server web-1", "expected partition, cluster or service"),
+        ("edit server web-1", "expected partition, cluster, service or import"),
         ("describe event x", "pan events"),
         ("exec web-1 -- ", "required"),
         ("node", "pan node drain NODE"),
@@ -135,7 +135,7 @@ fn wrong_usage_is_exit_2_and_says_what_is_expected() {
         ("lab cut n1 --fabric c", "possible values"),
         ("bench failover --runs 0", "0 is not in"),
         ("bench failover --case nothing", "node-cut-many"),
-        ("explain box", "expected partition, cluster, service or volume"),
+        ("explain box", "expected partition, cluster, service, volume or import"),
         ("explain cluster.health.ftp", "expected one of every, exec, failures, http"),
         ("completion tcsh", "possible values"),
         ("generate schema box", "partition, cluster, service"),
@@ -247,7 +247,7 @@ fn generated_texts_are_json() {
     let user = User::new("generate");
     assert_eq!(json(&user.run("generate schema cluster"))["title"], "Cluster");
     let all = json(&user.run("generate schema"));
-    assert_eq!(all["oneOf"].as_array().unwrap().len(), 4);
+    assert_eq!(all["oneOf"].as_array().unwrap().len(), 5);
     assert!(all["$defs"]["HealthSpec"].is_object() && all["$defs"]["CapacitySpec"].is_object());
     assert!(json(&user.run("generate openapi"))["paths"]["/v1/apply"].is_object());
 }

@@ -61,6 +61,7 @@ const MISTAKES: &[(&str, &[&str])] = &[
     ("proof", &["certify"]),
     ("whatif", &["whatif", "--fail", "n1"]),
     ("why", &["why", "server", "web-1"]),
+    ("why-import", &["why", "import", "theirs"]),
     ("too-many", &["scale", "cluster", "web", "25"]),
     ("beyond-quota", &["scale", "cluster", "web", "100"]),
     ("too-wide", &["scale", "cluster", "web", "9"]),
@@ -180,7 +181,7 @@ fn says(day: &mut Transcript, owner: &Person, step: &str, words: &[&str]) {
 
 /// Everything that can be listed.
 fn look(day: &mut Transcript, owner: &Person, when: &str) {
-    for kind in ["partition", "cluster", "server", "service", "volume"] {
+    for kind in ["partition", "cluster", "server", "service", "import", "volume"] {
         says(day, owner, &format!("{when}-{kind}"), &["get", kind, "-o", "json"]);
     }
     let events: Value = serde_json::from_str(&owner.runs(0, &["events", "-o", "json"])).unwrap();

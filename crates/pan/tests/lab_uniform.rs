@@ -1,5 +1,5 @@
 //! What is hidden from a caller and what does not exist are answered alike: the same status, the same headers, the same bytes, and after the
-//! same time. Eight microseconds more for one of them are seen.
+//! same time. Eight microseconds more for one of them are seen. So are imports of either, which lead nowhere.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod story;
@@ -34,22 +34,32 @@ name: www
 spec: {port: 80, cluster: web}
 ";
 
+/// Own words about what is hidden, and about what is not there.
+const IMPORT: &str = "
+api: pan/v1
+kind: Import
+partition: acme
+name: to-PARTITION
+spec: {partition: PARTITION, service: www}
+";
+
 /// Pairs of look-ups of each kind, in each of two samples.
 const PAIRS: usize = 1000;
 /// A difference counts if both samples show it and chance would do so less often than this, in the same direction. Both are always taken, so it
-/// is not asked again until the answer pleases; a PAN without a difference in any of the eight look-ups fails once in two thousand runs, one whose
+/// is not asked again until the answer pleases; a PAN without a difference in any of the nine look-ups fails once in two thousand runs, one whose
 /// answers differ by three in a hundred in nearly all.
 const CHANCE: f64 = 0.01;
 /// Each may ask 200 times a second, and one after the other they are asked for less than 12,800.
 const TOKENS: usize = 64;
 
 /// What is asked for; `PARTITION` and `TOKEN` are of another partition, or of none.
-const LOOKUPS: [(&str, &str); 8] = [
+const LOOKUPS: [(&str, &str); 9] = [
     ("GET", "/v1/partitions/PARTITION"),
     ("GET", "/v1/partitions/PARTITION/clusters/web"),
     ("GET", "/v1/partitions/PARTITION/servers/web-1"),
     ("GET", "/v1/partitions/PARTITION/services"),
     ("GET", "/v1/partitions/PARTITION/events"),
+    ("GET", "/v1/partitions/acme/imports/to-PARTITION"),
     ("GET", "/v1/partitions/PARTITION/audit"),
     ("GET", "/v1/tokens/TOKEN"),
     ("DELETE", "/v1/partitions/PARTITION/services/www"),
@@ -101,8 +111,16 @@ impl Caller {
 }
 
 /// A name of the same length stands for what was asked for.
-fn blind(answer: &str, asked: [&str; 2]) -> String {
-    answer.replace(asked[0], "PARTITION").replace(asked[1], "TOKEN")
+fn blind(answer: &str, asked: &[String]) -> String {
+    let words = ["PARTITION", "TOKEN", "ADDRESS", "ADDRESS"];
+    asked.iter().zip(words).fold(answer.to_owned(), |answer, (asked, word)| answer.replace(asked.as_str(), word))
+}
+
+/// What is asked for, with the addresses of its import, which are as long as those of the other's.
+fn asked(lab: &TestLab, partition: &str, token: &str) -> Vec<String> {
+    let import = json(lab, &["get", "import", &format!("to-{partition}"), "-p", "acme"]);
+    let addresses = import["addresses"].as_array().unwrap().iter().map(|address| address.as_str().unwrap().to_owned());
+    [partition.to_owned(), token.to_owned()].into_iter().chain(addresses).collect()
 }
 
 fn callers(lab: &TestLab) -> Vec<Caller> {
@@ -130,31 +148,35 @@ fn what_is_hidden_and_what_is_not_there_are_one() {
         story::apply(&lab, &format!("{partition}.yaml"), &TWO.replace("PARTITION", partition));
     }
     let made = json(&lab, &["token", "create", "--role", "monitor", "-p", "rival"]);
-    let (hidden, absent) = (["rival", str_of(&made, "id")], ["river", "0123456789abcdef"]);
+    for partition in ["rival", "river"] {
+        story::apply(&lab, &format!("import-{partition}.yaml"), &IMPORT.replace("PARTITION", partition));
+    }
+    let (hidden, absent) = (asked(&lab, "rival", str_of(&made, "id")), asked(&lab, "river", "0123456789abcdef"));
     let mut callers = callers(&lab);
     let mut random = Random(0x05ee_d0fa);
     let mut failed = Vec::new();
     for (method, lookup) in LOOKUPS {
-        let path = |of: [&str; 2]| lookup.replace("PARTITION", of[0]).replace("TOKEN", of[1]);
-        let (there, nowhere) = (path(hidden), path(absent));
-        let expected = blind(&callers[0].ask(method, &nowhere).0, absent);
-        assert!(expected.starts_with("HTTP/1.1 404 "), "{method} {nowhere}: {expected}");
+        let path = |of: &[String]| lookup.replace("PARTITION", &of[0]).replace("TOKEN", &of[1]);
+        let (there, nowhere) = (path(&hidden), path(&absent));
+        let expected = blind(&callers[0].ask(method, &nowhere).0, &absent);
+        let status = if lookup.contains("imports") { 200 } else { 404 };
+        assert!(expected.starts_with(&format!("HTTP/1.1 {status} ")), "{method} {nowhere}: {expected}");
         let samples = [(); 2].map(|()| {
             let (mut first, mut second) = (Vec::new(), Vec::new());
             // Those before them warm what is cold.
             for round in 0..PAIRS + 50 {
                 let caller = &mut callers[round % TOKENS];
-                let mut ask = |of: [&str; 2], path: &str| {
+                let mut ask = |of: &[String], path: &str| {
                     let (answer, took) = caller.ask(method, path);
                     assert_eq!(blind(&answer, of), expected, "{method} {path}");
                     took
                 };
                 let pair = if random.next().is_multiple_of(2) {
-                    let took = ask(hidden, &there);
-                    (took, ask(absent, &nowhere))
+                    let took = ask(&hidden, &there);
+                    (took, ask(&absent, &nowhere))
                 } else {
-                    let took = ask(absent, &nowhere);
-                    (ask(hidden, &there), took)
+                    let took = ask(&absent, &nowhere);
+                    (ask(&hidden, &there), took)
                 };
                 if round >= 50 {
                     first.push(pair.0);

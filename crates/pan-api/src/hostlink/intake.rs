@@ -220,6 +220,7 @@ mod tests {
             version: WIRE_VERSION,
             billed: Vec::new(),
             blanks: None,
+            imports: Vec::new(),
             admission: pan_model::Admission::FIRST,
             generation,
             host: "n1".parse().unwrap(),

@@ -44,6 +44,7 @@ fn permit(call: &Call<Principal>, document: &Document) -> Result<(), ApiError> {
         Object::Cluster(..) => Noun::Cluster,
         Object::Service(..) => Noun::Service,
         Object::Volume(..) => Noun::Volume,
+        Object::Import(..) => Noun::Import,
     };
     call.permit(Verb::Change, noun)?;
     call.scope().require_within(document.object.partition())

@@ -13,6 +13,7 @@ mod drain;
 mod event;
 mod freshness;
 mod host;
+mod import;
 mod inside;
 mod insight;
 mod interface;

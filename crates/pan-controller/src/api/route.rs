@@ -173,7 +173,7 @@ impl Route {
 
 /// Every route.
 pub fn table() -> Vec<Route> {
-    let parts: [&[Route]; 18] = [
+    let parts: [&[Route]; 19] = [
         super::interface::ROUTES,
         super::apply::ROUTES,
         super::partition::ROUTES,
@@ -181,6 +181,7 @@ pub fn table() -> Vec<Route> {
         super::server::ROUTES,
         super::proxy::ROUTES,
         super::service::ROUTES,
+        super::import::ROUTES,
         super::volume::ROUTES,
         super::snapshot::ROUTES,
         super::event::ROUTES,

@@ -11,6 +11,7 @@ use pan_api::ApiError;
 use pan_api::cluster::Cluster;
 use pan_api::event::Event;
 use pan_api::host::Host;
+use pan_api::import::Import;
 use pan_api::insight::Timeline;
 use pan_api::node::Node;
 use pan_api::partition::Partition;
@@ -182,6 +183,16 @@ impl Scope {
     /// A service.
     pub fn service(&self, key: &(PartitionName, ServiceName)) -> Option<Service> {
         self.view.services.get(key).filter(|_| self.sees(&key.0)).map(|service| self.served(service))
+    }
+
+    /// The imports of a partition, or all.
+    pub fn imports(&self, within: Option<&PartitionName>) -> BTreeMap<(PartitionName, Name), Import> {
+        self.of(&self.view.imports, within, |key| &key.0).map(|(key, import)| (key.clone(), import.clone())).collect()
+    }
+
+    /// An import.
+    pub fn import(&self, key: &(PartitionName, Name)) -> Option<Import> {
+        self.view.imports.get(key).filter(|_| self.sees(&key.0)).cloned()
     }
 
     /// All nodes; none for principals of a partition.

@@ -8,9 +8,10 @@ use pan_api::ApiError;
 use pan_api::insight::Why;
 use pan_model::allow;
 use pan_model::cluster::AfterSpec;
+use pan_model::import::ImportState;
 use pan_model::node::NodeState;
 use pan_model::server::ServerState;
-use pan_model::{ClusterName, Code, HostName, PartitionName, ServerKey, ServiceName, VolumeKey};
+use pan_model::{ClusterName, Code, HostName, Name, PartitionName, ServerKey, ServiceName, VolumeKey};
 use pan_plan::{Snapshot, explain};
 
 /// Newest events that an answer quotes.
@@ -26,6 +27,8 @@ pub enum Question {
     Cluster(PartitionName, ClusterName),
     /// A service.
     Service(PartitionName, ServiceName),
+    /// An import.
+    Import(PartitionName, Name),
     /// A node.
     Node(HostName),
     /// A volume.
@@ -50,10 +53,12 @@ impl Question {
             "server" => Ok(Self::Server(ServerKey { partition: partition()?, name: name.parse().map_err(|_| missing())? })),
             "cluster" => Ok(Self::Cluster(partition()?, name.parse().map_err(|_| missing())?)),
             "service" => Ok(Self::Service(partition()?, name.parse().map_err(|_| missing())?)),
+            "import" => Ok(Self::Import(partition()?, name.parse().map_err(|_| missing())?)),
             "node" => Ok(Self::Node(name.parse().map_err(|_| missing())?)),
             "volume" => Ok(Self::Volume(VolumeKey { partition: partition()?, name: name.parse().map_err(|_| missing())? })),
             _ => {
-                Err(ApiError::new(Code::Invalid, format!("nothing explains a {kind:?}: expected server, cluster, service, node or volume")))
+                let text = format!("nothing explains a {kind:?}: expected server, cluster, service, import, node or volume");
+                Err(ApiError::new(Code::Invalid, text))
             }
         }
     }
@@ -67,6 +72,7 @@ impl Question {
             Self::Server(key) => ("server", Some(&key.partition), key.name.as_str(), server(scope, snapshot, key)),
             Self::Cluster(partition, name) => ("cluster", Some(partition), name.as_str(), cluster(scope, snapshot, partition, name)),
             Self::Service(partition, name) => ("service", Some(partition), name.as_str(), service(scope, partition, name)),
+            Self::Import(partition, name) => ("import", Some(partition), name.as_str(), import(scope, partition, name)),
             Self::Node(name) => ("node", None, name.as_str(), node(scope, name)),
             // It tells more of its past, and of what only the PAN's operators are told.
             Self::Volume(key) => {
@@ -146,6 +152,23 @@ fn service(scope: &Scope, partition: &PartitionName, name: &ServiceName) -> Opti
         reasons,
         alternatives: Vec::new(),
     })
+}
+
+/// Of one that waits it is said what has to be, and not which of that is missing: the rest is the other partition's own.
+fn import(scope: &Scope, partition: &PartitionName, name: &Name) -> Option<Why> {
+    let import = scope.import(&(partition.clone(), name.clone()))?;
+    let (service, other) = (&import.spec.service, &import.spec.partition);
+    let (decision, reason) = match import.state {
+        ImportState::Active => (
+            format!("{} leads to service {service} of partition {other}", import.address),
+            "that partition exports the service to this one, and it takes connections".to_owned(),
+        ),
+        ImportState::Waiting => (
+            format!("{} leads nowhere at present", import.address),
+            format!("partition {other} has to export a service {service} to {partition}, and a server of it has to take connections"),
+        ),
+    };
+    Some(Why { object: format!("import {partition}/{name}"), decision, reasons: vec![reason], alternatives: Vec::new() })
 }
 
 fn node(scope: &Scope, name: &HostName) -> Option<Why> {

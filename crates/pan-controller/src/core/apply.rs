@@ -5,7 +5,7 @@ use super::place;
 use super::record::{ClusterRecord, EndingPhase, Goal, Intent, PartitionRecord, ServerRecord, ServiceRecord};
 use super::validate::{self, Trouble};
 use super::world::{ClusterKey, Dirty, Now, ServiceKey, World};
-use super::{usage, volumes};
+use super::{imports, usage, volumes};
 use pan_api::requests::{Applied, ApplyResult};
 use pan_api::{ApiError, Problem};
 use pan_model::manifest::{Document, Object, SERVERS_MAX};
@@ -131,7 +131,7 @@ impl Blame<'_> {
                 // A server's record has some hundred bytes.
                 (spec.servers as usize).saturating_mul(400).saturating_add(written)
             }
-            Object::Partition(..) | Object::Service(..) | Object::Volume(..) => 0,
+            Object::Partition(..) | Object::Service(..) | Object::Volume(..) | Object::Import(..) => 0,
         };
         match self.changed.iter().max_by_key(size) {
             Some(document) => placed(document, trouble),
@@ -145,7 +145,7 @@ const fn rank_of(object: &Object) -> u8 {
         Object::Partition(..) => 0,
         Object::Volume(..) => 1,
         Object::Cluster(..) => 2,
-        Object::Service(..) => 3,
+        Object::Service(..) | Object::Import(..) => 3,
     }
 }
 
@@ -160,6 +160,7 @@ fn describe(object: &Object, result: ApplyResult) -> Applied {
         Object::Cluster(partition, name, _) => ("cluster", Some(partition.clone()), name.to_string()),
         Object::Service(partition, name, _) => ("service", Some(partition.clone()), name.to_string()),
         Object::Volume(partition, name, _) => ("volume", Some(partition.clone()), name.to_string()),
+        Object::Import(partition, name, _) => ("import", Some(partition.clone()), name.to_string()),
     };
     Applied { kind: kind.to_owned(), partition, name, result, error: None }
 }
@@ -169,6 +170,7 @@ fn one(draft: &mut World, now: Now, object: &Object) -> Result<ApplyResult, Trou
         Object::Partition(name, spec) => partition(draft, now, name, spec),
         Object::Cluster(partition, name, spec) => cluster(draft, now, &(partition.clone(), name.clone()), spec),
         Object::Service(partition, name, spec) => service(draft, &(partition.clone(), name.clone()), spec),
+        Object::Import(partition, name, spec) => imports::want(draft, &(partition.clone(), name.clone()), spec),
         Object::Volume(partition, name, spec) => {
             validate::partition(draft, partition)?;
             volumes::want_standing(draft, partition, name, spec)
@@ -190,8 +192,9 @@ fn partition(draft: &mut World, now: Now, name: &PartitionName, spec: &Partition
         Some(former) if former.deleting => revive(draft, now, name, spec, networks),
         Some(former) if former.spec == *spec => Ok(ApplyResult::Unchanged),
         Some(former) => {
-            if former.networks != networks && draft.in_partition(name).next().is_some() {
-                let text = format!("the networks of partition {name} cannot change while it has servers");
+            let lived_in = draft.in_partition(name).next().is_some() || draft.imports.keys().any(|key| key.0 == *name);
+            if former.networks != networks && lived_in {
+                let text = format!("the networks of partition {name} cannot change while it has servers or imports");
                 return Err(Trouble::new(Code::Conflict, "spec.network", text));
             }
             draft.seen.replan = true;
@@ -214,6 +217,7 @@ fn partition(draft: &mut World, now: Now, name: &PartitionName, spec: &Partition
                 owner_epoch: draft.pan.last_epoch,
                 created: usage::visible_from(draft, name, now),
                 first_epoch: draft.pan.last_epoch,
+                life: 0,
             };
             draft.pan.next_vni += 1;
             draft.partitions.insert(name.clone(), record);
@@ -243,6 +247,7 @@ fn revive(draft: &mut World, now: Now, name: &PartitionName, spec: &PartitionSpe
         record.deleting = false;
         record.created = created;
         record.first_epoch = record.last_epoch;
+        record.life += 1;
     }
     draft.seen.replan = true;
     Ok(ApplyResult::Created)
@@ -347,7 +352,7 @@ fn create(draft: &mut World, now: Now, key: &ClusterKey, (server, ordinal, addre
 }
 
 /// The free addresses of a partition, from the lowest on, the same offset in each of its networks.
-struct FreeAddresses {
+pub(super) struct FreeAddresses {
     partition: PartitionName,
     networks: Vec<Cidr>,
     used: BTreeSet<IpAddr>,
@@ -355,13 +360,14 @@ struct FreeAddresses {
 }
 
 impl FreeAddresses {
-    fn of(draft: &World, partition: &PartitionName) -> Self {
-        let used = draft.in_partition(partition).flat_map(|(_, server)| server.addresses.iter().copied()).collect();
+    pub(super) fn of(draft: &World, partition: &PartitionName) -> Self {
+        let servers = draft.in_partition(partition).flat_map(|(_, server)| server.addresses.iter().copied());
+        let used = servers.chain(imports::addresses(draft, partition)).collect();
         let networks = draft.partitions[partition].networks.clone();
         Self { partition: partition.clone(), networks, used, next: FIRST_SERVER_OFFSET }
     }
 
-    fn take(&mut self) -> Result<Vec<IpAddr>, Trouble> {
+    pub(super) fn take(&mut self) -> Result<Vec<IpAddr>, Trouble> {
         loop {
             let found: Option<Vec<IpAddr>> = self.networks.iter().map(|net| address_at(*net, self.next)).collect();
             let Some(found) = found else {
@@ -383,7 +389,8 @@ fn service(draft: &mut World, key: &ServiceKey, spec: &ServiceSpec) -> Result<Ap
     }
     let addresses = validate::service(draft, key, spec, former.as_ref())?;
     let result = if former.is_some() { ApplyResult::Changed } else { ApplyResult::Created };
-    draft.services.insert(key.clone(), ServiceRecord { spec: spec.clone(), addresses });
+    let consents = imports::kept_consents(former.as_ref(), &spec.export);
+    draft.services.insert(key.clone(), ServiceRecord { spec: spec.clone(), addresses, consents });
     draft.dirty.insert(Dirty::Service(key.clone()));
     Ok(result)
 }

@@ -3,7 +3,7 @@
 use super::record::{Ending, EndingPhase, Goal, Intent, ServerRecord};
 use super::seen::Life;
 use super::world::{About, Dirty, Now, World};
-use super::{place, reach};
+use super::{imports, place, reach};
 use pan_api::report::Phase;
 use pan_model::ServerKey;
 use pan_model::event::Severity;
@@ -128,8 +128,8 @@ fn told_to_stop(world: &World, key: &ServerKey) -> bool {
 
 fn connections(world: &World, key: &ServerKey) -> Option<u64> {
     let owner = world.partitions.get(&key.partition)?.owner.as_ref()?;
-    let seen = world.seen.hosts.get(owner)?;
-    Some(seen.connections_of(key))
+    world.seen.hosts.get(owner)?;
+    Some(imports::Ways::of(world).connections(world, owner, key))
 }
 
 fn drained(world: &World, now: Now, key: &ServerKey) -> bool {

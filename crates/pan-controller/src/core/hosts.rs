@@ -202,7 +202,10 @@ pub fn report(world: &mut World, now: Now, report: Report) -> Result<(), ApiErro
     let seen = world.seen.hosts.entry(report.host.clone()).or_default();
     seen.worn = report.wants_admission.then_some(report.admission);
     match report.role {
-        Role::Director => seen.connections = report.connections,
+        Role::Director => {
+            seen.connections = report.connections;
+            seen.ways = report.ways.into_iter().collect();
+        }
         Role::Node => {
             seen.gate = report.gate;
             usage::heard(world, now, &report.host, report.boot, report.usage);

@@ -13,6 +13,7 @@ pub mod ending;
 pub mod fail;
 pub mod frames;
 pub mod hosts;
+pub mod imports;
 pub mod keys;
 pub mod leave;
 pub mod operate;

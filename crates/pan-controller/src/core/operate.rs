@@ -2,11 +2,11 @@
 
 use super::record::{Duty, EndingPhase, Goal, Intent, VolumeRecord};
 use super::request::{Kind, Reply, Request};
-use super::world::{ClusterKey, Dirty, Now, World};
-use super::{apply, domain, ending, hosts, keys, leave, place, reach, tokens, volumes};
+use super::world::{ClusterKey, Dirty, ImportKey, Now, World};
+use super::{apply, domain, ending, hosts, imports, keys, leave, place, reach, tokens, volumes};
 use pan_api::ApiError;
 use pan_model::event::Severity;
-use pan_model::{ClusterName, Code, HostName, PartitionName, ServerKey, ServiceName, VolumeKey, VolumeName};
+use pan_model::{ClusterName, Code, HostName, Name, PartitionName, ServerKey, ServiceName, VolumeKey, VolumeName};
 use std::collections::BTreeMap;
 
 /// Carries a request out, or refuses it and leaves the world as it was. `within` is the partition that whoever asks is of.
@@ -239,7 +239,11 @@ fn delete(
         (Kind::Volume, Some(partition)) => {
             volumes::delete(world, now, &VolumeKey { partition, name: VolumeName::new(name).map_err(invalid)? }, cascade)
         }
-        (Kind::Cluster | Kind::Service | Kind::Volume, None) => Err(ApiError::new(Code::Invalid, "a partition is needed")),
+        (Kind::Import, Some(partition)) => {
+            let key = (partition, Name::new(name).map_err(invalid)?);
+            if imports::remove(world, &key) { Ok(()) } else { Err(not_found("import", &key.1)) }
+        }
+        (Kind::Cluster | Kind::Service | Kind::Volume | Kind::Import, None) => Err(ApiError::new(Code::Invalid, "a partition is needed")),
     }
 }
 
@@ -251,12 +255,15 @@ fn delete_partition(world: &mut World, now: Now, name: &PartitionName, cascade: 
     let services: Vec<_> = world.services.keys().filter(|key| key.0 == *name).cloned().collect();
     let volumes: Vec<VolumeKey> = world.volumes.keys().filter(|key| key.partition == *name).cloned().collect();
     let sources: Vec<VolumeKey> = world.sources.keys().filter(|key| key.partition == *name).cloned().collect();
+    let imports: Vec<ImportKey> = world.imports.keys().filter(|key| key.0 == *name).cloned().collect();
     let going = |key: &VolumeKey| world.volumes[key].deleting;
-    if !cascade && (!clusters.is_empty() || !services.is_empty() || !sources.is_empty() || !volumes.iter().all(going)) {
+    let empty = clusters.is_empty() && services.is_empty() && imports.is_empty() && sources.is_empty() && volumes.iter().all(going);
+    if !cascade && !empty {
         let names: Vec<String> = clusters
             .iter()
             .map(|key| format!("cluster {}", key.1))
             .chain(services.iter().map(|key| format!("service {}", key.1)))
+            .chain(imports.iter().map(|key| format!("import {}", key.1)))
             .chain(sources.iter().chain(&volumes).map(|key| format!("volume {}", key.name)))
             .collect();
         return Err(ApiError::new(
@@ -267,6 +274,9 @@ fn delete_partition(world: &mut World, now: Now, name: &PartitionName, cascade: 
     for key in services {
         world.services.remove(&key);
         world.dirty.insert(Dirty::Service(key));
+    }
+    for key in imports {
+        imports::remove(world, &key);
     }
     for key in clusters {
         take_down(world, now, &key);

@@ -1,12 +1,12 @@
 //! The desired state of every host, computed from the world.
 
-use super::record::{EndingPhase, Goal, Intent, PartitionRecord, ServerRecord};
+use super::record::{EndingPhase, Goal, Intent, PartitionRecord, ServerRecord, ServiceRecord};
 use super::roster::Rosters;
 use super::seen::Life;
-use super::world::World;
-use super::{ending, usage, volumes, warm};
+use super::world::{ServiceKey, World};
+use super::{ending, imports, usage, volumes, warm};
 use pan_api::WIRE_VERSION;
-use pan_api::desired::{BackendOrder, Desired, Network, NetworkEntry, RunOrder, ServerOrder, ServiceOrder, Unit};
+use pan_api::desired::{BackendOrder, Desired, ImportOrder, Network, NetworkEntry, RunOrder, ServerOrder, ServiceOrder, Unit};
 use pan_api::peers::Peers;
 use pan_api::report::Phase;
 use pan_api::volume::{ReplicaOrder, SnapshotOrder};
@@ -27,8 +27,9 @@ pub fn all(world: &World) -> BTreeMap<HostName, Desired> {
 #[must_use]
 pub fn all_like(world: &World, rosters: &mut Rosters) -> BTreeMap<HostName, Desired> {
     *rosters = Rosters::of(world, rosters);
-    let networks: BTreeMap<&PartitionName, Network> =
-        world.partitions.iter().map(|(name, record)| (name, network(world, name, record))).collect();
+    let mut ends = imports::entries(world);
+    let mut network = |name: &PartitionName, record: &PartitionRecord| network(world, name, record, ends.remove(name).unwrap_or_default());
+    let networks: BTreeMap<&PartitionName, Network> = world.partitions.iter().map(|(name, record)| (name, network(name, record))).collect();
     let units: Vec<Unit> = world.partitions.iter().filter_map(|(name, record)| unit(world, name, record)).collect();
     let mut warm = warm::all(world);
     let mut servers: BTreeMap<&HostName, Vec<(&ServerKey, &ServerRecord)>> = BTreeMap::new();
@@ -38,12 +39,14 @@ pub fn all_like(world: &World, rosters: &mut Rosters) -> BTreeMap<HostName, Desi
         }
     }
     let (mut replicas, mut snapshots) = (volumes::replicas(world), volumes::snapshots(world));
+    let mut imports = imports::orders(world);
     let mut one = |host: &HostName| {
         let own = Own {
             servers: servers.remove(host).unwrap_or_default(),
             warm: warm.remove(host).unwrap_or_default(),
             replicas: replicas.remove(host).unwrap_or_default(),
             snapshots: snapshots.remove(host).unwrap_or_default(),
+            imports: imports.remove(host).unwrap_or_default(),
         };
         one(world, (host, rosters.peers(world, host)), own, &networks, &units)
     };
@@ -56,12 +59,14 @@ struct Own<'a> {
     warm: Vec<ServerOrder>,
     replicas: Vec<ReplicaOrder>,
     snapshots: Vec<SnapshotOrder>,
+    /// And the partitions whose networks they are in.
+    imports: (Vec<ImportOrder>, BTreeSet<&'a PartitionName>),
 }
 
 fn one(
     world: &World,
     (host, peers): (&HostName, Peers),
-    Own { servers: mine, warm, replicas, snapshots }: Own<'_>,
+    Own { servers: mine, warm, replicas, snapshots, imports: (imports, joined) }: Own<'_>,
     networks: &BTreeMap<&PartitionName, Network>,
     units: &[Unit],
 ) -> Desired {
@@ -75,6 +80,7 @@ fn one(
         Vec::new()
     };
     partitions.extend(units.iter().filter_map(|unit| world.partitions.get_key_value(&unit.partition)).map(|(name, _)| name));
+    partitions.extend(joined);
     Desired {
         version: WIRE_VERSION,
         generation: Generation::default(),
@@ -87,6 +93,7 @@ fn one(
         warm,
         billed: usage::billed(world, host),
         units,
+        imports,
         replicas,
         snapshots,
     }
@@ -100,7 +107,7 @@ fn gateway_mac(record: &PartitionRecord) -> Mac {
     gateways(record).first().map_or(Mac([2, 0x70, 0, 0, 0, 1]), |address| Mac::of(*address))
 }
 
-fn network(world: &World, name: &PartitionName, record: &PartitionRecord) -> Network {
+fn network(world: &World, name: &PartitionName, record: &PartitionRecord, imports: Vec<NetworkEntry>) -> Network {
     let clusters = world.clusters.iter().filter(|((partition, _), _)| partition == name);
     let named: BTreeSet<&ClusterName> =
         clusters.flat_map(|(_, cluster)| cluster.spec.allow.iter().flatten()).filter_map(|rule| rule.from.cluster()).collect();
@@ -110,7 +117,8 @@ fn network(world: &World, name: &PartitionName, record: &PartitionRecord) -> Net
             let host = server.node.clone()?;
             let via = world.hosts.get(&host)?.address;
             let cluster = named.contains(&server.cluster).then(|| server.cluster.clone());
-            Some(NetworkEntry { mac: server.mac, addresses: server.addresses.clone(), host, via, epoch: server.epoch, cluster })
+            let (mac, addresses) = (server.mac, server.addresses.clone());
+            Some(NetworkEntry { mac, addresses, host, via, epoch: server.epoch, cluster, by_service: false })
         })
         .collect();
     if let Some((host, owner)) = record.owner.as_ref().and_then(|owner| world.hosts.get_key_value(owner)) {
@@ -121,8 +129,10 @@ fn network(world: &World, name: &PartitionName, record: &PartitionRecord) -> Net
             via: owner.address,
             epoch: record.owner_epoch,
             cluster: None,
+            by_service: false,
         });
     }
+    entries.extend(imports);
     Network {
         partition: name.clone(),
         vni: record.vni,
@@ -202,32 +212,34 @@ pub fn backend_state(world: &World, key: &ServerKey, server: &ServerRecord) -> B
     }
 }
 
+/// A service as directors are told of it.
+pub(super) fn service_order(world: &World, (partition, service): &ServiceKey, record: &ServiceRecord) -> ServiceOrder {
+    let servers = world.servers_of(&(partition.clone(), record.spec.cluster.clone()));
+    let backends = servers.iter().map(|key| {
+        let server = &world.servers[key];
+        BackendOrder {
+            index: server.index,
+            server: key.name.clone(),
+            addresses: server.addresses.clone(),
+            state: backend_state(world, key, server),
+            weight: 1,
+            epoch: server.epoch,
+        }
+    });
+    ServiceOrder {
+        name: service.clone(),
+        addresses: record.addresses.clone(),
+        port: record.spec.port,
+        target_port: record.spec.target_port.unwrap_or(record.spec.port),
+        backends: backends.collect(),
+    }
+}
+
 fn unit(world: &World, name: &PartitionName, record: &PartitionRecord) -> Option<Unit> {
     let services: Vec<_> = world.services.iter().filter(|(key, _)| key.0 == *name).collect();
     if services.is_empty() {
         return None;
     }
-    let orders = services.iter().map(|((_, service), spec)| {
-        let servers = world.servers_of(&(name.clone(), spec.spec.cluster.clone()));
-        let backends = servers.iter().map(|key| {
-            let server = &world.servers[key];
-            BackendOrder {
-                index: server.index,
-                server: key.name.clone(),
-                addresses: server.addresses.clone(),
-                state: backend_state(world, key, server),
-                weight: 1,
-                epoch: server.epoch,
-            }
-        });
-        ServiceOrder {
-            name: service.clone(),
-            addresses: spec.addresses.clone(),
-            port: spec.spec.port,
-            target_port: spec.spec.target_port.unwrap_or(spec.spec.port),
-            backends: backends.collect(),
-        }
-    });
     let public: BTreeSet<IpAddr> = services.iter().flat_map(|(_, service)| service.addresses.iter().copied()).collect();
     Some(Unit {
         partition: name.clone(),
@@ -238,6 +250,6 @@ fn unit(world: &World, name: &PartitionName, record: &PartitionRecord) -> Option
         gateway_mac: gateway_mac(record),
         subnets: record.networks.clone(),
         public: public.into_iter().collect(),
-        services: orders.collect(),
+        services: services.iter().map(|(key, record)| service_order(world, key, record)).collect(),
     })
 }

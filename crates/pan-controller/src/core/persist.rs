@@ -6,7 +6,7 @@ use super::usage::{self, PageKey};
 use super::world::{Dirty, Settings, World};
 use pan_api::token::id_text;
 use pan_model::event::Event;
-use pan_model::{ClusterName, HostName, PartitionName, ServerKey, ServerName, ServiceName, VolumeKey, VolumeName};
+use pan_model::{ClusterName, HostName, Name, PartitionName, ServerKey, ServerName, ServiceName, VolumeKey, VolumeName};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
@@ -57,6 +57,7 @@ pub fn key_of(dirty: &Dirty) -> String {
         Dirty::Cluster((partition, name)) => format!("p/{partition}/cluster/{name}"),
         Dirty::Server(key) => format!("p/{}/server/{}", key.partition, key.name),
         Dirty::Service((partition, name)) => format!("p/{partition}/service/{name}"),
+        Dirty::Import((partition, name)) => format!("p/{partition}/import/{name}"),
         Dirty::Volume(key) => format!("p/{}/volume/{}", key.partition, key.name),
         Dirty::Source(key) => format!("p/{}/source/{}", key.partition, key.name),
         Dirty::Host(name) => format!("host/{name}"),
@@ -88,6 +89,7 @@ pub fn value_of(world: &World, dirty: &Dirty) -> Option<Vec<u8>> {
         Dirty::Cluster(key) => write(world.clusters.get(key)),
         Dirty::Server(key) => write(world.servers.get(key)),
         Dirty::Service(key) => write(world.services.get(key)),
+        Dirty::Import(key) => write(world.imports.get(key)),
         Dirty::Volume(key) => write(world.volumes.get(key)),
         Dirty::Source(key) => write(world.sources.get(key)),
         Dirty::Host(name) => write(world.hosts.get(name)),
@@ -194,6 +196,10 @@ fn load_in_partition(world: &mut World, partition: PartitionName, rest: &[&str],
             let name = ServiceName::new(*name).map_err(|_| unknown())?;
             world.services.insert((partition, name), read(key, value)?);
         }
+        ["import", name] => {
+            let name = Name::new(*name).map_err(|_| unknown())?;
+            world.imports.insert((partition, name), read(key, value)?);
+        }
         ["volume", name] => {
             let name = VolumeName::new(*name).map_err(|_| unknown())?;
             world.volumes.insert(VolumeKey { partition, name }, read(key, value)?);
@@ -262,6 +268,11 @@ pub fn forget(world: &mut World, key: &str) -> Result<(), LoadError> {
                     world.seen.servers.remove(&key);
                 }
                 ["service", name] => drop(world.services.remove(&(partition, ServiceName::new(*name).map_err(|_| unknown())?))),
+                ["import", name] => {
+                    let key = (partition, Name::new(*name).map_err(|_| unknown())?);
+                    world.imports.remove(&key);
+                    world.seen.imports.remove(&key);
+                }
                 ["volume", name] => {
                     drop(world.volumes.remove(&VolumeKey { partition, name: VolumeName::new(*name).map_err(|_| unknown())? }));
                 }

@@ -5,7 +5,7 @@ use super::orders::backend_state;
 use super::record::EndingPhase;
 use super::seen::Life;
 use super::world::{Dirty, Now, World};
-use pan_api::desired::Desired;
+use pan_api::desired::{Desired, Network, NetworkEntry};
 use pan_model::host::Role;
 use pan_model::service::BackendState;
 use pan_model::{Generation, HostName, PartitionName, ServerKey};
@@ -17,7 +17,7 @@ pub fn to(world: &mut World, former: Option<&Desired>, desired: &Desired, genera
     seen.published.insert(desired.host.clone(), generation);
     let known = seen.units_from.remove(&desired.host).unwrap_or_default();
     let from = |partition: &PartitionName| {
-        let same = former.is_some_and(|former| told(former, partition) == told(desired, partition));
+        let same = former.is_some_and(|former| is_told_the_same(former, desired, partition));
         known.get(partition).copied().filter(|_| same).unwrap_or(generation)
     };
     let units: BTreeMap<_, _> = desired.units.iter().map(|unit| (unit.partition.clone(), from(&unit.partition))).collect();
@@ -26,11 +26,27 @@ pub fn to(world: &mut World, former: Option<&Desired>, desired: &Desired, genera
     }
 }
 
-/// What a desired state says of a partition's services. Units and networks are in the order of their partitions.
-fn told<'a>(desired: &'a Desired, partition: &PartitionName) -> impl PartialEq + use<'a> {
-    let unit = desired.units.binary_search_by(|unit| unit.partition.cmp(partition)).ok().map(|at| &desired.units[at]);
-    let network = desired.networks.binary_search_by(|network| network.partition.cmp(partition)).ok().map(|at| &desired.networks[at]);
-    (unit, network)
+/// Whether two desired states say the same of a partition's services. Units and networks are in the order of their partitions. What stands for
+/// other partitions' imports moves with their units, which is nothing to this one.
+fn is_told_the_same(one: &Desired, other: &Desired, partition: &PartitionName) -> bool {
+    let unit = |desired: &Desired| desired.units.binary_search_by(|unit| unit.partition.cmp(partition)).ok();
+    let network = |desired: &Desired| desired.networks.binary_search_by(|network| network.partition.cmp(partition)).ok();
+    let same_unit = unit(one).map(|at| &one.units[at]) == unit(other).map(|at| &other.units[at]);
+    let same_network = match (network(one).map(|at| &one.networks[at]), network(other).map(|at| &other.networks[at])) {
+        (Some(one), Some(other)) => {
+            let frame = |of: &Network| (of.vni, of.mtu, of.gateway_mac);
+            let entries = own(one).eq(own(other));
+            entries && frame(one) == frame(other) && one.subnets == other.subnets && one.gateways == other.gateways
+        }
+        (None, None) => true,
+        (Some(_), None) | (None, Some(_)) => false,
+    };
+    same_unit && same_network
+}
+
+/// The entries of a network that are not other partitions'.
+fn own(network: &Network) -> impl Iterator<Item = &NetworkEntry> {
+    network.entries.iter().filter(|entry| !entry.by_service)
 }
 
 /// The directors that are not known to be dead.

@@ -1,13 +1,19 @@
 //! What the store keeps: one record per object, each with a format version.
 
+mod import;
+mod source;
+
+pub use import::{Identity, ImportRecord, WayRecord};
+pub use source::SourceRecord;
+
 use pan_api::report::{Blank, Hello, Offer, StorageOffer};
 use pan_model::host::Role;
 use pan_model::mirror::{Member, Record};
 use pan_model::network::Cidr;
 use pan_model::volume::{Filesystem, SIZE_MIN};
 use pan_model::{
-    Admission, ByteSize, ClusterName, ClusterSpec, Epoch, HostName, Mac, Name, PartitionSpec, ServerName, ServiceSpec, Session, SnapshotId,
-    SnapshotName, VolumeId,
+    Admission, ByteSize, ClusterName, ClusterSpec, Epoch, HostName, Mac, Name, PartitionName, PartitionSpec, ServerName, ServiceSpec,
+    Session, SnapshotId, SnapshotName, VolumeId,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -43,6 +49,9 @@ pub struct PartitionRecord {
     /// Bindings up to this one were of another that had its name.
     #[serde(default)]
     pub first_epoch: Epoch,
+    /// How often it was wanted again while it was being taken down: each time it is another one's.
+    #[serde(default)]
+    pub life: u64,
 }
 
 /// A cluster.
@@ -148,6 +157,9 @@ pub struct ServiceRecord {
     pub spec: ServiceSpec,
     /// Its public addresses.
     pub addresses: Vec<IpAddr>,
+    /// Who the partitions are that it is exported to, from when they wanted it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub consents: BTreeMap<PartitionName, Identity>,
 }
 
 /// A volume.
@@ -217,19 +229,6 @@ impl VolumeRecord {
         };
         ready.into_iter().flatten().chain(taking.into_iter().flatten())
     }
-}
-
-/// A volume that many servers read. It has no copies of its own: each of them has a volume that begins as the snapshot.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SourceRecord {
-    /// The snapshot.
-    pub from: Beginning,
-    /// Its bytes.
-    pub size: ByteSize,
-    /// On how many storage hosts each server's is to be.
-    pub copies: u8,
-    /// What is on it.
-    pub filesystem: Filesystem,
 }
 
 /// What a volume began as.
@@ -452,6 +451,13 @@ pub struct PanRecord {
     /// The number of the next snapshot.
     #[serde(default = "first_snapshot")]
     pub next_snapshot: SnapshotId,
+    /// The number of the next import, or of the next way of one.
+    #[serde(default = "first_import")]
+    pub next_import: u32,
+}
+
+const fn first_import() -> u32 {
+    1
 }
 
 const fn first_snapshot() -> SnapshotId {
@@ -480,6 +486,7 @@ impl Default for PanRecord {
             next_volume: first_volume(),
             next_session: first_session(),
             next_snapshot: first_snapshot(),
+            next_import: first_import(),
         }
     }
 }

@@ -173,6 +173,8 @@ pub enum Kind {
     Service,
     /// A volume.
     Volume,
+    /// An import.
+    Import,
 }
 
 /// The answer to a request.

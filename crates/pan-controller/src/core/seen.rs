@@ -65,6 +65,8 @@ pub struct Seen {
     pub refused: BTreeMap<ServerKey, super::frames::OfServer>,
     /// What was refused and is not told yet.
     pub refusals: super::audit::Refusals,
+    /// What partitions are told of their imports. At most all imports.
+    pub imports: BTreeMap<super::world::ImportKey, super::imports::Telling>,
     /// What hosts do again and again, and is not told yet.
     pub often: super::audit::Often,
 }
@@ -84,6 +86,8 @@ pub struct HostSeen {
     pub applied: BTreeMap<pan_model::host::Role, Generation>,
     /// Connections of backends, if it owns units.
     pub connections: Vec<ConnectionCount>,
+    /// The numbers of the ways of imports that are in place there, if it is a director.
+    pub ways: BTreeSet<u32>,
     /// Its boot identifier.
     pub boot: Option<u64>,
     /// Boot and sequence of the newest report of each role: what is older says nothing any more.
@@ -158,6 +162,7 @@ impl Default for HostSeen {
             since: 0,
             applied: BTreeMap::new(),
             connections: Vec::new(),
+            ways: BTreeSet::new(),
             boot: None,
             reported: BTreeMap::new(),
             former: BTreeMap::new(),

@@ -6,7 +6,7 @@ use super::world::{About, Now, World};
 use pan_model::event::Severity;
 use pan_model::host::Role;
 use pan_model::{HostName, PartitionName};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 fn is_director(world: &World, name: &HostName) -> bool {
     world.hosts.get(name).is_some_and(|host| host.roles.contains(&Role::Director))
@@ -25,8 +25,8 @@ pub fn advance(world: &mut World, now: Now) {
             *count += 1;
         }
     }
-    let served: Vec<PartitionName> =
-        world.partitions.keys().filter(|name| world.services.keys().any(|key| key.0 == **name)).cloned().collect();
+    let serving = world.services.keys().map(|key| &key.0).chain(world.imports.keys().map(|key| &key.0));
+    let served: BTreeSet<PartitionName> = serving.filter(|name| world.partitions.contains_key(*name)).cloned().collect();
     for name in served {
         let owner = world.partitions[&name].owner.clone();
         let lost = match &owner {

@@ -1,7 +1,7 @@
 //! One pass over the world after events: everything that follows from them, in a fixed order.
 
 use super::world::{Dirty, Now, World};
-use super::{audit, death, domain, ending, fail, hosts, keys, place, quarantine, reach, roll, services, tokens, usage, volumes};
+use super::{audit, death, domain, ending, fail, hosts, imports, keys, place, quarantine, reach, roll, services, tokens, usage, volumes};
 use pan_model::PartitionName;
 
 /// Brings the records to where the observations and intents lead. Calling it twice changes nothing more.
@@ -14,6 +14,7 @@ pub fn settle(world: &mut World, now: Now) {
     hosts::advance(world);
     death::advance(world, now);
     services::advance(world, now);
+    imports::advance(world, now);
     ending::advance(world, now);
     fail::advance(world, now);
     roll::advance(world, now);

@@ -56,6 +56,7 @@ fn inseparable<'a>(world: &World, dirty: &'a [Dirty], asked: &BTreeSet<Dirty>) -
             | Dirty::Partition(_)
             | Dirty::Cluster(_)
             | Dirty::Service(_)
+            | Dirty::Import(_)
             | Dirty::Source(_)
             | Dirty::Host(_)
             | Dirty::Token(_)

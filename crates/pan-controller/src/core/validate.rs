@@ -42,6 +42,8 @@ pub enum Which {
     Service(PartitionName, ServiceName),
     /// A volume that is there by itself.
     Volume(PartitionName, Name),
+    /// An import.
+    Import(PartitionName, Name),
 }
 
 impl Which {
@@ -53,6 +55,7 @@ impl Which {
             Object::Cluster(partition, name, _) => Self::Cluster(partition.clone(), name.clone()),
             Object::Service(partition, name, _) => Self::Service(partition.clone(), name.clone()),
             Object::Volume(partition, name, _) => Self::Volume(partition.clone(), name.clone()),
+            Object::Import(partition, name, _) => Self::Import(partition.clone(), name.clone()),
         }
     }
 }
@@ -64,6 +67,7 @@ impl fmt::Display for Which {
             Self::Cluster(partition, name) => write!(f, "cluster {partition}/{name}"),
             Self::Service(partition, name) => write!(f, "service {partition}/{name}"),
             Self::Volume(partition, name) => write!(f, "volume {partition}/{name}"),
+            Self::Import(partition, name) => write!(f, "import {partition}/{name}"),
         }
     }
 }

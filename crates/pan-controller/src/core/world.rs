@@ -2,7 +2,8 @@
 
 use super::audit::Log;
 use super::record::{
-    ClusterRecord, CredentialRecord, HostRecord, PanRecord, PartitionRecord, ServerRecord, ServiceRecord, SourceRecord, VolumeRecord,
+    ClusterRecord, CredentialRecord, HostRecord, ImportRecord, PanRecord, PartitionRecord, ServerRecord, ServiceRecord, SourceRecord,
+    VolumeRecord,
 };
 use super::seen::Seen;
 use super::timeline::Timelines;
@@ -10,7 +11,7 @@ use super::tokens::TokenRecord;
 use super::usage::{Book, PageKey};
 use pan_member::Tick;
 use pan_model::event::{Event, Severity};
-use pan_model::{Admission, BitRate, ClusterName, HostName, PartitionName, ServerKey, ServiceName, VolumeKey};
+use pan_model::{Admission, BitRate, ClusterName, HostName, Name, PartitionName, ServerKey, ServiceName, VolumeKey};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -91,6 +92,8 @@ impl Settings {
 pub type ClusterKey = (PartitionName, ClusterName);
 /// See [`ClusterKey`].
 pub type ServiceKey = (PartitionName, ServiceName);
+/// See [`ClusterKey`].
+pub type ImportKey = (PartitionName, Name);
 
 /// A record that differs from the store.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -107,6 +110,8 @@ pub enum Dirty {
     Server(ServerKey),
     /// A service.
     Service(ServiceKey),
+    /// An import.
+    Import(ImportKey),
     /// A volume.
     Volume(VolumeKey),
     /// A volume that many servers read.
@@ -140,6 +145,8 @@ pub struct World {
     pub servers: BTreeMap<ServerKey, ServerRecord>,
     /// Services.
     pub services: BTreeMap<ServiceKey, ServiceRecord>,
+    /// Imports.
+    pub imports: BTreeMap<ImportKey, ImportRecord>,
     /// Volumes.
     pub volumes: BTreeMap<VolumeKey, VolumeRecord>,
     /// Volumes that many servers read.
@@ -200,6 +207,7 @@ impl World {
             clusters: BTreeMap::new(),
             servers: BTreeMap::new(),
             services: BTreeMap::new(),
+            imports: BTreeMap::new(),
             volumes: BTreeMap::new(),
             sources: BTreeMap::new(),
             hosts: BTreeMap::new(),

@@ -1,6 +1,9 @@
 //! Two directors, a node and a client as network namespaces, joined by two fabrics and an outside network, with
 //! servers that say their name. Real routes, VXLAN, rules and addresses; no controller.
 #![allow(clippy::unwrap_used)]
+#![allow(dead_code, reason = "each test program uses a part of it")]
+
+pub mod shop;
 
 use ipnet::IpNet;
 use nix::mount::{MsFlags, mount};
@@ -175,11 +178,27 @@ impl DirectorHost {
 
     /// Runs a command in the partition's namespace, as an operator might.
     pub fn by_hand(&self, command: &str) -> String {
+        self.by_hand_in(&format!("pand-{VNI}"), command)
+    }
+
+    /// The same in a namespace of that name.
+    pub fn by_hand_in(&self, place: &str, command: &str) -> String {
+        let place = place.to_owned();
         let words: Vec<String> = command.split(' ').map(str::to_owned).collect();
         let run = move || Command::new(&words[0]).args(&words[1..]).output().unwrap();
-        let output = self.work(move |_| Netns::open(&format!("pand-{VNI}")).unwrap().run(run).unwrap());
+        let output = self.work(move |_| Netns::open(&place).unwrap().run(run).unwrap());
         assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// The ways of imports that are in place.
+    pub fn ways(&self) -> Vec<u32> {
+        self.work(|director| director.as_ref().unwrap().ways())
+    }
+
+    /// Its namespaces.
+    pub fn names(&self) -> Vec<String> {
+        self.work(|_| Netns::list().unwrap())
     }
 
     pub fn connections(&self) -> Vec<(String, u64)> {
@@ -233,6 +252,9 @@ struct NodeHost {
     overlay: Overlay,
     _underlay: Option<Underlay>,
     _servers: Vec<Space>,
+    /// Networks of other partitions, and what of theirs stands in this one.
+    others: Vec<NetworkSpec>,
+    stands: Vec<RemoteEntry>,
 }
 
 fn server_addresses(index: u32) -> [IpAddr; 2] {
@@ -254,14 +276,14 @@ impl NodeHost {
         underlay.apply(&spec).unwrap();
         let overlay = Overlay::owning(space.rtnl(), ip("10.200.0.9"), "srv").unwrap();
         let servers = (1..=servers).map(|index| start_server(&space, index)).collect();
-        Self { space: Some(space), overlay, _underlay: Some(underlay), _servers: servers }
+        Self { space: Some(space), overlay, _underlay: Some(underlay), _servers: servers, others: Vec::new(), stands: Vec::new() }
     }
 
     /// On the first director's host.
     fn with(director: &DirectorHost, servers: u32) -> Self {
         let overlay = Overlay::owning(director.space.rtnl(), ip("10.200.0.1"), "srv").unwrap();
         let servers = (1..=servers).map(|index| start_server(&director.space, index)).collect();
-        Self { space: None, overlay, _underlay: None, _servers: servers }
+        Self { space: None, overlay, _underlay: None, _servers: servers, others: Vec::new(), stands: Vec::new() }
     }
 
     /// Points the gateway to a director, since an epoch.
@@ -279,16 +301,18 @@ impl NodeHost {
             host: ip(&format!("10.200.0.{director}")),
             epoch: u64::from(epoch),
         };
-        let spec = NetworkSpec { vni: VNI, mtu: MTU, remote: vec![gateway], local: local.collect() };
-        let applied = self.overlay.apply(&[spec]).unwrap();
+        let remote = self.stands.iter().cloned().chain([gateway]).collect();
+        let spec = NetworkSpec { vni: VNI, mtu: MTU, remote, local: local.collect() };
+        let specs: Vec<NetworkSpec> = self.others.iter().cloned().chain([spec]).collect();
+        let applied = self.overlay.apply(&specs).unwrap();
         assert!(applied.missing.is_empty());
     }
 }
 
-/// A server that answers each line with its name; the line `later` after [`LATER`].
-fn start_server(node: &Space, index: u32) -> Space {
-    let space = Space::new(&format!("s{index}"));
-    node.rtnl().add_veth_to(&format!("srv{index}"), "eth0", &space.netns).unwrap();
+/// A server's namespace, by a port of the node.
+fn plug_server(node: &Space, port: &str, index: u32) -> Space {
+    let space = Space::new(port);
+    node.rtnl().add_veth_to(port, "eth0", &space.netns).unwrap();
     let rtnl = space.rtnl();
     rtnl.set_mac("eth0", Mac::of(server_addresses(index)[0]).0).unwrap();
     rtnl.set_mtu("eth0", MTU).unwrap();
@@ -299,6 +323,12 @@ fn start_server(node: &Space, index: u32) -> Space {
         let dst = if address.is_ipv4() { net("0.0.0.0/0") } else { net("::/0") };
         rtnl.replace_route(&Route { dst, src: None, hops, mtu: None, rto_min: None }).unwrap();
     }
+    space
+}
+
+/// A server that answers each line with its name, the line `later` after [`LATER`], and the line `from` with where it comes from.
+fn start_server(node: &Space, index: u32) -> Space {
+    let space = plug_server(node, &format!("srv{index}"), index);
     let listener = space.netns.run(|| TcpListener::bind(("::", TARGET)).unwrap()).unwrap();
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
@@ -308,7 +338,9 @@ fn start_server(node: &Space, index: u32) -> Space {
                     if line == "later" {
                         std::thread::sleep(LATER);
                     }
-                    if writeln!(answers, "web-{index}").is_err() {
+                    let from = || answers.peer_addr().unwrap().ip().to_canonical().to_string();
+                    let answer = if line == "from" { from() } else { format!("web-{index}") };
+                    if writeln!(answers, "{answer}").is_err() {
                         break;
                     }
                 }
@@ -500,6 +532,7 @@ pub fn desired(owner: u8, own: bool, states: &[BackendState]) -> Desired {
         via: ip(via),
         epoch: Epoch(u64::from(owner)),
         cluster: None,
+        by_service: false,
     };
     let gateways = vec![ip("10.0.0.1"), ip("fd00:1::1")];
     let mut entries: Vec<NetworkEntry> = (1..=states.len() as u32)
@@ -512,6 +545,7 @@ pub fn desired(owner: u8, own: bool, states: &[BackendState]) -> Desired {
         version: pan_api::WIRE_VERSION,
         billed: Vec::new(),
         blanks: None,
+        imports: Vec::new(),
         admission: pan_model::Admission::FIRST,
         generation: Generation { term: 1, step: 1 },
         host: "d1".parse().unwrap(),

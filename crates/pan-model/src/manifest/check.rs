@@ -3,11 +3,12 @@
 use super::Object;
 use crate::allow::{AllowSpec, PORTS_MAX, RULES_MAX};
 use crate::cluster::{Failback, FileSpec, HealthSpec, check_egress};
+use crate::import::EXPORTS_MAX;
 use crate::node::label;
 use crate::notyet::NOT_YET;
 use crate::partition::networks;
 use crate::volume::{Access, COPIES_MAX, ServerVolume, VolumeSpec, check_size};
-use crate::{ByteSize, ClusterName, ClusterSpec, Code, PartitionSpec, ServiceSpec, Span};
+use crate::{ByteSize, ClusterName, ClusterSpec, Code, ImportSpec, PartitionName, PartitionSpec, ServiceSpec, Span};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Most servers of a cluster.
@@ -36,8 +37,9 @@ pub(super) fn check(object: &Object) -> Vec<Finding> {
     match object {
         Object::Partition(_, spec) => found.partition(spec),
         Object::Cluster(_, name, spec) => found.cluster(name, spec),
-        Object::Service(_, _, spec) => found.service(spec),
+        Object::Service(partition, _, spec) => found.service(partition, spec),
         Object::Volume(_, _, spec) => found.volume(spec, ""),
+        Object::Import(partition, _, spec) => found.import(partition, spec),
     }
     found.0
 }
@@ -309,7 +311,7 @@ impl Findings {
         }
     }
 
-    fn service(&mut self, spec: &ServiceSpec) {
+    fn service(&mut self, partition: &PartitionName, spec: &ServiceSpec) {
         self.port("port", spec.port);
         if let Some(port) = spec.target_port {
             self.port("targetPort", port);
@@ -318,6 +320,23 @@ impl Findings {
             && (address.is_unspecified() || address.is_loopback() || address.is_multicast())
         {
             self.add("address", format!("{address} cannot be a public address"));
+        }
+        if spec.export.len() > EXPORTS_MAX {
+            self.add("export", format!("{} partitions: at most {EXPORTS_MAX} are possible", spec.export.len()));
+        }
+        let mut seen = BTreeSet::new();
+        for (index, other) in spec.export.iter().enumerate() {
+            if other == partition {
+                self.add(format!("export[{index}]"), format!("{partition} is where the service is: remove it"));
+            } else if !seen.insert(other) {
+                self.add(format!("export[{index}]"), format!("partition {other} is named twice: keep one of them"));
+            }
+        }
+    }
+
+    fn import(&mut self, partition: &PartitionName, spec: &ImportSpec) {
+        if spec.partition == *partition {
+            self.add("partition", format!("{partition} is where the import is: name another partition, whose service it is"));
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What reading a manifest gives: objects with the places of their fields, or problems with theirs.
 
 use super::tree::Tree;
-use crate::{ClusterName, ClusterSpec, Code, Name, PartitionName, PartitionSpec, ServiceName, ServiceSpec, VolumeSpec};
+use crate::{ClusterName, ClusterSpec, Code, ImportSpec, Name, PartitionName, PartitionSpec, ServiceName, ServiceSpec, VolumeSpec};
 use std::fmt;
 
 /// The value of `api` in every document.
@@ -19,6 +19,8 @@ pub enum Object {
     Service(PartitionName, ServiceName, ServiceSpec),
     /// A volume that is there by itself.
     Volume(PartitionName, Name, VolumeSpec),
+    /// A service of another partition.
+    Import(PartitionName, Name, ImportSpec),
 }
 
 impl Object {
@@ -30,6 +32,7 @@ impl Object {
             Self::Cluster(..) => "cluster",
             Self::Service(..) => "service",
             Self::Volume(..) => "volume",
+            Self::Import(..) => "import",
         }
     }
 
@@ -40,7 +43,8 @@ impl Object {
             Self::Partition(partition, _)
             | Self::Cluster(partition, _, _)
             | Self::Service(partition, _, _)
-            | Self::Volume(partition, _, _) => partition,
+            | Self::Volume(partition, _, _)
+            | Self::Import(partition, _, _) => partition,
         }
     }
 
@@ -51,7 +55,7 @@ impl Object {
             Self::Partition(name, _) => name.as_str(),
             Self::Cluster(_, name, _) => name.as_str(),
             Self::Service(_, name, _) => name.as_str(),
-            Self::Volume(_, name, _) => name.as_str(),
+            Self::Volume(_, name, _) | Self::Import(_, name, _) => name.as_str(),
         }
     }
 }

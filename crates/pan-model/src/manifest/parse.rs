@@ -6,7 +6,7 @@ use super::mask::{Mask, Masked};
 use super::tree::{Node, Spot, Tree};
 use super::{API, Document, Object, Place, Problem};
 use crate::notyet::NOT_YET;
-use crate::{ClusterName, ClusterSpec, Code, Name, PartitionName, PartitionSpec, ServiceName, ServiceSpec, VolumeSpec};
+use crate::{ClusterName, ClusterSpec, Code, ImportSpec, Name, PartitionName, PartitionSpec, ServiceName, ServiceSpec, VolumeSpec};
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_saphyr::Error;
@@ -235,6 +235,7 @@ enum Kind {
     Cluster,
     Service,
     Volume,
+    Import,
 }
 
 impl Envelope {
@@ -244,7 +245,7 @@ impl Envelope {
             Kind::Partition => PartitionName::new(self.name.as_str()).err(),
             Kind::Cluster => ClusterName::new(self.name.as_str()).err(),
             Kind::Service => ServiceName::new(self.name.as_str()).err(),
-            Kind::Volume => Name::new(self.name.as_str()).err(),
+            Kind::Volume | Kind::Import => Name::new(self.name.as_str()).err(),
         };
         error.map(|error| error.to_string())
     }
@@ -259,6 +260,7 @@ impl Envelope {
             Kind::Cluster => Object::Cluster(partition(), ClusterName::new(name).expect(named), spec::<ClusterSpec>(text, mask)?),
             Kind::Service => Object::Service(partition(), ServiceName::new(name).expect(named), spec::<ServiceSpec>(text, mask)?),
             Kind::Volume => Object::Volume(partition(), Name::new(name).expect(named), spec::<VolumeSpec>(text, mask)?),
+            Kind::Import => Object::Import(partition(), Name::new(name).expect(named), spec::<ImportSpec>(text, mask)?),
         })
     }
 }
@@ -345,11 +347,12 @@ fn kind(text: &str) -> Result<Kind, (Code, String)> {
         "Cluster" => Ok(Kind::Cluster),
         "Service" => Ok(Kind::Service),
         "Volume" => Ok(Kind::Volume),
+        "Import" => Ok(Kind::Import),
         "Policy" => Err((Code::NotYet, format!("kind {text}: {}", NOT_YET.replace("the field", "the document")))),
         "Server" | "Node" | "Host" | "Event" => {
-            Err((Code::Invalid, format!("a {text} cannot be applied: expected Partition, Cluster, Service or Volume")))
+            Err((Code::Invalid, format!("a {text} cannot be applied: expected Partition, Cluster, Service, Volume or Import")))
         }
-        _ => Err((Code::Invalid, format!("{text:?} is not a kind: expected Partition, Cluster, Service or Volume"))),
+        _ => Err((Code::Invalid, format!("{text:?} is not a kind: expected Partition, Cluster, Service, Volume or Import"))),
     }
 }
 

@@ -81,6 +81,26 @@ fn who_may_begin_to_speak_is_read_and_checked() {
 }
 
 #[test]
+fn exports_and_imports_are_read_and_checked() {
+    let service = "api: pan/v1\nkind: Service\npartition: acme\nname: pay\nspec:\n  port: 443\n  cluster: pay\n";
+    let documents = read(&format!("{service}  export: [shop, store]\n")).unwrap();
+    let Object::Service(_, _, spec) = &documents[0].object else { panic!("a service") };
+    assert_eq!(spec.export.iter().map(|name| name.as_str()).collect::<Vec<_>>(), ["shop", "store"]);
+    refused(&format!("{service}  export: [shop, shop]\n"), &[("8:18 PAN-100", "named twice")]);
+    refused(&format!("{service}  export: [acme]\n"), &[("8:12 PAN-100", "is where the service is")]);
+    refused(&format!("{service}  export: ['No Name']\n"), &[("8:12", "is not a name")]);
+    let many: Vec<String> = (0..101).map(|number| format!("p{number}")).collect();
+    refused(&format!("{service}  export: [{}]\n", many.join(", ")), &[("8:3 PAN-100", "at most 100")]);
+    let import = "api: pan/v1\nkind: Import\npartition: shop\nname: payments\nspec: {partition: acme, service: pay}\n";
+    let documents = read(import).unwrap();
+    let Object::Import(partition, name, spec) = &documents[0].object else { panic!("an import") };
+    assert_eq!((partition.as_str(), name.as_str(), spec.partition.as_str(), spec.service.as_str()), ("shop", "payments", "acme", "pay"));
+    refused(&import.replace("acme", "shop"), &[("5:19 PAN-100", "is where the import is")]);
+    refused(&import.replace(", service: pay", ""), &[("5:", "missing field `service`")]);
+    refused(&import.replace("service: pay", "service: pay, port: 1"), &[("5:", "unknown field `port`")]);
+}
+
+#[test]
 fn the_documented_manifests_are_read() {
     let text = r#"# comment
 ---

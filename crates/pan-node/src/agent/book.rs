@@ -54,5 +54,6 @@ pub(super) fn report(
         replicas: Vec::new(),
         refused: network.refusals.told(),
         beyond: Vec::new(),
+        ways: Vec::new(),
     }
 }

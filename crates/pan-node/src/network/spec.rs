@@ -86,8 +86,11 @@ pub(crate) fn callers(desired: &Desired, port: &Port) -> Option<Option<Vec<Calle
     let network = desired.networks.iter().find(|network| network.partition == port.key.partition)?;
     let one = |(from, ports): (&Caller, Option<BTreeSet<u16>>)| {
         let macs = match from {
-            // All that comes by services comes by the gateway, and from its Ethernet address.
-            Caller::Services => [network.gateway_mac.0].into(),
+            // All that comes by services comes by the gateway, or by what stands for an import, and from its Ethernet address.
+            Caller::Services => {
+                let imports = network.entries.iter().filter(|entry| entry.by_service);
+                imports.map(|entry| entry.mac.0).chain([network.gateway_mac.0]).collect()
+            }
             Caller::Cluster(name) => {
                 network.entries.iter().filter(|entry| entry.cluster.as_ref() == Some(name)).map(|entry| entry.mac.0).collect()
             }
@@ -120,11 +123,13 @@ mod tests {
             via: "10.200.0.9".parse().unwrap(),
             epoch: Epoch(epoch),
             cluster: None,
+            by_service: false,
         };
         Desired {
             version: 1,
             billed: Vec::new(),
             blanks: None,
+            imports: Vec::new(),
             admission: pan_model::Admission::FIRST,
             generation: Default::default(),
             host: "n1".parse().unwrap(),
@@ -178,7 +183,8 @@ mod tests {
         };
         let with = |allow: serde_json::Value| {
             let mut desired = desired("n1", 1);
-            desired.networks[0].entries = vec![entry(1, ""), entry(2, "web"), entry(3, "web"), entry(4, "app")];
+            let import = NetworkEntry { by_service: true, ..entry(5, "") };
+            desired.networks[0].entries = vec![entry(1, ""), entry(2, "web"), entry(3, "web"), entry(4, "app"), import];
             let order = crate::testing::order("acme", "db-1");
             desired.servers = vec![pan_api::desired::ServerOrder { allow: serde_json::from_value(allow).unwrap(), ..order }];
             callers(&desired, &port)
@@ -189,7 +195,7 @@ mod tests {
         assert_eq!(with(serde_json::json!([])), Some(Some(vec![])));
         let rules =
             serde_json::json!([{"from": "web", "ports": [80]}, {"from": "services"}, {"from": "none"}, {"from": "web", "ports": [81]}]);
-        let expected = vec![some(&[0xfe], Ports::All), some(&[], Ports::All), some(&[2, 3], Ports::Only([80, 81].into()))];
+        let expected = vec![some(&[5, 0xfe], Ports::All), some(&[], Ports::All), some(&[2, 3], Ports::Only([80, 81].into()))];
         assert_eq!(with(rules), Some(Some(expected)));
     }
 

@@ -251,6 +251,7 @@ fn desired(step: u64, host: &str, servers: Vec<ServerOrder>) -> Desired {
         via: if host == "n1" { "10.200.0.11" } else { "10.200.0.12" }.parse().unwrap(),
         epoch: server.epoch,
         cluster: Some(server.cluster.clone()),
+        by_service: false,
     };
     // All of them with the same addresses.
     let partitions: BTreeSet<PartitionName> =
@@ -278,6 +279,7 @@ fn desired(step: u64, host: &str, servers: Vec<ServerOrder>) -> Desired {
         version: WIRE_VERSION,
         billed: Vec::new(),
         blanks: None,
+        imports: Vec::new(),
         admission: pan_model::Admission::FIRST,
         generation: Generation { term: 1, step },
         host: "n1".parse().unwrap(),

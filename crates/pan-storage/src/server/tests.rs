@@ -83,6 +83,7 @@ fn desired(step: u64, orders: &[(VolumeId, ReplicaWant)]) -> Desired {
         version: pan_api::WIRE_VERSION,
         billed: Vec::new(),
         blanks: None,
+        imports: Vec::new(),
         admission: pan_model::Admission::FIRST,
         generation: Generation { term: 1, step },
         host: name("s1"),

@@ -121,6 +121,10 @@ async fn wait_for(applied: &[Applied], limit: Limit, session: &Session) -> Resul
 fn awaited(one: &Applied) -> Option<Awaited> {
     let kind = Kind::from_str(&one.kind, true).ok()?;
     let partition = one.partition.clone().filter(|_| kind.is_in_partition());
+    // Whether an import leads anywhere is another partition's to say.
+    if kind == Kind::Import {
+        return None;
+    }
     Some(Awaited { kind, partition, name: one.name.clone() })
 }
 

@@ -35,7 +35,7 @@ pub async fn run(args: DescribeArgs, session: &Session) -> Result<(), Failure> {
         _ => partition,
     };
     let servers: Vec<Value> = match kind {
-        Kind::Service | Kind::Server => Vec::new(),
+        Kind::Service | Kind::Import | Kind::Server => Vec::new(),
         _ => client.get(&Kind::Server.list_path(within.as_ref())).await?,
     };
     let servers: Vec<Value> = servers.into_iter().filter(|server| belongs(server, kind, name)).collect();
@@ -54,7 +54,7 @@ fn belongs(server: &Value, kind: Kind, name: &str) -> bool {
         Kind::Node | Kind::Host => server["node"] == name,
         Kind::Partition => server["partition"] == name,
         Kind::Volume => name.strip_prefix(server["name"].as_str().unwrap_or("-")).is_some_and(|rest| rest.starts_with('.')),
-        Kind::Server | Kind::Service | Kind::Policy | Kind::Event | Kind::Token => false,
+        Kind::Server | Kind::Service | Kind::Import | Kind::Policy | Kind::Event | Kind::Token => false,
     }
 }
 

@@ -18,7 +18,7 @@ use std::process::Command;
 /// Change an object in an editor (VISUAL, else EDITOR, else vi).
 #[derive(Debug, Clone, Args)]
 pub struct EditArgs {
-    /// What kind: partition, cluster or service.
+    /// What kind: partition, cluster, service or import.
     #[arg(value_enum)]
     pub kind: Kind,
     /// Which one.
@@ -32,7 +32,8 @@ pub async fn run(args: EditArgs, session: &Session) -> Result<u8, Failure> {
         Kind::Partition => "Partition",
         Kind::Cluster => "Cluster",
         Kind::Service => "Service",
-        other => return Err(Failure::Usage(format!("a {other} has no document to edit: expected partition, cluster or service"))),
+        Kind::Import => "Import",
+        other => return Err(Failure::Usage(format!("a {other} has no document to edit: expected partition, cluster, service or import"))),
     };
     let (partition, name) = session.place(kind, &args.name)?;
     let mut object: Value = session.client()?.get(&kind.path(partition.as_ref(), name)).await?;

@@ -21,6 +21,9 @@ pub enum Kind {
     /// A public address and port.
     #[value(aliases = ["services", "Service"])]
     Service,
+    /// A service of another partition.
+    #[value(aliases = ["imports", "Import"])]
+    Import,
     /// Block storage.
     #[value(aliases = ["volumes", "Volume"])]
     Volume,
@@ -50,6 +53,7 @@ impl Kind {
             | Self::Cluster
             | Self::Server
             | Self::Service
+            | Self::Import
             | Self::Volume
             | Self::Node
             | Self::Host
@@ -61,7 +65,7 @@ impl Kind {
     /// Whether objects of the kind lie in a partition.
     pub const fn is_in_partition(self) -> bool {
         match self {
-            Self::Cluster | Self::Server | Self::Service | Self::Volume | Self::Policy | Self::Event => true,
+            Self::Cluster | Self::Server | Self::Service | Self::Import | Self::Volume | Self::Policy | Self::Event => true,
             Self::Partition | Self::Node | Self::Host | Self::Token => false,
         }
     }
@@ -72,6 +76,7 @@ impl Kind {
             Self::Cluster => "clusters",
             Self::Server => "servers",
             Self::Service => "services",
+            Self::Import => "imports",
             Self::Volume => "volumes",
             Self::Node => "nodes",
             Self::Host => "hosts",

@@ -59,6 +59,7 @@ impl Awaited {
             Kind::Service => self.missing_of_service(client, &read(&object)?).await,
             Kind::Server => Ok(missing_of_server(&read(&object)?).into_iter().collect()),
             Kind::Node | Kind::Host => Ok(self.missing_state(&object, "alive")),
+            Kind::Import => Ok(self.missing_state(&object, "active")),
             Kind::Partition | Kind::Volume | Kind::Policy | Kind::Event | Kind::Token => Ok(self.missing_state(&object, "ready")),
         }
     }

@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use pan_api::cluster::{Cluster, ClusterState};
 use pan_api::event::{Event, Severity};
 use pan_api::host::{GateKind, Host, LeaseState, Storage};
+use pan_api::import::Import;
 use pan_api::node::Node;
 use pan_api::partition::{Partition, PartitionState};
 use pan_api::server::Server;
@@ -14,6 +15,7 @@ use pan_api::service::{Service, ServiceState};
 use pan_api::token::{AccessRole, Token, TokenState};
 use pan_api::volume::{Volume, VolumeState};
 use pan_model::host::Link;
+use pan_model::import::ImportState;
 use pan_model::node::NodeState;
 use pan_model::server::ServerState;
 use pan_model::service::BackendState;
@@ -42,6 +44,7 @@ impl Shape {
                 &["CLUSTER", "MAC", "PROTECTED", "ADDRESSES", "MESSAGE"],
             ),
             Kind::Service => (&["NAME", "STATE", "ADDRESS", "PORT", "CLUSTER", "BACKENDS"], &["DIRECTOR", "REACH", "ADDRESSES"]),
+            Kind::Import => (&["NAME", "STATE", "ADDRESS", "PORT", "PARTITION", "SERVICE"], &["ADDRESSES"]),
             Kind::Node => {
                 (&["NAME", "STATE", "A", "B", "SERVERS", "CPU FREE", "MEMORY FREE"], &["CPU RESERVED", "MEMORY RESERVED", "LABELS"])
             }
@@ -68,6 +71,7 @@ impl Shape {
             Kind::Cluster => cluster(&read(object)?),
             Kind::Server => server(&read(object)?),
             Kind::Service => service(&read(object)?),
+            Kind::Import => import(&read(object)?),
             Kind::Node => node(&read(object)?),
             Kind::Host => host(&read(object)?),
             Kind::Event => event(&read(object)?),
@@ -178,6 +182,23 @@ fn service(it: &Service) -> Halves {
     ];
     let reach = it.reach.map_or_else(|| "-".to_owned(), |address| address.to_string());
     (narrow, vec![it.director.as_deref().unwrap_or("-").into(), reach.into(), addresses.join(",").into()])
+}
+
+fn import(it: &Import) -> Halves {
+    let state = match it.state {
+        ImportState::Active => Cell::toned("active", Tone::Good),
+        ImportState::Waiting => Cell::toned("waiting", Tone::Doubtful),
+    };
+    let addresses: Vec<String> = it.addresses.iter().map(ToString::to_string).collect();
+    let narrow = vec![
+        it.name.as_str().into(),
+        state,
+        it.address.to_string().into(),
+        it.port.map_or_else(|| "-".to_owned(), |port| port.to_string()).into(),
+        it.spec.partition.as_str().into(),
+        it.spec.service.as_str().into(),
+    ];
+    (narrow, vec![addresses.join(",").into()])
 }
 
 fn volume(it: &Volume) -> Halves {

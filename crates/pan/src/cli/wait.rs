@@ -57,6 +57,7 @@ const fn states(kind: Kind) -> &'static [&'static str] {
         Kind::Node | Kind::Host => NODE_STATES,
         Kind::Cluster => &["ready", "progressing", "degraded", "stopped", "deleting"],
         Kind::Service => &["ready", "progressing", "down"],
+        Kind::Import => &["waiting", "active"],
         Kind::Partition => &["ready", "deleting"],
         Kind::Volume => &["making", "ready", "degraded", "deleting"],
         Kind::Policy | Kind::Event | Kind::Token => &[],

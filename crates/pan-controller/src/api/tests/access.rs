@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use pan_api::token::{AccessRole, AccessToken};
 use serde_json::{Value, json};
 
-const NOUNS: [Noun; 13] = [
+const NOUNS: [Noun; 14] = [
     Noun::Audit,
     Noun::Usage,
     Noun::Token,
@@ -16,6 +16,7 @@ const NOUNS: [Noun; 13] = [
     Noun::Cluster,
     Noun::Server,
     Noun::Service,
+    Noun::Import,
     Noun::Volume,
     Noun::Node,
     Noun::Host,
@@ -26,8 +27,15 @@ const NOUNS: [Noun; 13] = [
 
 /// A path with a partition and a token, and objects that both partitions have.
 fn fill(path: &str, partition: &str, token: &str) -> String {
-    let all =
-        [("partition", partition), ("token", token), ("cluster", "web"), ("server", "web-1"), ("service", "www"), ("volume", "web-1.data")];
+    let all = [
+        ("partition", partition),
+        ("token", token),
+        ("cluster", "web"),
+        ("server", "web-1"),
+        ("service", "www"),
+        ("import", "pay"),
+        ("volume", "web-1.data"),
+    ];
     let all =
         all.into_iter().chain([("snapshot", "monday"), ("node", "n1"), ("host", "n1"), ("object", "n1"), ("kind", "node"), ("name", "n1")]);
     all.fold(path.to_owned(), |path, (what, is)| path.replace(&format!("{{{what}}}"), is))

@@ -64,6 +64,7 @@ fn desired(step: u64) -> Desired {
         version: WIRE_VERSION,
         billed: Vec::new(),
         blanks: None,
+        imports: Vec::new(),
         generation,
         host: host("n1"),
         admission,

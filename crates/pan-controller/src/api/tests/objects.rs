@@ -17,6 +17,7 @@ async fn lists_and_objects() {
         ("/v1/clusters", 2),
         ("/v1/servers", 2),
         ("/v1/services", 2),
+        ("/v1/imports", 2),
         ("/v1/nodes", 2),
         ("/v1/hosts", 2),
         ("/v1/events", 3),
@@ -25,6 +26,7 @@ async fn lists_and_objects() {
         ("/v1/partitions/acme/clusters", 1),
         ("/v1/partitions/acme/servers", 1),
         ("/v1/partitions/acme/services", 1),
+        ("/v1/partitions/acme/imports", 1),
         ("/v1/partitions/acme/events", 1),
     ] {
         let list = front.send("GET", path, &[], b"").await.json();
@@ -35,6 +37,7 @@ async fn lists_and_objects() {
         ("/v1/partitions/acme/clusters/web", "web"),
         ("/v1/partitions/acme/servers/web-1", "web-1"),
         ("/v1/partitions/acme/services/www", "www"),
+        ("/v1/partitions/acme/imports/pay", "pay"),
         ("/v1/nodes/n1", "n1"),
         ("/v1/hosts/n1", "n1"),
     ] {

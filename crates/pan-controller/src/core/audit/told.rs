@@ -112,6 +112,7 @@ fn delete(kind: Kind, partition: Option<PartitionName>, name: &str, cascade: boo
         Kind::Cluster => ("cluster", partition),
         Kind::Service => ("service", partition),
         Kind::Volume => ("volume", partition),
+        Kind::Import => ("import", partition),
     };
     Act::new(place, "delete", kind, name).detail(if cascade { "cascade" } else { "" })
 }
@@ -152,6 +153,7 @@ pub fn applied(all: &[Applied]) -> Vec<Act> {
             "cluster" => ("cluster", one.partition.clone()),
             "service" => ("service", one.partition.clone()),
             "volume" => ("volume", one.partition.clone()),
+            "import" => ("import", one.partition.clone()),
             _ => ("object", one.partition.clone()),
         };
         Some(Act { result, ..Act::new(partition, "apply", kind, one.name.as_str()) })
