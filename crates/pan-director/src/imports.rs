@@ -71,9 +71,9 @@ impl Imports {
     pub(crate) fn apply(&mut self, host: &Rtnl, desired: &Desired, (silent, now): (&BTreeSet<HostName>, Duration)) -> Vec<Trouble> {
         let mut troubles = Vec::new();
         self.end_unwanted(host, desired, &mut troubles);
-        // Who came first is not kept waiting by who comes again and again.
+        // Who came first is not kept waiting by who comes again and again: each consent has a number of its own.
         let mut orders: Vec<&ImportOrder> = desired.imports.iter().collect();
-        orders.sort_by_key(|order| order.number);
+        orders.sort_by_key(|order| order.way.as_ref().map_or(order.number, |way| way.number));
         let began = Instant::now();
         self.behind = false;
         for order in orders {

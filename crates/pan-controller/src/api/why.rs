@@ -165,7 +165,10 @@ fn import(scope: &Scope, partition: &PartitionName, name: &Name) -> Option<Why> 
         ),
         ImportState::Waiting => (
             format!("{} leads nowhere at present", import.address),
-            format!("partition {other} has to export a service {service} to {partition}, and a server of it has to take connections"),
+            format!(
+                "partition {other} has to export a service {service} to {partition}, and a server of it has to take connections; if {other} \
+                 was deleted and made anew since, this import has to be deleted and applied again"
+            ),
         ),
     };
     Some(Why { object: format!("import {partition}/{name}"), decision, reasons: vec![reason], alternatives: Vec::new() })

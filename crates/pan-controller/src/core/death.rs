@@ -62,9 +62,8 @@ fn tell_profile(world: &mut World, now: Now, host: &HostName, lease: &LeaseSeen)
 /// Nodes that are heard, have servers, and have been off the network for too long: lessors do not hear them, or take them for an earlier boot.
 /// None of them while as many are without a lease as have one: then it is the lessors.
 fn dark(world: &World, now: Now) -> Vec<HostName> {
-    let nodes = || world.seen.hosts.iter().filter(|(name, seen)| is_node(world, name) && seen.life == Life::Alive);
-    let without = nodes().filter(|(_, seen)| seen.dark_from.is_some()).count();
-    let holding = nodes().filter(|(_, seen)| seen.lease.is_some_and(|lease| lease.state == LeaseState::Held)).count();
+    let nodes = || living_nodes(world);
+    let (without, holding) = leases(world);
     if holding <= without {
         return Vec::new();
     }
@@ -73,22 +72,31 @@ fn dark(world: &World, now: Now) -> Vec<HostName> {
     all.map(|(name, _)| name.clone()).collect()
 }
 
+fn living_nodes(world: &World) -> impl Iterator<Item = (&HostName, &HostSeen)> {
+    world.seen.hosts.iter().filter(|(name, seen)| is_node(world, name) && seen.life == Life::Alive)
+}
+
+/// How many nodes that are heard are without a lease, and how many hold one.
+fn leases(world: &World) -> (usize, usize) {
+    let without = living_nodes(world).filter(|(_, seen)| seen.dark_from.is_some()).count();
+    let holding = living_nodes(world).filter(|(_, seen)| seen.lease.is_some_and(|lease| lease.state == LeaseState::Held)).count();
+    (without, holding)
+}
+
 /// As many nodes are without a lease as have one, and for so long: then it is the lessors, and nothing is moved. Said once, and when it is over.
 fn tell_leaseless(world: &mut World, now: Now) {
-    let late = |from: Option<Tick>| from.is_some_and(|from| now.boot.since(from) >= DARK_MAX);
-    let nodes = || world.seen.hosts.iter().filter(|(name, seen)| is_node(world, name) && seen.life == Life::Alive);
-    let (all, without) = (nodes().count(), nodes().filter(|(_, seen)| seen.dark_from.is_some()).count());
-    let leaseless = without > 0 && without * 2 >= all && nodes().filter(|(_, seen)| late(seen.dark_from)).count() * 2 >= all;
-    let over = without * 2 < all;
+    let (without, holding) = leases(world);
+    let late = living_nodes(world).filter(|(_, seen)| seen.dark_from.is_some_and(|from| now.boot.since(from) >= DARK_MAX)).count();
+    let (leaseless, over) = (late > 0 && holding <= late, holding > without);
     let lessors: Vec<_> = world.settings.lessors.iter().map(HostName::as_str).collect();
     let text = match (world.seen.leaseless, leaseless, over) {
         (false, true, _) => format!(
-            "{without} of {all} nodes have been without a lease for {} s: their servers are off the network, and nothing is moved. A majority \
-             of the lessors ({}) has to be heard by them",
+            "{late} nodes have been without a lease for {} s, and {holding} have one: the servers of the former are off the network, and \
+             nothing is moved. A majority of the lessors ({}) has to be heard by them",
             DARK_MAX.as_secs(),
             lessors.join(", ")
         ),
-        (true, _, true) => format!("{} of {all} nodes have leases again", all - without),
+        (true, _, true) => format!("{holding} nodes have leases again, and {without} have none"),
         _ => return,
     };
     world.seen.leaseless = leaseless;
@@ -124,6 +132,7 @@ fn bury(world: &mut World, host: &HostName) {
     (seen.told_at, seen.out_of_reach) = (None, false);
     seen.applied.clear();
     seen.connections.clear();
+    seen.ways.clear();
     seen.replicas = None;
 }
 

@@ -26,7 +26,10 @@ const SKEW_MAX: i64 = 1_000_000;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Rotating {
     since: pan_member::Tick,
-    all_have: Option<pan_member::Tick>,
+    /// Since when they could be used.
+    ready: Option<pan_member::Tick>,
+    /// Whether it was told what it waits for.
+    told: bool,
 }
 
 /// Begins a new period: its keys are handed out from now on.
@@ -111,14 +114,25 @@ pub fn advance(world: &mut World, now: Now) {
         }
         return;
     }
-    let mut rotating = world.seen.rotating.unwrap_or(Rotating { since: now.boot, all_have: None });
+    let mut rotating = world.seen.rotating.unwrap_or(Rotating { since: now.boot, ready: None, told: false });
     let lacking: Vec<&str> = lacking(world, keys.newest).collect();
-    rotating.all_have = lacking.is_empty().then(|| rotating.all_have.unwrap_or(now.boot));
-    let spread = rotating.all_have.is_some_and(|since| now.boot.since(since) >= PICKED_UP);
     let late = now.boot.since(rotating.since) >= PATIENCE;
-    let missing = lacking.join(", ");
+    let granted = lessors_have(world, keys.newest);
+    let ready = granted && (late || lacking.is_empty());
+    rotating.ready = ready.then(|| rotating.ready.unwrap_or(now.boot));
+    let (spread, missing) = (lacking.is_empty(), lacking.join(", "));
+    let held = late && !granted && !std::mem::replace(&mut rotating.told, late && !granted);
     world.seen.rotating = Some(rotating);
-    if (spread || late) && lessors_have(world, keys.newest) {
+    if held {
+        let names: Vec<&str> = world.settings.lessors.iter().map(HostName::as_str).collect();
+        let text = format!(
+            "keys of period {} are not used before a majority of the lessors ({}) has fetched them: see which of them is away",
+            keys.newest,
+            names.join(", ")
+        );
+        tell(world, now, Severity::Alarm, "KeysHeld", text);
+    }
+    if rotating.ready.is_some_and(|since| now.boot.since(since) >= PICKED_UP) {
         world.pan.keys = KeysRecord { current: keys.newest, newest: keys.newest, since: now.wall };
         world.seen.rotating = None;
         let text = format!("keys of period {} are used now", keys.newest);
@@ -215,7 +229,8 @@ mod tests {
         case.has("c1", 1);
         case.has("n1", 1);
         assert_eq!((case.after(1), case.after(598)), ((0, 1), (0, 1)));
-        assert_eq!(case.after(2), (1, 1));
+        assert_eq!(case.after(2), (0, 1), "who fetched them last may not use them yet");
+        assert_eq!(case.after(3), (1, 1));
         assert!(case.world.events[&None].back().unwrap().message.contains("although s1 did not"));
         rotate(&mut case.world, case.now).unwrap();
         case.has("c1", 2);
@@ -235,9 +250,11 @@ mod tests {
             case.world.seen.hosts.get_mut(&name.parse().unwrap()).unwrap().life = Life::Dead;
         }
         case.has("c1", 1);
-        assert_eq!((case.after(5), case.after(700)), ((0, 1), (0, 1)), "one of three");
+        assert_eq!((case.after(5), case.after(700), case.after(700)), ((0, 1), (0, 1), (0, 1)), "one of three");
+        let held = |case: &Case| case.world.events[&None].iter().filter(|event| event.reason == "KeysHeld").count();
+        assert_eq!(held(&case), 1, "told once");
         case.world.seen.hosts.get_mut(&"n1".parse().unwrap()).unwrap().keys = Some(1);
-        assert_eq!(case.after(0), (1, 1), "s1 is dead, and two of three are enough");
+        assert_eq!((case.after(1), case.after(3)), ((0, 1), (1, 1)), "s1 is dead, and two of three are enough");
     }
 
     #[test]

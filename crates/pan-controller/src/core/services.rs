@@ -12,7 +12,7 @@ fn is_director(world: &World, name: &HostName) -> bool {
     world.hosts.get(name).is_some_and(|host| host.roles.contains(&Role::Director))
 }
 
-/// Gives every unit without an owner that lives and does its work to the director with the fewest units.
+/// Gives every unit without an owner that lives to the director with the fewest units, of those that do their work.
 pub fn advance(world: &mut World, now: Now) {
     let mut load: BTreeMap<HostName, usize> = world
         .hosts
@@ -31,8 +31,9 @@ pub fn advance(world: &mut World, now: Now) {
         let owner = world.partitions[&name].owner.clone();
         let lost = match &owner {
             None => true,
-            // One that is heard and does not report goes by tables of before.
-            Some(owner) => world.seen.life(owner) == Life::Dead || !is_director(world, owner) || reach::is_away(world, owner),
+            // One that is heard and does not report keeps them: its kernel goes on answering, by tables of before, and nobody could make it let
+            // go. Nodes would hear nothing any more of what clients send there.
+            Some(owner) => world.seen.life(owner) == Life::Dead || !is_director(world, owner),
         };
         let next = load.iter().min_by_key(|(_, count)| **count).map(|(host, _)| host.clone());
         if let Some(next) = next.filter(|_| lost) {

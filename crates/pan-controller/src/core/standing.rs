@@ -23,6 +23,8 @@ pub fn candidate(world: &mut World, me: &HostName, instance: u64, term: u64) {
 /// The record was committed: this controller decides from now on.
 pub fn lead(world: &mut World, now: Now) {
     world.leading = true;
+    // What another leader told is told again, if it is so; that it is over is said by whoever said it.
+    world.seen.leaseless = false;
     quarantine::recall(world, now);
     reach::begin(world, now);
     death::doubt_deaths(world, now);
