@@ -62,18 +62,25 @@ fn tell_profile(world: &mut World, now: Now, host: &HostName, lease: &LeaseSeen)
 /// Nodes that are heard, have servers, and have been off the network for too long: lessors do not hear them, or take them for an earlier boot.
 /// None of them while as many are without a lease as have one: then it is the lessors.
 fn dark(world: &World, now: Now) -> Vec<HostName> {
-    let nodes = || living_nodes(world);
+    if !is_any_dark(world) {
+        return Vec::new();
+    }
     let (without, holding) = leases(world);
     if holding <= without {
         return Vec::new();
     }
     let late = |from: Option<Tick>| from.is_some_and(|from| now.boot.since(from) >= DARK_MAX);
-    let all = nodes().filter(|(name, seen)| late(seen.dark_from) && seen.lost.is_none() && !bound_to(world, name).is_empty());
+    let all = living_nodes(world).filter(|(name, seen)| late(seen.dark_from) && seen.lost.is_none() && !bound_to(world, name).is_empty());
     all.map(|(name, _)| name.clone()).collect()
 }
 
 fn living_nodes(world: &World) -> impl Iterator<Item = (&HostName, &HostSeen)> {
     world.seen.hosts.iter().filter(|(name, seen)| is_node(world, name) && seen.life == Life::Alive)
+}
+
+/// Mostly there is none, and this is asked in every round of thousands of hosts.
+fn is_any_dark(world: &World) -> bool {
+    world.seen.hosts.values().any(|seen| seen.dark_from.is_some())
 }
 
 /// How many nodes that are heard are without a lease, and how many hold one.
@@ -85,16 +92,19 @@ fn leases(world: &World) -> (usize, usize) {
 
 /// As many nodes are without a lease as have one, and for so long: then it is the lessors, and nothing is moved. Said once, and when it is over.
 fn tell_leaseless(world: &mut World, now: Now) {
+    if !world.seen.leaseless && !is_any_dark(world) {
+        return;
+    }
     let (without, holding) = leases(world);
     let late = living_nodes(world).filter(|(_, seen)| seen.dark_from.is_some_and(|from| now.boot.since(from) >= DARK_MAX)).count();
     let (leaseless, over) = (late > 0 && holding <= late, holding > without);
-    let lessors: Vec<_> = world.settings.lessors.iter().map(HostName::as_str).collect();
+    let lessors = || world.settings.lessors.iter().map(HostName::as_str).collect::<Vec<_>>().join(", ");
     let text = match (world.seen.leaseless, leaseless, over) {
         (false, true, _) => format!(
             "{late} nodes have been without a lease for {} s, and {holding} have one: the servers of the former are off the network, and \
              nothing is moved. A majority of the lessors ({}) has to be heard by them",
             DARK_MAX.as_secs(),
-            lessors.join(", ")
+            lessors()
         ),
         (true, _, true) => format!("{holding} nodes have leases again, and {without} have none"),
         _ => return,

@@ -121,7 +121,7 @@ pub fn advance(world: &mut World, now: Now) {
     let ready = granted && (late || lacking.is_empty());
     rotating.ready = ready.then(|| rotating.ready.unwrap_or(now.boot));
     let (spread, missing) = (lacking.is_empty(), lacking.join(", "));
-    let held = late && !granted && !std::mem::replace(&mut rotating.told, late && !granted);
+    let held = late && !granted && !std::mem::replace(&mut rotating.told, true);
     world.seen.rotating = Some(rotating);
     if held {
         let names: Vec<&str> = world.settings.lessors.iter().map(HostName::as_str).collect();
@@ -146,14 +146,16 @@ pub fn advance(world: &mut World, now: Now) {
 /// Whether leases go on with the keys of a period: of a majority of lessors it is known that they have them. One that is dead in this
 /// controller's eyes may be all that others hear.
 fn lessors_have(world: &World, period: u64) -> bool {
-    let has = |name: &&HostName| world.seen.hosts.get(*name).and_then(|seen| seen.keys).is_some_and(|have| have >= period);
-    world.settings.lessors.iter().filter(has).count() >= world.settings.majority()
+    world.settings.lessors.iter().filter(|name| has(world, name, period)).count() >= world.settings.majority()
+}
+
+fn has(world: &World, name: &HostName, period: u64) -> bool {
+    world.seen.hosts.get(name).and_then(|seen| seen.keys).is_some_and(|have| have >= period)
 }
 
 /// Hosts that take part and do not have the keys of a period. The dead fetch them before they are heard again.
 fn lacking(world: &World, period: u64) -> impl Iterator<Item = &str> {
-    let has = move |name: &HostName| world.seen.hosts.get(name).and_then(|seen| seen.keys).is_some_and(|have| have >= period);
-    world.hosts.keys().filter(move |name| world.seen.life(name) != Life::Dead && !has(name)).map(HostName::as_str)
+    world.hosts.keys().filter(move |name| world.seen.life(name) != Life::Dead && !has(world, name, period)).map(HostName::as_str)
 }
 
 fn tell(world: &mut World, now: Now, severity: Severity, reason: &str, text: String) {
