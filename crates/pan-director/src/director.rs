@@ -4,7 +4,7 @@
 use crate::announce::{self, Announcement};
 use crate::beyond::Beyond;
 use crate::census::Census;
-use crate::error::Trouble;
+use crate::error::{Trouble, Troubles};
 use crate::imports::Imports;
 use crate::memory::{Memory, Units};
 use crate::metrics::Counts;
@@ -101,7 +101,7 @@ impl Director {
 
     /// Makes the kernel what `desired` says, as far as it goes, and returns what did not. Calling it again
     /// repairs the rest and costs little where nothing changed.
-    pub fn apply(&mut self, desired: &Desired) -> Vec<Trouble> {
+    pub fn apply(&mut self, desired: &Desired) -> Troubles {
         let mut troubles = Vec::new();
         let spec = specs::underlay(&self.config, desired);
         troubles.extend(self.underlay.apply(&spec).err().map(Trouble::from));
@@ -121,12 +121,12 @@ impl Director {
         troubles.extend(self.overlay.apply(&specs::networks(desired)).err().map(Trouble::from));
         troubles.extend(self.check_origins());
         self.take_owned(desired, &mut troubles);
-        troubles.extend(self.bring_imports(desired));
+        let imports = self.bring_imports(desired);
         self.forgetting.start(std::mem::take(&mut self.unanswered), &self.counts);
         troubles.extend(self.namespaces.values_mut().filter_map(Namespace::take_drift));
         troubles.extend(self.memory.save(&self.units).err());
         self.count_backends();
-        troubles
+        Troubles { units: troubles, imports }
     }
 
     fn count_backends(&self) {
@@ -147,9 +147,9 @@ impl Director {
 
     /// Takes note of the hosts this director itself takes for silent, all of them. New connections avoid their
     /// servers first of all; whatever else follows from it comes after.
-    pub fn suspect(&mut self, silent: &BTreeSet<HostName>) -> Vec<Trouble> {
+    pub fn suspect(&mut self, silent: &BTreeSet<HostName>) -> Troubles {
         if self.silent == *silent {
-            return Vec::new();
+            return Troubles::default();
         }
         self.silent.clone_from(silent);
         let now = self.now();
@@ -166,7 +166,7 @@ impl Director {
         for unit in &changed {
             troubles.extend(self.settle(unit).err());
         }
-        troubles.extend(self.imports.suspect(silent, now));
+        let imports = self.imports.suspect(silent, now);
         self.unanswered.append(&mut self.imports.take_unanswered());
         self.forgetting.start(std::mem::take(&mut self.unanswered), &self.counts);
         troubles.extend(self.namespaces.values_mut().filter_map(Namespace::take_drift));
@@ -174,38 +174,38 @@ impl Director {
             troubles.extend(self.memory.save(&self.units).err());
             self.count_backends();
         }
-        troubles
+        Troubles { units: troubles, imports }
     }
 
     /// Compares routes, partition networks and, in turn, partitions' namespaces with the kernel again: fabric
     /// interfaces go down and come back untold, and take their routes along, and people change things by hand.
     /// `desired` is what was applied last.
-    pub fn refresh(&mut self, desired: &Desired) -> Vec<Trouble> {
+    pub fn refresh(&mut self, desired: &Desired) -> Troubles {
         let underlay = self.underlay.apply(&specs::underlay(&self.config, desired)).err().map(Trouble::from);
         let overlay = self.overlay.apply(&specs::networks(desired)).err().map(Trouble::from);
-        let mut troubles: Vec<Trouble> = underlay.into_iter().chain(overlay).chain(self.check_origins()).collect();
+        let mut troubles = Troubles::of_units(underlay.into_iter().chain(overlay).chain(self.check_origins()));
         self.refreshed = self.refreshed.wrapping_add(1);
         let mut drift = Vec::new();
         for (vni, namespace) in &mut self.namespaces {
             if vni % LOOKS == self.refreshed % LOOKS {
-                troubles.extend(namespace.look().err());
+                troubles.units.extend(namespace.look().err());
                 drift.extend(namespace.take_drift());
             }
         }
         if self.refreshed.is_multiple_of(LOOKS) {
             let (amiss, seen) = self.imports.look();
-            troubles.extend(amiss);
+            troubles.imports.extend(amiss);
             drift.extend(seen);
         }
         if !drift.is_empty() {
-            troubles.extend(self.apply(desired));
-            troubles.extend(drift);
+            troubles.add(self.apply(desired));
+            troubles.units.extend(drift);
         } else if self.imports.is_behind() {
-            troubles.extend(self.bring_imports(desired));
+            troubles.imports.extend(self.bring_imports(desired));
         }
         // One may have begun while its server was being marked, or there were more than one call forgets.
         if !self.forgetting.is_busy() {
-            troubles.extend(self.forget_again().err());
+            troubles.units.extend(self.forget_again().err());
         }
         troubles
     }
@@ -235,7 +235,7 @@ impl Director {
     }
 
     /// What time brings about: former tables that nobody needs any more go.
-    pub fn tick(&mut self) -> Vec<Trouble> {
+    pub fn tick(&mut self) -> Troubles {
         let now = self.now();
         let mut troubles = Vec::new();
         let mut any = false;
@@ -246,11 +246,10 @@ impl Director {
                 troubles.extend(namespace.and_then(|namespace| namespace.tables().load(ruleset(kept)).err()));
             }
         }
-        troubles.extend(self.imports.tick(now));
         if any {
             troubles.extend(self.memory.save(&self.units).err());
         }
-        troubles
+        Troubles { units: troubles, imports: self.imports.tick(now) }
     }
 
     /// What it takes to count the connections of servers behind the units this director owns.

@@ -47,6 +47,45 @@ pub enum Error {
     Prepare(#[from] Trouble),
 }
 
+/// What is not in force, by whom it concerns. All of it is tried again.
+#[derive(Debug, Default)]
+pub struct Troubles {
+    /// Of the host and of partitions' units: until there is none, what was wanted is not said to be applied.
+    pub units: Vec<Trouble>,
+    /// Of services that partitions use of each other: nobody's units wait for them.
+    pub imports: Vec<Trouble>,
+}
+
+impl Troubles {
+    /// Of units only.
+    #[must_use]
+    pub fn of_units(units: impl IntoIterator<Item = Trouble>) -> Self {
+        Self { units: units.into_iter().collect(), imports: Vec::new() }
+    }
+
+    /// Whether all is in force.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.units.is_empty() && self.imports.is_empty()
+    }
+
+    /// These as well.
+    pub fn add(&mut self, more: Self) {
+        self.units.extend(more.units);
+        self.imports.extend(more.imports);
+    }
+}
+
+impl IntoIterator for Troubles {
+    type Item = Trouble;
+    type IntoIter = std::iter::Chain<std::vec::IntoIter<Trouble>, std::vec::IntoIter<Trouble>>;
+
+    /// All of them.
+    fn into_iter(self) -> Self::IntoIter {
+        self.units.into_iter().chain(self.imports)
+    }
+}
+
 /// Why a part of the desired state is not in force. It is tried again.
 #[derive(Debug, thiserror::Error)]
 pub enum Trouble {

@@ -39,7 +39,7 @@ pub(crate) struct Imports {
     counts: Arc<Counts>,
     all: BTreeMap<u32, Import>,
     unanswered: Vec<Unanswered>,
-    /// Some wait for their turn.
+    /// Some wait for their turn, or could not be made.
     behind: bool,
 }
 
@@ -84,10 +84,11 @@ impl Imports {
             }
             troubles.extend(self.bring(host, desired, order, (silent, now)).err());
         }
+        self.behind |= !troubles.is_empty();
         troubles
     }
 
-    /// Whether some wait for their turn.
+    /// Whether some are still to be made, or made anew.
     pub(crate) fn is_behind(&self) -> bool {
         self.behind
     }
@@ -173,7 +174,9 @@ impl Imports {
     /// Takes note of the hosts that this director takes for silent.
     pub(crate) fn suspect(&mut self, silent: &BTreeSet<HostName>, now: Duration) -> Vec<Trouble> {
         let ways = self.all.values_mut().filter_map(|import| import.way.as_mut());
-        ways.filter_map(|way| way.settle(&self.counts, silent, now, &mut self.unanswered).err()).collect()
+        let troubles: Vec<_> = ways.filter_map(|way| way.settle(&self.counts, silent, now, &mut self.unanswered).err()).collect();
+        self.behind |= !troubles.is_empty();
+        troubles
     }
 
     /// Looks whether all is as it was made; what was not goes before what somebody else changed.
@@ -191,11 +194,13 @@ impl Imports {
     /// What time brings about: former tables that nobody needs any more go.
     pub(crate) fn tick(&mut self, now: Duration) -> Vec<Trouble> {
         let ways = self.all.values_mut().filter_map(|import| import.way.as_mut());
-        ways.filter_map(|way| {
+        let retired = ways.filter_map(|way| {
             let kept = way.kept.as_mut()?;
             if kept.retire(now) { way.far.tables().load(far_rules(kept, &way.pair)).err() } else { None }
-        })
-        .collect()
+        });
+        let troubles: Vec<_> = retired.collect();
+        self.behind |= !troubles.is_empty();
+        troubles
     }
 
     /// What to forget beside everything else.

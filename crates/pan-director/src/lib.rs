@@ -30,6 +30,6 @@ mod rules_tests;
 mod testing;
 
 pub use director::Director;
-pub use error::{Error, Trouble};
+pub use error::{Error, Trouble, Troubles};
 pub use run::{run, run_with};
 pub use suspicion::{Suspicions, Told, down};

@@ -3,7 +3,7 @@
 
 use crate::census::Census;
 use crate::director::Director;
-use crate::error::{Error, Trouble, line};
+use crate::error::{Error, Trouble, Troubles, line};
 use crate::hear::{self, Setup};
 use crate::metrics::{self, Counts};
 use crate::suspicion::Suspicions;
@@ -153,6 +153,8 @@ struct Work {
     director: Option<Director>,
     applied: Generation,
     problems: Vec<String>,
+    /// Something of it is more than an import's.
+    amiss: bool,
     /// What is in force and may go wrong all the same.
     warning: Option<String>,
     /// The connections last counted, and what was applied before that count began: a report that a server is out
@@ -174,6 +176,7 @@ impl Work {
             director,
             applied,
             problems: Vec::new(),
+            amiss: false,
             warning: None,
             known,
             beyond: Vec::new(),
@@ -196,17 +199,19 @@ impl Work {
 
     async fn suspect(&mut self, hosts: BTreeSet<HostName>) {
         let troubles = self.with(move |director| director.suspect(&hosts)).await;
-        // What did not work is made good by applying the whole at the next look.
-        let problems = troubles.iter().map(|trouble| line(trouble)).filter(|problem| !self.problems.contains(problem));
+        // What did not work is made good at the next look.
+        self.amiss |= !troubles.units.is_empty();
+        let problems = troubles.into_iter().map(|trouble| line(&trouble)).filter(|problem| !self.problems.contains(problem));
         let mut all = self.problems.clone();
         all.extend(problems.collect::<Vec<_>>());
         self.tell(all);
     }
 
     async fn follow(&mut self, wanted: Option<Arc<Desired>>) {
-        let whole = !self.problems.is_empty() || wanted.as_ref().is_some_and(|wanted| wanted.generation != self.applied);
+        let whole = self.amiss || wanted.as_ref().is_some_and(|wanted| wanted.generation != self.applied);
         let outcome = self.with(move |director| round(director, wanted.as_deref(), whole)).await;
-        if let Some(generation) = outcome.tried.filter(|_| outcome.problems.is_empty()) {
+        self.amiss = outcome.amiss;
+        if let Some(generation) = outcome.tried.filter(|_| !outcome.amiss) {
             self.applied = generation;
         }
         self.warning = outcome.warning;
@@ -255,9 +260,10 @@ impl Work {
 
 /// What one round of the loop found.
 struct Outcome {
-    /// The generation that was applied or kept in force, as far as there are no problems.
+    /// The generation that was applied or kept in force, unless something is amiss.
     tried: Option<Generation>,
     problems: Vec<String>,
+    amiss: bool,
     warning: Option<String>,
     beyond: Vec<RefusedPackets>,
     ways: Vec<u32>,
@@ -266,12 +272,13 @@ struct Outcome {
 /// Applies the `whole` of what is wanted, or only looks after what may drift untold.
 fn round(director: &mut Director, wanted: Option<&Desired>, whole: bool) -> Outcome {
     let look_after = |wanted| if whole { director.apply(wanted) } else { director.refresh(wanted) };
-    let mut troubles = wanted.map_or_else(Vec::new, look_after);
-    troubles.extend(director.tick());
-    let problems = troubles.iter().map(|trouble: &Trouble| line(trouble)).collect();
+    let mut troubles = wanted.map_or_else(Troubles::default, look_after);
+    troubles.add(director.tick());
+    let amiss = !troubles.units.is_empty();
+    let problems = troubles.into_iter().map(|trouble| line(&trouble)).collect();
     let warning = wanted.and_then(|wanted| director.warning(wanted));
     let (beyond, ways) = (director.beyond(), director.ways());
-    Outcome { tried: wanted.map(|wanted| wanted.generation), problems, warning, beyond, ways }
+    Outcome { tried: wanted.map(|wanted| wanted.generation), problems, amiss, warning, beyond, ways }
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {

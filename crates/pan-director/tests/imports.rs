@@ -76,6 +76,21 @@ fn a_partition_uses_the_service_of_another_and_nothing_else_of_it() {
 }
 
 #[test]
+fn an_import_that_cannot_be_made_is_nobody_elses_trouble() {
+    if !may_run() {
+        return;
+    }
+    let mut rig = Rig::new(2);
+    let shop = rig.shop();
+    let troubles = rig.import_nowhere(&[Up, Up]);
+    assert!(troubles.units.is_empty() && !troubles.imports.is_empty(), "{troubles:?}");
+    assert!(rig.first.ways().is_empty());
+    // Once it can be made, it is.
+    rig.import(1, &[Up, Up], (1, 1), Some(2));
+    answers(&shop);
+}
+
+#[test]
 fn without_a_way_nobody_answers_and_what_there_was_has_ended() {
     if !may_run() {
         return;

@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use pan_api::desired::{BackendOrder, Desired, Network, NetworkEntry, Peer, ServiceOrder, Unit};
-use pan_director::Director;
+use pan_director::{Director, Troubles};
 use pan_linux::netns::Netns;
 use pan_linux::nft;
 use pan_linux::overlay::{LocalPort, NetworkSpec, Overlay, RemoteEntry};
@@ -146,9 +146,13 @@ impl DirectorHost {
     }
 
     pub fn apply(&self, desired: &Desired) {
-        let desired = Desired { host: format!("d{}", self.number).parse().unwrap(), ..desired.clone() };
-        let troubles = self.work(move |director| director.as_mut().unwrap().apply(&desired));
+        let troubles = self.apply_with_troubles(desired);
         assert!(troubles.is_empty(), "{troubles:?}");
+    }
+
+    pub fn apply_with_troubles(&self, desired: &Desired) -> Troubles {
+        let desired = Desired { host: format!("d{}", self.number).parse().unwrap(), ..desired.clone() };
+        self.work(move |director| director.as_mut().unwrap().apply(&desired))
     }
 
     /// The agent dies; another one starts and knows what files and kernel say.
@@ -165,7 +169,7 @@ impl DirectorHost {
     pub fn suspect_with_troubles(&self, hosts: &[&str]) -> Vec<String> {
         let hosts = hosts.iter().map(|host| host.parse().unwrap()).collect();
         let troubles = self.work(move |director| director.as_mut().unwrap().suspect(&hosts));
-        troubles.iter().map(ToString::to_string).collect()
+        troubles.into_iter().map(|trouble| trouble.to_string()).collect()
     }
 
     /// Several looks, as in as many seconds; what they found.

@@ -4,6 +4,7 @@ use super::{
     Connection, DEADLINE, DirectorHost, MTU, Mac, NetworkSpec, PORT, RemoteEntry, Rig, Space, TARGET, ip, plug_server, server_addresses,
 };
 use pan_api::desired::{Desired, ImportEnd, ImportOrder, ImportWay, Network, NetworkEntry, ServiceOrder};
+use pan_director::Troubles;
 use pan_linux::overlay::LocalPort;
 use pan_linux::sysctl;
 use pan_model::Epoch;
@@ -80,6 +81,13 @@ impl Rig {
         self.node.others = vec![NetworkSpec { vni: SHOP, mtu: MTU, remote: vec![near], local: vec![local] }];
         self.node.stands = way.map(|_| remote(&end(super::VNI, STANDS, epoch), at)).into_iter().collect();
         self.node.point(owner, owner);
+    }
+
+    /// The first director is to bring an import into a network that it is told nothing of.
+    pub fn import_nowhere(&self, states: &[BackendState]) -> Troubles {
+        let mut desired = with_import(self.desired(1, true, states), 1, (1, 1), Some(2));
+        desired.networks.retain(|network| network.vni != SHOP);
+        self.first.apply_with_troubles(&desired)
     }
 
     /// Whether a director still sees all as it was made.
