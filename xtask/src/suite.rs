@@ -154,16 +154,16 @@ fn forward(stream: impl Read, lines: &mpsc::SyncSender<String>) {
     }
 }
 
-/// The tests that failed, each with its first words, and runs of the simulator that broke something.
+/// The tests that failed, each in one line with its first words, so that neither is shown without the other; and runs of the simulator that broke something.
 fn findings(lines: &[String]) -> Vec<String> {
     let failed = |line: &&String| line.starts_with("test ") && line.ends_with(" ... FAILED");
     let mut found = Vec::new();
     for line in lines.iter().filter(failed) {
-        found.push(line.clone());
         let name = line.trim_start_matches("test ").trim_end_matches(" ... FAILED");
         let words = lines.iter().skip_while(|line| **line != format!("---- {name} stdout ----")).skip(1);
         let words = words.take_while(|line| *line != "stack backtrace:" && !line.starts_with("---- "));
-        found.extend(words.filter(|line| !line.is_empty()).take(REPEATED_LINES).map(|line| format!("  {line}")));
+        let words: Vec<&str> = words.filter(|line| !line.is_empty()).take(REPEATED_LINES).map(String::as_str).collect();
+        found.push(format!("{line}: {}", words.join(" | ")));
     }
     let told = |line: &&String| ["replay it: ", "seed "].iter().any(|word| line.starts_with(word));
     found.extend(lines.iter().filter(told).cloned());
@@ -217,7 +217,7 @@ mod tests {
             seed 7: I3 is violated at 25.005 s\n";
         let lines: Vec<String> = output.lines().map(str::to_owned).collect();
         let found = findings(&lines);
-        assert_eq!(found, ["test b ... FAILED", "  thread 'b' panicked at c.rs:1:1:", "  no", "seed 7: I3 is violated at 25.005 s"]);
+        assert_eq!(found, ["test b ... FAILED: thread 'b' panicked at c.rs:1:1: | no", "seed 7: I3 is violated at 25.005 s"]);
     }
 
     /// Its output must hold nothing that a suite running this test would count.

@@ -13,7 +13,9 @@ mod store;
 mod world;
 
 use pan_replica::{Mutant, Rules};
+use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::sync::Once;
 use world::{Extra, World};
 
 /// Ways in `make test`: some 20 s on two cores.
@@ -22,6 +24,31 @@ const SEEDS: u64 = 300;
 #[allow(clippy::disallowed_methods, reason = "what is pure is a run, not who asks for it")]
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
+}
+
+thread_local! {
+    static QUIET: Cell<bool> = const { Cell::new(false) };
+}
+
+/// What a run comes to, or the words with which it panicked, which nobody else is shown: tests run side by side, so the hook is set once for all
+/// of them.
+fn quietly<T>(run: impl FnOnce() -> T + std::panic::UnwindSafe) -> Result<T, String> {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let usual = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if !QUIET.get() {
+                usual(info);
+            }
+        }));
+    });
+    QUIET.set(true);
+    let outcome = std::panic::catch_unwind(run);
+    QUIET.set(false);
+    outcome.map_err(|payload| {
+        let words = payload.downcast_ref::<String>().cloned();
+        words.or_else(|| payload.downcast_ref::<&str>().map(ToString::to_string)).unwrap_or_default()
+    })
 }
 
 #[test]
@@ -38,8 +65,8 @@ fn every_way_is_safe_and_heals() {
     println!("SIM_FIRST={first}");
     let mut total: BTreeMap<&str, u64> = BTreeMap::new();
     for seed in first..first + number("SIM_VOLUMES").unwrap_or(SEEDS) {
-        let outcome = std::panic::catch_unwind(|| World::new(seed, Rules::default(), false, Extra::None).run());
-        let counts = outcome.unwrap_or_else(|_| panic!("SIM_VOLUME={seed} shows it"));
+        let outcome = quietly(|| World::new(seed, Rules::default(), false, Extra::None).run());
+        let counts = outcome.unwrap_or_else(|words| panic!("SIM_VOLUME={seed} shows it: {words}"));
         for (name, count) in counts {
             *total.entry(name).or_default() += count;
         }
@@ -85,10 +112,7 @@ fn rules_that_are_left_out_are_missed() {
     let others = [Extra::RotAsData, Extra::LiarKept].map(|extra| (format!("{extra:?}"), Rules::default(), extra));
     let mut survivors = Vec::new();
     for (name, rules, extra) in rules.chain(others) {
-        let hook = std::panic::take_hook();
-        std::panic::set_hook(Box::new(|_| {}));
-        let found = (0..1000).find(|seed| std::panic::catch_unwind(|| World::new(*seed, rules, false, extra).run()).is_err());
-        std::panic::set_hook(hook);
+        let found = (0..1000).find(|seed| quietly(|| World::new(*seed, rules, false, extra).run()).is_err());
         println!("{name}: found with seed {found:?}");
         if found.is_none() {
             survivors.push(name);

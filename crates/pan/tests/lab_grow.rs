@@ -13,9 +13,9 @@ const P: [&str; 2] = ["-p", "grow"];
 /// A machine that does other things copies some hundred MiB.
 const COPIED: Duration = Duration::from_secs(60);
 
-/// A file is named in the log once it is on the volume under its name.
+/// A file is named in the log once it is on the volume under its name, and counted once the log is there as well.
 const WRITER: &str = "cd /srv; while sleep 0.02; do head -c 20000 /dev/urandom >new; sync new; sum=$(sha256sum <new | cut -c1-64); \
-                      mv new $sum && sync /srv && echo $sum >>log && sync log || exit 9; done";
+                      mv new $sum && sync /srv && echo $sum >>log && sync log && echo >>/run/count || exit 9; done";
 
 /// What the log names, as far as it went, is there, and every file is what its name says.
 const LOOK: &str = "cd /srv; for sum in $(cat log); do test -e $sum || echo lost $sum; done; \
@@ -44,8 +44,9 @@ fn look(lab: &TestLab, server: &str) -> u64 {
     said.parse().unwrap_or_else(|_| panic!("{server}: {said}"))
 }
 
+/// How many files are on the volume for certain, since the server was started: what the log says besides may be on its way.
 fn written(lab: &TestLab) -> u64 {
-    inside(lab, "db-1", "wc -l </srv/log").parse().unwrap()
+    inside(lab, "db-1", "wc -l </run/count").parse().unwrap()
 }
 
 fn wait_for_more(lab: &TestLab, more: u64) -> u64 {

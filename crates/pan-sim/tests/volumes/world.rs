@@ -135,7 +135,7 @@ pub struct World {
     conns: u64,
     blocks: Blocks,
     asked: BTreeMap<OpId, Asked>,
-    /// Of them, those that a replica may have done before it lost power.
+    /// Of them, those that a replica may have done before it lost power: writes that may be gone, and reads of what may be gone.
     shaky: BTreeSet<OpId>,
     ops: u64,
     values: u64,
@@ -352,7 +352,10 @@ impl World {
                 let value = u64::from_le_bytes(data[..8].try_into().unwrap());
                 assert!(data.chunks(8).all(|word| word == value.to_le_bytes()), "block {at} is torn");
                 self.tell(format_args!("block {at} is read: {value}"));
-                self.blocks.read(at, value);
+                match self.shaky.remove(&op) {
+                    true => self.blocks.read_shaky(at, value),
+                    false => self.blocks.read(at, value),
+                }
             }
             (Some(Asked::Flush), Ok(_)) => {
                 self.count("flushes");
