@@ -7,8 +7,8 @@ use crate::core::ending;
 use crate::core::imports::Ways;
 use crate::core::orders::may_start;
 use crate::core::published;
-use crate::core::record::{Duty, EndingPhase, Intent, ServerRecord, SnapshotRecord, SnapshotStage, SourceRecord, VolumeRecord};
-use crate::core::seen::Life;
+use crate::core::record::{Duty, EndingPhase, HostRecord, Intent, ServerRecord, SnapshotRecord, SnapshotStage, SourceRecord, VolumeRecord};
+use crate::core::seen::{HostSeen, Life};
 use crate::core::tokens::{TokenFor, TokenRecord};
 use crate::core::volumes;
 use crate::core::world::{World, wall_text};
@@ -49,7 +49,7 @@ pub fn view(world: &World, revision: u64) -> View {
         imports: world.imports.iter().map(|(key, record)| (key.clone(), served::import(world, key, record))).collect(),
         volumes: volumes_of(world),
         snapshots: world.volumes.iter().flat_map(|(key, volume)| places(world, key, volume)).collect(),
-        nodes: world.hosts.keys().filter_map(|name| Some((name.clone(), node(world, name)?))).collect(),
+        nodes: nodes(world),
         hosts: hosts(world),
         events: world.events.iter().map(|(partition, events)| (partition.clone(), events.iter().cloned().collect())).collect(),
         audit: world.audit.clone(),
@@ -330,50 +330,70 @@ fn snapshots(world: &World, volume: &VolumeRecord) -> Vec<Snapshot> {
     all.into_iter().map(one).collect()
 }
 
-fn shown_state(world: &World, name: &HostName) -> NodeState {
-    let quarantined = world.seen.hosts.get(name).is_some_and(|seen| seen.quarantined);
-    match (world.seen.life(name), world.hosts[name].duty) {
+fn shown_state(record: &HostRecord, seen: Option<&HostSeen>) -> NodeState {
+    match (seen.map_or(Life::Joining, |seen| seen.life), record.duty) {
         (Life::Joining, _) => NodeState::Joining,
         (Life::Suspect, _) => NodeState::Suspect,
         (Life::Dead, _) => NodeState::Dead,
         (Life::Alive, Duty::Draining) => NodeState::Draining,
         (Life::Alive, Duty::Cordoned) => NodeState::Cordoned,
-        (Life::Alive, Duty::Full) if quarantined => NodeState::Quarantined,
+        (Life::Alive, Duty::Full) if seen.is_some_and(|seen| seen.quarantined) => NodeState::Quarantined,
         (Life::Alive, Duty::Full) => NodeState::Alive,
     }
 }
 
-fn fabrics(world: &World, name: &HostName) -> Fabrics {
-    world.seen.hosts.get(name).map_or(Fabrics { a: Link::Down, b: Link::Down }, |seen| match seen.life {
+fn fabrics(seen: Option<&HostSeen>) -> Fabrics {
+    seen.map_or(Fabrics { a: Link::Down, b: Link::Down }, |seen| match seen.life {
         Life::Alive | Life::Suspect => seen.fabrics,
         Life::Dead | Life::Joining => Fabrics { a: Link::Down, b: Link::Down },
     })
 }
 
-fn node(world: &World, name: &HostName) -> Option<pan_api::node::Node> {
-    let record = &world.hosts[name];
-    let offer = record.offer.as_ref()?;
-    let mine = || world.servers.iter().filter(|(_, server)| server.node.as_ref() == Some(name));
-    let used = used_by(world, mine());
+/// What servers take of one node.
+#[derive(Default)]
+struct Load {
+    used: Resources,
+    servers: u64,
+}
+
+/// All nodes. The servers are gone through once, not once for each node.
+fn nodes(world: &World) -> BTreeMap<HostName, pan_api::node::Node> {
+    let mut loads: BTreeMap<&HostName, Load> = BTreeMap::new();
+    for (key, server) in &world.servers {
+        let Some(node) = &server.node else { continue };
+        let load = loads.entry(node).or_default();
+        load.servers += 1;
+        if let Some(cluster) = world.cluster_of(key) {
+            load.used = load.used.plus(&cluster.spec.resources.needed());
+        }
+    }
+    let one = |(name, record)| Some((HostName::clone(name), node(world, name, record, &loads.remove(name).unwrap_or_default())?));
+    world.hosts.iter().filter_map(one).collect()
+}
+
+fn node(world: &World, name: &HostName, record: &HostRecord, load: &Load) -> Option<pan_api::node::Node> {
+    let (offer, seen) = (record.offer.as_ref()?, world.seen.hosts.get(name));
     let reserved = world.seen.reserves.as_ref().and_then(|reserves| reserves.reserved.get(name)).cloned().unwrap_or_default();
     let total = Resources::new(offer.cpu, offer.memory);
-    let free = total.minus(&used).minus(&reserved);
+    let free = total.minus(&load.used).minus(&reserved);
     Some(pan_api::node::Node {
         name: name.clone(),
-        state: shown_state(world, name),
-        fabrics: fabrics(world, name),
+        state: shown_state(record, seen),
+        fabrics: fabrics(seen),
         cpu: Amount::<Cpu> { total: total.cpu, free: free.cpu, reserved: reserved.cpu },
         memory: Amount::<ByteSize> { total: total.memory, free: free.memory, reserved: reserved.memory },
-        servers: mine().count() as u64,
+        servers: load.servers,
         labels: record.effective_labels(),
     })
 }
 
 fn hosts(world: &World) -> BTreeMap<HostName, pan_api::host::Host> {
     let stores = volumes::stores(world);
-    let one =
-        |name: &HostName| pan_api::host::Host { storage: stores.get(name).map(|store| storage(world, name, store)), ..host(world, name) };
-    world.hosts.keys().map(|name| (name.clone(), one(name))).collect()
+    let one = |name: &HostName, record| {
+        let storage = stores.get(name).map(|store| storage(world, name, store));
+        pan_api::host::Host { storage, ..host(world, name, record) }
+    };
+    world.hosts.iter().map(|(name, record)| (name.clone(), one(name, record))).collect()
 }
 
 /// What a storage host keeps, as the records promise and as it says itself.
@@ -401,9 +421,9 @@ fn storage(world: &World, name: &HostName, store: &pan_plan::replicas::Store) ->
     }
 }
 
-fn host(world: &World, name: &HostName) -> pan_api::host::Host {
-    let record = &world.hosts[name];
-    let plain = match world.seen.life(name) {
+fn host(world: &World, name: &HostName, record: &HostRecord) -> pan_api::host::Host {
+    let seen = world.seen.hosts.get(name);
+    let plain = match seen.map_or(Life::Joining, |seen| seen.life) {
         Life::Joining => NodeState::Joining,
         Life::Alive => NodeState::Alive,
         Life::Suspect => NodeState::Suspect,
@@ -413,20 +433,18 @@ fn host(world: &World, name: &HostName) -> pan_api::host::Host {
         name: name.clone(),
         roles: record.roles.clone(),
         state: plain,
-        fabrics: fabrics(world, name),
+        fabrics: fabrics(seen),
         version: record.software.clone(),
         address: record.address,
-        agent: matches!(plain, NodeState::Alive | NodeState::Suspect)
-            && world.seen.hosts.get(name).is_some_and(|seen| !seen.agent_silent && !seen.out_of_reach),
+        agent: matches!(plain, NodeState::Alive | NodeState::Suspect) && seen.is_some_and(|seen| !seen.agent_silent && !seen.out_of_reach),
         leads: world.pan.leader.as_ref() == Some(name),
-        gate: gate(world, name),
-        lease: lease(world, name),
+        gate: seen.and_then(gate),
+        lease: seen.and_then(|seen| lease(record, seen)),
         storage: None,
     }
 }
 
-fn gate(world: &World, name: &HostName) -> Option<pan_api::host::Gate> {
-    let seen = world.seen.hosts.get(name)?;
+fn gate(seen: &HostSeen) -> Option<pan_api::host::Gate> {
     let kind = match seen.lease?.gate {
         GateState::None => GateKind::None,
         GateState::Present(Gate::Absolute) => GateKind::Bpf,
@@ -435,12 +453,11 @@ fn gate(world: &World, name: &HostName) -> Option<pan_api::host::Gate> {
     Some(pan_api::host::Gate { kind, bpf_refused: seen.gate.as_ref().and_then(|gate| gate.bpf_refused.clone()) })
 }
 
-fn lease(world: &World, name: &HostName) -> Option<pan_api::host::Lease> {
-    let seen = world.seen.hosts.get(name)?;
+fn lease(record: &HostRecord, seen: &HostSeen) -> Option<pan_api::host::Lease> {
     let said = seen.lease?;
     // Who was declared dead cannot know: what the records say of its number comes before what it said itself.
     let state = match said.state {
-        _ if said.admission <= world.hosts[name].revoked && said.admission != Admission::NONE => LeaseState::Fenced,
+        _ if said.admission <= record.revoked && said.admission != Admission::NONE => LeaseState::Fenced,
         pan_member::LeaseState::None => LeaseState::None,
         pan_member::LeaseState::Held => LeaseState::Held,
         pan_member::LeaseState::Expired => LeaseState::Expired,

@@ -15,6 +15,8 @@ mod frames;
 mod imports;
 #[path = "core/inside.rs"]
 mod inside;
+#[path = "core/large.rs"]
+mod large;
 #[path = "core/leaders.rs"]
 mod leaders;
 #[path = "core/protection.rs"]

@@ -5,9 +5,10 @@ use super::seen::Life;
 use super::world::{About, Dirty, Now, World};
 use super::{imports, place, reach};
 use pan_api::report::Phase;
-use pan_model::ServerKey;
 use pan_model::event::Severity;
 use pan_model::host::Role;
+use pan_model::{Generation, HostName, ServerKey};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Connections are counted once a second: a count of zero means something only after one full round.
@@ -142,10 +143,19 @@ fn drained(world: &World, now: Now, key: &ServerKey) -> bool {
         return true;
     }
     let owner = world.partitions.get(&key.partition).and_then(|partition| partition.owner.as_ref());
-    let Some(seen) = owner.and_then(|owner| world.seen.hosts.get(owner)) else { return true };
+    let Some(owner) = owner.filter(|owner| world.seen.hosts.contains_key(*owner)) else { return true };
     let Some(from) = world.seen.drained_from.get(key) else { return false };
-    let in_tables = seen.applied.get(&Role::Director).is_some_and(|applied| applied >= from);
-    in_tables && lasts >= COUNT_ROUND && connections(world, key) == Some(0)
+    lasts >= COUNT_ROUND && in_all_tables(world, owner, key, from) && connections(world, key) == Some(0)
+}
+
+/// Whether no director sends a server new connections: the owner of its unit, and, as long as they live, those that have imports of its services.
+/// One that came after it was told with what the others were.
+fn in_all_tables(world: &World, owner: &HostName, key: &ServerKey, from: &BTreeMap<HostName, Generation>) -> bool {
+    imports::Ways::of(world).directors(owner, &key.partition).all(|host| {
+        let Some(seen) = world.seen.hosts.get(host) else { return host != owner };
+        let from = from.get(host).or_else(|| from.values().max());
+        (host != owner && seen.life == Life::Dead) || seen.applied.get(&Role::Director).is_some_and(|applied| Some(applied) >= from)
+    })
 }
 
 fn complete(world: &mut World, now: Now, key: &ServerKey, goal: &Goal) {

@@ -310,13 +310,18 @@ impl<'a> Ways<'a> {
         spec.export.iter().map(of).collect()
     }
 
+    /// The directors that send connections to a partition's servers: the owner of its unit, and those that have imports of its services.
+    pub fn directors(&self, owner: &'a HostName, partition: &PartitionName) -> impl Iterator<Item = &'a HostName> {
+        let others = self.at.get(partition).into_iter().flatten().copied().filter(move |host| *host != owner);
+        std::iter::once(owner).chain(others)
+    }
+
     /// Connections to a server, wherever its services and imports of them are: which of them are at one director is nobody's business.
     #[must_use]
-    pub fn connections(&self, world: &World, owner: &HostName, server: &ServerKey) -> u64 {
-        let others = self.at.get(&server.partition).into_iter().flatten().copied().filter(|host| *host != owner);
-        let heard = others.filter_map(|host| world.seen.hosts.get(host)).filter(|seen| seen.life != Life::Dead);
-        let own = world.seen.hosts.get(owner).map_or(0, |seen| seen.connections_of(server));
-        own + heard.map(|seen| seen.connections_of(server)).sum::<u64>()
+    pub fn connections(&self, world: &World, owner: &'a HostName, server: &ServerKey) -> u64 {
+        let counts = self.directors(owner, &server.partition).filter_map(|host| world.seen.hosts.get_key_value(host));
+        let heard = counts.filter(|(host, seen)| *host == owner || seen.life != Life::Dead);
+        heard.map(|(_, seen)| seen.connections_of(server)).sum()
     }
 }
 

@@ -1,6 +1,6 @@
 //! The desired state of every host, computed from the world.
 
-use super::record::{EndingPhase, Goal, Intent, PartitionRecord, ServerRecord, ServiceRecord};
+use super::record::{EndingPhase, Goal, HostRecord, Intent, PartitionRecord, ServerRecord, ServiceRecord};
 use super::roster::Rosters;
 use super::seen::Life;
 use super::world::{ServiceKey, World};
@@ -40,7 +40,7 @@ pub fn all_like(world: &World, rosters: &mut Rosters) -> BTreeMap<HostName, Desi
     }
     let (mut replicas, mut snapshots) = (volumes::replicas(world), volumes::snapshots(world));
     let mut imports = imports::orders(world);
-    let mut one = |host: &HostName| {
+    let mut one = |host: &HostName, record| {
         let own = Own {
             servers: servers.remove(host).unwrap_or_default(),
             warm: warm.remove(host).unwrap_or_default(),
@@ -48,9 +48,9 @@ pub fn all_like(world: &World, rosters: &mut Rosters) -> BTreeMap<HostName, Desi
             snapshots: snapshots.remove(host).unwrap_or_default(),
             imports: imports.remove(host).unwrap_or_default(),
         };
-        one(world, (host, rosters.peers(world, host)), own, &networks, &units)
+        one(world, (host, record, rosters.peers(world, host)), own, &networks, &units)
     };
-    world.hosts.keys().map(|host| (host.clone(), one(host))).collect()
+    world.hosts.iter().map(|(host, record)| (host.clone(), one(host, record))).collect()
 }
 
 /// What is one host's alone.
@@ -65,12 +65,11 @@ struct Own<'a> {
 
 fn one(
     world: &World,
-    (host, peers): (&HostName, Peers),
+    (host, record, peers): (&HostName, &HostRecord, Peers),
     Own { servers: mine, warm, replicas, snapshots, imports: (imports, joined) }: Own<'_>,
     networks: &BTreeMap<&PartitionName, Network>,
     units: &[Unit],
 ) -> Desired {
-    let record = &world.hosts[host];
     let mut partitions: BTreeSet<&PartitionName> = mine.iter().map(|(key, _)| &key.partition).collect();
     partitions.extend(warm.iter().filter_map(|order| world.partitions.get_key_value(&order.key.partition)).map(|(name, _)| name));
     let units: Vec<Unit> = if record.roles.contains(&Role::Director) {

@@ -54,7 +54,11 @@ fn node_state(world: &World, name: &HostName) -> plan::NodeState {
 /// The world as promises are judged: a node that is silent for the moment is not lost yet.
 #[must_use]
 pub fn patient(world: &World) -> Snapshot {
-    let mut copy = snapshot(world);
+    patiently(world, snapshot(world))
+}
+
+/// The same of a snapshot that is there already.
+fn patiently(world: &World, mut copy: Snapshot) -> Snapshot {
     for (name, node) in &mut copy.nodes {
         let full = world.hosts.get(name).is_some_and(|host| host.duty == Duty::Full);
         if full && matches!(world.seen.life(name), Life::Suspect | Life::Joining) {
@@ -76,7 +80,11 @@ pub fn snapshot(world: &World) -> Snapshot {
         let capacity = partition.spec.capacity.clone().unwrap_or_default();
         (name.clone(), plan::Partition { guaranteed: capacity.guaranteed, max: capacity.max })
     });
-    let clusters = world.clusters.iter().map(|(key, record)| {
+    Snapshot { nodes: nodes.collect(), partitions: partitions.collect(), clusters: clusters(world) }
+}
+
+fn clusters(world: &World) -> BTreeMap<plan::ClusterKey, plan::Cluster> {
+    let all = world.clusters.iter().map(|(key, record)| {
         let spec = &record.spec;
         let cluster = plan::Cluster {
             need: spec.resources.needed(),
@@ -90,14 +98,14 @@ pub fn snapshot(world: &World) -> Snapshot {
         };
         (key.clone(), cluster)
     });
-    let mut snapshot = Snapshot { nodes: nodes.collect(), partitions: partitions.collect(), clusters: clusters.collect() };
+    let mut all: BTreeMap<_, _> = all.collect();
     for (key, server) in &world.servers {
-        let cluster = snapshot.clusters.get_mut(&(key.partition.clone(), server.cluster.clone()));
+        let cluster = all.get_mut(&(key.partition.clone(), server.cluster.clone()));
         if let Some(cluster) = cluster.filter(|_| !server.is_leaving()) {
             cluster.servers.insert(key.name.clone(), server.node.clone());
         }
     }
-    snapshot
+    all
 }
 
 /// The next epoch of a partition. It never comes again, also for a server that is deleted and made anew under its old
@@ -145,8 +153,9 @@ pub fn survey(world: &mut World, now: Now) {
     if !std::mem::take(&mut world.seen.replan) {
         return;
     }
-    note_protection(world, now, &patient(world));
-    world.seen.snapshot = Arc::new(snapshot(world));
+    let present = snapshot(world);
+    note_protection(world, now, patiently(world, present.clone()));
+    world.seen.snapshot = Arc::new(present);
 }
 
 /// Plans anew if something changed, and begins what the plan says.
@@ -181,8 +190,9 @@ pub fn advance(world: &mut World, now: Now) {
     }
     unbind_the_dead(world);
     note_unplaced(world, now, &outcome);
-    let after = snapshot(world);
-    note_protection(world, now, &patient(world));
+    // Nodes are what they were: thousands of them are not looked at anew for every death.
+    let after = Snapshot { clusters: clusters(world), ..before };
+    note_protection(world, now, patiently(world, after.clone()));
     world.seen.snapshot = Arc::new(after);
     world.seen.replan = false;
 }
@@ -236,7 +246,7 @@ fn note_unplaced(world: &mut World, now: Now, outcome: &pan_plan::Plan) {
 }
 
 /// Tells of protection lost, once, and of protection that holds, also again. What is on its way out needs none.
-fn note_protection(world: &mut World, now: Now, after: &Snapshot) {
+fn note_protection(world: &mut World, now: Now, after: Snapshot) {
     let former = std::mem::take(&mut world.seen.protected);
     let (protected, reserves) = protection(after);
     world.seen.reserves = reserves.map(Arc::new);
@@ -274,8 +284,7 @@ fn cluster_name(world: &World, key: &ServerKey) -> super::world::ClusterKey {
 
 /// The servers whose protection holds. When some promise is broken, the clusters that break are left out one
 /// after the other until the rest holds.
-fn protection(snapshot: &Snapshot) -> (BTreeSet<ServerKey>, Option<Reserves>) {
-    let mut rest = snapshot.clone();
+fn protection(mut rest: Snapshot) -> (BTreeSet<ServerKey>, Option<Reserves>) {
     loop {
         match pan_plan::compute(&rest) {
             Ok(reserves) => {

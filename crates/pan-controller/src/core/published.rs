@@ -1,6 +1,7 @@
 //! What follows from desired states having been published: from which generation on a director's tables show it.
 
 use super::ending;
+use super::imports::Ways;
 use super::orders::backend_state;
 use super::record::EndingPhase;
 use super::seen::Life;
@@ -74,6 +75,13 @@ fn note_stop(world: &mut World, key: &ServerKey) {
     }
 }
 
+/// What the directors that send connections to a server were told last, each.
+fn told(world: &World, owner: Option<&HostName>, key: &ServerKey) -> BTreeMap<HostName, Generation> {
+    let ways = Ways::of(world);
+    let all = owner.into_iter().flat_map(|owner| ways.directors(owner, &key.partition));
+    all.filter_map(|host| Some((host.clone(), *world.seen.published.get(host)?))).collect()
+}
+
 /// Notes the generations that drains and finished starts wait for. To be called after each publication.
 pub fn note(world: &mut World, now: Now) {
     let interesting: Vec<ServerKey> = world
@@ -88,8 +96,9 @@ pub fn note(world: &mut World, now: Now) {
         let Some(generation) = owner.as_ref().and_then(|owner| world.seen.published.get(owner)).copied() else { continue };
         let server = &world.servers[&key];
         let draining = server.ending.as_ref().is_some_and(|ending| ending.phase == EndingPhase::Draining);
-        if draining && !ending::is_held(world, server) {
-            world.seen.drained_from.entry(key.clone()).or_insert(generation);
+        if draining && !ending::is_held(world, server) && !world.seen.drained_from.contains_key(&key) {
+            let from = told(world, owner.as_ref(), &key);
+            world.seen.drained_from.insert(key.clone(), from);
         }
         if backend_state(world, &key, &world.servers[&key]) == BackendState::Up {
             world.seen.tables_from.entry(key).or_insert(generation);

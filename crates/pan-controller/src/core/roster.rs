@@ -7,7 +7,7 @@ use super::world::World;
 use pan_api::desired::Peer;
 use pan_api::peers::Peers;
 use pan_model::HostName;
-use pan_model::host::{Fabric, Link};
+use pan_model::host::Link;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -44,8 +44,13 @@ impl Rosters {
     }
 }
 
+/// Fabric A counts one, fabric B two.
 fn number_of(world: &World, host: &HostName) -> usize {
-    usize::from(reaches(world, host, Fabric::A)) | usize::from(reaches(world, host, Fabric::B)) << 1
+    let Some(seen) = world.seen.hosts.get(host) else { return 3 };
+    // Of a host that is not heard at all nothing is known: both ways stay open.
+    let unknown = matches!(seen.life, Life::Joining | Life::Dead);
+    let reaches = |link: Link| usize::from(unknown || link == Link::Up);
+    reaches(seen.fabrics.a) | reaches(seen.fabrics.b) << 1
 }
 
 /// What is said of a host to one that is reached on the fabrics of `both`, as far as it is reached on them itself.
@@ -67,15 +72,4 @@ impl Told<'_> {
     fn into_peer(self) -> Peer {
         Peer { host: self.host.clone(), address: self.address, a: self.a, b: self.b }
     }
-}
-
-fn reaches(world: &World, host: &HostName, fabric: Fabric) -> bool {
-    world.seen.hosts.get(host).is_none_or(|seen| {
-        let link = match fabric {
-            Fabric::A => seen.fabrics.a,
-            Fabric::B => seen.fabrics.b,
-        };
-        // Of a host that is not heard at all nothing is known: both ways stay open.
-        matches!(seen.life, Life::Joining | Life::Dead) || link == Link::Up
-    })
 }

@@ -31,8 +31,8 @@ pub struct Seen {
     pub replan: bool,
     /// Clusters of which a server should move and could not, because another one was on its way.
     pub deferred: BTreeSet<super::world::ClusterKey>,
-    /// The first generation in which a draining server's tables were published, by its director.
-    pub drained_from: BTreeMap<ServerKey, Generation>,
+    /// The first generation in which a draining server's tables were published, by each director that sends it connections.
+    pub drained_from: BTreeMap<ServerKey, BTreeMap<HostName, Generation>>,
     /// The first generation in which the tables send connections to a server that was started anew.
     pub tables_from: BTreeMap<ServerKey, Generation>,
     /// The record of deaths of each node.

@@ -11,8 +11,8 @@ use tokio::sync::watch;
 
 impl Owner {
     pub fn publish(&mut self) {
-        self.tell_ear();
         self.act();
+        self.tell_ear();
         if self.world.leading && self.warm {
             self.publish_desired();
         } else {

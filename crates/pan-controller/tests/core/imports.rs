@@ -3,14 +3,14 @@
 use super::{Pan, host};
 use pan_api::desired::{Desired, ImportOrder, NetworkEntry};
 use pan_api::report::ConnectionCount;
-use pan_controller::core::record::{ImportRecord, WayRecord};
+use pan_controller::core::record::{EndingPhase, ImportRecord, WayRecord};
 use pan_controller::core::request::{Kind, Request};
 use pan_controller::core::world::{Dirty, World};
 use pan_controller::core::{imports, persist};
 use pan_controller::views::view;
 use pan_model::host::Role;
 use pan_model::import::ImportState::{self, Active, Waiting};
-use pan_model::{Code, Epoch, HostName, PartitionName, ServiceName};
+use pan_model::{Code, Epoch, HostName, PartitionName, ServerKey, ServiceName};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -309,6 +309,26 @@ fn connections_are_counted_wherever_they_come_by() {
     pan.settle();
     let shown = view(&pan.world, 1).services[&("acme".parse().unwrap(), "pay".parse::<ServiceName>().unwrap())].clone();
     assert_eq!(shown.backends[0].connections, 3);
+}
+
+#[test]
+fn a_drain_waits_for_every_director_that_sends_connections() {
+    let mut pan = Pan::new();
+    pan.apply(&[scene("shop"), import("shop", "payments", "acme")].concat()).unwrap();
+    pan.rounds(4);
+    let owner = |partition: &str| pan.world.partitions[&partition.parse::<PartitionName>().unwrap()].owner.clone().unwrap();
+    let (own, importing) = (owner("acme"), owner("shop"));
+    assert_ne!(own, importing);
+    let key = ServerKey { partition: "acme".parse().unwrap(), name: "pay-1".parse().unwrap() };
+    let stopping = |pan: &Pan| pan.world.servers[&key].ending.as_ref().is_none_or(|ending| ending.phase == EndingPhase::Stopping);
+    // The importer's director is told and does not say that it has done it; the other one has at once.
+    pan.alive.retain(|name| host(name) != importing);
+    pan.ask(Request::Stop(key.clone())).unwrap();
+    pan.rounds(4);
+    assert!(!stopping(&pan), "it may still be sent connections");
+    pan.alive.push(if importing == host("d1") { "d1" } else { "d2" });
+    pan.rounds(2);
+    assert!(stopping(&pan));
 }
 
 #[test]
