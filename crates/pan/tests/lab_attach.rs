@@ -5,7 +5,7 @@
 mod story;
 
 use pan_lab::harness::{self, TestLab};
-use pan_lab::{Lab, LabHost, LabSpec};
+use pan_lab::{Disk, Lab, LabHost, LabSpec};
 use std::collections::BTreeSet;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -227,4 +227,40 @@ fn servers_whose_storage_is_gone_stop_in_time_and_leave_nothing() {
     pan(&lab, &["scale", "cluster", "db", "1", "-p", "shop"]);
     story::wait_state(&lab, "shop", "db-1", "running");
     pan(&lab, &["exec", "db-1", "-p", "shop", "--", "grep", "-qx", &acknowledged, "/srv/log"]);
+}
+
+/// As `pan_node::volume` has it: a host tries for so long.
+const UNFIT_MAX: Duration = Duration::from_secs(10);
+
+/// No node that could take the server can make a note on its disk, and then one can.
+#[test]
+fn a_failover_onto_a_node_whose_disk_is_full_ends_on_another_one() {
+    let Some(lab) = lab_of(spec) else { return };
+    story::apply(&lab, "database.yaml", &[SHOP, &cluster("db", TOLD, "")].concat());
+    let (first, said) = (node(&lab), |lab: &TestLab| pan(lab, &["logs", "db-1", "-p", "shop"]).lines().last().map(str::to_owned));
+    lab.wait_for("a line that was put on the volume", SOON, |lab| said(lab).is_some()).unwrap();
+    let acknowledged = said(&lab).unwrap();
+    let others: Vec<LabHost> = ["n1", "n2", "n3"].into_iter().map(|name| lab.host(name).unwrap()).filter(|host| *host != first).collect();
+    for host in &others {
+        lab.disk(*host, Disk::Full).unwrap();
+    }
+    lab.kill(first).unwrap();
+    lab.wait_for("the server to have another place", SOON, |lab| node(lab) != first).unwrap();
+    let full = node(&lab);
+    let free = *others.iter().find(|host| **host != full).unwrap();
+    let events = |lab: &TestLab| pan(lab, &["events", "-A"]);
+    let given_up = |lab: &TestLab| {
+        let state = server(lab, "shop", "db-1")["state"].clone();
+        assert_ne!(state, "running", "nothing of it can be there");
+        events(lab).lines().any(|line| line.contains("Failed") && line.contains("db-1") && line.contains("No space left on device"))
+    };
+    lab.wait_for("the node to give it up, with the reason", UNFIT_MAX + SOON, given_up).unwrap();
+    lab.disk(free, Disk::Ok).unwrap();
+    lab.wait_for("it to run where there is room", UNFIT_MAX + 3 * SOON, |lab| {
+        let now = server(lab, "shop", "db-1");
+        now["state"] == "running" && str_of(&now, "node") == free.to_string()
+    })
+    .unwrap();
+    pan(&lab, &["exec", "db-1", "-p", "shop", "--", "grep", "-qx", &acknowledged, "/srv/log"]);
+    lab.wait_for("another line in its log", SOON, |lab| said(lab).is_some_and(|line| line != acknowledged)).unwrap();
 }

@@ -65,3 +65,14 @@ pub enum FilesystemError {
     #[error(transparent)]
     Mount(#[from] MountError),
 }
+
+impl FilesystemError {
+    /// Whether this machine lacks something, so that another one may do better.
+    #[must_use]
+    pub const fn is_of_this_host(&self) -> bool {
+        match self {
+            Self::Tool { .. } => true,
+            Self::Device { .. } | Self::Taken { .. } | Self::Refused { .. } | Self::Damaged { .. } | Self::Mount(_) => false,
+        }
+    }
+}

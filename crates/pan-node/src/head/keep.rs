@@ -254,12 +254,12 @@ impl Keeper {
                     let _ = say(connection, &Message::Order(Box::new(self.order.clone())));
                 }
                 Heard::Message(Message::Status(status)) => {
-                    let Status { state, epoch, behind, mended, rotten, .. } = *status;
+                    let Status { state, epoch, behind, mended, rotten, unfit, .. } = *status;
                     let mended = self.mended_before + mended;
                     if let Some(worker) = &mut self.worker {
                         worker.said = Some(Instant::now());
                     }
-                    self.told(Status { state, epoch, behind, mended, rotten, ..self.status.clone() });
+                    self.told(Status { state, epoch, behind, mended, rotten, unfit, ..self.status.clone() });
                 }
                 Heard::Message(Message::Order(_) | Message::Release) => {}
                 Heard::End | Heard::Noise(_) => {

@@ -39,6 +39,8 @@ pub struct HeadStatus {
     pub report: VolumeReport,
     /// The keeper's process.
     pub keeper: i32,
+    /// Why the last worker could not begin, where that was this host's fault.
+    pub unfit: Option<String>,
 }
 
 /// What is said.
@@ -69,16 +71,28 @@ pub(super) struct Status {
     pub rotten: u64,
     #[serde(default)]
     pub keeper: i32,
+    /// Why the worker cannot begin, or the last one could not, where that is this host's fault: its disk is full, say.
+    #[serde(default)]
+    pub unfit: Option<String>,
 }
 
 impl Status {
     pub const fn opening() -> Self {
-        Self { state: HeadState::Opening, epoch: VolumeEpoch(0), behind: ByteSize(0), restarts: 0, mended: 0, rotten: 0, keeper: 0 }
+        Self {
+            state: HeadState::Opening,
+            epoch: VolumeEpoch(0),
+            behind: ByteSize(0),
+            restarts: 0,
+            mended: 0,
+            rotten: 0,
+            keeper: 0,
+            unfit: None,
+        }
     }
 
     pub fn report(self, volume: VolumeId) -> HeadStatus {
-        let Self { state, epoch, behind, restarts, mended, rotten, keeper } = self;
-        HeadStatus { report: VolumeReport { volume, epoch, state, behind, restarts, mended, rotten }, keeper }
+        let Self { state, epoch, behind, restarts, mended, rotten, keeper, unfit } = self;
+        HeadStatus { report: VolumeReport { volume, epoch, state, behind, restarts, mended, rotten }, keeper, unfit }
     }
 }
 

@@ -92,20 +92,28 @@ async fn serve(folder: &Path, standing: Standing) -> Result<(), HeadError> {
     message::say(&keeper, &Message::Take).map_err(failed)?;
     let session = fuse::take(&keeper, Duration::from_secs(5))?;
     let orders = listen(Arc::clone(&keeper));
+    match begin(order, &keeper, session, standing).await {
+        Ok(worker) => worker.work(orders).await,
+        Err(error) => {
+            let status = match &error {
+                HeadError::Over(why) => Status { state: HeadState::Over(why.clone()), ..Status::opening() },
+                // Whatever else it is that a worker cannot do before it has spoken to a replica is for want of something here.
+                error => Status { unfit: Some(crate::error::chain(error)), ..Status::opening() },
+            };
+            let _ = message::say(&keeper, &Message::Status(Box::new(status)));
+            Err(error)
+        }
+    }
+}
+
+async fn begin(order: HeadOrder, keeper: &Arc<Connection>, session: fuse::Session, standing: Standing) -> Result<Worker, HeadError> {
     let link = |error: pan_api::hostlink::LinkError| HeadError::Message(error.to_string());
     let arbiter = Arbiter::open(&order.host).map_err(link)?;
-    let claim = match claim(&order, &arbiter, standing).await {
-        Err(HeadError::Over(why)) => {
-            let status = Status { state: HeadState::Over(why.clone()), ..Status::opening() };
-            let _ = message::say(&keeper, &Message::Status(Box::new(status)));
-            return Err(HeadError::Over(why));
-        }
-        claimed => claimed?,
-    };
+    let claim = claim(&order, &arbiter, standing).await?;
     let lease = Lease::open(&order.host)?;
     let inbox = intake::open(session, &order, standing)?;
     let head = Head::new(settings(order.volume.size.0, standing), claim.record.clone(), Rules::default());
-    Worker::new(order, claim, head, arbiter, lease, keeper, inbox).work(orders).await
+    Ok(Worker::new(order, claim, head, arbiter, lease, Arc::clone(keeper), inbox))
 }
 
 /// The right to write that no earlier life of a head has used.

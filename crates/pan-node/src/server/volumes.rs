@@ -51,9 +51,18 @@ impl Task {
                     Standing::Ready => None,
                     Standing::Mounted => Some(NOT_LOOKED_AT.into()),
                     Standing::Waits(why) | Standing::Lost(why) => Some(why),
+                    Standing::Unfit(why) => return self.cannot_be_here(why),
                 };
             }
         }
+    }
+
+    /// A volume cannot be had on this host, which no restart here mends: the server is given up, so that it gets another place.
+    fn cannot_be_here(&mut self, why: String) {
+        let Life::Attaching(Attaching { bound, .. }) = self.take() else { return };
+        tracing::warn!(server = %self.key, why, "cannot be had on this host");
+        self.life = Life::Failed(Failed { bound, message: why });
+        self.note();
     }
 
     /// Takes over from a new order of the same binding what it says about volumes: a newer record, a larger size. One that nothing

@@ -155,7 +155,7 @@ impl Attached {
             let seen = seen.borrow();
             match &seen.stage {
                 Stage::Gone if in_time => {}
-                Stage::UnderWay(what) => return Err(format!("volume {} {what}", seen.name)),
+                Stage::UnderWay(what) | Stage::Unfit(what) => return Err(format!("volume {} {what}", seen.name)),
                 Stage::Gone | Stage::Mounted | Stage::Lost(_) => return Err(format!("volume {} is still here", seen.name)),
             }
         }

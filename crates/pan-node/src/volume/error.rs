@@ -43,3 +43,15 @@ pub enum VolumeError {
     #[error("a step was lost: {0}")]
     Lost(String),
 }
+
+impl VolumeError {
+    /// Whether it is for want of something on this host, so that another one may do better: not what the volume, its storage or its head is
+    /// to blame for, which go along.
+    pub(super) const fn is_of_this_host(&self) -> bool {
+        match self {
+            Self::Filesystem(error) => error.is_of_this_host(),
+            Self::Head(_) | Self::Device(_) | Self::Group(_) | Self::Fuse(_) | Self::Mount(_) | Self::File(_) => true,
+            Self::NotServed { .. } | Self::NotMounted | Self::Lost(_) => false,
+        }
+    }
+}

@@ -14,6 +14,8 @@ mod place;
 mod standing;
 mod sweep;
 mod task;
+mod tell;
+mod unfit;
 mod wait;
 
 pub(crate) use attached::Attached;

@@ -24,6 +24,8 @@ pub(crate) struct Seen {
 pub(crate) enum Stage {
     /// On its way up or down; what it waits for, or what went wrong last.
     UnderWay(String),
+    /// On its way up, and for too long this host has been in the way: what it waits for, and why.
+    Unfit(String),
     Mounted,
     /// It was lost under its users: why.
     Lost(String),
@@ -40,6 +42,8 @@ pub(crate) enum Standing {
     Mounted,
     /// Some are not there yet: what the first of them waits for.
     Waits(String),
+    /// One cannot be had here; another host may have it.
+    Unfit(String),
     /// One was lost.
     Lost(String),
 }
@@ -57,10 +61,12 @@ pub(crate) fn standing<'a>(all: impl IntoIterator<Item = &'a Seen>) -> Standing 
             Stage::Lost(why) => return Standing::Lost(words(name, why)),
             Stage::Mounted if *users != Users::None => continue,
             Stage::Mounted => Standing::Mounted,
+            Stage::Unfit(what) => Standing::Unfit(format!("volume {name}: {what}")),
             Stage::UnderWay(what) => Standing::Waits(format!("volume {name}: {what}")),
             Stage::Gone => Standing::Waits(format!("volume {name} is not here")),
         };
-        if !matches!(found, Standing::Waits(_)) {
+        // What another one waits for is no news of a server that cannot have this one.
+        if !matches!((&found, &next), (Standing::Waits(_), Standing::Waits(_) | Standing::Mounted) | (Standing::Unfit(_), _)) {
             found = next;
         }
     }
@@ -107,6 +113,10 @@ mod tests {
         let fresh = Seen { users: Users::None, ..up("e") };
         assert_eq!(standing(&[up("a"), fresh.clone(), up("b")]), Standing::Mounted);
         assert_eq!(standing(&[fresh, waits("b")]), Standing::Waits("volume b: its head opens".into()));
+        let full = seen("f", Stage::Unfit("no space".into()), &[]);
+        let unfit = Standing::Unfit("volume f: no space".into());
+        assert_eq!(standing(&[full.clone(), waits("b"), up("a")]), unfit);
+        assert_eq!(standing(&[waits("b"), full.clone(), full]), unfit);
         let lost = seen("d", Stage::Lost("fenced".into()), &[]);
         assert_eq!(standing(&[waits("b"), lost]), Standing::Lost("HeadLost: volume d: fenced".into()));
     }

@@ -10,7 +10,7 @@ use pan_api::volume::{HeadState, VolumeOrder};
 use pan_linux::blockdev::{BlockDevice, Hung};
 use pan_linux::filesystem::Made;
 use pan_member::Tick;
-use pan_model::{Epoch, ServerKey};
+use pan_model::{Epoch, ServerKey, VolumeEpoch};
 use tokio::sync::{Notify, watch};
 
 use super::act;
@@ -18,7 +18,8 @@ use super::decide::{self, Action, Claim, Here, Keeper, Origin, Step, Trouble, Us
 use super::error::VolumeError;
 use super::patience::GivenUp;
 use super::place::Place;
-use super::standing::{Seen, Stage};
+use super::standing::Seen;
+use super::unfit::Unfit;
 use crate::clock;
 use crate::error::chain;
 use crate::head::{self, HeadOrder, HeadStatus};
@@ -83,15 +84,17 @@ pub(super) struct State {
     pub(super) device: Option<PathBuf>,
     /// Keeps a device that is not mounted yet.
     held: Option<BlockDevice>,
-    mounted: bool,
+    pub(super) mounted: bool,
     fits: bool,
     folder: bool,
-    origin: Origin,
-    trouble: Trouble,
+    pub(super) origin: Origin,
+    pub(super) trouble: Trouble,
     /// What went wrong last.
-    message: Option<String>,
-    steps: Vec<(&'static str, i64)>,
-    lost: Option<(i64, String)>,
+    pub(super) message: Option<String>,
+    /// Whether this host is in the way of it.
+    pub(super) unfit: Unfit,
+    pub(super) steps: Vec<(&'static str, i64)>,
+    pub(super) lost: Option<(i64, String)>,
     /// How it stands with what is written out.
     pub(super) waiting: Waiting,
     pub(super) given_up: Option<String>,
@@ -114,6 +117,7 @@ impl Default for State {
             origin,
             trouble,
             message,
+            unfit: Unfit::default(),
             steps,
             lost: None,
             waiting: Waiting::No,
@@ -199,7 +203,13 @@ impl Task {
             self.here.keeper = Keeper::None;
             return;
         };
-        let report = status.borrow_and_update().report.clone();
+        let HeadStatus { report, unfit, .. } = status.borrow_and_update().clone();
+        match unfit {
+            Some(why) => self.here.unfit.head_failed(why, clock::now()),
+            // Only one that has begun writes as anybody.
+            None if report.epoch > VolumeEpoch(0) => self.here.unfit.head_began(),
+            None => {}
+        }
         self.here.keeper = match (&report.state, &self.here.keeper) {
             (HeadState::Over(why), _) => Keeper::Lost(why.clone()),
             (HeadState::Opening, Keeper::Opening(since)) => Keeper::Opening(*since),
@@ -337,6 +347,7 @@ impl Task {
                 tracing::info!(volume = %whose.order.name, server = %whose.server, device = %name.display(), ?made, "mounted");
                 self.here.steps.push(("mounted", clock::wall_micros()));
                 (self.here.mounted, self.here.trouble, self.here.message) = (true, Trouble::None, None);
+                self.here.unfit = Unfit::default();
                 self.here.fits = matches!(made, Made::New | Made::Anew);
                 // From now on the mount keeps it.
                 self.here.held = None;
@@ -419,8 +430,8 @@ impl Task {
                 let (trouble, message) = (self.here.trouble, self.here.message.take());
                 // A failure on the way up is what the next attempt waits for; others are over.
                 let (trouble, message) = if matches!(trouble, Trouble::Up(..)) { (trouble, message) } else { (Trouble::None, None) };
-                let (lost, given_up) = (self.here.lost.take(), self.here.given_up.take());
-                self.here = State { origin: Origin::Known, trouble, message, lost, given_up, ..State::default() };
+                let (lost, given_up, unfit) = (self.here.lost.take(), self.here.given_up.take(), std::mem::take(&mut self.here.unfit));
+                self.here = State { origin: Origin::Known, trouble, message, lost, given_up, unfit, ..State::default() };
             }
             Err(error) => {
                 self.here.status = self.here.handle.as_ref().map(head::Keeper::status);
@@ -433,6 +444,9 @@ impl Task {
     fn failed_up(&mut self, what: &str, error: &VolumeError) {
         let times = if let Trouble::Up(times, _) = self.here.trouble { times.saturating_add(1) } else { 1 };
         self.complain(what, error, Trouble::Up(times, clock::now()));
+        if let Some(message) = self.here.message.clone().filter(|_| error.is_of_this_host()) {
+            self.here.unfit.step_failed(message, clock::now());
+        }
         // Whatever was half done is cleared away before it is begun again.
         self.here.origin = Origin::Unsure;
     }
@@ -441,50 +455,6 @@ impl Task {
         let message = decide::in_words(what, &chain(error), self.host.is_leased());
         tracing::warn!(volume = %self.at.volume, message);
         (self.here.trouble, self.here.message) = (trouble, Some(message));
-    }
-
-    /// Tells the server's task, if there is something new, and the host.
-    fn publish(&self, told: &Told, action: Action) {
-        let here = &self.here;
-        let users = match told {
-            Told::Attached(_, users) => *users,
-            Told::Gone(_) => Users::None,
-        };
-        let clearing = matches!(action, Action::Clear(_) | Action::Lose | Action::GiveUp(_));
-        let stage = match (here.origin, action) {
-            (_, Action::Done) => Stage::Gone,
-            (Origin::Lost, _) => Stage::Lost(here.message.clone().unwrap_or_default()),
-            (Origin::Known, _) if here.mounted && !clearing => Stage::Mounted,
-            (Origin::Known | Origin::Unsure, _) => Stage::UnderWay(self.waits_for(told)),
-        };
-        let problem = match here.trouble {
-            Trouble::None => None,
-            Trouble::Up(..) | Trouble::Down(_) | Trouble::Growth(_) => here.message.clone(),
-        };
-        let name = self.seen.borrow().name.clone();
-        self.host.volumes.problem(self.at.volume, problem.map(|problem| format!("volume {name}: {problem}")));
-        let changed = self.seen.send_if_modified(|seen| {
-            let (steps, lost, given_up) = (here.steps.clone(), here.lost.clone(), here.given_up.clone());
-            let fresh = Seen { name: name.clone(), stage, users, steps, lost, given_up };
-            let changed = *seen != fresh;
-            *seen = fresh;
-            changed
-        });
-        if changed {
-            self.wake.notify_one();
-        }
-    }
-
-    fn waits_for(&self, told: &Told) -> String {
-        let here = &self.here;
-        let now = match (told, &here.keeper) {
-            (Told::Gone(_), _) => "is being taken away",
-            (Told::Attached(whose, _), Keeper::None | Keeper::Lost(_)) if whose.order.claim.is_none() => "waits for the right to write it",
-            (Told::Attached(..), Keeper::None | Keeper::Lost(_)) => "its head is being started",
-            (Told::Attached(..), Keeper::Opening(_)) => "its head is opening",
-            (Told::Attached(..), Keeper::Open) => "is being mounted",
-        };
-        here.message.as_ref().map_or_else(|| now.to_owned(), |before| format!("{now} ({before})"))
     }
 }
 
