@@ -235,6 +235,9 @@ pub struct VolumeReport {
     /// Extents that no copy in sync has whole, as far as its head knows.
     #[serde(default)]
     pub rotten: u64,
+    /// Why its file system is smaller than it, where that could not grow; it is tried again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ungrown: Option<String>,
 }
 
 /// How far a head is.

@@ -92,7 +92,7 @@ impl Status {
 
     pub fn report(self, volume: VolumeId) -> HeadStatus {
         let Self { state, epoch, behind, restarts, mended, rotten, keeper, unfit } = self;
-        HeadStatus { report: VolumeReport { volume, epoch, state, behind, restarts, mended, rotten }, keeper, unfit }
+        HeadStatus { report: VolumeReport { volume, epoch, state, behind, restarts, mended, rotten, ungrown: None }, keeper, unfit }
     }
 }
 

@@ -13,8 +13,8 @@ use crate::decide::{RELEASE_AGAIN, back_off};
 
 /// Until it is tried again to let a file system grow: a head learns of a new size within moments.
 pub const GROW_SOON: Duration = Duration::from_secs(1);
-/// The same if the file system refused.
-pub const GROW_AGAIN: Duration = Duration::from_secs(60);
+/// The same if the file system refused: whoever waits for room notices, and a program that is started that seldom costs nothing.
+pub const GROW_AGAIN: Duration = Duration::from_secs(15);
 
 /// How long a head may take to serve again under a device, when it was replaced or has no storage. Whoever reads or writes waits
 /// meanwhile, and cannot be killed. Replacing one takes a second; the kernel begins to complain of such waiting after two minutes.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pan_api::volume::{HeadState, VolumeOrder};
+use pan_api::volume::{HeadState, VolumeOrder, VolumeReport};
 use pan_linux::blockdev::{BlockDevice, Hung};
 use pan_linux::filesystem::Made;
 use pan_member::Tick;
@@ -93,6 +93,8 @@ pub(super) struct State {
     pub(super) message: Option<String>,
     /// Whether this host is in the way of it.
     pub(super) unfit: Unfit,
+    /// Why its file system is smaller than it, if it could not grow.
+    pub(super) ungrown: Option<String>,
     pub(super) steps: Vec<(&'static str, i64)>,
     pub(super) lost: Option<(i64, String)>,
     /// How it stands with what is written out.
@@ -118,6 +120,7 @@ impl Default for State {
             trouble,
             message,
             unfit: Unfit::default(),
+            ungrown: None,
             steps,
             lost: None,
             waiting: Waiting::No,
@@ -221,7 +224,7 @@ impl Task {
                 Keeper::Open
             }
         };
-        self.host.volumes.report(self.at.volume, report);
+        self.host.volumes.report(self.at.volume, VolumeReport { ungrown: self.here.ungrown.clone(), ..report });
     }
 
     /// Completes when the keeper says something new. One that is lost says nothing any more.
@@ -361,6 +364,8 @@ impl Task {
         let (at, wanted) = (self.at.clone(), whose.order.filesystem);
         let before = act::bytes(&device);
         let after = device.clone();
+        // The device grows first, and what is as large as it should be says nothing about the file system from then on.
+        self.here.fits = false;
         match self.supervised(Step::Upkeep, move || act::grow(&at, &device, wanted)).await {
             Ok(()) => {
                 let bytes = act::bytes(&after);
@@ -370,9 +375,12 @@ impl Task {
                 // Not an error: the head was told of it, and may not have heard yet.
                 let waits = bytes.is_none_or(|bytes| bytes < whose.order.size.0);
                 let trouble = if waits { Trouble::Growth(clock::now().plus(decide::GROW_SOON)) } else { Trouble::None };
-                (self.here.fits, self.here.trouble, self.here.message) = (true, trouble, None);
+                (self.here.fits, self.here.trouble, self.here.message, self.here.ungrown) = (true, trouble, None, None);
             }
-            Err(error) => self.complain("cannot grow", &error, Trouble::Growth(clock::now().plus(decide::GROW_AGAIN))),
+            Err(error) => {
+                self.complain("cannot grow", &error, Trouble::Growth(clock::now().plus(decide::GROW_AGAIN)));
+                self.here.ungrown.clone_from(&self.here.message);
+            }
         }
     }
 

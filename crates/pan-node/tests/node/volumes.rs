@@ -12,13 +12,14 @@ use pan_model::{ByteSize, Lineage, Session, VolumeEpoch, VolumeId};
 
 use crate::bench::{Bench, order};
 
-pub const ALL: [(&str, fn()); 6] = [
+pub const ALL: [(&str, fn()); 7] = [
     ("a_volume_comes_and_goes_with_its_server", a_volume_comes_and_goes_with_its_server),
     ("a_host_that_loses_its_power_leaves_no_device", a_host_that_loses_its_power_leaves_no_device),
     ("a_lost_head_costs_a_restart_and_nothing_else", a_lost_head_costs_a_restart_and_nothing_else),
     ("volumes_survive_an_agent_and_nothing_survives_a_server", volumes_survive_an_agent_and_nothing_survives_a_server),
     ("what_no_file_tells_of_is_found_by_its_control_group", what_no_file_tells_of_is_found_by_its_control_group),
     ("a_volume_that_waits_for_its_head_ends_in_time", a_volume_that_waits_for_its_head_ends_in_time),
+    ("a_file_system_that_cannot_grow_is_told_and_tried_again", a_file_system_that_cannot_grow_is_told_and_tried_again),
 ];
 
 const MIB: u64 = 1 << 20;
@@ -341,5 +342,31 @@ fn a_volume_that_waits_for_its_head_ends_in_time() {
     bench.wait_healthy("db-1", 3);
     wait_lives(&bench, 2);
     assert_eq!(bench.server("cron-1").unwrap().restarts, 0);
+    assert_all_gone(&mut bench);
+}
+
+/// The device is as large as the volume by then, so nothing but what is remembered tells that the file system is not.
+fn a_file_system_that_cannot_grow_is_told_and_tried_again() {
+    let mut bench = Bench::start("small");
+    bench.start_agent("agent");
+    let volume = |mebibytes| VolumeOrder { size: ByteSize(mebibytes * MIB), filesystem: Filesystem::Xfs, ..volume(Some(claim(1, 1))) };
+    bench.desire(vec![database(1, volume(320))]);
+    bench.wait_healthy("db-1", 1);
+    let blocks = |bench: &Bench| bench.inside("db-1", &["stat", "-f", "-c", "%b", "/var/lib/db/data"]).parse::<u64>().unwrap();
+    let before = blocks(&bench);
+    let program = bench.output(&["sh", "-c", "realpath $(command -v xfs_growfs)"]);
+    bench.output(&["mount", "--bind", "/bin/false", &program]);
+    bench.desire(vec![database(1, volume(640))]);
+    let why = |server: &ServerReport| server.volumes.first().and_then(|volume| volume.ungrown.clone());
+    let told = bench.wait_server("db-1", "told that it is small", |server| why(server).is_some());
+    assert!(why(&told).unwrap().contains("cannot grow: xfs_growfs"), "{told:?}");
+    assert_eq!((blocks(&bench), told.restarts), (before, 0));
+    // An agent that has seen nothing of it tries anew as well.
+    bench.kill_agent();
+    bench.start_agent("agent");
+    bench.wait_server("db-1", "told of again", |server| why(server).is_some());
+    bench.output(&["umount", &program]);
+    bench.wait_for("twice the room", || (blocks(&bench) > before * 3 / 2).then_some(()));
+    bench.wait_server("db-1", "large enough", |server| why(server).is_none() && server.restarts == 0);
     assert_all_gone(&mut bench);
 }

@@ -36,6 +36,9 @@ fn news(name: &VolumeName, before: Option<&VolumeReport>, volume: &VolumeReport)
         let what = "of 128 KiB are whole on none of its copies in sync: reading what is damaged in them fails";
         news.push(("VolumeRotten", format!("volume {name}: {} extents {what}", volume.rotten)));
     }
+    if let Some(why) = volume.ungrown.as_ref().filter(|_| before.is_none_or(|before| before.ungrown.is_none())) {
+        news.push(("GrowFailed", format!("volume {name}: its file system could not be made as large as it, and that is tried again: {why}")));
+    }
     news
 }
 
@@ -47,7 +50,7 @@ mod tests {
 
     fn report(restarts: u64, mended: u64, rotten: u64) -> VolumeReport {
         let (volume, epoch, state, behind) = (VolumeId(1), VolumeEpoch(1), HeadState::Open, ByteSize(0));
-        VolumeReport { volume, epoch, state, behind, restarts, mended, rotten }
+        VolumeReport { volume, epoch, state, behind, restarts, mended, rotten, ungrown: None }
     }
 
     #[test]
@@ -61,5 +64,10 @@ mod tests {
         check(Some(report(0, 0, 2)), report(0, 0, 2), &[]);
         check(Some(report(0, 1, 2)), report(1, 5, 3), &["HeadLost", "CopyMended", "VolumeRotten"]);
         check(Some(report(0, 5, 3)), report(0, 5, 1), &[]);
+        let small = |why: &str| VolumeReport { ungrown: Some(why.into()), ..report(0, 0, 0) };
+        check(None, small("no space"), &["GrowFailed"]);
+        check(Some(report(0, 0, 0)), small("no space"), &["GrowFailed"]);
+        check(Some(small("no space")), small("no space either"), &[]);
+        check(Some(small("no space")), report(0, 0, 0), &[]);
     }
 }
