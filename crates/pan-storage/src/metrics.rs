@@ -61,11 +61,13 @@ pub(crate) enum Why {
     Capability,
     /// What it showed is good, and the volume is not here, or not served at present.
     Volume,
+    /// What it showed could not be checked: this host was booted a moment ago, and no keys were handed out to it since.
+    Keyless,
 }
 
 impl Why {
     /// All of them.
-    pub(crate) const ALL: [Self; 4] = [Self::Certificate, Self::Role, Self::Capability, Self::Volume];
+    pub(crate) const ALL: [Self; 5] = [Self::Certificate, Self::Role, Self::Capability, Self::Volume, Self::Keyless];
 
     /// The word that metrics have for it.
     const fn as_str(self) -> &'static str {
@@ -74,13 +76,14 @@ impl Why {
             Self::Role => "role",
             Self::Capability => "capability",
             Self::Volume => "volume",
+            Self::Keyless => "keyless",
         }
     }
 }
 
 /// Connections that were turned away.
 #[derive(Debug, Default)]
-pub(crate) struct TurnedAway([Count; 4]);
+pub(crate) struct TurnedAway([Count; 5]);
 
 impl TurnedAway {
     /// One was.

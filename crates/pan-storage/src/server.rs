@@ -182,14 +182,17 @@ impl Server {
         let run_dir = self.run_dir.clone();
         // Read anew each time: a small file on tmpfs, and a key that is not good any more ends at once.
         let keys = tokio::task::spawn_blocking(move || CapabilityKeys::read(&run_dir)).await.map_err(|_| Why::Volume)?;
-        let keys = keys.inspect_err(|error| tracing::debug!(%error, "no keys to check capabilities with")).unwrap_or_default();
+        let keys = keys.inspect_err(|error| tracing::debug!(%error, "no keys to check capabilities with"));
+        // Heads come back before the first keys after a boot do: what they show may well be good.
+        let bad = if keys.is_ok() { Why::Capability } else { Why::Keyless };
+        let keys = keys.unwrap_or_default();
         let opened = keys.open(shown, &peer.host).ok().filter(|capability| capability.mode == Mode::Write);
         // Heads are on nodes. A host of another role with a node's name would not have its key.
         let role = if peer.has(Role::Node) { Ok(()) } else { Err(Why::Role) };
         let vault = self.open.borrow().clone();
         let kept = opened.as_ref().and_then(|capability| vault.as_ref()?.replica(capability.volume));
         role?;
-        let capability = opened.ok_or(Why::Capability)?;
+        let capability = opened.ok_or(bad)?;
         let (vault, kept) = vault.zip(kept).ok_or(Why::Volume)?;
         Ok(Guest { capability, vault, kept, cover: Cover::Tls })
     }

@@ -188,6 +188,23 @@ async fn a_session_that_is_over_is_of_no_use_to_its_own_host() {
     assert_eq!(later.read(0).await, Answer::Read(vec![LATER; 4096]), "who is connected goes on");
 }
 
+/// Heads of volumes that are in use come back at once after a boot of the host, and its keys some moments later: nobody is told that strangers came.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_cannot_be_checked_yet_is_no_stranger() {
+    let host = Host::start().await;
+    let keys = handed_out(&host.dir.path().join("run"));
+    let handed = std::fs::read(&keys).unwrap();
+    std::fs::remove_file(&keys).unwrap();
+    let good = SigningKey::of_period(&ROOT, 1).seal(&capability(1));
+    assert_eq!(host.shows("n1", &good).await, [0], "without keys nothing is a capability");
+    assert!(host.turned_away("keyless", 1) && host.turned_away("capability", 0), "{}", host.page());
+    assert_eq!(host.counts.turned_away.strangers(), 0, "{}", host.page());
+    std::fs::write(&keys, handed).unwrap();
+    assert_eq!(host.shows("n2", &good).await, [0], "of another host");
+    assert_eq!(host.counts.turned_away.strangers(), 1, "{}", host.page());
+    assert_eq!(holds(&host, 1).await, Answer::Read(vec![0; 4096]));
+}
+
 /// Every single bit of what is shown, on the host that it was made for.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_bit_of_a_capability_can_be_another_one() {
