@@ -29,13 +29,13 @@ pub enum DiskError {
         /// What is known.
         known: u32,
     },
-    /// What describes the pool, or a volume, or the order of writes, does not match its checksum. It cannot be used any more; what
+    /// What describes the pool, or a volume, or the order of writes, is cut off or does not match its checksum. It cannot be used any more; what
     /// it held has to come from other replicas.
-    #[error("{name} does not match its checksum ({what}): what it describes cannot be read and has to come from other replicas")]
+    #[error("{name} is not what was written ({what}): what it describes cannot be read and has to come from other replicas")]
     Damaged {
         /// Which file.
         name: Name,
-        /// What of it.
+        /// In what way.
         what: String,
     },
     /// Data that do not match their checksum. Written anew, the range is good again.

@@ -23,6 +23,7 @@ const ZEROS: u64 = 1 << 20;
 /// Opens the pool on a disk.
 pub fn open(medium: &impl Medium) -> Result<State> {
     let root = read_root(medium)?;
+    has_whole_journal(medium, &root)?;
     remove_strays(medium, &root)?;
     let replay = replay::read(medium, &root)?;
     void_pages(medium, &root, &replay.records)?;
@@ -41,7 +42,7 @@ pub fn open(medium: &impl Medium) -> Result<State> {
 /// What is there counts from now on, whatever happens next: it is made durable, and what is not there can never come back.
 fn begin(medium: &impl Medium, state: &mut State) -> Result<()> {
     let sync = |state: &mut State, name| medium.sync(name).map_err(|fault| state.fail(fault.to_string()));
-    // These exist from here on, and later syncs need not think of their names. The journal has all its space: a record that is
+    // These exist from here on, and later syncs need not think of their names. The journal has all its space from the first opening on: a record that is
     // made durable changes nothing but its own bytes, and a full disk can still be told what to give back.
     medium.write_at(Name::Data, 0, &[]).map_err(|fault| state.blame(fault, "make the data's file"))?;
     sync(state, Name::Data)?;
@@ -98,6 +99,19 @@ fn read_root(medium: &impl Medium) -> Result<Root> {
         (None, Some(found)) => Err(DiskError::Version { name: Name::Root(Side::A), found, known: crate::format::VERSION }),
         (None, None) => Err(DiskError::Damaged { name: Name::Root(Side::A), what: "nor does its twin".into() }),
     }
+}
+
+/// An error if a half of the journal is shorter than it was made. It had all its space, durably, before the first root that counts an opening:
+/// what is cut off held records, and without them the rest would pass for a journal that ends there, or for an empty one.
+fn has_whole_journal(medium: &impl Medium, root: &Root) -> Result<()> {
+    for name in Side::BOTH.map(Name::Journal) {
+        let length = medium.length(name).map_err(|fault| DiskError::Read { name, fault })?;
+        if root.boot > 0 && length < root.half_bytes {
+            let what = format!("it has {length} of its {} bytes", root.half_bytes);
+            return Err(DiskError::Damaged { name, what });
+        }
+    }
+    Ok(())
 }
 
 /// Removes files that something left behind which was not completed.

@@ -46,6 +46,53 @@ fn noise_in_any_file_is_survived() {
     }
 }
 
+/// Whatever is cut off held records, or could have: what is left is no journal that ends there, and none at all is no empty one.
+#[test]
+fn a_journal_that_was_cut_off_is_damage() {
+    let mut world = World::new(3);
+    world.run(60).unwrap();
+    world.flush(FIRST).unwrap();
+    world.pool = None;
+    for side in Side::BOTH {
+        let journal = world.disk.content(Name::Journal(side));
+        for left in [0, 512, 4096, journal.len() / 2, journal.len() - 1] {
+            let disk = world.disk.copy();
+            disk.put(Name::Journal(side), &journal[..left]);
+            let opened = Pool::open(disk.clone()).err();
+            assert!(
+                matches!(&opened, Some(DiskError::Damaged { name, .. }) if *name == Name::Journal(side)),
+                "{side:?} {left}: {opened:?}"
+            );
+            // Nothing was made of it that could be taken for a journal later.
+            assert!(Pool::open(disk).is_err(), "{side:?} {left}");
+        }
+    }
+    assert!(Pool::open(world.disk.copy()).is_ok());
+}
+
+/// A pool whose making was broken off has no journal yet.
+#[test]
+fn a_pool_that_was_being_made_may_lack_a_journal() {
+    use pan_disk::faulty::Faults;
+    let layout = pan_disk::Layout { salt: 1, half_bytes: 128 << 10 };
+    let whole = FaultyDisk::default();
+    Pool::format(whole.clone(), layout).unwrap();
+    let (mut made, mut short) = (0, 0);
+    for moment in 0..whole.changes() {
+        let disk = FaultyDisk::default();
+        disk.set(Faults { power_for: Some(moment), ..Faults::NONE });
+        assert!(Pool::format(disk.clone(), layout).is_err());
+        disk.lose_power(&mut Dice::new(moment));
+        disk.set(Faults::NONE);
+        let cut_off = Side::BOTH.into_iter().any(|side| disk.length(Name::Journal(side)).unwrap() < layout.half_bytes);
+        match Pool::open(disk) {
+            Ok(_) => (made, short) = (made + 1, short + u64::from(cut_off)),
+            Err(error) => assert!(!matches!(error, DiskError::Damaged { name: Name::Journal(_), .. }), "moment {moment}: {error}"),
+        }
+    }
+    assert!(made > 0 && short > 0, "{made} of {} were pools, {short} without a whole journal", whole.changes());
+}
+
 #[test]
 fn files_of_noise_are_no_pool() {
     let mut dice = Dice::new(1);
