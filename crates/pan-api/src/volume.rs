@@ -181,6 +181,9 @@ pub struct ReplicaReport {
     pub used: ByteSize,
     /// What is wrong with it, for people.
     pub trouble: Option<String>,
+    /// Something of it cannot be found on its disk any more, and writing it does not help: it has to be made anew.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub damaged: bool,
 }
 
 /// The disk that a storage host keeps replicas on.

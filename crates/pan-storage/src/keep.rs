@@ -246,8 +246,12 @@ impl Keeper {
         let report = |info: pan_disk::VolumeInfo| {
             let kept = vault.replica(info.volume);
             let standing = kept.as_ref().map(|kept| kept.standing()).unwrap_or_default();
-            let damaged = || "what describes it is damaged: it has to be made anew".to_owned();
-            let trouble = if kept.is_none() { Some(damaged()) } else { self.rot.trouble(info.volume) };
+            let damaged = kept.is_none() || vault.pool().is_damaged(info.volume);
+            let trouble = match (&kept, damaged) {
+                (None, _) => Some("what describes it is damaged: it has to be made anew".to_owned()),
+                (Some(_), true) => Some("where some of it lies on the disk cannot be read any more: it has to be made anew".to_owned()),
+                (Some(_), false) => self.rot.trouble(info.volume),
+            };
             // One that is damaged is not counted.
             let used = ByteSize(vault.pool().used(info.volume).unwrap_or(0));
             let size = ByteSize(info.superblock.map_or(0, |superblock| superblock.size));
@@ -260,6 +264,7 @@ impl Keeper {
                 size,
                 used,
                 trouble,
+                damaged,
             }
         };
         volumes.into_iter().map(report).collect()

@@ -17,6 +17,7 @@ mod sources;
 mod strays;
 
 pub use claim::{ask, bound};
+pub(super) use keep::tell_damaged;
 pub use keep::{advance, delete, give_up};
 pub use make::{resize, stores, want, want_standing};
 pub use orders::{are_ready, of_order, replicas, snapshots};

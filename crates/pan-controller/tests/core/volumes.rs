@@ -19,6 +19,7 @@ pub(super) fn obey(kept: &mut BTreeMap<VolumeId, ReplicaReport>, orders: &[Repli
             size: order.size,
             used: ByteSize(0),
             trouble: None,
+            damaged: false,
         };
         match order.want {
             ReplicaWant::Found => drop(kept.entry(order.volume).or_insert_with(|| made(Lineage(1)))),
@@ -207,6 +208,54 @@ fn a_copy_is_made_elsewhere_when_its_host_stays_away_and_removed_there_when_it_r
     pan.life(LifeChange::Alive(host("s1"), Duration::ZERO));
     pan.rounds(2);
     assert!(pan.replicas[&host("s1")].is_empty() && pan.world.hosts[&host("s1")].discard.is_empty());
+}
+
+/// A host is well, and says of one copy that it is damaged: told once, and made anew elsewhere if there is a place, and there if there is none.
+#[test]
+fn a_damaged_copy_on_a_host_that_lives_is_made_anew() {
+    let ready = |hosts: &[&'static str]| {
+        let mut pan = Pan::with_storage(hosts);
+        pan.apply(DB).unwrap();
+        pan.rounds(3);
+        let damaged = pan.replicas.get_mut(&host("s1")).unwrap().get_mut(&VolumeId(1)).unwrap();
+        (damaged.damaged, damaged.trouble) = (true, Some("no superblock".into()));
+        pan
+    };
+    let filled = |pan: &mut Pan, name: &str, member: u32| {
+        pan.head_asks("db-1.data", Change::Add(Member(member))).unwrap();
+        let filled = pan.replicas.get_mut(&host(name)).unwrap().get_mut(&VolumeId(1)).unwrap();
+        (filled.lineage, filled.partial) = (Lineage(1), false);
+        pan.rounds(3);
+    };
+    let told = |pan: &Pan| pan.reasons("db-1.data").iter().filter(|reason| *reason == "CopyDamaged").count();
+
+    let mut pan = ready(&["s1", "s2", "s3"]);
+    pan.rounds(2);
+    assert_eq!(pan.hosts_of("db-1.data"), ["s1", "s2", "s3"], "before anybody has noticed it");
+    pan.head_asks("db-1.data", Change::Evict(Member(1))).unwrap();
+    pan.rounds(2);
+    assert_eq!((pan.hosts_of("db-1.data").len(), told(&pan)), (3, 1), "it stays until another one has everything");
+    filled(&mut pan, "s3", 3);
+    assert_eq!(pan.hosts_of("db-1.data"), ["s2", "s3"]);
+    assert!(pan.replicas[&host("s1")].is_empty());
+
+    let mut pan = ready(&["s1", "s2"]);
+    pan.rounds(2);
+    assert_eq!(pan.hosts_of("db-1.data"), ["s1", "s2"], "while it may be needed, as far as the record says");
+    pan.head_asks("db-1.data", Change::Evict(Member(1))).unwrap();
+    pan.rounds(6);
+    assert_eq!(pan.hosts_of("db-1.data"), ["s2", "s1"], "another one, in the same place");
+    let anew = &pan.replicas[&host("s1")][&VolumeId(1)];
+    assert_eq!((anew.lineage, anew.damaged, told(&pan)), (Lineage(0), false, 1));
+    filled(&mut pan, "s1", 3);
+    assert_eq!((pan.hosts_of("db-1.data").len(), pan.volume("db-1.data").mirror.in_sync.len()), (2, 2));
+
+    // With nobody who has everything it is not given up.
+    let mut pan = ready(&["s1", "s2"]);
+    pan.head_asks("db-1.data", Change::Evict(Member(1))).unwrap();
+    pan.cut("s2");
+    pan.rounds(6);
+    assert!(pan.hosts_of("db-1.data").contains(&"s1".to_owned()) && pan.world.hosts[&host("s1")].discard.is_empty());
 }
 
 /// Fewer copies are wanted while a host is away: what is there stays, whichever is the older one.

@@ -206,6 +206,17 @@ impl<M: Medium> Pool<M> {
         self.give_back()
     }
 
+    /// Whether something of a volume cannot be found any more, and writing it does not help: its superblocks make no sense, or pages of its map
+    /// cannot be read, as far as anybody looked.
+    #[must_use]
+    pub fn is_damaged(&self, volume: VolumeId) -> bool {
+        let state = self.lock();
+        match state.volumes.get(&volume) {
+            Some(whole) => state.maps.lacks(&self.medium, whole.layer),
+            None => state.damaged.contains_key(&volume),
+        }
+    }
+
     /// All snapshots.
     #[must_use]
     pub fn snapshots(&self) -> Vec<SnapshotInfo> {

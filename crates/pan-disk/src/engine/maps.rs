@@ -1,6 +1,7 @@
 //! The maps of all layers, as pages that are read when they are needed. A page that a layer does not have is that of the layer
 //! under it, and becomes its own when something in it changes.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::format::page::{self, BYTES, Page, Slot, UNITS};
@@ -11,6 +12,9 @@ use super::units::Units;
 
 /// Pages kept in memory that need not be: they describe 56 GiB in 74 MiB.
 const CACHED_MAX: usize = 16 * 1024;
+
+/// Pages that are remembered to be unreadable: any one is enough to know that a volume lacks something.
+const BAD_MAX: usize = 4096;
 
 /// A layer's place in the tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +79,8 @@ pub struct Maps {
     pub generation: u64,
     /// Pages that match their checksum and cannot be right.
     pub wrong: BTreeSet<(Layer, u32)>,
+    /// Pages that could not be read when somebody looked.
+    bad: RefCell<BTreeSet<(Layer, u32)>>,
     cache: BTreeMap<(Layer, u32), Cached>,
     dirty: usize,
     /// How many units the pages name that each layer itself has.
@@ -84,7 +90,9 @@ pub struct Maps {
 impl Maps {
     /// Maps of which nothing was read yet.
     pub const fn new(layers: BTreeMap<Layer, Link>, generation: u64) -> Self {
-        Self { layers, generation, wrong: BTreeSet::new(), cache: BTreeMap::new(), dirty: 0, units: BTreeMap::new() }
+        let wrong = BTreeSet::new();
+        let bad = RefCell::new(BTreeSet::new());
+        Self { layers, generation, wrong, bad, cache: BTreeMap::new(), dirty: 0, units: BTreeMap::new() }
     }
 
     /// The page of a layer, wherever it comes from.
@@ -135,7 +143,25 @@ impl Maps {
         Ok(newest.map(|(page, _, side)| (page, side)))
     }
 
+    /// A page cannot be read.
+    pub fn blame(&self, layer: Layer, number: u32) {
+        let mut bad = self.bad.borrow_mut();
+        if bad.len() < BAD_MAX {
+            bad.insert((layer, number));
+        }
+    }
+
+    /// Whether there are pages that a layer needs and that cannot be read, as far as anybody looked.
+    pub fn lacks(&self, medium: &impl Medium, layer: Layer) -> bool {
+        let under = |from: &Layer| self.layers.get(from).and_then(|link| link.under);
+        let chain: BTreeSet<Layer> = std::iter::successors(Some(layer), under).collect();
+        let bad: Vec<(Layer, u32)> = self.bad.borrow().iter().filter(|(of, _)| chain.contains(of)).copied().collect();
+        // A layer above may have the page itself.
+        bad.into_iter().any(|(_, number)| !self.cache.contains_key(&(layer, number)) && self.load(medium, layer, number).is_err())
+    }
+
     fn rotten(&self, layer: Layer, number: u32) -> DiskError {
+        self.blame(layer, number);
         let first = u64::from(number) * UNITS;
         let span = Span { offset: first * UNIT, length: UNITS * UNIT };
         let from = self.layers.get(&layer).map_or(Source::Snapshot(crate::SnapshotId(0)), |link| link.owner);

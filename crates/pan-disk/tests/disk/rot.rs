@@ -1,10 +1,11 @@
 //! Bits that flip: what was damaged is an error that names it, never other data.
 
 use pan_disk::faulty::{Dice, FaultyDisk};
-use pan_disk::{BLOCK, DiskError, Durability, Medium, Name, Pool, Source, Span, Write};
+use pan_disk::{BLOCK, DiskError, Durability, Layout, Medium, Name, Pool, Source, Span, Write};
+use pan_model::VolumeId;
 
 use crate::model::{Damage, block};
-use crate::steps::{FIRST, World};
+use crate::steps::{FIRST, World, new_volume};
 
 /// A world in which everything is durable, and the journal says so.
 fn flushed(seed: u64) -> World {
@@ -120,4 +121,38 @@ fn the_error_names_the_range() {
     assert_eq!(error, DiskError::Rotten { from: Source::Volume(FIRST), span });
     assert_eq!(error.to_string(), "volume 1 does not match its checksum at 24576+8192");
     assert_eq!(scrub(world.pool()), [(Source::Volume(FIRST), span)]);
+}
+
+/// What describes one volume is gone, and then what says where its data are. Only that volume is damaged, it says so, and it can be removed and made anew.
+#[test]
+fn a_volume_that_is_damaged_says_so_and_no_other_one_is() {
+    let other = VolumeId(7);
+    let made = || {
+        let disk = FaultyDisk::default();
+        let pool = Pool::format(disk.clone(), Layout { salt: 3, half_bytes: 128 << 10 }).unwrap();
+        for (volume, byte) in [(FIRST, 1), (other, 2)] {
+            pool.create(new_volume(volume, 2000)).unwrap();
+            pool.write(volume, Write { offset: 0, data: &[byte; 1 << 16] }, Durability::Flushed).unwrap();
+        }
+        pool.tidy().unwrap();
+        disk
+    };
+    let maps = |disk: &FaultyDisk| disk.names().unwrap().into_iter().find(|name| matches!(name, Name::Map(_))).unwrap();
+    for of_map in [false, true] {
+        let disk = made();
+        let name = if of_map { maps(&disk) } else { Name::Super(FIRST) };
+        let (content, mut dice) = (disk.content(name), Dice::new(9));
+        disk.put(name, &content.iter().map(|byte| byte ^ dice.below(256) as u8).collect::<Vec<_>>());
+        let pool = Pool::open(disk).unwrap();
+        assert!(pool.is_damaged(FIRST) && !pool.is_damaged(other), "{name}");
+        let mut bytes = vec![0; 1 << 16];
+        pool.read(Source::Volume(other), 0, &mut bytes).unwrap();
+        assert!(bytes == [2; 1 << 16]);
+        pool.read(Source::Volume(FIRST), 0, &mut bytes).unwrap_err();
+        pool.delete(FIRST).unwrap();
+        pool.create(new_volume(FIRST, 2000)).unwrap();
+        assert!(!pool.is_damaged(FIRST), "{name}");
+        pool.read(Source::Volume(FIRST), 0, &mut bytes).unwrap();
+        assert!(bytes == [0; 1 << 16]);
+    }
 }

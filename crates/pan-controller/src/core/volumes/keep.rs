@@ -7,12 +7,13 @@ use crate::core::record::VolumeRecord;
 use crate::core::seen::Life;
 use crate::core::world::{About, Dirty, Now, World};
 use pan_api::ApiError;
+use pan_api::volume::ReplicaReport;
 use pan_model::event::Severity;
 use pan_model::mirror::Member;
 use pan_model::{Code, HostName, VolumeId, VolumeKey};
 use pan_plan::replicas::choose;
 use pan_replica::arbiter;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// How long a storage host may stay away before its replicas are made elsewhere: longer than a reboot, which costs only what was
@@ -124,18 +125,18 @@ fn resize(world: &World, now: Now, volume: &VolumeRecord) -> Option<Step> {
     let copies = usize::from(volume.copies);
     let lasts = |member: &Member| {
         let away = volume.hosts.get(member).and_then(|host| world.seen.away_from.get(host));
-        away.is_none_or(|from| now.boot.since(*from) < AWAY_MAX)
+        away.is_none_or(|from| now.boot.since(*from) < AWAY_MAX) && !is_damaged(world, volume, *member)
     };
     let lasting: BTreeSet<HostName> = volume.hosts.iter().filter(|(member, _)| lasts(member)).map(|(_, host)| host.clone()).collect();
     if lasting.len() < copies {
-        return another(world, volume, &lasting).map(Step::Add);
+        return another(world, volume, &lasting).map(Step::Add).or_else(|| in_its_place(world, volume).map(Step::Remove));
     }
     // What goes is not needed by those who are there now: of who is away, however shortly, nobody knows whether it comes back.
     let alive = |member: &Member| volume.hosts.get(member).is_some_and(|host| world.seen.life(host) == Life::Alive);
     let there = |member: &Member| {
         let replicas = volume.hosts.get(member).and_then(|host| world.seen.hosts.get(host)).and_then(|seen| seen.replicas.as_ref());
         let replica = replicas.and_then(|replicas| replicas.get(&volume.id));
-        let whole = replica.is_some_and(|one| one.lineage == volume.mirror.lineage && !one.partial && !one.catching_up);
+        let whole = replica.is_some_and(|one| one.lineage == volume.mirror.lineage && !one.partial && !one.catching_up && !one.damaged);
         whole && alive(member) && volume.mirror.in_sync.contains(member)
     };
     if volume.hosts.keys().filter(|member| there(member)).count() < copies || volume.hosts.len() <= copies {
@@ -144,6 +145,39 @@ fn resize(world: &World, now: Now, volume: &VolumeRecord) -> Option<Step> {
     // Those that are away first, then those that lack something, then the youngest.
     let spare = volume.hosts.keys().copied().max_by_key(|member| (!alive(member), !there(member), *member));
     spare.map(Step::Remove)
+}
+
+/// Whether the host of a member says that its copy is damaged, in a way that only making it anew mends.
+fn is_damaged(world: &World, volume: &VolumeRecord, member: Member) -> bool {
+    let replicas = volume.hosts.get(&member).and_then(|host| world.seen.hosts.get(host)).and_then(|seen| seen.replicas.as_ref());
+    replicas.and_then(|replicas| replicas.get(&volume.id)).is_some_and(|replica| replica.damaged)
+}
+
+/// A damaged copy that makes way for another one on its own host, as no other host has room: nobody waits for it any more, and somebody who
+/// is there has everything.
+fn in_its_place(world: &World, volume: &VolumeRecord) -> Option<Member> {
+    let lives = |member: &Member| volume.hosts.get(member).is_some_and(|host| world.seen.life(host) == Life::Alive);
+    let whole = volume.mirror.in_sync.iter().any(|member| lives(member) && !is_damaged(world, volume, *member));
+    let mut gone = volume.mirror.out.keys().copied().filter(|member| is_damaged(world, volume, *member));
+    whole.then(|| gone.next()).flatten()
+}
+
+/// Tells of copies that are damaged since their host's report before; `former`: what that said, if there was one.
+pub(in crate::core) fn tell_damaged(world: &mut World, now: Now, host: &HostName, former: Option<&BTreeMap<VolumeId, ReplicaReport>>) {
+    let replicas = world.seen.hosts.get(host).and_then(|seen| seen.replicas.as_ref());
+    let was = |id: &VolumeId| former.and_then(|former| former.get(id)).is_some_and(|replica| replica.damaged);
+    let damaged: Vec<(VolumeId, String)> = replicas
+        .into_iter()
+        .flatten()
+        .filter(|(id, replica)| replica.damaged && !was(id))
+        .map(|(id, replica)| (*id, replica.trouble.clone().unwrap_or_default()))
+        .collect();
+    for (id, trouble) in damaged {
+        let keeps = |volume: &VolumeRecord| volume.id == id && volume.hosts.values().any(|kept| kept == host);
+        let Some(key) = world.volumes.iter().find(|(_, volume)| keeps(volume)).map(|(key, _)| key.clone()) else { continue };
+        world.volume_event(now, &key, Severity::Warning, "CopyDamaged", "a copy is damaged and is made anew from the others");
+        told(world, now, &key, Severity::Warning, "CopyDamaged", format!("the copy on {host} is damaged: {trouble}"));
+    }
 }
 
 /// One more host beside those there are, other than those that keep or kept it.
@@ -213,7 +247,8 @@ fn take(world: &mut World, now: Now, key: &VolumeKey, step: Step) {
                 volume.mirror = mirror;
                 volume.hosts.remove(&member);
             }
-            told(world, now, key, Severity::Info, "CopyRemoved", format!("the copy on {} is not needed any more", volume.hosts[&member]));
+            let why = if is_damaged(world, &volume, member) { "is damaged" } else { "is not needed any more" };
+            told(world, now, key, Severity::Info, "CopyRemoved", format!("the copy on {} {why}", volume.hosts[&member]));
         }
         Step::End => {
             for member in volume.hosts.keys() {
