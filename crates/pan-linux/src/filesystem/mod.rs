@@ -8,6 +8,7 @@ mod error;
 mod grow;
 mod make;
 mod mount;
+mod stopped;
 mod tool;
 
 pub use contents::{Contents, Kind};
@@ -15,3 +16,4 @@ pub use error::FilesystemError;
 pub use grow::{Place, grow};
 pub use make::{Made, ensure};
 pub use mount::{MountSpec, mount};
+pub use stopped::has_stopped;

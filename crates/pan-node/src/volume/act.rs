@@ -105,6 +105,11 @@ pub(super) fn mount(at: &Place, device: &Path, wanted: Filesystem) -> Result<Mad
     })
 }
 
+/// Whether its file system has stopped writing. One that cannot be looked at has not, as far as anybody knows.
+pub(super) fn has_stopped(at: &Place, device: &Path, wanted: Filesystem) -> bool {
+    filesystem::has_stopped(device, &at.mnt(), kind(wanted)).unwrap_or(false)
+}
+
 /// Lets device and file system be as large as what the head serves now.
 pub(super) fn grow(at: &Place, device: &Path, wanted: Filesystem) -> Result<(), VolumeError> {
     let connection = connection(at)?;

@@ -101,6 +101,8 @@ pub struct Here {
     /// Bytes of the device, if there is one.
     pub device: Option<u64>,
     pub mounted: bool,
+    /// Its file system has stopped writing after an error, until it is mounted anew.
+    pub stopped: bool,
     /// Whether the file system is known to be as large as its device.
     pub fits: bool,
     /// Anything else: a folder, a file system that a keeper left.
@@ -185,7 +187,7 @@ pub fn next(wish: Wish, here: &Here, now: Tick) -> Action {
         Keeper::Opening(_) => hopeless_at.is_none_or(|at| now < at),
         Keeper::None | Keeper::Lost(_) => false,
     };
-    let whole = served && here.mounted && here.device.is_some();
+    let whole = served && here.mounted && here.device.is_some() && !here.stopped;
     match (users, here.origin) {
         (Users::Some | Users::Leaving | Users::Killed(_), Origin::Lost) => Action::Rest { until: None },
         (Users::Some | Users::Leaving | Users::Killed(_), Origin::Unsure) if whole => Action::Adopt,
@@ -212,7 +214,7 @@ pub fn next(wish: Wish, here: &Here, now: Tick) -> Action {
         // Quicker made anew than found out how far it is; and what was lost is of no use to anybody.
         (Users::None, Origin::Unsure | Origin::Lost) => clear(Hung::Abort),
         // Its users may be gone because of that.
-        (Users::None, Origin::Known) if here.mounted && !served => Action::Lose,
+        (Users::None, Origin::Known) if here.mounted && (!served || here.stopped) => Action::Lose,
         (Users::None, Origin::Known) => match &here.keeper {
             Keeper::None | Keeper::Lost(_) => clear(Hung::Abort),
             // A device that nobody serves keeps threads waiting; without one there is nobody who would.

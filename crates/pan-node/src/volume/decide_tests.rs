@@ -13,7 +13,7 @@ fn wanted(claim: Claim, users: Users) -> Wish {
 
 const fn nothing() -> Here {
     let (keeper, origin, trouble, waiting) = (Keeper::None, Origin::Known, Trouble::None, Waiting::No);
-    Here { keeper, told: true, device: None, mounted: false, fits: true, rest: false, origin, trouble, waiting }
+    Here { keeper, told: true, device: None, mounted: false, stopped: false, fits: true, rest: false, origin, trouble, waiting }
 }
 
 fn mounted() -> Here {
@@ -55,6 +55,7 @@ fn whoever_uses_what_was_lost_is_told_and_nothing_is_cleared_under_them() {
         Here { keeper: lost(), ..mounted() },
         Here { keeper: Keeper::None, ..mounted() },
         Here { mounted: false, ..mounted() },
+        Here { stopped: true, ..mounted() },
         Here { device: None, ..mounted() },
         nothing(),
     ] {
@@ -67,6 +68,15 @@ fn whoever_uses_what_was_lost_is_told_and_nothing_is_cleared_under_them() {
     check(wanted(Claim::Here, Users::None), left.clone(), Action::Clear(Hung::Abort));
     // Those who used it may have gone first, for the same reason.
     check(wanted(Claim::Here, Users::None), Here { origin: Origin::Known, ..left }, Action::Lose);
+}
+
+/// It would stay so for as long as it is mounted.
+#[test]
+fn a_file_system_that_stopped_is_mounted_anew() {
+    let stopped = Here { stopped: true, ..mounted() };
+    check(wanted(Claim::Here, Users::None), stopped.clone(), Action::Lose);
+    check(wanted(Claim::Here, Users::None), Here { origin: Origin::Lost, ..stopped.clone() }, Action::Clear(Hung::Abort));
+    check(Wish::Gone(Hung::Wait), stopped, Action::Clear(Hung::Wait));
 }
 
 /// Waited for since then, with something that waits and nothing that gets done.

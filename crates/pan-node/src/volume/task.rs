@@ -12,6 +12,7 @@ use pan_linux::filesystem::Made;
 use pan_member::Tick;
 use pan_model::{Epoch, ServerKey, VolumeEpoch};
 use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
 
 use super::act;
 use super::decide::{self, Action, Claim, Here, Keeper, Origin, Step, Trouble, Users, Waiting, Wish};
@@ -32,6 +33,9 @@ const END_MAX: Duration = Duration::from_secs(2);
 /// The same of one whose volume was lost or given up, whether its worker has still something to do or not: what there is to be done for
 /// replicas the next head does. A worker that listens has ended by then, and whoever waits for it to end is a server that is to start again.
 const END_SOON: Duration = Duration::from_millis(100);
+
+/// How often it is looked whether a file system has stopped writing: whoever goes on without writing does so for no longer.
+const FILESYSTEM_EVERY: Duration = Duration::from_secs(2);
 
 /// A volume and whose it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,6 +89,10 @@ pub(super) struct State {
     /// Keeps a device that is not mounted yet.
     held: Option<BlockDevice>,
     pub(super) mounted: bool,
+    /// Its file system has stopped writing after an error.
+    pub(super) stopped: bool,
+    /// Finds that out; it may wait.
+    pub(super) looking: Option<JoinHandle<bool>>,
     fits: bool,
     folder: bool,
     pub(super) origin: Origin,
@@ -114,6 +122,8 @@ impl Default for State {
             device,
             held,
             mounted: false,
+            stopped: false,
+            looking: None,
             fits: false,
             folder: false,
             origin,
@@ -139,6 +149,7 @@ impl Task {
             self.see_keeper();
             let told = self.told.borrow_and_update().clone();
             self.look_on(told.wish()).await;
+            self.look_at_filesystem(&told).await;
             let action = decide::next(told.wish(), &self.here(&told), clock::now());
             self.publish(&told, action);
             match action {
@@ -167,6 +178,7 @@ impl Task {
             told: known,
             device: self.here.device.as_deref().and_then(act::bytes),
             mounted: self.here.mounted,
+            stopped: self.here.stopped,
             fits: self.here.fits,
             rest: self.here.folder,
             origin: self.here.origin,
@@ -241,8 +253,9 @@ impl Task {
 
     /// Sleeps until `until`, there is news of the keeper, or something else is wanted. Whether to go on.
     async fn rest(&mut self, until: Option<Tick>) -> bool {
+        let look = self.here.mounted.then(|| clock::now().plus(FILESYSTEM_EVERY));
         let timer = async {
-            match until {
+            match until.into_iter().chain(look).min() {
                 Some(at) => clock::reach(at).await,
                 None => std::future::pending().await,
             }
@@ -349,7 +362,7 @@ impl Task {
             Ok(made) => {
                 tracing::info!(volume = %whose.order.name, server = %whose.server, device = %name.display(), ?made, "mounted");
                 self.here.steps.push(("mounted", clock::wall_micros()));
-                (self.here.mounted, self.here.trouble, self.here.message) = (true, Trouble::None, None);
+                (self.here.mounted, self.here.stopped, self.here.trouble, self.here.message) = (true, false, Trouble::None, None);
                 self.here.unfit = Unfit::default();
                 self.here.fits = matches!(made, Made::New | Made::Anew);
                 // From now on the mount keeps it.
@@ -389,6 +402,7 @@ impl Task {
             Keeper::Lost(why) => why.clone(),
             Keeper::None => "its head is not there".to_owned(),
             Keeper::Opening(_) => format!("its head has not served again within {} s", decide::REOPEN_MAX.as_secs()),
+            Keeper::Open if self.here.stopped => "its file system stopped writing after an error of its device".to_owned(),
             Keeper::Open => "its file system is not there".to_owned(),
         };
         tracing::error!(volume = %self.at.volume, why, "lost under its users");

@@ -7,7 +7,7 @@ use super::act;
 use super::decide::{self, Keeper, Step, Waiting, Wish};
 use super::error::VolumeError;
 use super::patience::{GivenUp, LOOK_EVERY, Patience};
-use super::task::{Task, blocking};
+use super::task::{Task, Told, blocking};
 use crate::clock;
 
 impl Task {
@@ -26,6 +26,20 @@ impl Task {
         match &mut self.here.waiting {
             Waiting::Yes(patience) => patience.look(seen, now),
             Waiting::No | Waiting::Over => self.here.waiting = Waiting::Yes(Patience::begin(seen, now)),
+        }
+    }
+
+    /// Looks whether the file system has stopped writing. Finding out may take long where a device hangs: what the look before found counts then.
+    pub(super) async fn look_at_filesystem(&mut self, told: &Told) {
+        let Told::Attached(whose, _) = told else { return };
+        let Some(device) = self.here.device.clone().filter(|_| self.here.mounted && !self.here.stopped) else { return };
+        match self.here.looking.take() {
+            Some(looking) if looking.is_finished() => self.here.stopped = looking.await.unwrap_or(false),
+            Some(looking) => self.here.looking = Some(looking),
+            None => {
+                let (at, wanted) = (self.at.clone(), whose.order.filesystem);
+                self.here.looking = Some(tokio::task::spawn_blocking(move || act::has_stopped(&at, &device, wanted)));
+            }
         }
     }
 

@@ -12,13 +12,14 @@ use pan_model::{ByteSize, Lineage, Session, VolumeEpoch, VolumeId};
 
 use crate::bench::{Bench, order};
 
-pub const ALL: [(&str, fn()); 7] = [
+pub const ALL: [(&str, fn()); 8] = [
     ("a_volume_comes_and_goes_with_its_server", a_volume_comes_and_goes_with_its_server),
     ("a_host_that_loses_its_power_leaves_no_device", a_host_that_loses_its_power_leaves_no_device),
     ("a_lost_head_costs_a_restart_and_nothing_else", a_lost_head_costs_a_restart_and_nothing_else),
     ("volumes_survive_an_agent_and_nothing_survives_a_server", volumes_survive_an_agent_and_nothing_survives_a_server),
     ("what_no_file_tells_of_is_found_by_its_control_group", what_no_file_tells_of_is_found_by_its_control_group),
     ("a_volume_that_waits_for_its_head_ends_in_time", a_volume_that_waits_for_its_head_ends_in_time),
+    ("a_file_system_that_stops_writing_is_mounted_anew", a_file_system_that_stops_writing_is_mounted_anew),
     ("a_file_system_that_cannot_grow_is_told_and_tried_again", a_file_system_that_cannot_grow_is_told_and_tried_again),
 ];
 
@@ -342,6 +343,25 @@ fn a_volume_that_waits_for_its_head_ends_in_time() {
     bench.wait_healthy("db-1", 3);
     wait_lives(&bench, 2);
     assert_eq!(bench.server("cron-1").unwrap().restarts, 0);
+    assert_all_gone(&mut bench);
+}
+
+/// What the kernel does at an error of the device, asked for by its own switch. The server does not notice: it only reads.
+fn a_file_system_that_stops_writing_is_mounted_anew() {
+    let mut bench = Bench::start("stop");
+    bench.start_agent("agent");
+    let program = "echo $PAN_INSTANCE >>/var/lib/db/data/lives && sync /var/lib/db/data/lives && while :; do sleep 0.1; done";
+    let quiet = ServerOrder { command: ["sh", "-c", program].map(str::to_owned).to_vec(), ..database(1, volume(Some(claim(1, 1)))) };
+    bench.desire(vec![quiet]);
+    bench.wait_healthy("db-1", 1);
+    wait_lives(&bench, 1);
+    let first = device(&bench);
+    fs::write(format!("/sys/fs/ext4/{}/trigger_fs_error", first.trim_start_matches("/dev/")), "1").unwrap();
+    let again = bench.wait_server("db-1", "restarted", |server| server.restarts == 1);
+    println!("  {again:?}");
+    bench.wait_server("db-1", "restarted and well", restarted(1));
+    wait_lives(&bench, 2);
+    assert_eq!(bench.inside("db-1", &["sh", "-c", "echo more >>/var/lib/db/data/more && sync && echo written"]), "written");
     assert_all_gone(&mut bench);
 }
 

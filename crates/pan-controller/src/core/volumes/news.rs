@@ -37,7 +37,10 @@ fn news(name: &VolumeName, before: Option<&VolumeReport>, volume: &VolumeReport)
         news.push(("VolumeRotten", format!("volume {name}: {} extents {what}", volume.rotten)));
     }
     if let Some(why) = volume.ungrown.as_ref().filter(|_| before.is_none_or(|before| before.ungrown.is_none())) {
-        news.push(("GrowFailed", format!("volume {name}: its file system could not be made as large as it, and that is tried again: {why}")));
+        news.push((
+            "GrowFailed",
+            format!("volume {name}: its file system could not be made as large as it, and that is tried again: {why}"),
+        ));
     }
     news
 }
