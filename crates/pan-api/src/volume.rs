@@ -193,6 +193,9 @@ pub struct PoolReport {
     pub capacity: ByteSize,
     /// What of it is free.
     pub free: ByteSize,
+    /// It takes nothing that needs space.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub full: bool,
     /// What is wrong with it, for people.
     pub trouble: Option<String>,
     /// The snapshots in it.

@@ -11,6 +11,8 @@ mod deaths;
 mod drains;
 #[path = "core/frames.rs"]
 mod frames;
+#[path = "core/fullness.rs"]
+mod fullness;
 #[path = "core/imports.rs"]
 mod imports;
 #[path = "core/inside.rs"]
@@ -219,8 +221,15 @@ impl Pan {
         snapshots::obey(kept, &desired.snapshots);
         let all = ByteSize(100 << 30);
         let snapshots = kept.values().cloned().collect();
-        let pool =
-            (role == Role::Storage).then_some(PoolReport { capacity: all, free: all, trouble: None, snapshots, refused: 0, strangers: 0 });
+        let pool = (role == Role::Storage).then_some(PoolReport {
+            capacity: all,
+            free: all,
+            full: false,
+            trouble: None,
+            snapshots,
+            refused: 0,
+            strangers: 0,
+        });
         let running = |key: &ServerKey| self.world.seen.servers.get(key).is_some_and(|seen| seen.report.phase == Phase::Healthy);
         let servers = desired.servers.iter().map(|order| ServerReport {
             key: order.key.clone(),

@@ -23,6 +23,9 @@ use tokio::sync::watch;
 /// Before a pool that could not be opened, or failed, is tried again: connections to it have ended by then.
 const AGAIN: Duration = Duration::from_secs(5);
 
+/// A disk with less room than this is full, whether it has refused something yet or not: one write of a head has up to 8 MiB.
+const FREE_MIN: u64 = 8 << 20;
+
 /// Why there is no pool.
 #[derive(Debug, thiserror::Error)]
 enum KeepError {
@@ -211,6 +214,7 @@ impl Keeper {
     fn pool(&self, vault: Option<&Vault<Files>>) -> Option<PoolReport> {
         let room = room::of(&self.folder);
         let full = vault.is_some_and(|vault| vault.pool().condition() == Condition::Full);
+        let full = full || room.as_ref().is_ok_and(|room| room.free < FREE_MIN);
         let trouble = self.trouble.clone().or_else(|| full.then(|| "the disk is full".to_owned()));
         match room {
             Ok(room) => {
@@ -218,6 +222,7 @@ impl Keeper {
                 Some(PoolReport {
                     capacity,
                     free: ByteSize(room.free),
+                    full,
                     trouble,
                     snapshots: vault.map_or_else(Vec::new, |vault| self.snapshots(vault)),
                     refused: 0,
@@ -228,7 +233,7 @@ impl Keeper {
             Err(_) if trouble.is_none() => None,
             Err(_) => {
                 let capacity = self.capacity.unwrap_or(ByteSize(0));
-                Some(PoolReport { capacity, free: ByteSize(0), trouble, snapshots: Vec::new(), refused: 0, strangers: 0 })
+                Some(PoolReport { capacity, free: ByteSize(0), full, trouble, snapshots: Vec::new(), refused: 0, strangers: 0 })
             }
         }
     }

@@ -4,7 +4,7 @@ use super::quarantine;
 use super::record::HostRecord;
 use super::seen::{HostSeen, LeaseSeen, Life, ServerSeen};
 use super::world::{Dirty, Effect, Now, World};
-use super::{death, frames, reach, strangers, usage, volumes};
+use super::{death, frames, fullness, reach, strangers, usage, volumes};
 use pan_api::ApiError;
 use pan_api::report::{Blank, Hello, Phase, Report, ServerReport};
 use pan_model::event::Severity;
@@ -216,6 +216,7 @@ pub fn report(world: &mut World, now: Now, report: Report) -> Result<(), ApiErro
             seen.pool = report.pool;
             volumes::tell_damaged(world, now, &report.host, former.as_ref());
             strangers::told(world, now, &report.host);
+            fullness::told(world, now, &report.host);
         }
         Role::Controller => {}
     }

@@ -12,6 +12,7 @@ pub mod domain;
 pub mod ending;
 pub mod fail;
 pub mod frames;
+pub mod fullness;
 pub mod hosts;
 pub mod imports;
 pub mod keys;

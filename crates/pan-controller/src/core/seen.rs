@@ -138,6 +138,8 @@ pub struct HostSeen {
     pub replicas: Option<BTreeMap<VolumeId, ReplicaReport>>,
     /// The disk they lie on.
     pub pool: Option<PoolReport>,
+    /// Whether it was told that the disk is full.
+    pub fullness: super::fullness::Fullness,
     /// Who was turned away at its replicas.
     pub strangers: super::strangers::Strangers,
     /// What its roles refused of servers.
@@ -188,6 +190,7 @@ impl Default for HostSeen {
             links_lost: BTreeSet::new(),
             replicas: None,
             pool: None,
+            fullness: super::fullness::Fullness::default(),
             strangers: super::strangers::Strangers::default(),
             refused: BTreeMap::new(),
         }
