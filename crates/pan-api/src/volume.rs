@@ -1,7 +1,7 @@
 //! Volume as the API shows it; and between controllers and hosts: which replicas a storage host keeps, what a node attaches for a
 //! server, and what a head asks of the leader while it serves one.
 
-use pan_model::mirror::{Change, Member, Record, Writer};
+use pan_model::mirror::{Change, Mark, Member, Record, Writer};
 use pan_model::volume::{Access, Filesystem};
 use pan_model::{
     ByteSize, Epoch, HostName, Lineage, Name, PartitionName, ServerKey, ServerName, SnapshotId, SnapshotName, VolumeEpoch, VolumeId,
@@ -144,6 +144,9 @@ pub enum VolumeAsk {
         expect: u64,
         /// The change.
         change: Change,
+        /// What the member is sure to have on its disk, if it is evicted and that is known. Heads of earlier releases do not say.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        had: Option<Mark>,
     },
     /// A snapshot was taken, or there is none.
     Taken {

@@ -86,6 +86,7 @@ mod tests {
             session: Session(epoch + 10),
             in_sync: BTreeSet::new(),
             out: BTreeMap::new(),
+            had: [].into(),
             changes: 1,
         };
         Claim { record, members: Vec::new(), capability: String::new(), snapshots: Vec::new() }

@@ -40,6 +40,15 @@ pub enum Fill {
     Whole,
 }
 
+/// A flush that a replica has done and noted on its disk: everything that was done on it before is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Mark {
+    /// Of which head.
+    pub epoch: VolumeEpoch,
+    /// The number of the request.
+    pub flush: u64,
+}
+
 /// What the store keeps of a volume's protocol.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Record {
@@ -55,6 +64,9 @@ pub struct Record {
     pub in_sync: BTreeSet<Member>,
     /// The others, and since when they are out.
     pub out: BTreeMap<Member, Since>,
+    /// What those that are out were sure to have when they left. Of whom it is not known nothing is taken for granted.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub had: BTreeMap<Member, Mark>,
     /// Grows with each change of this record.
     pub changes: u64,
 }

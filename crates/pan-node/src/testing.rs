@@ -39,6 +39,7 @@ pub(crate) fn volume(number: u64, claim: bool) -> VolumeOrder {
         session: Session(1),
         in_sync: [].into(),
         out: [].into(),
+        had: [].into(),
         changes: 0,
     };
     VolumeOrder {

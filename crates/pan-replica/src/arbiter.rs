@@ -5,7 +5,7 @@
 //! and a question that was late are both found out: nothing is ever applied on top of what its author did not know.
 
 use crate::rules::{Mutant, Rules};
-use pan_model::mirror::{Change, Member, Record, Since, Writer};
+use pan_model::mirror::{Change, Mark, Member, Record, Since, Writer};
 use pan_model::{Lineage, Session, VolumeEpoch};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -49,6 +49,7 @@ pub fn found(members: impl IntoIterator<Item = Member>) -> Record {
         session: Session(0),
         in_sync: members.into_iter().collect(),
         out: BTreeMap::new(),
+        had: BTreeMap::new(),
         changes: 1,
     }
 }
@@ -59,11 +60,18 @@ pub fn claim(record: &Record, session: Session) -> Record {
     Record { epoch: record.epoch.next(), session, changes: record.changes + 1, ..record.clone() }
 }
 
-/// Rules 6 and 7. A change that the present writer asks for, knowing of `expect` changes.
+/// Rules 6 and 7. A change that the present writer asks for, knowing of `expect` changes. `had`: what a member that is evicted is sure to have on
+/// its disk.
 ///
 /// # Errors
 /// [`Refusal`]; the asker is deposed, or has to look at the record again.
-pub fn change(record: &Record, writer: Writer, expect: u64, change: Change, rules: Rules) -> Result<Record, Refusal> {
+pub fn change(
+    record: &Record,
+    writer: Writer,
+    expect: u64,
+    (change, had): (Change, Option<Mark>),
+    rules: Rules,
+) -> Result<Record, Refusal> {
     if !rules.breaks(Mutant::NoCompareAndSwap) {
         if (record.epoch, record.session) != (writer.epoch, writer.session) {
             return Err(Refusal::Deposed { found: record.epoch, asked: writer.epoch });
@@ -82,9 +90,11 @@ pub fn change(record: &Record, writer: Writer, expect: u64, change: Change, rule
                 return Err(Refusal::Last(member));
             }
             next.out.insert(member, Since(next.changes));
+            next.had.extend(had.map(|had| (member, had)));
         }
         Change::Add(member) => {
             next.out.remove(&member).ok_or(Refusal::Unknown(member))?;
+            next.had.remove(&member);
             next.in_sync.insert(member);
         }
     }
@@ -116,6 +126,7 @@ pub fn with(record: &Record, member: Member) -> Record {
 /// [`Refusal::Last`], [`Refusal::Unknown`].
 pub fn without(record: &Record, member: Member) -> Result<Record, Refusal> {
     let mut next = Record { changes: record.changes + 1, ..record.clone() };
+    next.had.remove(&member);
     if next.in_sync.remove(&member) {
         return if next.in_sync.is_empty() { Err(Refusal::Last(member)) } else { Ok(next) };
     }
@@ -140,6 +151,7 @@ pub fn accept_loss(record: &Record, survivor: Member) -> Result<Record, Refusal>
         session: Session(0),
         in_sync: BTreeSet::from([survivor]),
         out,
+        had: BTreeMap::new(),
         changes: record.changes + 1,
     })
 }
@@ -158,7 +170,7 @@ mod tests {
     }
 
     fn ask(record: &Record, writer: Writer, change: Change) -> Result<Record, Refusal> {
-        super::change(record, writer, record.changes, change, Rules::default())
+        super::change(record, writer, record.changes, (change, None), Rules::default())
     }
 
     #[test]
@@ -173,13 +185,23 @@ mod tests {
     }
 
     #[test]
+    fn what_a_member_had_is_remembered_while_it_is_out() {
+        let (record, writer) = claimed();
+        let had = Mark { epoch: VolumeEpoch(1), flush: 7 };
+        let evicted = change(&record, writer, record.changes, (Change::Evict(A), Some(had)), Rules::default()).unwrap();
+        assert_eq!(claim(&evicted, Session(8)).had, BTreeMap::from([(A, had)]));
+        assert!(ask(&evicted, writer, Change::Add(A)).unwrap().had.is_empty());
+        assert!(without(&evicted, A).unwrap().had.is_empty());
+    }
+
+    #[test]
     fn what_is_late_changes_nothing() {
         let (record, writer) = claimed();
         let evicted = ask(&record, writer, Change::Evict(A)).unwrap();
         let added = ask(&evicted, writer, Change::Add(A)).unwrap();
         let again = ask(&added, writer, Change::Evict(A)).unwrap();
         // The question that `added` answered comes once more.
-        let late = change(&again, writer, evicted.changes, Change::Add(A), Rules::default());
+        let late = change(&again, writer, evicted.changes, (Change::Add(A), None), Rules::default());
         assert_eq!(late, Err(Refusal::Stale { found: again.changes, known: evicted.changes }));
     }
 

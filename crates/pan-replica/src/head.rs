@@ -5,6 +5,7 @@
 //! out, `reconcile` makes equal what an earlier head left unequal, `mend` what rotted.
 
 mod grow;
+mod marks;
 mod members;
 mod mend;
 mod opening;
@@ -18,9 +19,10 @@ use crate::geometry::{Extent, Geometry, Span};
 use crate::locks::{Locks, Ticket};
 use crate::message::{Ask, Content, Reply, Request, Sequence};
 use crate::rules::{Mutant, Rules};
+use members::{Asking, Missing, Shrink};
 pub use mend::Mended;
 pub use opening::Clients;
-use pan_model::mirror::{Change, Member, Record, Since, Writer};
+use pan_model::mirror::{Change, Mark, Member, Record, Writer};
 use pan_model::{SnapshotId, VolumeEpoch};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -148,6 +150,8 @@ pub enum Effect<D> {
         change: Change,
         /// The number of changes known.
         expect: u64,
+        /// What the member is sure to have on its disk, if it is evicted and that is known.
+        had: Option<Mark>,
     },
     /// The replicas that have the snapshot that this operation asked for, before it is done.
     Taken(OpId, BTreeSet<Member>),
@@ -202,36 +206,6 @@ struct Peer {
     role: Role,
 }
 
-/// A change asked for; there is one at a time.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Asking {
-    change: Change,
-    expect: u64,
-    /// Nothing is known of what became of it: it is asked again.
-    doubtful: bool,
-}
-
-/// Before a member is evicted, those who stay put on their disks what was acknowledged with its help.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Shrink {
-    sequence: Sequence,
-    waiting: BTreeSet<Member>,
-}
-
-/// A member that was evicted, and those who do not know yet that they are to take notes for it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Missing {
-    member: Member,
-    since: Since,
-    /// It was evicted before the volume was opened.
-    early: bool,
-    /// What it may lack.
-    extents: BTreeSet<Extent>,
-    /// The request, once it was sent.
-    sent: Option<Sequence>,
-    waiting: BTreeSet<Member>,
-}
-
 /// See the module.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Head<D> {
@@ -274,6 +248,8 @@ pub struct Head<D> {
     /// Those that have their place and wait for a member to answer, or to be out.
     stalled: Vec<(Ticket, Extent)>,
     mending: mend::Mending,
+    /// What members are sure to have.
+    marks: marks::Marks,
     /// Flushes of clients that wait for that.
     flushes: Vec<Ticket>,
     /// Writes acknowledged so far, and how many of them are on all disks.
@@ -319,6 +295,7 @@ impl<D: Clone> Head<D> {
             unequal: BTreeMap::new(),
             stalled: Vec::new(),
             mending: mend::Mending::default(),
+            marks: marks::Marks::default(),
             flushes: Vec::new(),
             // What earlier heads acknowledged may not be on any disk yet.
             acknowledged: 1,

@@ -20,7 +20,7 @@ pub use arbiter::Refusal;
 pub use geometry::{EXTENT, Extent, Geometry, Span};
 pub use head::{Clients, Effect, End, Env, Event, Head, MemberState, Mended, Op, OpId, Settings, Trouble};
 pub use message::{ABSENT_MAX, Answer, Ask, Content, DIRTY_MAX, Dialect, Fault, Fenced, Part, ROTTEN_MAX, Reply, Request, Sequence};
-pub use pan_model::mirror::{Change, Member, Record, Since, Writer};
+pub use pan_model::mirror::{Change, Mark, Member, Record, Since, Writer};
 pub use replica::{Conn, Flush, Hole, Job, Notes, Replica, Standing, Verdict};
 pub use rules::{Mutant, Rules};
 pub use runs::Runs;

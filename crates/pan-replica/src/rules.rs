@@ -39,6 +39,8 @@ pub enum Mutant {
     NotedUnderWay,
     /// A replica answers the first write that makes an extent dirty before its disk knows of any.
     FirstMarkVolatile,
+    /// A member that comes back with less than it had when it left is given what others noted, and no more.
+    OldCopyTrusted,
     /// What is rotten is written anew from a member that is joining.
     MendFromJoiner,
     /// What is rotten is written anew while it is written.
@@ -54,7 +56,7 @@ impl Mutant {
     pub const SIMULATED: [Self; 4] = [Self::MendFromJoiner, Self::MendUnlocked, Self::SnapshotUnordered, Self::LossUnderServed];
 
     /// All others.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::VolatileEpoch,
         Self::NoCompareAndSwap,
         Self::AckBeforeShrink,
@@ -73,6 +75,7 @@ impl Mutant {
         Self::SettledWhenDone,
         Self::NotedUnderWay,
         Self::FirstMarkVolatile,
+        Self::OldCopyTrusted,
     ];
 }
 

@@ -4,7 +4,7 @@
 use pan_model::{Lineage, Session, SnapshotId, VolumeEpoch};
 use pan_replica::arbiter;
 use pan_replica::{
-    Answer, Ask, Change, Clients, Conn, Content, Dialect, Effect, End, Env, Event, Extent, Fault, Fenced, Geometry, Head, Hole, Job,
+    Answer, Ask, Change, Clients, Conn, Content, Dialect, Effect, End, Env, Event, Extent, Fault, Fenced, Geometry, Head, Hole, Job, Mark,
     Member, Op, OpId, Part, Record, Replica, Reply, Request, Rules, Runs, Sequence, Settings, Span, Standing, Verdict, Writer,
 };
 use std::fmt::Write;
@@ -13,6 +13,8 @@ use std::time::Duration;
 struct Talk {
     head: Head<char>,
     record: Record,
+    /// What was said last of whoever is to be evicted.
+    had: Option<Mark>,
     seconds: u64,
     ops: u64,
 }
@@ -36,7 +38,7 @@ impl Talk {
     }
 
     fn begin(settings: Settings, record: Record) -> Self {
-        Self { head: Head::new(settings, record.clone(), Rules::default()), record, seconds: 0, ops: 0 }
+        Self { head: Head::new(settings, record.clone(), Rules::default()), record, had: None, seconds: 0, ops: 0 }
     }
 
     /// One whose clients were served by an earlier head.
@@ -47,6 +49,8 @@ impl Talk {
     fn happens(&mut self, event: Event<char>) -> String {
         let env = Env { now: Duration::from_secs(self.seconds), lease: true };
         let effects = self.head.handle(env, event);
+        let mut said = effects.iter().filter_map(|effect| if let Effect::Ask { had, .. } = effect { Some(*had) } else { None });
+        self.had = said.next_back().unwrap_or(self.had);
         effects.iter().map(|effect| format!("{}\n", told(effect))).collect()
     }
 
@@ -95,7 +99,7 @@ impl Talk {
 
     fn decided(&mut self, change: Change) -> String {
         let writer = pan_replica::Writer { epoch: self.record.epoch, session: self.record.session };
-        self.record = arbiter::change(&self.record, writer, self.record.changes, change, Rules::default()).unwrap();
+        self.record = arbiter::change(&self.record, writer, self.record.changes, (change, self.had), Rules::default()).unwrap();
         self.happens(Event::Answered(self.record.clone()))
     }
 }
@@ -119,7 +123,9 @@ fn answer(words: &[&str]) -> Answer<char> {
         ["fenced", flags @ ..] => {
             let list = flags.iter().find_map(|flag| flag.strip_prefix("dirty=")).unwrap_or_default();
             let (lossy, blank) = (flags.contains(&"lossy"), flags.contains(&"blank"));
-            Answer::Fenced(Fenced { flushed: (VolumeEpoch(0), Sequence(0)), dirty: extents(list), lossy, blank })
+            let flushed = flags.iter().find_map(|flag| flag.strip_prefix("flushed=")?.split_once(':'));
+            let flushed = flushed.map(|(epoch, flush)| (epoch.parse().unwrap(), flush.parse().unwrap())).unwrap_or_default();
+            Answer::Fenced(Fenced { flushed: (VolumeEpoch(flushed.0), Sequence(flushed.1)), dirty: extents(list), lossy, blank })
         }
         ["data", data] => Answer::Read(data.chars().next().unwrap()),
         ["hole"] => Answer::Hole,
@@ -320,6 +326,68 @@ snapshot 8
   2:11 snapshot 8
 ";
     check(talk, back);
+}
+
+/// The second one has done two flushes, and is sure to have noted the first; it is evicted, and comes back.
+fn comes_back() -> Talk {
+    check(
+        open(),
+        "
+write 0+2 x
+  1:3 write 0+2 x
+  2:3 write 0+2 x
+1:3 done
+2:3 done
+  operation 1 is done
+flush
+  1:4 flush
+  2:4 flush
+1:4 done
+2:4 done
+  operation 2 is done
+write 2+2 y
+  1:5 write 2+2 y
+  2:5 write 2+2 y
+1:5 done
+2:5 done
+  operation 3 is done
+flush
+  1:6 flush
+  2:6 flush
+1:6 done
+2:6 done
+  operation 4 is done
+-2
+  1:7 flush
+1:7 done
+  may 2 be evicted
+evicted 2
+  1:8 note for 2: 1
+1:8 done
++2
+  2:9 fence to join
+",
+    )
+}
+
+#[test]
+fn one_that_comes_back_with_what_it_had_is_given_what_it_missed() {
+    let missed = "
+2:9 fenced flushed=1:4
+  1:10 what did 2 miss
+1:10 missed 1
+  1:11 copy from 2+2
+";
+    check(comes_back(), missed);
+}
+
+/// What the first flush settled is in nobody's notes.
+#[test]
+fn one_that_comes_back_with_less_is_given_everything() {
+    for (epoch, flush) in [(1, 3), (0, 90)] {
+        let all = format!("2:9 fenced flushed={epoch}:{flush}\n  1:10 copy from 0+2\n  1:11 copy from 2+2\n");
+        check(comes_back(), &all);
+    }
 }
 
 #[test]

@@ -100,6 +100,7 @@ fn trying() -> Vec<Budget> {
     vec![
         long(),
         Budget { replaced: 1, ..long() },
+        Budget { rollbacks: 2, crashes: 1, ..long() },
         two.clone(),
         Budget { crashes: 1, breaks: 1, ..two.clone() },
         Budget { outside: 0, ..roomy.clone() },
@@ -115,7 +116,8 @@ fn without_any_one_rule_something_is_lost() {
         let budgets: Vec<Budget> = trying().into_iter().map(broken).collect();
         let ways = (0..50_000).flat_map(|seed| budgets.iter().map(move |budget| (seed, budget)));
         let lucky = || ways.enumerate().find_map(|(number, (seed, budget))| walk(budget, seed, 400).err().map(|found| (number, found)));
-        let found = World::joins_in_doubt(&broken(in_doubt())).err().map(|found| (0, found)).or_else(lucky);
+        let long = || World::joins_in_doubt(&broken(in_doubt())).and_then(|()| World::goes_back(&broken(gone_back())));
+        let found = long().err().map(|found| (0, found)).or_else(lucky);
         match found {
             Some((number, found)) => println!("{mutant:?}: way {number}: {}", found.lines().last().unwrap_or_default()),
             None => survivors.push(mutant),
@@ -136,6 +138,25 @@ fn in_doubt() -> Budget {
         doubts: 1,
         ..Budget::default()
     }
+}
+
+fn gone_back() -> Budget {
+    Budget {
+        blocks: 2,
+        members: 2,
+        heads: 1,
+        writes: vec![2],
+        reads: vec![1],
+        flushes: vec![2],
+        breaks: 1,
+        rollbacks: 1,
+        ..Budget::default()
+    }
+}
+
+#[test]
+fn a_copy_whose_disk_went_back_is_given_everything() {
+    World::goes_back(&gone_back()).unwrap();
 }
 
 /// A way that is too long to be found by chance.

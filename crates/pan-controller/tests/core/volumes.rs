@@ -69,7 +69,7 @@ impl Pan {
     /// Its node asks for a change, as the head that has the newest claim.
     pub(super) fn head_asks(&mut self, name: &str, change: Change) -> Result<pan_model::mirror::Record, pan_api::ApiError> {
         let mirror = self.volume(name).mirror.clone();
-        self.asks(name, VolumeAsk::Change { writer: mirror.writer(), expect: mirror.changes, change })
+        self.asks(name, VolumeAsk::Change { writer: mirror.writer(), expect: mirror.changes, change, had: None })
     }
 
     pub(super) fn asks(&mut self, name: &str, ask: VolumeAsk) -> Result<pan_model::mirror::Record, pan_api::ApiError> {
@@ -134,11 +134,11 @@ fn only_the_node_of_the_binding_is_answered_and_what_it_knows_is_compared() {
     assert_eq!((evicted.in_sync.len(), evicted.out.len()), (1, 1));
     let stale = pan.volume("db-1.data").mirror.writer();
     // A question that is late changes nothing, and the answer says so.
-    let late = VolumeAsk::Change { writer: stale, expect: 1, change: Change::Evict(Member(2)) };
+    let late = VolumeAsk::Change { writer: stale, expect: 1, change: Change::Evict(Member(2)), had: None };
     assert_eq!(pan.asks("db-1.data", late).unwrap(), evicted);
     let again = pan.asks("db-1.data", VolumeAsk::Claim).unwrap();
     assert_eq!(again.epoch, evicted.epoch.next());
-    let deposed = VolumeAsk::Change { writer: stale, expect: again.changes, change: Change::Add(Member(1)) };
+    let deposed = VolumeAsk::Change { writer: stale, expect: again.changes, change: Change::Add(Member(1)), had: None };
     assert_eq!(pan.asks("db-1.data", deposed).unwrap(), again, "an earlier head of the same node");
     assert_eq!(pan.head_asks("db-1.data", Change::Add(Member(1))).unwrap().in_sync.len(), 2);
     assert_eq!(pan.head_asks("db-1.data", Change::Slow(Member(1))).unwrap().in_sync.len(), 1);

@@ -322,8 +322,8 @@ impl Worker {
                 self.connect(member);
                 None
             }
-            Effect::Ask { change, expect } => {
-                self.ask(VolumeAsk::Change { writer: self.writer, expect, change }, self.answers.0.clone());
+            Effect::Ask { change, expect, had } => {
+                self.ask(VolumeAsk::Change { writer: self.writer, expect, change, had }, self.answers.0.clone());
                 None
             }
             Effect::Taken(op, by) => {

@@ -38,6 +38,7 @@ fn claim(epoch: u64, changes: u64) -> Claim {
         session: Session(epoch),
         in_sync: [].into(),
         out: [].into(),
+        had: [].into(),
         changes,
     };
     Claim { record, members: Vec::new(), capability: "00".into(), snapshots: Vec::new() }

@@ -1,6 +1,7 @@
 //! Rule 7: a replica that is out is fenced, gets what it missed while it gets what is written, and is in once the arbiter says so.
 //! From asking for that until the answer is known it is waited for, and not read from.
 
+use super::marks::mark;
 use super::task::{Copying, Task, Waiting, What};
 use super::{Head, Role};
 use crate::geometry::Extent;
@@ -8,7 +9,7 @@ use crate::locks::{Ticket, Use};
 use crate::message::{Answer, Ask, Dialect, Part, Sequence};
 use crate::rules::Mutant;
 use crate::runs::Runs;
-use pan_model::mirror::{Change, Member};
+use pan_model::mirror::{Change, Mark, Member, Since};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -176,20 +177,23 @@ impl<D: Clone> Head<D> {
                 missed.iter().for_each(|missed| joining.todo.add(missed));
                 joining.stage = Stage::Asking { sent, waiting, known };
             }
-            (Stage::Flushing(_), Answer::Done) => joining.enter(Stage::Adding, now),
+            (Stage::Flushing(flush), Answer::Done) => {
+                joining.enter(Stage::Adding, now);
+                self.marks.said(member, Some(mark((self.writer.epoch, flush))));
+            }
             _ => self.fail(member),
         }
     }
 
     fn joiner_obeys(&mut self, member: Member, fenced: crate::message::Fenced) {
-        let (now, since, good) = (self.now, self.since(member), self.good());
+        let (now, since, good, lacks) = (self.now, self.since(member), self.good(), self.went_back(member, mark(fenced.flushed)));
         let geometry = self.settings.geometry;
         let again = self.rules.breaks(Mutant::NoRecopy);
         let sequence = self.sequence.next();
         let Some(joining) = self.joining(member) else { return };
         if again && !joining.todo.is_empty() {
             joining.enter(Stage::Copying, now);
-        } else if fenced.blank {
+        } else if fenced.blank || lacks {
             joining.todo.insert(geometry.all());
             joining.enter(Stage::Copying, now);
         } else {
@@ -200,6 +204,13 @@ impl<D: Clone> Head<D> {
                 self.send(other, sequence, Ask::Missed { member, since });
             }
         }
+    }
+
+    /// Whether a member that comes back has less than it was sure to have when it left, or nobody knows what that was: its disk may have gone
+    /// back, and then what others noted of its absence is not all that it lacks.
+    fn went_back(&self, member: Member, has: Mark) -> bool {
+        let left = self.since(member) != Since::NEVER;
+        left && self.record.had.get(&member).is_none_or(|had| has < *had) && !self.rules.breaks(Mutant::OldCopyTrusted)
     }
 
     /// What it missed is known, or nobody knows: then it is everything.

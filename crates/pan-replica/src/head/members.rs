@@ -2,13 +2,45 @@
 //! stay take notes of what it misses.
 
 use super::task::{Copying, Task, What};
-use super::{Asking, Effect, End, Head, Missing, Peer, Role, Shrink};
+use super::{Effect, End, Head, Peer, Role};
 use crate::geometry::Extent;
 use crate::message::{Answer, Ask, Sequence};
 use crate::rules::Mutant;
-use pan_model::mirror::{Change, Member, Record, Since};
+use pan_model::mirror::{Change, Mark, Member, Record, Since};
 use std::collections::BTreeSet;
 use std::time::Duration;
+
+/// A change asked for; there is one at a time.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Asking {
+    pub change: Change,
+    pub expect: u64,
+    /// What whoever is evicted is sure to have.
+    pub had: Option<Mark>,
+    /// Nothing is known of what became of it: it is asked again.
+    pub doubtful: bool,
+}
+
+/// Before a member is evicted, those who stay put on their disks what was acknowledged with its help.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Shrink {
+    pub sequence: Sequence,
+    pub waiting: BTreeSet<Member>,
+}
+
+/// A member that was evicted, and those who do not know yet that they are to take notes for it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Missing {
+    pub member: Member,
+    pub since: Since,
+    /// It was evicted before the volume was opened.
+    pub early: bool,
+    /// What it may lack.
+    pub extents: BTreeSet<Extent>,
+    /// The request, once it was sent.
+    pub sent: Option<Sequence>,
+    pub waiting: BTreeSet<Member>,
+}
 
 impl<D: Clone> Head<D> {
     /// A member is not to be relied on: its connection is given up.
@@ -104,9 +136,9 @@ impl<D: Clone> Head<D> {
     }
 
     pub(super) fn ask(&mut self, change: Change) {
-        let expect = self.record.changes;
-        self.asking = Some(Asking { change, expect, doubtful: false });
-        self.effects.push(Effect::Ask { change, expect });
+        let (expect, had) = (self.record.changes, self.sure_of(change));
+        self.asking = Some(Asking { change, expect, had, doubtful: false });
+        self.effects.push(Effect::Ask { change, expect, had });
     }
 
     /// Nobody knows whether the change was made. It is asked for again until that is known: made twice it cannot be.
@@ -122,8 +154,8 @@ impl<D: Clone> Head<D> {
     pub(super) fn ask_again(&mut self) {
         if let Some(asking) = self.asking.as_mut().filter(|asking| asking.doubtful) {
             asking.doubtful = false;
-            let (change, expect) = (asking.change, asking.expect);
-            self.effects.push(Effect::Ask { change, expect });
+            let Asking { change, expect, had, .. } = *asking;
+            self.effects.push(Effect::Ask { change, expect, had });
         }
     }
 
@@ -200,7 +232,8 @@ impl<D: Clone> Head<D> {
         }
     }
 
-    /// Extents in which members differ at this moment, or will if one loses its power: whatever is not on all disks.
+    /// Extents in which members differ at this moment, or will if one loses its power: whatever is not on all disks, or is not sure to be on one
+    /// that has no more than what it is sure to have noted.
     fn may_differ(&self) -> BTreeSet<Extent> {
         let geometry = self.settings.geometry;
         let mut all: BTreeSet<Extent> = if self.rules.breaks(Mutant::NotedUnderWay) {
@@ -210,6 +243,7 @@ impl<D: Clone> Head<D> {
             self.window.all().collect()
         };
         all.extend(self.unequal.keys());
+        all.extend(self.marks.recent());
         all
     }
 

@@ -1,5 +1,6 @@
 //! Rules 2 and 3: before anything is served, every member that is kept obeys this head, and whoever cannot be reached is evicted.
 
+use super::marks::mark;
 use super::task::Task;
 use super::{End, Head, Missing, Role};
 use crate::message::{Answer, Ask, Dialect, Fenced, Part, Sequence};
@@ -72,6 +73,8 @@ impl<D: Clone> Head<D> {
             // It does not know of them any more when they were written.
             self.window.hold(&fenced.dirty, &[]);
         }
+        // One that lost something may have lost its last notes.
+        self.marks.said(member, (!fenced.lossy).then(|| mark(fenced.flushed)));
         self.fenced.insert(member, fenced);
         self.set_role(member, Role::InSync);
         self.send_again(member);

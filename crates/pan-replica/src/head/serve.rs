@@ -320,11 +320,11 @@ impl<D: Clone> Head<D> {
                 }
                 self.effects.push(Effect::Done(op, outcome.map(|()| None)));
             }
-            What::Flush { op, acknowledged, covers, tells, .. } => {
+            What::Flush { op, acknowledged, covers, tells, noting, .. } => {
                 if outcome.is_ok() {
                     self.window.struck(tells);
                     self.flushed = self.flushed.max(acknowledged);
-                    self.settle(covers);
+                    self.settle(covers, (sequence, noting));
                 }
                 match op {
                     Some(op) => self.effects.push(Effect::Done(op, outcome.map(|()| None))),

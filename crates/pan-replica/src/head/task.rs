@@ -1,5 +1,6 @@
 //! What a head has under way.
 
+use super::marks::Noting;
 use super::{Op, OpId, Trouble};
 use crate::geometry::{Extent, Span};
 use crate::locks::Ticket;
@@ -67,7 +68,7 @@ pub(super) enum What<D> {
     Write { op: OpId, span: Span, content: Content<D>, durable: bool, fault: Option<Fault> },
     /// A client flushes, or the head itself so that replicas can strike extents from their logs; after so many writes were acknowledged that it
     /// counts for, and all changes up to `covers` were done; it tells replicas that those up to `tells` are settled.
-    Flush { op: Option<OpId>, acknowledged: u64, covers: Sequence, tells: Sequence, fault: Option<Fault> },
+    Flush { op: Option<OpId>, acknowledged: u64, covers: Sequence, tells: Sequence, noting: Noting, fault: Option<Fault> },
     /// A client wants it kept as it is; who has done so, all of the same moment, and why a member cannot.
     Snapshot { op: OpId, snapshot: SnapshotId, taken: BTreeSet<Member>, fault: Option<Fault> },
     /// An extent is read to be written elsewhere; these could not.

@@ -3,6 +3,7 @@
 //! while it is too much, so that no replica's log is ever full of what cannot go (docs/volumes.md has the argument). The same extents
 //! are what a member that is evicted may lack.
 
+use super::marks::Noting;
 use super::task::{Task, What};
 use super::{Head, OpId, Trouble};
 use crate::geometry::{Extent, Geometry, Span};
@@ -41,19 +42,21 @@ impl Window {
         self.changes.insert(sequence, span);
     }
 
-    /// All changes up to this one are on all disks.
-    pub fn settle(&mut self, geometry: &Geometry, upto: Sequence) {
+    /// All changes up to this one are on all disks. Extents that could be struck with that.
+    pub fn settle(&mut self, geometry: &Geometry, upto: Sequence) -> Vec<Extent> {
         let before = (self.changes.len(), self.held.len());
+        let mut gone = Vec::new();
         while let Some(first) = self.changes.first_entry().filter(|first| *first.key() <= upto) {
-            geometry.extents(first.remove()).for_each(|extent| self.discount(extent));
+            gone.extend(geometry.extents(first.remove()).filter(|extent| self.discount(*extent)));
         }
         if self.unequal.is_empty() && self.told.is_some_and(|told| told <= upto) {
             self.told = None;
-            std::mem::take(&mut self.held).into_iter().for_each(|extent| self.discount(extent));
+            gone.extend(std::mem::take(&mut self.held).into_iter().filter(|extent| self.discount(*extent)));
         }
         if (self.changes.len(), self.held.len()) != before {
             self.unstruck = Some(upto);
         }
+        gone
     }
 
     /// A flush is done that told all members what was settled up to this one.
@@ -78,13 +81,15 @@ impl Window {
         self.unequal.remove(&extent);
     }
 
-    fn discount(&mut self, extent: Extent) {
-        if let Entry::Occupied(mut count) = self.extents.entry(extent) {
-            *count.get_mut() -= 1;
-            if *count.get() == 0 {
-                count.remove();
-            }
+    /// Whether nothing counts it any more.
+    fn discount(&mut self, extent: Extent) -> bool {
+        let Entry::Occupied(mut count) = self.extents.entry(extent) else { return false };
+        *count.get_mut() -= 1;
+        let gone = *count.get() == 0;
+        if gone {
+            count.remove();
         }
+        gone
     }
 
     /// Extents that cannot be struck.
@@ -157,7 +162,8 @@ impl<D: Clone> Head<D> {
     pub(super) fn flush(&mut self, op: Option<OpId>) {
         self.window.tell(self.sequence.next());
         let acknowledged = if self.unequal.is_empty() { self.acknowledged } else { 0 };
-        let what = What::Flush { op, acknowledged, covers: self.done(), tells: self.settled, fault: None };
+        let noting = self.marks.noting(self.open && self.unequal.is_empty());
+        let what = What::Flush { op, acknowledged, covers: self.done(), tells: self.settled, noting, fault: None };
         self.change(None, what, self.required());
     }
 
@@ -166,10 +172,11 @@ impl<D: Clone> Head<D> {
         self.unswept = outcome.is_err();
     }
 
-    /// All changes up to this one are on all disks.
-    pub(super) fn settle(&mut self, upto: Sequence) {
+    /// All members have done this flush: all changes up to this one are on all disks.
+    pub(super) fn settle(&mut self, upto: Sequence, (flush, noting): (Sequence, Noting)) {
         self.settled = self.settled.max(upto);
-        self.window.settle(&self.settings.geometry, self.settled);
+        let gone = self.window.settle(&self.settings.geometry, self.settled);
+        self.marks.flushed(flush, noting, gone);
     }
 }
 

@@ -71,7 +71,16 @@ pub fn walk(budget: &Budget, seed: u64, length: usize) -> Result<(), String> {
         }
         // What brings trouble is rarer than what goes on.
         let trouble = |step: &Step| {
-            matches!(step, Step::Claim | Step::Break(..) | Step::PowerLoss(..) | Step::NewDisk(_) | Step::LoseAnswer(_) | Step::Tick(_))
+            matches!(
+                step,
+                Step::Claim
+                    | Step::Break(..)
+                    | Step::PowerLoss(..)
+                    | Step::NewDisk(_)
+                    | Step::RollBack(..)
+                    | Step::LoseAnswer(_)
+                    | Step::Tick(_)
+            )
         };
         let calm: Vec<&Step> = steps.iter().filter(|step| !trouble(step)).collect();
         let step = match dice.below(20) {

@@ -5,11 +5,14 @@ use super::judge::Judge;
 use pan_model::{Lineage, Session};
 use pan_replica::arbiter;
 use pan_replica::{
-    Answer, Ask, Change, Clients, Conn, Content, Effect, End, Env, Event, Geometry, Head, Job, Member, MemberState, Mutant, Op, OpId,
+    Answer, Ask, Change, Clients, Conn, Content, Effect, End, Env, Event, Geometry, Head, Job, Mark, Member, MemberState, Mutant, Op, OpId,
     Record, Reply, Request, Rules, Settings, Since, Span, Standing, Verdict, Writer,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
+
+/// States of a disk to which it may go back.
+const OLDER: usize = 12;
 
 /// What may happen, and how often.
 #[derive(Debug, Clone, Default)]
@@ -29,6 +32,8 @@ pub struct Budget {
     pub doubts: u8,
     /// Disks that are lost, and replaced by empty ones.
     pub replaced: u8,
+    /// Disks of members that are out and go back to what was durable on them before.
+    pub rollbacks: u8,
     pub rules: Rules,
     pub mutant: Option<Mutant>,
     /// Extents that may be unsettled; the heads flush by themselves from half of it on.
@@ -46,7 +51,7 @@ struct Link {
 struct Side {
     head: Head<Value>,
     links: BTreeMap<Member, Link>,
-    asks: VecDeque<(Change, u64)>,
+    asks: VecDeque<(Change, u64, Option<Mark>)>,
     answers: VecDeque<Record>,
     writes: u8,
     reads: u8,
@@ -74,6 +79,8 @@ struct Store {
     promised: u64,
     /// It lost its power and may have lost something, and was not made equal since.
     lossy: bool,
+    /// What was durable on its disk, the oldest first, where that may come back.
+    older: VecDeque<Disk>,
 }
 
 /// One state of everything.
@@ -90,6 +97,7 @@ pub struct World {
     crashes: u8,
     doubts: u8,
     replaced: u8,
+    rollbacks: u8,
 }
 
 /// Something that can happen.
@@ -103,6 +111,7 @@ pub enum Step {
     Break(usize, Member),
     PowerLoss(Member, usize),
     NewDisk(Member),
+    RollBack(Member, usize),
     Decide(usize),
     Answer(usize),
     LoseAnswer(usize),
@@ -123,7 +132,7 @@ impl World {
             let standing = Standing { lineage: Lineage(lineage), ..Standing::default() };
             let core = pan_replica::Replica::new(geometry, standing, (BTreeSet::new(), BTreeMap::new()), false, budget.rules);
             let disk = Disk::new(budget.blocks, standing);
-            Store { core, disk, unsaved: None, orphans: Vec::new(), promised: 0, lossy: false }
+            Store { core, disk, unsaved: None, orphans: Vec::new(), promised: 0, lossy: false, older: VecDeque::new() }
         };
         let inside = (1..=budget.members).map(|member| (Member(member), store(1)));
         let outside = (1..=budget.outside).map(|member| (Member(budget.members + member), store(0)));
@@ -139,6 +148,7 @@ impl World {
             crashes: budget.crashes,
             doubts: budget.doubts,
             replaced: budget.replaced,
+            rollbacks: budget.rollbacks,
         };
         world.claim(budget);
         world
@@ -189,6 +199,9 @@ impl World {
             }
             if self.replaced > 0 {
                 all.push(Step::NewDisk(*member));
+            }
+            if self.rollbacks > 0 && self.is_away(*member) {
+                all.extend((0..store.older.len()).map(|which| Step::RollBack(*member, which)));
             }
             if store.unsaved.is_some() {
                 all.push(Step::Save(*member));
@@ -242,6 +255,12 @@ impl World {
         if side.flushes > 0 {
             all.push(Step::Flush(number));
         }
+    }
+
+    /// Whether a member is out, and not on its way back.
+    fn is_away(&self, member: Member) -> bool {
+        let state = self.sides.last().and_then(|side| side.head.state(member));
+        self.record.out.contains_key(&member) && state == Some(MemberState::Away)
     }
 
     fn blocks(&self) -> u64 {
@@ -305,6 +324,13 @@ impl World {
                 self.sides[*head].answers.pop_front();
                 self.handle(*head, Event::Unanswered)?;
             }
+            Step::RollBack(member, which) => {
+                self.rollbacks -= 1;
+                let store = self.stores.get_mut(member).unwrap();
+                store.disk = store.older[*which].clone();
+                store.promised = store.disk.standing().epoch.0;
+                self.restart(budget, *member)?;
+            }
             Step::Tick(head) => self.handle(*head, Event::Tick)?,
             Step::Save(member) => {
                 let store = self.stores.get_mut(member).unwrap();
@@ -358,7 +384,7 @@ impl World {
                     }
                 }
                 Effect::Disconnect(member) => self.unlink(number, member),
-                Effect::Ask { change, expect } => self.sides[number].asks.push_back((change, expect)),
+                Effect::Ask { change, expect, had } => self.sides[number].asks.push_back((change, expect, had)),
                 Effect::Done(op, outcome) => self.done(number, op.0, outcome.map_err(|_| ()))?,
                 Effect::Over(End::Lost { .. }) => {
                     // What was not flushed may be lost, unless somebody kept its power. Reads after the last loss do not settle that.
@@ -428,9 +454,9 @@ impl World {
 
     fn decide(&mut self, budget: &Budget, number: usize) {
         let side = &mut self.sides[number];
-        let (change, expect) = side.asks.pop_front().unwrap();
+        let (change, expect, had) = side.asks.pop_front().unwrap();
         let writer = Writer { epoch: pan_model::VolumeEpoch(number as u64 + 1), session: Session(number as u64 + 1) };
-        if let Ok(next) = arbiter::change(&self.record, writer, expect, change, budget.rules) {
+        if let Ok(next) = arbiter::change(&self.record, writer, expect, (change, had), budget.rules) {
             self.record = next;
             let equal = self.sides[number].head.is_equal_everywhere();
             if !equal && self.record.in_sync.iter().all(|member| self.stores[member].lossy) {
@@ -463,7 +489,7 @@ impl World {
                 if matches!(job, Job::Fence { .. }) {
                     store.promised = store.promised.max(epoch);
                 }
-                store.run(job, conn, budget.mutant)
+                store.run(job, conn, budget)
             }
         };
         Ok(Reply { sequence, answer })
@@ -518,9 +544,29 @@ impl World {
         if world.sides[1].head.is_open() { Ok(()) } else { Err("the other head does not open".into()) }
     }
 
+    /// A member has what was flushed twice, and is evicted; its disk goes back to what it was before, and it joins again.
+    pub fn goes_back(budget: &Budget) -> Result<(), String> {
+        let (mut world, other) = (Self::new(budget), Member(2));
+        let (nothing, connect) = (Step::Claim, Step::Connect(0, other));
+        world.goes_on(budget, &nothing, |_| false)?;
+        for step in [Step::Write(0, 0), Step::Flush(0), Step::Write(0, 1), Step::Flush(0)] {
+            world.step(budget, &step)?;
+            world.goes_on(budget, &nothing, |_| false)?;
+        }
+        world.step(budget, &Step::Break(0, other))?;
+        world.goes_on(budget, &connect, |_| false)?;
+        world.step(budget, &Step::RollBack(other, 0))?;
+        world.goes_on(budget, &nothing, |_| false)?;
+        if world.record.in_sync.len() < 2 {
+            return Err("it does not come back".into());
+        }
+        world.step(budget, &Step::Read(0, 0, Some(other)))?;
+        world.goes_on(budget, &nothing, |_| false)
+    }
+
     /// Everything that is under way ends, and everybody can be reached: then all replicas have the same, and it is what it may be.
     pub fn heal(&mut self, budget: &Budget) -> Result<(), String> {
-        (self.breaks, self.crashes, self.doubts, self.replaced) = (0, 0, 0, 0);
+        (self.breaks, self.crashes, self.doubts, self.replaced, self.rollbacks) = (0, 0, 0, 0, 0);
         for side in &mut self.sides {
             (side.writes, side.reads, side.flushes) = (0, 0, 0);
         }
@@ -561,7 +607,21 @@ impl World {
 }
 
 impl Store {
-    fn run(&mut self, job: Job<Value>, conn: Conn, mutant: Option<Mutant>) -> Answer<Value> {
+    /// Keeps what is durable, if that is something new.
+    fn remember(&mut self) {
+        let mut durable = self.disk.clone();
+        durable.lose_power(0);
+        if self.older.back() != Some(&durable) {
+            self.older.push_back(durable);
+            self.older.drain(..self.older.len().saturating_sub(OLDER));
+        }
+    }
+
+    fn run(&mut self, job: Job<Value>, conn: Conn, budget: &Budget) -> Answer<Value> {
+        let mutant = budget.mutant;
+        if budget.rollbacks > 0 {
+            self.remember();
+        }
         match job {
             Job::Fence { standing, answer } => {
                 self.orphans.retain(|(other, _)| *other == conn || mutant == Some(Mutant::NoFence));

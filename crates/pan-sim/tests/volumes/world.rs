@@ -7,8 +7,8 @@ use pan_disk::faulty::Dice;
 use pan_model::mirror::{Member, Record};
 use pan_model::{Session, SnapshotId};
 use pan_replica::{
-    Change, Clients, Content, EXTENT, Effect, Env, Event, Geometry, Head, MemberState, Op, OpId, Reply, Request, Rules, Settings, Span,
-    arbiter,
+    Change, Clients, Content, EXTENT, Effect, Env, Event, Geometry, Head, Mark, MemberState, Op, OpId, Reply, Request, Rules, Settings,
+    Span, arbiter,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -282,7 +282,7 @@ impl World {
                 self.drop_conn(number, member);
                 self.after(20_000, Ev::Connect { head: number, member });
             }
-            Effect::Ask { change, expect } => self.ask(number, change, expect),
+            Effect::Ask { change, expect, had } => self.ask(number, (change, had), expect),
             Effect::Taken(_, by) => self.taken_by = by.into_iter().map(Self::store_of).collect(),
             Effect::Done(op, outcome) => self.done(number, op, outcome.map_err(|_| ())),
             Effect::Over(end) => {
@@ -318,14 +318,14 @@ impl World {
     }
 
     /// One transaction of the arbiter; its answer may be late or lost.
-    fn ask(&mut self, head: usize, change: Change, expect: u64) {
+    fn ask(&mut self, head: usize, (change, had): (Change, Option<Mark>), expect: u64) {
         let writer = self.heads[head].head.record().writer();
         let lost = !self.healing && self.dice.once_in(8);
         // The question itself got lost, or its answer.
         let record = if lost && self.dice.once_in(2) {
             None
         } else {
-            if let Ok(next) = arbiter::change(&self.record, writer, expect, change, self.rules) {
+            if let Ok(next) = arbiter::change(&self.record, writer, expect, (change, had), self.rules) {
                 self.record = next;
                 self.count(match change {
                     Change::Evict(_) => "evictions",

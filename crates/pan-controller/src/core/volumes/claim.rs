@@ -59,8 +59,8 @@ pub fn ask(world: &mut World, now: Now, ask: &AskVolume) -> Result<Reply, ApiErr
             let outcome = trouble.as_deref().map_or(Ok(members.as_ref()), Err);
             snapshots::taken(world, now, &key, (*writer, *snapshot), outcome);
         }
-        VolumeAsk::Change { writer, expect, change } => {
-            match arbiter::change(&world.volumes[&key].mirror, *writer, *expect, *change, Rules::default()) {
+        VolumeAsk::Change { writer, expect, change, had } => {
+            match arbiter::change(&world.volumes[&key].mirror, *writer, *expect, (*change, *had), Rules::default()) {
                 Ok(next) => {
                     if let Some(volume) = world.volume_mut(&key) {
                         volume.mirror = next;
