@@ -367,6 +367,10 @@ impl Replica {
             (true, true) => Fill::CatchingUp,
             (false, _) => Fill::Whole,
         };
+        if fill == Fill::Partial {
+            // It is given everything, so what was dirty says nothing, and would take the room of what is written now.
+            self.dirty.clear();
+        }
         self.standing = Standing { lineage, epoch: writer.epoch, session: writer.session, flushed: self.standing.flushed, fill };
         (self.current, self.dialect) = (Some(conn), dialect);
         self.rotten.values_mut().for_each(|told| *told = Told::No);
@@ -417,8 +421,8 @@ impl Replica {
         (Vec::new(), self.standing)
     }
 
-    /// More dirty extents than the disk's log has room for: what a flush now would make clean. `None`: nothing, the writer has
-    /// to settle some first.
+    /// More than so many dirty extents: what a flush now would make clean. `None`: there are not, or nothing is settled, and the writer has to
+    /// settle some first.
     #[must_use]
     pub fn wants_flush(&self, most: usize) -> Option<Flush> {
         let flush = self.flush(self.standing.flushed);

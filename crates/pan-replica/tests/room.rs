@@ -5,8 +5,8 @@
 use pan_model::mirror::Fill;
 use pan_model::{Lineage, Session, VolumeEpoch};
 use pan_replica::{
-    Answer, Clients, Conn, Content, Effect, Env, Event, Extent, Geometry, Head, Job, Member, Op, OpId, Replica, Reply, Request, Rules,
-    Settings, Span, Standing, Verdict, arbiter,
+    Answer, Clients, Conn, Content, DIRTY_MAX, Effect, Env, Event, Extent, Geometry, Head, Job, Member, Op, OpId, Replica, Reply, Request,
+    Rules, Settings, Span, Standing, Verdict, arbiter,
 };
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -21,6 +21,7 @@ const LOG: usize = 2 * EXTENTS_MAX as usize;
 struct Store {
     core: Replica,
     log: BTreeSet<Extent>,
+    room: usize,
     requests: VecDeque<Request<char>>,
     /// Writes that wait for room until another request came.
     parked: Vec<(Request<char>, Span)>,
@@ -36,7 +37,13 @@ impl Store {
             fill: Fill::Whole,
         };
         let core = Replica::new(GEOMETRY, standing, (left.clone(), BTreeMap::new()), false, Rules::default());
-        Self { core, log: left, requests: VecDeque::new(), parked: Vec::new() }
+        Self { core, log: left, room: LOG, requests: VecDeque::new(), parked: Vec::new() }
+    }
+
+    /// A new one, which has nothing.
+    fn blank(geometry: Geometry) -> Self {
+        let core = Replica::new(geometry, Standing::default(), (BTreeSet::new(), BTreeMap::new()), false, Rules::default());
+        Self { core, log: BTreeSet::new(), room: usize::MAX, requests: VecDeque::new(), parked: Vec::new() }
     }
 
     /// Takes a request; the answers that there are then.
@@ -67,11 +74,18 @@ impl Store {
         self.log.retain(|extent| !clean.contains(extent));
     }
 
+    /// As a storage host does after a write.
+    fn make_room(&mut self) {
+        if let Some(flush) = self.core.wants_flush(DIRTY_MAX / 2) {
+            self.strike(flush);
+        }
+    }
+
     fn write(&mut self, request: Request<char>, span: Span) -> Option<Reply<char>> {
         loop {
             let mut log = self.log.clone();
             log.extend(GEOMETRY.extents(span));
-            if log.len() <= LOG {
+            if log.len() <= self.room {
                 self.log = log;
                 return Some(Reply { sequence: request.sequence, answer: Answer::Done });
             }
@@ -185,4 +199,54 @@ proptest! {
         prop_assert_eq!(world.done.len() as u64, ops, "parked: {:?}", world.stores.values().map(|store| store.parked.len()).collect::<Vec<_>>());
         prop_assert!(world.head.is_equal_everywhere());
     }
+}
+
+/// A volume with more extents than a log has room for is copied to a new member while nobody writes or flushes: nothing is refused on the way.
+#[test]
+fn a_new_member_gets_more_extents_than_a_log_holds() {
+    let geometry = Geometry { size: 3 * DIRTY_MAX as u64 + 7, extent: 1 };
+    let settings = Settings {
+        geometry,
+        clients: Clients::New,
+        operations_max: 64,
+        extents_max: DIRTY_MAX as u64 / 2,
+        patience: Duration::from_secs(5),
+        opening: Duration::from_secs(1),
+        copies_max: 4,
+    };
+    let mut record = arbiter::claim(&arbiter::with(&arbiter::found([Member(1)]), Member(2)), Session(1));
+    let mut head = Head::<char>::new(settings, record.clone(), Rules::default());
+    let mut first = Store::blank(geometry);
+    first.core = Replica::new(
+        geometry,
+        Standing { lineage: Lineage(1), ..Standing::default() },
+        (BTreeSet::new(), BTreeMap::new()),
+        false,
+        Rules::default(),
+    );
+    let mut stores = BTreeMap::from([(Member(1), first), (Member(2), Store::blank(geometry))]);
+    let mut events: VecDeque<Event<char>> = [Member(1), Member(2)].map(Event::Connected).into();
+    let mut most = 0;
+    while record.in_sync.len() < 2 {
+        // The new one is the slower of the two.
+        let event = events.pop_front().or_else(|| {
+            let (member, store) = stores.iter_mut().find(|(_, store)| !store.requests.is_empty())?;
+            let replies = store.take();
+            events.extend(replies.into_iter().map(|reply| Event::Reply(*member, reply)));
+            most = most.max(store.core.dirty().count());
+            store.make_room();
+            events.pop_front()
+        });
+        for effect in head.handle(Env { now: Duration::ZERO, lease: true }, event.expect("something is under way")) {
+            match effect {
+                Effect::Send(member, request) => stores.get_mut(&member).unwrap().requests.push_back(request),
+                Effect::Ask { change, expect, had } => {
+                    record = arbiter::change(&record, record.writer(), expect, (change, had), Rules::default()).unwrap();
+                    events.push_back(Event::Answered(record.clone()));
+                }
+                other @ (Effect::Disconnect(_) | Effect::Done(..) | Effect::Taken(..) | Effect::Over(_)) => panic!("{other:?}"),
+            }
+        }
+    }
+    assert!(most > DIRTY_MAX / 2 && most <= DIRTY_MAX / 2 + 8, "{most}");
 }

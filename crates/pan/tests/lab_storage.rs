@@ -77,8 +77,7 @@ const ROOM_FOR: Duration = Duration::from_secs(60);
 #[test]
 fn a_damaged_copy_is_made_anew_and_a_full_disk_is_told() {
     let Some(lab) = lab_of(|| LabSpec { nodes: 1, storage: 2, directors: 1, ..harness::spec().unwrap() }) else { return };
-    let small = WITH_VOLUME.replace("1GiB", "256MiB");
-    pan(&lab, &["apply", "-f", &write(&lab, "volume.yaml", &small), "--wait=60s"]);
+    pan(&lab, &["apply", "-f", &write(&lab, "volume.yaml", WITH_VOLUME), "--wait=60s"]);
     let volume = |lab: &_| json(lab, &["get", "volume", "db-1.data", "-p", "vol"]);
     let event = |lab: &_, word: &str| pan(lab, &["events", "-A"]).lines().any(|line| line.contains(word));
     pan(&lab, &["exec", "db-1", "-p", "vol", "--", "sh", "-c", "echo kept >/srv/before && sync"]);

@@ -235,7 +235,9 @@ impl<D: Clone> Head<D> {
     }
 
     fn copy_more(&mut self, member: Member) {
-        let (most, geometry, now) = (self.settings.copies_max, self.settings.geometry, self.now);
+        // What is copied takes room in its log like what is written, also of holes, which are copied faster than a disk flushes.
+        let most = if self.is_crowded() { 0 } else { self.settings.copies_max };
+        let (geometry, now) = (self.settings.geometry, self.now);
         let mut begun = Vec::new();
         let Some(joining) = self.joining(member) else { return };
         while joining.copies.len() < most
@@ -244,7 +246,7 @@ impl<D: Clone> Head<D> {
             joining.copies.insert(extent);
             begun.push(extent);
         }
-        if joining.copies.is_empty() && joining.fed.is_empty() {
+        if joining.todo.is_empty() && joining.copies.is_empty() && joining.fed.is_empty() {
             joining.enter(Stage::Flushing(Sequence(0)), now);
             let sequence = self.next_sequence();
             if let Some(joining) = self.joining(member) {

@@ -4,7 +4,7 @@ use super::Vault;
 use super::kept::{Kept, Outcome, Work};
 use pan_disk::{BLOCK, DiskError, Durability, EXTENT, Fence, FlushMark, Medium, Source, Write};
 use pan_model::{SnapshotId, VolumeId};
-use pan_replica::{Answer, Content, Extent, Fault, Flush, Hole, Job, Member, Notes, Span, Standing};
+use pan_replica::{Answer, Content, DIRTY_MAX, Extent, Fault, Flush, Hole, Job, Member, Notes, Span, Standing};
 use std::collections::BTreeSet;
 use std::ops::Range;
 
@@ -25,7 +25,10 @@ impl<M: Medium> Vault<M> {
                 let durable_since = durable.then(|| kept.lock().logged.now());
                 match self.write(kept, generation, *span, content, *durable) {
                     Err(DiskError::IntentsFull(_)) => return Outcome::Later(work),
-                    written => written.and_then(|parts| self.anchor(kept, &parts, durable_since)).map(|()| Answer::Done),
+                    written => {
+                        let anchored = written.and_then(|parts| self.anchor(kept, &parts, durable_since));
+                        anchored.and_then(|()| self.strike_settled(kept, generation)).map(|()| Answer::Done)
+                    }
                 }
             }
             Job::Flush(flush) => self.flush(kept, generation, *flush).map(|()| Answer::Done),
@@ -137,6 +140,12 @@ impl<M: Medium> Vault<M> {
         let (epoch, sequence) = standing.flushed;
         self.pool.flushed(kept.volume(), FlushMark { epoch, count: sequence.0 })?;
         if flush.is_whole() { self.pool.fence(kept.volume(), to_fence(standing)) } else { Ok(()) }
+    }
+
+    /// Nobody flushes what joins while everything is copied to it, so it has to make room by itself, before it has to refuse something.
+    fn strike_settled(&self, kept: &Kept, generation: u64) -> Result<(), DiskError> {
+        let settled = kept.lock().replica.wants_flush(DIRTY_MAX / 2);
+        settled.map_or(Ok(()), |flush| self.flush(kept, generation, flush))
     }
 
     /// Strikes extents that are not dirty any more, but could not be struck when they ceased to be: the disk was full.
