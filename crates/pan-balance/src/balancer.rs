@@ -55,6 +55,9 @@ pub struct Request<'a> {
     pub key: Option<u64>,
     /// The key of its session ([`crate::guard::sticky::key`]), if it has one.
     pub session: Option<u64>,
+    /// The number of the server that the client itself says it was at (a cookie that names it); it has the request if it may.
+    /// No table is needed for that, and every worker and director finds the same.
+    pub home: Option<u32>,
     /// The numbers of the servers it was tried on.
     pub tried: &'a [u32],
 }
@@ -134,7 +137,8 @@ impl Balancer {
         let ask = Ask { key: request.key, tried: request.tried, now };
         let Some(lane) = self.lanes.get_mut(request.lane) else { return Choice::Nobody };
         let session = request.session.zip(self.sticky.as_mut());
-        let known = session.and_then(|(session, sticky)| self.fleet.position(sticky.get(session, now)?));
+        let known = session.and_then(|(session, sticky)| sticky.get(session, now)).or(request.home);
+        let known = known.and_then(|index| self.fleet.position(index));
         let known = known.filter(|at| lane.view(&self.fleet, &ask).open(*at)).map(|at| Pick { at, why: Why::Sticky });
         let view = View { servers: &self.fleet.servers, roster: &lane.roster, ask: &ask };
         let Some(Pick { at, why }) = known.or_else(|| lane.picker.pick(&view, draws)) else {

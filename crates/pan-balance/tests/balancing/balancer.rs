@@ -142,7 +142,7 @@ proptest! {
             match act {
                 Act::Choose { odd, key, session, tried } => {
                     let tried: Vec<u32> = tried.into_iter().collect();
-                    let request = Request { lane: usize::from(odd), key, session, tried: &tried };
+                    let request = Request { lane: usize::from(odd), key, session, home: None, tried: &tried };
                     let mut expected = refusals(&specs, odd);
                     for server in balancer.servers() {
                         let refusal = if server.in_flight_max.is_some_and(|most| server.in_flight >= most) { Some(Refusal::Full) }
@@ -313,6 +313,25 @@ fn sessions_stick() {
     balancer.update(up(3), ms(1803));
     assert_eq!(ask(&mut balancer, ms(1804)), (moved, true), "it does not go back");
     assert!(!ask(&mut balancer, ms(2804)).1, "and is forgotten");
+}
+
+#[test]
+fn a_client_that_says_where_it_was_goes_there_while_it_may() {
+    let mut balancer = balancer(Preset::RoundRobin, calm(), up(3));
+    let mut draws = Draws::seeded(1);
+    let mut ask = |balancer: &mut Balancer, home, tried: &[u32]| {
+        let ticket = chosen(balancer.choose(&Request { home: Some(home), tried, ..Request::default() }, ms(0), &mut draws));
+        let answer = (ticket.index, ticket.why == Why::Sticky);
+        balancer.ended(ticket, Outcome::Answered, ms(0));
+        answer
+    };
+    assert!((0..5).all(|_| ask(&mut balancer, 2, &[]) == (2, true)));
+    assert!(!ask(&mut balancer, 9, &[]).1, "there is no such server");
+    assert_ne!(ask(&mut balancer, 2, &[2]).0, 2, "it was tried");
+    let mut specs = up(3);
+    specs[1].state = Draining;
+    balancer.update(specs, ms(1));
+    assert_ne!(ask(&mut balancer, 2, &[]).0, 2, "it drains");
 }
 
 /// Rules lead to lanes with their own part of the servers, preset and weights.

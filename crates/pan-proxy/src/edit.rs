@@ -1,0 +1,131 @@
+//! Edits of headers that a service or route asks for.
+
+use crate::forwarded::is_hop_by_hop;
+use crate::spec::Misfit;
+use hyper::HeaderMap;
+use hyper::header::{CONTENT_LENGTH, HeaderName, HeaderValue};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Edits of requests and of answers.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct EditSpec {
+    /// Of a request before a server has it.
+    pub request: HeaderSpec,
+    /// Of an answer before the client has it.
+    pub response: HeaderSpec,
+}
+
+/// Edits of one head: first `remove`, then `set`, then `add`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct HeaderSpec {
+    /// Headers that are to have this value alone.
+    pub set: BTreeMap<String, String>,
+    /// Values that are added to those that are there.
+    pub add: BTreeMap<String, String>,
+    /// Headers that are taken out.
+    pub remove: Vec<String>,
+}
+
+/// Edits that can be carried out.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Edits {
+    /// Of requests.
+    pub request: HeaderEdits,
+    /// Of answers.
+    pub response: HeaderEdits,
+}
+
+/// Edits of one head.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HeaderEdits {
+    set: Vec<(HeaderName, HeaderValue)>,
+    add: Vec<(HeaderName, HeaderValue)>,
+    remove: Vec<HeaderName>,
+}
+
+impl EditSpec {
+    /// Checks names and values.
+    ///
+    /// # Errors
+    /// A name that is none or that belongs to the connection or the framing, or a value with characters that none has.
+    pub fn compile(&self) -> Result<Edits, Misfit> {
+        Ok(Edits {
+            request: self.request.compile().map_err(|misfit| misfit.within("request"))?,
+            response: self.response.compile().map_err(|misfit| misfit.within("response"))?,
+        })
+    }
+}
+
+impl HeaderSpec {
+    fn compile(&self) -> Result<HeaderEdits, Misfit> {
+        let pairs = |map: &BTreeMap<String, String>, place: &str| {
+            let pair = |(name, value): (&String, &String)| {
+                let place = format!("{place}.{name}");
+                let value = HeaderValue::from_str(value)
+                    .map_err(|_| Misfit::new(&place, "expected a value of visible characters, spaces and tabs"))?;
+                Ok((header_name(name, &place)?, value))
+            };
+            map.iter().map(pair).collect::<Result<Vec<_>, Misfit>>()
+        };
+        let remove = self.remove.iter().enumerate().map(|(at, name)| header_name(name, &format!("remove[{at}]")));
+        Ok(HeaderEdits { set: pairs(&self.set, "set")?, add: pairs(&self.add, "add")?, remove: remove.collect::<Result<_, _>>()? })
+    }
+}
+
+/// A header's name that may be edited.
+fn header_name(text: &str, place: &str) -> Result<HeaderName, Misfit> {
+    let name = HeaderName::from_bytes(text.as_bytes()).map_err(|_| Misfit::new(place, format!("{text:?} is not a header's name")))?;
+    if is_hop_by_hop(&name) || name == CONTENT_LENGTH {
+        return Err(Misfit::new(place, format!("{name} says how a message is sent and is the proxy's to set")));
+    }
+    Ok(name)
+}
+
+impl HeaderEdits {
+    /// Carries them out.
+    pub fn apply(&self, headers: &mut HeaderMap) {
+        for name in &self.remove {
+            headers.remove(name);
+        }
+        for (name, value) in &self.set {
+            headers.insert(name.clone(), value.clone());
+        }
+        for (name, value) in &self.add {
+            headers.append(name.clone(), value.clone());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(text: &str) -> EditSpec {
+        serde_json::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn headers_are_removed_set_and_added_in_this_order() {
+        let edits = spec(r#"{"request": {"set": {"a": "1"}, "add": {"b": "2"}, "remove": ["c", "a", "absent"]}}"#).compile().unwrap();
+        let mut headers = HeaderMap::new();
+        for (name, value) in [("a", "x"), ("a", "y"), ("b", "z"), ("c", "w")] {
+            headers.append(name, HeaderValue::from_static(value));
+        }
+        edits.request.apply(&mut headers);
+        let found: Vec<_> = headers.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
+        assert_eq!(found, [("b", "z"), ("b", "2"), ("a", "1")]);
+    }
+
+    #[test]
+    fn what_cannot_be_edited_is_named() {
+        let check = |text: &str, place: &str| assert_eq!(spec(text).compile().unwrap_err().place, place, "{text}");
+        check(r#"{"request": {"set": {"content-length": "1"}}}"#, "request.set.content-length");
+        check(r#"{"response": {"add": {"transfer-encoding": "x"}}}"#, "response.add.transfer-encoding");
+        check(r#"{"response": {"remove": ["a", "connection"]}}"#, "response.remove[1]");
+        check(r#"{"request": {"add": {"a b": "x"}}}"#, "request.add.a b");
+        check(r#"{"request": {"add": {"a": "x\ny"}}}"#, "request.add.a");
+    }
+}

@@ -1,0 +1,267 @@
+//! One request from its head to its answer's.
+
+use super::alarm::Patience;
+use super::answer;
+use super::connection::Conversation;
+use super::gate::{Gate, Pass, Turned};
+use super::live::Service;
+use super::outgoing::Outgoing;
+use super::record::Record;
+use super::reply::{Reply, Stream};
+use super::send::{self, Carrier, Failed, Job};
+use super::tunnel;
+use super::upload::{Fault, Feed, Terms};
+use crate::attempt::{self, Attempt, IDEMPOTENCY_KEY, Outcome, Repeat, Verdict};
+use crate::choice::Asker;
+use crate::edit::Edits;
+use crate::forwarded::{self, Origin};
+use crate::proxied::Ends;
+use crate::route::{Action, Seen, canonical, host_of};
+use crate::screen::Upgrade;
+use hyper::body::{Body, Incoming};
+use hyper::header::{CONNECTION, HOST, HeaderValue, SET_COOKIE, UPGRADE};
+use hyper::http::request::Parts;
+use hyper::upgrade::OnUpgrade;
+use hyper::{Method, Request, Response, StatusCode, Version};
+use std::sync::Arc;
+use tokio::time::Instant;
+
+/// Answers a request.
+pub async fn exchange(talk: Arc<Conversation>, mut request: Request<Incoming>) -> Response<Reply> {
+    let refusal = talk.wire.call();
+    let live = talk.worker.shared.live.load_full();
+    // A service that was taken away goes on as it was for whoever is connected.
+    let service = live.service(talk.listen).unwrap_or_else(|| Arc::clone(&talk.service));
+    let asks = request.headers().contains_key(UPGRADE) && request.body().is_end_stream();
+    let client = asks.then(|| hyper::upgrade::on(&mut request));
+    let (head, body) = request.into_parts();
+    let mut record = Record::begin(&talk.worker.shared, &service, &talk.wire, talk.client.ip(), &head);
+    if let Some(why) = refusal {
+        record.unread();
+        return answer::refuse(record, why.status(), why.sentence());
+    }
+    let exchange = Exchange { talk: Arc::clone(&talk), service, head, client };
+    let response = exchange.serve(body, record).await;
+    if asks {
+        let agreed = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+        talk.wire.settle(if agreed { Upgrade::Agreed } else { Upgrade::Declined });
+    }
+    response
+}
+
+/// A request that is looked at.
+struct Exchange {
+    talk: Arc<Conversation>,
+    service: Arc<Service>,
+    head: Parts,
+    /// The client's connection, if it asks to change the protocol.
+    client: Option<OnUpgrade>,
+}
+
+/// What is settled before the first attempt.
+struct Plan {
+    gate: Arc<Gate>,
+    edits: Edits,
+    path: String,
+    job: Job,
+}
+
+impl Exchange {
+    async fn serve(mut self, body: Incoming, mut record: Record) -> Response<Reply> {
+        if let Some((status, why)) = self.refusal(&body) {
+            return answer::refuse(record, status, why);
+        }
+        let authority = self.authority();
+        let host = host_of(&authority).to_ascii_lowercase();
+        let path = match canonical(self.head.uri.path()) {
+            Ok(path) => path.into_owned(),
+            Err(_) => return answer::refuse(record, StatusCode::BAD_REQUEST, "a path with . or .. or a bad % in it"),
+        };
+        let Parts { method, headers, uri, .. } = &self.head;
+        let seen = Seen { host: &host, path: &path, query: uri.query(), method, headers };
+        let service = Arc::clone(&self.service);
+        let (gate, edits) = match service.routes.find(&seen, self.talk.worker.draw()) {
+            None => return answer::say(record, StatusCode::NOT_FOUND, "no route of this service matches"),
+            Some(route) => match &route.action {
+                Action::Redirect(redirect) => {
+                    let location = redirect.location(self.talk.scheme(), &authority, uri.path(), &seen);
+                    return answer::redirect(record, redirect.status, &location);
+                }
+                Action::Cluster(at) => (Arc::clone(&service.gates[*at]), route.edits.clone()),
+            },
+        };
+        let job = self.job(&authority, &edits, body);
+        record.feed.clone_from(&job.feed);
+        let plan = Plan { gate, edits, path, job };
+        self.attempts(plan, record).await
+    }
+
+    /// What is wrong with a request, whatever its route.
+    fn refusal(&self, body: &Incoming) -> Option<(StatusCode, &'static str)> {
+        if [Method::CONNECT, Method::TRACE].contains(&self.head.method) {
+            return Some((StatusCode::NOT_IMPLEMENTED, "CONNECT and TRACE are not for services"));
+        }
+        let limit = self.service.limits.body?;
+        let known = body.size_hint().lower();
+        (known > limit.0).then_some((StatusCode::PAYLOAD_TOO_LARGE, Self::fault(Fault::TooLarge).1))
+    }
+
+    /// The host asked for, as the client wrote it: a target that has one comes before the header (RFC 9112, 3.2.2).
+    fn authority(&self) -> String {
+        let target = self.head.uri.authority().map(|authority| authority.as_str().to_owned());
+        let header = || self.head.headers.get(HOST).and_then(|host| host.to_str().ok()).map(str::to_owned);
+        let authority = target.or_else(header).unwrap_or_default();
+        // Who the client is to a proxy is nothing that a server needs.
+        authority.rsplit('@').next().unwrap_or_default().to_owned()
+    }
+
+    fn job(&mut self, authority: &str, edits: &Edits, body: Incoming) -> Job {
+        let service = &self.service;
+        let upgrade = self.client.is_some().then(|| forwarded::upgrade(&self.head.headers)).flatten();
+        let upgrade = upgrade.filter(|_| self.head.version == Version::HTTP_11);
+        let origin = Origin {
+            client: self.talk.client.ip(),
+            local: self.talk.local,
+            scheme: self.talk.scheme(),
+            authority,
+            version: match self.head.version {
+                Version::HTTP_10 => "1.0",
+                Version::HTTP_2 => "2",
+                _ => "1.1",
+            },
+        };
+        let upgrades = upgrade.is_some();
+        let mut outgoing = Outgoing::of(&self.head, &origin, service.forwarding, upgrade);
+        service.edits.request.apply(outgoing.headers_mut());
+        edits.request.apply(outgoing.headers_mut());
+        let whole = service.timeouts.whole.map(|whole| Instant::now() + whole.0);
+        let keyed = service.retry.keyed && self.head.headers.contains_key(IDEMPOTENCY_KEY);
+        let terms = Terms {
+            limit: service.limits.body.map(|limit| limit.0),
+            keep_max: service.limits.replay.0,
+            patience: Patience::new(service.timeouts.body.0, whole),
+        };
+        Job {
+            outgoing,
+            feed: Feed::of(body, terms),
+            repeat: Repeat::of(&self.head.method, keyed),
+            ends: Ends { client: self.talk.client, server: self.talk.local },
+            upgrade: upgrades,
+            whole,
+        }
+    }
+
+    async fn attempts(mut self, plan: Plan, mut record: Record) -> Response<Reply> {
+        let (mut tried, mut outcome) = (Vec::new(), Outcome::NotSent);
+        let mut told: Option<(StatusCode, Outcome)> = None;
+        loop {
+            let asker = Asker { client: self.talk.client.ip(), path: &plan.path, headers: &self.head.headers, tried: &tried };
+            let mut pass = match plan.gate.enter(&asker).await {
+                Ok(pass) => pass,
+                Err(turned) => return Self::turned(record, turned, told),
+            };
+            record.attempt(&pass.backend);
+            tried.push(pass.backend.index);
+            let failed = match send::attempt(&self.talk.worker, &plan.job, &pass.backend, &self.service.timeouts).await {
+                Ok((response, carrier)) => {
+                    pass.first_byte();
+                    return self.answer(plan, record, pass, response, carrier);
+                }
+                Err(failed) => failed,
+            };
+            if let Some(fault) = plan.job.feed.as_ref().and_then(|feed| feed.fault()) {
+                drop(pass);
+                return self.faulted(record, fault);
+            }
+            pass.end(pan_balance::Outcome::Failed);
+            let Failed { failure, outcome: this } = failed;
+            if this == Outcome::Unknown {
+                outcome = Outcome::Unknown;
+            }
+            let made = u32::try_from(tried.len()).unwrap_or(u32::MAX);
+            let (repeat, replayable, most) = (plan.job.repeat, plan.job.replayable(), self.service.retry.attempts);
+            let attempt = Attempt { failure, outcome, repeat, replayable, made, most };
+            match attempt::decide(&attempt, || plan.gate.may_retry()) {
+                Verdict::Again => told = Some(attempt::last_word(&attempt)),
+                Verdict::Tell(status, outcome) => return answer::unanswered(record, status, outcome, failure.sentence()),
+            }
+        }
+    }
+
+    /// Nobody has the request.
+    fn turned(record: Record, turned: Turned, told: Option<(StatusCode, Outcome)>) -> Response<Reply> {
+        // What an earlier attempt ended with says more than that there is no other server.
+        if let Some((status, outcome)) = told {
+            return answer::unanswered(record, status, outcome, "the servers that were tried did not answer");
+        }
+        let why = match turned {
+            Turned::Busy => "all servers have as many requests as they may",
+            Turned::Nobody => "no server is up",
+        };
+        answer::unanswered(record, StatusCode::SERVICE_UNAVAILABLE, Outcome::NotSent, why)
+    }
+
+    fn fault(fault: Fault) -> (StatusCode, &'static str) {
+        match fault {
+            Fault::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "the body is longer than this service allows"),
+            Fault::Slow => (StatusCode::REQUEST_TIMEOUT, "the body did not come in time"),
+            Fault::Broken | Fault::Superseded => (StatusCode::BAD_REQUEST, "the body broke off"),
+        }
+    }
+
+    /// The client's body cannot be read on.
+    fn faulted(&self, record: Record, fault: Fault) -> Response<Reply> {
+        let (status, why) = Self::fault(fault);
+        let why = self.talk.wire.broken().map_or(why, |refusal| refusal.sentence());
+        answer::refuse(record, status, why)
+    }
+
+    /// A server's answer has begun.
+    fn answer(&mut self, plan: Plan, mut record: Record, pass: Pass, response: Response<Incoming>, carrier: Carrier) -> Response<Reply> {
+        let Plan { gate, edits, job, .. } = plan;
+        if let Some(feed) = &job.feed {
+            feed.keep_no_more();
+        }
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            return self.switch(record, pass, response, carrier);
+        }
+        let (mut head, incoming) = response.into_parts();
+        record.answered(head.status);
+        forwarded::strip(&mut head.headers);
+        head.version = Version::HTTP_11;
+        head.extensions.clear();
+        if let Some(mark) = gate.cookie(pass.backend.index, &self.head.headers) {
+            let secure = if self.talk.secure { "; Secure" } else { "" };
+            let cookie = format!("{mark}; Path=/; HttpOnly; SameSite=Lax{secure}");
+            head.headers.append(SET_COOKIE, HeaderValue::from_str(&cookie).expect("a name that was checked, and digits"));
+        }
+        self.service.edits.response.apply(&mut head.headers);
+        edits.response.apply(&mut head.headers);
+        let outcome = match head.status {
+            StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => pan_balance::Outcome::Failed,
+            _ => pan_balance::Outcome::Answered,
+        };
+        let patience = Patience::new(self.service.timeouts.body.0, job.whole);
+        Response::from_parts(head, Reply::stream(Stream::new(incoming, patience, outcome, pass, carrier), record))
+    }
+
+    /// The server agrees to change the protocol: what comes after the answer's head goes to and fro as it is.
+    fn switch(&mut self, mut record: Record, pass: Pass, mut response: Response<Incoming>, carrier: Carrier) -> Response<Reply> {
+        let server = hyper::upgrade::on(&mut response);
+        let protocol = response.headers().get(UPGRADE).cloned();
+        let (Some(client), Some(protocol), Carrier::Link(link, _)) = (self.client.take(), protocol, carrier) else {
+            pass.end(pan_balance::Outcome::Failed);
+            return answer::unanswered(record, StatusCode::BAD_GATEWAY, Outcome::Unknown, "the server changed to no protocol");
+        };
+        link.release();
+        let (mut head, _) = response.into_parts();
+        forwarded::strip(&mut head.headers);
+        self.service.edits.response.apply(&mut head.headers);
+        head.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        head.headers.insert(UPGRADE, protocol);
+        head.extensions.clear();
+        record.answered(head.status);
+        tunnel::spawn(&self.talk, tunnel::Ends { client, server, pass, idle: self.service.timeouts.body.0 });
+        Response::from_parts(head, Reply::fixed(bytes::Bytes::new(), record))
+    }
+}

@@ -1,0 +1,209 @@
+//! A connection to a server, and what is known of whether anything was written to it.
+
+use super::gate::Backend;
+use super::upload::Upload;
+use crate::attempt::{Failure, Outcome};
+use crate::proxied::{self, Ends};
+use hyper::body::Incoming;
+use hyper::client::conn::{http1, http2};
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+/// Heads of answers are at most so long.
+const HEAD_MAX: usize = 256 << 10;
+
+/// Counts what the kernel took.
+#[derive(Debug)]
+struct Counted {
+    io: TcpStream,
+    written: Arc<AtomicU64>,
+}
+
+impl Counted {
+    fn count(&self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(count)) = &result {
+            self.written.fetch_add(*count as u64, Ordering::Release);
+        }
+        result
+    }
+}
+
+impl AsyncRead for Counted {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Counted {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.io).poll_write(context, bytes);
+        self.count(result)
+    }
+
+    fn poll_write_vectored(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.io).poll_write_vectored(context, bytes);
+        self.count(result)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(context)
+    }
+}
+
+/// Connects to a server.
+async fn dial(backend: &Backend, limit: Duration) -> Result<TcpStream, Failure> {
+    let stream = match tokio::time::timeout(limit, TcpStream::connect(backend.address)).await {
+        Ok(connected) => connected.map_err(|_| Failure::Unreachable)?,
+        Err(_) => return Err(Failure::ConnectTimeout),
+    };
+    // A small write that waits for an acknowledgement costs up to 40 ms.
+    stream.set_nodelay(true).map_err(|_| Failure::Unreachable)?;
+    Ok(stream)
+}
+
+/// A connection by HTTP/1.1. It ends when this is dropped.
+#[derive(Debug)]
+pub struct Link {
+    sender: http1::SendRequest<Upload>,
+    driver: Option<JoinHandle<()>>,
+    written: Arc<AtomicU64>,
+    falls: u64,
+    /// When it was last given back.
+    pub idle_since: Instant,
+}
+
+impl Link {
+    /// Connects, and says for whom (`ends`) if the server wants to know.
+    ///
+    /// # Errors
+    /// The server cannot be reached, or not in time.
+    pub async fn open(backend: &Backend, ends: &Ends, limit: Duration) -> Result<Self, Failure> {
+        let falls = backend.falls();
+        let written = Arc::new(AtomicU64::new(0));
+        let mut stream = dial(backend, limit).await?;
+        if backend.announce {
+            // It fits into the buffer of a connection that is new.
+            stream.write_all(&proxied::header(ends)).await.map_err(|_| Failure::Unreachable)?;
+        }
+        let io = Counted { io: stream, written: Arc::clone(&written) };
+        let handshake = http1::Builder::new().max_buf_size(HEAD_MAX).handshake(TokioIo::new(io)).await;
+        let (sender, connection) = handshake.map_err(|_| Failure::Unreachable)?;
+        let driver = tokio::spawn(async move {
+            // Whoever sent the request is told by hyper.
+            let _ = connection.with_upgrades().await;
+        });
+        Ok(Self { sender, driver: Some(driver), written, falls, idle_since: Instant::now() })
+    }
+
+    /// Whether a request can be sent at once.
+    pub fn usable(&self, backend: &Backend) -> bool {
+        self.sender.is_ready() && self.falls == backend.falls()
+    }
+
+    /// Whether it is over.
+    pub fn closed(&self) -> bool {
+        self.sender.is_closed()
+    }
+
+    /// How much was written so far.
+    pub fn mark(&self) -> u64 {
+        self.written.load(Ordering::Acquire)
+    }
+
+    /// Sends a request. If this fails or is given up, [`Link::kill`] says what became of it.
+    ///
+    /// # Errors
+    /// Whatever hyper says.
+    pub async fn send(&mut self, request: Request<Upload>) -> hyper::Result<Response<Incoming>> {
+        self.sender.send_request(request).await
+    }
+
+    /// Ends it. What was written since `mark` is known only then: until then more could be.
+    pub async fn kill(mut self, mark: u64) -> Outcome {
+        if let Some(driver) = self.driver.take() {
+            driver.abort();
+            let _ = driver.await;
+        }
+        if self.written.load(Ordering::Acquire) == mark { Outcome::NotSent } else { Outcome::Unknown }
+    }
+
+    /// Lets it live without this: it has become a tunnel.
+    pub fn release(mut self) {
+        self.driver = None;
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        if let Some(driver) = self.driver.take() {
+            driver.abort();
+        }
+    }
+}
+
+/// A connection by HTTP/2, for many requests at once. It ends when the last of its handles is dropped.
+#[derive(Debug, Clone)]
+pub struct Trunk {
+    sender: http2::SendRequest<Upload>,
+    falls: u64,
+}
+
+impl Trunk {
+    /// Connects.
+    ///
+    /// # Errors
+    /// The server cannot be reached, not in time, or does not speak HTTP/2.
+    pub async fn open(backend: &Backend, limit: Duration) -> Result<Self, Failure> {
+        let falls = backend.falls();
+        let io = TokioIo::new(dial(backend, limit).await?);
+        let handshake = http2::Builder::new(TokioExecutor::new()).handshake(io).await;
+        let (sender, connection) = handshake.map_err(|_| Failure::Unreachable)?;
+        tokio::spawn(async move {
+            // Whoever sent a request is told by hyper.
+            let _ = connection.await;
+        });
+        Ok(Self { sender, falls })
+    }
+
+    /// Whether requests can be sent.
+    pub fn usable(&self, backend: &Backend) -> bool {
+        self.sender.is_ready() && self.falls == backend.falls()
+    }
+
+    /// Whether it is over.
+    pub fn closed(&self) -> bool {
+        self.sender.is_closed()
+    }
+
+    /// Sends a request.
+    ///
+    /// # Errors
+    /// With what is known of whether the server acted on it: it did not if hyper still has the request, or the server
+    /// says so by REFUSED_STREAM (RFC 9113, 8.7).
+    pub async fn send(&mut self, request: Request<Upload>) -> Result<Response<Incoming>, Outcome> {
+        self.sender.try_send_request(request).await.map_err(|mut failed| {
+            let refused = std::error::Error::source(failed.error())
+                .and_then(|source| source.downcast_ref::<h2::Error>())
+                .is_some_and(|error| error.is_remote() && error.reason() == Some(h2::Reason::REFUSED_STREAM));
+            if refused || failed.take_message().is_some() { Outcome::NotSent } else { Outcome::Unknown }
+        })
+    }
+}

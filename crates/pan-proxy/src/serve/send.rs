@@ -1,0 +1,175 @@
+//! One attempt: a connection, the request on it, the wait for the answer's head.
+
+use super::gate::Backend;
+use super::link::Link;
+use super::outgoing::Outgoing;
+use super::proxy::Worker;
+use super::upload::{Feed, Upload};
+use crate::attempt::{Failure, Outcome, Repeat};
+use crate::limits::Timeouts;
+use crate::proxied::Ends;
+use crate::spec::Protocol;
+use hyper::body::Incoming;
+use hyper::{Response, StatusCode};
+use pan_model::service::BackendState;
+use std::future::Future;
+use std::sync::Arc;
+use tokio::time::Instant;
+
+/// What is sent, as often as it may be.
+pub struct Job {
+    /// The head.
+    pub outgoing: Outgoing,
+    /// The body, if there is one.
+    pub feed: Option<Arc<Feed>>,
+    /// What the request allows.
+    pub repeat: Repeat,
+    /// The connection that it came by.
+    pub ends: Ends,
+    /// Whether it asks to change the protocol.
+    pub upgrade: bool,
+    /// When all of it has to be over.
+    pub whole: Option<Instant>,
+}
+
+impl Job {
+    fn body(&self) -> Upload {
+        self.feed.as_ref().map_or_else(Upload::none, Feed::attempt)
+    }
+
+    /// Whether all of the body that was read can be sent again.
+    pub fn replayable(&self) -> bool {
+        self.feed.as_ref().is_none_or(|feed| feed.replayable())
+    }
+
+    /// When the answer is late.
+    fn due(&self, began: Instant, timeouts: &Timeouts) -> Instant {
+        let sent = self.feed.as_ref().map_or(began, |feed| feed.last().max(began));
+        let due = sent + timeouts.request.0;
+        self.whole.map_or(due, |whole| whole.min(due))
+    }
+}
+
+/// An attempt that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Failed {
+    /// How.
+    pub failure: Failure,
+    /// What is known of what the server had of it.
+    pub outcome: Outcome,
+}
+
+/// What an answer's body comes by.
+pub enum Carrier {
+    /// A connection of its own.
+    Link(Link, Arc<Worker>),
+    /// One of many requests.
+    Trunk,
+}
+
+impl Carrier {
+    /// The answer has come: the connection can have another.
+    pub fn keep(self, backend: &Backend) {
+        match self {
+            Self::Link(link, worker) if !backend.announce => worker.pool.keep(backend, link),
+            Self::Link(..) | Self::Trunk => {}
+        }
+    }
+}
+
+/// Sends a job to a server.
+///
+/// # Errors
+/// No answer's head came.
+pub async fn attempt(
+    worker: &Arc<Worker>,
+    job: &Job,
+    backend: &Backend,
+    timeouts: &Timeouts,
+) -> Result<(Response<Incoming>, Carrier), Failed> {
+    let answer = match backend.protocol {
+        Protocol::Http1 => by_link(worker, job, backend, timeouts).await,
+        Protocol::Http2 => by_trunk(worker, job, backend, timeouts).await,
+    }?;
+    if answer.0.status() == StatusCode::SWITCHING_PROTOCOLS && !job.upgrade {
+        return Err(Failed { failure: Failure::NotHttp, outcome: Outcome::Unknown });
+    }
+    Ok(answer)
+}
+
+async fn by_link(worker: &Arc<Worker>, job: &Job, backend: &Backend, timeouts: &Timeouts) -> Result<(Response<Incoming>, Carrier), Failed> {
+    let mut kept = if backend.announce { None } else { worker.pool.kept(backend) };
+    loop {
+        let was_kept = kept.is_some();
+        let mut link = match kept.take() {
+            Some(link) => link,
+            None => {
+                let opened = Link::open(backend, &job.ends, timeouts.connect.0).await;
+                opened.map_err(|failure| Failed { failure, outcome: Outcome::NotSent })?
+            }
+        };
+        let mark = link.mark();
+        let sending = link.send(job.outgoing.one(backend.address, job.body()));
+        let failure = match wait(sending, job, backend, timeouts).await {
+            Ok(Ok(response)) => return Ok((response, Carrier::Link(link, Arc::clone(worker)))),
+            Ok(Err(error)) if error.is_parse() => Failure::NotHttp,
+            Ok(Err(_)) => Failure::Broken,
+            Err(failure) => failure,
+        };
+        let outcome = link.kill(mark).await;
+        // A connection that ended while nobody used it says nothing of its server.
+        let stale = was_kept && failure == Failure::Broken && outcome == Outcome::NotSent && job.replayable();
+        if !stale {
+            return Err(Failed { failure, outcome });
+        }
+    }
+}
+
+async fn by_trunk(
+    worker: &Arc<Worker>,
+    job: &Job,
+    backend: &Backend,
+    timeouts: &Timeouts,
+) -> Result<(Response<Incoming>, Carrier), Failed> {
+    let opened = worker.pool.trunk(backend, timeouts.connect.0).await;
+    let mut trunk = opened.map_err(|failure| Failed { failure, outcome: Outcome::NotSent })?;
+    match wait(trunk.send(job.outgoing.two(backend.address, job.body())), job, backend, timeouts).await {
+        Ok(Ok(response)) => Ok((response, Carrier::Trunk)),
+        Ok(Err(outcome)) => Err(Failed { failure: Failure::Broken, outcome }),
+        Err(failure) => Err(Failed { failure, outcome: Outcome::Unknown }),
+    }
+}
+
+/// Waits for an answer, until it is late or its server is gone.
+async fn wait<T>(sending: impl Future<Output = T>, job: &Job, backend: &Backend, timeouts: &Timeouts) -> Result<T, Failure> {
+    let began = Instant::now();
+    let mut sending = std::pin::pin!(sending);
+    let mut gone = std::pin::pin!(gone(backend, job.repeat));
+    loop {
+        let due = job.due(began, timeouts);
+        tokio::select! {
+            biased;
+            answer = &mut sending => return Ok(answer),
+            () = &mut gone => return Err(Failure::Broken),
+            () = tokio::time::sleep_until(due) => {
+                if job.due(began, timeouts) <= Instant::now() {
+                    return Err(Failure::AnswerTimeout);
+                }
+            }
+        }
+    }
+}
+
+/// Until the server is down; a request that may be sent twice does not wait until that is certain.
+async fn gone(backend: &Backend, repeat: Repeat) {
+    let mut state = backend.state.subscribe();
+    while state.changed().await.is_ok() {
+        let gone = match (*state.borrow_and_update(), repeat) {
+            (BackendState::Down, _) | (BackendState::Suspect, Repeat::Harmless) => true,
+            (BackendState::Suspect, Repeat::Never) | (BackendState::Up | BackendState::Draining, _) => false,
+        };
+        if gone {
+            return;
+        }
+    }
+}
