@@ -8,7 +8,7 @@ use super::live::Service;
 use super::outgoing::Outgoing;
 use super::record::Record;
 use super::reply::{Reply, Stream};
-use super::send::{self, Carrier, Failed, Job};
+use super::send::{Carrier, Failed, Job, Sending};
 use super::tunnel;
 use super::upload::{Fault, Feed, Terms};
 use crate::attempt::{self, Attempt, IDEMPOTENCY_KEY, Outcome, Repeat, Verdict};
@@ -162,9 +162,14 @@ impl Exchange {
             };
             record.attempt(&pass.backend);
             tried.push(pass.backend.index);
-            let failed = match send::attempt(&self.talk.worker, &plan.job, &pass.backend, &self.service.timeouts).await {
+            let (worker, job, timeouts) = (&self.talk.worker, &plan.job, &self.service.timeouts);
+            let elsewhere = || plan.gate.has_up_besides(&tried);
+            let sent = Sending { worker, job, backend: &pass.backend, timeouts, elsewhere }.run().await;
+            let failed = match sent {
                 Ok((response, carrier)) => {
-                    pass.first_byte();
+                    if outcome_of(response.status()) == pan_balance::Outcome::Answered {
+                        pass.first_byte();
+                    }
                     return self.answer(plan, record, pass, response, carrier);
                 }
                 Err(failed) => failed,
@@ -237,10 +242,7 @@ impl Exchange {
         }
         self.service.edits.response.apply(&mut head.headers);
         edits.response.apply(&mut head.headers);
-        let outcome = match head.status {
-            StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => pan_balance::Outcome::Failed,
-            _ => pan_balance::Outcome::Answered,
-        };
+        let outcome = outcome_of(head.status);
         let patience = Patience::new(self.service.timeouts.body.0, job.whole);
         Response::from_parts(head, Reply::stream(Stream::new(incoming, patience, outcome, pass, carrier), record))
     }
@@ -263,5 +265,13 @@ impl Exchange {
         record.answered(head.status);
         tunnel::spawn(&self.talk, tunnel::Ends { client, server, pass, idle: self.service.timeouts.body.0 });
         Response::from_parts(head, Reply::fixed(bytes::Bytes::new(), record))
+    }
+}
+
+/// What a server did, by its own word: with these it says that it could not do its work.
+fn outcome_of(status: StatusCode) -> pan_balance::Outcome {
+    match status {
+        StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => pan_balance::Outcome::Failed,
+        _ => pan_balance::Outcome::Answered,
     }
 }

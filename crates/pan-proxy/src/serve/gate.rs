@@ -185,6 +185,12 @@ impl Gate {
         self.lock().chooser.may_retry(self.clock.now())
     }
 
+    /// Whether a server is up that is none of these.
+    pub fn has_up_besides(&self, tried: &[u32]) -> bool {
+        let inner = self.lock();
+        inner.backends.values().any(|backend| *backend.state.borrow() == BackendState::Up && !tried.contains(&backend.index))
+    }
+
     /// The cookie to be set; see [`Chooser::cookie`].
     pub fn cookie(&self, index: u32, headers: &hyper::HeaderMap) -> Option<String> {
         self.lock().chooser.cookie(index, headers)

@@ -77,99 +77,121 @@ impl Carrier {
     }
 }
 
-/// Sends a job to a server.
-///
-/// # Errors
-/// No answer's head came.
-pub async fn attempt(
-    worker: &Arc<Worker>,
-    job: &Job,
-    backend: &Backend,
-    timeouts: &Timeouts,
-) -> Result<(Response<Incoming>, Carrier), Failed> {
-    let answer = match backend.protocol {
-        Protocol::Http1 => by_link(worker, job, backend, timeouts).await,
-        Protocol::Http2 => by_trunk(worker, job, backend, timeouts).await,
-    }?;
-    if answer.0.status() == StatusCode::SWITCHING_PROTOCOLS && !job.upgrade {
-        return Err(Failed { failure: Failure::NotHttp, outcome: Outcome::Unknown });
-    }
-    Ok(answer)
+/// One attempt. `elsewhere` says whether another server could have the request.
+pub struct Sending<'a, E> {
+    /// The thread.
+    pub worker: &'a Arc<Worker>,
+    /// What is sent.
+    pub job: &'a Job,
+    /// To whom.
+    pub backend: &'a Backend,
+    /// How long to wait.
+    pub timeouts: &'a Timeouts,
+    /// Whether a server is up that has not been tried.
+    pub elsewhere: E,
 }
 
-async fn by_link(worker: &Arc<Worker>, job: &Job, backend: &Backend, timeouts: &Timeouts) -> Result<(Response<Incoming>, Carrier), Failed> {
-    let mut kept = if backend.announce { None } else { worker.pool.kept(backend) };
-    loop {
-        let was_kept = kept.is_some();
-        let mut link = match kept.take() {
-            Some(link) => link,
-            None => {
-                let opened = Link::open(backend, &job.ends, timeouts.connect.0).await;
-                opened.map_err(|failure| Failed { failure, outcome: Outcome::NotSent })?
+/// An answer whose head has come.
+type Answered = (Response<Incoming>, Carrier);
+
+impl<E: Fn() -> bool> Sending<'_, E> {
+    /// Sends.
+    ///
+    /// # Errors
+    /// No answer's head came.
+    pub async fn run(&self) -> Result<Answered, Failed> {
+        let answer = match self.backend.protocol {
+            Protocol::Http1 => self.by_link().await,
+            Protocol::Http2 => self.by_trunk().await,
+        }?;
+        if answer.0.status() == StatusCode::SWITCHING_PROTOCOLS && !self.job.upgrade {
+            return Err(Failed { failure: Failure::NotHttp, outcome: Outcome::Unknown });
+        }
+        Ok(answer)
+    }
+
+    async fn by_link(&self) -> Result<Answered, Failed> {
+        let Self { worker, job, backend, timeouts, .. } = self;
+        let mut kept = if backend.announce { None } else { worker.pool.kept(backend) };
+        loop {
+            let was_kept = kept.is_some();
+            let mut link = match kept.take() {
+                Some(link) => link,
+                None => self.connected(Link::open(backend, &job.ends, timeouts.connect.0)).await?,
+            };
+            let mark = link.mark();
+            let failure = match self.answer(link.send(job.outgoing.one(backend.address, job.body()))).await {
+                Ok(Ok(response)) => return Ok((response, Carrier::Link(link, Arc::clone(worker)))),
+                Ok(Err(error)) if error.is_parse() => Failure::NotHttp,
+                Ok(Err(_)) => Failure::Broken,
+                Err(failure) => failure,
+            };
+            let outcome = link.kill(mark).await;
+            // A connection that ended while nobody used it says nothing of its server.
+            let stale = was_kept && failure == Failure::Broken && outcome == Outcome::NotSent && job.replayable();
+            if !stale {
+                return Err(Failed { failure, outcome });
             }
-        };
-        let mark = link.mark();
-        let sending = link.send(job.outgoing.one(backend.address, job.body()));
-        let failure = match wait(sending, job, backend, timeouts).await {
-            Ok(Ok(response)) => return Ok((response, Carrier::Link(link, Arc::clone(worker)))),
-            Ok(Err(error)) if error.is_parse() => Failure::NotHttp,
-            Ok(Err(_)) => Failure::Broken,
-            Err(failure) => failure,
-        };
-        let outcome = link.kill(mark).await;
-        // A connection that ended while nobody used it says nothing of its server.
-        let stale = was_kept && failure == Failure::Broken && outcome == Outcome::NotSent && job.replayable();
-        if !stale {
-            return Err(Failed { failure, outcome });
         }
     }
-}
 
-async fn by_trunk(
-    worker: &Arc<Worker>,
-    job: &Job,
-    backend: &Backend,
-    timeouts: &Timeouts,
-) -> Result<(Response<Incoming>, Carrier), Failed> {
-    let opened = worker.pool.trunk(backend, timeouts.connect.0).await;
-    let mut trunk = opened.map_err(|failure| Failed { failure, outcome: Outcome::NotSent })?;
-    match wait(trunk.send(job.outgoing.two(backend.address, job.body())), job, backend, timeouts).await {
-        Ok(Ok(response)) => Ok((response, Carrier::Trunk)),
-        Ok(Err(outcome)) => Err(Failed { failure: Failure::Broken, outcome }),
-        Err(failure) => Err(Failed { failure, outcome: Outcome::Unknown }),
+    async fn by_trunk(&self) -> Result<Answered, Failed> {
+        let Self { worker, job, backend, timeouts, .. } = self;
+        let mut trunk = self.connected(worker.pool.trunk(backend, timeouts.connect.0)).await?;
+        match self.answer(trunk.send(job.outgoing.two(backend.address, job.body()))).await {
+            Ok(Ok(response)) => Ok((response, Carrier::Trunk)),
+            Ok(Err(outcome)) => Err(Failed { failure: Failure::Broken, outcome }),
+            Err(failure) => Err(Failed { failure, outcome: Outcome::Unknown }),
+        }
     }
-}
 
-/// Waits for an answer, until it is late or its server is gone.
-async fn wait<T>(sending: impl Future<Output = T>, job: &Job, backend: &Backend, timeouts: &Timeouts) -> Result<T, Failure> {
-    let began = Instant::now();
-    let mut sending = std::pin::pin!(sending);
-    let mut gone = std::pin::pin!(gone(backend, job.repeat));
-    loop {
-        let due = job.due(began, timeouts);
-        tokio::select! {
+    /// A connection, unless its server is found to be gone meanwhile. Nothing was sent by then, so any request can go elsewhere.
+    async fn connected<T>(&self, opening: impl Future<Output = Result<T, Failure>>) -> Result<T, Failed> {
+        let opened = tokio::select! {
             biased;
-            answer = &mut sending => return Ok(answer),
-            () = &mut gone => return Err(Failure::Broken),
-            () = tokio::time::sleep_until(due) => {
-                if job.due(began, timeouts) <= Instant::now() {
-                    return Err(Failure::AnswerTimeout);
+            opened = opening => opened,
+            () = self.gone(Repeat::Harmless) => Err(Failure::Unreachable),
+        };
+        opened.map_err(|failure| Failed { failure, outcome: Outcome::NotSent })
+    }
+
+    /// Waits for an answer, until it is late or its server is gone.
+    async fn answer<T>(&self, sending: impl Future<Output = T>) -> Result<T, Failure> {
+        let (job, timeouts, began) = (self.job, self.timeouts, Instant::now());
+        let mut sending = std::pin::pin!(sending);
+        let mut gone = std::pin::pin!(self.gone(job.repeat));
+        loop {
+            let due = job.due(began, timeouts);
+            tokio::select! {
+                biased;
+                answer = &mut sending => return Ok(answer),
+                () = &mut gone => return Err(Failure::Broken),
+                () = tokio::time::sleep_until(due) => {
+                    if job.due(began, timeouts) <= Instant::now() {
+                        return Err(Failure::AnswerTimeout);
+                    }
                 }
             }
         }
     }
-}
 
-/// Until the server is down; a request that may be sent twice does not wait until that is certain.
-async fn gone(backend: &Backend, repeat: Repeat) {
-    let mut state = backend.state.subscribe();
-    while state.changed().await.is_ok() {
-        let gone = match (*state.borrow_and_update(), repeat) {
-            (BackendState::Down, _) | (BackendState::Suspect, Repeat::Harmless) => true,
-            (BackendState::Suspect, Repeat::Never) | (BackendState::Up | BackendState::Draining, _) => false,
-        };
-        if gone {
+    /// Until the server is down; a request that may be sent twice does not wait until that is certain, if there is somebody
+    /// else for it.
+    async fn gone(&self, repeat: Repeat) {
+        let mut state = self.backend.state.subscribe();
+        // Nobody chooses a server that is down: it has become so since.
+        if *state.borrow_and_update() == BackendState::Down {
             return;
+        }
+        while state.changed().await.is_ok() {
+            let gone = match (*state.borrow_and_update(), repeat) {
+                (BackendState::Down, _) => true,
+                (BackendState::Suspect, Repeat::Harmless) => (self.elsewhere)(),
+                (BackendState::Suspect, Repeat::Never) | (BackendState::Up | BackendState::Draining, _) => false,
+            };
+            if gone {
+                return;
+            }
         }
     }
 }

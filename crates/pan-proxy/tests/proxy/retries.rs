@@ -157,6 +157,24 @@ async fn requests_at_a_server_that_is_found_to_be_gone_go_elsewhere_at_once() {
     assert_eq!(good.seen().len(), 1);
 }
 
+/// When all are suspected, the fault is more likely with who suspects: requests wait for their answers.
+#[tokio::test]
+async fn a_suspected_server_is_waited_for_when_there_is_no_other() {
+    let only = Origin::start("only").await;
+    let spec = spec(&[only.address], "", FIRST);
+    let running = run(&spec);
+    let get = tokio::spawn(talk(running.address, "GET /held HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"));
+    until("it is at the server", || only.seen().len() == 1).await;
+    let mut changed = spec.clone();
+    changed.services[0].clusters[0].servers[0].state = BackendState::Suspect;
+    running.proxy.apply(&changed).unwrap();
+    // New requests go there, too: it is all there is.
+    assert_eq!(status(&super::rig::get(running.address, "/").await), 200);
+    only.release();
+    let answer = get.await.unwrap();
+    assert_eq!((status(&answer), body(&answer), only.seen().len()), (200, "only", 2));
+}
+
 #[tokio::test]
 async fn an_answer_that_breaks_off_is_not_made_whole() {
     let broken = Raw::start(|mut stream| async move {
