@@ -63,6 +63,23 @@ pub struct HeadArgs {
     serve_again: bool,
 }
 
+/// Be the HTTP proxy of a partition's services.
+#[derive(Debug, Clone, Args)]
+pub struct ProxyArgs {
+    /// Takes documents and questions; made by this process.
+    #[arg(long, value_name = "SOCKET")]
+    control: PathBuf,
+    /// A document to begin with.
+    #[arg(long, value_name = "FILE")]
+    document: Option<PathBuf>,
+    /// Takes the access log; none is written without it.
+    #[arg(long, value_name = "FILE")]
+    access_log: Option<PathBuf>,
+    /// Threads; one for each core when absent.
+    #[arg(long)]
+    threads: Option<usize>,
+}
+
 /// What to generate.
 #[derive(Debug, Clone, Args)]
 pub struct GenerateArgs {
@@ -180,6 +197,52 @@ pub fn head(args: &HeadArgs) -> ExitCode {
         (false, true) => Part::WorkAgain,
     };
     pan_node::head::run(part, &args.folder)
+}
+
+/// Lines of the access log that wait to be written.
+const LINES_WAITING: usize = 8192;
+
+/// How long a proxy that is told to stop lets requests end.
+const DRAIN_MAX: Duration = Duration::from_secs(30);
+
+/// Proxies HTTP until it is told to stop.
+pub fn proxy(args: ProxyArgs) -> ExitCode {
+    init_logging("info");
+    if let Err(error) = pan_linux::process::raise_file_limit() {
+        tracing::warn!(%error, "the limit of open files stays as it is: fewer connections than services allow may be too many");
+    }
+    match proxy_until_told(args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed("proxy", error.as_ref()),
+    }
+}
+
+fn proxy_until_told(args: ProxyArgs) -> Result<(), Box<dyn Error>> {
+    let ProxyArgs { control, document, access_log, threads } = args;
+    let access = access_log.map(|path| write_lines(&path)).transpose()?;
+    let proxy = pan_proxy::Proxy::start(pan_proxy::Settings { threads, access })?;
+    if let Some(path) = document {
+        proxy.apply(&serde_json::from_slice(&std::fs::read(path)?)?)?;
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    Ok(runtime.block_on(pan_proxy::serve::control::run(proxy, &control, told(), DRAIN_MAX))?)
+}
+
+/// Writes lines to the end of a file, in a thread of its own: a disk that stands still stops no request.
+fn write_lines(path: &Path) -> std::io::Result<tokio::sync::mpsc::Sender<String>> {
+    use std::io::Write;
+    let file = std::fs::OpenOptions::new().create(true).append(true).open(path)?;
+    let (lines, mut waiting) = tokio::sync::mpsc::channel::<String>(LINES_WAITING);
+    std::thread::Builder::new().name("access-log".into()).spawn(move || {
+        let mut file = std::io::BufWriter::new(file);
+        while let Some(line) = waiting.blocking_recv() {
+            let written = writeln!(file, "{line}").and_then(|()| if waiting.is_empty() { file.flush() } else { Ok(()) });
+            if let Err(error) = written {
+                tracing::warn!(%error, "the access log cannot be written");
+            }
+        }
+    })?;
+    Ok(lines)
 }
 
 /// Sends heartbeats. One thread, so that nothing else of this process can delay them.

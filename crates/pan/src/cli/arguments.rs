@@ -23,7 +23,7 @@ use super::token::TokenCommand;
 use super::usage::UsageArgs;
 use super::volume::{CloneArgs, RecoverArgs, ResizeArgs, SnapshotArgs};
 use super::wait::WaitArgs;
-use crate::roles::{BeatArgs, EtcdArgs, GenerateArgs, HeadArgs, RoleArgs, ShimCommandArgs};
+use crate::roles::{BeatArgs, EtcdArgs, GenerateArgs, HeadArgs, ProxyArgs, RoleArgs, ShimCommandArgs};
 use clap::{Args, Parser, Subcommand};
 use pan_model::HostName;
 use std::ffi::OsString;
@@ -172,6 +172,8 @@ pub enum Command {
     Beat(BeatArgs),
     #[command(hide = true)]
     Head(HeadArgs),
+    #[command(hide = true)]
+    Proxy(ProxyArgs),
     /// Volumes.
     #[command(subcommand)]
     Volume(VolumeCommand),

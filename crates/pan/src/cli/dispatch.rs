@@ -50,6 +50,7 @@ fn by_process(command: Command, session: &Session) -> Result<ExitCode, Failure> 
         Command::Etcd(args) => Ok(roles::etcd(&args)),
         Command::Beat(args) => Ok(roles::beat(&args)),
         Command::Head(args) => Ok(roles::head(&args)),
+        Command::Proxy(args) => Ok(roles::proxy(args)),
         Command::Controller(args) => Ok(roles::run(Role::Controller, &args.config)),
         Command::Storage(args) => Ok(roles::run(Role::Storage, &args.config)),
         Command::Up(args) => Ok(laboratory(lab::run_up(args, &around()))),
@@ -156,6 +157,7 @@ async fn call(command: Command, session: &Session) -> Result<u8, Failure> {
         | Command::Storage(_)
         | Command::Beat(_)
         | Command::Head(_)
+        | Command::Proxy(_)
         | Command::Etcd(_)
         | Command::Generate(_)
         | Command::HostInit(_)
