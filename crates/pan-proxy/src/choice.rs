@@ -10,7 +10,7 @@ use hyper::header::{COOKIE, HeaderName};
 use pan_balance::guard::queue::Place;
 use pan_balance::guard::sticky::By;
 use pan_balance::guard::{Budget, Queue, SlowStart, Sticky, sticky};
-use pan_balance::{Balancer, Choice, Draws, Guards, LaneSpec, Outcome, Request, ServerSpec, Ticket, stable_hash};
+use pan_balance::{Balancer, Choice, Draws, Explanation, Guards, LaneSpec, Outcome, Request, ServerSpec, Ticket, stable_hash};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -125,13 +125,7 @@ impl Chooser {
 
     /// Chooses, or says what else.
     pub fn choose(&mut self, asker: &Asker<'_>, now: Duration) -> Decision {
-        let request = Request {
-            lane: 0,
-            key: self.key.as_ref().and_then(|key| self.key_of(key, asker)),
-            session: self.session.as_ref().and_then(|session| self.session_of(session, asker)),
-            home: self.session.as_ref().and_then(|session| self.home_of(session, asker)),
-            tried: asker.tried,
-        };
+        let request = self.request(asker);
         match self.balancer.choose(&request, now, &mut self.draws) {
             Choice::Server(ticket) => Decision::Server(ticket),
             Choice::Nobody => Decision::Nobody,
@@ -194,6 +188,22 @@ impl Chooser {
         let Some(Session::Cookie { name, lasts }) = &self.session else { return None };
         let (_, mark) = self.marks.iter().find(|(server, _)| *server == index)?;
         (cookie(headers, name) != Some(mark.as_str())).then(|| format!("{name}={mark}; Max-Age={}", lasts.as_secs()))
+    }
+
+    fn request<'a>(&self, asker: &Asker<'a>) -> Request<'a> {
+        Request {
+            lane: 0,
+            key: self.key.as_ref().and_then(|key| self.key_of(key, asker)),
+            session: self.session.as_ref().and_then(|session| self.session_of(session, asker)),
+            home: self.session.as_ref().and_then(|session| self.home_of(session, asker)),
+            tried: asker.tried,
+        }
+    }
+
+    /// What a choice would be now, and what leads to it. For people, not for every request.
+    #[must_use]
+    pub fn explain(&self, asker: &Asker<'_>, now: Duration) -> Explanation {
+        self.balancer.explain(&self.request(asker), now, &self.draws)
     }
 
     fn key_of(&self, key: &Key, asker: &Asker<'_>) -> Option<u64> {

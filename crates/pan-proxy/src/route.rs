@@ -42,6 +42,8 @@ pub struct Route {
     pub action: Action,
     /// Edits of it and of its answer.
     pub edits: Edits,
+    /// Its place in the document.
+    pub place: usize,
     weight: u32,
 }
 
@@ -80,7 +82,7 @@ impl Table {
     pub fn compile(specs: &[RouteSpec], clusters: &[&str]) -> Result<Self, Misfit> {
         let mut groups: Vec<Group> = Vec::new();
         for (at, spec) in specs.iter().enumerate() {
-            let (matcher, route) = spec.compile(clusters).map_err(|misfit| misfit.within(format_args!("routes[{at}]")))?;
+            let (matcher, route) = spec.compile(at, clusters).map_err(|misfit| misfit.within(format_args!("routes[{at}]")))?;
             let weight = u64::from(route.weight);
             match groups.iter_mut().find(|group| group.matcher == matcher) {
                 Some(group) => {

@@ -8,6 +8,7 @@ mod answer;
 mod connection;
 pub mod control;
 mod exchange;
+pub mod explain;
 mod front;
 mod gate;
 mod link;

@@ -82,7 +82,7 @@ pub struct Matcher {
 }
 
 impl RouteSpec {
-    pub(super) fn compile(&self, clusters: &[&str]) -> Result<(Matcher, Route), Misfit> {
+    pub(super) fn compile(&self, place: usize, clusters: &[&str]) -> Result<(Matcher, Route), Misfit> {
         let matcher = self.matches.compile().map_err(|misfit| misfit.within("match"))?;
         let action = match (&self.cluster, &self.redirect) {
             (Some(name), None) => {
@@ -94,7 +94,7 @@ impl RouteSpec {
             (None, None) => return Err(Misfit::new("cluster", "a route wants a cluster or a redirect")),
         };
         let edits = self.edits.compile().map_err(|misfit| misfit.within("edits"))?;
-        Ok((matcher, Route { action, edits, weight: self.weight }))
+        Ok((matcher, Route { action, edits, place, weight: self.weight }))
     }
 }
 

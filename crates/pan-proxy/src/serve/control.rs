@@ -1,6 +1,7 @@
 //! How a proxy that is a process of its own is told what to do: one JSON object a line on a unix socket, an answer to each in
 //! its turn. Whoever may open the socket may do everything; its folder is who that is.
 
+use super::explain::{Explained, Question};
 use super::proxy::Proxy;
 use crate::spec::ProxySpec;
 use crate::tally::ServiceCounts;
@@ -28,6 +29,8 @@ pub enum Ask {
     Apply(ProxySpec),
     /// What it has counted.
     Counts,
+    /// Why a request would go where it would go.
+    Explain(Question),
     /// To let requests end, for so long at most, and to end.
     Drain(Span),
 }
@@ -42,6 +45,8 @@ pub enum Answer {
     Refused(String),
     /// What it has counted, by service.
     Counts(Vec<ServiceCounts>),
+    /// Where it would go, and why.
+    Explained(Box<Explained>),
     /// It has ended, and cut so many connections.
     Drained(usize),
 }
@@ -65,6 +70,10 @@ pub async fn run(proxy: Proxy, socket: &Path, told: impl Future<Output = ()>, li
                 Ask::Apply(spec) => drop(answer.send(match proxy.apply(&spec) {
                     Ok(()) => Answer::Applied,
                     Err(error) => Answer::Refused(with_causes(&error)),
+                })),
+                Ask::Explain(question) => drop(answer.send(match proxy.explain(&question) {
+                    Ok(explained) => Answer::Explained(Box::new(explained)),
+                    Err(misfit) => Answer::Refused(misfit.to_string()),
                 })),
                 Ask::Counts => drop(answer.send(Answer::Counts(proxy.counts()))),
                 Ask::Drain(limit) => break (limit.0, Some(answer)),

@@ -49,6 +49,9 @@ pub async fn exchange(talk: Arc<Conversation>, mut request: Request<Incoming>) -
     response
 }
 
+/// What the last attempt would have been answered with, if there had been none after it, and why it failed.
+type Told = ((StatusCode, Outcome), &'static str);
+
 /// A request that is looked at.
 struct Exchange {
     talk: Arc<Conversation>,
@@ -153,7 +156,7 @@ impl Exchange {
 
     async fn attempts(mut self, plan: Plan, mut record: Record) -> Response<Reply> {
         let (mut tried, mut outcome) = (Vec::new(), Outcome::NotSent);
-        let mut told: Option<(StatusCode, Outcome)> = None;
+        let mut told: Option<Told> = None;
         loop {
             let asker = Asker { client: self.talk.client.ip(), path: &plan.path, headers: &self.head.headers, tried: &tried };
             let mut pass = match plan.gate.enter(&asker).await {
@@ -187,17 +190,17 @@ impl Exchange {
             let (repeat, replayable, most) = (plan.job.repeat, plan.job.replayable(), self.service.retry.attempts);
             let attempt = Attempt { failure, outcome, repeat, replayable, made, most };
             match attempt::decide(&attempt, || plan.gate.may_retry()) {
-                Verdict::Again => told = Some(attempt::last_word(&attempt)),
+                Verdict::Again => told = Some((attempt::last_word(&attempt), failure.sentence())),
                 Verdict::Tell(status, outcome) => return answer::unanswered(record, status, outcome, failure.sentence()),
             }
         }
     }
 
     /// Nobody has the request.
-    fn turned(record: Record, turned: Turned, told: Option<(StatusCode, Outcome)>) -> Response<Reply> {
+    fn turned(record: Record, turned: Turned, told: Option<Told>) -> Response<Reply> {
         // What an earlier attempt ended with says more than that there is no other server.
-        if let Some((status, outcome)) = told {
-            return answer::unanswered(record, status, outcome, "the servers that were tried did not answer");
+        if let Some(((status, outcome), why)) = told {
+            return answer::unanswered(record, status, outcome, why);
         }
         let why = match turned {
             Turned::Busy => "all servers have as many requests as they may",

@@ -5,7 +5,7 @@ use crate::choice::{Asker, Chooser, Decision};
 use crate::spec::{BackendSpec, ClusterSpec, Protocol};
 use crate::tally::{Number, ServerCounts, ServerTally};
 use pan_balance::guard::queue::Place;
-use pan_balance::{Outcome, Ticket};
+use pan_balance::{Explanation, Outcome, Ticket};
 use pan_model::service::BackendState;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -183,6 +183,13 @@ impl Gate {
     /// Whether the service can afford a retry; if so, it is spent.
     pub fn may_retry(&self) -> bool {
         self.lock().chooser.may_retry(self.clock.now())
+    }
+
+    /// What a choice would be now, with the servers' names.
+    pub fn explain(&self, asker: &Asker<'_>) -> (Explanation, BTreeMap<u32, String>) {
+        let inner = self.lock();
+        let names = inner.backends.values().map(|backend| (backend.index, backend.name.clone())).collect();
+        (inner.chooser.explain(asker, self.clock.now()), names)
     }
 
     /// Whether a server is up that is none of these.

@@ -157,6 +157,11 @@ impl Live {
         self.services.get(&listen).cloned()
     }
 
+    /// A service by its name.
+    pub fn named(&self, name: &str) -> Option<Arc<Service>> {
+        self.services.values().find(|service| service.name == name).cloned()
+    }
+
     /// Addresses that are listened on.
     pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
         self.services.keys().copied()

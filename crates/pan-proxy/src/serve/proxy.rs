@@ -1,10 +1,11 @@
 //! The proxy: threads that listen, each with a runtime of its own, and what they share.
 
 use super::connection;
+use super::explain::{self, Explained, Question};
 use super::gate::Clock;
 use super::live::{ApplyError, Live};
 use super::pool::Pool;
-use crate::spec::ProxySpec;
+use crate::spec::{Misfit, ProxySpec};
 use crate::tally::{Number, ServiceCounts};
 use arc_swap::ArcSwap;
 use pan_balance::Draws;
@@ -178,6 +179,14 @@ impl Proxy {
     #[must_use]
     pub fn counts(&self) -> Vec<ServiceCounts> {
         self.shared.live.load().counts()
+    }
+
+    /// Why a request would go where it would go.
+    ///
+    /// # Errors
+    /// There is no such service, or the request is none.
+    pub fn explain(&self, question: &Question) -> Result<Explained, Misfit> {
+        explain::explain(&self.shared.live.load(), question)
     }
 
     /// Lines of the access log that were lost.

@@ -5,6 +5,7 @@ mod balance;
 mod control;
 mod conversation;
 mod drain;
+mod explain;
 mod front;
 mod limits;
 mod never_twice;
