@@ -83,6 +83,63 @@ async fn a_server_of_http_2_that_is_gone_is_passed_over() {
     assert_eq!(answer.headers.get("pan-outcome"), None);
 }
 
+/// Resets every stream.
+async fn resetting(reason: h2::Reason) -> Raw {
+    Raw::start(move |stream| async move {
+        let mut connection = h2::server::handshake(stream).await.unwrap();
+        while let Some(Ok((_, mut answer))) = connection.accept().await {
+            answer.send_reset(reason);
+        }
+    })
+    .await
+}
+
+/// A stream that was refused was not processed (RFC 9113, 8.7); any other reset says nothing of that.
+#[tokio::test]
+async fn only_a_refused_stream_is_sent_again_whatever_the_method() {
+    for (reason, method, again) in [
+        (h2::Reason::REFUSED_STREAM, "POST", true),
+        (h2::Reason::INTERNAL_ERROR, "POST", false),
+        (h2::Reason::CANCEL, "POST", false),
+        (h2::Reason::INTERNAL_ERROR, "GET", true),
+    ] {
+        let (bad, good) = (resetting(reason).await, Origin::speaking("good", Version::Two).await);
+        let running = run(&spec(&[bad.address, good.address], "", r#", "protocol": "http2", "balance": {"policy": "first"}"#));
+        let answer = ask(&client(running.address).await, request(method, "/echo", "hello")).await;
+        assert_eq!(good.seen().len(), usize::from(again), "{reason:?} {method}");
+        if again {
+            assert_eq!((answer.status, &answer.body[..]), (StatusCode::OK, &b"hello"[..]), "{reason:?} {method}");
+        } else {
+            assert_eq!(
+                (answer.status, &answer.headers["pan-outcome"]),
+                (StatusCode::BAD_GATEWAY, &"unknown".parse().unwrap()),
+                "{reason:?}"
+            );
+        }
+    }
+}
+
+/// Servers that end a connection in which requests are under way.
+#[tokio::test]
+async fn a_connection_that_ends_is_replaced_and_its_posts_are_not_sent_again() {
+    let dying = Raw::start(|stream| async move {
+        let mut connection = h2::server::handshake(stream).await.unwrap();
+        let _held = connection.accept().await;
+        // It ends with the stream unanswered.
+    })
+    .await;
+    let good = Origin::speaking("good", Version::Two).await;
+    let running = run(&spec(&[dying.address, good.address], "", r#", "protocol": "http2", "balance": {"policy": "first"}"#));
+    let sender = client(running.address).await;
+    for _ in 0..3 {
+        let answer = ask(&sender, request("POST", "/echo", "hello")).await;
+        assert_eq!((answer.status, &answer.headers["pan-outcome"]), (StatusCode::BAD_GATEWAY, &"unknown".parse().unwrap()));
+    }
+    assert!(good.seen().is_empty());
+    let answer = ask(&sender, request("GET", "/echo", "hello")).await;
+    assert_eq!((answer.status, &answer.body[..], good.seen().len()), (StatusCode::OK, &b"hello"[..], 1));
+}
+
 #[tokio::test]
 async fn heads_are_bounded() {
     let origin = Origin::start("a").await;
