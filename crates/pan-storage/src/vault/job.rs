@@ -142,7 +142,8 @@ impl<M: Medium> Vault<M> {
         if flush.is_whole() { self.pool.fence(kept.volume(), to_fence(standing)) } else { Ok(()) }
     }
 
-    /// Nobody flushes what joins while everything is copied to it, so it has to make room by itself, before it has to refuse something.
+    /// Nobody flushes what joins while everything is copied to it, and holes take no room in the disk's log that would be missed. So it has to make room
+    /// by itself, before it has to refuse something.
     fn strike_settled(&self, kept: &Kept, generation: u64) -> Result<(), DiskError> {
         let settled = kept.lock().replica.wants_flush(DIRTY_MAX / 2);
         settled.map_or(Ok(()), |flush| self.flush(kept, generation, flush))
