@@ -542,13 +542,13 @@ write 0+1 a
 1:7 done
   operation 1 is done
 1:6 missed 0
-  1:8 copy from 0+2
-  1:9 copy from 6+2
+  1:8 copy from 6+2
+  1:9 copy from 0+2
 1:8 data b
-  2:10 copy to 0+2 b
+  2:10 copy to 6+2 b
 2:10 done
 1:9 data c
-  2:11 copy to 6+2 c
+  2:11 copy to 0+2 c
 2:11 done
 2:7 done
   2:12 flush, and it is whole

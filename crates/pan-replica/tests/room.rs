@@ -2,7 +2,7 @@
 //! never waits for room that nobody would make.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-use pan_model::mirror::Fill;
+use pan_model::mirror::{Change, Fill, Record};
 use pan_model::{Lineage, Session, VolumeEpoch};
 use pan_replica::{
     Answer, Clients, Conn, Content, DIRTY_MAX, Effect, Env, Event, Extent, Geometry, Head, Job, Member, Op, OpId, Replica, Reply, Request,
@@ -40,10 +40,11 @@ impl Store {
         Self { core, log: left, room: LOG, requests: VecDeque::new(), parked: Vec::new() }
     }
 
-    /// A new one, which has nothing.
-    fn blank(geometry: Geometry) -> Self {
-        let core = Replica::new(geometry, Standing::default(), (BTreeSet::new(), BTreeMap::new()), false, Rules::default());
-        Self { core, log: BTreeSet::new(), room: usize::MAX, requests: VecDeque::new(), parked: Vec::new() }
+    /// One that has room for whatever comes; with lineage zero, one that has nothing.
+    fn of(geometry: Geometry, lineage: Lineage, left: BTreeSet<Extent>) -> Self {
+        let standing = Standing { lineage, ..Standing::default() };
+        let core = Replica::new(geometry, standing, (left.clone(), BTreeMap::new()), false, Rules::default());
+        Self { core, log: left, room: usize::MAX, requests: VecDeque::new(), parked: Vec::new() }
     }
 
     /// Takes a request; the answers that there are then.
@@ -201,41 +202,29 @@ proptest! {
     }
 }
 
-/// A volume with more extents than a log has room for is copied to a new member while nobody writes or flushes: nothing is refused on the way.
-#[test]
-fn a_new_member_gets_more_extents_than_a_log_holds() {
-    let geometry = Geometry { size: 3 * DIRTY_MAX as u64 + 7, extent: 1 };
+/// Copies everything to a member that is out, while nobody writes or flushes. The most extents that it had dirty.
+fn joins(geometry: Geometry, extents_max: u64, mut record: Record, [first, second]: [Store; 2]) -> usize {
     let settings = Settings {
         geometry,
         clients: Clients::New,
         operations_max: 64,
-        extents_max: DIRTY_MAX as u64 / 2,
+        extents_max,
         patience: Duration::from_secs(5),
         opening: Duration::from_secs(1),
-        copies_max: 4,
+        copies_max: 8,
     };
-    let mut record = arbiter::claim(&arbiter::with(&arbiter::found([Member(1)]), Member(2)), Session(1));
     let mut head = Head::<char>::new(settings, record.clone(), Rules::default());
-    let mut first = Store::blank(geometry);
-    first.core = Replica::new(
-        geometry,
-        Standing { lineage: Lineage(1), ..Standing::default() },
-        (BTreeSet::new(), BTreeMap::new()),
-        false,
-        Rules::default(),
-    );
-    let mut stores = BTreeMap::from([(Member(1), first), (Member(2), Store::blank(geometry))]);
+    let mut stores = BTreeMap::from([(Member(1), first), (Member(2), second)]);
     let mut events: VecDeque<Event<char>> = [Member(1), Member(2)].map(Event::Connected).into();
     let mut most = 0;
     while record.in_sync.len() < 2 {
-        // The new one is the slower of the two.
         let event = events.pop_front().or_else(|| {
             let (member, store) = stores.iter_mut().find(|(_, store)| !store.requests.is_empty())?;
             let replies = store.take();
             events.extend(replies.into_iter().map(|reply| Event::Reply(*member, reply)));
             most = most.max(store.core.dirty().count());
             store.make_room();
-            events.pop_front()
+            Some(events.pop_front().unwrap_or(Event::Tick))
         });
         for effect in head.handle(Env { now: Duration::ZERO, lease: true }, event.expect("something is under way")) {
             match effect {
@@ -248,5 +237,30 @@ fn a_new_member_gets_more_extents_than_a_log_holds() {
             }
         }
     }
+    most
+}
+
+/// A volume with more extents than a replica keeps account of is copied to a new member: nothing is refused on the way.
+#[test]
+fn a_new_member_gets_more_extents_than_it_keeps_account_of() {
+    let geometry = Geometry { size: 3 * DIRTY_MAX as u64 + 7, extent: 1 };
+    let record = arbiter::claim(&arbiter::with(&arbiter::found([Member(1)]), Member(2)), Session(1));
+    let stores = [Store::of(geometry, Lineage(1), BTreeSet::new()), Store::of(geometry, Lineage(0), BTreeSet::new())];
+    let most = joins(geometry, DIRTY_MAX as u64 / 2, record, stores);
     assert!(most > DIRTY_MAX / 2 && most <= DIRTY_MAX / 2 + 8, "{most}");
+}
+
+/// One that comes back with a log that is all but full, of which nothing may be struck before it is copied over.
+#[test]
+fn a_member_that_comes_back_with_a_full_log_gets_everything() {
+    const ROOM: usize = 256;
+    let geometry = Geometry { size: 2000, extent: 1 };
+    for free in [0, 1, 60] {
+        let record = arbiter::claim(&arbiter::found([Member(1), Member(2)]), Session(1));
+        let record = arbiter::change(&record, record.writer(), record.changes, (Change::Evict(Member(2)), None), Rules::default()).unwrap();
+        let left = (1000..1000 + (ROOM - free) as u64).map(Extent).collect();
+        let second = Store { room: ROOM, ..Store::of(geometry, Lineage(1), left) };
+        let most = joins(geometry, ROOM as u64 / 2, record, [Store::of(geometry, Lineage(1), BTreeSet::new()), second]);
+        assert!(most <= ROOM + 8, "{most}");
+    }
 }

@@ -19,7 +19,11 @@ pub(super) struct Joining {
     stage: Stage,
     /// Since when it is in this stage.
     since: Duration,
-    /// Extents that are still to be copied.
+    /// What it had dirty when it was fenced, and what of that is still to be copied: before all else, for it takes no room in its log that it does
+    /// not have, and gives that up once it is settled.
+    dirty: Runs,
+    first: Runs,
+    /// Extents that are to be copied after that; some of them were already.
     todo: Runs,
     /// Extents that are being copied.
     copies: BTreeSet<Extent>,
@@ -60,7 +64,18 @@ impl Joining {
 
     /// Extents to go.
     pub fn left(&self) -> u64 {
-        self.todo.extents() + self.copies.len() as u64
+        self.first.extents() + self.todo.extents() + self.copies.len() as u64
+    }
+
+    /// It says that these are dirty.
+    fn begin_with(&mut self, dirty: Vec<Extent>) {
+        self.dirty.extend(dirty);
+        self.first = self.dirty.clone();
+    }
+
+    /// What is to be copied next.
+    fn next(&mut self) -> Option<Extent> {
+        self.first.pop_first().or_else(|| std::iter::from_fn(|| self.todo.pop_first()).find(|extent| !self.dirty.contains(*extent)))
     }
 
     fn enter(&mut self, stage: Stage, now: Duration) {
@@ -111,6 +126,8 @@ impl<D: Clone> Head<D> {
         let joining = Joining {
             stage: Stage::Fencing(Sequence(0)),
             since: self.now,
+            dirty: Runs::default(),
+            first: Runs::default(),
             todo: Runs::default(),
             copies: BTreeSet::new(),
             fed: BTreeMap::new(),
@@ -193,11 +210,15 @@ impl<D: Clone> Head<D> {
         let Some(joining) = self.joining(member) else { return };
         if again && !joining.todo.is_empty() {
             joining.enter(Stage::Copying, now);
-        } else if fenced.blank || lacks {
+        } else if fenced.blank {
+            joining.todo.insert(geometry.all());
+            joining.enter(Stage::Copying, now);
+        } else if lacks {
+            joining.begin_with(fenced.dirty);
             joining.todo.insert(geometry.all());
             joining.enter(Stage::Copying, now);
         } else {
-            joining.todo.extend(fenced.dirty);
+            joining.begin_with(fenced.dirty);
             joining.enter(Stage::Asking { sent: sequence, waiting: good.iter().copied().collect(), known: false }, now);
             self.sequence = sequence;
             for other in good {
@@ -241,12 +262,12 @@ impl<D: Clone> Head<D> {
         let mut begun = Vec::new();
         let Some(joining) = self.joining(member) else { return };
         while joining.copies.len() < most
-            && let Some(extent) = joining.todo.pop_first()
+            && let Some(extent) = joining.next()
         {
             joining.copies.insert(extent);
             begun.push(extent);
         }
-        if joining.todo.is_empty() && joining.copies.is_empty() && joining.fed.is_empty() {
+        if joining.left() == 0 && joining.fed.is_empty() {
             joining.enter(Stage::Flushing(Sequence(0)), now);
             let sequence = self.next_sequence();
             if let Some(joining) = self.joining(member) {
