@@ -1,9 +1,10 @@
 //! Orderly ends: connections first, then the process, then what comes after.
 
+use super::imports::Ways;
 use super::record::{Ending, EndingPhase, Goal, Intent, ServerRecord};
 use super::seen::Life;
 use super::world::{About, Dirty, Now, World};
-use super::{imports, place, reach};
+use super::{place, reach};
 use pan_api::report::Phase;
 use pan_model::event::Severity;
 use pan_model::host::Role;
@@ -127,12 +128,6 @@ fn told_to_stop(world: &World, key: &ServerKey) -> bool {
     world.seen.stopped_from.get(key).is_some_and(|from| followed.is_some_and(|followed| followed >= *from))
 }
 
-fn connections(world: &World, key: &ServerKey) -> Option<u64> {
-    let owner = world.partitions.get(&key.partition)?.owner.as_ref()?;
-    world.seen.hosts.get(owner)?;
-    Some(imports::Ways::of(world).connections(world, owner, key))
-}
-
 fn drained(world: &World, now: Now, key: &ServerKey) -> bool {
     let Some(cluster) = world.cluster_of(key) else { return true };
     let server = &world.servers[key];
@@ -145,13 +140,15 @@ fn drained(world: &World, now: Now, key: &ServerKey) -> bool {
     let owner = world.partitions.get(&key.partition).and_then(|partition| partition.owner.as_ref());
     let Some(owner) = owner.filter(|owner| world.seen.hosts.contains_key(*owner)) else { return true };
     let Some(from) = world.seen.drained_from.get(key) else { return false };
-    lasts >= COUNT_ROUND && in_all_tables(world, owner, key, from) && connections(world, key) == Some(0)
+    let ways = Ways::of(world);
+    let known = in_all_tables(world, (&ways, owner), key, from) && ways.are_in_place(world, &key.partition, &server.cluster);
+    lasts >= COUNT_ROUND && known && ways.connections(world, owner, key) == 0
 }
 
 /// Whether no director sends a server new connections: the owner of its unit, and, as long as they live, those that have imports of its services.
 /// One that came after it was told with what the others were.
-fn in_all_tables(world: &World, owner: &HostName, key: &ServerKey, from: &BTreeMap<HostName, Generation>) -> bool {
-    imports::Ways::of(world).directors(owner, &key.partition).all(|host| {
+fn in_all_tables(world: &World, (ways, owner): (&Ways<'_>, &HostName), key: &ServerKey, from: &BTreeMap<HostName, Generation>) -> bool {
+    ways.directors(owner, &key.partition).all(|host| {
         let Some(seen) = world.seen.hosts.get(host) else { return host != owner };
         let from = from.get(host).or_else(|| from.values().max());
         (host != owner && seen.life == Life::Dead) || seen.applied.get(&Role::Director).is_some_and(|applied| Some(applied) >= from)

@@ -19,7 +19,7 @@ use pan_model::host::Role;
 use pan_model::import::ImportState;
 use pan_model::network::Cidr;
 use pan_model::service::BackendState;
-use pan_model::{Code, Epoch, HostName, ImportSpec, Mac, PartitionName, ServerKey, ServiceName, ServiceSpec};
+use pan_model::{ClusterName, Code, Epoch, HostName, ImportSpec, Mac, PartitionName, ServerKey, ServiceName, ServiceSpec};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
@@ -308,6 +308,20 @@ impl<'a> Ways<'a> {
             Export { partition: name.clone(), in_force: way.is_some(), addresses }
         };
         spec.export.iter().map(of).collect()
+    }
+
+    /// Whether all imports of a cluster's services are as their directors were told, those of dead ones aside: what a director could not do for one is
+    /// not in what it says it has applied.
+    pub fn are_in_place(&self, world: &World, partition: &PartitionName, cluster: &ClusterName) -> bool {
+        let of_it = |service: &ServiceName| {
+            world.services.get(&(partition.clone(), service.clone())).is_some_and(|service| service.spec.cluster == *cluster)
+        };
+        let ways = self.all.iter().filter(|((of, service, _), _)| *of == partition && of_it(service));
+        ways.into_iter().all(|((_, _, importer), way)| {
+            let owner = world.partitions.get(*importer).and_then(|partition| partition.owner.as_ref());
+            let seen = owner.and_then(|owner| world.seen.hosts.get(owner));
+            seen.is_none_or(|seen| seen.life == Life::Dead || seen.ways.contains(&way.number))
+        })
     }
 
     /// The directors that send connections to a partition's servers: the owner of its unit, and those that have imports of its services.
