@@ -147,7 +147,12 @@ fn drained(world: &World, now: Now, key: &ServerKey) -> bool {
 
 /// Whether no director sends a server new connections: the owner of its unit, and, as long as they live, those that have imports of its services.
 /// One that came after it was told with what the others were.
-fn in_all_tables(world: &World, (ways, owner): (&Ways<'_>, &HostName), key: &ServerKey, from: &BTreeMap<HostName, Generation>) -> bool {
+fn in_all_tables<'a>(
+    world: &'a World,
+    (ways, owner): (&Ways<'a>, &'a HostName),
+    key: &ServerKey,
+    from: &BTreeMap<HostName, Generation>,
+) -> bool {
     ways.directors(owner, &key.partition).all(|host| {
         let Some(seen) = world.seen.hosts.get(host) else { return host != owner };
         let from = from.get(host).or_else(|| from.values().max());
