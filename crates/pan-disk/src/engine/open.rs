@@ -138,10 +138,12 @@ fn read_volumes(medium: &impl Medium, root: &Root) -> Result<Volumes> {
         let name = Name::Super(*id);
         let slot = |side| {
             let mut bytes = [0; superblock::BYTES];
-            // What cannot be read at all is no better than what makes no sense: of this volume, and of no other one.
-            medium.read_at(name, superblock::offset(side), &mut bytes).map_or(superblock::Slot::Bad, |()| superblock::decode(&bytes))
+            // What cannot be read now may be there in a moment: only what was read and makes no sense is damaged for good.
+            let read = medium.read_at(name, superblock::offset(side), &mut bytes);
+            read.map_err(|fault| DiskError::Read { name, fault })?;
+            Ok(superblock::decode(&bytes))
         };
-        match superblock::choose([slot(Side::A), slot(Side::B)]) {
+        match superblock::choose([slot(Side::A)?, slot(Side::B)?]) {
             superblock::Slot::Good(superblock, revision) if superblock.volume == *id => {
                 let volume = Volume { layer: entry.layer, superblock, revision, marks: entry.marks.clone() };
                 volumes.insert(*id, volume);
@@ -224,7 +226,7 @@ fn count(medium: &impl Medium, state: &mut State) -> Result<()> {
                 }),
                 // Whoever reads that range is told; what it used is free.
                 Ok(None) | Err(DiskError::MapRotten { .. }) => {}
-                Err(DiskError::Read { .. }) => state.maps.blame(layer, number),
+                // What it names must not be given to others, and may be read well in a moment.
                 Err(error) => return Err(error),
             }
         }
@@ -295,7 +297,7 @@ fn ready(medium: &impl Medium, state: &mut State, layer: Layer, units: std::ops:
     }
     match state.prepare(medium, layer, units) {
         Ok(()) => Ok(true),
-        Err(DiskError::MapRotten { .. } | DiskError::Read { name: Name::Map(_), .. }) => Ok(false),
+        Err(DiskError::MapRotten { .. }) => Ok(false),
         Err(error) => Err(error),
     }
 }

@@ -20,6 +20,8 @@ pub struct Faults {
     /// After so many further operations that change something there is no room for so many, also where something is written over: a file system
     /// that copies on write, or one that others fill and empty.
     pub full_for: Option<(u64, u64)>,
+    /// After so many further reads so many fail, as those of a disk that is away for a moment do.
+    pub unread_for: Option<(u64, u64)>,
     /// Every sync says that it was done, and was not.
     pub lies: bool,
 }
@@ -33,7 +35,7 @@ enum Room {
 
 impl Faults {
     /// Nothing goes wrong on a disk that is large enough.
-    pub const NONE: Self = Self { capacity: u64::MAX, power_for: None, works_for: None, full_for: None, lies: false };
+    pub const NONE: Self = Self { capacity: u64::MAX, power_for: None, works_for: None, full_for: None, unread_for: None, lies: false };
 }
 
 #[derive(Debug, Clone)]
@@ -173,9 +175,17 @@ impl Inner {
 
 impl Medium for FaultyDisk {
     fn read_at(&self, name: Name, offset: u64, into: &mut [u8]) -> Result<(), Fault> {
-        let inner = self.inner();
+        let mut inner = self.inner();
         if inner.faults.power_for == Some(0) {
             return Err(Fault::Failed("the power is gone".into()));
+        }
+        match &mut inner.faults.unread_for {
+            Some((after @ 1.., _)) => *after -= 1,
+            Some((0, long @ 1..)) => {
+                *long -= 1;
+                return Err(Fault::Failed("input/output error".into()));
+            }
+            Some((0, 0)) | None => {}
         }
         match inner.files.get(&name) {
             Some(file) => file.now.read(offset, into),

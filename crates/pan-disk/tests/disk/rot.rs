@@ -1,6 +1,6 @@
 //! Bits that flip: what was damaged is an error that names it, never other data.
 
-use pan_disk::faulty::{Dice, FaultyDisk};
+use pan_disk::faulty::{Dice, Faults, FaultyDisk};
 use pan_disk::{BLOCK, DiskError, Durability, Layout, Medium, Name, Pool, Source, Span, Write};
 use pan_model::VolumeId;
 
@@ -92,7 +92,7 @@ fn a_disk_that_lies_about_syncs_is_found_out_or_shows_what_was_there_once() {
     for seed in 0..400 {
         let mut world = World::new(seed);
         world.run(30).unwrap();
-        world.disk.set(pan_disk::faulty::Faults { lies: true, ..pan_disk::faulty::Faults::NONE });
+        world.disk.set(Faults { lies: true, ..Faults::NONE });
         world.run(40).unwrap();
         world.pool = None;
         world.disk.lose_power(&mut world.dice);
@@ -155,4 +155,38 @@ fn a_volume_that_is_damaged_says_so_and_no_other_one_is() {
         pool.read(Source::Volume(FIRST), 0, &mut bytes).unwrap();
         assert!(bytes == [0; 1 << 16]);
     }
+}
+
+/// A disk that does not give what it has for a moment, at any read of an opening: that opening fails, and the next one has everything. Nothing is
+/// taken for damaged, or for free.
+#[test]
+fn a_read_that_fails_while_a_pool_is_opened_loses_nothing() {
+    let mut world = flushed(11);
+    // Records that are done again need their pages.
+    world.run(20).unwrap();
+    world.pool = None;
+    let mut failed = 0;
+    for after in 0.. {
+        let disk = world.disk.copy();
+        disk.set(Faults { unread_for: Some((after, 1)), ..Faults::NONE });
+        match Pool::open(disk.clone()) {
+            Err(DiskError::Read { .. }) => failed += 1,
+            Err(error) => panic!("read {after}: {error}"),
+            Ok(_) => {
+                disk.read_at(Name::Data, 0, &mut [0]).expect_err("no read of the opening is left that could have failed");
+                break;
+            }
+        }
+        disk.set(Faults::NONE);
+        let pool = Pool::open(disk).unwrap();
+        for (volume, model) in &world.volumes {
+            assert!(!pool.is_damaged(*volume), "read {after}");
+            assert_eq!(model.check_damaged(&pool, Source::Volume(*volume)), Damage::default(), "read {after}");
+        }
+        for (snapshot, model) in &world.snapshots {
+            assert_eq!(model.check_damaged(&pool, Source::Snapshot(*snapshot)), Damage::default(), "read {after}");
+        }
+    }
+    let layers = world.disk.names().unwrap().iter().filter(|name| matches!(name, Name::Map(_))).count();
+    assert!(failed > 4 + 2 * world.volumes.len() + layers, "{failed} reads: the roots, the journal, superblocks and maps are among them");
 }
