@@ -395,6 +395,33 @@ fn a_log_of_dirty_extents_that_is_full_is_emptied_by_what_is_settled() {
     assert_eq!(logged.iter().map(|extent| Extent(extent.0)).collect::<Vec<_>>(), dirty);
 }
 
+/// What makes room before it is needed fails for want of space: that is no fault of the write before it, which was done.
+#[test]
+fn a_write_that_was_done_is_answered_whatever_comes_of_making_room() {
+    let disk = FaultyDisk::default();
+    let mut head = Head::new(make(&disk));
+    head.vault.grow(VOLUME, ByteSize(2100 * EXTENT)).unwrap();
+    head.fenced();
+    assert_eq!(head.ask(write(0, 1)), Answer::Done);
+    for extent in 1..2048 {
+        assert_eq!(head.ask(write(extent, 0)), Answer::Done);
+    }
+    let dirty = |head: &Head| head.vault.replica(VOLUME).unwrap().dirty().len();
+    assert_eq!(dirty(&head), 2048);
+    head.settled = head.sequence;
+    disk.set(Faults { full_for: Some((0, u64::MAX)), ..Faults::NONE });
+    let before = disk.changes();
+    assert_eq!(head.ask(write(2048, 0)), Answer::Done);
+    assert!(disk.changes() > before, "it was tried to make room");
+    disk.set(Faults::NONE);
+    head.vault.pool().tidy().unwrap();
+    head.ask(read(0));
+    for extent in 2049..2060 {
+        assert_eq!(head.ask(write(extent, 0)), Answer::Done);
+    }
+    assert!(dirty(&head) < 20, "there is room again");
+}
+
 #[test]
 fn what_an_earlier_head_left_is_struck_once_it_is_equal_and_on_all_disks() {
     let mut head = Head::new(make(&FaultyDisk::default()));

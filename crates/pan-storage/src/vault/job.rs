@@ -27,7 +27,7 @@ impl<M: Medium> Vault<M> {
                     Err(DiskError::IntentsFull(_)) => return Outcome::Later(work),
                     written => {
                         let anchored = written.and_then(|parts| self.anchor(kept, &parts, durable_since));
-                        anchored.and_then(|()| self.strike_settled(kept, generation)).map(|()| Answer::Done)
+                        anchored.map(|()| self.strike_settled(kept, generation)).map(|()| Answer::Done)
                     }
                 }
             }
@@ -143,10 +143,15 @@ impl<M: Medium> Vault<M> {
     }
 
     /// Nobody flushes what joins while everything is copied to it, and holes take no room in the disk's log that would be missed. So it has to make room
-    /// by itself, before it has to refuse something.
-    fn strike_settled(&self, kept: &Kept, generation: u64) -> Result<(), DiskError> {
+    /// by itself, before it has to refuse something. The write that it follows worked, whatever comes of this: the next one tries again.
+    fn strike_settled(&self, kept: &Kept, generation: u64) {
         let settled = kept.lock().replica.wants_flush(DIRTY_MAX / 2);
-        settled.map_or(Ok(()), |flush| self.flush(kept, generation, flush))
+        if let Some(flush) = settled
+            && let Err(error) = self.flush(kept, generation, flush)
+        {
+            // Of the disk itself its pool tells.
+            tracing::debug!(volume = %kept.volume(), %error, "what is settled cannot be struck yet");
+        }
     }
 
     /// Strikes extents that are not dirty any more, but could not be struck when they ceased to be: the disk was full.
