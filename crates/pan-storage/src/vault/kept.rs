@@ -271,6 +271,7 @@ impl Kept {
         let dirty: BTreeSet<Extent> = gate.replica.dirty().collect();
         let forgotten: Vec<Extent> = logged.filter(|extent| !dirty.contains(extent) && !gate.settling.contains(extent)).collect();
         gate.settling.extend(&forgotten);
+        gate.logged.struck(&forgotten);
         forgotten
     }
 
@@ -366,5 +367,30 @@ impl Drop for Running<'_> {
             gate.notes.1 += 1;
         }
         self.kept.wake(&gate);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pan_model::mirror::{Fill, Writer};
+    use pan_model::{Lineage, Session, VolumeEpoch};
+    use pan_replica::{Ask, Dialect, Part, Rules, Sequence};
+
+    /// One that is given everything forgets what was dirty, and the log on the disk does not. Once that is struck, the log names nothing.
+    #[test]
+    fn what_was_forgotten_and_is_struck_anchors_nothing() {
+        let geometry = Geometry { size: 8 * pan_replica::EXTENT, extent: pan_replica::EXTENT };
+        let standing = Standing { fill: Fill::Partial, ..Standing::default() };
+        let dirty = BTreeSet::from([Extent(1), Extent(2)]);
+        let replica = Replica::new(geometry, standing, (dirty, BTreeMap::new()), false, Rules::default());
+        let kept = Kept::new(VolumeId(1), geometry, replica);
+        let (writer, lineage) = (Writer { epoch: VolumeEpoch(1), session: Session(1) }, Lineage(1));
+        let ask = Ask::Fence { part: Part::Joiner, dialect: Dialect::Second, out: None };
+        let request = Request { writer, lineage, sequence: Sequence(1), settled: Sequence(0), reconciled: false, ask };
+        assert!(matches!(kept.admit::<Vec<u8>>(Conn(1), request), Admitted::Work(_)));
+        assert!(kept.dirty().is_empty() && kept.lock().logged.is_anchored());
+        assert_eq!(kept.settle_forgotten([Extent(1), Extent(2)].into_iter()), [Extent(1), Extent(2)]);
+        assert!(!kept.lock().logged.is_anchored(), "the next write has to be synced");
     }
 }
