@@ -72,3 +72,14 @@ pub enum FuseError {
         source: io::Error,
     },
 }
+
+impl FuseError {
+    /// Whether this machine lacks something, so that another one may do better: not if a session was ended, or is not there.
+    #[must_use]
+    pub const fn is_of_this_host(&self) -> bool {
+        match self {
+            Self::Device(_) | Self::Mount(_) | Self::Begin { .. } | Self::Terms(_) | Self::NoResend | Self::Thread { .. } => true,
+            Self::NotMounted(_) | Self::Notify { .. } | Self::Handover { .. } | Self::Control { .. } => false,
+        }
+    }
+}

@@ -47,10 +47,12 @@ pub enum VolumeError {
 impl VolumeError {
     /// Whether it is for want of something on this host, so that another one may do better: not what the volume, its storage or its head is
     /// to blame for, which go along.
-    pub(super) const fn is_of_this_host(&self) -> bool {
+    pub(super) fn is_of_this_host(&self) -> bool {
         match self {
             Self::Filesystem(error) => error.is_of_this_host(),
-            Self::Head(_) | Self::Device(_) | Self::Group(_) | Self::Fuse(_) | Self::Mount(_) | Self::File(_) => true,
+            Self::Device(error) => error.is_of_this_host(),
+            Self::Fuse(error) => error.is_of_this_host(),
+            Self::Head(_) | Self::Group(_) | Self::Mount(_) | Self::File(_) => true,
             Self::NotServed { .. } | Self::NotMounted | Self::Lost(_) => false,
         }
     }
