@@ -10,7 +10,7 @@ use pan_api::volume::{HeadState, VolumeOrder, VolumeReport};
 use pan_linux::blockdev::{BlockDevice, Hung};
 use pan_linux::filesystem::Made;
 use pan_member::Tick;
-use pan_model::{Epoch, ServerKey, VolumeEpoch};
+use pan_model::{Epoch, ServerKey};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
@@ -20,7 +20,7 @@ use super::error::VolumeError;
 use super::patience::GivenUp;
 use super::place::Place;
 use super::standing::Seen;
-use super::unfit::Unfit;
+use super::unfit::{Hurdle, Unfit};
 use crate::clock;
 use crate::error::chain;
 use crate::head::{self, HeadOrder, HeadStatus};
@@ -219,12 +219,7 @@ impl Task {
             return;
         };
         let HeadStatus { report, unfit, .. } = status.borrow_and_update().clone();
-        match unfit {
-            Some(why) => self.here.unfit.head_failed(why, clock::now()),
-            // Only one that has begun writes as anybody.
-            None if report.epoch > VolumeEpoch(0) => self.here.unfit.head_began(),
-            None => {}
-        }
+        self.weigh(unfit, &report);
         self.here.keeper = match (&report.state, &self.here.keeper) {
             (HeadState::Over(why), _) => Keeper::Lost(why.clone()),
             (HeadState::Opening, Keeper::Opening(since)) => Keeper::Opening(*since),
@@ -311,8 +306,9 @@ impl Task {
                 tracing::info!(volume = %whose.order.name, server = %whose.server, "a head was begun");
                 self.here.status = Some(keeper.status());
                 (self.here.handle, self.here.told, self.here.origin) = (Some(keeper), Some(whose.clone()), Origin::Known);
+                self.here.unfit.worked(Hurdle::Keeper);
             }
-            Err(error) => self.failed_up("its head cannot be begun", &error),
+            Err(error) => self.failed_up(Hurdle::Keeper, "its head cannot be begun", &error),
         }
     }
 
@@ -350,8 +346,9 @@ impl Task {
                 self.here.device = Some(device.path().to_path_buf());
                 self.here.held = Some(device);
                 self.here.steps.push(("attached", clock::wall_micros()));
+                self.here.unfit.worked(Hurdle::Device);
             }
-            Err(error) => self.failed_up("its device cannot be made", &error),
+            Err(error) => self.failed_up(Hurdle::Device, "its device cannot be made", &error),
         }
     }
 
@@ -368,7 +365,7 @@ impl Task {
                 // From now on the mount keeps it.
                 self.here.held = None;
             }
-            Err(error) => self.failed_up("it cannot be mounted", &error),
+            Err(error) => self.failed_up(Hurdle::Filesystem, "it cannot be mounted", &error),
         }
     }
 
@@ -463,11 +460,11 @@ impl Task {
         }
     }
 
-    fn failed_up(&mut self, what: &str, error: &VolumeError) {
+    fn failed_up(&mut self, hurdle: Hurdle, what: &str, error: &VolumeError) {
         let times = if let Trouble::Up(times, _) = self.here.trouble { times.saturating_add(1) } else { 1 };
         self.complain(what, error, Trouble::Up(times, clock::now()));
         if let Some(message) = self.here.message.clone().filter(|_| error.is_of_this_host()) {
-            self.here.unfit.step_failed(message, clock::now());
+            self.here.unfit.failed(hurdle, message, self.host.is_leased(), clock::now());
         }
         // Whatever was half done is cleared away before it is begun again.
         self.here.origin = Origin::Unsure;

@@ -1,8 +1,13 @@
-//! The part of a volume's task that says how the volume is: to its server's task, and in the host's report.
+//! The part of a volume's task that says how the volume is: to its server's task, and in the host's report; and that weighs what its head says
+//! of this host.
+
+use pan_api::volume::VolumeReport;
+use pan_model::VolumeEpoch;
 
 use super::decide::{Action, Keeper, Origin, Trouble, Users};
 use super::standing::{Seen, Stage};
 use super::task::{Task, Told};
+use super::unfit::Hurdle;
 use crate::clock;
 
 impl Task {
@@ -18,11 +23,11 @@ impl Task {
             (_, Action::Done) => Stage::Gone,
             (Origin::Lost, _) => Stage::Lost(here.message.clone().unwrap_or_default()),
             (Origin::Known, _) if here.mounted && !clearing => Stage::Mounted,
-            _ if here.unfit.is_over(clock::now()) => Stage::Unfit(self.waits_for(told)),
+            _ if here.unfit.is_over() => Stage::Unfit(self.waits_for(told)),
             (Origin::Known | Origin::Unsure, _) => Stage::UnderWay(self.waits_for(told)),
         };
         let problem = match here.trouble {
-            Trouble::None => here.unfit.why().map(|why| format!("its head cannot begin: {why}")),
+            Trouble::None => here.unfit.why(),
             Trouble::Up(..) | Trouble::Down(_) | Trouble::Growth(_) => here.message.clone(),
         };
         let name = self.seen.borrow().name.clone();
@@ -39,6 +44,22 @@ impl Task {
         }
     }
 
+    /// What the head says of this host. The same status is read many times, and each failure counts once.
+    pub(super) fn weigh(&mut self, unfit: Option<String>, report: &VolumeReport) {
+        let (here, leased) = (&mut self.here.unfit, self.host.is_leased());
+        match unfit {
+            Some(why) if here.is_news(report.restarts) => here.failed(Hurdle::Head, why, leased, clock::now()),
+            Some(_) => {}
+            None => {
+                here.head_tries();
+                // Only one that has begun writes as anybody.
+                if report.epoch > VolumeEpoch(0) {
+                    here.worked(Hurdle::Head);
+                }
+            }
+        }
+    }
+
     fn waits_for(&self, told: &Told) -> String {
         let here = &self.here;
         let now = match (told, &here.keeper) {
@@ -48,7 +69,7 @@ impl Task {
             (Told::Attached(..), Keeper::Opening(_)) => "its head is opening",
             (Told::Attached(..), Keeper::Open) => "is being mounted",
         };
-        let before = here.message.as_deref().or_else(|| here.unfit.why());
+        let before = here.message.clone().or_else(|| here.unfit.why());
         before.map_or_else(|| now.to_owned(), |before| format!("{now} ({before})"))
     }
 }
