@@ -94,7 +94,7 @@ impl<M: Medium> Pool<M> {
         stored.map_err(|fault| state.blame(fault, "write a superblock"))?;
         let layer = Layer(state.layer_next);
         state.layer_next += 1;
-        state.maps.layers.insert(layer, Link { under, owner: Source::Volume(volume) });
+        state.maps.add(layer, Link { under, owner: Source::Volume(volume) });
         state.volumes.insert(volume, Volume { layer, superblock, revision: 1, marks: Marks::default() });
         state.write_root(&self.medium).inspect_err(|_| {
             state.volumes.remove(&volume);
@@ -207,12 +207,12 @@ impl<M: Medium> Pool<M> {
     }
 
     /// Whether something of a volume cannot be found any more, and writing it does not help: its superblocks make no sense, or pages of its map
-    /// cannot be read, as far as anybody looked.
+    /// are damaged, as far as anybody looked: opening, scrubbing and whoever read or wrote there. Asks nothing of the disk.
     #[must_use]
     pub fn is_damaged(&self, volume: VolumeId) -> bool {
         let state = self.lock();
         match state.volumes.get(&volume) {
-            Some(whole) => state.maps.lacks(&self.medium, whole.layer),
+            Some(whole) => state.maps.lacks(whole.layer),
             None => state.damaged.contains_key(&volume),
         }
     }

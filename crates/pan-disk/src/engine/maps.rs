@@ -13,8 +13,8 @@ use super::units::Units;
 /// Pages kept in memory that need not be: they describe 56 GiB in 74 MiB.
 const CACHED_MAX: usize = 16 * 1024;
 
-/// Pages that are remembered to be unreadable: any one is enough to know that a volume lacks something.
-const BAD_MAX: usize = 4096;
+/// Pages that a layer is remembered to lack: any one is enough to know that it lacks something.
+const LACKED_MAX: usize = 1024;
 
 /// A layer's place in the tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,10 +77,10 @@ pub struct Maps {
     pub layers: BTreeMap<Layer, Link>,
     /// The last checkpoint that is complete.
     pub generation: u64,
-    /// Pages that match their checksum and cannot be right.
+    /// Pages that were damaged when the pool was opened, or match their checksum and cannot be right: nobody kept the places that they name.
     pub wrong: BTreeSet<(Layer, u32)>,
-    /// Pages that could not be read when somebody looked.
-    bad: RefCell<BTreeSet<(Layer, u32)>>,
+    /// Pages that layers need, wherever they come from, and that were damaged when somebody looked last.
+    lacked: RefCell<BTreeMap<Layer, BTreeSet<u32>>>,
     cache: BTreeMap<(Layer, u32), Cached>,
     dirty: usize,
     /// How many units the pages name that each layer itself has.
@@ -91,8 +91,16 @@ impl Maps {
     /// Maps of which nothing was read yet.
     pub const fn new(layers: BTreeMap<Layer, Link>, generation: u64) -> Self {
         let wrong = BTreeSet::new();
-        let bad = RefCell::new(BTreeSet::new());
-        Self { layers, generation, wrong, bad, cache: BTreeMap::new(), dirty: 0, units: BTreeMap::new() }
+        let lacked = RefCell::new(BTreeMap::new());
+        Self { layers, generation, wrong, lacked, cache: BTreeMap::new(), dirty: 0, units: BTreeMap::new() }
+    }
+
+    /// A layer that has no page yet: what the one under it lacks, it lacks.
+    pub fn add(&mut self, layer: Layer, link: Link) {
+        let lacked = self.lacked.get_mut();
+        let same = link.under.and_then(|under| lacked.get(&under).cloned());
+        lacked.extend(same.map(|same| (layer, same)));
+        self.layers.insert(layer, link);
     }
 
     /// The page of a layer, wherever it comes from.
@@ -111,6 +119,27 @@ impl Maps {
     }
 
     fn load(&self, medium: &impl Medium, layer: Layer, number: u32) -> Result<Cached> {
+        let loaded = self.find(medium, layer, number);
+        let mut lacked = self.lacked.borrow_mut();
+        match &loaded {
+            Ok(_) => {
+                if let Some(pages) = lacked.get_mut(&layer) {
+                    pages.remove(&number);
+                }
+            }
+            Err(DiskError::MapRotten { .. }) => {
+                let pages = lacked.entry(layer).or_default();
+                if pages.len() < LACKED_MAX {
+                    pages.insert(number);
+                }
+            }
+            // The disk may give it the next time.
+            Err(_) => {}
+        }
+        loaded
+    }
+
+    fn find(&self, medium: &impl Medium, layer: Layer, number: u32) -> Result<Cached> {
         let mut at = Some(layer);
         while let Some(from) = at {
             if from != layer
@@ -143,25 +172,30 @@ impl Maps {
         Ok(newest.map(|(page, _, side)| (page, side)))
     }
 
-    /// A page cannot be read.
-    pub fn blame(&self, layer: Layer, number: u32) {
-        let mut bad = self.bad.borrow_mut();
-        if bad.len() < BAD_MAX {
-            bad.insert((layer, number));
+    /// Looks which layers lack a page, of those that may have it from one where it is damaged, or was.
+    pub fn judge(&self, medium: &impl Medium, layer: Layer, number: u32) {
+        let mut of = vec![layer];
+        while let Some(at) = of.pop() {
+            let lacked = self.lacked.borrow().get(&at).is_some_and(|pages| pages.contains(&number));
+            let good = self.cache.contains_key(&(at, number)) || self.load(medium, at, number).is_ok();
+            // Who has a good page, and had one, is not in the way of those above.
+            if at == layer || lacked || !good {
+                of.extend(self.above(at));
+            }
         }
     }
 
-    /// Whether there are pages that a layer needs and that cannot be read, as far as anybody looked.
-    pub fn lacks(&self, medium: &impl Medium, layer: Layer) -> bool {
-        let under = |from: &Layer| self.layers.get(from).and_then(|link| link.under);
-        let chain: BTreeSet<Layer> = std::iter::successors(Some(layer), under).collect();
-        let bad: Vec<(Layer, u32)> = self.bad.borrow().iter().filter(|(of, _)| chain.contains(of)).copied().collect();
-        // A layer above may have the page itself.
-        bad.into_iter().any(|(_, number)| !self.cache.contains_key(&(layer, number)) && self.load(medium, layer, number).is_err())
+    /// Whether any layer lacks this page, as far as anybody looked.
+    pub fn is_lacked(&self, number: u32) -> bool {
+        self.lacked.borrow().values().any(|pages| pages.contains(&number))
+    }
+
+    /// Whether a layer lacks any, as far as anybody looked. Asks nothing of the disk.
+    pub fn lacks(&self, layer: Layer) -> bool {
+        self.lacked.borrow().get(&layer).is_some_and(|pages| !pages.is_empty())
     }
 
     fn rotten(&self, layer: Layer, number: u32) -> DiskError {
-        self.blame(layer, number);
         let first = u64::from(number) * UNITS;
         let span = Span { offset: first * UNIT, length: UNITS * UNIT };
         let from = self.layers.get(&layer).map_or(Source::Snapshot(crate::SnapshotId(0)), |link| link.owner);
@@ -273,6 +307,7 @@ impl Maps {
     pub fn drop_layer(&mut self, layer: Layer) {
         self.layers.remove(&layer);
         self.units.remove(&layer);
+        self.lacked.get_mut().remove(&layer);
         let keys: Vec<_> = self.cache.range((layer, 0)..=(layer, u32::MAX)).map(|(key, _)| *key).collect();
         for key in keys {
             if self.cache.remove(&key).is_some_and(|cached| cached.dirty) {

@@ -216,20 +216,30 @@ fn count(medium: &impl Medium, state: &mut State) -> Result<()> {
     let most = replay::places(medium)?;
     for layer in state.maps.layers.keys().copied().collect::<Vec<_>>() {
         for number in 0..state.maps.pages(medium, layer)? {
-            match state.maps.own_on_disk(medium, layer, number) {
-                Ok(Some((page, _))) if page.0.iter().filter_map(|entry| entry.place).any(|place| place.0 > most) => {
+            let page = match state.maps.own_on_disk(medium, layer, number) {
+                Ok(Some((page, _))) => page,
+                Ok(None) => continue,
+                Err(DiskError::MapRotten { .. }) => {
+                    // Whoever reads that range is told; what it used is free. So it must not count later either, should the disk give it then.
                     state.maps.wrong.insert((layer, number));
+                    continue;
                 }
-                Ok(Some((page, _))) => page.0.iter().filter_map(|entry| entry.place).for_each(|place| {
-                    state.units.count(place);
-                    state.maps.gained(layer);
-                }),
-                // Whoever reads that range is told; what it used is free.
-                Ok(None) | Err(DiskError::MapRotten { .. }) => {}
                 // What it names must not be given to others, and may be read well in a moment.
                 Err(error) => return Err(error),
+            };
+            let places = || page.0.iter().filter_map(|entry| entry.place);
+            if places().any(|place| place.0 > most) {
+                state.maps.wrong.insert((layer, number));
+                continue;
+            }
+            for place in places() {
+                state.units.count(place);
+                state.maps.gained(layer);
             }
         }
+    }
+    for (layer, number) in state.maps.wrong.clone() {
+        state.maps.judge(medium, layer, number);
     }
     Ok(())
 }

@@ -79,7 +79,11 @@ impl<M: Medium> Pool<M> {
         let whole = Rot { from: link.owner, span: Span { offset: first * UNIT, length: UNITS * UNIT } };
         done.bytes += 2 * BLOCK;
         // What is in memory may be good when the disk is not.
-        let page = match (read_own(&self.medium, layer, number), state.maps.own(&self.medium, layer, number)) {
+        let own = state.maps.own(&self.medium, layer, number);
+        if matches!(own, Err(DiskError::MapRotten { .. })) || state.maps.is_lacked(number) {
+            state.maps.judge(&self.medium, layer, number);
+        }
+        let page = match (read_own(&self.medium, layer, number), own) {
             (Ok(slots), Ok(page)) if !slots.contains(&Slot::Bad) => page,
             (_, Err(error @ DiskError::Failed(_))) => return Err(error),
             _ => {

@@ -43,7 +43,7 @@ impl<M: Medium> Pool<M> {
         let above = Layer(state.layer_next);
         state.layer_next += 1;
         state.snapshots.insert(snapshot, SnapshotEntry { volume, layer: below, size });
-        state.maps.layers.insert(above, Link { under: Some(below), owner: Source::Volume(volume) });
+        state.maps.add(above, Link { under: Some(below), owner: Source::Volume(volume) });
         state.volume_mut(volume)?.layer = above;
         let written = state.write_root(&self.medium);
         if written.is_ok() {

@@ -157,6 +157,63 @@ fn a_volume_that_is_damaged_says_so_and_no_other_one_is() {
     }
 }
 
+/// What is said of a volume is what is known of it: the disk is not asked for a report. What reads well again is damaged no more, and so is a volume
+/// that has a page itself which only its snapshot lacks.
+#[test]
+fn whether_a_volume_is_damaged_is_remembered() {
+    let disk = FaultyDisk::default();
+    let pool = Pool::format(disk.clone(), Layout { salt: 3, half_bytes: 128 << 10 }).unwrap();
+    pool.create(new_volume(FIRST, 2000)).unwrap();
+    let write = |byte| pool.write(FIRST, Write { offset: 0, data: &[byte; 1 << 16] }, Durability::Flushed).unwrap();
+    write(1);
+    let (kept, clone) = (pan_disk::SnapshotId(5), VolumeId(7));
+    pool.snapshot(FIRST, kept).unwrap();
+    write(2);
+    pool.tidy().unwrap();
+    drop(pool);
+    let maps: Vec<Name> = disk.names().unwrap().into_iter().filter(|name| matches!(name, Name::Map(_))).collect();
+    let [lower, upper] = maps[..] else { panic!("{maps:?}") };
+    for (name, damaged) in [(lower, false), (upper, true)] {
+        let disk = disk.copy();
+        let (content, mut dice) = (disk.content(name), Dice::new(9));
+        let rotten: Vec<u8> = content.iter().map(|byte| byte ^ dice.below(256) as u8).collect();
+        let pool = Pool::open(disk.clone()).unwrap();
+        // It has whatever the snapshot has.
+        pool.clone_snapshot(kept, new_volume(clone, 2000)).unwrap();
+        let is = |pool: &Pool<FaultyDisk>| (pool.is_damaged(FIRST), pool.is_damaged(clone));
+        let (well, ill) = ((false, false), (damaged, !damaged));
+        disk.put(name, &rotten);
+        assert_eq!(is(&pool), well, "{name}: nobody looked");
+        scrub(&pool);
+        assert_eq!(is(&pool), ill, "{name}");
+        disk.set(Faults { unread_for: Some((0, 1)), ..Faults::NONE });
+        assert_eq!(is(&pool), ill, "{name}");
+        disk.read_at(Name::Data, 0, &mut [0]).expect_err("something was read for that");
+        disk.put(name, &content);
+        assert_eq!(is(&pool), ill, "{name}: nobody looked");
+        scrub(&pool);
+        assert_eq!(is(&pool), well, "{name}");
+        disk.put(name, &rotten);
+        let of = Source::Volume(if damaged { FIRST } else { clone });
+        let mut block = vec![0; BLOCK as usize];
+        pool.read(of, 0, &mut block).unwrap_err();
+        assert_eq!(is(&pool), ill, "{name}");
+        disk.put(name, &content);
+        pool.read(of, 0, &mut block).unwrap();
+        assert_eq!(is(&pool), well, "{name}");
+        drop(pool);
+
+        // Nobody kept what it named when the pool was opened without it: it must not come back.
+        disk.put(name, &rotten);
+        let pool = Pool::open(disk.clone()).unwrap();
+        assert_eq!(is(&pool), ill, "{name}");
+        disk.put(name, &content);
+        scrub(&pool);
+        pool.read(of, 0, &mut block).unwrap_err();
+        assert_eq!(is(&pool), ill, "{name}");
+    }
+}
+
 /// A disk that does not give what it has for a moment, at any read of an opening: that opening fails, and the next one has everything. Nothing is
 /// taken for damaged, or for free.
 #[test]
