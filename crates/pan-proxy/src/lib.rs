@@ -5,7 +5,7 @@
 //! 3. [`choice`] asks `pan-balance` for a server.
 //! 4. [`attempt`] says what a failure means: another server, or an answer that says what is known of the outcome.
 //!
-//! These and [`limits`], [`proxied`], [`spec`] and [`access`] decide and touch nothing. [`serve`] is the rest: sockets, TLS, hyper,
+//! These and [`target`], [`limits`], [`proxied`], [`spec`] and [`access`] decide and touch nothing. [`serve`] is the rest: sockets, TLS, hyper,
 //! pools of kept connections. docs/layer-7.md says what it does for whoever uses it.
 
 pub mod access;
@@ -20,6 +20,7 @@ pub mod screen;
 pub mod serve;
 pub mod spec;
 pub mod tally;
+pub mod target;
 
 pub use serve::{ApplyError, Proxy, Settings};
 pub use spec::ProxySpec;

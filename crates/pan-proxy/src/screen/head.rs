@@ -1,5 +1,6 @@
 //! The lines of a head: what each may look like, and what they say of the body.
 
+use crate::target::is_target;
 use std::fmt;
 
 /// Why a client's bytes are refused.
@@ -13,6 +14,8 @@ pub enum Refusal {
     Control,
     /// The request line is not method, target and version, with a space between each.
     RequestLine,
+    /// The target is neither a path nor a whole address, nor `*` with OPTIONS.
+    Target,
     /// A version other than 1.0 and 1.1.
     Version,
     /// A header line that begins with a space or tab.
@@ -53,6 +56,7 @@ impl Refusal {
             | Self::BareCr
             | Self::Control
             | Self::RequestLine
+            | Self::Target
             | Self::Folded
             | Self::HeaderName
             | Self::NoColon
@@ -75,6 +79,7 @@ impl Refusal {
             Self::BareCr => "CR without LF after it",
             Self::Control => "a control character in the head",
             Self::RequestLine => "the request line is not METHOD TARGET HTTP/1.1",
+            Self::Target => "the request's target is neither a path nor http:// or https:// with a host",
             Self::Version => "not HTTP/1.0 or HTTP/1.1",
             Self::Folded => "a header line begins with a space: a value over several lines is obsolete",
             Self::HeaderName => "a header's name is empty or has a character that no name has",
@@ -250,12 +255,13 @@ fn request_line(text: &[u8]) -> Result<Version, Refusal> {
     if method.is_empty() || !method.iter().all(|byte| is_token(*byte)) || target.is_empty() || !target.iter().all(plain) {
         return Err(Refusal::RequestLine);
     }
-    match version {
-        b"HTTP/1.1" => Ok(Version::Eleven),
-        b"HTTP/1.0" => Ok(Version::Ten),
-        other if other.starts_with(b"HTTP/") => Err(Refusal::Version),
-        _ => Err(Refusal::RequestLine),
-    }
+    let version = match version {
+        b"HTTP/1.1" => Version::Eleven,
+        b"HTTP/1.0" => Version::Ten,
+        other if other.starts_with(b"HTTP/") => return Err(Refusal::Version),
+        _ => return Err(Refusal::RequestLine),
+    };
+    if is_target(method, target) { Ok(version) } else { Err(Refusal::Target) }
 }
 
 /// `tchar` of RFC 9110, 5.6.2.

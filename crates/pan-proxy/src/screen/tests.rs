@@ -26,6 +26,7 @@ fn good_requests_pass() {
     check(get, 1, None);
     check(&get.repeat(3), 3, None);
     check("GET / HTTP/1.0\r\n\r\n", 1, None);
+    check("GET http://shop.example HTTP/1.1\r\nhost: x\r\n\r\nOPTIONS * HTTP/1.0\r\n\r\n", 2, None);
     check("POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\nab\ncdGET / HTTP/1.0\r\n\r\n", 2, None);
     check("POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\nGET / HTTP/1.0\r\n\r\n", 2, None);
     let chunked = "POST / HTTP/1.1\r\nhost: x\r\nTransfer-Encoding: Chunked\r\n\r\n";
@@ -70,6 +71,9 @@ fn what_can_be_read_in_two_ways_is_refused() {
         ["GET  / HTTP/1.1", "GET / HTTP/1.1 ", " GET / HTTP/1.1", "GET /", "GET / http/1.1", "G(T / HTTP/1.1", "GET /\tx HTTP/1.1", ""]
     {
         check(&format!("{line}\r\nhost: x\r\n\r\n"), 0, Some(Refusal::RequestLine));
+    }
+    for line in ["GET shop.example HTTP/1.1", "GET a/b HTTP/1.1", "GET * HTTP/1.1", "GET http:///a HTTP/1.0"] {
+        check(&format!("{line}\r\nhost: x\r\n\r\n"), 0, Some(Refusal::Target));
     }
     check("GET / HTTP/1.2\r\nhost: x\r\n\r\n", 0, Some(Refusal::Version));
     check("GET / HTTP/1.1\nhost: x\n\n", 0, Some(Refusal::BareLf));

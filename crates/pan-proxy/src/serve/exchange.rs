@@ -17,7 +17,8 @@ use crate::edit::Edits;
 use crate::forwarded::{self, Origin};
 use crate::proxied::Ends;
 use crate::route::{Action, Seen, canonical, host_of};
-use crate::screen::Upgrade;
+use crate::screen::{Refusal, Upgrade};
+use crate::target::is_path;
 use hyper::body::{Body, Incoming};
 use hyper::header::{CONNECTION, HOST, HeaderValue, SET_COOKIE, UPGRADE};
 use hyper::http::request::Parts;
@@ -103,6 +104,11 @@ impl Exchange {
     fn refusal(&self, body: &Incoming) -> Option<(StatusCode, &'static str)> {
         if [Method::CONNECT, Method::TRACE].contains(&self.head.method) {
             return Some((StatusCode::NOT_IMPLEMENTED, "CONNECT and TRACE are not for services"));
+        }
+        let (method, uri) = (&self.head.method, &self.head.uri);
+        // Of HTTP/1 the wire has passed no other; a path of HTTP/2 is seen here first.
+        if !is_path(method.as_str(), uri.path()) {
+            return Some((StatusCode::BAD_REQUEST, Refusal::Target.sentence()));
         }
         let limit = self.service.limits.body?;
         let known = body.size_hint().lower();

@@ -30,7 +30,7 @@ impl Outgoing {
         headers.remove(EXPECT);
         headers.remove(HOST);
         forwarded::tell(&mut headers, origin, mode);
-        let target = head.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+        let target = head.uri.path_and_query().map_or_else(|| PathAndQuery::from_static("/"), with_path);
         Self { method: head.method.clone(), target, authority: origin.authority.to_owned(), headers, upgrade, trailers }
     }
 
@@ -80,4 +80,10 @@ impl Outgoing {
         *request.headers_mut() = self.headers.clone();
         request
     }
+}
+
+/// An address may have a query and no path; what a server gets always has one (RFC 9112, 3.2.1).
+fn with_path(target: &PathAndQuery) -> PathAndQuery {
+    let rooted = || format!("/{}", target.as_str()).parse().expect("a query is one after a slash, too");
+    if target.as_str().starts_with('?') { rooted() } else { target.clone() }
 }

@@ -24,6 +24,22 @@ async fn requests_and_answers_go_through() {
 }
 
 #[tokio::test]
+async fn a_whole_address_is_sent_on_as_its_path() {
+    let origin = Origin::start("a").await;
+    let running = run(&spec(&[origin.address], "", ""));
+    for (line, target, host) in [
+        ("GET http://shop.example", "/", "shop.example"),
+        ("GET http://shop.example:81?a", "/?a", "shop.example:81"),
+        ("GET HTTPS://shop.example/a?b", "/a?b", "shop.example"),
+        ("OPTIONS *", "*", "other.example"),
+    ] {
+        talk(running.address, format!("{line} HTTP/1.1\r\nhost: other.example\r\nconnection: close\r\n\r\n")).await;
+        let seen = origin.seen().pop().expect("it was sent");
+        assert_eq!((seen.target.as_str(), seen.headers["host"].to_str().unwrap()), (target, host), "{line}");
+    }
+}
+
+#[tokio::test]
 async fn connections_are_kept_on_both_sides() {
     let origin = Origin::start("a").await;
     let running = run(&spec(&[origin.address], "", ""));

@@ -160,3 +160,22 @@ async fn a_connection_without_a_request_ends() {
     assert_eq!(ask(&sender, request("GET", "/", "")).await.status, StatusCode::OK);
     until("it is ended", || running.proxy.counts()[0].connections == 0).await;
 }
+
+/// `*` is a path of OPTIONS alone, whichever version asks for it; other paths without a slash h2 refuses itself.
+#[tokio::test]
+async fn a_path_without_a_slash_is_refused() {
+    let origin = Origin::start("a").await;
+    let running = run(&spec(&[origin.address], "", ""));
+    let sender = client(running.address).await;
+    let asking = |method: &str| {
+        let mut parts = hyper::Uri::from_static("http://shop.example/").into_parts();
+        parts.path_and_query = Some("*".parse().unwrap());
+        let mut bare = request(method, "/", "");
+        *bare.uri_mut() = hyper::Uri::from_parts(parts).unwrap();
+        bare
+    };
+    assert_eq!(ask(&sender, asking("GET")).await.status, StatusCode::BAD_REQUEST);
+    assert!(origin.seen().is_empty());
+    assert_eq!(ask(&sender, asking("OPTIONS")).await.status, StatusCode::OK, "the connection goes on");
+    assert_eq!(origin.seen()[0].target, "*");
+}
