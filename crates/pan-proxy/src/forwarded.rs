@@ -13,12 +13,16 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+
+/// No client has a reason for it, and a server of CGI takes it for the proxy that it is to use itself (CVE-2016-5385, "httpoxy").
+const PROXY: HeaderName = HeaderName::from_static("proxy");
 
 /// Headers of one hop, whether `Connection` names them or not.
 const HOP_BY_HOP: [HeaderName; 7] = [CONNECTION, KEEP_ALIVE, PROXY_CONNECTION, TE, TRANSFER_ENCODING, UPGRADE, HTTP2_SETTINGS];
 
 /// Headers that say where a request came from.
-const ORIGIN: [HeaderName; 5] = [FORWARDED, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, X_FORWARDED_PORT];
+const ORIGIN: [HeaderName; 6] = [FORWARDED, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, X_FORWARDED_PORT, X_REAL_IP];
 
 /// Whether a header is of one hop.
 #[must_use]
@@ -76,9 +80,10 @@ pub struct Origin<'a> {
 /// Says where a request came from.
 pub fn tell(headers: &mut HeaderMap, origin: &Origin<'_>, mode: Forwarding) {
     match mode {
-        Forwarding::Replace => ORIGIN.iter().for_each(|name| drop(headers.remove(name))),
+        Forwarding::Replace => forget(headers),
         Forwarding::Append => {}
     }
+    headers.remove(PROXY);
     let node = match origin.client {
         IpAddr::V4(address) => address.to_string(),
         IpAddr::V6(address) => format!("\"[{address}]\""),
@@ -94,6 +99,19 @@ pub fn tell(headers: &mut HeaderMap, origin: &Origin<'_>, mode: Forwarding) {
     absent(headers, X_FORWARDED_HOST, origin.authority);
     absent(headers, X_FORWARDED_PORT, &origin.local.port().to_string());
     append(headers, VIA, &format!("{} panloom", origin.version));
+}
+
+/// Takes out what a client says of where it comes from. Servers of CGI and its like read `_` and `-` as one character, so names
+/// that differ in that alone are the same.
+fn forget(headers: &mut HeaderMap) {
+    ORIGIN.iter().for_each(|name| drop(headers.remove(name)));
+    let alike = |name: &&HeaderName| name.as_str().contains('_') && is_origin(&name.as_str().replace('_', "-"));
+    let alike: Vec<HeaderName> = headers.keys().filter(alike).cloned().collect();
+    alike.iter().for_each(|name| drop(headers.remove(name)));
+}
+
+fn is_origin(text: &str) -> bool {
+    ORIGIN.iter().any(|name| name.as_str() == text)
 }
 
 /// Adds to the list that is there, in one line.
@@ -184,6 +202,23 @@ mod tests {
             "x-forwarded-proto: https",
         ];
         assert_eq!(lines(&map), wanted);
+    }
+
+    /// What reads headers as variables of CGI cannot tell `_` from `-`.
+    #[test]
+    fn other_spellings_of_where_a_request_came_from_go_too() {
+        let said = [("x_forwarded_for", "1"), ("x-forwarded_proto", "1"), ("x-real-ip", "1"), ("x_real_ip", "1"), ("proxy", "1")];
+        let of = |mode| {
+            let mut map = headers(&said);
+            map.insert("x_other", HeaderValue::from_static("1"));
+            tell(&mut map, &ORIGINS, mode);
+            map
+        };
+        let replaced = of(Forwarding::Replace);
+        assert!(said.iter().all(|(name, _)| !replaced.contains_key(*name)), "{replaced:?}");
+        assert!(replaced.contains_key("x_other"));
+        let appended = of(Forwarding::Append);
+        assert!(appended.contains_key("x-real-ip") && !appended.contains_key("proxy"), "{appended:?}");
     }
 
     #[test]

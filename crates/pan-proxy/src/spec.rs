@@ -226,7 +226,7 @@ impl Default for RetrySpec {
     }
 }
 
-/// What becomes of `Forwarded` and `X-Forwarded-*` as a client sends them.
+/// What becomes of `Forwarded`, `X-Forwarded-*` and `X-Real-IP` as a client sends them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Forwarding {
