@@ -19,6 +19,7 @@ pub mod proxy;
 mod record;
 mod reply;
 mod send;
+mod socket;
 mod tls;
 mod tunnel;
 mod upload;

@@ -219,13 +219,15 @@ pub fn proxy(args: ProxyArgs) -> ExitCode {
 
 fn proxy_until_told(args: ProxyArgs) -> Result<(), Box<dyn Error>> {
     let ProxyArgs { control, document, access_log, threads } = args;
+    // First: a process that is refused must have had no connection of the one that is there.
+    let socket = pan_proxy::serve::control::Socket::bind(&control)?;
     let access = access_log.map(|path| write_lines(&path)).transpose()?;
     let proxy = pan_proxy::Proxy::start(pan_proxy::Settings { threads, access })?;
     if let Some(path) = document {
         proxy.apply(&serde_json::from_slice(&std::fs::read(path)?)?)?;
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    Ok(runtime.block_on(pan_proxy::serve::control::run(proxy, &control, told(), DRAIN_MAX))?)
+    Ok(runtime.block_on(pan_proxy::serve::control::run(proxy, socket, told(), DRAIN_MAX))?)
 }
 
 /// Writes lines to the end of a file, in a thread of its own: a disk that stands still stops no request.

@@ -93,6 +93,13 @@ fn a_proxy_follows_documents_writes_lines_and_ends_when_asked() {
     let refused = ask(&control, &format!(r#"{{"apply": {}}}"#, next.replace(r#""cluster": "web""#, r#""cluster": "none""#)));
     assert_eq!(refused, r#"{"refused":"services[0].routes[0].cluster: there is no cluster \"none\""}"#);
     assert_eq!(get(listen).as_deref(), Some("two"));
+    // Another of the same socket is refused before it looks at a document, let alone listens.
+    let unfit = folder.path().join("unfit.json");
+    std::fs::write(&unfit, r#"{"services": [{"name": "www", "listen": [], "routes": [], "clusters": []}]}"#).unwrap();
+    let mut second = Command::new(env!("CARGO_BIN_EXE_pan"));
+    let output = second.arg("proxy").arg("--control").arg(&control).arg("--document").arg(&unfit).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && said.contains("another process does"), "{said}");
     assert_eq!(ask(&control, r#"{"drain": "5s"}"#), r#"{"drained":0}"#);
     assert!(running.0.wait().unwrap().success());
     assert!(get(listen).is_none());

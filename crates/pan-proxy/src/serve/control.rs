@@ -1,8 +1,10 @@
 //! How a proxy that is a process of its own is told what to do: one JSON object a line on a unix socket, an answer to each in
 //! its turn. Whoever may open the socket may do everything; its folder is who that is.
 
+pub use super::socket::{BindError, Socket};
+
 use super::explain::{Explained, Question};
-use super::proxy::Proxy;
+use super::proxy::{ACCEPT_PAUSE, Proxy};
 use crate::spec::ProxySpec;
 use crate::tally::ServiceCounts;
 use pan_model::Span;
@@ -12,7 +14,8 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::UnixStream;
+use tokio::net::unix::SocketAddr;
 use tokio::sync::{mpsc, oneshot};
 
 /// A document of ten thousand routes and their certificates is a tenth of this.
@@ -53,19 +56,18 @@ pub enum Answer {
 
 type Asked = (Ask, oneshot::Sender<Answer>);
 
-/// Does what it is asked until it is asked or `told` to end, and then lets requests end for `limit` at most. A socket that an
-/// earlier process left is replaced.
+/// Does what it is asked until it is asked or `told` to end, and then lets requests end for `limit` at most.
 ///
 /// # Errors
-/// The socket cannot be made.
-pub async fn run(proxy: Proxy, socket: &Path, told: impl Future<Output = ()>, limit: Duration) -> io::Result<()> {
-    let listener = bind(socket)?;
+/// The socket cannot be waited on.
+pub async fn run(proxy: Proxy, socket: Socket, told: impl Future<Output = ()>, limit: Duration) -> io::Result<()> {
+    let listener = socket.listener()?;
     let (asked, mut asking) = mpsc::channel::<Asked>(ASKED_MAX);
     let mut told = std::pin::pin!(told);
     let (limit, answer) = loop {
         tokio::select! {
             () = &mut told => break (limit, None),
-            Ok((stream, _)) = listener.accept() => drop(tokio::spawn(converse(stream, asked.clone()))),
+            stream = accepted(|| listener.accept()) => drop(tokio::spawn(converse(stream, asked.clone()))),
             Some((ask, answer)) = asking.recv() => match ask {
                 Ask::Apply(spec) => drop(answer.send(match proxy.apply(&spec) {
                     Ok(()) => Answer::Applied,
@@ -82,8 +84,8 @@ pub async fn run(proxy: Proxy, socket: &Path, told: impl Future<Output = ()>, li
     };
     drop(asked);
     // The name is the next process's from here on.
+    drop(socket);
     drop(listener);
-    let _ = std::fs::remove_file(socket);
     let cut = proxy.drain(limit).await;
     tracing::info!(cut, "the proxy ends");
     if let Some(answer) = answer {
@@ -94,12 +96,21 @@ pub async fn run(proxy: Proxy, socket: &Path, told: impl Future<Output = ()>, li
     Ok(())
 }
 
-fn bind(socket: &Path) -> io::Result<UnixListener> {
-    match std::fs::remove_file(socket) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        Ok(()) | Err(_) => {}
+/// The next connection. Errors, which are most often that there are no descriptors, pass.
+async fn accepted<F, S, A>(accept: F) -> S
+where
+    F: Fn() -> A,
+    A: Future<Output = io::Result<(S, SocketAddr)>>,
+{
+    loop {
+        match accept().await {
+            Ok((stream, _)) => return stream,
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection on the control socket");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
     }
-    UnixListener::bind(socket)
 }
 
 fn with_causes(error: &dyn std::error::Error) -> String {
@@ -155,4 +166,23 @@ pub async fn ask(socket: &Path, ask: &Ask) -> io::Result<Answer> {
         return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the proxy ended without an answer"));
     }
     Ok(serde_json::from_slice(&answer)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    #[tokio::test]
+    async fn errors_of_accept_pass() {
+        let (client, server) = UnixStream::pair().unwrap();
+        let (calls, peer) = (Cell::new(0), server.peer_addr().unwrap());
+        let accept = || {
+            calls.set(calls.get() + 1);
+            let (call, peer) = (calls.get(), peer.clone());
+            async move { if call < 3 { Err(io::ErrorKind::Other.into()) } else { Ok((call, peer)) } }
+        };
+        assert_eq!(accepted(accept).await, 3);
+        drop(client);
+    }
 }

@@ -23,7 +23,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 const TICK: Duration = Duration::from_millis(100);
 
 /// After an error of `accept`, which is most often that there are no descriptors, none is asked for so long.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 
 /// Connections that wait to be accepted; Linux allows 4096 unless told otherwise.
 const BACKLOG: i32 = 4096;

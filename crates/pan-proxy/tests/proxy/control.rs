@@ -13,10 +13,10 @@ async fn a_process_is_told_by_its_socket_and_ends_when_asked() {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("control");
     // As an earlier process left it.
-    std::fs::write(&socket, "").unwrap();
+    drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
     let proxy = Proxy::start(Settings { threads: Some(1), access: None }).unwrap();
-    let path = socket.clone();
-    let running = tokio::spawn(async move { control::run(proxy, &path, std::future::pending(), LONG).await });
+    let bound = control::Socket::bind(&socket).unwrap();
+    let running = tokio::spawn(control::run(proxy, bound, std::future::pending(), LONG));
     until("it listens", || std::os::unix::net::UnixStream::connect(&socket).is_ok()).await;
     let mut wanted = spec(&[origin.address], "", "");
     let port = nobody().await;
