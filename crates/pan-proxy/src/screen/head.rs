@@ -1,6 +1,6 @@
 //! The lines of a head: what each may look like, and what they say of the body.
 
-use crate::target::is_target;
+use crate::target::{is_authority, is_target};
 use std::fmt;
 
 /// Why a client's bytes are refused.
@@ -30,7 +30,7 @@ pub enum Refusal {
     Transfer,
     /// Both.
     LengthAndTransfer,
-    /// HTTP/1.1 without `Host`, or with two.
+    /// HTTP/1.1 without `Host`, or two, or one that is no host.
     Host,
     /// A chunk's size, its end, or the last chunk's trailers are not what they should be.
     Chunk,
@@ -87,7 +87,7 @@ impl Refusal {
             Self::Length => "Content-Length is not one number",
             Self::Transfer => "Transfer-Encoding is not chunked alone, in HTTP/1.1",
             Self::LengthAndTransfer => "Content-Length and Transfer-Encoding both",
-            Self::Host => "expected one Host header",
+            Self::Host => "expected one Host header, with a host and perhaps a port",
             Self::Chunk => "a chunk is not as RFC 9112 has it",
             Self::HeadTooLarge => "the head is longer than this service allows",
             Self::TooManyHeaders => "more header lines than this service allows",
@@ -227,6 +227,9 @@ impl Lines {
             self.chunked = true;
         } else if name.eq_ignore_ascii_case(b"host") {
             self.hosts += 1;
+            if !is_authority(value) {
+                return Err(Refusal::Host);
+            }
         } else if name.eq_ignore_ascii_case(b"upgrade") {
             self.upgrade = true;
         }

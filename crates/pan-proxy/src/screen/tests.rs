@@ -61,11 +61,13 @@ fn what_can_be_read_in_two_ways_is_refused() {
         ("a: b\rc: d", Refusal::BareCr),
         ("a: b\0", Refusal::Control),
         ("host: y", Refusal::Host),
+        ("host: y@z", Refusal::Host),
     ];
     for (header, refusal) in cases {
         check(&with(header), 0, Some(refusal));
     }
     check("GET / HTTP/1.1\r\na: b\r\n\r\n", 0, Some(Refusal::Host));
+    check("GET / HTTP/1.0\r\nhost: a b\r\n\r\n", 0, Some(Refusal::Host));
     check("GET / HTTP/1.0\r\ntransfer-encoding: chunked\r\n\r\n", 0, Some(Refusal::Transfer));
     for line in
         ["GET  / HTTP/1.1", "GET / HTTP/1.1 ", " GET / HTTP/1.1", "GET /", "GET / http/1.1", "G(T / HTTP/1.1", "GET /\tx HTTP/1.1", ""]

@@ -18,7 +18,7 @@ use crate::forwarded::{self, Origin};
 use crate::proxied::Ends;
 use crate::route::{Action, Seen, canonical, host_of};
 use crate::screen::{Refusal, Upgrade};
-use crate::target::is_path;
+use crate::target::{is_authority, is_path};
 use hyper::body::{Body, Incoming};
 use hyper::header::{CONNECTION, HOST, HeaderValue, SET_COOKIE, UPGRADE};
 use hyper::http::request::Parts;
@@ -106,9 +106,15 @@ impl Exchange {
             return Some((StatusCode::NOT_IMPLEMENTED, "CONNECT and TRACE are not for services"));
         }
         let (method, uri) = (&self.head.method, &self.head.uri);
-        // Of HTTP/1 the wire has passed no other; a path of HTTP/2 is seen here first.
+        // Of HTTP/1 the wire has passed no other; those of HTTP/2 are seen here first, and so is the host in a target.
         if !is_path(method.as_str(), uri.path()) {
             return Some((StatusCode::BAD_REQUEST, Refusal::Target.sentence()));
+        }
+        let mut said = self.head.headers.get_all(HOST).iter().map(HeaderValue::as_bytes);
+        let first = said.next();
+        let asked = uri.authority().map(|authority| authority.as_str().as_bytes());
+        if said.next().is_some() || !first.into_iter().chain(asked).all(is_authority) {
+            return Some((StatusCode::BAD_REQUEST, Refusal::Host.sentence()));
         }
         let limit = self.service.limits.body?;
         let known = body.size_hint().lower();
@@ -119,9 +125,7 @@ impl Exchange {
     fn authority(&self) -> String {
         let target = self.head.uri.authority().map(|authority| authority.as_str().to_owned());
         let header = || self.head.headers.get(HOST).and_then(|host| host.to_str().ok()).map(str::to_owned);
-        let authority = target.or_else(header).unwrap_or_default();
-        // Who the client is to a proxy is nothing that a server needs.
-        authority.rsplit('@').next().unwrap_or_default().to_owned()
+        target.or_else(header).unwrap_or_default()
     }
 
     fn job(&mut self, authority: &str, edits: &Edits, body: Incoming) -> Job {

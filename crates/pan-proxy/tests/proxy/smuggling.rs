@@ -48,6 +48,10 @@ async fn heads_that_two_readers_read_differently_are_refused() {
     for target in ["shop.example", "shop.example:80", "a/b", "*", "http:///a", "ftp://shop.example/"] {
         check(&running, &origin, &format!("GET {target} HTTP/1.1\r\nhost: x\r\n\r\n"), 400).await;
     }
+    for host in ["a b", "x@evil", "x:1@evil", "\u{e4}", "x/y", "x:y"] {
+        check(&running, &origin, &format!("GET / HTTP/1.1\r\nhost: {host}\r\n\r\n"), 400).await;
+    }
+    check(&running, &origin, "GET http://x@evil/ HTTP/1.1\r\nhost: x\r\n\r\n", 400).await;
     check(&running, &origin, "GET / HTTP/3.0\r\nhost: x\r\n\r\n", 505).await;
     check(&running, &origin, "CONNECT x:80 HTTP/1.1\r\nhost: x\r\n\r\n", 501).await;
     for path in ["/a/../b", "/%2e%2e/b", "/a%2fb", "/a%00"] {

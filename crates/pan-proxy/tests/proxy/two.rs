@@ -161,6 +161,22 @@ async fn a_connection_without_a_request_ends() {
     until("it is ended", || running.proxy.counts()[0].connections == 0).await;
 }
 
+#[tokio::test]
+async fn a_host_that_is_none_is_refused() {
+    let origin = Origin::start("a").await;
+    let running = run(&spec(&[origin.address], "", ""));
+    let sender = client(running.address).await;
+    for hosts in [&["a b"][..], &["x@evil"], &["\u{e4}"], &["x", "y"]] {
+        let mut bad = request("GET", "/", "");
+        for host in hosts {
+            bad.headers_mut().append("host", host.as_bytes().try_into().unwrap());
+        }
+        assert_eq!(ask(&sender, bad).await.status, StatusCode::BAD_REQUEST, "{hosts:?}");
+    }
+    assert!(origin.seen().is_empty());
+    assert_eq!(ask(&sender, request("GET", "/", "")).await.status, StatusCode::OK, "the connection goes on");
+}
+
 /// `*` is a path of OPTIONS alone, whichever version asks for it; other paths without a slash h2 refuses itself.
 #[tokio::test]
 async fn a_path_without_a_slash_is_refused() {
