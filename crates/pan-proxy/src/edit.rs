@@ -2,8 +2,9 @@
 
 use crate::forwarded::is_hop_by_hop;
 use crate::spec::Misfit;
+use crate::target::is_authority;
 use hyper::HeaderMap;
-use hyper::header::{CONTENT_LENGTH, HeaderName, HeaderValue};
+use hyper::header::{CONTENT_LENGTH, HOST, HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -50,7 +51,8 @@ impl EditSpec {
     /// Checks names and values.
     ///
     /// # Errors
-    /// A name that is none or that belongs to the connection or the framing, or a value with characters that none has.
+    /// A name that is none or that belongs to the connection or the framing, or a value with characters that none has; `Host`
+    /// other than replaced by a host.
     pub fn compile(&self) -> Result<Edits, Misfit> {
         Ok(Edits {
             request: self.request.compile().map_err(|misfit| misfit.within("request"))?,
@@ -61,25 +63,40 @@ impl EditSpec {
 
 impl HeaderSpec {
     fn compile(&self) -> Result<HeaderEdits, Misfit> {
-        let pairs = |map: &BTreeMap<String, String>, place: &str| {
+        let pairs = |map: &BTreeMap<String, String>, place: &str, host: Host| {
             let pair = |(name, value): (&String, &String)| {
                 let place = format!("{place}.{name}");
                 let value = HeaderValue::from_str(value)
                     .map_err(|_| Misfit::new(&place, "expected a value of visible characters, spaces and tabs"))?;
-                Ok((header_name(name, &place)?, value))
+                let name = header_name(name, &place, host)?;
+                if name == HOST && (value.is_empty() || !is_authority(value.as_bytes())) {
+                    return Err(Misfit::new(place, "expected a host, with or without a port"));
+                }
+                Ok((name, value))
             };
             map.iter().map(pair).collect::<Result<Vec<_>, Misfit>>()
         };
-        let remove = self.remove.iter().enumerate().map(|(at, name)| header_name(name, &format!("remove[{at}]")));
-        Ok(HeaderEdits { set: pairs(&self.set, "set")?, add: pairs(&self.add, "add")?, remove: remove.collect::<Result<_, _>>()? })
+        let remove = self.remove.iter().enumerate().map(|(at, name)| header_name(name, &format!("remove[{at}]"), Host::Kept));
+        let (set, add) = (pairs(&self.set, "set", Host::Replaced)?, pairs(&self.add, "add", Host::Kept)?);
+        Ok(HeaderEdits { set, add, remove: remove.collect::<Result<_, _>>()? })
     }
 }
 
+/// What may become of `Host`, of which a request has one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Host {
+    Kept,
+    Replaced,
+}
+
 /// A header's name that may be edited.
-fn header_name(text: &str, place: &str) -> Result<HeaderName, Misfit> {
+fn header_name(text: &str, place: &str, host: Host) -> Result<HeaderName, Misfit> {
     let name = HeaderName::from_bytes(text.as_bytes()).map_err(|_| Misfit::new(place, format!("{text:?} is not a header's name")))?;
     if is_hop_by_hop(&name) || name == CONTENT_LENGTH {
         return Err(Misfit::new(place, format!("{name} says how a message is sent and is the proxy's to set")));
+    }
+    if name == HOST && host == Host::Kept {
+        return Err(Misfit::new(place, "a request has one host: expected it under set"));
     }
     Ok(name)
 }
@@ -127,5 +144,10 @@ mod tests {
         check(r#"{"response": {"remove": ["a", "connection"]}}"#, "response.remove[1]");
         check(r#"{"request": {"add": {"a b": "x"}}}"#, "request.add.a b");
         check(r#"{"request": {"add": {"a": "x\ny"}}}"#, "request.add.a");
+        check(r#"{"request": {"add": {"Host": "x"}}}"#, "request.add.Host");
+        check(r#"{"request": {"remove": ["host"]}}"#, "request.remove[0]");
+        check(r#"{"request": {"set": {"host": "a b"}}}"#, "request.set.host");
+        check(r#"{"request": {"set": {"host": ""}}}"#, "request.set.host");
+        assert!(spec(r#"{"request": {"set": {"host": "shop.example:80"}}}"#).compile().is_ok());
     }
 }
