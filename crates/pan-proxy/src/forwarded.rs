@@ -3,7 +3,7 @@
 
 use crate::spec::Forwarding;
 use hyper::HeaderMap;
-use hyper::header::{CONNECTION, FORWARDED, HOST, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE, VIA};
+use hyper::header::{CONNECTION, CONTENT_LENGTH, FORWARDED, HOST, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE, VIA};
 use std::net::{IpAddr, SocketAddr};
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
@@ -30,8 +30,12 @@ pub fn is_hop_by_hop(name: &HeaderName) -> bool {
     HOP_BY_HOP.contains(name)
 }
 
-/// Takes out what is of one hop. What `Connection` names goes too, but for `Host`, which no client can take away.
+/// Takes out what is of one hop. What `Connection` names goes too, but for `Host`, which no client can take away. So does a length
+/// beside `Transfer-Encoding`, which it does not hold against (RFC 9112, 6.3).
 pub fn strip(headers: &mut HeaderMap) {
+    if headers.contains_key(TRANSFER_ENCODING) {
+        headers.remove(CONTENT_LENGTH);
+    }
     if let Some(listed) = listed(headers) {
         listed.iter().filter(|name| **name != HOST).for_each(|name| drop(headers.remove(name)));
     }
@@ -160,6 +164,7 @@ mod tests {
             ("proxy-connection", "close"),
             ("te", "trailers"),
             ("transfer-encoding", "chunked"),
+            ("content-length", "5"),
             ("upgrade", "h2c"),
             ("host", "x"),
             ("accept", "*/*"),

@@ -220,3 +220,19 @@ async fn several_threads_share_an_address() {
     }
     assert_eq!(running.proxy.counts()[0].statuses[2], 20);
 }
+
+/// RFC 9112, 6.3: the chunks are the body, whatever the length says.
+#[tokio::test]
+async fn a_length_beside_chunks_is_not_passed_on() {
+    let both = Raw::start(|mut stream| async move {
+        let _ = stream.read(&mut [0; 1024]).await;
+        let head = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n";
+        stream.write_all(format!("{head}3\r\nabc\r\n0\r\n\r\n").as_bytes()).await.unwrap();
+        let _ = stream.read(&mut [0; 1024]).await;
+    })
+    .await;
+    let running = run(&spec(&[both.address], "", ""));
+    let answer = get(running.address, "/").await;
+    assert_eq!((status(&answer), header(&answer, "content-length"), header(&answer, "transfer-encoding")), (200, None, Some("chunked")));
+    assert!(answer.ends_with("3\r\nabc\r\n0\r\n\r\n"), "{answer}");
+}
