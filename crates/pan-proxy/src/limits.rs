@@ -87,8 +87,11 @@ pub enum Phase {
         /// Since its first byte, or since the connection began if it is the first.
         since: Duration,
     },
-    /// Works on a request: others watch over it.
-    Busy,
+    /// Works on a request: others watch over it, but for a client that takes no more of an answer by HTTP/2.
+    Busy {
+        /// Since when the longest of those waits.
+        untaken: Option<Duration>,
+    },
 }
 
 impl Phase {
@@ -99,7 +102,7 @@ impl Phase {
             Self::Waiting { since, first: true } => Some((since + timeouts.head.0, Overdue::Idle)),
             Self::Waiting { since, first: false } => Some((since + timeouts.idle.0, Overdue::Idle)),
             Self::Head { since } => Some((since + timeouts.head.0, Overdue::Head)),
-            Self::Busy => None,
+            Self::Busy { untaken } => untaken.map(|since| (since + timeouts.body.0, Overdue::Stalled)),
         }
     }
 }
@@ -110,13 +113,14 @@ mod tests {
 
     #[test]
     fn bytes_that_trickle_in_do_not_prolong_a_head() {
-        let timeouts = Timeouts { head: Span::millis(500), idle: Span::millis(9_000), ..Timeouts::default() };
+        let timeouts = Timeouts { head: Span::millis(500), idle: Span::millis(9_000), body: Span::millis(700), ..Timeouts::default() };
         let at = Duration::from_millis;
         let check = |phase: Phase, due: Option<(Duration, Overdue)>| assert_eq!(phase.due(&timeouts), due);
         check(Phase::Waiting { since: at(100), first: true }, Some((at(600), Overdue::Idle)));
         check(Phase::Waiting { since: at(100), first: false }, Some((at(9_100), Overdue::Idle)));
         check(Phase::Head { since: at(100) }, Some((at(600), Overdue::Head)));
-        check(Phase::Busy, None);
+        check(Phase::Busy { untaken: None }, None);
+        check(Phase::Busy { untaken: Some(at(100)) }, Some((at(800), Overdue::Stalled)));
     }
 
     #[test]

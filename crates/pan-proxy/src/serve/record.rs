@@ -4,7 +4,7 @@ use super::gate::Backend;
 use super::live::Service;
 use super::proxy::Shared;
 use super::upload::Feed;
-use super::wire::WireState;
+use super::wire::{Taking, WireState};
 use crate::access::Line;
 use crate::attempt::Outcome;
 use hyper::{Method, StatusCode, Version};
@@ -113,6 +113,11 @@ impl Record {
             Outcome::Unknown => self.service.tally.unknown.add(1),
             Outcome::NotSent => {}
         }
+    }
+
+    /// Its answer begins to be taken.
+    pub fn taking(&self) -> Option<Taking> {
+        self.wire.answer()
     }
 
     fn log(&self, host: &str, path: &str) {

@@ -4,6 +4,7 @@ use super::alarm::Patience;
 use super::gate::Pass;
 use super::record::Record;
 use super::send::Carrier;
+use super::wire::Taking;
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use pan_balance::Outcome;
@@ -24,6 +25,8 @@ pub enum Cut {
 /// A body with what has to happen when it ends.
 pub struct Reply {
     source: Source,
+    /// How the client takes it.
+    taking: Option<Taking>,
     record: Record,
     /// How it breaks off, once what came before is on its way: hyper throws away what it has when a body fails.
     cut: Option<Cut>,
@@ -92,12 +95,16 @@ impl Stream {
 impl Reply {
     /// An answer of the proxy's own.
     pub fn fixed(text: Bytes, record: Record) -> Self {
-        Self { source: Source::Fixed(Some(text).filter(|text| !text.is_empty())), record, cut: None }
+        Self::of(Source::Fixed(Some(text).filter(|text| !text.is_empty())), record)
     }
 
     /// A server's answer.
     pub fn stream(stream: Stream, record: Record) -> Self {
-        Self { source: Source::Stream(Box::new(stream)), record, cut: None }
+        Self::of(Source::Stream(Box::new(stream)), record)
+    }
+
+    fn of(source: Source, record: Record) -> Self {
+        Self { source, taking: record.taking(), record, cut: None }
     }
 }
 
@@ -114,6 +121,12 @@ impl Body for Reply {
             Source::Fixed(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
             Source::Stream(stream) => stream.poll(context),
         };
+        if let Some(taking) = &this.taking {
+            match &polled {
+                Poll::Ready(Some(Ok(_))) => taking.gave(),
+                Poll::Ready(None | Some(Err(_))) | Poll::Pending => taking.asked(),
+            }
+        }
         match polled {
             Poll::Ready(Some(Err(cut))) => {
                 this.record.cut = true;

@@ -7,9 +7,10 @@
 use super::alarm::Alarm;
 use crate::limits::{Limits, Overdue, Phase, Timeouts};
 use crate::screen::{Refusal, Screen, Upgrade};
+use std::collections::BTreeMap;
 use std::io;
 use std::pin::Pin;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -49,6 +50,8 @@ struct Inner {
     active: usize,
     /// When the last of them ended, since the connection began.
     idle_since: Duration,
+    /// Of HTTP/2: answers of which hyper has had something and not asked for more yet, because the client gives it no room.
+    untaken: Untaken,
     reader: Option<Waker>,
 }
 
@@ -68,7 +71,8 @@ impl WireState {
             Speaks::One => Some(Screen::new(limits)),
             Speaks::Two => None,
         };
-        let inner = Inner { screen, refused: None, calls: 0, active: 0, idle_since: Duration::ZERO, reader: None };
+        let (idle_since, untaken) = (Duration::ZERO, Untaken::default());
+        let inner = Inner { screen, refused: None, calls: 0, active: 0, idle_since, untaken, reader: None };
         Self { began, begun: tokio::sync::Notify::new(), inner: Mutex::new(inner) }
     }
 
@@ -111,15 +115,78 @@ impl WireState {
         }
     }
 
+    /// An answer begins. Nothing for HTTP/1, where writing stands still when the client takes nothing.
+    pub fn answer(self: &Arc<Self>) -> Option<Taking> {
+        let mut inner = self.lock();
+        if inner.screen.is_some() {
+            return None;
+        }
+        let number = inner.untaken.begin(self.began.elapsed());
+        Some(Taking { wire: Arc::clone(self), number })
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
         self.inner.lock().expect("nobody panics who holds it")
+    }
+}
+
+/// How an answer of HTTP/2 is taken. Over when dropped.
+pub struct Taking {
+    wire: Arc<WireState>,
+    number: u64,
+}
+
+impl Taking {
+    /// More was given.
+    pub fn gave(&self) {
+        let now = self.wire.began.elapsed();
+        self.wire.lock().untaken.gave(self.number, now);
+    }
+
+    /// More is asked for than there is: it is the server that is waited for.
+    pub fn asked(&self) {
+        self.wire.lock().untaken.over(self.number);
+    }
+}
+
+impl Drop for Taking {
+    fn drop(&mut self) {
+        self.wire.lock().untaken.over(self.number);
+    }
+}
+
+/// Answers that wait to be taken on, with when each last was. Times are since the connection began.
+#[derive(Debug, Default)]
+struct Untaken {
+    begun: u64,
+    since: BTreeMap<u64, Duration>,
+}
+
+impl Untaken {
+    fn begin(&mut self, now: Duration) -> u64 {
+        self.begun += 1;
+        self.gave(self.begun, now);
+        self.begun
+    }
+
+    fn gave(&mut self, number: u64, now: Duration) {
+        self.since.insert(number, now);
+    }
+
+    fn over(&mut self, number: u64) {
+        self.since.remove(&number);
+    }
+
+    /// Since when the one waits that has waited longest. O(answers), of which there are as many as `limits.streams`.
+    fn oldest(&self) -> Option<Duration> {
+        self.since.values().min().copied()
     }
 }
 
 /// The connection.
 pub struct Wire<S> {
     io: S,
-    state: std::sync::Arc<WireState>,
+    state: Arc<WireState>,
     timeouts: Timeouts,
     /// Came before anybody asked: what told HTTP/1 from HTTP/2.
     early: Vec<u8>,
@@ -141,7 +208,7 @@ pub struct Wire<S> {
 
 impl<S> Wire<S> {
     /// Of a connection of which `early` was read already.
-    pub fn new(io: S, state: std::sync::Arc<WireState>, timeouts: Timeouts, early: Vec<u8>) -> Self {
+    pub fn new(io: S, state: Arc<WireState>, timeouts: Timeouts, early: Vec<u8>) -> Self {
         Self {
             io,
             state,
@@ -178,7 +245,7 @@ impl<S> Wire<S> {
 
     /// Looks at what came, which was read into `buffer` after `before`, and leaves there what is good of it.
     fn look(&mut self, buffer: &mut ReadBuf<'_>, before: usize) {
-        let state = std::sync::Arc::clone(&self.state);
+        let state = Arc::clone(&self.state);
         let mut inner = state.lock();
         let Some(screen) = &mut inner.screen else { return };
         if self.held.is_empty() && screen.before_or_within_head() {
@@ -227,15 +294,15 @@ impl<S> Wire<S> {
             let before = inner.screen.as_ref().is_none_or(Screen::before_or_within_head);
             let first = inner.calls == 0;
             let phase = match () {
-                () if inner.active > 0 || !before => Phase::Busy,
+                () if inner.active > 0 || !before => Phase::Busy { untaken: inner.untaken.oldest() },
                 () if within => Phase::Head { since: self.head_since },
                 () => Phase::Waiting { since: inner.idle_since, first },
             };
             (phase, self.state.began)
         };
         let Some((due, overdue)) = phase.due(&self.timeouts) else {
-            // Whoever answers may be done before anything is read again.
-            let again = Instant::now() + self.timeouts.head.0;
+            // Whoever answers may be done, or begin to wait for the client, before anything is read again.
+            let again = Instant::now() + self.timeouts.head.0.min(self.timeouts.body.0);
             let _ = self.reading.over(again, context);
             return None;
         };

@@ -195,3 +195,20 @@ async fn a_path_without_a_slash_is_refused() {
     assert_eq!(ask(&sender, asking("OPTIONS")).await.status, StatusCode::OK, "the connection goes on");
     assert_eq!(origin.seen()[0].target, "*");
 }
+
+/// A client that asks for much, gives no room for it, and says that it is there.
+#[tokio::test]
+async fn a_client_that_takes_nothing_is_given_up() {
+    let origin = Origin::start("a").await;
+    let running = run(&spec(&[origin.address], r#", "timeouts": {"body": "300ms"}"#, ""));
+    for path in ["/big/100000", "/a/%2e%2e/own"] {
+        let stream = TcpStream::connect(running.address).await.unwrap();
+        let (mut sender, connection) = h2::client::Builder::new().initial_window_size(0).handshake::<_, Bytes>(stream).await.unwrap();
+        let ended = tokio::spawn(connection);
+        let asked = Request::builder().uri(format!("http://shop.example{path}")).body(()).unwrap();
+        let (answer, _) = sender.send_request(asked, true).unwrap();
+        let _held = tokio::time::timeout(LONG, answer).await.unwrap().unwrap();
+        let _ = tokio::time::timeout(LONG, ended).await.expect("the connection ends");
+        until("it is given up", || running.proxy.counts()[0].connections == 0).await;
+    }
+}
