@@ -4,8 +4,7 @@ use super::gate::Backend;
 use super::link::{Link, Trunk};
 use crate::attempt::Failure;
 use std::collections::HashMap;
-use std::net::SocketAddr;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 /// So many wait for requests to one server; of more the oldest ends.
@@ -19,17 +18,24 @@ const KEPT_FOR: Duration = Duration::from_secs(30);
 #[derive(Debug, Default)]
 pub struct Pool(Mutex<Kept>);
 
-#[derive(Debug, Default)]
-struct Kept {
-    links: HashMap<SocketAddr, Vec<Link>>,
-    trunks: HashMap<SocketAddr, Trunk>,
+/// By server. Not by address: another server there, or the same in another cluster, has falls of its own, and what it is told
+/// at a connection's beginning can differ.
+type Kept = HashMap<usize, Server>;
+
+/// The connections to one.
+#[derive(Debug)]
+struct Server {
+    /// As long as this is here, nobody else is at its place in memory.
+    backend: Weak<Backend>,
+    links: Vec<Link>,
+    trunk: Option<Trunk>,
 }
 
 impl Pool {
     /// A connection that was kept: the one used last, so that those that are not needed grow old.
-    pub fn kept(&self, backend: &Backend) -> Option<Link> {
+    pub fn kept(&self, backend: &Arc<Backend>) -> Option<Link> {
         let mut kept = self.lock();
-        let links = kept.links.get_mut(&backend.address)?;
+        let links = &mut kept.get_mut(&place(backend))?.links;
         while let Some(link) = links.pop() {
             if link.usable(backend) && link.idle_since.elapsed() < KEPT_FOR {
                 return Some(link);
@@ -39,13 +45,13 @@ impl Pool {
     }
 
     /// Keeps one whose request is over.
-    pub fn keep(&self, backend: &Backend, mut link: Link) {
+    pub fn keep(&self, backend: &Arc<Backend>, mut link: Link) {
         if link.closed() {
             return;
         }
         link.idle_since = tokio::time::Instant::now();
         let mut kept = self.lock();
-        let links = kept.links.entry(backend.address).or_default();
+        let links = &mut server(&mut kept, backend).links;
         if links.len() >= KEPT_MAX {
             links.remove(0);
         }
@@ -56,32 +62,40 @@ impl Pool {
     ///
     /// # Errors
     /// As [`Trunk::open`].
-    pub async fn trunk(&self, backend: &Backend, limit: Duration) -> Result<Trunk, Failure> {
-        let known = self.lock().trunks.get(&backend.address).filter(|trunk| trunk.usable(backend)).cloned();
-        if let Some(trunk) = known {
+    pub async fn trunk(&self, backend: &Arc<Backend>, limit: Duration) -> Result<Trunk, Failure> {
+        let known = self.lock().get(&place(backend)).and_then(|server| server.trunk.clone());
+        if let Some(trunk) = known.filter(|trunk| trunk.usable(backend)) {
             return Ok(trunk);
         }
         let trunk = Trunk::open(backend, limit).await?;
-        self.lock().trunks.insert(backend.address, trunk.clone());
+        server(&mut self.lock(), backend).trunk = Some(trunk.clone());
         Ok(trunk)
     }
 
-    /// Ends what is old or over.
+    /// Ends what is old or over, and what leads to servers that are not in the document any more.
     pub fn tidy(&self) {
-        let mut kept = self.lock();
-        kept.links.retain(|_, links| {
-            links.retain(|link| !link.closed() && link.idle_since.elapsed() < KEPT_FOR);
-            !links.is_empty()
+        self.lock().retain(|_, server| {
+            server.links.retain(|link| !link.closed() && link.idle_since.elapsed() < KEPT_FOR);
+            server.trunk.take_if(|trunk| trunk.closed());
+            server.backend.strong_count() > 0 && (server.trunk.is_some() || !server.links.is_empty())
         });
-        kept.trunks.retain(|_, trunk| !trunk.closed());
     }
 
     /// Ends all.
     pub fn clear(&self) {
-        *self.lock() = Kept::default();
+        self.lock().clear();
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Kept> {
         self.0.lock().expect("nobody panics who holds it")
     }
+}
+
+fn server<'a>(kept: &'a mut Kept, backend: &Arc<Backend>) -> &'a mut Server {
+    let new = || Server { backend: Arc::downgrade(backend), links: Vec::new(), trunk: None };
+    kept.entry(place(backend)).or_insert_with(new)
+}
+
+fn place(backend: &Arc<Backend>) -> usize {
+    Arc::as_ptr(backend).addr()
 }

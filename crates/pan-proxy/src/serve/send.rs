@@ -69,7 +69,7 @@ pub enum Carrier {
 
 impl Carrier {
     /// The answer has come: the connection can have another.
-    pub fn keep(self, backend: &Backend) {
+    pub fn keep(self, backend: &Arc<Backend>) {
         match self {
             Self::Link(link, worker) if !backend.announce => worker.pool.keep(backend, link),
             Self::Link(..) | Self::Trunk => {}
@@ -84,7 +84,7 @@ pub struct Sending<'a, E> {
     /// What is sent.
     pub job: &'a Job,
     /// To whom.
-    pub backend: &'a Backend,
+    pub backend: &'a Arc<Backend>,
     /// How long to wait.
     pub timeouts: &'a Timeouts,
     /// Whether a server is up that has not been tried.

@@ -2,6 +2,7 @@
 
 use super::rig::*;
 use pan_model::service::BackendState;
+use pan_proxy::spec::ClusterSpec;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -132,6 +133,48 @@ async fn a_stale_connection_is_replaced() {
         closes.recv().await.unwrap();
     }
     assert_eq!(running.proxy.counts()[0].servers[0].failures, 0);
+}
+
+/// Two clusters have the same server. One is told that it fell and rose again, and what is from before is not the other's.
+#[tokio::test]
+async fn a_connection_of_one_cluster_is_not_another_s() {
+    let origin = Origin::start("a").await;
+    let mut spec = spec(&[origin.address], "", "");
+    let service = &mut spec.services[0];
+    service.clusters.push(ClusterSpec { name: "other".into(), ..service.clusters[0].clone() });
+    service.routes.insert(0, serde_json::from_str(r#"{"match": {"path": "/other"}, "cluster": "other"}"#).unwrap());
+    let running = run(&spec);
+    get(running.address, "/").await;
+    for state in [BackendState::Suspect, BackendState::Up] {
+        spec.services[0].clusters[0].servers[0].state = state;
+        running.proxy.apply(&spec).unwrap();
+    }
+    get(running.address, "/other").await;
+    get(running.address, "/other").await;
+    let connections: Vec<usize> = origin.seen().iter().map(|seen| seen.connection).collect();
+    assert_eq!(connections, [0, 1, 1]);
+}
+
+/// Nobody will use them again; a server that is to end does not have to wait for them.
+#[tokio::test]
+async fn connections_to_a_server_that_was_taken_out_end() {
+    let (closed, mut closes) = tokio::sync::mpsc::channel::<()>(1);
+    let server = Raw::start(move |mut stream| {
+        let closed = closed.clone();
+        async move {
+            let _ = stream.read(&mut [0; 4096]).await;
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await.unwrap();
+            while let Ok(1..) = stream.read(&mut [0; 4096]).await {}
+            let _ = closed.send(()).await;
+        }
+    })
+    .await;
+    let mut spec = spec(&[server.address], "", "");
+    let running = run(&spec);
+    assert_eq!(status(&get(running.address, "/").await), 200);
+    spec.services[0].clusters[0].servers.clear();
+    running.proxy.apply(&spec).unwrap();
+    tokio::time::timeout(LONG, closes.recv()).await.expect("it ends before it is old").unwrap();
 }
 
 /// A node is cut: its connections say nothing, but the document does.
