@@ -37,10 +37,7 @@ struct Inner {
     total: Option<u64>,
     limit: Option<u64>,
     patience: Patience,
-    kept: Vec<Bytes>,
-    kept_bytes: u64,
-    /// At most so much is kept; nothing any more if none.
-    keep_max: Option<u64>,
+    kept: Kept,
     read: u64,
     ended: bool,
     trailers: Option<HeaderMap>,
@@ -48,6 +45,30 @@ struct Inner {
     /// The attempt that may read.
     reader: u32,
     last: Instant,
+}
+
+/// What has gone by, in one piece: a frame that is kept as it came keeps the buffer that it was read into, which may be a
+/// thousand times as large.
+#[derive(Debug)]
+struct Kept {
+    bytes: Vec<u8>,
+    /// At most so much; nothing any more if none.
+    most: Option<u64>,
+}
+
+impl Kept {
+    fn keep(&mut self, data: &[u8]) {
+        if self.most.is_some_and(|most| (self.bytes.len() + data.len()) as u64 <= most) {
+            self.bytes.extend_from_slice(data);
+        } else {
+            *self = Self { bytes: Vec::new(), most: None };
+        }
+    }
+
+    /// What follows the first `at` bytes.
+    fn after(&self, at: usize) -> Option<Bytes> {
+        self.bytes.get(at..).filter(|rest| !rest.is_empty()).map(Bytes::copy_from_slice)
+    }
 }
 
 /// How much of a body is allowed, kept and waited for.
@@ -73,9 +94,7 @@ impl Feed {
             source,
             limit,
             patience,
-            kept: Vec::new(),
-            kept_bytes: 0,
-            keep_max: Some(keep_max),
+            kept: Kept { bytes: Vec::new(), most: Some(keep_max) },
             read: 0,
             ended: false,
             trailers: None,
@@ -95,12 +114,12 @@ impl Feed {
     /// Whether all that was read of it can be given again.
     pub fn replayable(&self) -> bool {
         let inner = self.lock();
-        inner.fault.is_none() && (inner.keep_max.is_some() || inner.read == 0)
+        inner.fault.is_none() && (inner.kept.most.is_some() || inner.read == 0)
     }
 
     /// No other attempt will be made.
     pub fn keep_no_more(&self) {
-        self.lock().keep_max = None;
+        self.lock().kept.most = None;
     }
 
     /// What went wrong with it on the client's side.
@@ -163,16 +182,7 @@ impl Inner {
             self.fault = Some(Fault::TooLarge);
             return Poll::Ready(Some(Err(Fault::TooLarge)));
         }
-        match self.keep_max {
-            Some(most) if self.kept_bytes + data.len() as u64 <= most => {
-                self.kept_bytes += data.len() as u64;
-                self.kept.push(data.clone());
-            }
-            Some(_) | None => {
-                self.keep_max = None;
-                self.kept = Vec::new();
-            }
-        }
+        self.kept.keep(&data);
         if self.source.is_end_stream() {
             self.end();
         }
@@ -191,7 +201,7 @@ pub struct Upload {
     feed: Option<Arc<Feed>>,
     reader: u32,
     total: Option<u64>,
-    /// Frames of those kept that it has had.
+    /// Bytes of those kept that it has had.
     at: usize,
 }
 
@@ -213,8 +223,8 @@ impl Body for Upload {
         if inner.reader != this.reader {
             return Poll::Ready(Some(Err(Fault::Superseded)));
         }
-        if let Some(data) = inner.kept.get(this.at).cloned() {
-            this.at += 1;
+        if let Some(data) = inner.kept.after(this.at) {
+            this.at += data.len();
             return Poll::Ready(Some(Ok(Frame::data(data))));
         }
         if inner.ended {
@@ -223,10 +233,9 @@ impl Body for Upload {
             this.feed = None;
             return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))));
         }
-        let kept = inner.kept.len();
         let polled = inner.poll(context);
-        // Forgotten all at once: then nothing of it is looked for any more.
-        this.at = if inner.kept.is_empty() { 0 } else { this.at + inner.kept.len().saturating_sub(kept) };
+        // What was kept now is what is given now. Forgotten all at once: then nothing of it is looked for any more.
+        this.at = inner.kept.bytes.len();
         if inner.ended && matches!(&polled, Poll::Ready(Some(Ok(frame))) if frame.is_trailers()) {
             drop(inner);
             this.feed = None;
@@ -244,5 +253,26 @@ impl Body for Upload {
             (Some(_), Some(total)) => SizeHint::with_exact(total),
             (Some(_), None) => SizeHint::default(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_takes_what_it_has_bytes_however_it_came() {
+        let mut kept = Kept { bytes: Vec::new(), most: Some(1_000) };
+        let read = Bytes::from(vec![b'x'; 100_000]);
+        for at in 0..1_000 {
+            kept.keep(&read.slice(at..=at));
+        }
+        assert!(read.is_unique(), "what was read into can be let go");
+        assert_eq!(kept.after(0).map(|all| all.len()), Some(1_000), "and all of it is one frame");
+        assert_eq!((kept.after(999), kept.after(1_000)), (Some(Bytes::from_static(b"x")), None));
+        kept.keep(b"x");
+        assert_eq!((kept.after(0), kept.most), (None, None), "one more is too many");
+        kept.keep(b"x");
+        assert_eq!(kept.after(0), None);
     }
 }
