@@ -248,11 +248,12 @@ impl<S> Wire<S> {
         let state = Arc::clone(&self.state);
         let mut inner = state.lock();
         let Some(screen) = &mut inner.screen else { return };
-        if self.held.is_empty() && screen.before_or_within_head() {
-            self.head_since = if screen.heads() == 0 { Duration::ZERO } else { state.began.elapsed() };
-        }
+        let (heads, within) = (screen.heads(), screen.within_head());
         let new = &buffer.filled()[before..];
         let fed = screen.feed(new);
+        if screen.within_head() && (!within || screen.heads() > heads) {
+            self.head_since = if screen.heads() == 0 { Duration::ZERO } else { state.began.elapsed() };
+        }
         if self.held.is_empty() {
             self.held.extend_from_slice(&new[fed.good..]);
             buffer.set_filled(before + fed.good);

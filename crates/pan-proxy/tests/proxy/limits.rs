@@ -50,6 +50,25 @@ async fn a_slow_head_is_refused_however_it_trickles() {
     assert_eq!(rest(&mut silent).await, "");
 }
 
+/// A head has its time from its own first byte, though that came with the last of a body that took longer.
+#[tokio::test]
+async fn a_head_after_a_long_body_is_not_late() {
+    let origin = Origin::start("a").await;
+    let running = run(&spec(&[origin.address], r#", "timeouts": {"head": "1s"}"#, ""));
+    let mut stream = TcpStream::connect(running.address).await.unwrap();
+    let mut beats = tokio::time::interval(Duration::from_millis(20));
+    let began = Instant::now();
+    stream.write_all(b"POST /echo HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n").await.unwrap();
+    while began.elapsed() < Duration::from_millis(1_100) {
+        stream.write_all(b"1\r\na\r\n").await.unwrap();
+        beats.tick().await;
+    }
+    stream.write_all(b"0\r\n\r\nGET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n").await.unwrap();
+    assert_eq!(status(&one_answer(&mut stream).await), 200);
+    stream.write_all(b"\r\n").await.unwrap();
+    assert_eq!(status(&rest(&mut stream).await), 200);
+}
+
 #[tokio::test]
 async fn a_connection_without_a_request_ends() {
     let origin = Origin::start("a").await;
