@@ -110,6 +110,9 @@ impl Exchange {
         if !is_path(method.as_str(), uri.path()) {
             return Some((StatusCode::BAD_REQUEST, Refusal::Target.sentence()));
         }
+        if self.head.headers.len() > self.service.limits.headers {
+            return Some((Refusal::TooManyHeaders.status(), Refusal::TooManyHeaders.sentence()));
+        }
         let mut said = self.head.headers.get_all(HOST).iter().map(HeaderValue::as_bytes);
         let first = said.next();
         let asked = uri.authority().map(|authority| authority.as_str().as_bytes());

@@ -143,12 +143,18 @@ async fn a_connection_that_ends_is_replaced_and_its_posts_are_not_sent_again() {
 #[tokio::test]
 async fn heads_are_bounded() {
     let origin = Origin::start("a").await;
-    let running = run(&spec(&[origin.address], r#", "limits": {"head": "1KiB"}"#, ""));
+    let running = run(&spec(&[origin.address], r#", "limits": {"head": "1KiB", "headers": 10}"#, ""));
     let mut long = request("GET", "/", "");
     long.headers_mut().insert("long", "x".repeat(2000).parse().unwrap());
     let mut sender = client(running.address).await;
     let refused = tokio::time::timeout(LONG, sender.send_request(long)).await.unwrap();
     assert!(refused.is_err() || refused.unwrap().status() == StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
+    let mut many = request("GET", "/", "");
+    // With the one that it has.
+    for _ in 0..10 {
+        many.headers_mut().append("a", "b".parse().unwrap());
+    }
+    assert_eq!(ask(&client(running.address).await, many).await.status, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
     assert!(origin.seen().is_empty());
 }
 
