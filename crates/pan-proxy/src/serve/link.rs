@@ -16,17 +16,24 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 /// Heads of answers are at most so long.
 const HEAD_MAX: usize = 256 << 10;
 
+/// How long a connection of HTTP/2 that has failed is waited for. One that the server ends in good order lasts as long as its
+/// other requests, which this one does not wait for.
+const ENDING_MAX: Duration = Duration::from_millis(100);
+
 /// Counts what the kernel took.
 #[derive(Debug)]
 struct Counted {
     io: TcpStream,
     written: Arc<AtomicU64>,
+    /// Gone when nothing more can be written.
+    _open: watch::Sender<()>,
 }
 
 impl Counted {
@@ -103,7 +110,7 @@ impl Link {
             // It fits into the buffer of a connection that is new.
             stream.write_all(&proxied::header(ends)).await.map_err(|_| Failure::Unreachable)?;
         }
-        let io = Counted { io: stream, written: Arc::clone(&written) };
+        let io = Counted { io: stream, written: Arc::clone(&written), _open: watch::Sender::default() };
         let handshake = http1::Builder::new().max_buf_size(HEAD_MAX).handshake(TokioIo::new(io)).await;
         let (sender, connection) = handshake.map_err(|_| Failure::Unreachable)?;
         let driver = tokio::spawn(async move {
@@ -163,7 +170,30 @@ impl Drop for Link {
 #[derive(Debug, Clone)]
 pub struct Trunk {
     sender: http2::SendRequest<Upload>,
+    written: Arc<AtomicU64>,
+    open: watch::Receiver<()>,
     falls: u64,
+}
+
+/// What is known of a request by HTTP/2 that has no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lost {
+    /// The connection is over, and nothing of it was written.
+    Unwritten,
+    /// The server says that it did not act on it: REFUSED_STREAM (RFC 9113, 8.7).
+    Refused,
+    /// Nothing.
+    Unknown,
+}
+
+impl Lost {
+    /// What that means.
+    pub fn outcome(self) -> Outcome {
+        match self {
+            Self::Unwritten | Self::Refused => Outcome::NotSent,
+            Self::Unknown => Outcome::Unknown,
+        }
+    }
 }
 
 impl Trunk {
@@ -173,14 +203,16 @@ impl Trunk {
     /// The server cannot be reached, not in time, or does not speak HTTP/2.
     pub async fn open(backend: &Backend, limit: Duration) -> Result<Self, Failure> {
         let falls = backend.falls();
-        let io = TokioIo::new(dial(backend, limit).await?);
+        let (written, open) = (Arc::new(AtomicU64::new(0)), watch::Sender::default());
+        let (counted, receiver) = (Arc::clone(&written), open.subscribe());
+        let io = TokioIo::new(Counted { io: dial(backend, limit).await?, written: counted, _open: open });
         let handshake = http2::Builder::new(TokioExecutor::new()).handshake(io).await;
         let (sender, connection) = handshake.map_err(|_| Failure::Unreachable)?;
         tokio::spawn(async move {
             // Whoever sent a request is told by hyper.
             let _ = connection.await;
         });
-        Ok(Self { sender, falls })
+        Ok(Self { sender, written, open: receiver, falls })
     }
 
     /// Whether requests can be sent.
@@ -196,14 +228,23 @@ impl Trunk {
     /// Sends a request.
     ///
     /// # Errors
-    /// With what is known of whether the server acted on it: it did not if hyper still has the request, or the server
-    /// says so by REFUSED_STREAM (RFC 9113, 8.7).
-    pub async fn send(&mut self, request: Request<Upload>) -> Result<Response<Incoming>, Outcome> {
-        self.sender.try_send_request(request).await.map_err(|mut failed| {
-            let refused = std::error::Error::source(failed.error())
-                .and_then(|source| source.downcast_ref::<h2::Error>())
-                .is_some_and(|error| error.is_remote() && error.reason() == Some(h2::Reason::REFUSED_STREAM));
-            if refused || failed.take_message().is_some() { Outcome::NotSent } else { Outcome::Unknown }
-        })
+    /// With what is known of whether the server acted on it. That nothing was written is known when the connection has ended:
+    /// until then more could be.
+    pub async fn send(&mut self, request: Request<Upload>) -> Result<Response<Incoming>, Lost> {
+        let mark = self.written.load(Ordering::Acquire);
+        let mut failed = match self.sender.try_send_request(request).await {
+            Ok(response) => return Ok(response),
+            Err(failed) => failed,
+        };
+        if failed.take_message().is_some() {
+            return Err(Lost::Unwritten);
+        }
+        let error = std::error::Error::source(failed.error()).and_then(|source| source.downcast_ref::<h2::Error>());
+        if let Some(error) = error.filter(|error| error.is_reset()) {
+            let refused = error.is_remote() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
+            return Err(if refused { Lost::Refused } else { Lost::Unknown });
+        }
+        let ended = tokio::time::timeout(ENDING_MAX, self.open.changed()).await.is_ok();
+        Err(if ended && self.written.load(Ordering::Acquire) == mark { Lost::Unwritten } else { Lost::Unknown })
     }
 }

@@ -58,15 +58,17 @@ impl Pool {
         links.push(link);
     }
 
-    /// The HTTP/2 connection to a server, made if there is none.
+    /// The HTTP/2 connection to a server, if there is one that can be used.
+    pub fn trunk(&self, backend: &Arc<Backend>) -> Option<Trunk> {
+        let trunk = self.lock().get(&place(backend))?.trunk.clone();
+        trunk.filter(|trunk| trunk.usable(backend))
+    }
+
+    /// Makes one, which has all further requests.
     ///
     /// # Errors
     /// As [`Trunk::open`].
-    pub async fn trunk(&self, backend: &Arc<Backend>, limit: Duration) -> Result<Trunk, Failure> {
-        let known = self.lock().get(&place(backend)).and_then(|server| server.trunk.clone());
-        if let Some(trunk) = known.filter(|trunk| trunk.usable(backend)) {
-            return Ok(trunk);
-        }
+    pub async fn open_trunk(&self, backend: &Arc<Backend>, limit: Duration) -> Result<Trunk, Failure> {
         let trunk = Trunk::open(backend, limit).await?;
         server(&mut self.lock(), backend).trunk = Some(trunk.clone());
         Ok(trunk)

@@ -1,7 +1,7 @@
 //! One attempt: a connection, the request on it, the wait for the answer's head.
 
 use super::gate::Backend;
-use super::link::Link;
+use super::link::{Link, Lost};
 use super::outgoing::Outgoing;
 use super::proxy::Worker;
 use super::upload::{Feed, Upload};
@@ -137,11 +137,23 @@ impl<E: Fn() -> bool> Sending<'_, E> {
 
     async fn by_trunk(&self) -> Result<Answered, Failed> {
         let Self { worker, job, backend, timeouts, .. } = self;
-        let mut trunk = self.connected(worker.pool.trunk(backend, timeouts.connect.0)).await?;
-        match self.answer(trunk.send(job.outgoing.two(backend.address, job.body()))).await {
-            Ok(Ok(response)) => Ok((response, Carrier::Trunk)),
-            Ok(Err(outcome)) => Err(Failed { failure: Failure::Broken, outcome }),
-            Err(failure) => Err(Failed { failure, outcome: Outcome::Unknown }),
+        let mut kept = worker.pool.trunk(backend);
+        loop {
+            let was_kept = kept.is_some();
+            let mut trunk = match kept.take() {
+                Some(trunk) => trunk,
+                None => self.connected(worker.pool.open_trunk(backend, timeouts.connect.0)).await?,
+            };
+            let lost = match self.answer(trunk.send(job.outgoing.two(backend.address, job.body()))).await {
+                Ok(Ok(response)) => return Ok((response, Carrier::Trunk)),
+                Ok(Err(lost)) => lost,
+                Err(failure) => return Err(Failed { failure, outcome: Outcome::Unknown }),
+            };
+            // As with one of HTTP/1 that ended while nobody used it.
+            let stale = was_kept && lost == Lost::Unwritten && job.replayable();
+            if !stale {
+                return Err(Failed { failure: Failure::Broken, outcome: lost.outcome() });
+            }
         }
     }
 

@@ -7,7 +7,7 @@ use hyper::client::conn::http2;
 use hyper::{HeaderMap, Request, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use std::net::SocketAddr;
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 
 async fn client(address: SocketAddr) -> http2::SendRequest<Full<Bytes>> {
     let io = TokioIo::new(TcpStream::connect(address).await.unwrap());
@@ -138,6 +138,32 @@ async fn a_connection_that_ends_is_replaced_and_its_posts_are_not_sent_again() {
     assert!(good.seen().is_empty());
     let answer = ask(&sender, request("GET", "/echo", "hello")).await;
     assert_eq!((answer.status, &answer.body[..], good.seen().len()), (StatusCode::OK, &b"hello"[..], 1));
+}
+
+/// A connection that the server closed at rest is no reason to fail, or to blame the server. The proxy learns of that and of the
+/// next request at one time.
+#[tokio::test]
+async fn a_connection_that_was_closed_at_rest_is_replaced() {
+    let listener = TcpListener::bind(ANY).await.unwrap();
+    let running = run(&spec(&[listener.local_addr().unwrap()], "", r#", "protocol": "http2""#));
+    let mut stream = TcpStream::connect(running.address).await.unwrap();
+    for turn in 0..100 {
+        // At once, so that this cannot wait for anything between.
+        assert!(stream.try_write(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\nhi").is_ok());
+        let (accepted, _) = tokio::time::timeout(LONG, listener.accept()).await.expect("it is replaced").unwrap();
+        let mut server = h2::server::handshake(accepted).await.unwrap();
+        let (request, mut answer) = server.accept().await.unwrap().unwrap();
+        answer.send_response(hyper::Response::new(()), true).unwrap();
+        let answered = async { drop(tokio::time::timeout(LONG, server.accept()).await) };
+        let read = tokio::select! {
+            read = one_answer(&mut stream) => read,
+            () = answered => panic!("another request"),
+        };
+        assert_eq!(status(&read), 200, "turn {turn}");
+        drop((request, answer, server));
+    }
+    let counts = running.proxy.counts().remove(0);
+    assert_eq!((counts.servers[0].failures, counts.retries, counts.unknown), (0, 0, 0));
 }
 
 #[tokio::test]
