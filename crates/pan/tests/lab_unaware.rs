@@ -129,6 +129,7 @@ fn day(beside: Option<fn(&TestLab) -> Neighbour>) -> Option<Transcript> {
     traffic(&mut day, &lab, "traffic-after");
     inside::look(&mut day, &owner, "inside-after");
     capture.end(&mut day, "frames");
+    lab.wait_for("the ends of what was run inside to be told", SOON, |_| are_ends_told(&owner)).unwrap();
     look(&mut day, &owner, "evening");
     if let Some(neighbour) = &mut neighbour {
         neighbour.was_there(&lab);
@@ -164,6 +165,17 @@ fn fails(day: &mut Transcript, lab: &TestLab, owner: &Person) {
     })
     .unwrap();
     says(day, owner, "timeline", &["timeline", "acme/web-2", "--all", "-o", "json"]);
+}
+
+/// A node tells that something it ran has ended after whoever asked for it was answered.
+fn are_ends_told(owner: &Person) -> bool {
+    let all: Value = serde_json::from_str(&owner.runs(0, &["audit", "-o", "json"])).unwrap();
+    let runs = |ended: bool| {
+        let of = all.as_array().into_iter().flatten().filter(move |entry| !ended || entry["result"] == "ended");
+        let run = |entry: &Value| entry["detail"].as_str()?.split(' ').find(|word| word.starts_with("run=")).map(str::to_owned);
+        of.filter_map(run).collect::<BTreeSet<_>>()
+    };
+    runs(true) == runs(false)
 }
 
 fn settled(owner: &Person) {
