@@ -110,10 +110,7 @@ fn next(world: &World, now: Now, key: &VolumeKey) -> Option<Step> {
     if !volume.unmade.is_empty() {
         return None;
     }
-    let large = |member: &Member| {
-        let replicas = volume.hosts.get(member).and_then(|host| world.seen.hosts.get(host)).and_then(|seen| seen.replicas.as_ref());
-        replicas.and_then(|replicas| replicas.get(&volume.id)).is_some_and(|replica| replica.size >= volume.size)
-    };
+    let large = |member: &Member| said(world, volume, *member).is_some_and(|replica| replica.size >= volume.size);
     if volume.usable < volume.size && volume.mirror.in_sync.iter().all(large) {
         return Some(Step::Grown);
     }
@@ -134,9 +131,8 @@ fn resize(world: &World, now: Now, volume: &VolumeRecord) -> Option<Step> {
     // What goes is not needed by those who are there now: of who is away, however shortly, nobody knows whether it comes back.
     let alive = |member: &Member| volume.hosts.get(member).is_some_and(|host| world.seen.life(host) == Life::Alive);
     let there = |member: &Member| {
-        let replicas = volume.hosts.get(member).and_then(|host| world.seen.hosts.get(host)).and_then(|seen| seen.replicas.as_ref());
-        let replica = replicas.and_then(|replicas| replicas.get(&volume.id));
-        let whole = replica.is_some_and(|one| one.lineage == volume.mirror.lineage && !one.partial && !one.catching_up && !one.damaged);
+        let whole = said(world, volume, *member)
+            .is_some_and(|one| one.lineage == volume.mirror.lineage && !one.partial && !one.catching_up && !one.damaged);
         whole && alive(member) && volume.mirror.in_sync.contains(member)
     };
     if volume.hosts.keys().filter(|member| there(member)).count() < copies || volume.hosts.len() <= copies {
@@ -147,10 +143,14 @@ fn resize(world: &World, now: Now, volume: &VolumeRecord) -> Option<Step> {
     spare.map(Step::Remove)
 }
 
+/// What the host of a member says of its copy.
+fn said<'a>(world: &'a World, volume: &VolumeRecord, member: Member) -> Option<&'a ReplicaReport> {
+    world.seen.hosts.get(volume.hosts.get(&member)?)?.replicas.as_ref()?.get(&volume.id)
+}
+
 /// Whether the host of a member says that its copy is damaged, in a way that only making it anew mends.
 fn is_damaged(world: &World, volume: &VolumeRecord, member: Member) -> bool {
-    let replicas = volume.hosts.get(&member).and_then(|host| world.seen.hosts.get(host)).and_then(|seen| seen.replicas.as_ref());
-    replicas.and_then(|replicas| replicas.get(&volume.id)).is_some_and(|replica| replica.damaged)
+    said(world, volume, member).is_some_and(|replica| replica.damaged)
 }
 
 /// A damaged copy that makes way for another one on its own host, as no other host has room: nobody waits for it any more, and somebody who
