@@ -9,6 +9,7 @@ pub mod core;
 pub mod ear;
 mod etcd;
 pub mod handle;
+mod leftover;
 pub mod metrics;
 mod neighbours;
 mod owner;

@@ -5,10 +5,12 @@
 use crate::api::{App, DomainKey, Peer, router};
 use crate::auth::{AdminToken, DigestError};
 use crate::handle::Handle;
+use crate::leftover;
 use crate::site::{Site, SiteError};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
+use axum::response::Response;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -17,6 +19,7 @@ use pan_api::keyfile::{KeyFileError, hex, read_key};
 use pan_api::tls::{ClientCerts, LiveTls, TlsError, peer_identity};
 use pan_linux::listen::{Over, explained};
 use pan_model::host_config::{CONTROLLER_PORT, HostConfig};
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -195,8 +198,8 @@ impl Front {
         let router = self.router;
         let service = service_fn(move |mut request: hyper::Request<Incoming>| {
             request.extensions_mut().insert(peer.clone());
-            let request: Request = request.map(Body::new);
-            router.clone().oneshot(request)
+            let router = router.clone();
+            async move { Ok::<_, Infallible>(leftover::answered(request.map(Body::new), |request| answer(router, request)).await) }
         });
         let mut http = hyper::server::conn::http1::Builder::new();
         http.timer(TokioTimer::new()).header_read_timeout(self.limits.head);
@@ -211,6 +214,13 @@ impl Front {
         if let Err(error) = served {
             tracing::debug!(%error, "a connection broke");
         }
+    }
+}
+
+async fn answer(router: Router, request: Request) -> Response {
+    match router.oneshot(request).await {
+        Ok(response) => response,
+        Err(never) => match never {},
     }
 }
 

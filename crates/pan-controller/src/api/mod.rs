@@ -38,6 +38,6 @@ mod watch;
 mod why;
 mod why_volume;
 
-pub(crate) use dispatch::{App, Peer, router};
+pub(crate) use dispatch::{App, BODY_MAX, Peer, router};
 pub use openapi::openapi;
 pub(crate) use scope::DomainKey;

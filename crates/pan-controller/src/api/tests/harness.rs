@@ -240,15 +240,20 @@ impl Front {
 
     /// A request word for word, and the whole answer.
     pub async fn raw(&self, request: &[u8]) -> Answer {
-        let connector = tokio_rustls::TlsConnector::from(client_config(self.authority.cert_pem(), None).unwrap());
-        let stream = TcpStream::connect(self.address).await.unwrap();
-        let name = rustls::pki_types::ServerName::try_from("localhost").unwrap();
-        let mut stream = connector.connect(name, stream).await.unwrap();
+        let mut stream = self.connection().await;
         stream.write_all(request).await.unwrap();
         let mut bytes = Vec::new();
         // The server may close without TLS's own goodbye; the answer is there all the same.
         let _ = soon(stream.read_to_end(&mut bytes)).await;
         Answer::read(&bytes)
+    }
+
+    /// A connection of somebody without a certificate.
+    pub async fn connection(&self) -> tokio_rustls::client::TlsStream<TcpStream> {
+        let connector = tokio_rustls::TlsConnector::from(client_config(self.authority.cert_pem(), None).unwrap());
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        let name = rustls::pki_types::ServerName::try_from("localhost").unwrap();
+        connector.connect(name, stream).await.unwrap()
     }
 
     /// A request with the administrator's token.

@@ -7,7 +7,7 @@ use crate::server::Limits;
 use serde_json::json;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
 const JSON: (&str, &str) = ("Content-Type", "application/json");
@@ -33,6 +33,24 @@ async fn queries_are_exact() {
             answer.refuses(400, "PAN-100", says);
         }
     }
+}
+
+#[tokio::test]
+async fn a_body_that_nobody_wanted_and_comes_late_breaks_no_connection() {
+    let front = Front::start(world());
+    let mut stream = front.connection().await;
+    let body = br#"{"servers":2}"#;
+    let head = format!("POST {SCALE} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n", body.len());
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut bytes = [0; 1];
+    let early = tokio::time::timeout(Duration::from_millis(100), stream.read(&mut bytes)).await;
+    assert!(early.is_err(), "who closes now loses what is on its way");
+    stream.write_all(body).await.unwrap();
+    stream.write_all(&request("GET", "/v1/version", &[], b"")).await.unwrap();
+    let mut text = String::new();
+    let _ = soon(stream.read_to_string(&mut text)).await;
+    assert_eq!(text.matches("HTTP/1.1 ").count(), 2, "{text}");
+    assert!(text.starts_with("HTTP/1.1 401 "), "{text}");
 }
 
 #[tokio::test]
