@@ -6,8 +6,12 @@ mod story;
 use pan_lab::harness::{self, TestLab};
 use pan_lab::{LabHost, LabSpec};
 use serde_json::Value;
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 use story::{SOON, ask, example, has, json, lab_of, leader, pan, requests, text, wrk};
+
+/// Held by whoever puts a PAN under load: two at once on a small machine starve each other's servers for seconds.
+static LOAD: Mutex<()> = Mutex::new(());
 
 fn after(lab: &TestLab, term: u64) -> (u64, LabHost) {
     lab.wait_for("another leader", SOON, |lab| leader(lab).0 > term).unwrap();
@@ -25,6 +29,7 @@ fn the_leader_and_then_a_member_of_etcd_are_lost_under_load() {
     if !has("etcd") || !has("wrk") || !has("nginx") {
         return;
     }
+    let _alone = LOAD.lock().unwrap_or_else(PoisonError::into_inner);
     let Some(lab) = lab_of(|| LabSpec { controllers: 3, ..harness::spec().unwrap() }) else { return };
     story::apply(&lab, "demo.yaml", &example("demo.yaml"));
     assert!(ask(&lab).is_some());
@@ -71,6 +76,7 @@ fn most_of_etcd_is_lost_and_comes_back() {
     if !has("etcd") || !has("wrk") || !has("nginx") {
         return;
     }
+    let _alone = LOAD.lock().unwrap_or_else(PoisonError::into_inner);
     let Some(lab) = lab_of(|| LabSpec { controllers: 3, ..harness::spec().unwrap() }) else { return };
     story::apply(&lab, "demo.yaml", &example("demo.yaml"));
     let load = wrk(&lab, 20, true);
