@@ -14,6 +14,7 @@ use pan_api::desired::{Desired, ImportEnd, ImportOrder, ImportWay, Network, Unit
 use pan_linux::netns::Netns;
 use pan_linux::rtnl::Rtnl;
 use pan_model::HostName;
+pub(crate) use rules::seat_called;
 use rules::{
     FAR, NEAR, Pair, far_ends, far_port, far_rules, far_seat, far_unit, far_wiring, near_port, near_rules, near_seat, near_wiring,
 };

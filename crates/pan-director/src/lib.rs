@@ -12,6 +12,7 @@ mod director;
 mod error;
 mod hear;
 mod imports;
+mod leave;
 mod memory;
 pub mod metrics;
 mod namespace;
@@ -31,5 +32,6 @@ mod testing;
 
 pub use director::Director;
 pub use error::{Error, Trouble, Troubles};
+pub use leave::leave;
 pub use run::{run, run_with};
 pub use suspicion::{Suspicions, Told, down};

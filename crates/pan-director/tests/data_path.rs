@@ -149,6 +149,22 @@ fn who_owns_again_without_having_heard_of_its_loss_says_so() {
     }
 }
 
+/// Its namespaces need no agent: without this they answer beside whoever owns the addresses next.
+#[test]
+fn a_host_that_is_no_director_any_more_answers_for_nothing() {
+    if !may_run() {
+        return;
+    }
+    let rig = serving(&[Up, Up]);
+    rig.first.restart();
+    assert!(rig.connect(PUBLIC[0], DEADLINE).is_ok(), "without its agent it answers");
+    assert_eq!((rig.first.leave(), rig.first.names()), (1, Vec::new()));
+    for public in PUBLIC {
+        assert!(rig.connect(public, Duration::from_millis(300)).is_err(), "{public}");
+    }
+    assert_eq!(rig.first.leave(), 0, "a second time there is nothing to do");
+}
+
 #[test]
 fn a_partition_is_a_closed_world() {
     if !may_run() {

@@ -1,9 +1,10 @@
-//! The init of a host: starts its roles, starts them again when they end, reaps everything else.
+//! The init of a host: starts its roles, starts them again when they end or stand still, reaps everything else.
 //!
 //! Roles are separate processes so that one may crash, hang or be upgraded alone; heartbeats in
 //! particular come from a process that does nothing else.
 
 mod backoff;
+mod silence;
 mod supervisor;
 
 use std::io;

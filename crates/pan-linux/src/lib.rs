@@ -39,6 +39,7 @@ pub mod realtime;
 pub mod room;
 pub mod rtnl;
 pub mod seqpacket;
+pub mod supervise;
 pub mod sysctl;
 pub mod tap;
 pub mod underlay;

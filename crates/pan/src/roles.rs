@@ -5,6 +5,7 @@ use crate::cli::Failure;
 use crate::config;
 use clap::{Args, ValueEnum};
 use pan_linux::oci::{ShimArgs, Until, shim_main};
+use pan_linux::supervise::Watched;
 use pan_model::host::Role;
 use pan_model::host_config::HostConfig;
 use pan_node::beat::Way;
@@ -136,6 +137,10 @@ pub fn init_logging(default: &str) {
 /// Runs a role until it is told to stop or cannot go on.
 pub fn run(role: Role, path: &Path) -> ExitCode {
     init_logging("info");
+    let watched = Watched::take().unwrap_or_else(|error| {
+        tracing::warn!(%error, "whoever keeps this role running is not told that it gets on, and may end it for that");
+        None
+    });
     if let Err(error) = pan_linux::process::raise_file_limit() {
         tracing::warn!(%error, "the limit of open files stays as it is: fewer connections than there are places for may be too many");
     }
@@ -152,10 +157,14 @@ pub fn run(role: Role, path: &Path) -> ExitCode {
         Err(error) => return failed(role.as_str(), &error),
     };
     tracing::info!(host = %config.name, %role, version = env!("CARGO_PKG_VERSION"), "starting");
+    leave_director(&config);
     let own = config.clone();
     // The heartbeats come from a process that outlives this one; after an upgrade it is to follow. Without the thread it
     // does when the next role starts.
     let _ = std::thread::Builder::new().name("beat-build".into()).spawn(move || pan_node::beat::keep_current(&own));
+    if let Some(watched) = watched {
+        runtime.spawn(gets_on(watched));
+    }
     let exit = match role {
         Role::Controller => ended(role, runtime.block_on(until_told(pan_controller::run(config)))),
         Role::Node => ended(role, runtime.block_on(until_told(pan_node::run(config)))),
@@ -164,6 +173,17 @@ pub fn run(role: Role, path: &Path) -> ExitCode {
     };
     runtime.shutdown_timeout(ENDING_MAX);
     exit
+}
+
+/// Says for ever that this process gets on: as long as its runtime does, this does.
+async fn gets_on(watched: Watched) {
+    let mut times = tokio::time::interval(watched.every());
+    loop {
+        times.tick().await;
+        if let Err(error) = watched.gets_on() {
+            tracing::debug!(%error, "nobody hears that this role gets on");
+        }
+    }
 }
 
 /// Everything that matters is committed or written before it is acted on, so being told to stop needs no goodbye.
@@ -247,7 +267,7 @@ fn write_lines(path: &Path) -> std::io::Result<tokio::sync::mpsc::Sender<String>
     Ok(lines)
 }
 
-/// Sends heartbeats. One thread, so that nothing else of this process can delay them.
+/// Sends heartbeats. One thread does, so that nothing else of this process can delay them.
 pub fn beat(args: &BeatArgs) -> ExitCode {
     init_logging("info");
     let config: HostConfig = match config::load(&args.config, None) {
@@ -255,9 +275,36 @@ pub fn beat(args: &BeatArgs) -> ExitCode {
         Err(error) => return failed("beat", &error),
     };
     let way = if args.succeed { Way::Successor } else { Way::Supervised };
+    leave_director(&config);
     match pan_node::beat::run(config, &args.config, &way) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed("beat", &error),
+    }
+}
+
+/// Of a host whose configuration does not make it a director: it may have been one before, and no agent of that role will tidy up. Beside everything
+/// else, for it may take longer than a heartbeat may wait.
+fn leave_director(config: &HostConfig) {
+    if config.roles.contains(&Role::Director) {
+        return;
+    }
+    let state_dir = config.state_dir.clone();
+    // Without the thread whatever starts next on this host does it.
+    let _ = std::thread::Builder::new().name("leave".into()).spawn(move || leave(&state_dir));
+}
+
+fn leave(state_dir: &Path) {
+    // One that runs still, by a configuration of before, would make anew what is taken away.
+    let _claim = match Claim::take(state_dir, Role::Director) {
+        Ok(claim) => claim,
+        Err(error) => {
+            return tracing::warn!(%error, "this host is no director any more, and one still runs: stop it, and start another role anew");
+        }
+    };
+    match pan_director::leave() {
+        Ok(0) => {}
+        Ok(count) => tracing::info!(count, "this host is no director any more: what it had of partitions is taken away"),
+        Err(error) => tracing::warn!(%error, "this host is no director any more, and some of what it had of partitions is there still"),
     }
 }
 

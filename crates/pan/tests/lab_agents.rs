@@ -4,6 +4,7 @@
 mod story;
 
 use pan_lab::LabHost;
+use std::process::Command;
 use story::{SOON, ask, example, has, json, lab, pan, requests, wrk};
 
 #[test]
@@ -38,4 +39,36 @@ fn killing_agents_and_the_controller_fails_no_request_and_restarts_nothing() {
     let report = load.output();
     let (answered, failed) = requests(&report);
     assert!(answered > 1000 && failed == 0, "{report}\n{}", pan(&lab, &["events", "-A"]));
+}
+
+/// Roles that stand still while their hosts are heard are nobody's to fail over: whoever keeps them running ends them, and the next ones do what
+/// waited for them.
+#[test]
+fn roles_that_stand_still_are_started_again_and_catch_up() {
+    if !has("nginx") {
+        return;
+    }
+    let Some(lab) = lab() else { return };
+    story::apply(&lab, "demo.yaml", &example("demo.yaml"));
+    assert!(ask(&lab).is_some());
+    let web = json(&lab, &["get", "server", "web-1", "-p", "demo"]);
+    let (epoch, node) = (web["epoch"].as_u64(), lab.host(story::str_of(&web, "node")).unwrap());
+    let hosts = [(node, "node"), (lab.host("d1").unwrap(), "director"), (lab.host("d2").unwrap(), "director")];
+    let still = hosts.map(|(host, role)| {
+        let pid = lab.role_pid(host, role).unwrap();
+        assert!(Command::new("kill").args(["-STOP", &pid.to_string()]).status().unwrap().success());
+        pid
+    });
+    assert!(ask(&lab).is_some(), "what was in place is in place");
+    pan(&lab, &["migrate", "web-1", "-p", "demo", "--to", "n4"]);
+    for ((host, role), old) in hosts.into_iter().zip(still) {
+        lab.wait_for("another process", SOON, |lab| lab.role_pid(host, role).is_ok_and(|pid| pid != old)).unwrap();
+    }
+    assert_eq!(lab.logs().matches("has said nothing for 10 s: it is killed").count(), still.len(), "{}", lab.logs());
+    lab.wait_for("the server to be elsewhere", SOON, |lab| {
+        let web = json(lab, &["get", "server", "web-1", "-p", "demo"]);
+        web["state"] == "running" && web["node"] == "n4" && web["epoch"].as_u64() > epoch
+    })
+    .unwrap();
+    (0..30).for_each(|_| assert!(ask(&lab).is_some(), "{}", pan(&lab, &["events", "-A"])));
 }

@@ -43,6 +43,13 @@ pub(crate) fn far_seat(way: &ImportWay) -> Seat {
     Seat { vni: way.far.vni, name: format!("{FAR}{}", way.number), port: far_port(way.number) }
 }
 
+/// What belongs to a namespace of that name, if it is one of an import, for taking it away.
+pub(crate) fn seat_called(name: &str) -> Option<Seat> {
+    let number = |prefix| name.strip_prefix(prefix)?.parse::<u32>().ok();
+    let port = number(NEAR).map(near_port).or_else(|| number(FAR).map(far_port))?;
+    Some(Seat { vni: 0, name: name.to_owned(), port })
+}
+
 /// The host's end of a near namespace's cable.
 pub(crate) fn near_port(number: u32) -> String {
     format!("pgn{number}")

@@ -160,6 +160,15 @@ impl DirectorHost {
         self.work(|director| *director = None);
     }
 
+    /// The role goes from the host for good: how many namespaces went with it.
+    pub fn leave(&self) -> usize {
+        let netns = self.space.netns.try_clone().unwrap();
+        self.work(move |director| {
+            *director = None;
+            netns.run(pan_director::leave).unwrap().unwrap()
+        })
+    }
+
     /// What the director itself takes for silent.
     pub fn suspect(&self, hosts: &[&str]) {
         let troubles = self.suspect_with_troubles(hosts);

@@ -10,7 +10,11 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use pan_linux::process::{Exit, Reaper, Seen, clear_signal_mask, open_log, pass_listen_fds};
 
+use pan_linux::supervise::{Watch, not_watched};
+use pan_model::host::Role;
+
 use super::backoff::Backoff;
+use super::silence::{LOOK, SILENCE_MAX, Silence};
 
 /// The longest a role may take to end in good order.
 const GOODBYE: Duration = Duration::from_secs(5);
@@ -19,7 +23,7 @@ const IDLE: Duration = Duration::from_secs(60);
 
 /// A role and how it is doing.
 enum Doing {
-    Running { pid: i32, since: Instant },
+    Running { pid: i32, since: Instant, silence: Silence },
     Waiting { until: Instant },
 }
 
@@ -27,6 +31,14 @@ struct Child {
     role: &'static str,
     doing: Doing,
     backoff: Backoff,
+    /// Of one that says whether it gets on. Heartbeats are watched by those who hear them.
+    watch: Option<Watch>,
+}
+
+/// A role that cannot be watched runs all the same.
+fn watch(role: &str) -> Option<Watch> {
+    let watch = Watch::new(&format!("panloom/init/{}/{role}", std::process::id()));
+    watch.inspect_err(|error| eprintln!("pan init: {role} is not watched: {error}")).ok()
 }
 
 /// All roles of a host.
@@ -42,7 +54,10 @@ impl Supervisor {
     /// `commands` are words of `exe`; `logs` is the folder for their output.
     pub(super) fn new(exe: PathBuf, config: &Path, commands: Vec<&'static str>, logs: PathBuf, sockets: Vec<OwnedFd>) -> Self {
         let now = Instant::now();
-        let children = commands.into_iter().map(|role| Child { role, doing: Doing::Waiting { until: now }, backoff: Backoff::new() });
+        let children = commands.into_iter().map(|role| {
+            let watch = if Role::ALL.iter().any(|one| one.as_str() == role) { watch(role) } else { None };
+            Child { role, doing: Doing::Waiting { until: now }, backoff: Backoff::new(), watch }
+        });
         Self { exe, config: config.to_path_buf(), logs, sockets, children: children.collect() }
     }
 
@@ -50,6 +65,7 @@ impl Supervisor {
     pub(super) fn run(&mut self, reaper: &Reaper) -> io::Result<()> {
         loop {
             self.start_due();
+            self.end_silent();
             for seen in reaper.wait(self.next_wake())? {
                 match seen {
                     Seen::Exited { pid, exit } => self.ended(pid, exit),
@@ -69,10 +85,10 @@ impl Supervisor {
                 continue;
             }
             let role = self.children[index].role;
-            let child = match self.spawn(role) {
+            let child = match self.spawn(&self.children[index]) {
                 Ok(pid) => {
                     eprintln!("pan init: {role} started, pid {pid}");
-                    Doing::Running { pid, since: now }
+                    Doing::Running { pid, since: now, silence: Silence::new(now) }
                 }
                 Err(error) => {
                     eprintln!("pan init: {role} cannot start: {error}");
@@ -84,11 +100,36 @@ impl Supervisor {
         }
     }
 
-    fn spawn(&self, role: &str) -> io::Result<i32> {
+    /// Ends roles that stand still; being started again is all that helps them.
+    fn end_silent(&mut self) {
+        let now = Instant::now();
+        for child in &mut self.children {
+            let (Doing::Running { pid, silence, .. }, Some(watch)) = (&mut child.doing, &child.watch) else { continue };
+            if watch.heard() {
+                silence.heard(now);
+            }
+            if silence.look(now) {
+                eprintln!("pan init: {} (pid {pid}) has said nothing for {} s: it is killed", child.role, SILENCE_MAX.as_secs());
+                let _ = kill(Pid::from_raw(*pid), Signal::SIGKILL);
+                *silence = Silence::new(now);
+            }
+        }
+    }
+
+    fn spawn(&self, child: &Child) -> io::Result<i32> {
+        let role = child.role;
         let log = open_log(&self.logs.join(format!("{role}.log")))?;
         let mut command = Command::new(&self.exe);
         command.arg(role).arg("--config").arg(&self.config).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         clear_signal_mask(&mut command);
+        match &child.watch {
+            Some(watch) => {
+                // What its predecessor said last is not its word.
+                watch.heard();
+                watch.tell(&mut command, SILENCE_MAX)
+            }
+            None => not_watched(&mut command),
+        };
         let sockets: Vec<i32> = match role {
             "controller" => self.sockets.iter().map(AsRawFd::as_raw_fd).collect(),
             _ => Vec::new(),
@@ -103,7 +144,7 @@ impl Supervisor {
         let now = Instant::now();
         for child in &mut self.children {
             match child.doing {
-                Doing::Running { pid, since } if pid == ended => {
+                Doing::Running { pid, since, .. } if pid == ended => {
                     let until = child.backoff.after_exit(since, now);
                     let wait = (until - now).as_millis();
                     eprintln!("pan init: {} (pid {pid}) ended: {exit:?}; again in {wait} ms", child.role);
@@ -117,7 +158,7 @@ impl Supervisor {
     fn next_wake(&self) -> Duration {
         let waits = self.children.iter().filter_map(|child| match child.doing {
             Doing::Waiting { until } => Some(until.saturating_duration_since(Instant::now())),
-            Doing::Running { .. } => None,
+            Doing::Running { .. } => child.watch.as_ref().map(|_| LOOK),
         });
         // A millisecond more than due, because waiting rounds down.
         waits.min().map_or(IDLE, |wait| wait + Duration::from_millis(1))
