@@ -232,10 +232,11 @@ impl Handle {
     }
 
     async fn ask<T>(&self, make: impl FnOnce(oneshot::Sender<Result<T, ApiError>>) -> Message) -> Result<T, ApiError> {
-        let gone = |_| ApiError::new(Code::Internal, "the controller is stopping");
         let (answer, answered) = oneshot::channel();
-        self.inbox.send(make(answer)).await.map_err(|_| gone(()))?;
-        answered.await.map_err(|_| gone(()))?
+        let ending = |_| ApiError::new(Code::NotLeading, "this controller is stopping; nothing was changed");
+        self.inbox.send(make(answer)).await.map_err(ending)?;
+        let ended = |_| ApiError::new(Code::InDoubt, "this controller stopped before it could answer; whether it was done is not known");
+        answered.await.map_err(ended)?
     }
 
     /// Whether decisions can be made and read at all.
@@ -252,7 +253,7 @@ impl Handle {
     /// Asks for a change; answered after it is committed.
     ///
     /// # Errors
-    /// The refusal, at once where the store is lost, or `Internal` when the controller stops meanwhile: the outcome is unknown then.
+    /// The refusal, at once where the store is lost, or `InDoubt` when the controller stops meanwhile: the outcome is unknown then.
     pub async fn request(&self, principal: &Principal, request: Request) -> Result<Reply, ApiError> {
         self.health()?;
         let actor = Box::new(principal.actor());

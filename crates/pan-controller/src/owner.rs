@@ -23,7 +23,7 @@ use pan_api::report::Hello;
 use pan_member::Tick;
 use pan_model::{Code, HostName};
 use pan_store::{AnyStore, Batch, Revision, Watch, WatchError};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -119,11 +119,16 @@ pub(crate) struct Inbox {
     pub heard: mpsc::Receiver<Message>,
     /// Hosts and callers.
     pub asked: mpsc::Receiver<Message>,
+    /// What the ear said while the store was waited for.
+    pub kept: VecDeque<Message>,
 }
 
 impl Inbox {
     /// `None`: nobody can ask any more.
     async fn next(&mut self) -> Option<Message> {
+        if let Some(kept) = self.kept.pop_front() {
+            return Some(kept);
+        }
         tokio::select! {
             biased;
             Some(message) = self.heard.recv() => Some(message),
@@ -133,8 +138,36 @@ impl Inbox {
 
     /// What is there already.
     fn ready(&mut self) -> Option<Message> {
-        self.heard.try_recv().or_else(|_| self.asked.try_recv()).ok()
+        let kept = self.kept.pop_front();
+        kept.or_else(|| self.heard.try_recv().or_else(|_| self.asked.try_recv()).ok())
     }
+
+    /// Waits for the ear's word to step down, and why. It is kept, as is what comes before it; the ear keeps what is more than a round's.
+    async fn deposed(&mut self) -> String {
+        if let Some(reason) = self.kept.iter().find_map(deposes) {
+            return reason;
+        }
+        while self.kept.len() < BATCH_MAX {
+            let Some(message) = self.heard.recv().await else { break };
+            let reason = deposes(&message);
+            self.kept.push_back(message);
+            if let Some(reason) = reason {
+                return reason;
+            }
+        }
+        std::future::pending().await
+    }
+
+    /// Takes that word out of what is kept.
+    fn take_deposed(&mut self) -> Option<String> {
+        let at = self.kept.iter().position(|message| deposes(message).is_some())?;
+        self.kept.remove(at).as_ref().and_then(deposes)
+    }
+}
+
+/// Why it tells this controller to step down, if it does.
+fn deposes(message: &Message) -> Option<String> {
+    if let Message::StepDown { reason } = message { Some(reason.clone()) } else { None }
 }
 
 /// What woke the loop.
@@ -225,8 +258,13 @@ impl Owner {
                 Ok(())
             }
             Message::StepDown { reason } => {
+                // Put back, so that the round does not wait for a store that says nothing. One that did has stepped down.
+                self.inbox.kept.push_front(Message::StepDown { reason });
                 self.round(std::mem::take(answers)).await?;
-                self.step_down(Failed::Deposed(reason)).await
+                match self.inbox.take_deposed() {
+                    Some(reason) => self.step_down(Failed::Deposed(reason)).await,
+                    None => Ok(()),
+                }
             }
             Message::Request(_, ref request, _) if request.is_large() => {
                 if !self.world.dirty.is_empty() {

@@ -19,6 +19,7 @@ use pan_model::HostName;
 use pan_model::host::Role;
 use pan_model::host_config::{ControllerConfig, HostConfig, Pool, StoreConfig};
 use pan_store::{AnyStore, ConnectError, Embedded, Etcd, EtcdOptions};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
@@ -103,7 +104,7 @@ pub async fn run(config: HostConfig) -> Result<(), RunError> {
     let links = Links {
         store: store.clone(),
         ear: ear.clone(),
-        inbox: Inbox { heard, asked },
+        inbox: Inbox { heard, asked, kept: VecDeque::new() },
         record_asker: record.clone(),
         handle: handle.clone(),
         changed,

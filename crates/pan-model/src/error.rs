@@ -75,7 +75,7 @@ codes! {
     /// No controller leads at present.
     NotLeading "PAN-603" "No controller can decide at present: one is being chosen, or the store cannot be written. Servers run on.\nNothing was changed.\nDo: try again in a second; if it stays, the message and the controllers' logs name the reason (a full disk, too few members of the store).",
     /// A change may or may not have been made.
-    InDoubt "PAN-604" "The store did not answer whether a change was written; it may have been made, as a whole or in part.\nDo: look (`pan get`, `pan events`) before asking again; what was declared with `pan apply` can be applied again without harm.",
+    InDoubt "PAN-604" "Whether a change was written is not known: the store did not answer, or the controller stopped or was deposed before it did. It may have been made, as a whole or in part.\nDo: look (`pan get`, `pan events`) before asking again; what was declared with `pan apply` can be applied again without harm.",
     /// A bug or an environment failure.
     Internal "PAN-900" "Something failed that should not. The message has the details; the controller's log has more.",
 }

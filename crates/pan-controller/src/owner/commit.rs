@@ -5,6 +5,7 @@ use crate::core::persist::{self, TERM_KEY};
 use crate::core::transactions::{Room, transactions};
 use crate::core::world::Dirty;
 use pan_store::{CommitError, Txn, Write, commit_guarded};
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
 /// Room in each transaction, beside that for the leader's record.
@@ -13,6 +14,10 @@ const TERM_BYTES: usize = 4096;
 
 /// How long an answer that was lost is asked for again: longer than etcd takes to find a leader.
 const PATIENCE: Duration = Duration::from_secs(3);
+
+/// How long one that is to step down waits still for the store's answer, which may be on its way. Callers wait with it, and whoever leads
+/// next would answer them sooner.
+const LEAVING: Duration = Duration::from_millis(500);
 
 /// Why this controller leads no more.
 #[derive(Debug, thiserror::Error)]
@@ -77,8 +82,23 @@ impl Owner {
 
     /// Commits writes that include the leader's record, if that is still as this controller knows it.
     pub(super) async fn commit_one(&mut self, writes: Vec<Write>) -> Result<(), CommitError> {
-        let compares = vec![pan_store::Compare { key: TERM_KEY.to_owned(), revision: self.record }];
-        self.record = Some(commit_guarded(&*self.store, TERM_KEY, &Txn { compares, writes }, PATIENCE).await?);
+        let txn = Txn { compares: vec![pan_store::Compare { key: TERM_KEY.to_owned(), revision: self.record }], writes };
+        let store = self.store.clone();
+        let mut committing = pin!(commit_guarded(&*store, TERM_KEY, &txn, PATIENCE));
+        let done = tokio::select! {
+            biased;
+            done = &mut committing => done,
+            why = self.inbox.deposed() => match tokio::time::timeout(LEAVING, committing).await {
+                Ok(done) => done,
+                Err(_) => {
+                    // It is stepped down for this.
+                    self.inbox.take_deposed();
+                    let source = format!("this controller was told to step down ({why}) before the store answered").into();
+                    Err(CommitError::InDoubt { source })
+                }
+            },
+        };
+        self.record = Some(done?);
         Ok(())
     }
 

@@ -89,6 +89,27 @@ async fn what_comes_after_the_word_to_step_down_is_not_decided() {
     assert!(stored.contains("n1") && !stored.contains("n2"), "{stored}");
 }
 
+/// It reaches the store no more, as one that lost its fabrics: whoever asks it is not kept waiting for what the store will never say.
+#[tokio::test]
+async fn who_is_to_step_down_waits_for_no_store_that_does_not_answer() {
+    let mut rig = Rig::leading().await;
+    rig.store().hold();
+    let first = rig.says_hello("n1");
+    rig.another_arrives().await;
+    rig.hears(crate::handle::Message::Liveness(Vec::new())).await;
+    rig.hears(crate::handle::Message::StepDown { reason: "too few are heard".into() }).await;
+    let second = rig.says_hello("n2");
+    let error = soon(first).await.unwrap().unwrap_err();
+    assert_eq!(error.code, Code::InDoubt, "{error}");
+    assert!(error.message.contains("too few are heard"), "{error}");
+    assert_eq!(soon(second).await.unwrap().unwrap_err().code, Code::NotLeading);
+    rig.becomes(|view| !view.leads).await;
+    rig.store().release();
+    rig.hears(crate::handle::Message::Take { expected: 1, term: 2 }).await;
+    rig.becomes(|view| view.leads).await;
+    soon(rig.says_hello("n3")).await.unwrap().unwrap();
+}
+
 /// Whether it was done is not known; what the PAN knows then is what the store has.
 #[tokio::test]
 async fn who_is_left_in_doubt_says_so_and_believes_the_store() {

@@ -20,6 +20,7 @@ use pan_model::HostName;
 use pan_model::host::Role;
 use pan_store::{AnyStore, Faulty, Store, Txn};
 use serde_json::json;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -110,7 +111,7 @@ impl Rig {
         let links = Links {
             store: store.clone(),
             ear: Ear { orders, waker: Waker::new().unwrap(), protected: Arc::default() },
-            inbox: Inbox { heard, asked },
+            inbox: Inbox { heard, asked, kept: VecDeque::new() },
             record_asker: Asker::new().0,
             handle: handle.clone(),
             changed,
