@@ -199,6 +199,9 @@ pub struct PoolReport {
     /// It takes nothing that needs space.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub full: bool,
+    /// It is not in use, and nothing in it can be read: its disk failed or is not there, or what describes it is damaged.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub closed: bool,
     /// What is wrong with it, for people.
     pub trouble: Option<String>,
     /// The snapshots in it.

@@ -53,7 +53,7 @@ use pan_member::Tick;
 use pan_model::host::{Fabric, Link, Role};
 use pan_model::service::BackendState;
 use pan_model::{Admission, ByteSize, Code, Cpu, Generation, HostName, ServerKey, SnapshotId, VolumeId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 fn host(name: &str) -> HostName {
@@ -80,6 +80,8 @@ struct Pan {
     /// What storage hosts keep, by host.
     replicas: BTreeMap<HostName, BTreeMap<VolumeId, ReplicaReport>>,
     snapshots: BTreeMap<HostName, BTreeMap<SnapshotId, SnapshotReport>>,
+    /// Storage hosts whose disks cannot be used.
+    closed: BTreeSet<HostName>,
 }
 
 const NODES: [&str; 4] = ["n1", "n2", "n3", "n4"];
@@ -112,6 +114,7 @@ impl Pan {
             alive: vec![],
             connections: 0,
             replicas: BTreeMap::new(),
+            closed: BTreeSet::new(),
             snapshots: BTreeMap::new(),
         };
         for (at, name) in NODES.iter().chain(&["d1", "d2"]).enumerate() {
@@ -214,18 +217,24 @@ impl Pan {
 
     fn obey(&mut self, desired: &Desired, generation: Generation) {
         let role = role_of(desired.host.as_str());
+        // Without its disk a host follows nothing, and names nothing that is on it.
+        let closed = self.closed.contains(&desired.host);
         let kept = self.replicas.entry(desired.host.clone()).or_default();
-        volumes::obey(kept, &desired.replicas);
-        let replicas = kept.values().cloned().collect();
-        let kept = self.snapshots.entry(desired.host.clone()).or_default();
-        snapshots::obey(kept, &desired.snapshots);
+        let (mut replicas, mut snapshots) = (Vec::new(), Vec::new());
+        if !closed {
+            volumes::obey(kept, &desired.replicas);
+            replicas.extend(kept.values().cloned());
+            let kept = self.snapshots.entry(desired.host.clone()).or_default();
+            snapshots::obey(kept, &desired.snapshots);
+            snapshots.extend(kept.values().cloned());
+        }
         let all = ByteSize(100 << 30);
-        let snapshots = kept.values().cloned().collect();
         let pool = (role == Role::Storage).then_some(PoolReport {
             capacity: all,
             free: all,
             full: false,
-            trouble: None,
+            closed,
+            trouble: closed.then(|| "what describes it is damaged".to_owned()),
             snapshots,
             refused: 0,
             strangers: 0,
@@ -254,7 +263,7 @@ impl Pan {
             role,
             boot: 1,
             sequence: self.step,
-            applied: generation,
+            applied: if closed { Generation::default() } else { generation },
             blank: None,
             admission: desired.admission,
             wants_admission: false,

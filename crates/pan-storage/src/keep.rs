@@ -215,6 +215,7 @@ impl Keeper {
         let room = room::of(&self.folder);
         let full = vault.is_some_and(|vault| vault.pool().condition() == Condition::Full);
         let full = full || room.as_ref().is_ok_and(|room| room.free < FREE_MIN);
+        let closed = vault.is_none();
         let trouble = self.trouble.clone().or_else(|| full.then(|| "the disk is full".to_owned()));
         match room {
             Ok(room) => {
@@ -223,6 +224,7 @@ impl Keeper {
                     capacity,
                     free: ByteSize(room.free),
                     full,
+                    closed,
                     trouble,
                     snapshots: vault.map_or_else(Vec::new, |vault| self.snapshots(vault)),
                     refused: 0,
@@ -233,7 +235,7 @@ impl Keeper {
             Err(_) if trouble.is_none() => None,
             Err(_) => {
                 let capacity = self.capacity.unwrap_or(ByteSize(0));
-                Some(PoolReport { capacity, free: ByteSize(0), full, trouble, snapshots: Vec::new(), refused: 0, strangers: 0 })
+                Some(PoolReport { capacity, free: ByteSize(0), full, closed, trouble, snapshots: Vec::new(), refused: 0, strangers: 0 })
             }
         }
     }

@@ -212,9 +212,9 @@ pub fn report(world: &mut World, now: Now, report: Report) -> Result<(), ApiErro
             servers(world, now, &report.host, report.servers);
         }
         Role::Storage => {
-            let former = seen.replicas.replace(report.replicas.into_iter().map(|replica| (replica.volume, replica)).collect());
+            seen.replicas = Some(report.replicas.into_iter().map(|replica| (replica.volume, replica)).collect());
             seen.pool = report.pool;
-            volumes::tell_damaged(world, now, &report.host, former.as_ref());
+            volumes::tell_damaged(world, now, &report.host);
             strangers::told(world, now, &report.host);
             fullness::told(world, now, &report.host);
         }

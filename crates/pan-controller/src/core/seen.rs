@@ -4,6 +4,7 @@ use pan_api::report::{ConnectionCount, GateReport, Phase, ServerReport};
 use pan_api::volume::{PoolReport, ReplicaReport};
 use pan_member::{GateState, LeaseState, Tick};
 use pan_model::host::{Fabrics, Link, Role};
+use pan_model::mirror::Member;
 use pan_model::{Admission, Epoch, Generation, HostName, PartitionName, ServerKey, VolumeId};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -136,6 +137,8 @@ pub struct HostSeen {
     pub links_lost: BTreeSet<pan_model::host::Fabric>,
     /// Its replicas, once it said which it has.
     pub replicas: Option<BTreeMap<VolumeId, ReplicaReport>>,
+    /// Of which of them it was told that they are damaged, as the members they are: one that is made anew is another.
+    pub damaged_told: BTreeSet<(VolumeId, Member)>,
     /// The disk they lie on.
     pub pool: Option<PoolReport>,
     /// Whether it was told that the disk is full.
@@ -189,6 +192,7 @@ impl Default for HostSeen {
             introduced: false,
             links_lost: BTreeSet::new(),
             replicas: None,
+            damaged_told: BTreeSet::new(),
             pool: None,
             fullness: super::fullness::Fullness::default(),
             strangers: super::strangers::Strangers::default(),

@@ -10,7 +10,7 @@ use pan_model::{Admission, ByteSize};
 fn report(pan: &mut Pan, full: bool) {
     pan.step += 1;
     let (capacity, free) = (ByteSize(1 << 40), ByteSize(if full { 4096 } else { 1 << 30 }));
-    let pool = PoolReport { capacity, free, full, trouble: None, snapshots: Vec::new(), refused: 0, strangers: 0 };
+    let pool = PoolReport { capacity, free, full, closed: false, trouble: None, snapshots: Vec::new(), refused: 0, strangers: 0 };
     let report = Report { admission: Admission::FIRST, pool: Some(pool), ..report_of("s1", Role::Storage, 1, pan.step) };
     hosts::report(&mut pan.world, pan.now, report).unwrap();
 }

@@ -12,7 +12,7 @@ fn report(pan: &mut Pan, strangers: u64) {
     let (capacity, free) = (ByteSize(1 << 40), ByteSize(1 << 40));
     let report = Report {
         admission: Admission::FIRST,
-        pool: Some(PoolReport { capacity, free, full: false, trouble: None, snapshots: Vec::new(), refused: 0, strangers }),
+        pool: Some(PoolReport { capacity, free, full: false, closed: false, trouble: None, snapshots: Vec::new(), refused: 0, strangers }),
         ..report_of("s1", Role::Storage, 1, pan.step)
     };
     hosts::report(&mut pan.world, pan.now, report).unwrap();

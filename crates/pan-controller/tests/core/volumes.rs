@@ -210,6 +210,56 @@ fn a_copy_is_made_elsewhere_when_its_host_stays_away_and_removed_there_when_it_r
     assert!(pan.replicas[&host("s1")].is_empty() && pan.world.hosts[&host("s1")].discard.is_empty());
 }
 
+/// A host is well but for its disk, of which nothing can be read: that is as if the host stayed away.
+#[test]
+fn copies_are_made_elsewhere_when_the_disk_of_a_host_stays_away() {
+    let mut pan = Pan::with_storage(&["s1", "s2", "s3"]);
+    pan.apply(DB).unwrap();
+    pan.rounds(3);
+    pan.closed.insert(host("s1"));
+    pan.rounds(2);
+    pan.head_asks("db-1.data", Change::Evict(Member(1))).unwrap();
+    pan.pass(290_000);
+    pan.rounds(2);
+    assert_eq!(pan.hosts_of("db-1.data"), ["s1", "s2"], "it may be mounted again");
+    pan.pass(20_000);
+    pan.rounds(2);
+    assert_eq!(pan.hosts_of("db-1.data"), ["s1", "s2", "s3"]);
+    pan.head_asks("db-1.data", Change::Add(Member(3))).unwrap();
+    let filled = pan.replicas.get_mut(&host("s3")).unwrap().get_mut(&VolumeId(1)).unwrap();
+    (filled.lineage, filled.partial) = (Lineage(1), false);
+    pan.rounds(3);
+    assert_eq!(pan.hosts_of("db-1.data"), ["s2", "s3"]);
+    // It can be used again: what is left there goes, and not before.
+    assert_eq!((pan.replicas[&host("s1")].len(), pan.world.hosts[&host("s1")].discard.len()), (1, 1));
+    pan.closed.clear();
+    pan.rounds(3);
+    assert!(pan.replicas[&host("s1")].is_empty() && pan.world.hosts[&host("s1")].discard.is_empty());
+
+    // A disk that is back in time is back.
+    let mut pan = Pan::with_storage(&["s1", "s2", "s3"]);
+    pan.apply(DB).unwrap();
+    pan.rounds(3);
+    for _ in 0..3 {
+        pan.closed.insert(host("s1"));
+        pan.pass(200_000);
+        pan.rounds(2);
+        pan.closed.clear();
+        pan.rounds(2);
+    }
+    assert_eq!(pan.hosts_of("db-1.data"), ["s1", "s2"]);
+}
+
+#[test]
+fn a_disk_that_cannot_be_used_gets_no_copies() {
+    let mut pan = Pan::with_storage(&["s1", "s2", "s3"]);
+    pan.apply(DB).unwrap();
+    pan.closed.insert(host("s2"));
+    pan.rounds(4);
+    assert_eq!(pan.hosts_of("db-1.data"), ["s1", "s3"], "one that was to make one");
+    assert!(pan.volume("db-1.data").unmade.is_empty());
+}
+
 /// A host is well, and says of one copy that it is damaged: told once, and made anew elsewhere if there is a place, and there if there is none.
 #[test]
 fn a_damaged_copy_on_a_host_that_lives_is_made_anew() {
@@ -250,12 +300,48 @@ fn a_damaged_copy_on_a_host_that_lives_is_made_anew() {
     filled(&mut pan, "s1", 3);
     assert_eq!((pan.hosts_of("db-1.data").len(), pan.volume("db-1.data").mirror.in_sync.len()), (2, 2));
 
-    // With nobody who has everything it is not given up.
-    let mut pan = ready(&["s1", "s2"]);
-    pan.head_asks("db-1.data", Change::Evict(Member(1))).unwrap();
-    pan.cut("s2");
-    pan.rounds(6);
-    assert!(pan.hosts_of("db-1.data").contains(&"s1".to_owned()) && pan.world.hosts[&host("s1")].discard.is_empty());
+    // With nobody who has everything it is not given up: neither where the other host is dead, nor where its disk is away.
+    for is_dead in [true, false] {
+        let mut pan = ready(&["s1", "s2"]);
+        match is_dead {
+            true => pan.cut("s2"),
+            false => drop(pan.closed.insert(host("s2"))),
+        }
+        pan.rounds(2);
+        pan.head_asks("db-1.data", Change::Evict(Member(1))).unwrap();
+        pan.rounds(6);
+        assert!(pan.hosts_of("db-1.data").contains(&"s1".to_owned()) && pan.world.hosts[&host("s1")].discard.is_empty());
+    }
+}
+
+/// A storage host's process is started again, and for a moment it names no copies: what it says of a damaged one then was told before. Of one that
+/// is the only one nobody says that it is made anew.
+#[test]
+fn a_damaged_copy_is_told_once_and_what_comes_of_it() {
+    let damage = |pan: &mut Pan| {
+        let damaged = pan.replicas.get_mut(&host("s1")).unwrap().get_mut(&VolumeId(1)).unwrap();
+        (damaged.damaged, damaged.trouble) = (true, Some("no superblock".into()));
+        pan.rounds(2);
+    };
+    let told = |pan: &Pan| {
+        let all = pan.world.events.get(&Some("p".parse().unwrap())).cloned().unwrap_or_default();
+        all.iter().filter(|event| event.reason == "CopyDamaged").map(|event| event.message.clone()).collect::<Vec<_>>()
+    };
+    let mut pan = Pan::with_storage(&["s1", "s2"]);
+    pan.apply(DB).unwrap();
+    pan.rounds(3);
+    damage(&mut pan);
+    let here = pan.replicas.insert(host("s1"), BTreeMap::new()).unwrap();
+    pan.rounds(2);
+    pan.replicas.insert(host("s1"), here);
+    pan.rounds(2);
+    assert_eq!(told(&pan), ["a copy is damaged and is made anew from the others"]);
+
+    let mut pan = Pan::with_storage(&["s1"]);
+    pan.apply(&DB.replace("size: 1GiB", "size: 1GiB, copies: 1")).unwrap();
+    pan.rounds(3);
+    damage(&mut pan);
+    assert_eq!(told(&pan), ["a copy is damaged and there is no whole one at present to make it anew from"]);
 }
 
 /// Fewer copies are wanted while a host is away: what is there stays, whichever is the older one.

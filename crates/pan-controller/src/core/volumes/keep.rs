@@ -13,10 +13,10 @@ use pan_model::mirror::Member;
 use pan_model::{Code, HostName, VolumeId, VolumeKey};
 use pan_plan::replicas::choose;
 use pan_replica::arbiter;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-/// How long a storage host may stay away before its replicas are made elsewhere: longer than a reboot, which costs only what was
+/// How long a storage host, or its disk, may stay away before its replicas are made elsewhere: longer than a reboot, which costs only what was
 /// missed, and short against the time in which a second one fails.
 const AWAY_MAX: Duration = Duration::from_secs(300);
 /// Steps of one volume in one pass: each has a few at most, and what is left comes with the next pass.
@@ -56,15 +56,22 @@ pub fn advance(world: &mut World, now: Now) {
     snapshots::advance(world, now);
 }
 
-/// Since when storage hosts are away, as far as this controller knows.
+/// Since when storage hosts are away, or their disks are, as far as this controller knows. One whose role has just begun and says nothing of its
+/// disk yet is what it was.
 fn note_away(world: &mut World, now: Now) {
-    let gone = |name: &HostName| world.seen.life(name) == Life::Dead;
+    let gone = |name: &HostName| world.seen.life(name) == Life::Dead || is_closed(world, name) == Some(true);
     let away: Vec<HostName> =
         world.hosts.iter().filter(|(name, host)| host.storage.is_some() && gone(name)).map(|(name, _)| name.clone()).collect();
-    world.seen.away_from.retain(|name, _| away.contains(name));
+    let back: Vec<HostName> = world.seen.away_from.keys().filter(|name| !gone(name) && is_closed(world, name).is_some()).cloned().collect();
+    world.seen.away_from.retain(|name, _| world.hosts.contains_key(name) && !back.contains(name));
     for name in away {
         world.seen.away_from.entry(name).or_insert(now.boot);
     }
+}
+
+/// Whether a host says that nothing of its disk can be read, if it says anything of it.
+fn is_closed(world: &World, host: &HostName) -> Option<bool> {
+    Some(world.seen.hosts.get(host)?.pool.as_ref()?.closed)
 }
 
 /// A storage host that follows the newest order, and does not name a replica it was to remove, has removed it.
@@ -98,7 +105,7 @@ fn next(world: &World, now: Now, key: &VolumeKey) -> Option<Step> {
             return Some(Step::Made(*member));
         }
         // Nobody wrote to it yet, so another host will do as well.
-        if world.seen.life(host) == Life::Dead || !world.hosts.contains_key(host) {
+        if world.seen.life(host) == Life::Dead || is_closed(world, host) == Some(true) || !world.hosts.contains_key(host) {
             // What begins as a snapshot begins where that is, and is made elsewhere from there.
             if volume.from.is_some() {
                 return (volume.hosts.len() > 1).then_some(Step::Without(*member));
@@ -130,11 +137,7 @@ fn resize(world: &World, now: Now, volume: &VolumeRecord) -> Option<Step> {
     }
     // What goes is not needed by those who are there now: of who is away, however shortly, nobody knows whether it comes back.
     let alive = |member: &Member| volume.hosts.get(member).is_some_and(|host| world.seen.life(host) == Life::Alive);
-    let there = |member: &Member| {
-        let whole = said(world, volume, *member)
-            .is_some_and(|one| one.lineage == volume.mirror.lineage && !one.partial && !one.catching_up && !one.damaged);
-        whole && alive(member) && volume.mirror.in_sync.contains(member)
-    };
+    let there = |member: &Member| is_whole(world, volume, *member);
     if volume.hosts.keys().filter(|member| there(member)).count() < copies || volume.hosts.len() <= copies {
         return None;
     }
@@ -153,31 +156,40 @@ fn is_damaged(world: &World, volume: &VolumeRecord, member: Member) -> bool {
     said(world, volume, member).is_some_and(|replica| replica.damaged)
 }
 
+/// Whether a copy has everything, and its host is there and says so.
+fn is_whole(world: &World, volume: &VolumeRecord, member: Member) -> bool {
+    let alive = volume.hosts.get(&member).is_some_and(|host| world.seen.life(host) == Life::Alive);
+    let says = |one: &ReplicaReport| one.lineage == volume.mirror.lineage && !one.partial && !one.catching_up && !one.damaged;
+    alive && volume.mirror.in_sync.contains(&member) && said(world, volume, member).is_some_and(says)
+}
+
 /// A damaged copy that makes way for another one on its own host, as no other host has room: nobody waits for it any more, and somebody who
 /// is there has everything.
 fn in_its_place(world: &World, volume: &VolumeRecord) -> Option<Member> {
-    let lives = |member: &Member| volume.hosts.get(member).is_some_and(|host| world.seen.life(host) == Life::Alive);
-    let whole = volume.mirror.in_sync.iter().any(|member| lives(member) && !is_damaged(world, volume, *member));
     let mut gone = volume.mirror.out.keys().copied().filter(|member| is_damaged(world, volume, *member));
-    whole.then(|| gone.next()).flatten()
+    volume.mirror.in_sync.iter().any(|member| is_whole(world, volume, *member)).then(|| gone.next()).flatten()
 }
 
-/// Tells of copies that are damaged since their host's report before; `former`: what that said, if there was one.
-pub(in crate::core) fn tell_damaged(world: &mut World, now: Now, host: &HostName, former: Option<&BTreeMap<VolumeId, ReplicaReport>>) {
-    let replicas = world.seen.hosts.get(host).and_then(|seen| seen.replicas.as_ref());
-    let was = |id: &VolumeId| former.and_then(|former| former.get(id)).is_some_and(|replica| replica.damaged);
-    let damaged: Vec<(VolumeId, String)> = replicas
-        .into_iter()
-        .flatten()
-        .filter(|(id, replica)| replica.damaged && !was(id))
-        .map(|(id, replica)| (*id, replica.trouble.clone().unwrap_or_default()))
-        .collect();
-    for (id, trouble) in damaged {
-        let keeps = |volume: &VolumeRecord| volume.id == id && volume.hosts.values().any(|kept| kept == host);
-        let Some(key) = world.volumes.iter().find(|(_, volume)| keeps(volume)).map(|(key, _)| key.clone()) else { continue };
-        world.volume_event(now, &key, Severity::Warning, "CopyDamaged", "a copy is damaged and is made anew from the others");
-        told(world, now, &key, Severity::Warning, "CopyDamaged", format!("the copy on {host} is damaged: {trouble}"));
+/// Tells of copies that are damaged by their host's report, of each once: what is said of one may come and go with its storage host's process.
+pub(in crate::core) fn tell_damaged(world: &mut World, now: Now, host: &HostName) {
+    let Some(seen) = world.seen.hosts.get(host) else { return };
+    let Some(replicas) = seen.replicas.as_ref().filter(|replicas| replicas.values().any(|replica| replica.damaged)) else { return };
+    let (mut here, mut news) = (BTreeSet::new(), Vec::new());
+    for (key, volume) in &world.volumes {
+        let Some((member, _)) = volume.hosts.iter().find(|(_, kept)| *kept == host) else { continue };
+        here.insert((volume.id, *member));
+        let damaged = replicas.get(&volume.id).filter(|replica| replica.damaged && !seen.damaged_told.contains(&(volume.id, *member)));
+        let Some(replica) = damaged else { continue };
+        let whole = volume.hosts.keys().any(|other| other != member && is_whole(world, volume, *other));
+        news.push(((volume.id, *member), key.clone(), whole, replica.trouble.clone().unwrap_or_default()));
     }
+    for (copy, key, whole, trouble) in news {
+        let follows = if whole { "and is made anew from the others" } else { "and there is no whole one at present to make it anew from" };
+        world.volume_event(now, &key, Severity::Warning, "CopyDamaged", format!("a copy is damaged {follows}"));
+        told(world, now, &key, Severity::Warning, "CopyDamaged", format!("the copy on {host} is damaged: {trouble}"));
+        world.seen.hosts.entry(host.clone()).or_default().damaged_told.insert(copy);
+    }
+    world.seen.hosts.entry(host.clone()).or_default().damaged_told.retain(|copy| here.contains(copy));
 }
 
 /// One more host beside those there are, other than those that keep or kept it.
