@@ -1,7 +1,7 @@
 //! Orderly ends: connections first, then the process, then what comes after.
 
 use super::imports::Ways;
-use super::record::{Ending, EndingPhase, Goal, Intent, ServerRecord};
+use super::record::{Duty, Ending, EndingPhase, Goal, Intent, ServerRecord};
 use super::seen::Life;
 use super::world::{About, Dirty, Now, World};
 use super::{place, reach};
@@ -169,6 +169,13 @@ fn complete(world: &mut World, now: Now, key: &ServerKey, goal: &Goal) {
         Goal::Move(to) => {
             let restarts = world.seen.servers.get(key).map_or(0, |seen| seen.report.restarts);
             let failed = world.servers.get(key).is_some_and(|server| server.failed_moves > 0);
+            let former = world.servers.get(key).and_then(|server| server.node.as_ref());
+            let drains = former.and_then(|node| world.hosts.get(node)).is_some_and(|host| host.duty == Duty::Draining);
+            let why = match (failed, drains) {
+                (true, _) => "it did not stay up on its former node",
+                (false, true) => "its former node is drained",
+                (false, false) => "it was moved on purpose",
+            };
             if let Some(server) = world.server_mut(key) {
                 server.ending = None;
                 server.node = None;
@@ -178,7 +185,6 @@ fn complete(world: &mut World, now: Now, key: &ServerKey, goal: &Goal) {
             world.seen.servers.remove(key);
             world.timelines.mark(&key.to_string(), now.wall, "stopped", "nothing of it is left on its node");
             if let Some(to) = to.clone().filter(|to| place::fits(world, key, to).is_ok()) {
-                let why = if failed { "it did not stay up on its former node" } else { "an operator or a drain chose it" };
                 place::bind(world, now, key, &to, why);
             }
         }
