@@ -52,6 +52,9 @@ pub struct QuotaSpec {
     /// Most storage: the sizes of volumes and of their snapshots, once for each copy, however little of them is written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage: Option<ByteSize>,
+    /// Most imports; 64 where nothing is said, and never more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub imports: Option<u32>,
     /// Most requests a second to a controller, of all tokens of the partition together; 500 where nothing is said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requests: Option<NonZeroU32>,

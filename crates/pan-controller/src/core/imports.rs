@@ -62,8 +62,10 @@ pub fn want(draft: &mut World, key: &ImportKey, spec: &ImportSpec) -> Result<App
 /// One that is new.
 fn first(draft: &mut World, key: &ImportKey, spec: &ImportSpec) -> Result<ImportRecord, Trouble> {
     let used = draft.imports.keys().filter(|other| other.0 == key.0).count();
-    if used >= IMPORTS_MAX {
-        let text = format!("partition {} has {used} imports, and a partition has {IMPORTS_MAX} at most: delete one first", key.0);
+    let most = draft.partitions.get(&key.0).and_then(|partition| partition.spec.quota.as_ref()?.imports);
+    let most = most.map_or(IMPORTS_MAX, |most| IMPORTS_MAX.min(most as usize));
+    if used >= most {
+        let text = format!("quota of imports: 1 asked for, {used} used, {most} allowed: delete one first");
         return Err(Trouble::new(Code::Quota, "spec", text));
     }
     let addresses = FreeAddresses::of(draft, &key.0).take().map_err(|trouble| Trouble { path: "spec".into(), ..trouble })?;

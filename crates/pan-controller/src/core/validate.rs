@@ -127,6 +127,11 @@ pub fn limits(draft: &World, name: &PartitionName) -> Vec<(Which, Trouble)> {
         let text = format!("its services have {used} addresses, and this allows {most}: delete some first");
         found.push(Trouble::new(Code::Quota, "spec.quota.addresses", text));
     }
+    let imports = draft.imports.keys().filter(|key| key.0 == *name).count();
+    if let Some(most) = quota.and_then(|quota| quota.imports).filter(|most| imports > *most as usize) {
+        let text = format!("it has {imports} imports, and this allows {most}: delete some first");
+        found.push(Trouble::new(Code::Quota, "spec.quota.imports", text));
+    }
     let stored = volumes::used(draft, name);
     if let Some(most) = quota.and_then(|quota| quota.storage).filter(|most| stored > *most) {
         let text = format!("its volumes and snapshots take {stored}, each copy counted, and this allows {most}: delete some first");

@@ -263,9 +263,27 @@ fn it_is_read_back_and_bounded() {
         "{error:?}"
     );
     let error = pan.apply(&import("shop", "one-more", "none")).unwrap_err();
-    assert!(error.code == Code::Quota && error.message.contains("64 at most"), "{error:?}");
+    assert!(error.code == Code::Quota && error.message.contains("64 used, 64 allowed"), "{error:?}");
     let error = pan.ask(Request::Delete { kind: Kind::Partition, partition: None, name: "shop".into(), cascade: false }).unwrap_err();
     assert!(error.code == Code::InUse && error.message.contains("import payments"), "{error:?}");
+}
+
+#[test]
+fn a_quota_is_for_imports_as_well() {
+    let mut pan = Pan::new();
+    let shop = |most: u32| partition("shop").replace("}\n", &format!(", quota: {{imports: {most}}}}}\n"));
+    pan.apply(&[partition("acme"), shop(1), import("shop", "payments", "acme")].concat()).unwrap();
+    let error = pan.apply(&import("shop", "more", "none")).unwrap_err();
+    assert!(error.code == Code::Quota && error.message.contains("quota of imports: 1 asked for, 1 used, 1 allowed"), "{error:?}");
+    pan.apply(&[shop(2), import("shop", "more", "none")].concat()).unwrap();
+    let error = pan.apply(&shop(1)).unwrap_err();
+    assert!(error.code == Code::Quota && error.message.contains("it has 2 imports, and this allows 1"), "{error:?}");
+    // It allows more than a partition may have at all: that stays.
+    pan.apply(&shop(100)).unwrap();
+    let many: String = (2..64).map(|number| import("shop", &format!("i{number}"), &format!("none-{number}"))).collect();
+    pan.apply(&many).unwrap();
+    let error = pan.apply(&import("shop", "one-more", "none-64")).unwrap_err();
+    assert!(error.message.contains("64 used, 64 allowed"), "{error:?}");
 }
 
 #[test]
