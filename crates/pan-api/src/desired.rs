@@ -9,6 +9,7 @@ use crate::volume::{ReplicaOrder, SnapshotOrder, VolumeOrder};
 use pan_model::cluster::{AllowSpec, FileSpec, HealthSpec, Image, StopSpec};
 use pan_model::host::Role;
 use pan_model::network::Cidr;
+use pan_model::proxy::{BalanceSpec, RetrySpec, RouteSpec, Timeouts};
 use pan_model::service::BackendState;
 use pan_model::{
     Admission, BitRate, ClusterName, Cpu, Epoch, Generation, HostName, Mac, Name, PartitionName, Resources, ServerKey, ServerName,
@@ -192,8 +193,23 @@ pub struct Unit {
     pub subnets: Vec<Cidr>,
     /// The public addresses of all services.
     pub public: Vec<IpAddr>,
-    /// The services.
+    /// The services of layer 4.
     pub services: Vec<ServiceOrder>,
+    /// The services of layer 7.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub web: Vec<WebOrder>,
+}
+
+impl Unit {
+    /// The services of both layers.
+    pub fn all_services(&self) -> impl Iterator<Item = &ServiceOrder> {
+        self.services.iter().chain(self.web.iter().map(|web| &web.service))
+    }
+
+    /// The same, to change them.
+    pub fn all_services_mut(&mut self) -> impl Iterator<Item = &mut ServiceOrder> {
+        self.services.iter_mut().chain(self.web.iter_mut().map(|web| &mut web.service))
+    }
 }
 
 /// A service a director should serve.
@@ -209,6 +225,32 @@ pub struct ServiceOrder {
     pub target_port: u16,
     /// Its servers.
     pub backends: Vec<BackendOrder>,
+}
+
+/// A service of layer 7.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WebOrder {
+    /// Where it is, and the servers of all clusters that answer.
+    pub service: ServiceOrder,
+    /// Where requests go.
+    pub routes: Vec<RouteSpec>,
+    /// The clusters that routes name.
+    pub clusters: Vec<WebCluster>,
+    /// How the servers of each cluster share.
+    pub balance: BalanceSpec,
+    /// When a request is sent again.
+    pub retry: RetrySpec,
+    /// How long each phase may take.
+    pub timeouts: Timeouts,
+}
+
+/// A cluster that answers requests.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WebCluster {
+    /// Its name.
+    pub name: ClusterName,
+    /// Its servers, which are among the service's.
+    pub servers: Vec<ServerName>,
 }
 
 /// A server behind a service.

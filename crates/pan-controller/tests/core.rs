@@ -37,6 +37,8 @@ mod unaware;
 mod usage;
 #[path = "core/volumes.rs"]
 mod volumes;
+#[path = "core/web.rs"]
+mod web;
 #[path = "core/words.rs"]
 mod words;
 

@@ -2,6 +2,7 @@
 //! so it is done apart from everything else a director does.
 
 use crate::error::Trouble;
+use crate::web;
 use pan_api::desired::Unit;
 use pan_api::report::ConnectionCount;
 use pan_linux::conntrack;
@@ -9,16 +10,18 @@ use pan_linux::netns::Netns;
 use pan_model::ServerName;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 /// The units to count for, with their namespaces; may be sent to another thread.
 #[derive(Debug, Default)]
 pub struct Census {
-    units: Vec<(Unit, Netns)>,
+    /// Each with the control socket of its proxy.
+    units: Vec<(Unit, Netns, Option<PathBuf>)>,
 }
 
 impl Census {
-    pub(crate) fn add(&mut self, unit: &Unit, netns: &Netns) -> Result<(), Trouble> {
-        self.units.push((unit.clone(), netns.try_clone()?));
+    pub(crate) fn add(&mut self, unit: &Unit, netns: &Netns, proxy: Option<PathBuf>) -> Result<(), Trouble> {
+        self.units.push((unit.clone(), netns.try_clone()?, proxy));
         Ok(())
     }
 
@@ -26,24 +29,29 @@ impl Census {
     #[must_use]
     pub fn count(&self) -> (Vec<ConnectionCount>, Vec<Trouble>) {
         let (mut counts, mut troubles) = (Vec::new(), Vec::new());
-        for (unit, netns) in &self.units {
-            match conntrack::count_by_reply_src(netns) {
-                Ok(by_address) => counts.extend(count(unit, |address| by_address.get(address).copied().unwrap_or(0))),
-                Err(source) => troubles.push(Trouble::Count { vni: unit.vni, source }),
+        for (unit, netns, proxy) in &self.units {
+            let by_address = conntrack::count_by_reply_src(netns).map_err(|source| Trouble::Count { vni: unit.vni, source });
+            let requests = proxy.as_deref().map_or_else(|| Ok(BTreeMap::new()), web::requests);
+            match (by_address, requests.map_err(|source| Trouble::Requests { vni: unit.vni, source })) {
+                (Ok(by_address), Ok(requests)) => {
+                    let of = |address: &IpAddr| by_address.get(address).copied().unwrap_or(0);
+                    counts.extend(count(unit, of, |server| requests.get(server).copied().unwrap_or(0)));
+                }
+                (Err(trouble), _) | (_, Err(trouble)) => troubles.push(trouble),
             }
         }
         (counts, troubles)
     }
 }
 
-/// Sums the connections of each server's addresses.
-fn count(unit: &Unit, of: impl Fn(&IpAddr) -> u64) -> Vec<ConnectionCount> {
+/// Sums the connections of each server's addresses, and the requests that it has of a proxy.
+fn count(unit: &Unit, of: impl Fn(&IpAddr) -> u64, requests: impl Fn(&ServerName) -> u64) -> Vec<ConnectionCount> {
     let servers: BTreeMap<&ServerName, &Vec<IpAddr>> =
-        unit.services.iter().flat_map(|service| &service.backends).map(|backend| (&backend.server, &backend.addresses)).collect();
+        unit.all_services().flat_map(|service| &service.backends).map(|backend| (&backend.server, &backend.addresses)).collect();
     let one = |(server, addresses): (&ServerName, &Vec<IpAddr>)| ConnectionCount {
         partition: unit.partition.clone(),
         server: server.clone(),
-        connections: addresses.iter().map(&of).sum(),
+        connections: addresses.iter().map(&of).sum::<u64>() + requests(server),
     };
     servers.into_iter().map(one).collect()
 }

@@ -14,6 +14,7 @@ use crate::specs::{self, GATEWAY_PORTS, NAMESPACE_PREFIX, Seat};
 use crate::suspicion::{Told, down};
 use crate::unanswered::{Forgetting, Unanswered};
 use crate::units::{avoided_ends, decide};
+use crate::web::Proxies;
 use pan_api::desired::{Desired, Unit};
 use pan_api::report::RefusedPackets;
 use pan_linux::netns::Netns;
@@ -58,6 +59,7 @@ pub struct Director {
     counts: Arc<Counts>,
     beyond: Beyond,
     imports: Imports,
+    proxies: Proxies,
     /// Under which epoch each owned unit's addresses were announced last.
     announced: BTreeMap<PartitionName, Epoch>,
 }
@@ -95,6 +97,7 @@ impl Director {
             imports: Imports::new(counts.clone()),
             counts,
             beyond: Beyond::default(),
+            proxies: Proxies::new(&config.run_dir),
             announced: BTreeMap::new(),
         })
     }
@@ -121,6 +124,7 @@ impl Director {
         troubles.extend(self.overlay.apply(&specs::networks(desired)).err().map(Trouble::from));
         troubles.extend(self.check_origins());
         self.take_owned(desired, &mut troubles);
+        troubles.extend(self.proxies.troubles());
         let imports = self.bring_imports(desired);
         self.forgetting.start(std::mem::take(&mut self.unanswered), &self.counts);
         troubles.extend(self.namespaces.values_mut().filter_map(Namespace::take_drift));
@@ -130,8 +134,8 @@ impl Director {
     }
 
     fn count_backends(&self) {
-        let services = self.units.values().flat_map(|kept| &kept.unit.services);
-        self.counts.set_backends(services.flat_map(|service| &service.backends).map(|backend| backend.state));
+        let services: Vec<_> = self.units.values().flat_map(|kept| kept.unit.all_services()).collect();
+        self.counts.set_backends(services.iter().flat_map(|service| &service.backends).map(|backend| backend.state));
     }
 
     /// After what is everybody's.
@@ -183,7 +187,8 @@ impl Director {
     pub fn refresh(&mut self, desired: &Desired) -> Troubles {
         let underlay = self.underlay.apply(&specs::underlay(&self.config, desired)).err().map(Trouble::from);
         let overlay = self.overlay.apply(&specs::networks(desired)).err().map(Trouble::from);
-        let mut troubles = Troubles::of_units(underlay.into_iter().chain(overlay).chain(self.check_origins()));
+        let mut troubles =
+            Troubles::of_units(underlay.into_iter().chain(overlay).chain(self.check_origins()).chain(self.proxies.troubles()));
         self.refreshed = self.refreshed.wrapping_add(1);
         let mut drift = Vec::new();
         for (vni, namespace) in &mut self.namespaces {
@@ -210,8 +215,12 @@ impl Director {
         troubles
     }
 
-    /// What the kernel lacks room for, for people: not enough neighbours for all other hosts.
-    pub(crate) fn warning(&mut self, desired: &Desired) -> Option<String> {
+    /// What works and may not go on to, for people: not enough neighbours for all other hosts, proxies that ended.
+    pub(crate) fn warnings(&mut self, desired: &Desired) -> Vec<String> {
+        self.room(desired).into_iter().chain(self.proxies.fallen()).collect()
+    }
+
+    fn room(&mut self, desired: &Desired) -> Option<String> {
         let (others, fabric) = (desired.peers.iter().count(), self.config.fabrics.a.address.addr());
         let read = |like| self.host.neighbour_limits(like).ok().flatten().map(|found| Limits { soft: found.soft, hard: found.hard });
         if let Some(news) = self.room.look(others, fabric, read) {
@@ -257,10 +266,10 @@ impl Director {
         let (mut census, mut troubles) = (Census::default(), Vec::new());
         for kept in self.units.values().filter(|kept| kept.unit.owner) {
             let Some(namespace) = self.namespaces.get(&kept.unit.vni) else { continue };
-            troubles.extend(census.add(&kept.unit, namespace.netns()).err());
+            troubles.extend(census.add(&kept.unit, namespace.netns(), self.proxies.control(kept.unit.vni)).err());
         }
         for (unit, netns) in self.imports.counted() {
-            troubles.extend(census.add(unit, netns).err());
+            troubles.extend(census.add(unit, netns, None).err());
         }
         (census, troubles)
     }
@@ -301,6 +310,7 @@ impl Director {
             troubles.push(error.into());
             Vec::new()
         });
+        self.proxies.retain(&wanted);
         let present = names.iter().filter_map(|name| name.strip_prefix(NAMESPACE_PREFIX)?.parse::<u32>().ok());
         for vni in present.filter(|vni| !wanted.contains(vni)) {
             if let Some(mut namespace) = self.namespaces.remove(&vni) {
@@ -356,6 +366,8 @@ impl Director {
         if namespace.tables().are_known() && known.is_some_and(|known| known.unit == *unit) {
             return Ok(());
         }
+        // First who is told in a moment what he is told: loading takes longer.
+        self.proxies.follow(unit, namespace.netns())?;
         let decision = decide(known, unit, now);
         namespace.tables().load(ruleset(&decision.kept))?;
         self.counts.forgotten_dead.add(namespace.forget(&decision.forget)?);

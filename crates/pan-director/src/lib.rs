@@ -1,4 +1,4 @@
-//! The director role: owns public addresses and spreads their connections over servers, at layer 4.
+//! The director role: owns public addresses, spreads their connections over servers, and has proxies spread requests.
 //!
 //! The data path is the kernel's: each partition has a network namespace with an nftables table, and
 //! this program only keeps table, links and addresses as the controller wants them. It decides nothing about
@@ -24,6 +24,7 @@ mod suspicion;
 mod tables;
 mod unanswered;
 mod units;
+mod web;
 
 #[cfg(test)]
 mod rules_tests;

@@ -10,11 +10,11 @@
 
 use crate::ruleset::{Chain, Elements, Map, Ruleset};
 use crate::units::{Kept, gone, spread_of};
-use pan_api::desired::ServiceOrder;
+use pan_api::desired::{ServiceOrder, WebOrder};
 use pan_balance::{Generation, stable_hash};
 use pan_linux::nft::{Data, Value};
 use pan_model::ServiceName;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 /// Interface towards the clients, inside the partition's namespace.
@@ -68,7 +68,7 @@ pub fn down_set(service: &ServiceName) -> String {
 /// The rules of a unit.
 #[must_use]
 pub fn ruleset(kept: &Kept) -> Ruleset {
-    let mut rules = Ruleset { maps: BTreeMap::new(), chains: fixed_chains() };
+    let mut rules = Ruleset { maps: BTreeMap::new(), chains: fixed_chains(&kept.unit.web) };
     for family in &FAMILIES {
         add_addresses(&mut rules, family, &kept.unit.services);
     }
@@ -99,7 +99,7 @@ fn chain(hook: &'static str, rules: &[&str]) -> Chain {
 
 /// The chains that do not depend on services. A partition is a closed world: only what a service brought in
 /// goes back out.
-fn fixed_chains() -> BTreeMap<String, Chain> {
+fn fixed_chains(web: &[WebOrder]) -> BTreeMap<String, Chain> {
     let prerouting = chain(
         "type nat hook prerouting priority dstnat; policy accept;",
         &[
@@ -126,16 +126,7 @@ fn fixed_chains() -> BTreeMap<String, Chain> {
             r#"iifname "in" goto beyond"#,
         ],
     );
-    let input = chain(
-        "type filter hook input priority filter; policy drop;",
-        &[
-            r#"iifname "lo" accept"#,
-            "meta l4proto { icmp, ipv6-icmp } accept",
-            r#"iifname "out" meta l4proto tcp reject with tcp reset"#,
-            r#"iifname "out" reject"#,
-            r#"iifname "in" meta pkttype host goto beyond"#,
-        ],
-    );
+    let input = input_chain(web);
     // What a server begins and may not is counted. What is left of a connection that is over is nobody's fault.
     let beyond = Chain {
         hook: None,
@@ -151,6 +142,35 @@ fn fixed_chains() -> BTreeMap<String, Chain> {
     [("prerouting", prerouting), ("postrouting", postrouting), ("forward", forward), ("input", input), ("beyond", beyond)]
         .map(|(name, chain)| (name.to_owned(), chain))
         .into()
+}
+
+/// What is for the gateway itself: nothing but requests for the proxy, and what servers answer it.
+fn input_chain(web: &[WebOrder]) -> Chain {
+    let mut input = chain(
+        "type filter hook input priority filter; policy drop;",
+        &[r#"iifname "lo" accept"#, "meta l4proto { icmp, ipv6-icmp } accept"],
+    );
+    for family in &FAMILIES {
+        let ends = web.iter().flat_map(|web| {
+            let addresses = web.service.addresses.iter().filter(|address| family.has(address));
+            addresses.map(|address| format!("{address} . {}", web.service.port))
+        });
+        let ends: BTreeSet<String> = ends.collect();
+        if !ends.is_empty() {
+            let ends: Vec<String> = ends.into_iter().collect();
+            input.rules.push(format!(r#"iifname "out" {} daddr . tcp dport {{ {} }} accept"#, family.ip, ends.join(", ")));
+        }
+    }
+    if !web.is_empty() {
+        input.rules.push(r#"iifname "in" meta l4proto tcp ct state established accept"#.to_owned());
+    }
+    let others = [
+        r#"iifname "out" meta l4proto tcp reject with tcp reset"#,
+        r#"iifname "out" reject"#,
+        r#"iifname "in" meta pkttype host goto beyond"#,
+    ];
+    input.rules.extend(others.map(str::to_owned));
+    input
 }
 
 /// The maps of one family that all services share.

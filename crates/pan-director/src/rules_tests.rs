@@ -2,7 +2,7 @@
 
 use crate::rules::ruleset;
 use crate::ruleset::Ruleset;
-use crate::testing::{backend, service, unit};
+use crate::testing::{backend, service, unit, web};
 use crate::units::{Kept, decide};
 use pan_api::desired::Unit;
 use pan_model::service::BackendState::{Down, Draining, Suspect, Up};
@@ -51,6 +51,20 @@ fn before() -> Unit {
 fn a_unit_from_nothing() {
     let script = ruleset(&kept(None, &before())).replace();
     golden("unit.nft", &script);
+    check_with_nft(&script);
+}
+
+/// No connection of a service of layer 7 is sent on: the proxy has it.
+#[test]
+fn services_of_layer_7_are_let_in_and_not_sent_on() {
+    let mut unit = unit(vec![service("www", vec![backend(1, Up)])]);
+    let mut shop = web("shop", &[("api", 1..=1), ("web", 2..=3)]);
+    shop.service.port = 443;
+    unit.web = vec![shop];
+    let rules = ruleset(&kept(None, &unit));
+    assert!(!rules.chains.keys().any(|name| name.contains("shop")), "{:?}", rules.chains.keys());
+    let script = rules.replace();
+    golden("web.nft", &script);
     check_with_nft(&script);
 }
 

@@ -139,7 +139,7 @@ async fn run_counting(config: HostConfig, suspicions: Suspicions, counts: Arc<Co
                 gate: None,
                 servers: Vec::new(),
                 connections: work.known.1.clone(),
-                problems: work.problems.iter().chain(&work.warning).cloned().collect(),
+                problems: work.problems.iter().chain(&work.warnings).cloned().collect(),
                 pool: None,
                 replicas: Vec::new(),
             });
@@ -156,7 +156,7 @@ struct Work {
     /// Something of it is more than an import's.
     amiss: bool,
     /// What is in force and may go wrong all the same.
-    warning: Option<String>,
+    warnings: Vec<String>,
     /// The connections last counted, and what was applied before that count began: a report that a server is out
     /// of the tables must not come with connections from when it was in.
     known: (Generation, Vec<ConnectionCount>),
@@ -177,7 +177,7 @@ impl Work {
             applied,
             problems: Vec::new(),
             amiss: false,
-            warning: None,
+            warnings: Vec::new(),
             known,
             beyond: Vec::new(),
             ways: Vec::new(),
@@ -214,7 +214,7 @@ impl Work {
         if let Some(generation) = outcome.tried.filter(|_| !outcome.amiss) {
             self.applied = generation;
         }
-        self.warning = outcome.warning;
+        self.warnings = outcome.warnings;
         self.beyond = outcome.beyond;
         self.ways = outcome.ways;
         self.tell(outcome.problems);
@@ -264,7 +264,7 @@ struct Outcome {
     tried: Option<Generation>,
     problems: Vec<String>,
     amiss: bool,
-    warning: Option<String>,
+    warnings: Vec<String>,
     beyond: Vec<RefusedPackets>,
     ways: Vec<u32>,
 }
@@ -276,9 +276,9 @@ fn round(director: &mut Director, wanted: Option<&Desired>, whole: bool) -> Outc
     troubles.add(director.tick());
     let amiss = !troubles.units.is_empty();
     let problems = troubles.into_iter().map(|trouble| line(&trouble)).collect();
-    let warning = wanted.and_then(|wanted| director.warning(wanted));
+    let warnings = wanted.map(|wanted| director.warnings(wanted)).unwrap_or_default();
     let (beyond, ways) = (director.beyond(), director.ways());
-    Outcome { tried: wanted.map(|wanted| wanted.generation), problems, amiss, warning, beyond, ways }
+    Outcome { tried: wanted.map(|wanted| wanted.generation), problems, amiss, warnings, beyond, ways }
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {

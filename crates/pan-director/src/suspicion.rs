@@ -55,7 +55,7 @@ impl Told {
         let others = network.entries.iter().filter(|entry| entry.host != *here);
         let host_of: BTreeMap<&IpAddr, &HostName> =
             others.flat_map(|entry| entry.addresses.iter().map(|address| (address, &entry.host))).collect();
-        let backends = unit.services.iter().flat_map(|service| &service.backends);
+        let backends = unit.all_services().flat_map(|service| &service.backends);
         let host = |addresses: &[IpAddr]| addresses.iter().find_map(|address| host_of.get(address).copied().cloned());
         let hosts = backends.filter_map(|backend| Some((backend.index, host(&backend.addresses)?))).collect();
         Self { unit: unit.clone(), hosts }
@@ -65,7 +65,7 @@ impl Told {
     #[must_use]
     pub fn under(&self, silent: &BTreeSet<HostName>) -> Unit {
         let mut unit = self.unit.clone();
-        for backend in unit.services.iter_mut().flat_map(|service| &mut service.backends) {
+        for backend in unit.all_services_mut().flat_map(|service| &mut service.backends) {
             let on_silent = self.hosts.get(&backend.index).is_some_and(|host| silent.contains(host));
             if on_silent && backend.state == BackendState::Up {
                 backend.state = BackendState::Suspect;

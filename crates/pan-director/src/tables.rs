@@ -16,7 +16,7 @@ use std::sync::Arc;
 /// Settings of the namespace, in force before it has links. Forwarding, and connections that were accepted by
 /// another director are taken up mid-stream whatever their windows; nobody is redirected, and an address is
 /// answered for only on the link it is on: the partition's own must not show outside.
-const SETTINGS: [(&str, &str); 13] = [
+const SETTINGS: [(&str, &str); 14] = [
     ("net/ipv4/ip_forward", "1"),
     ("net/ipv6/conf/all/forwarding", "1"),
     ("net/ipv6/conf/default/accept_ra", "0"),
@@ -30,6 +30,8 @@ const SETTINGS: [(&str, &str); 13] = [
     ("net/ipv4/conf/all/accept_redirects", "0"),
     ("net/ipv4/conf/default/accept_redirects", "0"),
     ("net/ipv6/conf/default/accept_redirects", "0"),
+    // The proxy of its services of layer 7 has no rights, and nobody else is here.
+    ("net/ipv4/ip_unprivileged_port_start", "0"),
 ];
 
 /// The rules of one partition.

@@ -1,7 +1,10 @@
 //! Units for tests.
 #![allow(clippy::unwrap_used)]
 
-use pan_api::desired::{BackendOrder, Desired, ImportEnd, ImportOrder, ImportWay, Network, NetworkEntry, ServiceOrder, Unit};
+use pan_api::desired::{
+    BackendOrder, Desired, ImportEnd, ImportOrder, ImportWay, Network, NetworkEntry, ServiceOrder, Unit, WebCluster, WebOrder,
+};
+use pan_model::proxy::{MatchSpec, RouteSpec};
 use pan_model::service::BackendState;
 use pan_model::{Epoch, Generation, Mac};
 
@@ -37,6 +40,31 @@ pub(crate) fn unit(services: Vec<ServiceOrder>) -> Unit {
         subnets: vec!["10.0.0.0/24".parse().unwrap(), "fd00:1::/64".parse().unwrap()],
         public: vec!["198.18.0.10".parse().unwrap(), "fd18::10".parse().unwrap()],
         services,
+        web: Vec::new(),
+    }
+}
+
+/// A service of layer 7 with clusters and the numbers of their servers; the last has what no route matches.
+pub(crate) fn web(name: &str, clusters: &[(&str, std::ops::RangeInclusive<u32>)]) -> WebOrder {
+    let all = clusters.iter().flat_map(|(_, numbers)| numbers.clone()).map(|number| backend(number, BackendState::Up));
+    let route = |(at, (cluster, _)): (usize, &(&str, _))| RouteSpec {
+        matches: MatchSpec { path: (at + 1 < clusters.len()).then(|| format!("/{cluster}/")), ..MatchSpec::default() },
+        cluster: Some((*cluster).to_owned()),
+        redirect: None,
+        weight: 100,
+        edits: Default::default(),
+    };
+    let cluster = |(cluster, numbers): &(&str, std::ops::RangeInclusive<u32>)| WebCluster {
+        name: cluster.parse().unwrap(),
+        servers: numbers.clone().map(|number| backend(number, BackendState::Up).server).collect(),
+    };
+    WebOrder {
+        service: service(name, all.collect()),
+        routes: clusters.iter().enumerate().map(route).collect(),
+        clusters: clusters.iter().map(cluster).collect(),
+        balance: Default::default(),
+        retry: Default::default(),
+        timeouts: Default::default(),
     }
 }
 

@@ -11,11 +11,15 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
-use nix::sys::signal::{SigSet, SigmaskHow, Signal};
+pub use nix::sys::signal::Signal;
+
+use nix::sys::signal::{SigSet, SigmaskHow};
+use nix::sys::socket::{getsockopt, sockopt};
 
 pub use pidfd::PidFd;
 pub use reaper::{Exit, Reaper, Seen, reap_until};
@@ -45,6 +49,21 @@ pub fn parent(pid: i32) -> Option<i32> {
 pub fn command_line(pid: i32) -> Vec<String> {
     let raw = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     raw.split(|b| *b == 0).filter(|part| !part.is_empty()).map(|part| String::from_utf8_lossy(part).into_owned()).collect()
+}
+
+/// The pid of the process that made the socket which a connection leads to, unix(7) `SO_PEERCRED`.
+pub fn socket_owner(stream: &UnixStream) -> io::Result<i32> {
+    Ok(getsockopt(stream, sockopt::PeerCredentials)?.pid())
+}
+
+/// Makes the whole process a user of this id, and a group of the same, without any other group, right, or way back. To be called
+/// before threads that matter are made: what they hold already they keep.
+pub fn become_user(id: u32) -> io::Result<()> {
+    let (user, group) = (nix::unistd::Uid::from_raw(id), nix::unistd::Gid::from_raw(id));
+    nix::unistd::setgroups(&[])?;
+    nix::unistd::setresgid(group, group, group)?;
+    nix::unistd::setresuid(user, user, user)?;
+    Ok(nix::sys::prctl::set_no_new_privs()?)
 }
 
 /// True if the process exists and is not a zombie.

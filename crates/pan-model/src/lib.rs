@@ -4,6 +4,7 @@
 //! (that is `pan-api`), the store, or the kernel.
 
 pub mod allow;
+pub mod balance;
 pub mod cluster;
 pub mod duration;
 pub mod error;
@@ -21,6 +22,7 @@ pub mod network;
 pub mod node;
 pub mod notyet;
 pub mod partition;
+pub mod proxy;
 pub mod rate;
 pub mod registry;
 pub mod resources;

@@ -4,13 +4,13 @@ mod policy;
 
 pub use policy::preset;
 
-use crate::spec::{BackendSpec, BalanceSpec, ClusterSpec, Misfit, RetrySpec, StickySpec};
 use hyper::HeaderMap;
 use hyper::header::{COOKIE, HeaderName};
 use pan_balance::guard::queue::Place;
 use pan_balance::guard::sticky::By;
 use pan_balance::guard::{Budget, Queue, SlowStart, Sticky, sticky};
 use pan_balance::{Balancer, Choice, Draws, Explanation, Guards, LaneSpec, Outcome, Request, ServerSpec, Ticket, stable_hash};
+use pan_model::proxy::{BackendSpec, BalanceSpec, ClusterSpec, Misfit, RetrySpec, StickySpec};
 use std::net::IpAddr;
 use std::time::Duration;
 

@@ -1,34 +1,11 @@
 //! Edits of headers that a service or route asks for.
 
 use crate::forwarded::is_hop_by_hop;
-use crate::spec::Misfit;
 use crate::target::is_authority;
 use hyper::HeaderMap;
 use hyper::header::{CONTENT_LENGTH, HOST, HeaderName, HeaderValue};
-use serde::{Deserialize, Serialize};
+use pan_model::proxy::{EditSpec, HeaderSpec, Misfit};
 use std::collections::BTreeMap;
-
-/// Edits of requests and of answers.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
-pub struct EditSpec {
-    /// Of a request before a server has it.
-    pub request: HeaderSpec,
-    /// Of an answer before the client has it.
-    pub response: HeaderSpec,
-}
-
-/// Edits of one head: first `remove`, then `set`, then `add`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
-pub struct HeaderSpec {
-    /// Headers that are to have this value alone.
-    pub set: BTreeMap<String, String>,
-    /// Values that are added to those that are there.
-    pub add: BTreeMap<String, String>,
-    /// Headers that are taken out.
-    pub remove: Vec<String>,
-}
 
 /// Edits that can be carried out.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -47,22 +24,22 @@ pub struct HeaderEdits {
     remove: Vec<HeaderName>,
 }
 
-impl EditSpec {
+impl Edits {
     /// Checks names and values.
     ///
     /// # Errors
     /// A name that is none or that belongs to the connection or the framing, or a value with characters that none has; `Host`
     /// other than replaced by a host.
-    pub fn compile(&self) -> Result<Edits, Misfit> {
-        Ok(Edits {
-            request: self.request.compile().map_err(|misfit| misfit.within("request"))?,
-            response: self.response.compile().map_err(|misfit| misfit.within("response"))?,
+    pub fn compile(spec: &EditSpec) -> Result<Self, Misfit> {
+        Ok(Self {
+            request: HeaderEdits::compile(&spec.request).map_err(|misfit| misfit.within("request"))?,
+            response: HeaderEdits::compile(&spec.response).map_err(|misfit| misfit.within("response"))?,
         })
     }
 }
 
-impl HeaderSpec {
-    fn compile(&self) -> Result<HeaderEdits, Misfit> {
+impl HeaderEdits {
+    fn compile(spec: &HeaderSpec) -> Result<Self, Misfit> {
         let pairs = |map: &BTreeMap<String, String>, place: &str, host: Host| {
             let pair = |(name, value): (&String, &String)| {
                 let place = format!("{place}.{name}");
@@ -76,9 +53,9 @@ impl HeaderSpec {
             };
             map.iter().map(pair).collect::<Result<Vec<_>, Misfit>>()
         };
-        let remove = self.remove.iter().enumerate().map(|(at, name)| header_name(name, &format!("remove[{at}]"), Host::Kept));
-        let (set, add) = (pairs(&self.set, "set", Host::Replaced)?, pairs(&self.add, "add", Host::Kept)?);
-        Ok(HeaderEdits { set, add, remove: remove.collect::<Result<_, _>>()? })
+        let remove = spec.remove.iter().enumerate().map(|(at, name)| header_name(name, &format!("remove[{at}]"), Host::Kept));
+        let (set, add) = (pairs(&spec.set, "set", Host::Replaced)?, pairs(&spec.add, "add", Host::Kept)?);
+        Ok(Self { set, add, remove: remove.collect::<Result<_, _>>()? })
     }
 }
 
@@ -126,7 +103,8 @@ mod tests {
 
     #[test]
     fn headers_are_removed_set_and_added_in_this_order() {
-        let edits = spec(r#"{"request": {"set": {"a": "1"}, "add": {"b": "2"}, "remove": ["c", "a", "absent"]}}"#).compile().unwrap();
+        let edits =
+            Edits::compile(&spec(r#"{"request": {"set": {"a": "1"}, "add": {"b": "2"}, "remove": ["c", "a", "absent"]}}"#)).unwrap();
         let mut headers = HeaderMap::new();
         for (name, value) in [("a", "x"), ("a", "y"), ("b", "z"), ("c", "w")] {
             headers.append(name, HeaderValue::from_static(value));
@@ -138,7 +116,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_edited_is_named() {
-        let check = |text: &str, place: &str| assert_eq!(spec(text).compile().unwrap_err().place, place, "{text}");
+        let check = |text: &str, place: &str| assert_eq!(Edits::compile(&spec(text)).unwrap_err().place, place, "{text}");
         check(r#"{"request": {"set": {"content-length": "1"}}}"#, "request.set.content-length");
         check(r#"{"response": {"add": {"transfer-encoding": "x"}}}"#, "response.add.transfer-encoding");
         check(r#"{"response": {"remove": ["a", "connection"]}}"#, "response.remove[1]");
@@ -148,6 +126,6 @@ mod tests {
         check(r#"{"request": {"remove": ["host"]}}"#, "request.remove[0]");
         check(r#"{"request": {"set": {"host": "a b"}}}"#, "request.set.host");
         check(r#"{"request": {"set": {"host": ""}}}"#, "request.set.host");
-        assert!(spec(r#"{"request": {"set": {"host": "shop.example:80"}}}"#).compile().is_ok());
+        assert!(Edits::compile(&spec(r#"{"request": {"set": {"host": "shop.example:80"}}}"#)).is_ok());
     }
 }

@@ -1,9 +1,9 @@
 //! What a request and an answer look like on the other side: without what was meant for this hop only (RFC 9110, 7.6.1), and
 //! with what the next would otherwise not know (RFC 7239, RFC 9110 7.6.3, and `X-Forwarded-*`, which more servers read).
 
-use crate::spec::Forwarding;
 use hyper::HeaderMap;
 use hyper::header::{CONNECTION, CONTENT_LENGTH, FORWARDED, HOST, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE, VIA};
+use pan_model::proxy::Forwarding;
 use std::net::{IpAddr, SocketAddr};
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");

@@ -5,8 +5,8 @@
 //! 3. [`choice`] asks `pan-balance` for a server.
 //! 4. [`attempt`] says what a failure means: another server, or an answer that says what is known of the outcome.
 //!
-//! These and [`target`], [`limits`], [`proxied`], [`spec`] and [`access`] decide and touch nothing. [`serve`] is the rest: sockets, TLS, hyper,
-//! pools of kept connections. docs/layer-7.md says what it does for whoever uses it.
+//! These and [`target`], [`limits`], [`proxied`] and [`access`] decide and touch nothing. [`serve`] is the rest: sockets, TLS, hyper,
+//! pools of kept connections. The document that says what a proxy is to do is [`pan_model::proxy`]'s. docs/layer-7.md says what it does for whoever uses it.
 
 pub mod access;
 pub mod attempt;
@@ -18,9 +18,7 @@ pub mod proxied;
 pub mod route;
 pub mod screen;
 pub mod serve;
-pub mod spec;
 pub mod tally;
 pub mod target;
 
 pub use serve::{ApplyError, Proxy, Settings};
-pub use spec::ProxySpec;

@@ -4,18 +4,13 @@
 //! before none; then an exact path before a longer prefix before a shorter; then one that names methods; then more headers; then
 //! more query parameters; then the order of the document. Routes that match the same share by weight.
 
-mod path;
 mod redirect;
 mod spec;
 
-pub use path::{BadPath, canonical, host_of};
-pub use redirect::RedirectSpec;
-pub use spec::{MatchSpec, RouteSpec};
-
 use crate::edit::Edits;
-use crate::spec::Misfit;
 use hyper::header::HeaderName;
 use hyper::{HeaderMap, Method};
+use pan_model::proxy::{Misfit, RouteSpec};
 use redirect::Redirect;
 use spec::Matcher;
 use std::collections::BTreeMap;
@@ -23,9 +18,9 @@ use std::collections::BTreeMap;
 /// What of a request decides.
 #[derive(Debug, Clone, Copy)]
 pub struct Seen<'a> {
-    /// The host, in lower case and without port ([`host_of`]).
+    /// The host, in lower case and without port ([`pan_model::proxy::host_of`]).
     pub host: &'a str,
-    /// The path, [`canonical`].
+    /// The path, [`pan_model::proxy::canonical`].
     pub path: &'a str,
     /// What follows `?`.
     pub query: Option<&'a str>,
@@ -81,8 +76,8 @@ impl Table {
     /// A part of a route is not what it should be, or names a cluster that there is not.
     pub fn compile(specs: &[RouteSpec], clusters: &[&str]) -> Result<Self, Misfit> {
         let mut groups: Vec<Group> = Vec::new();
-        for (at, spec) in specs.iter().enumerate() {
-            let (matcher, route) = spec.compile(at, clusters).map_err(|misfit| misfit.within(format_args!("routes[{at}]")))?;
+        for (at, one) in specs.iter().enumerate() {
+            let (matcher, route) = spec::compile(one, at, clusters).map_err(|misfit| misfit.within(format_args!("routes[{at}]")))?;
             let weight = u64::from(route.weight);
             match groups.iter_mut().find(|group| group.matcher == matcher) {
                 Some(group) => {

@@ -10,9 +10,9 @@ mod head;
 
 pub use head::{Head, Refusal};
 
-use crate::limits::Limits;
 use chunk::Chunks;
 use head::Lines;
+use pan_model::proxy::Limits;
 
 /// What is passed on of what came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

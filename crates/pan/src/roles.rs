@@ -79,6 +79,12 @@ pub struct ProxyArgs {
     /// Threads; one for each core when absent.
     #[arg(long)]
     threads: Option<usize>,
+    /// Listen also on addresses that this host does not have at present.
+    #[arg(long)]
+    absent_addresses: bool,
+    /// Become this user, without any right, once the control socket is made and before anybody is listened to.
+    #[arg(long, value_name = "ID")]
+    user: Option<u32>,
 }
 
 /// What to generate.
@@ -238,11 +244,12 @@ pub fn proxy(args: ProxyArgs) -> ExitCode {
 }
 
 fn proxy_until_told(args: ProxyArgs) -> Result<(), Box<dyn Error>> {
-    let ProxyArgs { control, document, access_log, threads } = args;
+    let ProxyArgs { control, document, access_log, threads, absent_addresses, user } = args;
     // First: a process that is refused must have had no connection of the one that is there.
     let socket = pan_proxy::serve::control::Socket::bind(&control)?;
     let access = access_log.map(|path| write_lines(&path)).transpose()?;
-    let proxy = pan_proxy::Proxy::start(pan_proxy::Settings { threads, access })?;
+    user.map(pan_linux::process::become_user).transpose()?;
+    let proxy = pan_proxy::Proxy::start(pan_proxy::Settings { threads, access, absent_addresses })?;
     if let Some(path) = document {
         proxy.apply(&serde_json::from_slice(&std::fs::read(path)?)?)?;
     }
@@ -288,12 +295,12 @@ fn leave_director(config: &HostConfig) {
     if config.roles.contains(&Role::Director) {
         return;
     }
-    let state_dir = config.state_dir.clone();
+    let (state_dir, run_dir) = (config.state_dir.clone(), config.run_dir.clone());
     // Without the thread whatever starts next on this host does it.
-    let _ = std::thread::Builder::new().name("leave".into()).spawn(move || leave(&state_dir));
+    let _ = std::thread::Builder::new().name("leave".into()).spawn(move || leave(&state_dir, &run_dir));
 }
 
-fn leave(state_dir: &Path) {
+fn leave(state_dir: &Path, run_dir: &Path) {
     // One that runs still, by a configuration of before, would make anew what is taken away.
     let _claim = match Claim::take(state_dir, Role::Director) {
         Ok(claim) => claim,
@@ -301,7 +308,7 @@ fn leave(state_dir: &Path) {
             return tracing::warn!(%error, "this host is no director any more, and one still runs: stop it, and start another role anew");
         }
     };
-    match pan_director::leave() {
+    match pan_director::leave(run_dir) {
         Ok(0) => {}
         Ok(count) => tracing::info!(count, "this host is no director any more: what it had of partitions is taken away"),
         Err(error) => tracing::warn!(%error, "this host is no director any more, and some of what it had of partitions is there still"),

@@ -144,7 +144,8 @@ fn service(scope: &Scope, partition: &PartitionName, name: &ServiceName) -> Opti
     };
     let mut reasons: Vec<String> = service.backends.iter().take(SERVERS_MAX).map(shown).collect();
     if service.backends.is_empty() {
-        reasons.push(format!("cluster {} has no servers", service.spec.cluster));
+        let names: Vec<&str> = service.spec.clusters().into_iter().map(|(name, _)| name.as_str()).collect();
+        reasons.push(format!("cluster {} has no servers", names.join(", ")));
     }
     Some(Why {
         object: format!("service {partition}/{name}"),

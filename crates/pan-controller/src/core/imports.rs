@@ -5,7 +5,7 @@
 //! that is given anew, nothing is in force that was before.
 
 use super::apply::FreeAddresses;
-use super::orders::{backend_state, service_order};
+use super::orders::{backend_state, servers_behind, service_order};
 use super::record::{Identity, ImportRecord, PartitionRecord, ServiceRecord, WayRecord};
 use super::seen::Life;
 use super::validate::{self, Trouble};
@@ -264,7 +264,7 @@ pub fn state(world: &World, key: &ImportKey) -> ImportState {
         let owner = world.partitions.get(&key.0)?.owner.as_ref()?;
         let seen = world.seen.hosts.get(owner).filter(|seen| seen.life != Life::Dead && seen.ways.contains(&way.number))?;
         let service = world.services.get(&exporting(record))?;
-        let servers = world.servers_of(&(record.spec.partition.clone(), service.spec.cluster.clone()));
+        let servers = servers_behind(world, &record.spec.partition, &service.spec);
         let up = servers.iter().any(|server| backend_state(world, server, &world.servers[server]) == BackendState::Up);
         (up && seen.life != Life::Joining).then_some(())
     };
@@ -316,7 +316,7 @@ impl<'a> Ways<'a> {
     /// not in what it says it has applied.
     pub fn are_in_place(&self, world: &World, partition: &PartitionName, cluster: &ClusterName) -> bool {
         let of_it = |service: &ServiceName| {
-            world.services.get(&(partition.clone(), service.clone())).is_some_and(|service| service.spec.cluster == *cluster)
+            world.services.get(&(partition.clone(), service.clone())).is_some_and(|service| service.spec.is_answered_by(cluster))
         };
         let ways = self.all.iter().filter(|((of, service, _), _)| *of == partition && of_it(service));
         ways.into_iter().all(|((_, _, importer), way)| {

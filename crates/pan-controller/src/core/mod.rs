@@ -41,4 +41,5 @@ pub mod usage;
 pub mod validate;
 pub mod volumes;
 mod warm;
+mod web;
 pub mod world;

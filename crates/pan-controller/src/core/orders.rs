@@ -4,7 +4,7 @@ use super::record::{EndingPhase, Goal, HostRecord, Intent, PartitionRecord, Serv
 use super::roster::Rosters;
 use super::seen::Life;
 use super::world::{ServiceKey, World};
-use super::{ending, imports, usage, volumes, warm};
+use super::{ending, imports, usage, volumes, warm, web};
 use pan_api::WIRE_VERSION;
 use pan_api::desired::{BackendOrder, Desired, ImportOrder, Network, NetworkEntry, RunOrder, ServerOrder, ServiceOrder, Unit};
 use pan_api::peers::Peers;
@@ -12,8 +12,8 @@ use pan_api::report::Phase;
 use pan_api::volume::{ReplicaOrder, SnapshotOrder};
 use pan_model::host::Role;
 use pan_model::network::{GATEWAY_OFFSET, address_at};
-use pan_model::service::BackendState;
-use pan_model::{ClusterName, Cpu, Generation, HostName, Mac, PartitionName, ServerKey};
+use pan_model::service::{BackendState, Layer};
+use pan_model::{ClusterName, Cpu, Generation, HostName, Mac, PartitionName, ServerKey, ServiceSpec};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -211,9 +211,15 @@ pub fn backend_state(world: &World, key: &ServerKey, server: &ServerRecord) -> B
     }
 }
 
+/// The servers of all clusters that answer a service.
+#[must_use]
+pub fn servers_behind(world: &World, partition: &PartitionName, spec: &ServiceSpec) -> Vec<ServerKey> {
+    spec.clusters().into_iter().flat_map(|(name, _)| world.servers_of(&(partition.clone(), name.clone()))).collect()
+}
+
 /// A service as directors are told of it.
 pub(super) fn service_order(world: &World, (partition, service): &ServiceKey, record: &ServiceRecord) -> ServiceOrder {
-    let servers = world.servers_of(&(partition.clone(), record.spec.cluster.clone()));
+    let servers = servers_behind(world, partition, &record.spec);
     let backends = servers.iter().map(|key| {
         let server = &world.servers[key];
         BackendOrder {
@@ -229,7 +235,7 @@ pub(super) fn service_order(world: &World, (partition, service): &ServiceKey, re
         name: service.clone(),
         addresses: record.addresses.clone(),
         port: record.spec.port,
-        target_port: record.spec.target_port.unwrap_or(record.spec.port),
+        target_port: record.spec.target(),
         backends: backends.collect(),
     }
 }
@@ -239,6 +245,7 @@ fn unit(world: &World, name: &PartitionName, record: &PartitionRecord) -> Option
     if services.is_empty() {
         return None;
     }
+    let of = |layer: Layer| services.iter().copied().filter(move |(_, record)| record.spec.layer == layer);
     let public: BTreeSet<IpAddr> = services.iter().flat_map(|(_, service)| service.addresses.iter().copied()).collect();
     Some(Unit {
         partition: name.clone(),
@@ -249,6 +256,7 @@ fn unit(world: &World, name: &PartitionName, record: &PartitionRecord) -> Option
         gateway_mac: gateway_mac(record),
         subnets: record.networks.clone(),
         public: public.into_iter().collect(),
-        services: services.iter().map(|(key, record)| service_order(world, key, record)).collect(),
+        services: of(Layer::Four).map(|(key, record)| service_order(world, key, record)).collect(),
+        web: of(Layer::Seven).map(|(key, record)| web::order(world, key, record)).collect(),
     })
 }

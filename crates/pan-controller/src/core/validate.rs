@@ -7,6 +7,7 @@ use pan_model::allow::Caller;
 use pan_model::cluster::Image;
 use pan_model::manifest::Object;
 use pan_model::partition::HostImage;
+use pan_model::service::Layer;
 use pan_model::{ClusterName, ClusterSpec, Code, Name, PartitionName, ServiceName, ServiceSpec, VolumeKey};
 use std::collections::BTreeSet;
 use std::fmt;
@@ -200,17 +201,15 @@ fn pick(draft: &World, taken: &BTreeSet<IpAddr>, v4: bool) -> Option<IpAddr> {
 /// The first [`Trouble`].
 pub fn service(draft: &World, key: &ServiceKey, spec: &ServiceSpec, former: Option<&ServiceRecord>) -> Result<Vec<IpAddr>, Trouble> {
     let partition = partition(draft, &key.0)?;
-    let target = |spec: &ServiceSpec| spec.target_port.unwrap_or(spec.port);
     let others = || draft.services.iter().filter(|(other, _)| *other != key);
-    if let Some((other, _)) =
-        others().find(|(other, record)| other.0 == key.0 && record.spec.cluster == spec.cluster && target(&record.spec) == target(spec))
+    // Answers of a server's port leave in the name of one service. A proxy answers itself.
+    let taken = |other: &ServiceSpec| [spec, other].iter().all(|one| one.layer == Layer::Four) && other.target() == spec.target();
+    if let Some(cluster) = &spec.cluster
+        && let Some((other, _)) =
+            others().find(|(other, record)| other.0 == key.0 && record.spec.cluster.as_ref() == Some(cluster) && taken(&record.spec))
     {
-        let text = format!(
-            "port {} of cluster {} belongs to service {} already: one server port has one service",
-            target(spec),
-            spec.cluster,
-            other.1
-        );
+        let (target, other) = (spec.target(), &other.1);
+        let text = format!("port {target} of cluster {cluster} belongs to service {other} already: one server port has one service");
         return Err(Trouble::new(Code::Conflict, "spec.cluster", text));
     }
     let addresses = addresses(draft, partition, (key, spec), former)?;
@@ -338,10 +337,12 @@ pub fn references(draft: &World) -> Vec<(Which, Trouble)> {
         }
     }
     for ((partition, name), record) in &draft.services {
-        let cluster = (partition.clone(), record.spec.cluster.clone());
-        if draft.clusters.get(&cluster).is_none_or(|record| record.deleting) {
-            let text = format!("there is no cluster {} in partition {partition}", record.spec.cluster);
-            found.push((Which::Service(partition.clone(), name.clone()), Trouble::new(Code::Dangling, "spec.cluster", text)));
+        for (cluster, place) in record.spec.clusters() {
+            if draft.clusters.get(&(partition.clone(), cluster.clone())).is_none_or(|record| record.deleting) {
+                let text = format!("there is no cluster {cluster} in partition {partition}");
+                let trouble = Trouble::new(Code::Dangling, format!("spec.{place}"), text);
+                found.push((Which::Service(partition.clone(), name.clone()), trouble));
+            }
         }
     }
     found

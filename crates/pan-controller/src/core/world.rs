@@ -282,7 +282,7 @@ impl World {
 
     /// The services that a cluster answers.
     pub fn services_of<'a>(&'a self, partition: &'a PartitionName, cluster: &'a ClusterName) -> impl Iterator<Item = &'a ServiceKey> {
-        self.services.iter().filter(move |(key, service)| key.0 == *partition && service.spec.cluster == *cluster).map(|(key, _)| key)
+        self.services.iter().filter(move |(key, service)| key.0 == *partition && service.spec.is_answered_by(cluster)).map(|(key, _)| key)
     }
 
     /// Records that something happened.

@@ -1,7 +1,7 @@
 //! Services and imports as the API shows them.
 
 use crate::core::imports::{self, Ways};
-use crate::core::orders::backend_state;
+use crate::core::orders::{backend_state, servers_behind};
 use crate::core::record::ImportRecord;
 use crate::core::seen::Life;
 use crate::core::world::{ImportKey, ServiceKey, World};
@@ -13,7 +13,7 @@ use std::net::IpAddr;
 pub(super) fn service(world: &World, key: &ServiceKey, tables_current: bool, ways: &Ways<'_>) -> pan_api::service::Service {
     let record = &world.services[key];
     let owner = world.partitions.get(&key.0).and_then(|partition| partition.owner.clone());
-    let servers = world.servers_of(&(key.0.clone(), record.spec.cluster.clone()));
+    let servers = servers_behind(world, &key.0, &record.spec);
     let backends: Vec<Backend> = servers
         .iter()
         .map(|server| Backend {

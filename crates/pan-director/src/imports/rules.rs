@@ -139,6 +139,7 @@ fn unit(end: &ImportEnd, network: &Network, services: Vec<ServiceOrder>) -> Unit
         subnets: network.subnets.clone(),
         public: Vec::new(),
         services,
+        web: Vec::new(),
     }
 }
 

@@ -111,7 +111,7 @@ pub struct DirectorHost {
     pub number: u8,
     space: Space,
     jobs: mpsc::Sender<Job>,
-    _run: tempfile::TempDir,
+    run: tempfile::TempDir,
 }
 
 impl DirectorHost {
@@ -136,7 +136,7 @@ impl DirectorHost {
                 director.get_or_insert_with(start);
             }
         });
-        Self { number, space, jobs, _run: run }
+        Self { number, space, jobs, run }
     }
 
     fn work<T: Send + 'static>(&self, job: impl FnOnce(&mut Option<Director>) -> T + Send + 'static) -> T {
@@ -162,10 +162,10 @@ impl DirectorHost {
 
     /// The role goes from the host for good: how many namespaces went with it.
     pub fn leave(&self) -> usize {
-        let netns = self.space.netns.try_clone().unwrap();
+        let (netns, run) = (self.space.netns.try_clone().unwrap(), self.run.path().to_owned());
         self.work(move |director| {
             *director = None;
-            netns.run(pan_director::leave).unwrap().unwrap()
+            netns.run(|| pan_director::leave(&run)).unwrap().unwrap()
         })
     }
 
@@ -585,6 +585,7 @@ pub fn desired(owner: u8, own: bool, states: &[BackendState]) -> Desired {
             subnets,
             public,
             services: vec![service],
+            web: Vec::new(),
         }],
         snapshots: Vec::new(),
         replicas: Vec::new(),

@@ -92,7 +92,7 @@ fn look(api: &Api) -> Result<Option<String>, ApiError> {
     let services: Vec<Service> = api.get("/v1/services")?;
     for service in services {
         let up = service.backends.iter().filter(|backend| backend.state == BackendState::Up).count();
-        let wanted = servers.iter().filter(|server| server.cluster == service.spec.cluster).count();
+        let wanted = servers.iter().filter(|server| service.spec.is_answered_by(&server.cluster)).count();
         if service.state != ServiceState::Ready || up != wanted {
             return Ok(Some(format!("service {} is {:?} with {up} of {wanted} backends up", service.name, service.state)));
         }

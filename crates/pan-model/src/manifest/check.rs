@@ -3,12 +3,11 @@
 use super::Object;
 use crate::allow::{AllowSpec, PORTS_MAX, RULES_MAX};
 use crate::cluster::{Failback, FileSpec, HealthSpec, check_egress};
-use crate::import::EXPORTS_MAX;
 use crate::node::label;
 use crate::notyet::NOT_YET;
 use crate::partition::networks;
 use crate::volume::{Access, COPIES_MAX, ServerVolume, VolumeSpec, check_size};
-use crate::{ByteSize, ClusterName, ClusterSpec, Code, ImportSpec, PartitionName, PartitionSpec, ServiceSpec, Span};
+use crate::{ByteSize, ClusterName, ClusterSpec, Code, ImportSpec, PartitionName, PartitionSpec, Span};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Most servers of a cluster.
@@ -44,14 +43,15 @@ pub(super) fn check(object: &Object) -> Vec<Finding> {
     found.0
 }
 
-struct Findings(Vec<Finding>);
+/// What was found wrong so far.
+pub(super) struct Findings(Vec<Finding>);
 
 impl Findings {
-    fn add(&mut self, path: impl Into<String>, message: impl Into<String>) {
+    pub(super) fn add(&mut self, path: impl Into<String>, message: impl Into<String>) {
         self.0.push((Code::Invalid, format!("spec.{}", path.into()), message.into()));
     }
 
-    fn add_code(&mut self, code: Code, path: impl Into<String>, message: impl Into<String>) {
+    pub(super) fn add_code(&mut self, code: Code, path: impl Into<String>, message: impl Into<String>) {
         self.0.push((code, format!("spec.{}", path.into()), message.into()));
     }
 
@@ -305,32 +305,9 @@ impl Findings {
         }
     }
 
-    fn port(&mut self, path: &str, port: u16) {
+    pub(super) fn port(&mut self, path: &str, port: u16) {
         if port == 0 {
             self.add(path, "0 is not a port: expected 1 to 65535");
-        }
-    }
-
-    fn service(&mut self, partition: &PartitionName, spec: &ServiceSpec) {
-        self.port("port", spec.port);
-        if let Some(port) = spec.target_port {
-            self.port("targetPort", port);
-        }
-        if let Some(address) = spec.address
-            && (address.is_unspecified() || address.is_loopback() || address.is_multicast())
-        {
-            self.add("address", format!("{address} cannot be a public address"));
-        }
-        if spec.export.len() > EXPORTS_MAX {
-            self.add("export", format!("{} partitions: at most {EXPORTS_MAX} are possible", spec.export.len()));
-        }
-        let mut seen = BTreeSet::new();
-        for (index, other) in spec.export.iter().enumerate() {
-            if other == partition {
-                self.add(format!("export[{index}]"), format!("{partition} is where the service is: remove it"));
-            } else if !seen.insert(other) {
-                self.add(format!("export[{index}]"), format!("partition {other} is named twice: keep one of them"));
-            }
         }
     }
 

@@ -9,6 +9,7 @@ mod document;
 mod head;
 mod mask;
 mod parse;
+mod service;
 #[cfg(test)]
 mod tests;
 mod tree;

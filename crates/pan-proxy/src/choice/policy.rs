@@ -1,10 +1,10 @@
 //! Policies by name.
 
-use crate::spec::{BalanceSpec, Misfit};
 use pan_balance::ipvs::{Fallback, Name};
 use pan_balance::pick::{Bound, Layout};
 use pan_balance::tandem::{Criterion, Keep, Step};
 use pan_balance::{Preset, Way};
+use pan_model::proxy::{BalanceSpec, Misfit};
 
 /// How much worse than the best a server may be that a step of a chain leaves to the next, in thousandths. Two
 /// that differ by less are equally good for what a proxy can measure.
@@ -82,4 +82,23 @@ fn chain(names: &[String]) -> Result<Vec<Step>, Misfit> {
         Ok(Step { by, keep })
     };
     names.iter().enumerate().map(step).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pan_model::balance::POLICIES;
+
+    /// What manifests take is what there is.
+    #[test]
+    fn manifests_know_all_ways_and_no_others() {
+        let of = |policy: &str| {
+            let chain = if policy == "tandem" { vec!["capacity".to_owned()] } else { Vec::new() };
+            preset(&BalanceSpec { policy: Some(policy.to_owned()), chain, ..BalanceSpec::default() })
+        };
+        POLICIES.iter().for_each(|name| assert!(of(name).is_ok(), "{name}"));
+        let all = WAYS.iter().map(|(name, _)| *name).chain(Name::ALL.iter().map(|name| name.as_str()));
+        assert!(all.clone().all(|name| POLICIES.contains(&name)));
+        assert_eq!(all.count() + 5, POLICIES.len(), "and the presets");
+    }
 }

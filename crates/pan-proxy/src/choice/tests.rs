@@ -9,7 +9,7 @@ fn chooser(balance: &str) -> Result<Chooser, Misfit> {
         name: "web".to_owned(),
         servers: Vec::new(),
         balance: serde_json::from_str(balance).unwrap(),
-        protocol: crate::spec::Protocol::Http1,
+        protocol: pan_model::proxy::Protocol::Http1,
         announce: false,
     };
     let mut chooser = Chooser::new("www", &cluster, RetrySpec::default(), 7)?;

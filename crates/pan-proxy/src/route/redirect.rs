@@ -1,27 +1,8 @@
 //! Answers that say where else to ask.
 
 use super::Seen;
-use crate::spec::Misfit;
 use hyper::StatusCode;
-use serde::{Deserialize, Serialize};
-
-/// Another address; what it leaves out stays as it was asked for.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
-pub struct RedirectSpec {
-    /// `http` or `https`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub scheme: Option<String>,
-    /// A host, with a port if that is not usual.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub host: Option<String>,
-    /// A path; the query stays.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub path: Option<String>,
-    /// 301, 302, 303, 307 or 308, which it is when absent.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub status: Option<u16>,
-}
+use pan_model::proxy::{Misfit, RedirectSpec};
 
 /// One that can be carried out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,9 +12,9 @@ pub struct Redirect {
     pub status: StatusCode,
 }
 
-impl RedirectSpec {
-    pub(super) fn compile(&self) -> Result<Redirect, Misfit> {
-        let status = match self.status.unwrap_or(308) {
+impl Redirect {
+    pub(super) fn compile(spec: &RedirectSpec) -> Result<Self, Misfit> {
+        let status = match spec.status.unwrap_or(308) {
             301 => StatusCode::MOVED_PERMANENTLY,
             302 => StatusCode::FOUND,
             303 => StatusCode::SEE_OTHER,
@@ -41,24 +22,21 @@ impl RedirectSpec {
             308 => StatusCode::PERMANENT_REDIRECT,
             other => return Err(Misfit::new("status", format!("{other} does not redirect: expected 301, 302, 303, 307 or 308"))),
         };
-        if self.scheme.as_deref().is_some_and(|scheme| !["http", "https"].contains(&scheme)) {
+        if spec.scheme.as_deref().is_some_and(|scheme| !["http", "https"].contains(&scheme)) {
             return Err(Misfit::new("scheme", "expected http or https"));
         }
         let visible = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
-        if self.host.as_deref().is_some_and(|host| host.is_empty() || !visible(host) || host.contains(['/', '?', '#', '@'])) {
+        if spec.host.as_deref().is_some_and(|host| host.is_empty() || !visible(host) || host.contains(['/', '?', '#', '@'])) {
             return Err(Misfit::new("host", "expected a host, with or without a port"));
         }
-        if self.path.as_deref().is_some_and(|path| !path.starts_with('/') || !visible(path)) {
+        if spec.path.as_deref().is_some_and(|path| !path.starts_with('/') || !visible(path)) {
             return Err(Misfit::new("path", "expected a path from / on"));
         }
-        if self.scheme.is_none() && self.host.is_none() && self.path.is_none() {
+        if spec.scheme.is_none() && spec.host.is_none() && spec.path.is_none() {
             return Err(Misfit::new("scheme", "a redirect to where the request came: expected a scheme, a host or a path"));
         }
-        Ok(Redirect { spec: self.clone(), status })
+        Ok(Self { spec: spec.clone(), status })
     }
-}
-
-impl Redirect {
     /// Where to. `scheme` is what was asked by; `authority` and `path` are the client's own, not the canonical ones. A port
     /// belongs to its scheme and does not outlive it.
     #[must_use]

@@ -2,6 +2,7 @@
 
 use super::*;
 use hyper::header::HeaderValue;
+use pan_model::proxy::{BadPath, canonical, host_of};
 
 fn table(routes: &str) -> Result<Table, Misfit> {
     let specs: Vec<RouteSpec> = serde_json::from_str(routes).unwrap();

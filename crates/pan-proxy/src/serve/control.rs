@@ -5,9 +5,9 @@ pub use super::socket::{BindError, Socket};
 
 use super::explain::{Explained, Question};
 use super::proxy::{ACCEPT_PAUSE, Proxy};
-use crate::spec::ProxySpec;
 use crate::tally::ServiceCounts;
 use pan_model::Span;
+use pan_model::proxy::ProxySpec;
 use serde::{Deserialize, Serialize};
 use std::future::Future;
 use std::io;

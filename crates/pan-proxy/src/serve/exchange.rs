@@ -16,7 +16,7 @@ use crate::choice::Asker;
 use crate::edit::Edits;
 use crate::forwarded::{self, Origin};
 use crate::proxied::Ends;
-use crate::route::{Action, Seen, canonical, host_of};
+use crate::route::{Action, Seen};
 use crate::screen::{Refusal, Upgrade};
 use crate::target::{is_authority, is_path};
 use hyper::body::{Body, Incoming};
@@ -24,6 +24,7 @@ use hyper::header::{CONNECTION, HOST, HeaderValue, SET_COOKIE, UPGRADE};
 use hyper::http::request::Parts;
 use hyper::upgrade::OnUpgrade;
 use hyper::{Method, Request, Response, StatusCode, Version};
+use pan_model::proxy::{canonical, host_of};
 use std::sync::Arc;
 use tokio::time::Instant;
 

@@ -4,10 +4,11 @@
 use super::gate::Gate;
 use super::live::{Live, Service};
 use crate::choice::Asker;
-use crate::route::{Action, Seen, canonical, host_of};
-use crate::spec::Misfit;
+use crate::route::{Action, Seen};
 use hyper::header::{HeaderName, HeaderValue};
 use hyper::{HeaderMap, Method};
+use pan_model::proxy::Misfit;
+use pan_model::proxy::{canonical, host_of};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::IpAddr;

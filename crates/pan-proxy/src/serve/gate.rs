@@ -2,10 +2,10 @@
 //! it, so that caps, queues and turns are the service's and not a thread's; it is held for microseconds.
 
 use crate::choice::{Asker, Chooser, Decision};
-use crate::spec::{BackendSpec, ClusterSpec, Protocol};
 use crate::tally::{Number, ServerCounts, ServerTally};
 use pan_balance::guard::queue::Place;
 use pan_balance::{Explanation, Outcome, Ticket};
+use pan_model::proxy::{BackendSpec, ClusterSpec, Protocol};
 use pan_model::service::BackendState;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -5,11 +5,13 @@ use super::gate::{Clock, Gate};
 use super::tls;
 use crate::choice::Chooser;
 use crate::edit::Edits;
-use crate::limits::{Limits, Timeouts};
 use crate::route::Table;
-use crate::spec::{BackendSpec, BalanceSpec, ClusterSpec, Forwarding, Misfit, Protocol, ProxyProtocol, ProxySpec, RetrySpec, ServiceSpec};
 use crate::tally::{ServiceCounts, ServiceTally};
 use pan_balance::stable_hash;
+use pan_model::proxy::{
+    BackendSpec, BalanceSpec, ClusterSpec, Forwarding, Misfit, Protocol, ProxyProtocol, ProxySpec, RetrySpec, ServiceSpec,
+};
+use pan_model::proxy::{Limits, Timeouts};
 use rustls::ServerConfig;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -130,7 +132,7 @@ impl Live {
             name: spec.name.clone(),
             routes: Table::compile(&spec.routes, &clusters)?,
             gates,
-            edits: spec.edits.compile().map_err(|misfit| misfit.within("edits"))?,
+            edits: Edits::compile(&spec.edits).map_err(|misfit| misfit.within("edits"))?,
             limits: spec.limits,
             timeouts: spec.timeouts,
             retry: spec.retry,

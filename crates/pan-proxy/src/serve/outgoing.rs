@@ -2,11 +2,11 @@
 
 use super::upload::Upload;
 use crate::forwarded::{self, Origin};
-use crate::spec::Forwarding;
 use hyper::header::{CONNECTION, EXPECT, HOST, HeaderMap, HeaderValue, TE, UPGRADE};
 use hyper::http::request::Parts;
 use hyper::http::uri::{Authority, PathAndQuery, Scheme};
 use hyper::{Method, Request, Uri, Version};
+use pan_model::proxy::Forwarding;
 use std::net::SocketAddr;
 
 /// A head that can be sent more than once.

@@ -5,10 +5,10 @@ use super::explain::{self, Explained, Question};
 use super::gate::Clock;
 use super::live::{ApplyError, Live};
 use super::pool::Pool;
-use crate::spec::{Misfit, ProxySpec};
 use crate::tally::{Number, ServiceCounts};
 use arc_swap::ArcSwap;
 use pan_balance::Draws;
+use pan_model::proxy::{Misfit, ProxySpec};
 use socket2::{Domain, Socket, Type};
 use std::collections::BTreeMap;
 use std::io;
@@ -35,6 +35,8 @@ pub struct Settings {
     pub threads: Option<usize>,
     /// Where lines of the access log go. One that finds it full is lost and counted: a slow reader stops no request.
     pub access: Option<mpsc::Sender<String>>,
+    /// Listen also on addresses that are not here (yet), ip(7) `IP_FREEBIND`: they come and go without this process.
+    pub absent_addresses: bool,
 }
 
 /// What all threads know.
@@ -114,6 +116,7 @@ struct Thread {
 pub struct Proxy {
     shared: Arc<Shared>,
     threads: Vec<Thread>,
+    absent_addresses: bool,
     /// By address of the document, the one that it is.
     listening: Mutex<BTreeMap<SocketAddr, SocketAddr>>,
 }
@@ -124,7 +127,7 @@ impl Proxy {
     /// # Errors
     /// A thread or its runtime cannot be made.
     pub fn start(settings: Settings) -> io::Result<Self> {
-        let Settings { threads, access } = settings;
+        let Settings { threads, access, absent_addresses } = settings;
         let count = threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)).max(1);
         let shared = Arc::new(Shared {
             live: ArcSwap::default(),
@@ -136,7 +139,7 @@ impl Proxy {
             lost: Number::default(),
         });
         let threads = (0..count).map(|number| thread(number, &shared)).collect::<io::Result<_>>()?;
-        Ok(Self { shared, threads, listening: Mutex::default() })
+        Ok(Self { shared, threads, absent_addresses, listening: Mutex::default() })
     }
 
     /// Puts a document in force, whole or not at all. Connections that are open stay; their next request goes by the
@@ -224,11 +227,28 @@ impl Proxy {
         let mut actual = address;
         let mut sockets = Vec::new();
         for _ in &self.threads {
-            let socket = listen(actual)?;
+            let socket = self.listen(actual)?;
             actual = socket.local_addr()?;
             sockets.push(socket);
         }
         Ok((actual, sockets))
+    }
+
+    fn listen(&self, address: SocketAddr) -> io::Result<std::net::TcpListener> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+        socket.set_reuse_address(true)?;
+        socket.set_reuse_port(true)?;
+        if address.is_ipv6() {
+            // Each family is a service's own address.
+            socket.set_only_v6(true)?;
+        }
+        if self.absent_addresses {
+            if address.is_ipv6() { socket.set_freebind_v6(true)? } else { socket.set_freebind_v4(true)? }
+        }
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        Ok(socket.into())
     }
 }
 
@@ -243,20 +263,6 @@ impl Drop for Proxy {
             }
         }
     }
-}
-
-fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-    socket.set_reuse_address(true)?;
-    socket.set_reuse_port(true)?;
-    if address.is_ipv6() {
-        // Each family is a service's own address.
-        socket.set_only_v6(true)?;
-    }
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
 }
 
 fn thread(number: usize, shared: &Arc<Shared>) -> io::Result<Thread> {

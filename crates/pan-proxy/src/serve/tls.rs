@@ -1,7 +1,7 @@
 //! TLS of a service: which certificate is shown for which name. A change of certificates is a new one of these;
 //! connections that are open keep theirs.
 
-use crate::spec::{CertificateSpec, Misfit};
+use pan_model::proxy::{CertificateSpec, Misfit};
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
 use rustls::server::{ClientHello, ResolvesServerCert};

@@ -5,8 +5,9 @@
 //! an answer like any other, in its turn after those to requests before it.
 
 use super::alarm::Alarm;
-use crate::limits::{Limits, Overdue, Phase, Timeouts};
+use crate::limits::{Overdue, Phase};
 use crate::screen::{Refusal, Screen, Upgrade};
+use pan_model::proxy::{Limits, Timeouts};
 use std::collections::BTreeMap;
 use std::io;
 use std::pin::Pin;

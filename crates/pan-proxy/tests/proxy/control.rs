@@ -14,7 +14,7 @@ async fn a_process_is_told_by_its_socket_and_ends_when_asked() {
     let socket = folder.path().join("control");
     // As an earlier process left it.
     drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
-    let proxy = Proxy::start(Settings { threads: Some(1), access: None }).unwrap();
+    let proxy = Proxy::start(Settings { threads: Some(1), ..Settings::default() }).unwrap();
     let bound = control::Socket::bind(&socket).unwrap();
     let running = tokio::spawn(control::run(proxy, bound, std::future::pending(), LONG));
     until("it listens", || std::os::unix::net::UnixStream::connect(&socket).is_ok()).await;

@@ -164,7 +164,7 @@ async fn routes_redirects_and_edits() {
 async fn every_request_has_a_line_and_is_counted() {
     let origin = Origin::start("a").await;
     let (lines, mut log) = tokio::sync::mpsc::channel(10);
-    let running = run_with(&spec(&[origin.address], "", ""), Settings { threads: Some(1), access: Some(lines) });
+    let running = run_with(&spec(&[origin.address], "", ""), Settings { threads: Some(1), access: Some(lines), ..Settings::default() });
     let request = "POST /echo?secret=1 HTTP/1.1\r\nhost: shop.example\r\nconnection: close\r\ncontent-length: 3\r\n\r\nabc";
     assert_eq!(body(&talk(running.address, request).await), "abc");
     let line: serde_json::Value = serde_json::from_str(&log.recv().await.unwrap()).unwrap();
@@ -214,7 +214,7 @@ async fn a_new_document_is_in_force_at_the_next_request_or_not_at_all() {
 #[tokio::test]
 async fn several_threads_share_an_address() {
     let origin = Origin::start("a").await;
-    let running = run_with(&spec(&[origin.address], "", ""), Settings { threads: Some(3), access: None });
+    let running = run_with(&spec(&[origin.address], "", ""), Settings { threads: Some(3), ..Settings::default() });
     for _ in 0..20 {
         assert_eq!(body(&get(running.address, "/").await), "a");
     }

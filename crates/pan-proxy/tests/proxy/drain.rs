@@ -44,7 +44,7 @@ async fn an_address_that_is_taken_away_is_no_longer_listened_on() {
     let mut open = TcpStream::connect(running.address).await.unwrap();
     open.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
     assert_eq!(status(&one_answer(&mut open).await), 200);
-    running.proxy.apply(&pan_proxy::ProxySpec::default()).unwrap();
+    running.proxy.apply(&pan_model::proxy::ProxySpec::default()).unwrap();
     until("nobody is accepted", || std::net::TcpStream::connect(running.address).is_err()).await;
     open.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
     assert_eq!(body(&rest(&mut open).await), "a", "who is connected ends as he began");

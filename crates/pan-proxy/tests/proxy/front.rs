@@ -54,6 +54,6 @@ async fn a_server_that_wants_to_know_is_told_for_each_request() {
         assert_eq!(body(&one_answer(&mut stream).await), own);
     }
     let mut many = spec(&[server.address], "", r#", "announce": true"#);
-    many.services[0].clusters[0].protocol = pan_proxy::spec::Protocol::Http2;
+    many.services[0].clusters[0].protocol = pan_model::proxy::Protocol::Http2;
     assert!(running.proxy.apply(&many).unwrap_err().to_string().starts_with("services[0].clusters[0].announce: "));
 }

@@ -1,8 +1,8 @@
 //! Which failures the client sees, and which it does not.
 
 use super::rig::*;
+use pan_model::proxy::ClusterSpec;
 use pan_model::service::BackendState;
-use pan_proxy::spec::ClusterSpec;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

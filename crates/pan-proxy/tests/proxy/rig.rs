@@ -7,7 +7,8 @@ use hyper::body::{Frame, Incoming};
 use hyper::service::service_fn;
 use hyper::{HeaderMap, Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use pan_proxy::{Proxy, ProxySpec, Settings};
+use pan_model::proxy::ProxySpec;
+use pan_proxy::{Proxy, Settings};
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -208,7 +209,7 @@ pub struct Running {
 }
 
 pub fn run(spec: &ProxySpec) -> Running {
-    run_with(spec, Settings { threads: Some(1), access: None })
+    run_with(spec, Settings { threads: Some(1), ..Settings::default() })
 }
 
 pub fn run_with(spec: &ProxySpec, settings: Settings) -> Running {

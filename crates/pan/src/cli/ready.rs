@@ -113,7 +113,7 @@ impl Awaited {
 
     async fn missing_of_service(&self, client: &Client, service: &Service) -> Result<Vec<String>, Failure> {
         let mut missing = Vec::new();
-        for server in self.servers(client).await?.iter().filter(|server| server.cluster == service.spec.cluster) {
+        for server in self.servers(client).await?.iter().filter(|server| service.spec.is_answered_by(&server.cluster)) {
             let backend = service.backends.iter().find(|backend| backend.server == server.name);
             if server.state == ServerState::Running && backend.is_none_or(|backend| backend.state != BackendState::Up) {
                 missing.push(format!("{} does not yet send to server {}", self.label(), server.name));

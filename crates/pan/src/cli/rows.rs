@@ -172,12 +172,13 @@ fn service(it: &Service) -> Halves {
     };
     let up = it.backends.iter().filter(|backend| backend.state == BackendState::Up).count();
     let addresses: Vec<String> = it.addresses.iter().map(ToString::to_string).collect();
+    let clusters: Vec<&str> = it.spec.clusters().into_iter().map(|(name, _)| name.as_str()).collect();
     let narrow = vec![
         it.name.as_str().into(),
         state,
         it.address.to_string().into(),
         it.port.to_string().into(),
-        it.spec.cluster.as_str().into(),
+        clusters.join(",").into(),
         format!("{up}/{} up", it.backends.len()).into(),
     ];
     let reach = it.reach.map_or_else(|| "-".to_owned(), |address| address.to_string());

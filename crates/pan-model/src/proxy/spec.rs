@@ -1,11 +1,12 @@
 //! What a proxy is to do, whole: the document that it is given. Nothing here is checked beyond its form; what does not fit
 //! together is found where the parts are compiled, and named with its place.
 
-use crate::edit::EditSpec;
-use crate::limits::{Limits, Timeouts};
-use crate::route::RouteSpec;
-use pan_model::Span;
-use pan_model::service::BackendState;
+use super::edit::EditSpec;
+use super::limits::{Limits, Timeouts};
+use super::route::RouteSpec;
+use crate::Span;
+use crate::service::BackendState;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::net::SocketAddr;
@@ -165,7 +166,7 @@ pub struct BalanceSpec {
 }
 
 /// Who comes back goes to the same server.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct StickySpec {
     /// By a cookie of this name, which the proxy sets.
@@ -180,7 +181,7 @@ pub struct StickySpec {
 }
 
 /// Caps and the queue before them.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct CapSpec {
     /// Most requests at a server.

@@ -1,0 +1,59 @@
+//! Services of layer 7 as directors are told of them.
+
+use super::orders::service_order;
+use super::record::ServiceRecord;
+use super::world::{ServiceKey, World};
+use pan_api::desired::{WebCluster, WebOrder};
+use pan_model::ServiceSpec;
+use pan_model::proxy::{BalanceSpec, EditSpec, MatchSpec, RetrySpec, RouteSpec};
+
+/// What a director's proxy needs to know.
+pub(super) fn order(world: &World, key: &ServiceKey, record: &ServiceRecord) -> WebOrder {
+    let spec = &record.spec;
+    let cluster = |name: &pan_model::ClusterName| {
+        let servers = world.servers_of(&(key.0.clone(), name.clone()));
+        WebCluster { name: name.clone(), servers: servers.into_iter().map(|server| server.name).collect() }
+    };
+    WebOrder {
+        service: service_order(world, key, record),
+        routes: routes(spec),
+        clusters: spec.clusters().into_iter().map(|(name, _)| cluster(name)).collect(),
+        balance: balance(spec),
+        retry: retry(spec),
+        timeouts: spec.timeouts.unwrap_or_default(),
+    }
+}
+
+/// The routes, and the cluster that has what none of them matches.
+fn routes(spec: &ServiceSpec) -> Vec<RouteSpec> {
+    let route = |matches: &MatchSpec, cluster: &pan_model::ClusterName, weight| RouteSpec {
+        matches: matches.clone(),
+        cluster: Some(cluster.to_string()),
+        redirect: None,
+        weight,
+        edits: EditSpec::default(),
+    };
+    let named = spec.routes.iter().map(|one| route(&one.matches, &one.cluster, one.weight));
+    named.chain(spec.cluster.iter().map(|name| route(&MatchSpec::default(), name, 100))).collect()
+}
+
+fn balance(spec: &ServiceSpec) -> BalanceSpec {
+    let given = &spec.balance;
+    BalanceSpec {
+        policy: Some(given.policy.as_str().to_owned()),
+        chain: given.chain.iter().map(|step| step.as_str().to_owned()).collect(),
+        key: given.key.clone(),
+        sticky: given.sticky.clone(),
+        slow_start: given.slow_start,
+        limits: given.limits.clone(),
+    }
+}
+
+fn retry(spec: &ServiceSpec) -> RetrySpec {
+    let (usual, given) = (RetrySpec::default(), spec.retry.unwrap_or_default());
+    RetrySpec {
+        attempts: given.attempts.unwrap_or(usual.attempts),
+        budget_percent: given.budget.map_or(usual.budget_percent, |budget| u32::from(budget.0)),
+        keyed: given.keyed,
+    }
+}

@@ -1,0 +1,114 @@
+//! Services of layer 7: what directors are told of them, and what is refused.
+
+use super::{Pan, host, server};
+use pan_api::desired::{Unit, WebOrder};
+use pan_controller::core::request::{Kind, Request};
+use pan_controller::views::view;
+use pan_model::Code;
+use pan_model::service::BackendState;
+
+fn cluster(name: &str, servers: u32) -> String {
+    format!(
+        "---\napi: pan/v1\nkind: Cluster\npartition: p\nname: {name}\nspec: {{servers: {servers}, image: host, command: [a], spread: node}}\n"
+    )
+}
+
+fn service(name: &str, spec: &str) -> String {
+    format!("---\napi: pan/v1\nkind: Service\npartition: p\nname: {name}\nspec: {{{spec}}}\n")
+}
+
+fn scene(spec: &str) -> String {
+    let head = "api: pan/v1\nkind: Partition\nname: p\nspec: {network: 10.0.0.0/24}\n";
+    format!("{head}{}{}{}", cluster("web", 2), cluster("api", 1), service("shop", spec))
+}
+
+const SHOP: &str = "port: 80, targetPort: 8080, layer: 7, cluster: web, routes: [{match: {path: /api/}, cluster: api}], \
+                    retry: {budget: 50%}, balance: {policy: capacity, sticky: {cookie: s, for: 1h}}, timeouts: {request: 5s}";
+
+impl Pan {
+    fn unit(&mut self) -> Unit {
+        let desired = self.round();
+        let all: Vec<Unit> = desired[&host("d1")].units.iter().chain(&desired[&host("d2")].units).cloned().collect();
+        all.into_iter().find(|unit| unit.owner).expect("some director owns it")
+    }
+
+    fn shop(&mut self) -> WebOrder {
+        self.unit().web.into_iter().next().expect("there is one of layer 7")
+    }
+}
+
+fn refusal(pan: &mut Pan, yaml: &str) -> (Code, String) {
+    let error = pan.apply(yaml).unwrap_err();
+    (error.problems.first().map_or(error.code, |problem| problem.code), format!("{error:?}"))
+}
+
+#[test]
+fn a_director_is_told_routes_and_the_servers_of_every_cluster() {
+    let mut pan = Pan::new();
+    pan.apply(&scene(SHOP)).unwrap();
+    pan.rounds(3);
+    let unit = pan.unit();
+    assert!(unit.services.is_empty(), "there is none of layer 4");
+    assert_eq!(unit.public, pan.shop().service.addresses, "its address is the unit's all the same");
+    let shop = pan.shop();
+    let routes: Vec<_> = shop.routes.iter().map(|route| (route.matches.path.as_deref(), route.cluster.as_deref().unwrap())).collect();
+    assert_eq!(routes, [(Some("/api/"), "api"), (None, "web")], "what no route matches comes last");
+    let clusters: Vec<_> = shop.clusters.iter().map(|cluster| (cluster.name.as_str(), cluster.servers.len())).collect();
+    assert_eq!(clusters, [("web", 2), ("api", 1)]);
+    assert_eq!((shop.service.backends.len(), shop.service.port, shop.service.target_port), (3, 80, 8080));
+    assert!(shop.service.backends.iter().all(|backend| backend.state == BackendState::Up));
+    assert_eq!((shop.retry.budget_percent, shop.retry.attempts), (50, 3));
+    assert_eq!((shop.timeouts.request.to_string(), shop.timeouts.idle.to_string()), ("5s".into(), "1m".into()));
+    assert_eq!((shop.balance.policy.as_deref(), shop.balance.sticky.is_some()), (Some("capacity"), true));
+    let shown = view(&pan.world, 1);
+    assert_eq!(shown.services.values().next().unwrap().backends.len(), 3);
+}
+
+#[test]
+fn servers_of_routed_clusters_are_drained_like_any() {
+    let mut pan = Pan::new();
+    pan.apply(&scene(SHOP)).unwrap();
+    pan.rounds(3);
+    pan.connections = 1;
+    let node = pan.node_of("web-1").unwrap();
+    pan.ask(super::drain(&node)).unwrap();
+    pan.rounds(3);
+    let state = |shop: &WebOrder, name: &str| shop.service.backends.iter().find(|one| one.server.as_str() == name).unwrap().state;
+    let shop = pan.shop();
+    assert_eq!(state(&shop, "web-1"), BackendState::Draining, "it has requests");
+    pan.connections = 0;
+    pan.rounds(8);
+    assert_ne!(pan.node_of("web-1").unwrap(), node);
+    assert_eq!(pan.backend("web-1"), BackendState::Up);
+}
+
+#[test]
+fn every_cluster_that_answers_is_held_by_its_services() {
+    let mut pan = Pan::new();
+    let (code, said) = refusal(&mut pan, &scene("port: 80, layer: 7, routes: [{cluster: web}, {match: {path: /x}, cluster: wbe}]"));
+    assert_eq!(code, Code::Dangling, "{said}");
+    assert!(said.contains("there is no cluster wbe"), "{said}");
+    pan.apply(&scene(SHOP)).unwrap();
+    let delete = |cascade| Request::Delete { kind: Kind::Cluster, partition: Some("p".parse().unwrap()), name: "api".into(), cascade };
+    assert_eq!(pan.ask(delete(false)).unwrap_err().code, Code::InUse, "a route leads there");
+    pan.rounds(2);
+    assert!(pan.world.servers.contains_key(&server("api-1")));
+}
+
+#[test]
+fn a_server_port_belongs_to_one_service_of_layer_4_and_to_any_of_layer_7() {
+    let mut pan = Pan::new();
+    pan.apply(&scene(SHOP)).unwrap();
+    pan.apply(&service("tcp", "port: 81, targetPort: 8080, cluster: web")).unwrap();
+    pan.apply(&service("more", "port: 82, targetPort: 8080, layer: 7, cluster: web")).unwrap();
+    let (code, said) = refusal(&mut pan, &service("late", "port: 83, targetPort: 8080, cluster: web"));
+    assert!(code == Code::Conflict && said.contains("belongs to service tcp already"), "{said}");
+    let address = pan.world.services.values().find(|record| record.spec.port == 80).unwrap().addresses[0];
+    let (code, said) = refusal(&mut pan, &service("same", &format!("address: {address}, port: 80, layer: 7, cluster: api")));
+    assert!(code == Code::Conflict && said.contains("belongs to service shop already"), "{said}");
+    let unit = {
+        pan.rounds(2);
+        pan.unit()
+    };
+    assert_eq!((unit.services.len(), unit.web.len()), (1, 2));
+}

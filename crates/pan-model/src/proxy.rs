@@ -1,0 +1,19 @@
+//! What an HTTP proxy is to do, whole: the document that directors give to `pan proxy`, and whoever runs it by hand. Here, so
+//! that those who write documents need not know how they are carried out.
+
+mod condition;
+mod edit;
+mod limits;
+mod path;
+mod route;
+mod spec;
+
+pub use condition::{Condition, HostPattern, PathPattern, is_header_value, is_token};
+pub use edit::{EditSpec, HeaderSpec};
+pub use limits::{Limits, Timeouts};
+pub use path::{BadPath, canonical, host_of};
+pub use route::{MatchSpec, RedirectSpec, RouteSpec};
+pub use spec::{
+    BackendSpec, BalanceSpec, CapSpec, CertificateSpec, ClusterSpec, Forwarding, Misfit, Protocol, ProxyProtocol, ProxySpec, RetrySpec,
+    ServiceSpec, StickySpec,
+};

@@ -1,0 +1,205 @@
+//! A service of layer 7, from its manifest to its servers: routes, what is lost with nodes, drains, agents and directors, and that nothing is
+//! left of it.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod story;
+
+use pan_lab::LabHost;
+use pan_lab::harness::TestLab;
+use story::{Beside, SOON, has, json, lab, pan, refused, requests, server, str_of, text, write, wrk};
+
+/// Answers with the cluster's name and what the proxy says of the client.
+fn cluster(name: &str, servers: u32, more: &str) -> String {
+    format!(
+        "---\napi: pan/v1\nkind: Cluster\npartition: acme\nname: {name}\nspec:\n  servers: {servers}\n  image: host\n  \
+         command: [nginx, -g, 'daemon off;']\n  files:\n    - path: /etc/nginx/nginx.conf\n      content: |\n{}\
+         \n  resources: {{cpu: 50m, memory: 64MiB}}\n  spread: node\n  protect: {{failures: 1}}\n  \
+         stop: {{signal: QUIT, grace: 10s}}\n  health: {{http: {{port: 80, path: /}}, every: 200ms, failures: 2}}\n{more}",
+        nginx(name)
+    )
+}
+
+fn nginx(name: &str) -> String {
+    format!(
+        "        user www-data;
+        worker_processes 1;
+        pid /run/nginx.pid;
+        error_log stderr;
+        events {{ worker_connections 4096; }}
+        http {{
+          access_log off;
+          default_type text/plain;
+          keepalive_requests 1000000;
+          server {{ listen 80; listen [::]:80; location / {{ return 200 \"{name} for $http_x_forwarded_for\\n\"; }} }}
+        }}
+"
+    )
+}
+
+fn service(routes: &str) -> String {
+    format!(
+        "---\napi: pan/v1\nkind: Service\npartition: acme\nname: shop\nspec:\n  address: 198.18.0.10\n  port: 80\n  layer: 7\n  \
+         routes:\n{routes}  cluster: web\n  retry: {{budget: 100%}}\n"
+    )
+}
+
+const ROUTES: &str = "    - {match: {path: /api/}, cluster: api}\n    - {match: {host: api.example}, cluster: api}\n";
+
+fn scene() -> String {
+    let head = "api: pan/v1\nkind: Partition\nname: acme\nspec: {networks: [10.0.0.0/24], hostImage: allow}\n";
+    let api = cluster("api", 2, "  allow: [{from: services, ports: [80]}]\n");
+    format!("{head}{api}{}{}", cluster("web", 3, ""), service(ROUTES))
+}
+
+/// What a client outside gets.
+fn get(lab: &TestLab, arguments: &[&str]) -> Option<String> {
+    let mut argv = vec!["curl", "-s", "-m", "2"];
+    argv.extend(arguments);
+    let output = lab.exec_outside(&argv).unwrap();
+    output.status.success().then(|| text(&output.stdout))
+}
+
+fn director(lab: &TestLab) -> LabHost {
+    lab.host(str_of(&json(lab, &["get", "service", "shop", "-p", "acme"]), "director")).unwrap()
+}
+
+/// The processes in the partition's namespace at a director.
+fn proxies(lab: &TestLab, director: LabHost) -> Vec<String> {
+    let script = "for one in /run/netns/pand-*; do ip netns pids \"${one##*/}\"; done";
+    let output = lab.exec_in(director, &["sh", "-c", script]).unwrap();
+    text(&output.stdout).split_whitespace().map(str::to_owned).collect()
+}
+
+/// Ends a load and finds that it lost nothing.
+fn nothing_failed(load: Beside, what: &str) {
+    let report = load.output();
+    let (answered, failed) = requests(&report);
+    assert!(answered > 1000 && failed == 0, "{what}: {answered} answered, {failed} failed:\n{report}");
+}
+
+#[test]
+fn requests_reach_their_clusters_whatever_is_lost() {
+    let Some(lab) = lab() else { return };
+    if !["nginx", "curl", "wrk"].iter().all(|program| has(program)) {
+        return;
+    }
+    wrong_ones_are_refused(&lab);
+    story::apply(&lab, "acme.yaml", &scene());
+    routes_are_followed(&lab);
+    a_node_is_cut(&lab);
+    a_node_is_drained(&lab);
+    the_agent_is_killed(&lab);
+    the_proxy_is_killed(&lab);
+    the_director_is_cut(&lab);
+    nothing_is_left(&lab);
+}
+
+fn wrong_ones_are_refused(lab: &TestLab) {
+    let wrong = scene().replace("cluster: api}\n    - {match: {host", "cluster: apo}\n    - {match: {host");
+    let words = refused(lab, 1, &["apply", "-f", &write(lab, "wrong.yaml", &wrong)]);
+    assert!(words.contains("there is no cluster apo") && words.contains("wrong.yaml:"), "{words}");
+    let tls = format!("{}  tls: {{cert: x, key: y}}\n", scene());
+    let words = refused(lab, 1, &["apply", "-f", &write(lab, "wrong.yaml", &tls)]);
+    assert!(words.contains("PAN-101") && words.contains("not yet supported"), "{words}");
+}
+
+fn routes_are_followed(lab: &TestLab) {
+    let check = |arguments: &[&str], cluster: &str| {
+        let answer = get(lab, arguments).unwrap_or_else(|| panic!("{arguments:?} is not answered\n{}", lab.logs()));
+        let client = answer.strip_prefix(&format!("{cluster} for ")).unwrap_or_else(|| panic!("{arguments:?}: {answer}")).trim();
+        assert!(client.starts_with("198.18.0."), "the client's own address: {client}");
+    };
+    check(&["http://198.18.0.10/"], "web");
+    check(&["http://198.18.0.10/api/x"], "api");
+    check(&["-H", "Host: API.example", "http://198.18.0.10/x"], "api");
+    check(&["-H", "X-Forwarded-For: 1.2.3.4", "http://198.18.0.10/apix"], "web");
+    let shown = json(lab, &["get", "service", "shop", "-p", "acme"]);
+    assert_eq!((shown["spec"]["layer"].as_u64(), shown["backends"].as_array().unwrap().len()), (Some(7), 5), "{shown}");
+    // A change of routes is in force without a new process.
+    let before = proxies(lab, director(lab));
+    assert_eq!(before.len(), 1, "one process: {before:?}");
+    let status =
+        lab.exec_in(director(lab), &["sed", "-n", "s/^\\(Uid\\|CapEff\\|Groups\\):\\s*//p", &format!("/proc/{}/status", before[0])]);
+    let status = text(&status.unwrap().stdout);
+    let [uid, groups, rights] = status.lines().collect::<Vec<_>>()[..] else { panic!("{status}") };
+    assert!(uid.split_whitespace().all(|id| id != "0") && groups.trim().is_empty() && rights == "0000000000000000", "{status}");
+    pan(lab, &["apply", "-f", &write(lab, "more.yaml", &service("    - {match: {path: /x/}, cluster: api}\n"))]);
+    let said = |path: &str| get(lab, &[&format!("http://198.18.0.10{path}")]).unwrap_or_default();
+    lab.wait_for("the new routes", SOON, |_| said("/x/").starts_with("api")).unwrap();
+    assert!(said("/api/x").starts_with("web"));
+    assert_eq!(proxies(lab, director(lab)), before);
+}
+
+fn a_node_is_cut(lab: &TestLab) {
+    let before = server(lab, "acme", "web-1");
+    let node = lab.host(str_of(&before, "node")).unwrap();
+    let load = wrk(lab, 8, true);
+    lab.kill(node).unwrap();
+    lab.wait_for("web-1 to run elsewhere", SOON, |lab| {
+        let now = server(lab, "acme", "web-1");
+        now["state"] == "running" && now["node"] != before["node"]
+    })
+    .unwrap();
+    nothing_failed(load, "a node is cut");
+    lab.start(node).unwrap();
+    pan(lab, &["wait", "node", &node.to_string(), "--for", "state=alive", "--timeout", "30s"]);
+}
+
+fn a_node_is_drained(lab: &TestLab) {
+    let node = str_of(&server(lab, "acme", "web-2"), "node").to_owned();
+    let load = wrk(lab, 8, true);
+    pan(lab, &["node", "drain", &node, "--timeout", "60s"]);
+    assert_eq!(json(lab, &["get", "node", &node])["servers"], 0);
+    nothing_failed(load, "a node is drained");
+    pan(lab, &["node", "uncordon", &node]);
+    story::wait_state(lab, "acme", "web-2", "running");
+}
+
+/// The process goes on, and is told again.
+fn the_agent_is_killed(lab: &TestLab) {
+    let (owner, load) = (director(lab), wrk(lab, 6, true));
+    let before = proxies(lab, owner);
+    let old = lab.kill_role(owner, "director").unwrap();
+    lab.wait_for("a new agent", SOON, |lab| lab.role_pid(owner, "director").is_ok_and(|pid| pid != old)).unwrap();
+    pan(lab, &["apply", "-f", &write(lab, "again.yaml", &service(ROUTES))]);
+    let told = |lab: &TestLab| get(lab, &["http://198.18.0.10/api/x"]).is_some_and(|answer| answer.starts_with("api"));
+    lab.wait_for("the proxy to be told by the new agent", SOON, told).unwrap();
+    nothing_failed(load, "the agent is killed");
+    assert_eq!(proxies(lab, owner), before, "the same process");
+}
+
+/// Another takes its place, and that is told.
+fn the_proxy_is_killed(lab: &TestLab) {
+    let owner = director(lab);
+    let before = proxies(lab, owner);
+    lab.exec_in(owner, &["kill", "-9", &before[0]]).unwrap();
+    lab.wait_for("another process", SOON, |lab| {
+        let now = proxies(lab, owner);
+        now.len() == 1 && now != before
+    })
+    .unwrap();
+    lab.wait_for("it to answer", SOON, |lab| get(lab, &["http://198.18.0.10/"]).is_some()).unwrap();
+    let log = std::fs::read_to_string(lab.log(owner, "director")).unwrap();
+    assert!(log.contains("it is started again"), "{log}");
+}
+
+fn the_director_is_cut(lab: &TestLab) {
+    let owner = director(lab);
+    lab.kill(owner).unwrap();
+    lab.wait_for("another director to answer", SOON, |lab| get(lab, &["http://198.18.0.10/api/x"]).is_some()).unwrap();
+    assert_ne!(director(lab), owner);
+    lab.start(owner).unwrap();
+    lab.wait_ready(SOON).unwrap();
+    lab.wait_for("nothing to be served by who lost it", SOON, |lab| proxies(lab, owner).is_empty()).unwrap();
+    nothing_failed(wrk(lab, 2, true), "after all of it");
+}
+
+fn nothing_is_left(lab: &TestLab) {
+    let owner = director(lab);
+    assert_eq!(proxies(lab, owner).len(), 1);
+    let folders = |lab: &TestLab| text(&lab.exec_in(owner, &["ls", "/run/pan/proxies"]).unwrap().stdout);
+    assert!(!folders(lab).trim().is_empty());
+    pan(lab, &["delete", "service", "shop", "-p", "acme"]);
+    lab.wait_for("nobody to listen", SOON, |lab| proxies(lab, owner).is_empty() && folders(lab).trim().is_empty()).unwrap();
+    assert!(get(lab, &["http://198.18.0.10/"]).is_none());
+}
