@@ -72,6 +72,7 @@ fn settings(host: &HostConfig, config: &ControllerConfig) -> Settings {
         pools: ranges(&config.pools),
         reserved: ranges(&config.reserved),
         host_image_allowed: config.host_image_allowed,
+        layer7: config.layer7,
         egress: config.egress,
         reach: config.reach.as_ref().map(|reach| (reach.from, reach.to)),
         mtu: MTU,

@@ -103,6 +103,7 @@ impl Pan {
             pools: vec![("198.18.0.10".parse().unwrap(), "198.18.0.19".parse().unwrap())],
             reserved: vec![("198.18.0.240".parse().unwrap(), "198.18.0.254".parse().unwrap())],
             host_image_allowed: true,
+            layer7: true,
             egress: None,
             reach: None,
             mtu: 1430,

@@ -259,6 +259,7 @@ fn controller_config(state: &LabState, secrets: &Secrets) -> ControllerConfig {
         pools: range(POOL),
         reserved: range(OTHERS),
         host_image_allowed: true,
+        layer7: true,
         egress: None,
         reach: state.machine_link.as_ref().map(|link| Reach { from: OUTSIDE_V4.into(), to: link.network.into() }),
     }

@@ -252,6 +252,9 @@ pub struct ControllerConfig {
     /// Whether `hostImage` defaults to allow.
     #[serde(default)]
     pub host_image_allowed: bool,
+    /// Whether services of layer 7 may be made. What strangers send is parsed beside the director then; see docs/layer-7.md for what keeps the parser in.
+    #[serde(default)]
+    pub layer7: bool,
     /// The most that any server sends, in bits a second; its cluster may ask for less. No limit without.
     #[serde(default, deserialize_with = "egress", skip_serializing_if = "Option::is_none")]
     pub egress: Option<BitRate>,

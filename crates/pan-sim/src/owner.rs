@@ -113,6 +113,7 @@ fn settings() -> Settings {
         pools: vec![("198.18.0.10".parse().expect("an address"), "198.18.0.19".parse().expect("an address"))],
         reserved: Vec::new(),
         host_image_allowed: true,
+        layer7: true,
         egress: None,
         reach: None,
         mtu: 1430,

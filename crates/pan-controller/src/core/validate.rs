@@ -201,6 +201,10 @@ fn pick(draft: &World, taken: &BTreeSet<IpAddr>, v4: bool) -> Option<IpAddr> {
 /// The first [`Trouble`].
 pub fn service(draft: &World, key: &ServiceKey, spec: &ServiceSpec, former: Option<&ServiceRecord>) -> Result<Vec<IpAddr>, Trouble> {
     let partition = partition(draft, &key.0)?;
+    if spec.layer == Layer::Seven && !draft.settings.layer7 {
+        let text = "services of layer 7 are not allowed in this PAN: use layer 4, or let its operators set `layer7: true` in the controllers' configuration";
+        return Err(Trouble::new(Code::Denied, "spec.layer", text));
+    }
     let others = || draft.services.iter().filter(|(other, _)| *other != key);
     // Answers of a server's port leave in the name of one service. A proxy answers itself.
     let taken = |other: &ServiceSpec| [spec, other].iter().all(|one| one.layer == Layer::Four) && other.target() == spec.target();

@@ -53,6 +53,8 @@ pub struct Settings {
     pub reserved: Vec<(IpAddr, IpAddr)>,
     /// Whether `image: host` is allowed where a partition does not say.
     pub host_image_allowed: bool,
+    /// Whether services of layer 7 may be made.
+    pub layer7: bool,
     /// The most that any server sends, whatever its cluster says.
     pub egress: Option<BitRate>,
     /// How the machine around a laboratory reaches public addresses.
@@ -80,6 +82,7 @@ impl Settings {
             pools: Vec::new(),
             reserved: Vec::new(),
             host_image_allowed: true,
+            layer7: true,
             egress: None,
             reach: None,
             mtu: 1430,

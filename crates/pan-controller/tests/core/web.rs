@@ -112,3 +112,14 @@ fn a_server_port_belongs_to_one_service_of_layer_4_and_to_any_of_layer_7() {
     };
     assert_eq!((unit.services.len(), unit.web.len()), (1, 2));
 }
+
+/// Its operators decide, for all partitions.
+#[test]
+fn a_pan_that_does_not_allow_it_has_none() {
+    let mut pan = Pan::new();
+    std::sync::Arc::make_mut(&mut pan.world.settings).layer7 = false;
+    let (code, text) = refusal(&mut pan, &scene(SHOP));
+    assert!(code == Code::Denied && text.contains("layer7: true"), "{code:?} {text}");
+    assert!(pan.world.services.is_empty());
+    pan.apply(&scene(&SHOP.replace("layer: 7", "layer: 4").split(", routes").next().unwrap().to_owned())).unwrap();
+}

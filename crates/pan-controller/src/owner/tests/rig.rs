@@ -57,6 +57,7 @@ fn settings() -> Settings {
         pools: Vec::new(),
         reserved: Vec::new(),
         host_image_allowed: false,
+        layer7: false,
         egress: None,
         reach: None,
         mtu: 1430,
