@@ -121,5 +121,5 @@ fn a_pan_that_does_not_allow_it_has_none() {
     let (code, text) = refusal(&mut pan, &scene(SHOP));
     assert!(code == Code::Denied && text.contains("layer7: true"), "{code:?} {text}");
     assert!(pan.world.services.is_empty());
-    pan.apply(&scene(&SHOP.replace("layer: 7", "layer: 4").split(", routes").next().unwrap().to_owned())).unwrap();
+    pan.apply(&scene(SHOP.replace("layer: 7", "layer: 4").split(", routes").next().unwrap())).unwrap();
 }
