@@ -126,6 +126,7 @@ pub(super) fn lost(world: &mut World, now: Now, host: &HostName, silent: i64) {
     if world.seen.life(host) == Life::Dead {
         return;
     }
+    world.seen.hosts.entry(host.clone()).or_default().silent_from = Some(now.wall.saturating_sub(silent));
     if world.leading {
         return to_be_fenced(world, now, host, silent);
     }
@@ -154,7 +155,8 @@ pub(super) fn doubt_deaths(world: &mut World, now: Now) {
     let doubted = |name: &HostName, seen: &HostSeen| seen.life == Life::Dead && (is_node(world, name) || recent(seen.since));
     let dead: Vec<HostName> = world.seen.hosts.iter().filter(|(name, seen)| doubted(name, seen)).map(|(name, _)| name.clone()).collect();
     for host in dead {
-        let silent = now.wall - world.seen.hosts[&host].since;
+        let seen = &world.seen.hosts[&host];
+        let silent = now.wall - seen.silent_from.unwrap_or(seen.since);
         to_be_fenced(world, now, &host, silent);
     }
 }
@@ -245,7 +247,10 @@ fn dead(world: &mut World, now: Now, host: &HostName, silent: i64) {
     }
     let keys = bound_to(world, host);
     let what = absence(world, host);
-    let text = format!("host {host} {what} for {} ms; {} servers were on it", silent / 1000, keys.len());
+    // Of one that this controller never heard nobody knows.
+    let long = if silent < 1000 { "since this controller began".to_owned() } else { format!("for {} ms", silent / 1000) };
+    let on_it = if keys.len() == 1 { "1 server was on it".to_owned() } else { format!("{} servers were on it", keys.len()) };
+    let text = format!("host {host} {what} {long}; {on_it}");
     world.host_event(now, host, Severity::Alarm, "HostDead", text.clone());
     let object = host.to_string();
     begin_timelines(world, now, host, silent);
@@ -253,7 +258,7 @@ fn dead(world: &mut World, now: Now, host: &HostName, silent: i64) {
         world.dirty.insert(Dirty::Timeline(object));
     }
     for key in keys {
-        world.timelines.mark(&key.to_string(), now.wall, "dead", format!("node {host} {what} for {} ms", silent / 1000));
+        world.timelines.mark(&key.to_string(), now.wall, "dead", format!("node {host} {what} {long}"));
     }
     if !is_node(world, host) {
         return bury(world, host);

@@ -105,6 +105,8 @@ pub struct HostSeen {
     pub quarantined: bool,
     /// Silent for so long, in microseconds, that it is to be taken for dead once it is fenced.
     pub lost: Option<i64>,
+    /// By the wall clock, when it was heard last before it was judged to be dead, here or while another controller led.
+    pub silent_from: Option<i64>,
     /// Its fencing is under way, for this number.
     pub revoking: Option<Admission>,
     /// Since when its gate is shut although it is heard.
@@ -176,6 +178,7 @@ impl Default for HostSeen {
             skew_told: false,
             quarantined: false,
             lost: None,
+            silent_from: None,
             revoking: None,
             dark_from: None,
             quiet_from: None,

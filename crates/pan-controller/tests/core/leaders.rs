@@ -39,6 +39,26 @@ fn a_death_seen_in_an_earlier_term_is_fenced_again() {
     assert_ne!(pan.node_of("web-1").as_deref(), Some(lost));
 }
 
+/// It was heard to die by one that followed; who leads then says for how long it was silent, not how long ago that was noticed.
+#[test]
+fn a_death_seen_while_another_led_is_told_from_its_last_heartbeat() {
+    let mut pan = Pan::new();
+    pan.apply(&web(3)).unwrap();
+    pan.rounds_keeping_dirty(2);
+    let lost: &'static str = NODES.into_iter().find(|node| pan.node_of("web-1").as_deref() == Some(node)).unwrap();
+    let granted = pan.world.hosts[&host(lost)].admission;
+    pan.world.leading = false;
+    pan.life(LifeChange::Dead(host(lost), 700_000));
+    pan.pass(200);
+    standing::candidate(&mut pan.world, &host("c1"), 7, 3);
+    standing::lead(&mut pan.world, pan.now);
+    settle::settle(&mut pan.world, pan.now);
+    pan.life(LifeChange::Fenced(host(lost), granted));
+    let told = |event: &pan_api::event::Event| event.reason == "HostDead" && event.object == lost;
+    let told: Vec<String> = pan.world.events[&None].iter().filter(|event| told(event)).map(|event| event.message.clone()).collect();
+    assert!(told.last().is_some_and(|text| text.contains("for 900 ms")), "{told:?}");
+}
+
 /// A role of `n1` that knows no desired state.
 fn knows_nothing(pan: &mut Pan, role: Role, boot: u64, blank: u64) {
     let report = Report { blank: Some(Blank(blank)), ..report_of("n1", role, boot, 1) };

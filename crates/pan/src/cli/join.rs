@@ -100,7 +100,11 @@ pub async fn run(args: JoinArgs, session: &Session) -> Result<(), Failure> {
     };
     let joined: Joined = match client.post("/v1/join", &join).await {
         Ok(joined) => joined,
-        Err(error) => {
+        Err(mut error) => {
+            // Without `--name` that is the machine's, which may not be what the token is for.
+            if error.code == Code::Unauthenticated {
+                error.message.push_str(&format!(" (this machine asked to become host {name})"));
+            }
             // Who was told nothing may have used the token up: asking again takes the same key.
             if !matches!(error.code, Code::Unreachable | Code::InDoubt | Code::TimedOut | Code::Internal | Code::NotLeading) {
                 place.give_up();

@@ -93,7 +93,7 @@ async fn create(new: NewToken, session: &Session) -> Result<(), Failure> {
         match (&made.host, made.role) {
             (Some(host), _) => {
                 note(&format!("token {id} lets one machine join as {host} until {expires}; it is not shown again"));
-                note(&format!("on that machine: pan join {url} --token-file FILE --address … --fabric-a … --fabric-b …"));
+                note(&format!("on that machine: pan join {url} --name {host} --token-file FILE --address … --fabric-a … --fabric-b …"));
             }
             (None, role) => {
                 let role = role.map_or("somebody", AccessRole::as_str);
