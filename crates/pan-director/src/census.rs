@@ -10,7 +10,7 @@ use pan_linux::netns::Netns;
 use pan_model::ServerName;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The units to count for, with their namespaces; may be sent to another thread.
 #[derive(Debug, Default)]
@@ -31,17 +31,28 @@ impl Census {
         let (mut counts, mut troubles) = (Vec::new(), Vec::new());
         for (unit, netns, proxy) in &self.units {
             let by_address = conntrack::count_by_reply_src(netns).map_err(|source| Trouble::Count { vni: unit.vni, source });
-            let requests = proxy.as_deref().map_or_else(|| Ok(BTreeMap::new()), web::requests);
-            match (by_address, requests.map_err(|source| Trouble::Requests { vni: unit.vni, source })) {
-                (Ok(by_address), Ok(requests)) => {
+            match by_address {
+                Ok(by_address) => {
                     let of = |address: &IpAddr| by_address.get(address).copied().unwrap_or(0);
+                    let requests = requests(unit, proxy.as_deref());
                     counts.extend(count(unit, of, |server| requests.get(server).copied().unwrap_or(0)));
                 }
-                (Err(trouble), _) | (_, Err(trouble)) => troubles.push(trouble),
+                Err(trouble) => troubles.push(trouble),
             }
         }
         (counts, troubles)
     }
+}
+
+/// Requests that servers have from a unit's proxy. Of one that does not say, each of its servers may have one; that is the partition's own trouble,
+/// and holds up nobody else's counts.
+fn requests(unit: &Unit, proxy: Option<&Path>) -> BTreeMap<ServerName, u64> {
+    let Some(proxy) = proxy else { return BTreeMap::new() };
+    web::requests(proxy).unwrap_or_else(|error| {
+        tracing::warn!(vni = unit.vni, %error, "the partition's proxy does not say which requests it has");
+        let backends = unit.web.iter().flat_map(|web| &web.service.backends);
+        backends.map(|backend| (backend.server.clone(), 1)).collect()
+    })
 }
 
 /// Sums the connections of each server's addresses, and the requests that it has of a proxy.
@@ -51,7 +62,7 @@ fn count(unit: &Unit, of: impl Fn(&IpAddr) -> u64, requests: impl Fn(&ServerName
     let one = |(server, addresses): (&ServerName, &Vec<IpAddr>)| ConnectionCount {
         partition: unit.partition.clone(),
         server: server.clone(),
-        connections: addresses.iter().map(&of).sum::<u64>() + requests(server),
+        connections: addresses.iter().map(&of).sum::<u64>().saturating_add(requests(server)),
     };
     servers.into_iter().map(one).collect()
 }

@@ -124,7 +124,7 @@ impl Director {
         troubles.extend(self.overlay.apply(&specs::networks(desired)).err().map(Trouble::from));
         troubles.extend(self.check_origins());
         self.take_owned(desired, &mut troubles);
-        troubles.extend(self.proxies.troubles());
+        troubles.extend(self.proxies.taken_up());
         let imports = self.bring_imports(desired);
         self.forgetting.start(std::mem::take(&mut self.unanswered), &self.counts);
         troubles.extend(self.namespaces.values_mut().filter_map(Namespace::take_drift));
@@ -187,8 +187,7 @@ impl Director {
     pub fn refresh(&mut self, desired: &Desired) -> Troubles {
         let underlay = self.underlay.apply(&specs::underlay(&self.config, desired)).err().map(Trouble::from);
         let overlay = self.overlay.apply(&specs::networks(desired)).err().map(Trouble::from);
-        let mut troubles =
-            Troubles::of_units(underlay.into_iter().chain(overlay).chain(self.check_origins()).chain(self.proxies.troubles()));
+        let mut troubles = Troubles::of_units(underlay.into_iter().chain(overlay).chain(self.check_origins()).chain(self.proxies.amiss()));
         self.refreshed = self.refreshed.wrapping_add(1);
         let mut drift = Vec::new();
         for (vni, namespace) in &mut self.namespaces {

@@ -174,15 +174,6 @@ pub enum Trouble {
         /// What is the matter.
         what: String,
     },
-    /// Asking a proxy for its requests.
-    #[error("ask the proxy of partition network {vni} for its requests")]
-    Requests {
-        /// Its network's identifier.
-        vni: u32,
-        /// What went wrong.
-        #[source]
-        source: std::io::Error,
-    },
     /// Telling the neighbours.
     #[error(transparent)]
     Announce(#[from] AnnounceError),

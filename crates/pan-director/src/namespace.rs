@@ -264,9 +264,13 @@ impl Namespace {
         conntrack::delete_by_reply_src(&self.netns, servers).map_err(|source| Trouble::Forget { vni: self.vni, source })
     }
 
-    /// Removes the namespace with all that is in it.
+    /// Removes the namespace with all that is in it. Whoever runs in it may keep it for a moment, but nothing outside hears of it any more.
     pub(crate) fn remove(host: &Rtnl, seat: &Seat) -> Result<(), Trouble> {
-        host.delete(&seat.port).map_err(|source| Trouble::Wiring { vni: seat.vni, source })?;
+        let failed = |source| Trouble::Wiring { vni: seat.vni, source };
+        host.delete(&seat.port).map_err(failed)?;
+        if Netns::exists(&seat.name) {
+            Rtnl::open_in(&Netns::open(&seat.name)?)?.delete(OUTSIDE).map_err(failed)?;
+        }
         Ok(Netns::remove(&seat.name)?)
     }
 }

@@ -126,7 +126,7 @@ fn fixed_chains(web: &[WebOrder]) -> BTreeMap<String, Chain> {
             r#"iifname "in" goto beyond"#,
         ],
     );
-    let input = input_chain(web);
+    let (input, output) = (input_chain(web), output_chain(web));
     // What a server begins and may not is counted. What is left of a connection that is over is nobody's fault.
     let beyond = Chain {
         hook: None,
@@ -140,8 +140,22 @@ fn fixed_chains(web: &[WebOrder]) -> BTreeMap<String, Chain> {
         .to_vec(),
     };
     [("prerouting", prerouting), ("postrouting", postrouting), ("forward", forward), ("input", input), ("beyond", beyond)]
+        .into_iter()
+        .chain(output.map(|chain| ("output", chain)))
         .map(|(name, chain)| (name.to_owned(), chain))
-        .into()
+        .collect()
+}
+
+/// What the proxy may say, whoever tells it: answers to clients, and anything to its own partition. Resets are the kernel's.
+fn output_chain(web: &[WebOrder]) -> Option<Chain> {
+    let rules = [
+        r#"oifname "lo" accept"#,
+        "meta l4proto { icmp, ipv6-icmp } accept",
+        r#"oifname "in" meta l4proto tcp accept"#,
+        r#"oifname "out" meta l4proto tcp ct direction reply accept"#,
+        r#"oifname "out" tcp flags & rst == rst accept"#,
+    ];
+    (!web.is_empty()).then(|| chain("type filter hook output priority filter; policy drop;", &rules))
 }
 
 /// What is for the gateway itself: nothing but requests for the proxy, and what servers answer it.

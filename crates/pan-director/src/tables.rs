@@ -13,6 +13,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
+const UNPRIVILEGED: &str = "net/ipv4/ip_unprivileged_port_start";
+
 /// Settings of the namespace, in force before it has links. Forwarding, and connections that were accepted by
 /// another director are taken up mid-stream whatever their windows; nobody is redirected, and an address is
 /// answered for only on the link it is on: the partition's own must not show outside.
@@ -31,7 +33,7 @@ const SETTINGS: [(&str, &str); 14] = [
     ("net/ipv4/conf/default/accept_redirects", "0"),
     ("net/ipv6/conf/default/accept_redirects", "0"),
     // The proxy of its services of layer 7 has no rights, and nobody else is here.
-    ("net/ipv4/ip_unprivileged_port_start", "0"),
+    (UNPRIVILEGED, "0"),
 ];
 
 /// The rules of one partition.
@@ -58,6 +60,8 @@ struct Loaded {
 impl Tables {
     pub(crate) fn open(vni: u32, netns: Netns, counts: Arc<Counts>) -> Result<Self, Trouble> {
         let nft = Nft::open_in(&netns).map_err(|source| Trouble::Elements { vni, source })?;
+        // Before there are rules: the proxy may come before them.
+        netns.run(|| sysctl::set(None, UNPRIVILEGED, "0"))??;
         Ok(Self { vni, netns, nft, loaded: None, drift: Vec::new(), counts })
     }
 

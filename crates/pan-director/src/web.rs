@@ -46,9 +46,9 @@ impl Proxies {
         let keeper = match self.keepers.entry(unit.vni) {
             std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
             std::collections::btree_map::Entry::Vacant(entry) => {
-                let folder = self.folder.join(unit.vni.to_string());
+                let (folder, netns) = (self.folder.join(unit.vni.to_string()), netns.try_clone()?);
                 let before = self.ending.remove(&unit.vni);
-                entry.insert(Keeper::start(unit.vni, &folder, netns.try_clone()?, before))
+                entry.insert(Keeper::start(unit.vni, &folder, netns, before))
             }
         };
         keeper.tell(document::document(unit));
@@ -62,7 +62,7 @@ impl Proxies {
         let thread = match self.keepers.remove(&vni) {
             Some(keeper) => keeper.end(),
             // An earlier life of this agent may have left something.
-            None if !self.ending.contains_key(&vni) && folder.exists() => keeper::sweep(folder),
+            None if !self.ending.contains_key(&vni) && folder.exists() => keeper::sweep(vni, folder),
             None => None,
         };
         self.ending.extend(thread.map(|thread| (vni, thread)));
@@ -76,9 +76,17 @@ impl Proxies {
         all.difference(wanted).for_each(|vni| self.end(*vni));
     }
 
-    /// What is not in force. Proxies that work are given a moment to take up what they were told.
-    pub(crate) fn troubles(&self) -> Vec<Trouble> {
-        let deadline = Instant::now() + TAKEN_UP;
+    /// What is not in force yet after a change: proxies that work are given a moment to take up what they were told.
+    pub(crate) fn taken_up(&self) -> Vec<Trouble> {
+        self.troubles(Instant::now() + TAKEN_UP)
+    }
+
+    /// What is not in force.
+    pub(crate) fn amiss(&self) -> Vec<Trouble> {
+        self.troubles(Instant::now())
+    }
+
+    fn troubles(&self, deadline: Instant) -> Vec<Trouble> {
         let late = self.keepers.iter().filter_map(|(vni, keeper)| Some((*vni, keeper.late(deadline)?)));
         late.map(|(vni, what)| Trouble::Proxy { vni, what }).collect()
     }

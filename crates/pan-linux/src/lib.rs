@@ -26,6 +26,7 @@ pub mod guard;
 pub mod hole;
 pub mod hostns;
 pub mod listen;
+pub mod local;
 pub mod loopdev;
 pub mod mount;
 pub mod nbd;

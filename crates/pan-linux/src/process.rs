@@ -11,7 +11,6 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
-use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
@@ -19,7 +18,6 @@ use std::process::Command;
 pub use nix::sys::signal::Signal;
 
 use nix::sys::signal::{SigSet, SigmaskHow};
-use nix::sys::socket::{getsockopt, sockopt};
 
 pub use pidfd::PidFd;
 pub use reaper::{Exit, Reaper, Seen, reap_until};
@@ -51,9 +49,13 @@ pub fn command_line(pid: i32) -> Vec<String> {
     raw.split(|b| *b == 0).filter(|part| !part.is_empty()).map(|part| String::from_utf8_lossy(part).into_owned()).collect()
 }
 
-/// The pid of the process that made the socket which a connection leads to, unix(7) `SO_PEERCRED`.
-pub fn socket_owner(stream: &UnixStream) -> io::Result<i32> {
-    Ok(getsockopt(stream, sockopt::PeerCredentials)?.pid())
+/// Whom a process runs as, if that is one and the same user in all respects; `None` if there is no such process.
+pub fn user_of(pid: i32) -> Option<u32> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
+    let mut all = line.split_whitespace().map(|id| id.parse::<u32>().ok());
+    let first = all.next()??;
+    all.all(|id| id == Some(first)).then_some(first)
 }
 
 /// Makes the whole process a user of this id, and a group of the same, without any other group, right, or way back. To be called

@@ -123,11 +123,22 @@ fn routes_are_followed(lab: &TestLab) {
     let status = text(&status.unwrap().stdout);
     let [uid, groups, rights] = status.lines().collect::<Vec<_>>()[..] else { panic!("{status}") };
     assert!(uid.split_whitespace().all(|id| id != "0") && groups.trim().is_empty() && rights == "0000000000000000", "{status}");
+    says_nothing_outside(lab);
     pan(lab, &["apply", "-f", &write(lab, "more.yaml", &service("    - {match: {path: /x/}, cluster: api}\n"))]);
     let said = |path: &str| get(lab, &[&format!("http://198.18.0.10{path}")]).unwrap_or_default();
     lab.wait_for("the new routes", SOON, |_| said("/x/").starts_with("api")).unwrap();
     assert!(said("/api/x").starts_with("web"));
     assert_eq!(proxies(lab, director(lab)), before);
+}
+
+/// Whoever took the proxy over would begin connections of its own: to clients, none. A closed port that is reached refuses (curl's 7), one that
+/// is not says nothing (28).
+fn says_nothing_outside(lab: &TestLab) {
+    let answer = get(lab, &["http://198.18.0.10/"]).unwrap();
+    let client = answer.trim().rsplit(' ').next().unwrap();
+    let script = format!("for one in /run/netns/pand-*; do ip netns exec \"${{one##*/}}\" curl -s -m 1 http://{client}:9/; echo $?; done");
+    let said = text(&lab.exec_in(director(lab), &["sh", "-c", &script]).unwrap().stdout);
+    assert_eq!(said.trim(), "28", "{client} was reached");
 }
 
 fn a_node_is_cut(lab: &TestLab) {

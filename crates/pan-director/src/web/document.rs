@@ -1,7 +1,9 @@
 //! From a unit to the document of its proxy. Pure.
 
 use pan_api::desired::{BackendOrder, Unit, WebCluster, WebOrder};
+use pan_model::ServerName;
 use pan_model::proxy::{BackendSpec, ClusterSpec, EditSpec, Forwarding, Limits, Protocol, ProxyProtocol, ProxySpec, ServiceSpec};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 /// What weights are counted in: a server that comes up slowly has a part of one.
@@ -30,7 +32,8 @@ fn service(order: &WebOrder) -> ServiceSpec {
 }
 
 fn cluster(order: &WebOrder, cluster: &WebCluster) -> ClusterSpec {
-    let backends = order.service.backends.iter().filter(|backend| cluster.servers.contains(&backend.server));
+    let own: BTreeSet<&ServerName> = cluster.servers.iter().collect();
+    let backends = order.service.backends.iter().filter(|backend| own.contains(&backend.server));
     ClusterSpec {
         name: cluster.name.to_string(),
         servers: backends.filter_map(|one| backend(one, order.service.target_port)).collect(),

@@ -110,9 +110,8 @@ impl Keeper {
 }
 
 /// Ends all proxies of a folder that has no keeper, and removes it.
-pub(super) fn sweep(folder: PathBuf) -> Option<JoinHandle<()>> {
-    let name = format!("sweep-{}", folder.file_name().and_then(|name| name.to_str()).unwrap_or_default());
-    let started = std::thread::Builder::new().name(name).spawn(move || worker::remove(&folder));
+pub(super) fn sweep(vni: u32, folder: PathBuf) -> Option<JoinHandle<()>> {
+    let started = std::thread::Builder::new().name(format!("sweep-{vni}")).spawn(move || worker::remove(vni, &folder));
     started.inspect_err(|error| tracing::warn!(%error, "proxies that are not needed are left running for the time being")).ok()
 }
 
@@ -129,7 +128,7 @@ struct Keep {
 impl Keep {
     fn run(mut self) {
         let mut former = Vec::new();
-        match worker::find(&self.folder, &self.netns) {
+        match worker::find(self.vni, &self.folder, &self.netns) {
             Ok(Found { ours, others }) => {
                 self.worker = ours;
                 former = others;
@@ -156,7 +155,7 @@ impl Keep {
             }
         }
         drop(self.worker.take());
-        worker::remove(&self.folder);
+        worker::remove(self.vni, &self.folder);
     }
 
     /// Starts the process if there is none, and tells it what it does not know.
@@ -172,7 +171,7 @@ impl Keep {
             self.shared.lock().fell = None;
         }
         if self.shared.lock().done == number {
-            return;
+            return self.ask();
         }
         let worker = match &mut self.worker {
             Some(worker) => worker,
@@ -188,14 +187,27 @@ impl Keep {
             }
             Err(error) => {
                 let text = line(&error);
-                // One that does not answer is of no use to anybody. What it refuses another would refuse as well.
+                // What it refuses another would refuse as well.
                 if error.is_silence() {
-                    self.worker = None;
-                    self.shared.change(|state| (state.fell, state.control) = (Some(format!("was ended: {text}")), None));
+                    self.give_up(&text);
                 }
                 self.failed(number, text);
             }
         }
+    }
+
+    /// One that stands still is found out before somebody has something to tell it.
+    fn ask(&mut self) {
+        if let Some(Err(error)) = self.worker.as_mut().map(Worker::ask) {
+            self.give_up(&line(&error));
+        }
+    }
+
+    /// One that does not answer is of no use to anybody.
+    fn give_up(&mut self, why: &str) {
+        tracing::warn!(vni = self.vni, "the proxy is ended: {why}");
+        self.worker = None;
+        self.shared.change(|state| (state.done, state.fell, state.control) = (0, Some(format!("was ended: {why}")), None));
     }
 
     fn failed(&mut self, number: u64, problem: String) {

@@ -1,15 +1,17 @@
 //! A proxy as a process: started in its partition's namespace, found again by its socket, spoken to, ended. Effects only.
 
+use pan_linux::local::{connect_at_once, socket_owner};
 use pan_linux::netns::{Netns, NetnsError};
-use pan_linux::process::{PidFd, Signal, clear_signal_mask, socket_owner};
+use pan_linux::process::{PidFd, Signal, clear_signal_mask, user_of};
 use pan_model::ServerName;
 use pan_model::proxy::ProxySpec;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs::{DirBuilder, Metadata};
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
-use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -21,8 +23,12 @@ const UP_MAX: Duration = Duration::from_secs(5);
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 /// How often somebody who comes up is looked for.
 const LOOK: Duration = Duration::from_millis(5);
+/// How often one that has nothing to be told is asked whether it still answers.
+const ASK: Duration = Duration::from_secs(5);
 /// The longest answer that is read: counts of ten thousand servers.
-const LINE_MAX: u64 = 64 << 20;
+const LINE_MAX: usize = 8 << 20;
+/// What it is given of this agent's environment.
+const ENVIRONMENT: [&str; 3] = ["PAN_LAB", "PAN_LOG", "RUST_BACKTRACE"];
 /// How long requests may go on that came to a process which another has replaced.
 const RETIRE: Duration = Duration::from_secs(30);
 /// How long they may where nobody serves them any more: their addresses have gone.
@@ -75,6 +81,26 @@ pub(super) struct Worker {
     /// If this agent started it: whoever did has to wait for it.
     child: Option<Child>,
     since: Instant,
+    /// When it answered last.
+    answered: Instant,
+}
+
+/// What a proxy answers of its requests.
+#[derive(Deserialize)]
+struct Counts {
+    counts: Vec<ServiceCounts>,
+}
+
+#[derive(Deserialize)]
+struct ServiceCounts {
+    servers: Vec<ServerCount>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ServerCount {
+    server: ServerName,
+    in_flight: u64,
 }
 
 /// What runs in a folder.
@@ -87,17 +113,17 @@ pub(super) struct Found {
 }
 
 /// Looks for processes that serve sockets in a folder.
-pub(super) fn find(folder: &Path, netns: &Netns) -> io::Result<Found> {
+pub(super) fn find(vni: u32, folder: &Path, netns: &Netns) -> io::Result<Found> {
     let own = std::fs::metadata("/proc/self/exe")?;
     let here = netns.path().map(std::fs::metadata).transpose()?;
     let same = |one: &Metadata, other: &Metadata| (one.dev(), one.ino()) == (other.dev(), other.ino());
     let mut found = Found::default();
     for (_, control) in sockets(folder) {
-        let Some(process) = owner(&control) else { continue };
+        let Some(process) = owner(&control, user(vni)) else { continue };
         let of = |what: &str| std::fs::metadata(format!("/proc/{}/{what}", process.pid())).ok();
         let fits =
             of("exe").is_some_and(|exe| same(&exe, &own)) && here.as_ref().zip(of("ns/net")).is_some_and(|(here, its)| same(here, &its));
-        let worker = Worker { control, process: Some(process), child: None, since: Instant::now() };
+        let worker = Worker { control, process: Some(process), child: None, since: Instant::now(), answered: Instant::now() };
         if fits && found.ours.is_none() {
             tracing::info!(control = %worker.control.display(), "a proxy is taken over");
             found.ours = Some(worker);
@@ -109,9 +135,9 @@ pub(super) fn find(folder: &Path, netns: &Netns) -> io::Result<Found> {
 }
 
 /// Ends all processes of a folder, and removes it.
-pub(super) fn remove(folder: &Path) {
+pub(super) fn remove(vni: u32, folder: &Path) {
     for (_, control) in sockets(folder) {
-        match owner(&control) {
+        match owner(&control, user(vni)) {
             Some(process) => drain(&control, &process, GONE),
             None => drop(std::fs::remove_file(control)),
         }
@@ -131,15 +157,19 @@ fn sockets(folder: &Path) -> Vec<(u64, PathBuf)> {
     all
 }
 
-/// Who serves a socket; nobody if it is a leftover.
-fn owner(control: &Path) -> Option<PidFd> {
-    let stream = UnixStream::connect(control).ok()?;
-    PidFd::open(socket_owner(&stream).ok()?).ok()
+/// Who serves a socket; nobody if it is a leftover. Its number is that of whoever made the socket, and may be another process's by now: what does
+/// not run as the partition's proxy is none.
+fn owner(control: &Path, user: u32) -> Option<PidFd> {
+    let stream = connect_at_once(control).ok()?;
+    let process = PidFd::open(socket_owner(&stream).ok()?).ok()?;
+    let is_one = user_of(process.pid()) == Some(user);
+    // Whoever has the number still is who was looked at.
+    (is_one && !process.wait(Duration::ZERO).unwrap_or(true)).then_some(process)
 }
 
 /// Has a process let its requests end, and ends it in any case. Blocks for little more than `limit`.
 fn drain(control: &Path, process: &PidFd, limit: Duration) {
-    let asked = converse(control, &json!({"drain": format!("{}ms", limit.as_millis())}), limit + ANSWER_MAX);
+    let asked: io::Result<Value> = converse(control, &json!({"drain": format!("{}ms", limit.as_millis())}), limit + ANSWER_MAX);
     let rest = if asked.is_ok() { ANSWER_MAX } else { Duration::ZERO };
     if !process.wait(rest).unwrap_or(false)
         && let Err(error) = process.kill(Signal::SIGKILL)
@@ -167,13 +197,17 @@ impl Worker {
             .arg("--control")
             .arg(&control)
             .stdin(Stdio::null())
-            .current_dir("/");
+            .current_dir("/")
+            .env_clear()
+            .envs(ENVIRONMENT.iter().filter_map(|name| Some((name, std::env::var_os(name)?))))
+            // What a terminal sends this agent is not for it.
+            .process_group(0);
         clear_signal_mask(&mut command);
         let child = netns.run(|| command.spawn())?.map_err(WorkerError::Start)?;
         let process = i32::try_from(child.id()).ok().and_then(|pid| PidFd::open(pid).ok());
-        let mut worker = Self { control, process, child: Some(child), since: Instant::now() };
+        let mut worker = Self { control, process, child: Some(child), since: Instant::now(), answered: Instant::now() };
         let deadline = Instant::now() + UP_MAX;
-        while UnixStream::connect(&worker.control).is_err() {
+        while connect_at_once(&worker.control).is_err() {
             if let Some(why) = worker.ended() {
                 return Err(WorkerError::Ended(why));
             }
@@ -204,12 +238,22 @@ impl Worker {
     }
 
     /// Puts a document in force.
-    pub(super) fn apply(&self, spec: &ProxySpec) -> Result<(), WorkerError> {
-        let answer = converse(&self.control, &json!({"apply": spec}), ANSWER_MAX).map_err(WorkerError::Silent)?;
+    pub(super) fn apply(&mut self, spec: &ProxySpec) -> Result<(), WorkerError> {
+        let answer: Value = converse(&self.control, &json!({"apply": spec}), ANSWER_MAX).map_err(WorkerError::Silent)?;
+        self.answered = Instant::now();
         match answer {
             Value::String(word) if word == "applied" => Ok(()),
             other => Err(WorkerError::Refused(other["refused"].as_str().map_or_else(|| other.to_string(), str::to_owned))),
         }
+    }
+
+    /// Looks from time to time whether it still answers.
+    pub(super) fn ask(&mut self) -> Result<(), WorkerError> {
+        if self.answered.elapsed() >= ASK {
+            requests(&self.control).map_err(WorkerError::Silent)?;
+            self.answered = Instant::now();
+        }
+        Ok(())
     }
 
     /// Lets its requests end, in a thread of its own: somebody else has its place.
@@ -230,38 +274,57 @@ impl Drop for Worker {
             drain(&self.control, process, GONE);
         }
         if let Some(child) = &mut self.child {
+            // Without a handle nobody has ended it yet.
+            let _ = if self.process.is_none() { child.kill() } else { Ok(()) };
             let _ = child.wait();
         }
     }
 }
 
-/// Asks one question (`pan_proxy::serve::control::Ask`; this crate does not know that one) and reads the answer.
-fn converse(control: &Path, question: &Value, limit: Duration) -> io::Result<Value> {
-    let mut stream = UnixStream::connect(control)?;
-    stream.set_read_timeout(Some(limit))?;
-    stream.set_write_timeout(Some(limit))?;
+/// Asks one question (`pan_proxy::serve::control::Ask`; this crate does not know that one) and reads the answer, all within `limit`: what is
+/// asked may have been taken over by a stranger.
+fn converse<T: DeserializeOwned>(control: &Path, question: &Value, limit: Duration) -> io::Result<T> {
+    let deadline = Instant::now() + limit;
+    let left = || {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() { Err(io::Error::from(io::ErrorKind::TimedOut)) } else { Ok(Some(left)) }
+    };
+    let mut stream = connect_at_once(control)?;
     let mut text = serde_json::to_vec(question)?;
     text.push(b'\n');
-    stream.write_all(&text)?;
-    let mut answer = Vec::new();
-    BufReader::new(stream).take(LINE_MAX).read_until(b'\n', &mut answer)?;
-    if answer.is_empty() {
-        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it ended without an answer"));
+    let mut rest = &text[..];
+    while !rest.is_empty() {
+        stream.set_write_timeout(left()?)?;
+        rest = &rest[stream.write(rest)?..];
     }
-    Ok(serde_json::from_slice(&answer)?)
+    let (mut answer, mut part) = (Vec::new(), [0; 16 << 10]);
+    let length = loop {
+        stream.set_read_timeout(left()?)?;
+        let count = stream.read(&mut part)?;
+        let end = part[..count].iter().position(|byte| *byte == b'\n');
+        answer.extend_from_slice(&part[..end.unwrap_or(count)]);
+        if end.is_some() || count == 0 || answer.len() > LINE_MAX {
+            break answer.len();
+        }
+    };
+    match length {
+        0 => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it ended without an answer")),
+        length if length > LINE_MAX => Err(io::Error::new(io::ErrorKind::InvalidData, "its answer has no end")),
+        _ => Ok(serde_json::from_slice(&answer)?),
+    }
 }
 
 /// Requests that servers have now; none if nobody is there.
 pub(super) fn requests(control: &Path) -> io::Result<BTreeMap<ServerName, u64>> {
-    let answer = match converse(control, &json!("counts"), ANSWER_MAX) {
+    let answer: Counts = match converse(control, &json!("counts"), ANSWER_MAX) {
         Ok(answer) => answer,
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => return Ok(BTreeMap::new()),
         Err(error) => return Err(error),
     };
-    let servers = answer["counts"].as_array().into_iter().flatten().flat_map(|service| service["servers"].as_array().into_iter().flatten());
     let mut all = BTreeMap::new();
-    for (name, count) in servers.filter_map(|server| Some((server["server"].as_str()?.parse().ok()?, server["inFlight"].as_u64()?))) {
-        *all.entry(name).or_insert(0) += count;
+    for ServerCount { server, in_flight } in answer.counts.into_iter().flat_map(|service| service.servers) {
+        let sum: &mut u64 = all.entry(server).or_default();
+        *sum = sum.saturating_add(in_flight);
     }
     Ok(all)
 }
