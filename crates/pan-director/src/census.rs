@@ -2,7 +2,7 @@
 //! so it is done apart from everything else a director does.
 
 use crate::error::Trouble;
-use crate::web;
+use crate::web::Lines;
 use pan_api::desired::Unit;
 use pan_api::report::ConnectionCount;
 use pan_linux::conntrack;
@@ -10,17 +10,16 @@ use pan_linux::netns::Netns;
 use pan_model::ServerName;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
 
 /// The units to count for, with their namespaces; may be sent to another thread.
 #[derive(Debug, Default)]
 pub struct Census {
-    /// Each with the control socket of its proxy.
-    units: Vec<(Unit, Netns, Option<PathBuf>)>,
+    /// Each with where to ask its proxy.
+    units: Vec<(Unit, Netns, Option<Lines>)>,
 }
 
 impl Census {
-    pub(crate) fn add(&mut self, unit: &Unit, netns: &Netns, proxy: Option<PathBuf>) -> Result<(), Trouble> {
+    pub(crate) fn add(&mut self, unit: &Unit, netns: &Netns, proxy: Option<Lines>) -> Result<(), Trouble> {
         self.units.push((unit.clone(), netns.try_clone()?, proxy));
         Ok(())
     }
@@ -34,7 +33,7 @@ impl Census {
             match by_address {
                 Ok(by_address) => {
                     let of = |address: &IpAddr| by_address.get(address).copied().unwrap_or(0);
-                    let requests = requests(unit, proxy.as_deref());
+                    let requests = requests(unit, proxy.as_ref());
                     counts.extend(count(unit, of, |server| requests.get(server).copied().unwrap_or(0)));
                 }
                 Err(trouble) => troubles.push(trouble),
@@ -46,9 +45,9 @@ impl Census {
 
 /// Requests that servers have from a unit's proxy. Of one that does not say, each of its servers may have one; that is the partition's own trouble,
 /// and holds up nobody else's counts.
-fn requests(unit: &Unit, proxy: Option<&Path>) -> BTreeMap<ServerName, u64> {
+fn requests(unit: &Unit, proxy: Option<&Lines>) -> BTreeMap<ServerName, u64> {
     let Some(proxy) = proxy else { return BTreeMap::new() };
-    web::requests(proxy).unwrap_or_else(|error| {
+    proxy.requests().unwrap_or_else(|error| {
         tracing::warn!(vni = unit.vni, %error, "the partition's proxy does not say which requests it has");
         let backends = unit.web.iter().flat_map(|web| &web.service.backends);
         backends.map(|backend| (backend.server.clone(), 1)).collect()

@@ -28,6 +28,7 @@ use pan_model::{Epoch, HostName, PartitionName};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::sync::Notify;
 
 /// Every partition's namespace is compared with what it should be once in so many calls of [`Director::refresh`].
 const LOOKS: u32 = 3;
@@ -124,7 +125,6 @@ impl Director {
         troubles.extend(self.overlay.apply(&specs::networks(desired)).err().map(Trouble::from));
         troubles.extend(self.check_origins());
         self.take_owned(desired, &mut troubles);
-        troubles.extend(self.proxies.taken_up());
         let imports = self.bring_imports(desired);
         self.forgetting.start(std::mem::take(&mut self.unanswered), &self.counts);
         troubles.extend(self.namespaces.values_mut().filter_map(Namespace::take_drift));
@@ -187,7 +187,7 @@ impl Director {
     pub fn refresh(&mut self, desired: &Desired) -> Troubles {
         let underlay = self.underlay.apply(&specs::underlay(&self.config, desired)).err().map(Trouble::from);
         let overlay = self.overlay.apply(&specs::networks(desired)).err().map(Trouble::from);
-        let mut troubles = Troubles::of_units(underlay.into_iter().chain(overlay).chain(self.check_origins()).chain(self.proxies.amiss()));
+        let mut troubles = Troubles::of_units(underlay.into_iter().chain(overlay).chain(self.check_origins()));
         self.refreshed = self.refreshed.wrapping_add(1);
         let mut drift = Vec::new();
         for (vni, namespace) in &mut self.namespaces {
@@ -214,9 +214,20 @@ impl Director {
         troubles
     }
 
-    /// What works and may not go on to, for people: not enough neighbours for all other hosts, proxies that ended.
+    /// What works and may not go on to, and what does not and is one partition's trouble alone, for people: not enough neighbours for all other
+    /// hosts, proxies.
     pub(crate) fn warnings(&mut self, desired: &Desired) -> Vec<String> {
-        self.room(desired).into_iter().chain(self.proxies.fallen()).collect()
+        self.room(desired).into_iter().chain(self.proxies.problems()).collect()
+    }
+
+    /// Whether proxies still have to take up what was applied.
+    pub(crate) fn is_late(&self) -> bool {
+        self.proxies.is_late()
+    }
+
+    /// Told when a proxy is not late any more.
+    pub(crate) fn settled(&self) -> Arc<Notify> {
+        self.proxies.settled()
     }
 
     fn room(&mut self, desired: &Desired) -> Option<String> {
@@ -265,7 +276,7 @@ impl Director {
         let (mut census, mut troubles) = (Census::default(), Vec::new());
         for kept in self.units.values().filter(|kept| kept.unit.owner) {
             let Some(namespace) = self.namespaces.get(&kept.unit.vni) else { continue };
-            troubles.extend(census.add(&kept.unit, namespace.netns(), self.proxies.control(kept.unit.vni)).err());
+            troubles.extend(census.add(&kept.unit, namespace.netns(), self.proxies.lines(kept.unit.vni)).err());
         }
         for (unit, netns) in self.imports.counted() {
             troubles.extend(census.add(unit, netns, None).err());

@@ -166,14 +166,6 @@ pub enum Trouble {
         #[source]
         source: ConntrackError,
     },
-    /// The proxy of a partition.
-    #[error("the proxy of partition network {vni}: {what}")]
-    Proxy {
-        /// Its network's identifier.
-        vni: u32,
-        /// What is the matter.
-        what: String,
-    },
     /// Telling the neighbours.
     #[error(transparent)]
     Announce(#[from] AnnounceError),

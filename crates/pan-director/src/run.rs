@@ -89,6 +89,7 @@ async fn run_counting(config: HostConfig, suspicions: Suspicions, counts: Arc<Co
     let mut work = Work::new(made.await?);
     // The kept state of an earlier life counts as news, and so do suspicions from before.
     desired.mark_changed();
+    let settled = work.director.as_ref().expect("no step is under way").settled();
     let mut silent = suspicions.watch();
     silent.mark_changed();
     let mut every = tokio::time::interval(EVERY);
@@ -110,6 +111,11 @@ async fn run_counting(config: HostConfig, suspicions: Suspicions, counts: Arc<Co
                 work.count();
                 false
             }
+            () = settled.notified() => {
+                work.settle();
+                work.count();
+                false
+            }
             Some(counted) = work.counting.join_next() => {
                 work.counted(unwrapped(counted));
                 true
@@ -122,27 +128,7 @@ async fn run_counting(config: HostConfig, suspicions: Suspicions, counts: Arc<Co
             }
         };
         if report {
-            link.report(Report {
-                version: WIRE_VERSION,
-                usage: Vec::new(),
-                host: config.name.clone(),
-                role: Role::Director,
-                boot,
-                sequence: boot_clock(),
-                applied: work.known.0,
-                blank: None,
-                admission: Admission::NONE,
-                wants_admission: false,
-                refused: Vec::new(),
-                beyond: work.beyond.clone(),
-                ways: work.ways.clone(),
-                gate: None,
-                servers: Vec::new(),
-                connections: work.known.1.clone(),
-                problems: work.problems.iter().chain(&work.warnings).cloned().collect(),
-                pool: None,
-                replicas: Vec::new(),
-            });
+            link.report(work.report(&config, boot));
         }
     }
 }
@@ -151,6 +137,8 @@ async fn run_counting(config: HostConfig, suspicions: Suspicions, counts: Arc<Co
 struct Work {
     /// Away only while a step is under way.
     director: Option<Director>,
+    /// What is in force of this role itself, and what is with partitions' proxies.
+    own: Generation,
     applied: Generation,
     problems: Vec<String>,
     /// Something of it is more than an import's.
@@ -174,6 +162,7 @@ impl Work {
         let (applied, known) = (Generation::default(), (Generation::default(), Vec::new()));
         Self {
             director,
+            own: applied,
             applied,
             problems: Vec::new(),
             amiss: false,
@@ -208,16 +197,24 @@ impl Work {
     }
 
     async fn follow(&mut self, wanted: Option<Arc<Desired>>) {
-        let whole = self.amiss || wanted.as_ref().is_some_and(|wanted| wanted.generation != self.applied);
+        let whole = self.amiss || wanted.as_ref().is_some_and(|wanted| wanted.generation != self.own);
         let outcome = self.with(move |director| round(director, wanted.as_deref(), whole)).await;
         self.amiss = outcome.amiss;
         if let Some(generation) = outcome.tried.filter(|_| !outcome.amiss) {
-            self.applied = generation;
+            self.own = generation;
         }
+        self.settle();
         self.warnings = outcome.warnings;
         self.beyond = outcome.beyond;
         self.ways = outcome.ways;
         self.tell(outcome.problems);
+    }
+
+    /// What is in force is so in all respects once no proxy is late.
+    fn settle(&mut self) {
+        if !self.director.as_ref().expect("no step is under way").is_late() {
+            self.applied = self.own;
+        }
     }
 
     fn tell(&mut self, problems: Vec<String>) {
@@ -225,6 +222,30 @@ impl Work {
             tracing::warn!("{problem}");
         }
         self.problems = problems;
+    }
+
+    fn report(&self, config: &HostConfig, boot: u64) -> Report {
+        Report {
+            version: WIRE_VERSION,
+            usage: Vec::new(),
+            host: config.name.clone(),
+            role: Role::Director,
+            boot,
+            sequence: boot_clock(),
+            applied: self.known.0,
+            blank: None,
+            admission: Admission::NONE,
+            wants_admission: false,
+            refused: Vec::new(),
+            beyond: self.beyond.clone(),
+            ways: self.ways.clone(),
+            gate: None,
+            servers: Vec::new(),
+            connections: self.known.1.clone(),
+            problems: self.problems.iter().chain(&self.warnings).cloned().collect(),
+            pool: None,
+            replicas: Vec::new(),
+        }
     }
 
     /// Begins to count, now or after the count that is under way. Says whether it is now.

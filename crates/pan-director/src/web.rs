@@ -1,26 +1,26 @@
 //! Services of layer 7: a process for each partition whose unit is here, in the partition's namespace, that speaks HTTP with strangers. It is
-//! the same program as `pan proxy`. [`document`] says what it is to do, [`keeper`] keeps it running and told, [`worker`] is the process.
+//! the same program as `pan proxy`. [`document`] says what it is to do, [`keeper`] keeps it running and told, [`worker`] is the process, [`speak`]
+//! what is said to it.
 //!
 //! It outlives this agent: another finds it by its control socket. Nothing here waits for it for long: one that hangs is its partition's
 //! trouble alone.
 
 mod document;
 mod keeper;
+mod speak;
 mod worker;
+
+pub(crate) use speak::Lines;
 
 use crate::error::Trouble;
 use keeper::Keeper;
 use pan_api::desired::Unit;
 use pan_linux::netns::Netns;
-use pan_model::ServerName;
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
-
-/// How long a change waits for proxies that work to have taken it up; it is not said to be applied before.
-const TAKEN_UP: Duration = Duration::from_millis(500);
+use tokio::sync::Notify;
 
 /// The proxies of all partitions.
 #[derive(Debug)]
@@ -29,12 +29,13 @@ pub(crate) struct Proxies {
     keepers: BTreeMap<u32, Keeper>,
     /// Threads that still end what was of a partition: whoever follows waits for them.
     ending: BTreeMap<u32, JoinHandle<()>>,
+    settled: Arc<Notify>,
 }
 
 impl Proxies {
     /// Those of this host, whose control sockets are beneath `run_dir`.
     pub(crate) fn new(run_dir: &Path) -> Self {
-        Self { folder: run_dir.join("proxies"), keepers: BTreeMap::new(), ending: BTreeMap::new() }
+        Self { folder: run_dir.join("proxies"), keepers: BTreeMap::new(), ending: BTreeMap::new(), settled: Arc::default() }
     }
 
     /// Has a unit's services of layer 7 served as it says, or not any more: by whoever owns it, and only there. Returns at once.
@@ -48,7 +49,7 @@ impl Proxies {
             std::collections::btree_map::Entry::Vacant(entry) => {
                 let (folder, netns) = (self.folder.join(unit.vni.to_string()), netns.try_clone()?);
                 let before = self.ending.remove(&unit.vni);
-                entry.insert(Keeper::start(unit.vni, &folder, netns, before))
+                entry.insert(Keeper::start(unit.vni, &folder, netns, before, Arc::clone(&self.settled)))
             }
         };
         keeper.tell(document::document(unit));
@@ -76,29 +77,28 @@ impl Proxies {
         all.difference(wanted).for_each(|vni| self.end(*vni));
     }
 
-    /// What is not in force yet after a change: proxies that work are given a moment to take up what they were told.
-    pub(crate) fn taken_up(&self) -> Vec<Trouble> {
-        self.troubles(Instant::now() + TAKEN_UP)
+    /// Whether some still have to take up what they were told: it is not said to be applied before.
+    pub(crate) fn is_late(&self) -> bool {
+        self.keepers.values().any(Keeper::is_late)
     }
 
-    /// What is not in force.
-    pub(crate) fn amiss(&self) -> Vec<Trouble> {
-        self.troubles(Instant::now())
+    /// Told when one is not late any more.
+    pub(crate) fn settled(&self) -> Arc<Notify> {
+        Arc::clone(&self.settled)
     }
 
-    fn troubles(&self, deadline: Instant) -> Vec<Trouble> {
-        let late = self.keepers.iter().filter_map(|(vni, keeper)| Some((*vni, keeper.late(deadline)?)));
-        late.map(|(vni, what)| Trouble::Proxy { vni, what }).collect()
-    }
-
-    /// Proxies that ended by themselves lately, for people.
-    pub(crate) fn fallen(&self) -> impl Iterator<Item = String> {
-        self.keepers.iter().filter_map(|(vni, keeper)| keeper.fell().map(|why| format!("the proxy of partition network {vni} {why}")))
+    /// What does not work, for people: what one does not do, and that one ended lately. It is its partition's own trouble.
+    pub(crate) fn problems(&self) -> impl Iterator<Item = String> {
+        let of = |(vni, keeper): (&u32, &Keeper)| {
+            let problem = keeper.problem().map(|why| format!("the proxy of partition network {vni}: {why}"));
+            problem.or_else(|| keeper.fell().map(|why| format!("the proxy of partition network {vni} {why}")))
+        };
+        self.keepers.iter().filter_map(of)
     }
 
     /// Where to ask for the requests that a partition's servers have.
-    pub(crate) fn control(&self, vni: u32) -> Option<PathBuf> {
-        self.keepers.get(&vni)?.control()
+    pub(crate) fn lines(&self, vni: u32) -> Option<Lines> {
+        self.keepers.get(&vni).map(Keeper::lines)
     }
 }
 
@@ -108,12 +108,4 @@ pub(crate) fn leave(run_dir: &Path) {
     proxies.retain(&BTreeSet::new());
     // A panic there was told where it happened.
     proxies.ending.into_values().for_each(|thread| drop(thread.join()));
-}
-
-/// Requests that servers have now from a proxy. Blocks. One that is not there has none.
-///
-/// # Errors
-/// It is there and does not say.
-pub(crate) fn requests(control: &Path) -> io::Result<BTreeMap<ServerName, u64>> {
-    worker::requests(control)
 }

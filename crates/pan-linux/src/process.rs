@@ -4,6 +4,7 @@
 //! our own child goes through [`PidFd`], or compares [`start_time`] first.
 #![allow(unsafe_code)]
 
+mod confine;
 mod pidfd;
 mod reaper;
 
@@ -19,6 +20,7 @@ pub use nix::sys::signal::Signal;
 
 use nix::sys::signal::{SigSet, SigmaskHow};
 
+pub use confine::{bound_memory, confine, prefer_to_be_killed};
 pub use pidfd::PidFd;
 pub use reaper::{Exit, Reaper, Seen, reap_until};
 

@@ -5,7 +5,9 @@ use crate::cli::Failure;
 use crate::config;
 use clap::{Args, ValueEnum};
 use pan_linux::oci::{ShimArgs, Until, shim_main};
+use pan_linux::process;
 use pan_linux::supervise::Watched;
+use pan_model::ByteSize;
 use pan_model::host::Role;
 use pan_model::host_config::HostConfig;
 use pan_node::beat::Way;
@@ -82,9 +84,13 @@ pub struct ProxyArgs {
     /// Listen also on addresses that this host does not have at present.
     #[arg(long)]
     absent_addresses: bool,
-    /// Become this user, without any right, once the control socket is made and before anybody is listened to.
+    /// Become this user, without any right, once the control socket is made and before anybody is listened to; make no other process, open
+    /// nothing any more, and be the first to go when memory ends.
     #[arg(long, value_name = "ID")]
     user: Option<u32>,
+    /// The most memory that it may write to; more, and it ends.
+    #[arg(long, value_name = "SIZE")]
+    memory: Option<ByteSize>,
 }
 
 /// What to generate.
@@ -147,7 +153,7 @@ pub fn run(role: Role, path: &Path) -> ExitCode {
         tracing::warn!(%error, "whoever keeps this role running is not told that it gets on, and may end it for that");
         None
     });
-    if let Err(error) = pan_linux::process::raise_file_limit() {
+    if let Err(error) = process::raise_file_limit() {
         tracing::warn!(%error, "the limit of open files stays as it is: fewer connections than there are places for may be too many");
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -228,13 +234,17 @@ pub fn head(args: &HeadArgs) -> ExitCode {
 /// Lines of the access log that wait to be written.
 const LINES_WAITING: usize = 8192;
 
+/// How much sooner than its share of memory says a proxy with a user of its own is killed when there is none left: before whatever serves
+/// others as well.
+const KILLED_BEFORE: u16 = 500;
+
 /// How long a proxy that is told to stop lets requests end.
 const DRAIN_MAX: Duration = Duration::from_secs(30);
 
 /// Proxies HTTP until it is told to stop.
 pub fn proxy(args: ProxyArgs) -> ExitCode {
     init_logging("info");
-    if let Err(error) = pan_linux::process::raise_file_limit() {
+    if let Err(error) = process::raise_file_limit() {
         tracing::warn!(%error, "the limit of open files stays as it is: fewer connections than services allow may be too many");
     }
     match proxy_until_told(args) {
@@ -244,16 +254,21 @@ pub fn proxy(args: ProxyArgs) -> ExitCode {
 }
 
 fn proxy_until_told(args: ProxyArgs) -> Result<(), Box<dyn Error>> {
-    let ProxyArgs { control, document, access_log, threads, absent_addresses, user } = args;
+    let ProxyArgs { control, document, access_log, threads, absent_addresses, user, memory } = args;
     // First: a process that is refused must have had no connection of the one that is there.
     let socket = pan_proxy::serve::control::Socket::bind(&control)?;
     let access = access_log.map(|path| write_lines(&path)).transpose()?;
-    user.map(pan_linux::process::become_user).transpose()?;
+    memory.map(|most| process::bound_memory(most.0)).transpose()?;
+    if let Some(user) = user {
+        process::prefer_to_be_killed(KILLED_BEFORE)?;
+        process::become_user(user)?;
+    }
     let proxy = pan_proxy::Proxy::start(pan_proxy::Settings { threads, access, absent_addresses })?;
     if let Some(path) = document {
         proxy.apply(&serde_json::from_slice(&std::fs::read(path)?)?)?;
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    user.map(|_| process::confine()).transpose()?;
     Ok(runtime.block_on(pan_proxy::serve::control::run(proxy, socket, told(), DRAIN_MAX))?)
 }
 

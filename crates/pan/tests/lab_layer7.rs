@@ -45,6 +45,25 @@ fn service(routes: &str) -> String {
 
 const ROUTES: &str = "    - {match: {path: /api/}, cluster: api}\n    - {match: {host: api.example}, cluster: api}\n";
 
+/// Another partition, whose service is of layer 4.
+const OTHER: &str = "api: pan/v1
+kind: Partition
+name: other
+spec: {networks: [10.0.0.0/24], hostImage: allow}
+---
+api: pan/v1
+kind: Cluster
+partition: other
+name: db
+spec: {servers: 1, image: host, command: [sleep, inf], resources: {cpu: 50m, memory: 16MiB}}
+---
+api: pan/v1
+kind: Service
+partition: other
+name: db
+spec: {port: 5432, cluster: db}
+";
+
 fn scene() -> String {
     let head = "api: pan/v1\nkind: Partition\nname: acme\nspec: {networks: [10.0.0.0/24], hostImage: allow}\n";
     let api = cluster("api", 2, "  allow: [{from: services, ports: [80]}]\n");
@@ -90,6 +109,7 @@ fn requests_reach_their_clusters_whatever_is_lost() {
     a_node_is_drained(&lab);
     the_agent_is_killed(&lab);
     the_proxy_is_killed(&lab);
+    the_proxy_stands_still(&lab);
     the_director_is_cut(&lab);
     nothing_is_left(&lab);
 }
@@ -192,6 +212,24 @@ fn the_proxy_is_killed(lab: &TestLab) {
     lab.wait_for("it to answer", SOON, |lab| get(lab, &["http://198.18.0.10/"]).is_some()).unwrap();
     let log = std::fs::read_to_string(lab.log(owner, "director")).unwrap();
     assert!(log.contains("it is started again"), "{log}");
+}
+
+/// One that does not answer is ended and another begins; nobody waits for it before that, nor does it leave anything behind.
+fn the_proxy_stands_still(lab: &TestLab) {
+    let owner = director(lab);
+    let before = proxies(lab, owner);
+    lab.exec_in(owner, &["kill", "-STOP", &before[0]]).unwrap();
+    // The director is told something, and does it, for whoever else it serves.
+    pan(lab, &["apply", "-f", &write(lab, "other.yaml", OTHER), "--wait=60s"]);
+    lab.wait_for("another process", SOON, |lab| {
+        let now = proxies(lab, owner);
+        now.len() == 1 && now != before
+    })
+    .unwrap();
+    lab.wait_for("it to answer", SOON, |lab| get(lab, &["http://198.18.0.10/"]).is_some()).unwrap();
+    let log = std::fs::read_to_string(lab.log(owner, "director")).unwrap();
+    assert!(log.contains("the proxy is ended: it does not answer"), "{log}");
+    pan(lab, &["delete", "partition", "other", "--cascade"]);
 }
 
 fn the_director_is_cut(lab: &TestLab) {

@@ -106,6 +106,37 @@ fn a_proxy_follows_documents_writes_lines_and_ends_when_asked() {
 }
 
 #[test]
+fn a_proxy_with_a_user_of_its_own_is_confined_and_serves() {
+    if pan_linux::process::user_of(i32::try_from(std::process::id()).unwrap()) != Some(0) {
+        println!("SKIP: becoming another user needs root");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let control = folder.path().join("control");
+    let listen = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pan"));
+    command.arg("proxy").arg("--control").arg(&control).args(["--threads", "2", "--user", "65534", "--memory", "256MiB"]);
+    let mut running = Running(command.spawn().unwrap());
+    until("it takes questions", || UnixStream::connect(&control).ok());
+    assert_eq!(ask(&control, &format!(r#"{{"apply": {}}}"#, document(listen, server("one")))), r#""applied""#);
+    assert_eq!(get(listen).as_deref(), Some("one"));
+    let pid = running.0.id();
+    for task in std::fs::read_dir(format!("/proc/{pid}/task")).unwrap() {
+        let status = std::fs::read_to_string(task.unwrap().path().join("status")).unwrap();
+        let says = |line: &str| assert!(status.lines().any(|other| other == line), "{line}: {status}");
+        says("Uid:\t65534\t65534\t65534\t65534");
+        says("CapEff:\t0000000000000000");
+        says("NoNewPrivs:\t1");
+        says("Seccomp:\t2");
+    }
+    let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+    assert!(limits.lines().any(|line| line.starts_with("Max data size") && line.contains("268435456")), "{limits}");
+    assert_eq!(std::fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).unwrap().trim(), "500");
+    assert_eq!(ask(&control, r#"{"drain": "5s"}"#), r#"{"drained":0}"#);
+    assert!(running.0.wait().unwrap().success());
+}
+
+#[test]
 fn a_document_that_does_not_fit_is_told_and_nothing_runs() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("www.json");

@@ -1,34 +1,31 @@
 //! A proxy as a process: started in its partition's namespace, found again by its socket, spoken to, ended. Effects only.
 
+use super::speak::{self, ANSWER_MAX, converse};
 use pan_linux::local::{connect_at_once, socket_owner};
 use pan_linux::netns::{Netns, NetnsError};
 use pan_linux::process::{PidFd, Signal, clear_signal_mask, user_of};
-use pan_model::ServerName;
 use pan_model::proxy::ProxySpec;
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 use std::fs::{DirBuilder, Metadata};
-use std::io::{self, Read, Write};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 /// How long a process takes to come up at most.
 const UP_MAX: Duration = Duration::from_secs(5);
-/// How long it takes to answer at most: a document of thousands of routes is compiled in a fraction of it.
-const ANSWER_MAX: Duration = Duration::from_secs(5);
 /// How often somebody who comes up is looked for.
 const LOOK: Duration = Duration::from_millis(5);
 /// How often one that has nothing to be told is asked whether it still answers.
 const ASK: Duration = Duration::from_secs(5);
-/// The longest answer that is read: counts of ten thousand servers.
-const LINE_MAX: usize = 8 << 20;
 /// What it is given of this agent's environment.
 const ENVIRONMENT: [&str; 3] = ["PAN_LAB", "PAN_LOG", "RUST_BACKTRACE"];
+/// What it may write to. Ten thousand connections with bodies under way both ways take half of it.
+const MEMORY: &str = "1GiB";
 /// How long requests may go on that came to a process which another has replaced.
 const RETIRE: Duration = Duration::from_secs(30);
 /// How long they may where nobody serves them any more: their addresses have gone.
@@ -83,24 +80,8 @@ pub(super) struct Worker {
     since: Instant,
     /// When it answered last.
     answered: Instant,
-}
-
-/// What a proxy answers of its requests.
-#[derive(Deserialize)]
-struct Counts {
-    counts: Vec<ServiceCounts>,
-}
-
-#[derive(Deserialize)]
-struct ServiceCounts {
-    servers: Vec<ServerCount>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct ServerCount {
-    server: ServerName,
-    in_flight: u64,
+    /// Whether it was told something, by whomever.
+    told: bool,
 }
 
 /// What runs in a folder.
@@ -123,7 +104,7 @@ pub(super) fn find(vni: u32, folder: &Path, netns: &Netns) -> io::Result<Found> 
         let of = |what: &str| std::fs::metadata(format!("/proc/{}/{what}", process.pid())).ok();
         let fits =
             of("exe").is_some_and(|exe| same(&exe, &own)) && here.as_ref().zip(of("ns/net")).is_some_and(|(here, its)| same(here, &its));
-        let worker = Worker { control, process: Some(process), child: None, since: Instant::now(), answered: Instant::now() };
+        let worker = Worker { control, process: Some(process), child: None, since: Instant::now(), answered: Instant::now(), told: true };
         if fits && found.ours.is_none() {
             tracing::info!(control = %worker.control.display(), "a proxy is taken over");
             found.ours = Some(worker);
@@ -194,6 +175,8 @@ impl Worker {
             .arg("--absent-addresses")
             .arg("--user")
             .arg(user(vni).to_string())
+            .arg("--memory")
+            .arg(MEMORY)
             .arg("--control")
             .arg(&control)
             .stdin(Stdio::null())
@@ -205,7 +188,7 @@ impl Worker {
         clear_signal_mask(&mut command);
         let child = netns.run(|| command.spawn())?.map_err(WorkerError::Start)?;
         let process = i32::try_from(child.id()).ok().and_then(|pid| PidFd::open(pid).ok());
-        let mut worker = Self { control, process, child: Some(child), since: Instant::now(), answered: Instant::now() };
+        let mut worker = Self { control, process, child: Some(child), since: Instant::now(), answered: Instant::now(), told: false };
         let deadline = Instant::now() + UP_MAX;
         while connect_at_once(&worker.control).is_err() {
             if let Some(why) = worker.ended() {
@@ -229,6 +212,11 @@ impl Worker {
         self.since.elapsed()
     }
 
+    /// Whether there is anything that it does.
+    pub(super) const fn has_document(&self) -> bool {
+        self.told
+    }
+
     /// How it ended, if it did.
     pub(super) fn ended(&mut self) -> Option<String> {
         if let Some(child) = &mut self.child {
@@ -242,7 +230,10 @@ impl Worker {
         let answer: Value = converse(&self.control, &json!({"apply": spec}), ANSWER_MAX).map_err(WorkerError::Silent)?;
         self.answered = Instant::now();
         match answer {
-            Value::String(word) if word == "applied" => Ok(()),
+            Value::String(word) if word == "applied" => {
+                self.told = true;
+                Ok(())
+            }
             other => Err(WorkerError::Refused(other["refused"].as_str().map_or_else(|| other.to_string(), str::to_owned))),
         }
     }
@@ -250,21 +241,27 @@ impl Worker {
     /// Looks from time to time whether it still answers.
     pub(super) fn ask(&mut self) -> Result<(), WorkerError> {
         if self.answered.elapsed() >= ASK {
-            requests(&self.control).map_err(WorkerError::Silent)?;
+            speak::counts(&self.control).map_err(WorkerError::Silent)?;
             self.answered = Instant::now();
         }
         Ok(())
     }
 
-    /// Lets its requests end, in a thread of its own: somebody else has its place.
-    pub(super) fn retire(mut self) {
-        let Some(process) = self.process.take() else { return };
+    /// Lets its requests end, in a thread of its own: somebody else has its place. Until it has ended it can be asked for its requests by what
+    /// this returns.
+    pub(super) fn retire(mut self) -> Option<Weak<Mutex<UnixStream>>> {
+        let process = self.process.take()?;
         let (control, mut child) = (self.control.clone(), self.child.take());
         tracing::info!(pid = process.pid(), "a proxy of another build, or of a former namespace, is replaced");
+        // From before it is told to end: it takes up nobody after that.
+        let line = connect_at_once(&control).ok().map(|stream| Arc::new(Mutex::new(stream)));
+        let leaving = line.as_ref().map(Arc::downgrade);
         std::thread::spawn(move || {
             drain(&control, &process, RETIRE);
+            drop(line);
             child.as_mut().map(Child::wait)
         });
+        leaving
     }
 }
 
@@ -279,52 +276,4 @@ impl Drop for Worker {
             let _ = child.wait();
         }
     }
-}
-
-/// Asks one question (`pan_proxy::serve::control::Ask`; this crate does not know that one) and reads the answer, all within `limit`: what is
-/// asked may have been taken over by a stranger.
-fn converse<T: DeserializeOwned>(control: &Path, question: &Value, limit: Duration) -> io::Result<T> {
-    let deadline = Instant::now() + limit;
-    let left = || {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() { Err(io::Error::from(io::ErrorKind::TimedOut)) } else { Ok(Some(left)) }
-    };
-    let mut stream = connect_at_once(control)?;
-    let mut text = serde_json::to_vec(question)?;
-    text.push(b'\n');
-    let mut rest = &text[..];
-    while !rest.is_empty() {
-        stream.set_write_timeout(left()?)?;
-        rest = &rest[stream.write(rest)?..];
-    }
-    let (mut answer, mut part) = (Vec::new(), [0; 16 << 10]);
-    let length = loop {
-        stream.set_read_timeout(left()?)?;
-        let count = stream.read(&mut part)?;
-        let end = part[..count].iter().position(|byte| *byte == b'\n');
-        answer.extend_from_slice(&part[..end.unwrap_or(count)]);
-        if end.is_some() || count == 0 || answer.len() > LINE_MAX {
-            break answer.len();
-        }
-    };
-    match length {
-        0 => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it ended without an answer")),
-        length if length > LINE_MAX => Err(io::Error::new(io::ErrorKind::InvalidData, "its answer has no end")),
-        _ => Ok(serde_json::from_slice(&answer)?),
-    }
-}
-
-/// Requests that servers have now; none if nobody is there.
-pub(super) fn requests(control: &Path) -> io::Result<BTreeMap<ServerName, u64>> {
-    let answer: Counts = match converse(control, &json!("counts"), ANSWER_MAX) {
-        Ok(answer) => answer,
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => return Ok(BTreeMap::new()),
-        Err(error) => return Err(error),
-    };
-    let mut all = BTreeMap::new();
-    for ServerCount { server, in_flight } in answer.counts.into_iter().flat_map(|service| service.servers) {
-        let sum: &mut u64 = all.entry(server).or_default();
-        *sum = sum.saturating_add(in_flight);
-    }
-    Ok(all)
 }

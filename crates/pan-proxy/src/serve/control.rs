@@ -86,7 +86,9 @@ pub async fn run(proxy: Proxy, socket: Socket, told: impl Future<Output = ()>, l
     // The name is the next process's from here on.
     drop(socket);
     drop(listener);
-    let cut = proxy.drain(limit).await;
+    // Whoever has been connected before may go on to ask what is there still.
+    let cut = drained(&proxy, limit, &mut asking).await;
+    drop(proxy);
     tracing::info!(cut, "the proxy ends");
     if let Some(answer) = answer {
         let _ = answer.send(Answer::Drained(cut));
@@ -94,6 +96,20 @@ pub async fn run(proxy: Proxy, socket: Socket, told: impl Future<Output = ()>, l
         let _ = tokio::time::timeout(Duration::from_secs(1), async { while asking.recv().await.is_some() {} }).await;
     }
     Ok(())
+}
+
+/// Has requests end, and answers meanwhile what it still has. Returns how many connections are left.
+async fn drained(proxy: &Proxy, limit: Duration, asking: &mut mpsc::Receiver<Asked>) -> usize {
+    let mut draining = std::pin::pin!(proxy.drain(limit));
+    loop {
+        tokio::select! {
+            cut = &mut draining => return cut,
+            Some((ask, answer)) = asking.recv() => drop(answer.send(match ask {
+                Ask::Counts => Answer::Counts(proxy.counts()),
+                Ask::Apply(_) | Ask::Explain(_) | Ask::Drain(_) => Answer::Refused("it ends".to_owned()),
+            })),
+        }
+    }
 }
 
 /// The next connection. Errors, which are most often that there are no descriptors, pass.

@@ -98,9 +98,12 @@ pub enum Turned {
 }
 
 impl Gate {
-    /// A gate without servers yet.
-    pub fn new(spec: &ClusterSpec, chooser: Chooser, clock: Clock) -> Self {
-        let inner = Inner { chooser, waiting: BTreeMap::new(), backends: BTreeMap::new() };
+    /// A gate that does not send anybody anywhere yet. The servers of a `former` one of the same cluster are its own: requests that it has let
+    /// through are counted on, and are told what becomes of them.
+    pub fn new(spec: &ClusterSpec, chooser: Chooser, clock: Clock, former: Option<&Self>) -> Self {
+        let same = former.filter(|former| former.protocol == spec.protocol && former.announce == spec.announce);
+        let backends = same.map(|former| former.lock().backends.clone()).unwrap_or_default();
+        let inner = Inner { chooser, waiting: BTreeMap::new(), backends };
         Self { name: spec.name.clone(), protocol: spec.protocol, announce: spec.announce, clock, inner: Mutex::new(inner) }
     }
 

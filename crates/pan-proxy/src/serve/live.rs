@@ -148,10 +148,11 @@ impl Live {
         if let Some((_, gate)) = self.gates.iter().find(|(known, _)| *known == key) {
             return Ok((key, Arc::clone(gate)));
         }
+        let former = self.gates.iter().find(|((service, name, ..), _)| *service == spec.name && *name == cluster.name);
         // The same on every director, and in each of its threads.
         let secret = stable_hash(&[b"affinity", spec.name.as_bytes(), cluster.name.as_bytes()]);
         let chooser = Chooser::new(&spec.name, cluster, spec.retry, secret)?;
-        Ok((key, Arc::new(Gate::new(cluster, chooser, clock))))
+        Ok((key, Arc::new(Gate::new(cluster, chooser, clock, former.map(|(_, gate)| &**gate)))))
     }
 
     /// The service of an address.

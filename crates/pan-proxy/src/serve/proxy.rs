@@ -198,9 +198,8 @@ impl Proxy {
         self.shared.lost.get()
     }
 
-    /// Accepts nothing more, lets requests end, and stops after `limit` at the latest. Says how many connections it
-    /// cut.
-    pub async fn drain(self, limit: Duration) -> usize {
+    /// Accepts nothing more and lets requests end, for `limit` at most. Says how many connections are left then; they are cut when this is dropped.
+    pub async fn drain(&self, limit: Duration) -> usize {
         let addresses: Vec<SocketAddr> = self.listening.lock().expect("nobody panics who holds it").keys().copied().collect();
         for address in addresses {
             self.order(|| Order::Close(address));

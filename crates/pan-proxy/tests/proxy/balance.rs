@@ -1,6 +1,7 @@
 //! That choices reach the wire: turns, sessions, caps and the queue.
 
 use super::rig::*;
+use pan_model::service::BackendState;
 use std::collections::BTreeMap;
 
 #[tokio::test]
@@ -56,4 +57,22 @@ async fn nobody_waits_for_ever_and_who_goes_leaves_the_queue() {
     assert_eq!(running.proxy.counts()[0].waiting, 0);
     origin.release();
     assert_eq!(status(&first.await.unwrap()), 200);
+}
+
+#[tokio::test]
+async fn requests_outlive_an_edit_of_how_they_are_balanced_and_are_told_what_becomes_of_their_server() {
+    let origin = Origin::start("a").await;
+    let running = run(&spec(&[origin.address], "", ""));
+    let held = tokio::spawn(get(running.address, "/held"));
+    until("it is at the server", || origin.seen().len() == 1).await;
+    let in_flight = || running.proxy.counts()[0].servers.iter().map(|server| server.in_flight).sum::<u64>();
+    let mut edited = spec(&[origin.address], "", r#", "balance": {"sticky": {"cookie": "s", "for": "1h"}}"#);
+    edited.services[0].listen = vec![running.address];
+    running.proxy.apply(&edited).unwrap();
+    assert_eq!(in_flight(), 1, "it was let through by another gate");
+    assert_eq!(status(&get(running.address, "/").await), 200);
+    edited.services[0].clusters[0].servers[0].state = BackendState::Down;
+    running.proxy.apply(&edited).unwrap();
+    assert_eq!(status(&held.await.unwrap()), 502);
+    assert_eq!(in_flight(), 0);
 }

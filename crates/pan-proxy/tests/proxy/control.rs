@@ -40,3 +40,37 @@ async fn a_process_is_told_by_its_socket_and_ends_when_asked() {
     running.await.unwrap().unwrap();
     assert!(!socket.exists() && std::net::TcpStream::connect(port).is_err());
 }
+
+#[tokio::test]
+async fn whoever_was_there_before_can_ask_what_is_left_while_it_ends() {
+    let origin = Origin::start("a").await;
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("control");
+    let proxy = Proxy::start(Settings { threads: Some(1), ..Settings::default() }).unwrap();
+    let running = tokio::spawn(control::run(proxy, control::Socket::bind(&socket).unwrap(), std::future::pending(), LONG));
+    let mut wanted = spec(&[origin.address], "", "");
+    let port = nobody().await;
+    wanted.services[0].listen = vec![port];
+    assert_eq!(control::ask(&socket, &Ask::Apply(wanted)).await.unwrap(), Answer::Applied);
+    let mut held = tokio::net::TcpStream::connect(port).await.unwrap();
+    held.write_all(b"GET /held HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    until("it is at the server", || origin.seen().len() == 1).await;
+    let mut stream = BufReader::new(UnixStream::connect(&socket).await.unwrap());
+    let mut say = async |question: &[u8]| {
+        stream.write_all(question).await.unwrap();
+        let mut line = String::new();
+        stream.read_line(&mut line).await.unwrap();
+        line
+    };
+    assert!(say(b"\"counts\"\n").await.contains(r#""inFlight":1"#));
+    let path = socket.clone();
+    let ending = tokio::spawn(async move { control::ask(&path, &Ask::Drain(Span::millis(60_000))).await });
+    until("its name is free", || !socket.exists()).await;
+    assert!(say(b"\"counts\"\n").await.contains(r#""inFlight":1"#));
+    assert_eq!(say(b"{\"apply\": {\"services\": []}}\n").await, "{\"refused\":\"it ends\"}\n");
+    origin.release();
+    assert_eq!(body(&rest(&mut held).await), "a");
+    assert_eq!(ending.await.unwrap().unwrap(), Answer::Drained(0));
+    drop(stream);
+    running.await.unwrap().unwrap();
+}

@@ -15,7 +15,7 @@ async fn requests_end_and_nothing_new_begins() {
     let mut busy = TcpStream::connect(address).await.unwrap();
     busy.write_all(b"GET /held HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
     until("it is at the server", || origin.seen().len() == 2).await;
-    let draining = tokio::spawn(proxy.drain(LONG));
+    let draining = tokio::spawn(async move { proxy.drain(LONG).await });
     assert_eq!(rest(&mut idle).await, "", "who has no request is let go at once");
     until("nobody is accepted", || std::net::TcpStream::connect(address).is_err()).await;
     assert!(!draining.is_finished());
@@ -34,6 +34,7 @@ async fn what_does_not_end_is_cut_and_counted() {
     busy.write_all(b"GET /held HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
     until("it is at the server", || origin.seen().len() == 1).await;
     assert_eq!(proxy.drain(Duration::from_millis(100)).await, 1);
+    drop(proxy);
     assert_eq!(rest(&mut busy).await, "");
 }
 
