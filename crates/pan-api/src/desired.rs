@@ -9,7 +9,7 @@ use crate::volume::{ReplicaOrder, SnapshotOrder, VolumeOrder};
 use pan_model::cluster::{AllowSpec, FileSpec, HealthSpec, Image, StopSpec};
 use pan_model::host::Role;
 use pan_model::network::Cidr;
-use pan_model::proxy::{BalanceSpec, RetrySpec, RouteSpec, Timeouts};
+use pan_model::proxy::{BalanceSpec, CertificateSpec, RetrySpec, RouteSpec, Timeouts};
 use pan_model::service::BackendState;
 use pan_model::{
     Admission, BitRate, ClusterName, Cpu, Epoch, Generation, HostName, Mac, Name, PartitionName, Resources, ServerKey, ServerName,
@@ -242,6 +242,9 @@ pub struct WebOrder {
     pub retry: RetrySpec,
     /// How long each phase may take.
     pub timeouts: Timeouts,
+    /// Certificates and their keys; without any, HTTP is spoken as it is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tls: Vec<CertificateSpec>,
 }
 
 /// A cluster that answers requests.

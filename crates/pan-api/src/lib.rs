@@ -7,6 +7,7 @@
 pub mod audit;
 pub mod beatcount;
 pub mod capability;
+pub mod certificate;
 pub mod client;
 pub mod cluster;
 pub mod desired;

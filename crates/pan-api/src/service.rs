@@ -1,5 +1,6 @@
 //! Service as the API shows it.
 
+use crate::certificate::CertificateFacts;
 use pan_model::service::BackendState;
 use pan_model::{PartitionName, ServerName, ServiceName, ServiceSpec};
 use schemars::JsonSchema;
@@ -33,7 +34,10 @@ pub struct Service {
     /// In a laboratory: the address to use from the machine's own shell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reach: Option<IpAddr>,
-    /// What was asked for.
+    /// What its certificates say, the first first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub certificates: Vec<CertificateFacts>,
+    /// What was asked for, without keys.
     pub spec: ServiceSpec,
 }
 

@@ -4,7 +4,8 @@ use crate::error::Trouble;
 use crate::units::Kept;
 use pan_model::PartitionName;
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// Units by partition.
@@ -38,7 +39,10 @@ impl Memory {
     pub(crate) fn save(&self, units: &Units) -> Result<(), Trouble> {
         let write = || -> io::Result<()> {
             let fresh = self.path.with_extension("json.new");
-            std::fs::write(&fresh, serde_json::to_vec(units)?)?;
+            let mut options = std::fs::OpenOptions::new();
+            // Keys of services are in it.
+            let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
+            file.write_all(&serde_json::to_vec(units)?)?;
             std::fs::rename(&fresh, &self.path)
         };
         write().map_err(|source| Trouble::Keep { path: self.path.clone(), source })

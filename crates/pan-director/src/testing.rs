@@ -65,6 +65,7 @@ pub(crate) fn web(name: &str, clusters: &[(&str, std::ops::RangeInclusive<u32>)]
         balance: Default::default(),
         retry: Default::default(),
         timeouts: Default::default(),
+        tls: Vec::new(),
     }
 }
 

@@ -29,6 +29,7 @@ pub mod resources;
 pub mod server;
 pub mod service;
 pub mod size;
+pub mod tls;
 pub mod volume;
 
 pub use cluster::ClusterSpec;

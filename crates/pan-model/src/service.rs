@@ -2,8 +2,8 @@
 
 pub use crate::balance::{BalancePolicy, BalanceSpec, ChainStep};
 
-use crate::notyet::NotYet;
 use crate::proxy::{MatchSpec, Timeouts};
+pub use crate::tls::{CertificateAndKey, Secret, ServiceTls};
 use crate::{ClusterName, PartitionName};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -35,10 +35,9 @@ pub struct ServiceSpec {
     /// Partitions that may use the service from inside, by an import of theirs. Whether there is one of that name is nothing that shows.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub export: Vec<PartitionName>,
-    /// TLS at the director.
-    #[serde(default, skip_serializing)]
-    #[schemars(with = "Option<NotYet>")]
-    pub tls: Option<NotYet>,
+    /// TLS at the director (layer 7).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<ServiceTls>,
     /// Which cluster has which requests (layer 7). The most specific route that matches has a request, wherever it stands.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256))]
@@ -70,6 +69,12 @@ impl ServiceSpec {
     #[must_use]
     pub fn is_answered_by(&self, cluster: &ClusterName) -> bool {
         self.cluster.as_ref() == Some(cluster) || self.routes.iter().any(|route| route.cluster == *cluster)
+    }
+
+    /// As it is shown to whoever may see it: without keys.
+    #[must_use]
+    pub fn shown(&self) -> Self {
+        Self { tls: self.tls.as_ref().map(ServiceTls::shown), ..self.clone() }
     }
 
     /// The servers' port.

@@ -105,6 +105,7 @@ fn requests_reach_their_clusters_whatever_is_lost() {
     wrong_ones_are_refused(&lab);
     story::apply(&lab, "acme.yaml", &scene());
     routes_are_followed(&lab);
+    certificates_are_shown_by_name(&lab);
     a_node_is_cut(&lab);
     a_node_is_drained(&lab);
     the_agent_is_killed(&lab);
@@ -120,7 +121,7 @@ fn wrong_ones_are_refused(lab: &TestLab) {
     assert!(words.contains("there is no cluster apo") && words.contains("wrong.yaml:"), "{words}");
     let tls = format!("{}  tls: {{cert: x, key: y}}\n", scene());
     let words = refused(lab, 1, &["apply", "-f", &write(lab, "wrong.yaml", &tls)]);
-    assert!(words.contains("PAN-101") && words.contains("not yet supported"), "{words}");
+    assert!(words.contains("wrong.yaml:") && words.contains("expected PEM"), "{words}");
 }
 
 fn routes_are_followed(lab: &TestLab) {
@@ -149,6 +150,46 @@ fn routes_are_followed(lab: &TestLab) {
     lab.wait_for("the new routes", SOON, |_| said("/x/").starts_with("api")).unwrap();
     assert!(said("/api/x").starts_with("web"));
     assert_eq!(proxies(lab, director(lab)), before);
+}
+
+/// Its own service, on the port that browsers know.
+fn secure(certificates: &[&rcgen::CertifiedKey<rcgen::KeyPair>]) -> String {
+    let pem = |text: &str| format!("{text:?}");
+    let one =
+        |of: &rcgen::CertifiedKey<rcgen::KeyPair>| format!("cert: {}, key: {}", pem(&of.cert.pem()), pem(&of.signing_key.serialize_pem()));
+    let more: Vec<String> = certificates[1..].iter().map(|of| format!("{{{}}}", one(of))).collect();
+    format!(
+        "---\napi: pan/v1\nkind: Service\npartition: acme\nname: safe\nspec:\n  address: 198.18.0.10\n  port: 443\n  targetPort: 80\n  \
+         layer: 7\n  cluster: api\n  tls: {{{}, more: [{}]}}\n",
+        one(certificates[0]),
+        more.join(", ")
+    )
+}
+
+/// Each name has its own certificate; a renewed one is shown at the next connection, by the same process.
+fn certificates_are_shown_by_name(lab: &TestLab) {
+    let made = |name: &str| rcgen::generate_simple_self_signed(vec![name.to_owned()]).unwrap();
+    let (shop, other, renewed) = (made("shop.example"), made("*.other.example"), made("shop.example"));
+    let before = proxies(lab, director(lab));
+    story::apply(lab, "safe.yaml", &secure(&[&shop, &other]));
+    let asked = |name: &str, trusted: &str| {
+        let (resolve, url) = (format!("{name}:443:198.18.0.10"), format!("https://{name}/"));
+        get(lab, &["--cacert", &write(lab, "ca.pem", trusted), "--resolve", &resolve, &url])
+    };
+    lab.wait_for("TLS", SOON, |_| asked("shop.example", &shop.cert.pem()).is_some_and(|answer| answer.starts_with("api"))).unwrap();
+    assert!(asked("a.other.example", &other.cert.pem()).is_some());
+    assert!(asked("shop.example", &other.cert.pem()).is_none(), "it is another's certificate");
+    let shown = pan(lab, &["get", "service", "safe", "-p", "acme", "-o", "yaml"]);
+    assert!(shown.contains("*.other.example") && shown.contains("BEGIN CERTIFICATE") && !shown.contains("PRIVATE KEY"), "{shown}");
+    // What is shown is a manifest, of which the keys are known.
+    let again = secure(&[&renewed, &other]);
+    let key = format!(", key: {:?}", other.signing_key.serialize_pem());
+    assert!(again.contains(&key));
+    pan(lab, &["apply", "-f", &write(lab, "renewed.yaml", &again.replace(&key, ""))]);
+    lab.wait_for("the renewed certificate", SOON, |_| asked("shop.example", &renewed.cert.pem()).is_some()).unwrap();
+    assert!(asked("a.other.example", &other.cert.pem()).is_some());
+    assert_eq!(proxies(lab, director(lab)), before);
+    pan(lab, &["delete", "service", "safe", "-p", "acme"]);
 }
 
 /// Whoever took the proxy over would begin connections of its own: to clients, none. A closed port that is reached refuses (curl's 7), one that

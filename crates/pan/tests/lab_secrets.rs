@@ -131,6 +131,12 @@ spec:
   files: [{path: /etc/app/secret, content: FILE}]
   resources: {cpu: 100m, memory: 32MiB}
   stop: {signal: KILL, grace: 1s}
+---
+api: pan/v1
+kind: Service
+partition: acme
+name: shop
+spec: {port: 443, layer: 7, cluster: web, tls: {cert: PEM_OF_CERT, key: PEM_OF_KEY}}
 ";
 
 /// A text that is nowhere by chance.
@@ -173,7 +179,17 @@ fn secrets_are_in_their_files_and_nowhere_else() {
     assert_eq!(output.status.code(), Some(4), "it is another host's token");
     // A tenant has secrets as well, and its administrator has a token with which it does something, and is refused something.
     let tenant = [("the environment of a server", canary("env")), ("a file of a server", canary("file"))];
-    story::apply(&lab, "tenant.yaml", &TENANT.replace("ENVIRONMENT", &tenant[0].1).replace("FILE", &tenant[1].1));
+    let identity = rcgen::generate_simple_self_signed(vec!["shop.example".to_owned()]).unwrap();
+    let (cert, key) = (identity.cert.pem(), identity.signing_key.serialize_pem());
+    let text = TENANT.replace("ENVIRONMENT", &tenant[0].1).replace("FILE", &tenant[1].1);
+    let text = text.replace("PEM_OF_CERT", &format!("{cert:?}")).replace("PEM_OF_KEY", &format!("{key:?}"));
+    std::fs::write(lab.data().join("tenant.yaml"), text).unwrap();
+    pan(&lab, &["apply", "-f", lab.data().join("tenant.yaml").to_str().unwrap()]);
+    // Its refusals speak of texts that cannot be read.
+    let wrong = TENANT.replace("PEM_OF_CERT", &format!("{key:?}")).replace("PEM_OF_KEY", &format!("{key:?}"));
+    std::fs::write(lab.data().join("wrong.yaml"), wrong).unwrap();
+    let wrong = refused(&lab, 1, &["apply", "-f", lab.data().join("wrong.yaml").to_str().unwrap()]);
+    assert!(wrong.contains("no certificate in it"), "{wrong}");
     let made = json(&lab, &["token", "create", "--role", "administrator", "-p", "acme"]);
     let access = pan_api::token::AccessToken::read(str_of(&made, "token")).unwrap();
     for (arguments, done) in [(["restart", "web-1", "-p", "acme"], true), (["node", "cordon", "n1", "-v"], false)] {
@@ -203,10 +219,12 @@ fn secrets_are_in_their_files_and_nowhere_else() {
     canaries.insert("the join token".into(), digits(&token.secret));
     canaries.insert("the access token".into(), digits(&access.secret));
     canaries.extend(tenant.map(|(name, secret)| (name.to_owned(), secret)));
+    canaries.insert("the key of a service".into(), key.lines().nth(1).unwrap().to_owned());
 
     let mut places = processes(&lab);
     assert!(places.len() > 20, "a lab has more processes than {:?}", places.keys());
     logs(&lab.data().join("hosts"), &mut places);
+    places.insert("a refused manifest".into(), wrong.into_bytes());
     places.insert("what pan join said".into(), [output.stdout, output.stderr].concat());
     let audits = [&["audit", "-o", "json"][..], &["audit", "-p", "acme", "-o", "json"]];
     let others = [
@@ -214,6 +232,9 @@ fn secrets_are_in_their_files_and_nowhere_else() {
         &["get", "token", "-o", "json"],
         &["get", "host", "-o", "json"],
         &["get", "server", "-A", "-o", "json"],
+        &["get", "service", "-A", "-o", "json"],
+        &["get", "service", "shop", "-p", "acme", "-o", "yaml"],
+        &["why", "service", "shop", "-p", "acme", "-o", "json"],
     ];
     for command in audits.into_iter().chain(others) {
         places.insert(format!("pan {command:?}"), pan(&lab, command).into_bytes());

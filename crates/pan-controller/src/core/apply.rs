@@ -384,13 +384,18 @@ impl FreeAddresses {
 
 fn service(draft: &mut World, key: &ServiceKey, spec: &ServiceSpec) -> Result<ApplyResult, Trouble> {
     let former = draft.services.get(key).cloned();
-    if former.as_ref().is_some_and(|former| former.spec == *spec) {
+    // What was shown may be given back: keys are not in it.
+    let known = former.as_ref().and_then(|former| former.spec.tls.as_ref());
+    let spec = ServiceSpec { tls: spec.tls.as_ref().map(|tls| tls.completed(known)), ..spec.clone() };
+    if former.as_ref().is_some_and(|former| former.spec == spec) {
         return Ok(ApplyResult::Unchanged);
     }
+    let spec = &spec;
+    let certificates = validate::certificates(spec)?;
     let addresses = validate::service(draft, key, spec, former.as_ref())?;
     let result = if former.is_some() { ApplyResult::Changed } else { ApplyResult::Created };
     let consents = imports::kept_consents(former.as_ref(), &spec.export);
-    draft.services.insert(key.clone(), ServiceRecord { spec: spec.clone(), addresses, consents });
+    draft.services.insert(key.clone(), ServiceRecord { spec: spec.clone(), addresses, consents, certificates });
     draft.dirty.insert(Dirty::Service(key.clone()));
     Ok(result)
 }

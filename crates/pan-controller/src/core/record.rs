@@ -6,6 +6,7 @@ mod source;
 pub use import::{Identity, ImportRecord, WayRecord};
 pub use source::SourceRecord;
 
+use pan_api::certificate::CertificateFacts;
 use pan_api::report::{Blank, Hello, Offer, StorageOffer};
 use pan_model::host::Role;
 use pan_model::mirror::{Member, Record};
@@ -160,6 +161,9 @@ pub struct ServiceRecord {
     /// Who the partitions are that it is exported to, from when they wanted it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub consents: BTreeMap<PartitionName, Identity>,
+    /// What its certificates say, in their order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub certificates: Vec<CertificateFacts>,
 }
 
 /// A volume.

@@ -3,11 +3,12 @@
 use super::record::{PartitionRecord, ServiceRecord};
 use super::volumes;
 use super::world::{ClusterKey, ServiceKey, World};
+use pan_api::certificate::{self, CertificateError, CertificateFacts};
 use pan_model::allow::Caller;
 use pan_model::cluster::Image;
 use pan_model::manifest::Object;
 use pan_model::partition::HostImage;
-use pan_model::service::Layer;
+use pan_model::service::{Layer, ServiceTls};
 use pan_model::{ClusterName, ClusterSpec, Code, Name, PartitionName, ServiceName, ServiceSpec, VolumeKey};
 use std::collections::BTreeSet;
 use std::fmt;
@@ -238,6 +239,30 @@ pub fn service(draft: &World, key: &ServiceKey, spec: &ServiceSpec, former: Opti
         }
     }
     Ok(addresses)
+}
+
+/// What a service's certificates say.
+///
+/// # Errors
+/// One cannot be read, has no key or another's, or is for a name that another is for.
+pub fn certificates(spec: &ServiceSpec) -> Result<Vec<CertificateFacts>, Trouble> {
+    let (mut all, mut names) = (Vec::new(), BTreeSet::new());
+    for (place, cert, key) in spec.tls.iter().flat_map(ServiceTls::all) {
+        let trouble = |field: &str, text: String| Trouble::new(Code::Invalid, format!("spec.tls.{place}{field}"), text);
+        let Some(key) = key else {
+            let text = "the certificate's `key` is missing: the service has none of it yet, and keys are never shown";
+            return Err(trouble("key", text.to_owned()));
+        };
+        let facts = certificate::read(cert, key).map_err(|error| match error {
+            CertificateError::Cert(text) => trouble("cert", text),
+            CertificateError::Key(text) => trouble("key", text),
+        })?;
+        if let Some(name) = facts.names.iter().find(|name| !names.insert((*name).clone())) {
+            return Err(trouble("cert", format!("{name} has another certificate already: keep one of them")));
+        }
+        all.push(facts);
+    }
+    Ok(all)
 }
 
 /// A network's own address, its broadcast address, and what was set aside for others.

@@ -3,9 +3,11 @@
 use super::orders::service_order;
 use super::record::ServiceRecord;
 use super::world::{ServiceKey, World};
+use pan_api::certificate::CertificateFacts;
 use pan_api::desired::{WebCluster, WebOrder};
 use pan_model::ServiceSpec;
-use pan_model::proxy::{BalanceSpec, EditSpec, MatchSpec, RetrySpec, RouteSpec};
+use pan_model::proxy::{BalanceSpec, CertificateSpec, EditSpec, MatchSpec, RetrySpec, RouteSpec};
+use pan_model::tls::{Secret, ServiceTls};
 
 /// What a director's proxy needs to know.
 pub(super) fn order(world: &World, key: &ServiceKey, record: &ServiceRecord) -> WebOrder {
@@ -21,7 +23,20 @@ pub(super) fn order(world: &World, key: &ServiceKey, record: &ServiceRecord) -> 
         balance: balance(spec),
         retry: retry(spec),
         timeouts: spec.timeouts.unwrap_or_default(),
+        tls: certificates(record),
     }
+}
+
+fn certificates(record: &ServiceRecord) -> Vec<CertificateSpec> {
+    let given = record.spec.tls.iter().flat_map(ServiceTls::all).zip(&record.certificates);
+    // None is taken without its key.
+    let whole = given.filter_map(|((_, cert, key), facts)| Some((cert, key?, facts)));
+    let one = |(cert, key, facts): (&str, &Secret, &CertificateFacts)| CertificateSpec {
+        hosts: facts.names.clone(),
+        cert: cert.to_owned(),
+        key: key.text().to_owned(),
+    };
+    whole.map(one).collect()
 }
 
 /// The routes, and the cluster that has what none of them matches.

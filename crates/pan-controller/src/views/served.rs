@@ -43,7 +43,8 @@ pub(super) fn service(world: &World, key: &ServiceKey, tables_current: bool, way
         state,
         exports: ways.exports(key, &record.spec),
         reach: reach(world, address),
-        spec: record.spec.clone(),
+        certificates: record.certificates.clone(),
+        spec: record.spec.shown(),
     }
 }
 

@@ -123,3 +123,59 @@ fn a_pan_that_does_not_allow_it_has_none() {
     assert!(pan.world.services.is_empty());
     pan.apply(&scene(SHOP.replace("layer: 7", "layer: 4").split(", routes").next().unwrap())).unwrap();
 }
+
+/// A certificate for a name, and its key, as a manifest in one line has them.
+fn identity(name: &str) -> (String, String) {
+    let made = rcgen::generate_simple_self_signed(vec![name.to_owned()]).unwrap();
+    (format!("{:?}", made.cert.pem()), format!("{:?}", made.signing_key.serialize_pem()))
+}
+
+/// The line of a key in PEM that nothing else has.
+fn mark(key: &str) -> String {
+    key.split("\\n").nth(1).unwrap().to_owned()
+}
+
+#[test]
+fn keys_go_to_the_director_and_are_shown_to_nobody() {
+    let mut pan = Pan::new();
+    let ((cert, key), (other, other_key)) = (identity("Shop.example"), identity("*.shop.example"));
+    let tls = |tls: &str| scene(&format!("port: 443, layer: 7, cluster: web, tls: {{{tls}}}"));
+    pan.apply(&tls(&format!("cert: {cert}, key: {key}, more: [{{cert: {other}, key: {other_key}}}]"))).unwrap();
+    pan.rounds(3);
+    let told = pan.shop().tls;
+    let names: Vec<_> = told.iter().map(|one| one.hosts.join(" ")).collect();
+    assert_eq!(names, ["shop.example", "*.shop.example"]);
+    assert!(told[0].key.contains(&mark(&key)) && told[1].key.contains(&mark(&other_key)));
+    let shown = view(&pan.world, 1);
+    let shop = shown.services.values().next().unwrap();
+    let text = serde_json::to_string(shop).unwrap();
+    assert!(text.contains(&mark(&cert)) && !text.contains(&mark(&key)) && !text.contains(&mark(&other_key)), "{text}");
+    assert_eq!(shop.certificates[1].names, ["*.shop.example"]);
+    // What is shown can be given back, and is the same; with another number, the keys stay.
+    let result = pan.apply(&tls(&format!("cert: {cert}, more: [{{cert: {other}}}]"))).unwrap();
+    assert!(format!("{result:?}").contains("Unchanged") && !format!("{result:?}").contains("Changed }"), "{result:?}");
+    pan.apply(&tls(&format!("cert: {other}"))).unwrap();
+    pan.rounds(1);
+    let told = pan.shop().tls;
+    assert_eq!((told.len(), told[0].hosts.join(" ")), (1, "*.shop.example".to_owned()));
+    assert!(told[0].key.contains(&mark(&other_key)));
+}
+
+#[test]
+fn certificates_that_cannot_be_used_are_refused_with_their_place() {
+    let mut pan = Pan::new();
+    let ((cert, key), (other, other_key)) = (identity("a.example"), identity("b.example"));
+    let mut said = |more: &str, code: Code, part: &str| {
+        let (found, text) = refusal(&mut pan, &scene(&format!("port: 443, cluster: web, {more}")));
+        assert!(found == code && text.contains(part), "{more}: {found:?} {text}");
+        assert!(!text.contains(&mark(&key)) && !text.contains(&mark(&other_key)), "{text}");
+    };
+    let seven = "layer: 7, tls";
+    said(&format!("{seven}: {{cert: {cert}}}"), Code::Invalid, "`key` is missing");
+    said(&format!("{seven}: {{cert: {cert}, key: {other_key}}}"), Code::Invalid, "does not go with the certificate");
+    said(&format!("{seven}: {{cert: {key}, key: {key}}}"), Code::Invalid, "no certificate in it");
+    said(&format!("{seven}: {{cert: {cert}, key: {key}, more: [{{cert: {other}}}]}}"), Code::Invalid, "`key` is missing");
+    let twice = format!("{seven}: {{cert: {cert}, key: {key}, more: [{{cert: {cert}, key: {key}}}]}}");
+    said(&twice, Code::Invalid, "a.example has another certificate already");
+    assert!(pan.world.services.is_empty());
+}

@@ -15,11 +15,11 @@ pub(super) fn document(unit: &Unit) -> ProxySpec {
 }
 
 fn service(order: &WebOrder) -> ServiceSpec {
-    let WebOrder { service, routes, clusters, retry, timeouts, .. } = order;
+    let WebOrder { service, routes, clusters, retry, timeouts, tls, .. } = order;
     ServiceSpec {
         name: service.name.to_string(),
         listen: service.addresses.iter().map(|address| SocketAddr::new(*address, service.port)).collect(),
-        tls: Vec::new(),
+        tls: tls.clone(),
         routes: routes.clone(),
         clusters: clusters.iter().map(|one| cluster(order, one)).collect(),
         edits: EditSpec::default(),

@@ -4,7 +4,7 @@ use super::check::Findings;
 use crate::import::EXPORTS_MAX;
 use crate::notyet::NOT_YET;
 use crate::proxy::{Condition, is_token};
-use crate::service::{BalancePolicy, BalanceSpec, Layer, ServiceRoute};
+use crate::service::{BalancePolicy, BalanceSpec, Layer, Secret, ServiceRoute};
 use crate::{Code, PartitionName, ServiceSpec, Span};
 use std::collections::BTreeSet;
 
@@ -14,6 +14,10 @@ const ROUTES_MAX: usize = 256;
 const STEPS_MAX: usize = 8;
 /// Times that a request is sent: beyond, a failing service is only made busier.
 const ATTEMPTS_MAX: u32 = 10;
+/// Certificates of a service.
+const CERTIFICATES_MAX: usize = 64;
+/// Bytes of a chain, and of a key: some ten certificates.
+const PEM_MAX: usize = 64 << 10;
 /// The share of a route, so that no sum is too large.
 const WEIGHT_MAX: u32 = 1_000_000;
 
@@ -54,7 +58,12 @@ impl Findings {
         if spec.cluster.is_none() {
             self.add("cluster", "missing field `cluster`: the cluster that answers");
         }
-        let given = [("routes", !spec.routes.is_empty()), ("retry", spec.retry.is_some()), ("timeouts", spec.timeouts.is_some())];
+        let given = [
+            ("routes", !spec.routes.is_empty()),
+            ("retry", spec.retry.is_some()),
+            ("timeouts", spec.timeouts.is_some()),
+            ("tls", spec.tls.is_some()),
+        ];
         let given = given.into_iter().filter(|(_, given)| *given).map(|(name, _)| name.to_owned());
         let balance = spec.balance.of_layer_7().map(|name| format!("balance.{name}"));
         for name in given.chain(balance) {
@@ -74,6 +83,7 @@ impl Findings {
         if !spec.export.is_empty() {
             self.add_code(Code::NotYet, "export", format!("export of a service of layer 7: {NOT_YET}"));
         }
+        self.tls(spec);
         self.routes(spec);
         self.balance(&spec.balance);
         if let Some(attempts) = spec.retry.and_then(|retry| retry.attempts)
@@ -87,6 +97,24 @@ impl Findings {
             let all = all.into_iter().chain(given.whole.map(|whole| ("whole", whole)));
             for (name, _) in all.filter(|(_, span)| *span == Span::millis(0)) {
                 self.add(format!("timeouts.{name}"), "no time at all: every request would fail");
+            }
+        }
+    }
+
+    /// Whether texts are certificates and keys is for who can read them.
+    fn tls(&mut self, spec: &ServiceSpec) {
+        let Some(tls) = &spec.tls else { return };
+        if tls.more.len() >= CERTIFICATES_MAX {
+            self.add(
+                "tls.more",
+                format!("{} certificates: at most {} besides the first are possible", tls.more.len(), CERTIFICATES_MAX - 1),
+            );
+        }
+        for (place, cert, key) in tls.all() {
+            for (name, text) in [("cert", Some(cert)), ("key", key.map(Secret::text))] {
+                if let Some(length) = text.map(str::len).filter(|length| *length > PEM_MAX) {
+                    self.add(format!("tls.{place}{name}"), format!("{length} bytes: at most {PEM_MAX} are possible"));
+                }
             }
         }
     }

@@ -251,7 +251,6 @@ fn what_comes_later_is_refused_by_name() {
     cluster_refused("  failback: return", &[("9:13 PAN-101", "failback return: not yet supported")]);
     let service = "api: pan/v1\nkind: Service\npartition: a\nname: s\nspec:\n  port: 443\n  cluster: web\n";
     refused(&format!("{service}  balance: {{policy: tandem}}\n"), &[("8:21 PAN-101", "tandem: not yet supported")]);
-    refused(&format!("{service}  tls: {{cert: x}}\n"), &[("8:8 PAN-101", "not yet supported")]);
 }
 
 #[test]
@@ -300,6 +299,12 @@ fn services_of_layer_7_are_read_and_checked() {
     refused(&format!("{four}  targetPort: 81\n"), &[("5:1 PAN-100", "missing field `cluster`")]);
     refused(&format!("{four}  cluster: web\n  retry: {{budget: 1%}}\n"), &[("8:3 PAN-100", "give `layer: 7`")]);
     refused(&format!("{four}  cluster: web\n  balance: {{slowStart: 1s}}\n"), &[("8:24 PAN-100", "give `layer: 7`")]);
+    refused(&format!("{four}  cluster: web\n  tls: {{cert: x, key: y}}\n"), &[("8:3 PAN-100", "give `layer: 7`")]);
+    one("  cluster: web\n  tls: {key: y}", "9:9 PAN-100", "missing field `cert`");
+    let long = "x".repeat(65_537);
+    one(&format!("  cluster: web\n  tls: {{cert: x, more: [{{cert: y, key: {long}}}]}}"), "9:40 PAN-100", "65537 bytes: at most 65536");
+    let many = vec!["{cert: y}"; 64].join(", ");
+    one(&format!("  cluster: web\n  tls: {{cert: x, more: [{many}]}}"), "9:18 PAN-100", "at most 63 besides the first");
 }
 
 #[test]
