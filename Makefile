@@ -26,6 +26,7 @@ bench:
 	./setup.sh bench
 	cargo build --release --locked --package pan
 	$(PAN) bench failover --against keepalived,pacemaker --out target/failover.json
+	$(PAN) bench director --against haproxy,nginx --out target/director.json
 
 # SOAK_MINUTES (300) is how long; a suite that has begun is finished.
 soak:

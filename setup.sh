@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")"
 packages=(runc nftables iproute2 conntrack nginx-light iputils-ping curl ca-certificates gcc libc6-dev make procps e2fsprogs xfsprogs)
 case "${1:-run}" in test | bench) packages+=(wrk iperf3 tcpdump etcd-server libnbd-bin nbd-client qemu-utils fio postgresql docker-registry busybox-static jq python3 python3-venv) ;; esac
-[ "${1:-run}" != bench ] || packages+=(keepalived pacemaker pacemaker-cli-utils corosync resource-agents ganeti-htools stress-ng nbdkit)
+[ "${1:-run}" != bench ] || packages+=(haproxy keepalived pacemaker pacemaker-cli-utils corosync resource-agents ganeti-htools stress-ng nbdkit)
 missing=()
 for package in "${packages[@]}"; do
   [ "$package" != nginx-light ] || ! command -v nginx >/dev/null || continue # any nginx will do
@@ -24,7 +24,7 @@ if [ ${#missing[@]} -gt 0 ]; then
   for package in "${missing[@]}"; do # nor at the next boot
     case $package in
       docker-registry | nbd-client) update-rc.d "$package" disable >/dev/null 2>&1 || true ;;
-      nginx-light | etcd-server | postgresql | keepalived | pacemaker | corosync) update-rc.d "${package%%-*}" disable >/dev/null 2>&1 || true ;;
+      nginx-light | etcd-server | postgresql | haproxy | keepalived | pacemaker | corosync) update-rc.d "${package%%-*}" disable >/dev/null 2>&1 || true ;;
     esac
   done
 fi

@@ -34,5 +34,6 @@ mod testing;
 pub use director::Director;
 pub use error::{Error, Trouble, Troubles};
 pub use leave::leave;
+pub use rules::script;
 pub use run::{run, run_with};
 pub use suspicion::{Suspicions, Told, down};

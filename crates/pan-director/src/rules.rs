@@ -9,13 +9,14 @@
 //! speaks first after such a change, `rev` says which public address it spoke for.
 
 use crate::ruleset::{Chain, Elements, Map, Ruleset};
-use crate::units::{Kept, gone, spread_of};
-use pan_api::desired::{ServiceOrder, WebOrder};
+use crate::units::{Kept, decide, gone, spread_of};
+use pan_api::desired::{ServiceOrder, Unit, WebOrder};
 use pan_balance::{Generation, stable_hash};
 use pan_linux::nft::{Data, Value};
 use pan_model::ServiceName;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::time::Duration;
 
 /// Interface towards the clients, inside the partition's namespace.
 pub const OUTSIDE: &str = "out";
@@ -91,6 +92,12 @@ pub fn ruleset(kept: &Kept) -> Ruleset {
         }
     }
     rules
+}
+
+/// The script of nft(8) by which a director loads the rules of a unit that it has never had.
+#[must_use]
+pub fn script(unit: &Unit) -> String {
+    ruleset(&decide(None, unit, Duration::ZERO).kept).replace()
 }
 
 fn chain(hook: &'static str, rules: &[&str]) -> Chain {

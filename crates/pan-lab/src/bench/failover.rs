@@ -15,6 +15,7 @@ use super::error::BenchError;
 use super::false_failovers;
 use super::frozen;
 use super::leader::Leader;
+use super::leftovers;
 use super::peer;
 use super::report::{Case, MILLIS, OWN, Report, RunDetail, machine};
 use super::storage_lost::Store;
@@ -46,7 +47,7 @@ pub struct FailoverOptions {
 /// # Errors
 /// It was stopped. A case that could not be run is no error here: its report says why.
 pub fn failover(options: &FailoverOptions, stop: &AtomicBool, progress: &mut dyn FnMut(&str)) -> Result<Report, BenchError> {
-    peer::sweep_stale(progress);
+    leftovers::sweep_stale(progress);
     let mut cases = Vec::new();
     let mut demo = None;
     for case in &options.cases {

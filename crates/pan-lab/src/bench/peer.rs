@@ -20,7 +20,6 @@ use setup::{Member, Setup};
 use super::case::RUNS;
 
 pub(super) use measure::measure;
-pub(super) use site::sweep_stale;
 
 /// Hosts of every peer: one that serves, one that takes over.
 const HOSTS: u8 = 2;

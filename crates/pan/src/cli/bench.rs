@@ -6,14 +6,16 @@ use super::lab::Profile;
 use super::output::{Table, note};
 use super::session::Session;
 use clap::{Args, Subcommand, ValueEnum};
+use pan_api::desired::{BackendOrder, ServiceOrder, Unit};
 use pan_lab::bench::{
-    BenchError, FailoverCase, FailoverOptions, HOSTS_MAX, HeartbeatsOptions, NeighbourOptions, Peer, Report, VolumeOptions, failover,
-    heartbeats, neighbour, volume,
+    BenchError, DirectorCase, DirectorOptions, FailoverCase, FailoverOptions, HOSTS_MAX, HeartbeatsOptions, NeighbourOptions, Peer,
+    ProxyPeer, Report, VolumeOptions, director, failover, heartbeats, neighbour, volume,
 };
 use pan_lab::prober::{ProbeError, ProbePlan, probe};
-use pan_model::{Code, Span};
+use pan_model::service::BackendState;
+use pan_model::{Code, Epoch, Mac, Span};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -40,8 +42,8 @@ pub enum BenchCommand {
     Failover(FailoverArgs),
     /// What thousands of hosts' heartbeats cost a controller, and how soon it notices that one of them fell silent.
     Heartbeats(HeartbeatsArgs),
-    /// What a director can take (not yet).
-    Director(Later),
+    /// How many requests a director passes on, by its HTTP proxy and by its rules.
+    Director(DirectorArgs),
     /// What a volume can take, with one copy and with two.
     Volume(VolumeArgs),
     /// What one partition notices of another one beside it that uses up all it may.
@@ -107,6 +109,27 @@ pub struct HeartbeatsArgs {
     /// Leave the laboratory running.
     #[arg(long)]
     keep: bool,
+}
+
+/// How to measure directors.
+#[derive(Debug, Clone, Args)]
+pub struct DirectorArgs {
+    /// Only this case; may be repeated: kept-1k, kept-100k, each-1k, each-100k, of kept connections or with one for each request, and of an answer's size;
+    /// each also with -tls and -layer4.
+    #[arg(long, value_name = "CASE")]
+    case: Vec<DirectorCase>,
+    /// How often each case is asked of each proxy.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    runs: u32,
+    /// How long each time.
+    #[arg(long, value_name = "TIME", default_value = "4s")]
+    length: Span,
+    /// Measure others beside it, as this distribution packages them: haproxy, nginx.
+    #[arg(long, value_name = "PEER", value_delimiter = ',')]
+    against: Vec<ProxyPeer>,
+    /// Write everything measured here, as JSON.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
 }
 
 /// How to measure volumes.
@@ -190,7 +213,7 @@ pub fn run(args: BenchArgs, session: &Session) -> Result<ExitCode, Failure> {
     match args.command {
         BenchCommand::Failover(args) => run_failover(&args, session),
         BenchCommand::Heartbeats(args) => run_heartbeats(&args, session),
-        BenchCommand::Director(_) => Err(Failure::not_yet("pan bench director")),
+        BenchCommand::Director(args) => run_director(&args, session),
         BenchCommand::Volume(args) => run_volume(&args, session),
         BenchCommand::Neighbour(args) => run_neighbour(&args, session),
         BenchCommand::Placement(_) => Err(Failure::not_yet("pan bench placement")),
@@ -223,6 +246,50 @@ fn run_heartbeats(args: &HeartbeatsArgs, session: &Session) -> Result<ExitCode, 
     };
     let stop = stop_on_signals()?;
     conclude(heartbeats(&options, &stop, &mut |line| session.out.progress(line)), args.out.as_deref(), session)
+}
+
+fn run_director(args: &DirectorArgs, session: &Session) -> Result<ExitCode, Failure> {
+    let options = DirectorOptions {
+        cases: args.case.clone(),
+        runs: args.runs,
+        length: args.length.0,
+        against: args.against.clone(),
+        rules: rules_of,
+        exe: std::env::current_exe().map_err(Failure::local("find this program"))?,
+    };
+    let stop = stop_on_signals()?;
+    conclude(director(&options, &stop, &mut |line| session.out.progress(line)), args.out.as_deref(), session)
+}
+
+/// A service of layer 4 with one server, as a director has it.
+fn rules_of(public: SocketAddrV4, server: SocketAddrV4) -> String {
+    let backend = BackendOrder {
+        index: 1,
+        server: "one-1".parse().expect("a server's name"),
+        addresses: vec![(*server.ip()).into()],
+        state: BackendState::Up,
+        weight: 1,
+        epoch: Epoch(1),
+    };
+    let service = ServiceOrder {
+        name: "www".parse().expect("a service's name"),
+        addresses: vec![(*public.ip()).into()],
+        port: public.port(),
+        target_port: server.port(),
+        backends: vec![backend],
+    };
+    pan_director::script(&Unit {
+        partition: "bench".parse().expect("a partition's name"),
+        vni: 1,
+        owner: true,
+        epoch: Epoch(1),
+        gateways: Vec::new(),
+        gateway_mac: Mac([2, 0, 0, 0, 0, 1]),
+        subnets: Vec::new(),
+        public: vec![(*public.ip()).into()],
+        services: vec![service],
+        web: Vec::new(),
+    })
 }
 
 fn run_volume(args: &VolumeArgs, session: &Session) -> Result<ExitCode, Failure> {
