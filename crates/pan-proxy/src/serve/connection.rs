@@ -75,7 +75,7 @@ impl Drop for Open {
 pub async fn serve(worker: Arc<Worker>, listen: SocketAddr, mut stream: TcpStream, client: SocketAddr) {
     let Some(service) = worker.shared.live.load().service(listen) else { return };
     let Some(open) = Open::count(&service, &worker) else { return };
-    let (Ok(local), Ok(())) = (stream.local_addr(), stream.set_nodelay(true)) else { return };
+    let Ok(local) = connected_to(listen, &stream) else { return };
     let (client, local) = match service.proxy_protocol {
         ProxyProtocol::Off => (client, local),
         ProxyProtocol::Expected => match tokio::time::timeout(service.timeouts.head.0, front::read(&mut stream)).await {
@@ -96,6 +96,11 @@ pub async fn serve(worker: Arc<Worker>, listen: SocketAddr, mut stream: TcpStrea
             begin.converse(stream, speaks, Vec::new(), true).await;
         }
     }
+}
+
+/// What a client connected to; the kernel is asked only where that is not what is listened on.
+fn connected_to(listen: SocketAddr, stream: &TcpStream) -> std::io::Result<SocketAddr> {
+    if listen.ip().is_unspecified() || listen.port() == 0 { stream.local_addr() } else { Ok(listen) }
 }
 
 struct Begin {
@@ -156,8 +161,8 @@ impl Begin {
         match speaks {
             Speaks::One => {
                 let mut builder = http1::Builder::new();
-                // The wire has looked at heads by then: these only have to be no narrower.
-                builder.max_headers(limits.headers.max(1)).max_buf_size(head_max.max(16 << 10) * 2).timer(TokioTimer::new());
+                // The wire has looked at heads by then, and how long they took: these only have to be no narrower.
+                builder.max_headers(limits.headers.max(1)).max_buf_size(head_max.max(16 << 10) * 2).header_read_timeout(None);
                 let connection = builder.serve_connection(io, answering).with_upgrades();
                 run(connection, &shared, &state, |connection| connection.graceful_shutdown()).await;
             }

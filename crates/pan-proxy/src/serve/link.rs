@@ -1,5 +1,6 @@
 //! A connection to a server, and what is known of whether anything was written to it.
 
+use super::alarm::Alarm;
 use super::gate::Backend;
 use super::upload::Upload;
 use crate::attempt::{Failure, Outcome};
@@ -95,6 +96,8 @@ pub struct Link {
     falls: u64,
     /// When it was last given back.
     pub idle_since: Instant,
+    /// For answers that are late; most are not, and it need not be set for each.
+    pub alarm: Alarm,
 }
 
 impl Link {
@@ -117,7 +120,7 @@ impl Link {
             // Whoever sent the request is told by hyper.
             let _ = connection.with_upgrades().await;
         });
-        Ok(Self { sender, driver: Some(driver), written, falls, idle_since: Instant::now() })
+        Ok(Self { sender, driver: Some(driver), written, falls, idle_since: Instant::now(), alarm: Alarm::default() })
     }
 
     /// Whether a request can be sent at once.

@@ -244,6 +244,8 @@ impl Proxy {
         if self.absent_addresses {
             if address.is_ipv6() { socket.set_freebind_v6(true)? } else { socket.set_freebind_v4(true)? }
         }
+        // Those that are accepted have it, too (tcp(7)).
+        socket.set_tcp_nodelay(true)?;
         socket.set_nonblocking(true)?;
         socket.bind(&address.into())?;
         socket.listen(BACKLOG)?;

@@ -1,5 +1,6 @@
 //! One attempt: a connection, the request on it, the wait for the answer's head.
 
+use super::alarm::Alarm;
 use super::gate::Backend;
 use super::link::{Link, Lost};
 use super::outgoing::Outgoing;
@@ -14,6 +15,7 @@ use pan_model::proxy::Timeouts;
 use pan_model::service::BackendState;
 use std::future::Future;
 use std::sync::Arc;
+use std::task::Poll;
 use tokio::time::Instant;
 
 /// What is sent, as often as it may be.
@@ -120,7 +122,10 @@ impl<E: Fn() -> bool> Sending<'_, E> {
                 None => self.connected(Link::open(backend, &job.ends, timeouts.connect.0)).await?,
             };
             let mark = link.mark();
-            let failure = match self.answer(link.send(job.outgoing.one(backend.address, job.body()))).await {
+            let mut alarm = std::mem::take(&mut link.alarm);
+            let answered = self.answer(link.send(job.outgoing.one(backend.address, job.body())), &mut alarm).await;
+            link.alarm = alarm;
+            let failure = match answered {
                 Ok(Ok(response)) => return Ok((response, Carrier::Link(link, Arc::clone(worker)))),
                 Ok(Err(error)) if error.is_parse() => Failure::NotHttp,
                 Ok(Err(_)) => Failure::Broken,
@@ -144,7 +149,7 @@ impl<E: Fn() -> bool> Sending<'_, E> {
                 Some(trunk) => trunk,
                 None => self.connected(worker.pool.open_trunk(backend, timeouts.connect.0)).await?,
             };
-            let lost = match self.answer(trunk.send(job.outgoing.two(backend.address, job.body()))).await {
+            let lost = match self.answer(trunk.send(job.outgoing.two(backend.address, job.body())), &mut Alarm::default()).await {
                 Ok(Ok(response)) => return Ok((response, Carrier::Trunk)),
                 Ok(Err(lost)) => lost,
                 Err(failure) => return Err(Failed { failure, outcome: Outcome::Unknown }),
@@ -168,23 +173,20 @@ impl<E: Fn() -> bool> Sending<'_, E> {
     }
 
     /// Waits for an answer, until it is late or its server is gone.
-    async fn answer<T>(&self, sending: impl Future<Output = T>) -> Result<T, Failure> {
+    async fn answer<T>(&self, sending: impl Future<Output = T>, alarm: &mut Alarm) -> Result<T, Failure> {
         let (job, timeouts, began) = (self.job, self.timeouts, Instant::now());
         let mut sending = std::pin::pin!(sending);
         let mut gone = std::pin::pin!(self.gone(job.repeat));
-        loop {
-            let due = job.due(began, timeouts);
-            tokio::select! {
-                biased;
-                answer = &mut sending => return Ok(answer),
-                () = &mut gone => return Err(Failure::Broken),
-                () = tokio::time::sleep_until(due) => {
-                    if job.due(began, timeouts) <= Instant::now() {
-                        return Err(Failure::AnswerTimeout);
-                    }
-                }
+        std::future::poll_fn(|context| {
+            if let Poll::Ready(answer) = sending.as_mut().poll(context) {
+                return Poll::Ready(Ok(answer));
             }
-        }
+            if gone.as_mut().poll(context).is_ready() {
+                return Poll::Ready(Err(Failure::Broken));
+            }
+            if alarm.over(job.due(began, timeouts), context) { Poll::Ready(Err(Failure::AnswerTimeout)) } else { Poll::Pending }
+        })
+        .await
     }
 
     /// Until the server is down; a request that may be sent twice does not wait until that is certain, if there is somebody
