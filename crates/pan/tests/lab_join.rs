@@ -112,6 +112,9 @@ fn nobody_joins_without_a_token_that_is_good_for_it() {
     };
     let (_, for_n2) = token(&lab, "n2", "node", "10m");
     let wrong_name = refusal(&for_n2, &["--name", "n1"]);
+    assert!(wrong_name.contains("asked to become host n1"), "{wrong_name}");
+    // What was asked for is no secret.
+    let wrong_name = wrong_name.replace("host n1)", "host n2)");
     let (_, over) = token(&lab, "n2", "node", "1ms");
     let expired = refusal(&over, &[]);
     let (revoked, file) = token(&lab, "n2", "node", "10m");

@@ -1,13 +1,15 @@
 //! What a server sees of where it is: the kernel's words, who answers beside it, and the frames that come by.
 
 use crate::story::person::Person;
-use crate::story::{server, str_of};
+use crate::story::{SOON, server, str_of};
 use crate::transcript::Transcript;
 use pan_lab::harness::TestLab;
+use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
+use std::time::Instant;
 
 /// What is looked at. Counts of the whole machine (`/proc/stat`, `/proc/meminfo`, …) are not hidden, see docs/security.md.
 const LOOKS: [(&str, &str); 22] = [
@@ -46,7 +48,7 @@ const AROUND: &str = "ip neigh | sed 's/ [A-Z]* *$//' | sort; awk '{print $1, $2
 
 /// Notes what `web-1` sees.
 pub fn look(day: &mut Transcript, owner: &Person, when: &str) {
-    let asked = |command: &str| owner.runs(0, &["exec", "web-1", "--", "bash", "-c", command]);
+    let asked = |command: &str| run(owner, &["bash", "-c", command]);
     let mut found: Vec<String> = asked(SCAN).lines().map(str::to_owned).collect();
     found.sort();
     day.note(&format!("{when}-scan"), &(found.join("\n") + "\n"));
@@ -55,12 +57,22 @@ pub fn look(day: &mut Transcript, owner: &Person, when: &str) {
     for part in said.split("=== ").skip(1) {
         let (name, said) = part.split_once('\n').unwrap();
         // Whose files they are on the node is told once, by the map of ids.
-        let said = if name == "mounts" {
-            by_first(said, &owner.runs(0, &["exec", "web-1", "--", "cat", "/proc/self/uid_map"]))
-        } else {
-            said.to_owned()
-        };
+        let said = if name == "mounts" { by_first(said, &run(owner, &["cat", "/proc/self/uid_map"])) } else { said.to_owned() };
         day.note(&format!("{when}-{name}"), &said);
+    }
+}
+
+/// Runs a program in `web-1`; what it said. Its end comes into the log after its last word, and before whatever is done next.
+fn run(owner: &Person, argv: &[&str]) -> String {
+    let said = owner.runs(0, &[&["exec", "web-1", "--"], argv].concat());
+    let until = Instant::now() + SOON;
+    loop {
+        let log: Value = serde_json::from_str(&owner.runs(0, &["audit", "-o", "json"])).unwrap();
+        let count = |result: &str| log.as_array().unwrap().iter().filter(|line| line["result"] == result).count();
+        if count("begun") == count("ended") {
+            return said;
+        }
+        assert!(Instant::now() < until, "the end of {argv:?} is not in the log: {log}");
     }
 }
 
