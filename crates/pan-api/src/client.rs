@@ -214,6 +214,28 @@ pub fn escape(text: &str) -> String {
     out
 }
 
+/// What [`escape`] made this of; `None`: nothing.
+#[must_use]
+pub fn unescape(text: &str) -> Option<String> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, more @ ..] = rest {
+        rest = match (first, more) {
+            (b'%', [high, low, more @ ..]) => {
+                let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+                out.push(digit(*high)? << 4 | digit(*low)?);
+                more
+            }
+            (b'%', _) => return None,
+            (byte, more) => {
+                out.push(*byte);
+                more
+            }
+        };
+    }
+    String::from_utf8(out).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

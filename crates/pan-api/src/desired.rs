@@ -9,7 +9,9 @@ use crate::volume::{ReplicaOrder, SnapshotOrder, VolumeOrder};
 use pan_model::cluster::{AllowSpec, FileSpec, HealthSpec, Image, StopSpec};
 use pan_model::host::Role;
 use pan_model::network::Cidr;
-use pan_model::proxy::{BalanceSpec, CertificateSpec, RetrySpec, RouteSpec, Timeouts};
+use pan_model::proxy::{
+    BalanceSpec, CertificateSpec, EditSpec, Forwarding, Limits, Protocol, ProxyProtocol, RetrySpec, RouteSpec, Timeouts,
+};
 use pan_model::service::BackendState;
 use pan_model::{
     Admission, BitRate, ClusterName, Cpu, Epoch, Generation, HostName, Mac, Name, PartitionName, Resources, ServerKey, ServerName,
@@ -245,6 +247,18 @@ pub struct WebOrder {
     /// Certificates and their keys; without any, HTTP is spoken as it is.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tls: Vec<CertificateSpec>,
+    /// Edits of every request and answer.
+    #[serde(default, skip_serializing_if = "EditSpec::is_none")]
+    pub edits: EditSpec,
+    /// How much a client may send.
+    #[serde(default)]
+    pub limits: Limits,
+    /// What becomes of forwarding headers that a client sends.
+    #[serde(default)]
+    pub forwarding: Forwarding,
+    /// Whether connections begin by saying who the client is.
+    #[serde(default)]
+    pub proxy_protocol: ProxyProtocol,
 }
 
 /// A cluster that answers requests.
@@ -254,6 +268,12 @@ pub struct WebCluster {
     pub name: ClusterName,
     /// Its servers, which are among the service's.
     pub servers: Vec<ServerName>,
+    /// What they speak.
+    #[serde(default)]
+    pub protocol: Protocol,
+    /// Whether they are told by the PROXY protocol who the client is.
+    #[serde(default)]
+    pub announce: bool,
 }
 
 /// A server behind a service.

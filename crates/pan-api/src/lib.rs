@@ -39,6 +39,7 @@ pub mod server;
 pub mod service;
 pub mod tls;
 pub mod token;
+pub mod traffic;
 mod transport;
 pub mod usage;
 pub mod version;

@@ -41,8 +41,8 @@ pub struct Family {
     pub help: &'static str,
     /// What its numbers mean.
     pub kind: Kind,
-    /// The names of its labels. Their values come from lists known when the program is made: never names of
-    /// partitions, servers or hosts, so that a page is small and tells a reader nothing about tenants.
+    /// The names of its labels. On a role's page their values come from lists known when the program is made: never names of
+    /// partitions, servers or hosts, so that it is small and tells a reader nothing about tenants.
     pub labels: &'static [&'static str],
 }
 
@@ -110,6 +110,17 @@ impl Histogram {
     }
 }
 
+/// How often something took how long, as somebody else counted it.
+#[derive(Debug, Clone, Copy)]
+pub struct Buckets<'a> {
+    /// Upper bounds in microseconds, rising.
+    pub bounds: &'a [u64],
+    /// Not cumulated; one more than there are bounds, for what is above all. What is missing is 0.
+    pub counts: &'a [u64],
+    /// The sum, in microseconds.
+    pub micros: u64,
+}
+
 /// A page in the making.
 #[derive(Debug, Default)]
 pub struct Page {
@@ -146,15 +157,37 @@ impl Page {
     ) {
         self.head(family);
         for (values, histogram) in histograms {
-            let mut below = 0;
-            for (at, bucket) in histogram.buckets.iter().enumerate() {
-                below += bucket.load(Ordering::Relaxed);
-                let bound = BOUNDS_MICROS.get(at).map_or_else(|| "+Inf".to_owned(), |micros| seconds(*micros).to_string());
-                self.line(family, "_bucket", &values, Some(&bound), below);
-            }
-            self.line(family, "_sum", &values, None, seconds(histogram.micros.load(Ordering::Relaxed)));
-            self.line(family, "_count", &values, None, below);
+            let counts: Vec<u64> = histogram.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed)).collect();
+            let micros = histogram.micros.load(Ordering::Relaxed);
+            self.histogram(family, &values, &Buckets { bounds: &BOUNDS_MICROS, counts: &counts, micros });
         }
+    }
+
+    /// A family with labels whose values are names, on a page for whoever may know them.
+    pub fn named<'a>(&mut self, family: &Family, samples: impl IntoIterator<Item = (Vec<&'a str>, u64)>) {
+        self.head(family);
+        for (values, number) in samples {
+            self.line(family, "", &values, None, number);
+        }
+    }
+
+    /// The same of histograms.
+    pub fn buckets<'a>(&mut self, family: &Family, histograms: impl IntoIterator<Item = (Vec<&'a str>, Buckets<'a>)>) {
+        self.head(family);
+        for (values, histogram) in histograms {
+            self.histogram(family, &values, &histogram);
+        }
+    }
+
+    fn histogram(&mut self, family: &Family, values: &[&str], Buckets { bounds, counts, micros }: &Buckets<'_>) {
+        let mut below = 0u64;
+        for at in 0..=bounds.len() {
+            below = below.saturating_add(counts.get(at).copied().unwrap_or_default());
+            let bound = bounds.get(at).map_or_else(|| "+Inf".to_owned(), |micros| seconds(*micros).to_string());
+            self.line(family, "_bucket", values, Some(&bound), below);
+        }
+        self.line(family, "_sum", values, None, seconds(*micros));
+        self.line(family, "_count", values, None, below);
     }
 
     /// The text.

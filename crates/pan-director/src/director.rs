@@ -14,7 +14,7 @@ use crate::specs::{self, GATEWAY_PORTS, NAMESPACE_PREFIX, Seat};
 use crate::suspicion::{Told, down};
 use crate::unanswered::{Forgetting, Unanswered};
 use crate::units::{avoided_ends, decide};
-use crate::web::Proxies;
+use crate::web::{Inquiries, Proxies};
 use pan_api::desired::{Desired, Unit};
 use pan_api::report::RefusedPackets;
 use pan_linux::netns::Netns;
@@ -71,11 +71,11 @@ impl Director {
     /// # Errors
     /// The kernel refuses what every partition needs.
     pub fn new(config: &HostConfig, interface: &str) -> Result<Self, Trouble> {
-        Self::counting(config, interface, Arc::default())
+        Self::counting(config, interface, Arc::default(), Inquiries::default())
     }
 
-    /// The same, counting there what it does.
-    pub(crate) fn counting(config: &HostConfig, interface: &str, counts: Arc<Counts>) -> Result<Self, Trouble> {
+    /// The same, counting there what it does, with proxies that are asked there.
+    pub(crate) fn counting(config: &HostConfig, interface: &str, counts: Arc<Counts>, inquiries: Inquiries) -> Result<Self, Trouble> {
         let memory = Memory::new(&config.run_dir);
         let origins = Origins::open_if_possible(&config.run_dir.join("origins"));
         Ok(Self {
@@ -98,7 +98,7 @@ impl Director {
             imports: Imports::new(counts.clone()),
             counts,
             beyond: Beyond::default(),
-            proxies: Proxies::new(&config.run_dir),
+            proxies: Proxies::new(&config.run_dir, inquiries),
             announced: BTreeMap::new(),
         })
     }

@@ -7,6 +7,7 @@ use crate::error::{Error, Trouble, Troubles, line};
 use crate::hear::{self, Setup};
 use crate::metrics::{self, Counts};
 use crate::suspicion::Suspicions;
+use crate::web::Inquiries;
 use pan_api::WIRE_VERSION;
 use pan_api::beatcount::BeatCounts;
 use pan_api::desired::Desired;
@@ -35,15 +36,14 @@ const EVERY: Duration = Duration::from_secs(1);
 /// # Errors
 /// [`Error`]: the role cannot start. Later troubles are reported and tried again.
 pub async fn run(config: HostConfig) -> Result<(), Error> {
-    let (suspicions, counts) = (Suspicions::default(), Arc::new(Counts::default()));
+    let (suspicions, counts, inquiries) = (Suspicions::default(), Arc::new(Counts::default()), Inquiries::default());
     let (counted, run_dir) = (counts.clone(), config.run_dir.clone());
     let render: hostmetrics::Render = Arc::new(move || metrics::render(&counted, BeatCounts::read(&run_dir).as_ref()));
     let (front, worker) = (config.clone(), config.clone());
-    let serving =
-        hostmetrics::serve(&front, DIRECTOR_METRICS_PORT, counts.connections_refused.clone(), render, Arc::new(|_: &str, _: &str| None));
+    let serving = hostmetrics::serve(&front, DIRECTOR_METRICS_PORT, counts.connections_refused.clone(), render, inquiries.pages());
     let work = async {
         tokio::select! {
-            ended = run_counting(worker, suspicions.clone(), counts.clone()) => ended,
+            ended = run_counting(worker, suspicions.clone(), counts.clone(), inquiries.clone()) => ended,
             ended = serving => Ok(ended?),
         }
     };
@@ -74,17 +74,17 @@ pub async fn run(config: HostConfig) -> Result<(), Error> {
 /// # Errors
 /// [`Error`]: the role cannot start. Later troubles are reported and tried again.
 pub async fn run_with(config: HostConfig, suspicions: Suspicions) -> Result<(), Error> {
-    run_counting(config, suspicions, Arc::default()).await
+    run_counting(config, suspicions, Arc::default(), Inquiries::default()).await
 }
 
-async fn run_counting(config: HostConfig, suspicions: Suspicions, counts: Arc<Counts>) -> Result<(), Error> {
+async fn run_counting(config: HostConfig, suspicions: Suspicions, counts: Arc<Counts>, inquiries: Inquiries) -> Result<(), Error> {
     let interface = config.director.as_ref().ok_or(Error::NoDirector)?.interface.clone();
     let link = HostLink::start(&config, Role::Director, Hello::of(&config)).await?;
     let boot = boot_id(&config.run_dir).map_err(|source| Error::Boot { path: config.run_dir.clone(), source })?;
     let mut desired = link.desired.clone();
     let made = blocking({
         let config = config.clone();
-        move || Director::counting(&config, &interface, counts)
+        move || Director::counting(&config, &interface, counts, inquiries)
     });
     let mut work = Work::new(made.await?);
     // The kept state of an earlier life counts as news, and so do suspicions from before.

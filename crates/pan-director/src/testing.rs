@@ -7,6 +7,9 @@ use pan_api::desired::{
 use pan_model::proxy::{MatchSpec, RouteSpec};
 use pan_model::service::BackendState;
 use pan_model::{Epoch, Generation, Mac};
+use std::io::{Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
 
 pub(crate) fn backend(index: u32, state: BackendState) -> BackendOrder {
     BackendOrder {
@@ -57,6 +60,8 @@ pub(crate) fn web(name: &str, clusters: &[(&str, std::ops::RangeInclusive<u32>)]
     let cluster = |(cluster, numbers): &(&str, std::ops::RangeInclusive<u32>)| WebCluster {
         name: cluster.parse().unwrap(),
         servers: numbers.clone().map(|number| backend(number, BackendState::Up).server).collect(),
+        protocol: Default::default(),
+        announce: false,
     };
     WebOrder {
         service: service(name, all.collect()),
@@ -66,6 +71,10 @@ pub(crate) fn web(name: &str, clusters: &[(&str, std::ops::RangeInclusive<u32>)]
         retry: Default::default(),
         timeouts: Default::default(),
         tls: Vec::new(),
+        edits: Default::default(),
+        limits: Default::default(),
+        forwarding: Default::default(),
+        proxy_protocol: Default::default(),
     }
 }
 
@@ -120,4 +129,25 @@ pub(crate) fn desired(units: Vec<Unit>) -> Desired {
         snapshots: Vec::new(),
         replicas: Vec::new(),
     }
+}
+
+/// Answers each line that comes with one.
+pub(crate) fn serve(stream: UnixStream, answer: &str) {
+    let answer = format!("{}\n", answer.replace('\n', " "));
+    std::thread::spawn(move || {
+        let (mut stream, mut byte) = (stream, [0; 1]);
+        while stream.read_exact(&mut byte).is_ok() {
+            if byte == *b"\n" && stream.write_all(answer.as_bytes()).is_err() {
+                return;
+            }
+        }
+    });
+}
+
+/// A socket in a folder where each question has the same answer.
+pub(crate) fn answering(folder: &Path, answer: &'static str) -> PathBuf {
+    let path = folder.join("control");
+    let listener = UnixListener::bind(&path).unwrap();
+    std::thread::spawn(move || listener.incoming().for_each(|stream| serve(stream.unwrap(), answer)));
+    path
 }

@@ -1,15 +1,17 @@
 //! Services of layer 7: a process for each partition whose unit is here, in the partition's namespace, that speaks HTTP with strangers. It is
 //! the same program as `pan proxy`. [`document`] says what it is to do, [`keeper`] keeps it running and told, [`worker`] is the process, [`speak`]
-//! what is said to it.
+//! what is said to it, [`inquiry`] what others want to know of it.
 //!
 //! It outlives this agent: another finds it by its control socket. Nothing here waits for it for long: one that hangs is its partition's
 //! trouble alone.
 
 mod document;
+mod inquiry;
 mod keeper;
 mod speak;
 mod worker;
 
+pub(crate) use inquiry::Inquiries;
 pub(crate) use speak::Lines;
 
 use crate::error::Trouble;
@@ -30,12 +32,14 @@ pub(crate) struct Proxies {
     /// Threads that still end what was of a partition: whoever follows waits for them.
     ending: BTreeMap<u32, JoinHandle<()>>,
     settled: Arc<Notify>,
+    inquiries: Inquiries,
 }
 
 impl Proxies {
-    /// Those of this host, whose control sockets are beneath `run_dir`.
-    pub(crate) fn new(run_dir: &Path) -> Self {
-        Self { folder: run_dir.join("proxies"), keepers: BTreeMap::new(), ending: BTreeMap::new(), settled: Arc::default() }
+    /// Those of this host, whose control sockets are beneath `run_dir`. They are to be asked by `inquiries`.
+    pub(crate) fn new(run_dir: &Path, inquiries: Inquiries) -> Self {
+        let (folder, settled) = (run_dir.join("proxies"), Arc::default());
+        Self { folder, keepers: BTreeMap::new(), ending: BTreeMap::new(), settled, inquiries }
     }
 
     /// Has a unit's services of layer 7 served as it says, or not any more: by whoever owns it, and only there. Returns at once.
@@ -49,7 +53,9 @@ impl Proxies {
             std::collections::btree_map::Entry::Vacant(entry) => {
                 let (folder, netns) = (self.folder.join(unit.vni.to_string()), netns.try_clone()?);
                 let before = self.ending.remove(&unit.vni);
-                entry.insert(Keeper::start(unit.vni, &folder, netns, before, Arc::clone(&self.settled)))
+                let keeper = Keeper::start(unit.vni, &folder, netns, before, Arc::clone(&self.settled));
+                self.inquiries.open(unit.vni, &unit.partition, keeper.asked());
+                entry.insert(keeper)
             }
         };
         keeper.tell(document::document(unit));
@@ -59,6 +65,7 @@ impl Proxies {
     /// Nobody serves this partition's here any more.
     pub(crate) fn end(&mut self, vni: u32) {
         self.ending.retain(|_, thread| !thread.is_finished());
+        self.inquiries.close(vni);
         let folder = self.folder.join(vni.to_string());
         let thread = match self.keepers.remove(&vni) {
             Some(keeper) => keeper.end(),
@@ -104,7 +111,7 @@ impl Proxies {
 
 /// Ends all there are, on a host that is no director any more. Blocks.
 pub(crate) fn leave(run_dir: &Path) {
-    let mut proxies = Proxies::new(run_dir);
+    let mut proxies = Proxies::new(run_dir, Inquiries::default());
     proxies.retain(&BTreeSet::new());
     // A panic there was told where it happened.
     proxies.ending.into_values().for_each(|thread| drop(thread.join()));

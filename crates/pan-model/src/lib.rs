@@ -31,6 +31,7 @@ pub mod service;
 pub mod size;
 pub mod tls;
 pub mod volume;
+mod web;
 
 pub use cluster::ClusterSpec;
 pub use duration::Span;

@@ -2,8 +2,9 @@
 
 pub use crate::balance::{BalancePolicy, BalanceSpec, ChainStep};
 
-use crate::proxy::{MatchSpec, Timeouts};
+use crate::proxy::{EditSpec, Forwarding, Limits, ProxyProtocol, Timeouts};
 pub use crate::tls::{CertificateAndKey, Secret, ServiceTls};
+pub use crate::web::{Percent, ServiceRetry, ServiceRoute, Upstream};
 use crate::{ClusterName, PartitionName};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -48,6 +49,26 @@ pub struct ServiceSpec {
     /// How long each phase of a request may take (layer 7).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeouts: Option<Timeouts>,
+    /// How much a client may send (layer 7).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Limits>,
+    /// Edits of every request and answer, before those of its route (layer 7).
+    #[serde(default, skip_serializing_if = "EditSpec::is_none")]
+    pub edits: EditSpec,
+    /// What becomes of what a client says of where it is: `append` trusts what is in front of the service (layer 7).
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub forwarding: Forwarding,
+    /// Whether connections begin by saying who the client is, as what is in front of the service may (layer 7).
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub proxy_protocol: ProxyProtocol,
+    /// What servers of its clusters speak, where that is not HTTP/1.1 (layer 7).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256))]
+    pub upstreams: Vec<Upstream>,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 impl ServiceSpec {
@@ -55,7 +76,8 @@ impl ServiceSpec {
     #[must_use]
     pub fn clusters(&self) -> Vec<(&ClusterName, String)> {
         let own = self.cluster.iter().map(|name| (name, "cluster".to_owned()));
-        let routed = self.routes.iter().enumerate().map(|(at, route)| (&route.cluster, format!("routes[{at}].cluster")));
+        let routed =
+            self.routes.iter().enumerate().filter_map(|(at, route)| Some((route.cluster.as_ref()?, format!("routes[{at}].cluster"))));
         let mut all: Vec<(&ClusterName, String)> = Vec::new();
         for (name, place) in own.chain(routed) {
             if all.iter().all(|(known, _)| *known != name) {
@@ -68,7 +90,7 @@ impl ServiceSpec {
     /// Whether a cluster answers, for some of it at least.
     #[must_use]
     pub fn is_answered_by(&self, cluster: &ClusterName) -> bool {
-        self.cluster.as_ref() == Some(cluster) || self.routes.iter().any(|route| route.cluster == *cluster)
+        self.cluster.as_ref() == Some(cluster) || self.routes.iter().any(|route| route.cluster.as_ref() == Some(cluster))
     }
 
     /// As it is shown to whoever may see it: without keys.
@@ -81,78 +103,6 @@ impl ServiceSpec {
     #[must_use]
     pub fn target(&self) -> u16 {
         self.target_port.unwrap_or(self.port)
-    }
-}
-
-/// Requests, and the cluster that has them.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct ServiceRoute {
-    /// Which requests; all if absent.
-    #[serde(default, rename = "match", skip_serializing_if = "is_everything")]
-    pub matches: MatchSpec,
-    /// Who answers.
-    pub cluster: ClusterName,
-    /// The share among routes with the same condition.
-    #[serde(default = "usual", skip_serializing_if = "is_usual")]
-    #[schemars(range(max = 1_000_000))]
-    pub weight: u32,
-}
-
-fn is_everything(matches: &MatchSpec) -> bool {
-    *matches == MatchSpec::default()
-}
-
-const fn usual() -> u32 {
-    100
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
-const fn is_usual(weight: &u32) -> bool {
-    *weight == usual()
-}
-
-/// When a request is sent to another server.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct ServiceRetry {
-    /// Retries in hundredths of the requests, besides ten a second; 20% if absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub budget: Option<Percent>,
-    /// Times that a request is sent, the first included; 3 if absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 10))]
-    pub attempts: Option<u32>,
-    /// Servers recognise requests by their `Idempotency-Key`: one that has it may be sent again whatever its method.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub keyed: bool,
-}
-
-/// Hundredths, at most all: `20%`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Percent(pub u8);
-
-impl Serialize for Percent {
-    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_str(&format_args!("{}%", self.0))
-    }
-}
-
-impl<'de> Deserialize<'de> for Percent {
-    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(from)?;
-        let number = text.strip_suffix('%').filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
-        let percent = number.and_then(|digits| digits.parse().ok()).filter(|percent| *percent <= 100).map(Self);
-        percent.ok_or_else(|| serde::de::Error::custom(format!("{text:?} is not a share: expected 0% to 100%, like 20%")))
-    }
-}
-
-impl JsonSchema for Percent {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Percent".into()
-    }
-    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({"type": "string", "pattern": "^(100|[0-9]{1,2})%$", "description": "hundredths: 20%"})
     }
 }
 

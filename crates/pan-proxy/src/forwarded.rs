@@ -19,16 +19,10 @@ const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 const PROXY: HeaderName = HeaderName::from_static("proxy");
 
 /// Headers of one hop, whether `Connection` names them or not.
-const HOP_BY_HOP: [HeaderName; 7] = [CONNECTION, KEEP_ALIVE, PROXY_CONNECTION, TE, TRANSFER_ENCODING, UPGRADE, HTTP2_SETTINGS];
+pub const HOP_BY_HOP: [HeaderName; 7] = [CONNECTION, KEEP_ALIVE, PROXY_CONNECTION, TE, TRANSFER_ENCODING, UPGRADE, HTTP2_SETTINGS];
 
 /// Headers that say where a request came from.
 const ORIGIN: [HeaderName; 6] = [FORWARDED, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, X_FORWARDED_PORT, X_REAL_IP];
-
-/// Whether a header is of one hop.
-#[must_use]
-pub fn is_hop_by_hop(name: &HeaderName) -> bool {
-    HOP_BY_HOP.contains(name)
-}
 
 /// Takes out what is of one hop. What `Connection` names goes too, but for `Host`, which no client can take away. So does a length
 /// beside `Transfer-Encoding`, which it does not hold against (RFC 9112, 6.3).

@@ -106,6 +106,8 @@ fn requests_reach_their_clusters_whatever_is_lost() {
     story::apply(&lab, "acme.yaml", &scene());
     routes_are_followed(&lab);
     certificates_are_shown_by_name(&lab);
+    clients_are_sent_on_and_headers_edited(&lab);
+    its_people_may_ask(&lab);
     a_node_is_cut(&lab);
     a_node_is_drained(&lab);
     the_agent_is_killed(&lab);
@@ -190,6 +192,79 @@ fn certificates_are_shown_by_name(lab: &TestLab) {
     assert!(asked("a.other.example", &other.cert.pem()).is_some());
     assert_eq!(proxies(lab, director(lab)), before);
     pan(lab, &["delete", "service", "safe", "-p", "acme"]);
+}
+
+const ON: &str = "---
+api: pan/v1
+kind: Service
+partition: acme
+name: on
+spec:
+  address: 198.18.0.10
+  port: 8080
+  layer: 7
+  routes:
+    - {redirect: {scheme: https, host: shop.example}, edits: {response: {set: {x-sent: 'on'}}}}
+";
+
+/// A service that only redirects has no server and is ready all the same; another's answers get what its manifest says.
+fn clients_are_sent_on_and_headers_edited(lab: &TestLab) {
+    story::apply(lab, "on.yaml", ON);
+    assert_eq!(json(lab, &["get", "service", "on", "-p", "acme"])["state"], "ready");
+    let head = |url: &str| get(lab, &["-i", url]).unwrap_or_default().to_ascii_lowercase();
+    let answer = head("http://198.18.0.10:8080/a?b");
+    assert!(
+        answer.starts_with("http/1.1 308") && answer.contains("location: https://shop.example/a?b") && answer.contains("x-sent: on"),
+        "{answer}"
+    );
+    let edited =
+        format!("{}  edits: {{request: {{set: {{X-Forwarded-For: edited}}}}, response: {{set: {{server: nobody}}}}}}\n", service(ROUTES));
+    story::apply(lab, "edited.yaml", &edited);
+    lab.wait_for("the edits", SOON, |_| head("http://198.18.0.10/").contains("server: nobody")).unwrap();
+    assert!(head("http://198.18.0.10/").contains("web for edited"));
+    story::apply(lab, "plain.yaml", &service(ROUTES));
+    lab.wait_for("no edits", SOON, |_| head("http://198.18.0.10/").contains("web for 198.18.0.")).unwrap();
+}
+
+/// Where a request would go is where it goes; what was counted is what was asked.
+fn its_people_may_ask(lab: &TestLab) {
+    let trace = |more: &[&str]| json(lab, &[&["trace", "request", "-p", "acme", "--service", "shop"], more].concat());
+    let traced = trace(&["--path", "/api/x"]);
+    assert_eq!((traced["route"].as_str(), traced["cluster"].as_str()), (Some("routes[0]"), Some("api")), "{traced}");
+    assert!(traced["pick"]["server"].as_str().is_some_and(|name| name.starts_with("api-")), "{traced}");
+    assert_eq!(trace(&["--header", "Host=api.example"])["route"], "routes[1]");
+    assert_eq!((trace(&[])["route"].as_str(), trace(&[])["scores"].as_array().map(Vec::len)), (Some("cluster"), Some(3)));
+    let said = pan(lab, &["trace", "request", "-p", "acme", "--service", "shop", "--path", "/api/x"]);
+    assert!(said.contains("route: routes[0], which leads to cluster api") && said.contains("pick: api-"), "{said}");
+    let on = pan(lab, &["trace", "request", "-p", "acme", "--service", "on", "--path", "/a?b"]);
+    assert!(on.contains("sends the client to https://shop.example/a?b"), "{on}");
+    let words = refused(lab, 1, &["trace", "request", "-p", "acme", "--service", "shop", "--path", "/a/../b"]);
+    assert!(words.contains("path"), "{words}");
+    refused(lab, 3, &["trace", "request", "-p", "acme", "--service", "none"]);
+    let number = |name: &str, labels: &[(&str, &str)]| {
+        let page = metrics(lab, "shop");
+        let samples = pan_api::metrics::read(&page).unwrap_or_else(|error| panic!("{error}\n{page}"));
+        let fits = |one: &pan_api::metrics::Sample| labels.iter().all(|(key, value)| one.labels.get(*key).is_some_and(|it| it == value));
+        samples.iter().filter(|one| one.name == name && fits(one)).map(|one| one.number).sum::<f64>()
+    };
+    let answered = || number("pan_service_requests_total", &[("status", "2xx")]);
+    let at_api = || number("pan_backend_requests_total", &[("cluster", "api")]);
+    let before = (answered(), at_api());
+    (0..3).for_each(|_| drop(get(lab, &["http://198.18.0.10/api/"])));
+    assert_eq!((answered(), at_api()), (before.0 + 3.0, before.1 + 3.0));
+    pan(lab, &["delete", "service", "on", "-p", "acme"]);
+}
+
+/// The page that the partition's own collector reads.
+fn metrics(lab: &TestLab, service: &str) -> String {
+    let made = json(lab, &["token", "create", "--role", "monitor", "-p", "acme"]);
+    let file = write(lab, "header", &format!("Authorization: Bearer {}", str_of(&made, "token")));
+    let command = lab.pan_command(&[]).unwrap();
+    let set = |name: &str| command.get_envs().find_map(|(key, value)| value.filter(|_| key == name)).unwrap().to_str().unwrap().to_owned();
+    let url = format!("{}/v1/partitions/acme/services/{service}/metrics", set("PAN_URL").split(',').next().unwrap());
+    let mut curl = std::process::Command::new("curl");
+    curl.args(["-sS", "-m", "5", "--cacert", &set("PAN_CA"), "-H", &format!("@{file}"), &url]);
+    text(&curl.output().unwrap().stdout)
 }
 
 /// Whoever took the proxy over would begin connections of its own: to clients, none. A closed port that is reached refuses (curl's 7), one that

@@ -8,12 +8,13 @@ use std::path::Path;
 
 /// The tables' rows, by role.
 fn tables() -> BTreeMap<&'static str, String> {
-    let all: [(&str, &[Family]); 5] = [
+    let all: [(&str, &[Family]); 6] = [
         ("controller", &pan_controller::metrics::FAMILIES),
         ("node", &pan_node::metrics::FAMILIES),
         ("director", &pan_director::metrics::FAMILIES),
         ("storage", &pan_storage::metrics::FAMILIES),
         ("beat", &pan_api::beatcount::FAMILIES),
+        ("service", &pan_api::traffic::FAMILIES),
     ];
     all.into_iter().map(|(role, families)| (role, table(families))).collect()
 }

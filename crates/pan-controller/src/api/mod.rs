@@ -32,6 +32,7 @@ mod snapshot;
 mod tests;
 mod timeline;
 mod token;
+mod traffic;
 mod usage;
 mod volume;
 mod watch;

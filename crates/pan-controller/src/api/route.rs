@@ -173,7 +173,7 @@ impl Route {
 
 /// Every route.
 pub fn table() -> Vec<Route> {
-    let parts: [&[Route]; 19] = [
+    let parts: [&[Route]; 20] = [
         super::interface::ROUTES,
         super::apply::ROUTES,
         super::partition::ROUTES,
@@ -184,6 +184,7 @@ pub fn table() -> Vec<Route> {
         super::import::ROUTES,
         super::volume::ROUTES,
         super::snapshot::ROUTES,
+        super::traffic::ROUTES,
         super::event::ROUTES,
         super::audit::ROUTES,
         super::usage::ROUTES,

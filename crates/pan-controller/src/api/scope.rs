@@ -167,6 +167,14 @@ impl Scope {
         Some((node, address))
     }
 
+    /// The director that owns a service's address, and where it is asked. For the controller's own use: neither is shown.
+    pub fn director_of(&self, key: &(PartitionName, ServiceName)) -> Option<(HostName, IpAddr)> {
+        let service = self.view.services.get(key).filter(|_| self.sees(&key.0))?;
+        let director = HostName::new(service.director.clone()?).ok()?;
+        let address = *self.view.node_addresses.get(&director)?;
+        Some((director, address))
+    }
+
     fn served(&self, service: &Service) -> Service {
         let mut service = service.clone();
         if !self.is_whole() {

@@ -14,7 +14,13 @@ pub(super) fn order(world: &World, key: &ServiceKey, record: &ServiceRecord) -> 
     let spec = &record.spec;
     let cluster = |name: &pan_model::ClusterName| {
         let servers = world.servers_of(&(key.0.clone(), name.clone()));
-        WebCluster { name: name.clone(), servers: servers.into_iter().map(|server| server.name).collect() }
+        let upstream = spec.upstreams.iter().find(|upstream| upstream.cluster == *name);
+        WebCluster {
+            name: name.clone(),
+            servers: servers.into_iter().map(|server| server.name).collect(),
+            protocol: upstream.map(|upstream| upstream.protocol).unwrap_or_default(),
+            announce: upstream.is_some_and(|upstream| upstream.announce),
+        }
     };
     WebOrder {
         service: service_order(world, key, record),
@@ -24,6 +30,10 @@ pub(super) fn order(world: &World, key: &ServiceKey, record: &ServiceRecord) -> 
         retry: retry(spec),
         timeouts: spec.timeouts.unwrap_or_default(),
         tls: certificates(record),
+        edits: spec.edits.clone(),
+        limits: spec.limits.unwrap_or_default(),
+        forwarding: spec.forwarding,
+        proxy_protocol: spec.proxy_protocol,
     }
 }
 
@@ -41,15 +51,21 @@ fn certificates(record: &ServiceRecord) -> Vec<CertificateSpec> {
 
 /// The routes, and the cluster that has what none of them matches.
 fn routes(spec: &ServiceSpec) -> Vec<RouteSpec> {
-    let route = |matches: &MatchSpec, cluster: &pan_model::ClusterName, weight| RouteSpec {
-        matches: matches.clone(),
-        cluster: Some(cluster.to_string()),
+    let named = spec.routes.iter().map(|one| RouteSpec {
+        matches: one.matches.clone(),
+        cluster: one.cluster.as_ref().map(ToString::to_string),
+        redirect: one.redirect.clone(),
+        weight: one.weight,
+        edits: one.edits.clone(),
+    });
+    let rest = spec.cluster.iter().map(|name| RouteSpec {
+        matches: MatchSpec::default(),
+        cluster: Some(name.to_string()),
         redirect: None,
-        weight,
+        weight: 100,
         edits: EditSpec::default(),
-    };
-    let named = spec.routes.iter().map(|one| route(&one.matches, &one.cluster, one.weight));
-    named.chain(spec.cluster.iter().map(|name| route(&MatchSpec::default(), name, 100))).collect()
+    });
+    named.chain(rest).collect()
 }
 
 fn balance(spec: &ServiceSpec) -> BalanceSpec {

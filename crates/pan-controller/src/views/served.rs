@@ -24,7 +24,9 @@ pub(super) fn service(world: &World, key: &ServiceKey, tables_current: bool, way
         })
         .collect();
     let answered = owner.as_ref().is_some_and(|owner| world.seen.life(owner) != Life::Dead);
-    let state = if !answered || backends.iter().all(|backend| backend.state != BackendState::Up) {
+    // One that only leads elsewhere is answered by the director itself.
+    let served = record.spec.clusters().is_empty() || backends.iter().any(|backend| backend.state == BackendState::Up);
+    let state = if !answered || !served {
         ServiceState::Down
     } else if tables_current {
         ServiceState::Ready

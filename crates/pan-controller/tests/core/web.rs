@@ -2,9 +2,11 @@
 
 use super::{Pan, host, server};
 use pan_api::desired::{Unit, WebOrder};
+use pan_api::service::ServiceState;
 use pan_controller::core::request::{Kind, Request};
 use pan_controller::views::view;
 use pan_model::Code;
+use pan_model::proxy::{Forwarding, Protocol, ProxyProtocol};
 use pan_model::service::BackendState;
 
 fn cluster(name: &str, servers: u32) -> String {
@@ -122,6 +124,34 @@ fn a_pan_that_does_not_allow_it_has_none() {
     assert!(code == Code::Denied && text.contains("layer7: true"), "{code:?} {text}");
     assert!(pan.world.services.is_empty());
     pan.apply(&scene(SHOP.replace("layer: 7", "layer: 4").split(", routes").next().unwrap())).unwrap();
+}
+
+/// To another scheme, for instance: nobody but the director has to answer.
+#[test]
+fn a_service_that_only_redirects_is_ready_without_a_server() {
+    let mut pan = Pan::new();
+    pan.apply(&scene("port: 80, layer: 7, routes: [{redirect: {scheme: https}, edits: {response: {set: {x-a: b}}}}]")).unwrap();
+    pan.rounds(3);
+    let shop = pan.shop();
+    assert_eq!(shop.routes[0].redirect.as_ref().unwrap().scheme.as_deref(), Some("https"));
+    assert_eq!(shop.routes[0].edits.response.set["x-a"], "b");
+    assert!(shop.clusters.is_empty() && shop.service.backends.is_empty());
+    assert_eq!(view(&pan.world, 1).services.values().next().unwrap().state, ServiceState::Ready);
+}
+
+#[test]
+fn a_director_is_told_edits_limits_and_what_servers_speak() {
+    let mut pan = Pan::new();
+    let more = "edits: {request: {remove: [cookie]}}, limits: {body: 1MiB}, forwarding: append, proxyProtocol: expected, \
+                upstreams: [{cluster: api, protocol: http2}]";
+    pan.apply(&scene(&format!("{SHOP}, {more}"))).unwrap();
+    pan.rounds(3);
+    let shop = pan.shop();
+    assert_eq!(shop.edits.request.remove, ["cookie"]);
+    assert_eq!((shop.limits.body, shop.limits.headers), (Some(pan_model::ByteSize(1 << 20)), 100));
+    assert_eq!((shop.forwarding, shop.proxy_protocol), (Forwarding::Append, ProxyProtocol::Expected));
+    let spoken: Vec<_> = shop.clusters.iter().map(|cluster| (cluster.name.as_str(), cluster.protocol)).collect();
+    assert_eq!(spoken, [("web", Protocol::Http1), ("api", Protocol::Http2)]);
 }
 
 /// A certificate for a name, and its key, as a manifest in one line has them.

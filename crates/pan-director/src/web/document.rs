@@ -2,7 +2,7 @@
 
 use pan_api::desired::{BackendOrder, Unit, WebCluster, WebOrder};
 use pan_model::ServerName;
-use pan_model::proxy::{BackendSpec, ClusterSpec, EditSpec, Forwarding, Limits, Protocol, ProxyProtocol, ProxySpec, ServiceSpec};
+use pan_model::proxy::{BackendSpec, ClusterSpec, ProxySpec, ServiceSpec};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
@@ -15,19 +15,19 @@ pub(super) fn document(unit: &Unit) -> ProxySpec {
 }
 
 fn service(order: &WebOrder) -> ServiceSpec {
-    let WebOrder { service, routes, clusters, retry, timeouts, tls, .. } = order;
+    let WebOrder { service, routes, clusters, retry, timeouts, tls, edits, limits, forwarding, proxy_protocol, balance: _ } = order;
     ServiceSpec {
         name: service.name.to_string(),
         listen: service.addresses.iter().map(|address| SocketAddr::new(*address, service.port)).collect(),
         tls: tls.clone(),
         routes: routes.clone(),
         clusters: clusters.iter().map(|one| cluster(order, one)).collect(),
-        edits: EditSpec::default(),
-        limits: Limits::default(),
+        edits: edits.clone(),
+        limits: *limits,
         timeouts: *timeouts,
         retry: *retry,
-        forwarding: Forwarding::Replace,
-        proxy_protocol: ProxyProtocol::Off,
+        forwarding: *forwarding,
+        proxy_protocol: *proxy_protocol,
     }
 }
 
@@ -38,8 +38,8 @@ fn cluster(order: &WebOrder, cluster: &WebCluster) -> ClusterSpec {
         name: cluster.name.to_string(),
         servers: backends.filter_map(|one| backend(one, order.service.target_port)).collect(),
         balance: order.balance.clone(),
-        protocol: Protocol::Http1,
-        announce: false,
+        protocol: cluster.protocol,
+        announce: cluster.announce,
     }
 }
 

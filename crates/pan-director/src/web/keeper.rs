@@ -138,6 +138,12 @@ impl Keeper {
     pub(super) fn lines(&self) -> Lines {
         self.shared.lock().lines.clone()
     }
+
+    /// The same, for whoever asks later.
+    pub(super) fn asked(&self) -> impl Fn() -> Lines + Send + Sync + 'static {
+        let shared = Arc::clone(&self.shared);
+        move || shared.lock().lines.clone()
+    }
 }
 
 /// Ends all proxies of a folder that has no keeper, and removes it.

@@ -128,32 +128,12 @@ pub(super) fn speak<T: DeserializeOwned>(stream: &mut UnixStream, question: &Val
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::net::UnixListener;
+    use crate::testing::{answering, serve};
     use std::sync::Arc;
 
     const NOTHING: &str = r#"{"counts": []}"#;
     const SOME: &str = r#"{"counts": [{"servers": [{"server": "web-1", "inFlight": 2}, {"server": "web-2", "inFlight": 0}]},
         {"servers": [{"server": "web-1", "inFlight": 18446744073709551615}]}]}"#;
-
-    /// Answers each line with one.
-    fn serve(stream: UnixStream, answer: &str) {
-        let answer = format!("{}\n", answer.replace('\n', " "));
-        std::thread::spawn(move || {
-            let (mut stream, mut byte) = (stream, [0; 1]);
-            while stream.read_exact(&mut byte).is_ok() {
-                if byte == *b"\n" && stream.write_all(answer.as_bytes()).is_err() {
-                    return;
-                }
-            }
-        });
-    }
-
-    fn one_that_says(folder: &Path, answer: &'static str) -> PathBuf {
-        let path = folder.join("control");
-        let listener = UnixListener::bind(&path).unwrap();
-        std::thread::spawn(move || listener.incoming().for_each(|stream| serve(stream.unwrap(), answer)));
-        path
-    }
 
     fn counted(lines: &Lines) -> Vec<(String, u64)> {
         lines.requests().unwrap().into_iter().map(|(server, count)| (server.to_string(), count)).collect()
@@ -165,7 +145,7 @@ mod tests {
         let (ours, theirs) = UnixStream::pair().unwrap();
         serve(theirs, r#"{"counts": [{"servers": [{"server": "web-2", "inFlight": 3}]}]}"#);
         let leaving = Arc::new(Mutex::new(ours));
-        let lines = Lines { control: Some(one_that_says(folder.path(), SOME)), leaving: vec![Arc::downgrade(&leaving)] };
+        let lines = Lines { control: Some(answering(folder.path(), SOME)), leaving: vec![Arc::downgrade(&leaving)] };
         assert_eq!(counted(&lines), [("web-1".to_owned(), u64::MAX), ("web-2".to_owned(), 3)]);
         drop(leaving);
         assert_eq!(counted(&lines), [("web-1".to_owned(), u64::MAX), ("web-2".to_owned(), 0)]);
@@ -178,7 +158,7 @@ mod tests {
         let (ours, theirs) = UnixStream::pair().unwrap();
         drop(theirs);
         let gone = Arc::new(Mutex::new(ours));
-        let lines = Lines { control: Some(one_that_says(folder.path(), NOTHING)), leaving: vec![Arc::downgrade(&gone)] };
+        let lines = Lines { control: Some(answering(folder.path(), NOTHING)), leaving: vec![Arc::downgrade(&gone)] };
         assert_eq!(counted(&lines), []);
         let (mut ours, theirs) = UnixStream::pair().unwrap();
         serve(theirs, "nonsense");

@@ -13,6 +13,7 @@ mod service;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod web;
 
 pub use check::SERVERS_MAX;
 pub use document::{API, Document, Object, Place, Problem};

@@ -1,5 +1,7 @@
 //! Tests of reading manifests: each is a text and the problems it has, or none.
 
+mod web;
+
 use super::{DOCUMENTS_MAX, Document, Heads, Object, PROBLEMS_MAX, TEXT_MAX, parse};
 use crate::{ByteSize, Cpu, PartitionName, Resources};
 
@@ -251,60 +253,6 @@ fn what_comes_later_is_refused_by_name() {
     cluster_refused("  failback: return", &[("9:13 PAN-101", "failback return: not yet supported")]);
     let service = "api: pan/v1\nkind: Service\npartition: a\nname: s\nspec:\n  port: 443\n  cluster: web\n";
     refused(&format!("{service}  balance: {{policy: tandem}}\n"), &[("8:21 PAN-101", "tandem: not yet supported")]);
-}
-
-#[test]
-fn services_of_layer_7_are_read_and_checked() {
-    let service = "api: pan/v1\nkind: Service\npartition: a\nname: s\nspec:\n  port: 80\n  layer: 7\n";
-    let good = format!(
-        "{service}  cluster: web\n  routes:\n    - {{match: {{host: '*.Shop.example', path: =/x, method: [GET], header: {{X-Tier: gold}}}}, cluster: api, weight: 90}}\n    \
-         - {{match: {{host: '*.shop.example', path: =/x, method: [GET], header: {{x-tier: gold}}}}, cluster: new, weight: 10}}\n  \
-         balance: {{policy: tandem, chain: [specifics, capacity], key: header:x-user, sticky: {{cookie: s, for: 1h}}, slowStart: 10s, \
-         limits: {{connections: 100, queue: 20, queueWait: 2s}}}}\n  retry: {{budget: 20%}}\n  timeouts: {{connect: 1s, request: 30s, idle: 60s}}\n"
-    );
-    let documents = read(&good).unwrap();
-    let Object::Service(_, _, spec) = &documents[0].object else { panic!("a service") };
-    let clusters: Vec<_> = spec.clusters().into_iter().map(|(name, place)| format!("{name} {place}")).collect();
-    assert_eq!(clusters, ["web cluster", "api routes[0].cluster", "new routes[1].cluster"]);
-    assert_eq!(spec.timeouts.unwrap().head, crate::Span::millis(10_000), "what is left out is the default");
-    let again: crate::ServiceSpec = serde_json::from_value(serde_json::to_value(spec).unwrap()).unwrap();
-    assert_eq!(again, *spec);
-    let one = |lines: &str, begin: &str, part: &str| refused(&format!("{service}{lines}\n"), &[(begin, part)]);
-    one("  targetPort: 81", "5:1 PAN-100", "nobody answers");
-    one("  cluster: web\n  export: [b]", "9:3 PAN-101", "export of a service of layer 7: not yet supported");
-    one("  cluster: web\n  routes: [{match: {path: x}, cluster: api}]", "9:27 PAN-100", "expected a path from / on");
-    one("  cluster: web\n  routes: [{match: {host: 'a:80'}, cluster: api}]", "9:27 PAN-100", "without a port");
-    one("  cluster: web\n  routes: [{match: {method: [get]}, cluster: api}]", "9:30 PAN-100", "expected GET");
-    one("  cluster: web\n  routes: [{match: {header: {'a b': c}}, cluster: api}]", "9:37 PAN-100", "not a header's name");
-    one("  cluster: web\n  routes: [{match: {paht: /x}, cluster: api}]", "9:21 PAN-100", "unknown field `paht`");
-    one("  cluster: web\n  routes: [{cluster: api}]", "9:12 PAN-100", "and so does `cluster`");
-    one(
-        "  routes: [{match: {path: /x}, cluster: api}, {match: {path: /x/}, cluster: api}]",
-        "8:47 PAN-100",
-        "routes[0] has the same condition",
-    );
-    one("  routes: [{match: {path: /x}, cluster: api, weight: 0}]", "8:54 PAN-100", "nobody would have these requests");
-    one("  cluster: web\n  balance: {policy: tandem}", "9:21 PAN-100", "tandem goes by a chain");
-    one("  cluster: web\n  balance: {chain: [capacity]}", "9:13 PAN-100", "only tandem has a chain");
-    one("  cluster: web\n  balance: {policy: rules}", "9:21 PAN-101", "rules: not yet supported");
-    one("  cluster: web\n  balance: {policy: best}", "9:21 PAN-100", "not a balance policy: expected one of round-robin, capability");
-    one("  cluster: web\n  balance: {key: user}", "9:18 PAN-100", "expected client, path, header:NAME or cookie:NAME");
-    one("  cluster: web\n  balance: {sticky: {cookie: 'a b', for: 1h}}", "9:30 PAN-100", "not the name of a cookie");
-    one("  cluster: web\n  balance: {limits: {connections: 0}}", "9:35 PAN-100", "0 requests at once");
-    one("  cluster: web\n  retry: {budget: 120%}", "9:19 PAN-100", "expected 0% to 100%");
-    one("  cluster: web\n  retry: {attempts: 0}", "9:21 PAN-100", "expected 1 to 10");
-    one("  cluster: web\n  timeouts: {request: 0s}", "9:23 PAN-100", "no time at all");
-    let four = "api: pan/v1\nkind: Service\npartition: a\nname: s\nspec:\n  port: 80\n";
-    refused(&format!("{four}  cluster: web\n  layer: 5\n"), &[("8:10 PAN-100", "expected 4 or 7")]);
-    refused(&format!("{four}  targetPort: 81\n"), &[("5:1 PAN-100", "missing field `cluster`")]);
-    refused(&format!("{four}  cluster: web\n  retry: {{budget: 1%}}\n"), &[("8:3 PAN-100", "give `layer: 7`")]);
-    refused(&format!("{four}  cluster: web\n  balance: {{slowStart: 1s}}\n"), &[("8:24 PAN-100", "give `layer: 7`")]);
-    refused(&format!("{four}  cluster: web\n  tls: {{cert: x, key: y}}\n"), &[("8:3 PAN-100", "give `layer: 7`")]);
-    one("  cluster: web\n  tls: {key: y}", "9:9 PAN-100", "missing field `cert`");
-    let long = "x".repeat(65_537);
-    one(&format!("  cluster: web\n  tls: {{cert: x, more: [{{cert: y, key: {long}}}]}}"), "9:40 PAN-100", "65537 bytes: at most 65536");
-    let many = vec!["{cert: y}"; 64].join(", ");
-    one(&format!("  cluster: web\n  tls: {{cert: x, more: [{many}]}}"), "9:18 PAN-100", "at most 63 besides the first");
 }
 
 #[test]

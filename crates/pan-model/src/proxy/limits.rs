@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// How much of everything.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct Limits {
     /// Of a request's line and headers together; more is 431. HTTP/2 counts them uncompressed.
@@ -13,6 +13,7 @@ pub struct Limits {
     /// Header lines; more are 431.
     pub headers: usize,
     /// Of a request's body; more is 413. None when absent: bodies are streamed and take no memory.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub body: Option<ByteSize>,
     /// Open connections of clients to a service; one more is closed at once.
     pub connections: usize,

@@ -93,7 +93,7 @@ pub struct ClusterSpec {
 }
 
 /// What servers of a cluster speak.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Protocol {
     /// HTTP/1.1.
@@ -104,7 +104,7 @@ pub enum Protocol {
 }
 
 /// The PROXY protocol at a service's addresses. Whoever may connect there may then say that he is anybody.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ProxyProtocol {
     /// No.
@@ -228,7 +228,7 @@ impl Default for RetrySpec {
 }
 
 /// What becomes of `Forwarded`, `X-Forwarded-*` and `X-Real-IP` as a client sends them.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Forwarding {
     /// Taken out: a client can write whatever it likes there.

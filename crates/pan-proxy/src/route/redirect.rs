@@ -14,29 +14,11 @@ pub struct Redirect {
 
 impl Redirect {
     pub(super) fn compile(spec: &RedirectSpec) -> Result<Self, Misfit> {
-        let status = match spec.status.unwrap_or(308) {
-            301 => StatusCode::MOVED_PERMANENTLY,
-            302 => StatusCode::FOUND,
-            303 => StatusCode::SEE_OTHER,
-            307 => StatusCode::TEMPORARY_REDIRECT,
-            308 => StatusCode::PERMANENT_REDIRECT,
-            other => return Err(Misfit::new("status", format!("{other} does not redirect: expected 301, 302, 303, 307 or 308"))),
-        };
-        if spec.scheme.as_deref().is_some_and(|scheme| !["http", "https"].contains(&scheme)) {
-            return Err(Misfit::new("scheme", "expected http or https"));
-        }
-        let visible = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
-        if spec.host.as_deref().is_some_and(|host| host.is_empty() || !visible(host) || host.contains(['/', '?', '#', '@'])) {
-            return Err(Misfit::new("host", "expected a host, with or without a port"));
-        }
-        if spec.path.as_deref().is_some_and(|path| !path.starts_with('/') || !visible(path)) {
-            return Err(Misfit::new("path", "expected a path from / on"));
-        }
-        if spec.scheme.is_none() && spec.host.is_none() && spec.path.is_none() {
-            return Err(Misfit::new("scheme", "a redirect to where the request came: expected a scheme, a host or a path"));
-        }
+        spec.check()?;
+        let status = StatusCode::from_u16(spec.status()).map_err(|error| Misfit::new("status", error.to_string()))?;
         Ok(Self { spec: spec.clone(), status })
     }
+
     /// Where to. `scheme` is what was asked by; `authority` and `path` are the client's own, not the canonical ones. A port
     /// belongs to its scheme and does not outlive it.
     #[must_use]

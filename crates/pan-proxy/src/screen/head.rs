@@ -1,6 +1,7 @@
 //! The lines of a head: what each may look like, and what they say of the body.
 
-use crate::target::{is_authority, is_target};
+use crate::target::is_target;
+use pan_model::proxy::is_authority;
 use std::fmt;
 
 /// Why a client's bytes are refused.

@@ -18,13 +18,13 @@ use crate::forwarded::{self, Origin};
 use crate::proxied::Ends;
 use crate::route::{Action, Seen};
 use crate::screen::{Refusal, Upgrade};
-use crate::target::{is_authority, is_path};
+use crate::target::is_path;
 use hyper::body::{Body, Incoming};
 use hyper::header::{CONNECTION, HOST, HeaderValue, SET_COOKIE, UPGRADE};
 use hyper::http::request::Parts;
 use hyper::upgrade::OnUpgrade;
 use hyper::{Method, Request, Response, StatusCode, Version};
-use pan_model::proxy::{canonical, host_of};
+use pan_model::proxy::{canonical, host_of, is_authority};
 use std::sync::Arc;
 use tokio::time::Instant;
 

@@ -7,95 +7,10 @@ use crate::choice::Asker;
 use crate::route::{Action, Seen};
 use hyper::header::{HeaderName, HeaderValue};
 use hyper::{HeaderMap, Method};
-use pan_model::proxy::Misfit;
-use pan_model::proxy::{canonical, host_of};
-use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
-use std::net::IpAddr;
-
-/// A request that somebody wonders about.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct Question {
-    /// The service.
-    pub service: String,
-    /// The path, with a query or without.
-    pub path: String,
-    /// GET if absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub method: Option<String>,
-    /// The host.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub host: String,
-    /// Headers.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub headers: BTreeMap<String, String>,
-    /// The client's address.
-    pub client: IpAddr,
-}
-
-/// Where it would go.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Explained {
-    /// The place in the document of the route that has it; none if no route matches. Of routes that share by weight, one that may.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub route: Option<usize>,
-    /// Where the client is sent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub redirect: Option<String>,
-    /// The cluster that would have it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cluster: Option<String>,
-    /// Whether suspicion and ejection are ignored because they are of too many.
-    pub panics: bool,
-    /// Servers that could not have it.
-    pub out: Vec<Out>,
-    /// Those that could.
-    pub scores: Vec<Score>,
-    /// The one that would; none if nobody.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pick: Option<Picked>,
-}
-
-/// A server that is struck out.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Out {
-    /// Which.
-    pub server: String,
-    /// At which stage.
-    pub stage: String,
-    /// Why.
-    pub why: String,
-}
-
-/// A server that may have the request.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Score {
-    /// Which.
-    pub server: String,
-    /// Its weight now.
-    pub weight: u32,
-    /// Requests that it has.
-    pub in_flight: u32,
-    /// How long it lately takes to answer, in microseconds; 0 if it never did.
-    pub latency_us: u64,
-    /// What the policy compares, if it compares servers: a load, and what divides it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub score: Option<(u64, u64)>,
-}
-
-/// The server that would have it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Picked {
-    /// Which.
-    pub server: String,
-    /// Why.
-    pub why: String,
-}
+use pan_balance::Refusal;
+use pan_balance::view::Why;
+pub use pan_model::proxy::{Explained, Out, Picked, Question, Score};
+use pan_model::proxy::{Misfit, canonical, host_of};
 
 /// Explains.
 ///
@@ -138,7 +53,7 @@ fn chosen(gate: &Gate, asker: &Asker<'_>) -> Explained {
     let out = explanation.excluded.iter().map(|out| Out {
         server: name(out.index),
         stage: format!("{:?}", out.refusal.stage()).to_lowercase(),
-        why: format!("{:?}", out.refusal),
+        why: said(out.refusal).to_owned(),
     });
     let scores = explanation.scores.iter().map(|scored| Score {
         server: name(scored.index),
@@ -152,7 +67,42 @@ fn chosen(gate: &Gate, asker: &Asker<'_>) -> Explained {
         panics: explanation.panics,
         out: out.collect(),
         scores: scores.collect(),
-        pick: explanation.pick.map(|(index, why)| Picked { server: name(index), why: format!("{why:?}") }),
+        pick: explanation.pick.map(|(index, why)| Picked { server: name(index), why: because(why, &name) }),
         ..Explained::default()
+    }
+}
+
+const fn said(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::Down => "it does not work",
+        Refusal::Draining => "it is to become idle",
+        Refusal::NoWeight => "its weight is 0",
+        Refusal::Suspect => "its host is silent, and enough others are not",
+        Refusal::Ejected => "it answered worse than others lately",
+        Refusal::OtherTier => "servers of a tier before its own can do it",
+        Refusal::OutsideRule => "the rule that the request falls under leaves it out",
+        Refusal::Full => "it has as many requests as it may",
+        Refusal::Tried => "the request was tried there already",
+    }
+}
+
+fn because(why: Why, name: &impl Fn(u32) -> String) -> String {
+    match why {
+        Why::Turn => "it is its turn".to_owned(),
+        Why::Chance => "it is drawn".to_owned(),
+        Why::NoWorseThan(other) => format!("it is drawn together with {} and no worse", name(other)),
+        Why::Least { load, weight } => format!("nobody is better: load {load}, divided by weight {weight}"),
+        Why::Idle => "it has nothing to do".to_owned(),
+        Why::First => "it is the first that has room".to_owned(),
+        Why::Heaviest => "it has the greatest weight of those that have room".to_owned(),
+        Why::Key { passed: 0 } => "the key is its".to_owned(),
+        Why::Key { passed } => {
+            format!("the key is its, as the {passed} before it in the key's order cannot or should not have the request")
+        }
+        Why::KeyBeyondBound => "the key is its, and all that might have it are above their bound".to_owned(),
+        Why::Sticky => "the client was there before".to_owned(),
+        Why::Cold => "it is the fastest of those that a probe found with few requests".to_owned(),
+        Why::Hot => "probes found all with many requests, and it has the fewest".to_owned(),
+        Why::Step(step) => format!("step {} of the chain leaves it alone", step + 1),
     }
 }

@@ -23,7 +23,7 @@ async fn the_stages_name_who_is_out_and_who_is_picked() {
     let explained = running.proxy.explain(&question("/x")).unwrap();
     assert_eq!((explained.route, explained.cluster.as_deref(), explained.panics), (Some(0), Some("web"), false));
     let out: Vec<(&str, &str)> = explained.out.iter().map(|out| (out.stage.as_str(), out.why.as_str())).collect();
-    assert_eq!(out, [("eligible", "Down"), ("guard", "Full")]);
+    assert_eq!(out, [("eligible", "it does not work"), ("guard", "it has as many requests as it may")]);
     assert_eq!(explained.scores.len(), 1);
     let pick = explained.pick.unwrap();
     assert_eq!(pick.server, explained.scores[0].server);

@@ -20,6 +20,7 @@ use super::node::NodeArgs;
 use super::server::{MoveArgs, ScaleArgs, ServerArgs};
 use super::session::Globals;
 use super::token::TokenCommand;
+use super::trace::TraceCommand;
 use super::usage::UsageArgs;
 use super::volume::{CloneArgs, RecoverArgs, ResizeArgs, SnapshotArgs};
 use super::wait::WaitArgs;
@@ -155,6 +156,9 @@ pub enum Command {
     Certify(CertifyArgs),
     Whatif(WhatIfArgs),
     Timeline(TimelineArgs),
+    /// Say where a request would go, and why.
+    #[command(subcommand)]
+    Trace(TraceCommand),
 
     Login(LoginArgs),
     Context(ContextArgs),

@@ -9,7 +9,7 @@ use super::output::{Format, note};
 use super::session::Session;
 use super::{
     apply, audit, bench, contexts, delete, describe, drain, edit, get, help, host, inside, insight, join, lab, login, node, server, token,
-    usage, volume, wait,
+    trace, usage, volume, wait,
 };
 use crate::roles;
 use clap::{CommandFactory, Parser};
@@ -142,6 +142,7 @@ async fn call(command: Command, session: &Session) -> Result<u8, Failure> {
         Command::Certify(args) => insight::certify(args, session).await,
         Command::Whatif(args) => insight::whatif(args, session).await.map(done),
         Command::Timeline(args) => insight::timeline(args, session).await.map(done),
+        Command::Trace(command) => trace::run(command, session).await.map(done),
         Command::Login(args) => login::run(args, session).await.map(done),
         Command::Context(args) => contexts::run(args, session).map(done),
         Command::Completion(args) => help::run_completion(&args, Cli::command(), session).map(done),

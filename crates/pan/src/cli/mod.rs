@@ -29,6 +29,7 @@ mod rows;
 mod server;
 mod session;
 mod token;
+mod trace;
 mod usage;
 mod volume;
 mod wait;

@@ -9,12 +9,15 @@ use crate::handle::{Grant, Handle, Message, View};
 use crate::server::{Limits, serve_within};
 use crate::sure::Sure;
 use arc_swap::ArcSwap;
+use axum::Router;
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
 use pan_api::client::Client;
 use pan_api::desired::Desired;
 use pan_api::hostclient::{HostClient, HostOptions};
 use pan_api::inside::Inside;
 use pan_api::pki::{Authority, Issued};
-use pan_api::tls::{TlsMaterial, client_config};
+use pan_api::tls::{ClientCerts, TlsMaterial, client_config, peer_identity, server_config};
 use pan_api::token::{AccessRole, AccessToken};
 use pan_member::Profile;
 use pan_model::host::Role;
@@ -23,7 +26,7 @@ use pan_model::{Code, HostName};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -343,6 +346,26 @@ pub fn world() -> View {
 
 fn read<T: serde::de::DeserializeOwned>(value: Value) -> T {
     serde_json::from_value(value).unwrap()
+}
+
+/// A host's own HTTPS, for controllers, at an address of this process's own, since its port is fixed.
+pub async fn serve_as(front: &Front, (name, role): (&str, Role), (last, port): (u8, u16), router: Router) -> IpAddr {
+    let [_, .., high, low] = std::process::id().to_be_bytes();
+    let address = IpAddr::V4(Ipv4Addr::new(127, high, low, last));
+    let issued = front.issue(name, &[role]);
+    let tls = server_config(front.authority.cert_pem(), &issued.cert_pem, &issued.key_pem, ClientCerts::Required).unwrap();
+    let listener = tokio::net::TcpListener::bind((address, port)).await.unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let Ok(stream) = tokio_rustls::TlsAcceptor::from(tls.clone()).accept(stream).await else { continue };
+            let caller = peer_identity(&stream.get_ref().1.peer_certificates().unwrap()[0]).unwrap();
+            assert!(caller.has(Role::Controller));
+            let service = TowerToHyperService::new(router.clone());
+            tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+        }
+    });
+    address
 }
 
 /// Lets somebody with a token in.

@@ -1,31 +1,23 @@
 //! Logs and commands, passed on to an agent.
 
-use super::harness::{Front, grant, host, soon, world};
+use super::harness::{Front, grant, host, serve_as, soon, world};
 use axum::Router;
 use axum::extract::Request;
 use axum::routing::{get, post};
-use hyper_util::rt::TokioIo;
-use hyper_util::service::TowerToHyperService;
 use pan_api::inside::{self, Bearer, Inside, Kind, TellInside};
 use pan_api::requests::{Exec, ExecFrame};
-use pan_api::tls::{ClientCerts, peer_identity, server_config};
 use pan_api::token::{AccessRole, AccessToken};
 use pan_model::Code;
 use pan_model::host::Role;
 use pan_model::host_config::NODE_PORT;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 
 const ANN: AccessToken = AccessToken { id: 0xa11, secret: [1; 32] };
 const BOB: AccessToken = AccessToken { id: 0xb0b, secret: [2; 32] };
 
-/// An agent that tells what it was asked, at an address of this process's own, since its port is fixed.
+/// An agent that tells what it was asked.
 async fn agent(front: &Front, last: u8) -> IpAddr {
-    let [_, .., high, low] = std::process::id().to_be_bytes();
-    let address = IpAddr::V4(Ipv4Addr::new(127, high, low, last));
-    let issued = front.issue("n1", &[Role::Node]);
-    let tls = server_config(front.authority.cert_pem(), &issued.cert_pem, &issued.key_pem, ClientCerts::Required).unwrap();
-    let listener = tokio::net::TcpListener::bind((address, NODE_PORT)).await.unwrap();
     let count = front.agent_asked.clone();
     let asked = |request: Request| async move { format!("asked {}\n", request.uri()) };
     let run = async move |body: String| {
@@ -34,17 +26,7 @@ async fn agent(front: &Front, last: u8) -> IpAddr {
     };
     let router =
         Router::new().route("/internal/v1/servers/acme/web-1/logs", get(asked)).route("/internal/v1/servers/acme/web-1/exec", post(run));
-    tokio::spawn(async move {
-        loop {
-            let (stream, _) = listener.accept().await.unwrap();
-            let Ok(stream) = tokio_rustls::TlsAcceptor::from(tls.clone()).accept(stream).await else { continue };
-            let caller = peer_identity(&stream.get_ref().1.peer_certificates().unwrap()[0]).unwrap();
-            assert!(caller.has(Role::Controller));
-            let service = TowerToHyperService::new(router.clone());
-            tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service));
-        }
-    });
-    address
+    serve_as(front, ("n1", Role::Node), (last, NODE_PORT), router).await
 }
 
 #[tokio::test]

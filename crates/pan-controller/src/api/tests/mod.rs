@@ -10,4 +10,5 @@ mod objects;
 mod rates;
 mod requests;
 mod scope;
+mod traffic;
 mod watching;
