@@ -14,6 +14,7 @@ use crate::lab::{Lab, data_of, unregister};
 use crate::lock::LabLock;
 use crate::machine;
 use crate::name::LabName;
+use crate::up::Disks;
 
 /// What a lab keeps in its data folder; nothing else in there is ever removed.
 const OURS: [&str; 7] = ["lab.json", "lab.new", "pki", "hosts", "bin", "disk.img", "disk.new"];
@@ -45,6 +46,18 @@ impl Lab {
         forget_empty_netns_dir();
         Ok(found)
     }
+}
+
+/// Takes back what bringing a lab up made, and says what became of it. The caller holds the lab's lock.
+pub(crate) fn take_back(name: &LabName, data: &Path, disks: Disks) -> LabError {
+    let mut left = sweep(name, data);
+    let kept = (disks == Disks::Earlier).then(|| data.to_path_buf());
+    if left.is_empty() {
+        let removed = if kept.is_none() { remove_data(data).and_then(|()| unregister(name)) } else { Ok(()) };
+        left.extend(removed.err().map(|error| error.chain()));
+        forget_empty_netns_dir();
+    }
+    LabError::Interrupted { name: name.clone(), kept, left }
 }
 
 fn exists(name: &LabName, data: &Path) -> bool {

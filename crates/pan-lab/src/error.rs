@@ -40,6 +40,24 @@ pub enum LabError {
         /// The name asked for.
         name: String,
     },
+    /// Somebody is making it, or taking it away, at this moment.
+    #[error("laboratory {0} is not up: another process is making it, or taking it away")]
+    Unfinished(LabName),
+    /// Whoever made it was killed before it was done.
+    #[error(
+        "laboratory {0} is half made: its `pan up` was killed; `pan down --name {0}` takes away what there is, `pan up --name {0}` does that and makes it anew"
+    )]
+    HalfMade(LabName),
+    /// Its maker was asked to stop.
+    #[error("{}", interrupted(name, kept.as_deref(), left))]
+    Interrupted {
+        /// Which lab.
+        name: LabName,
+        /// Where an earlier lab's data lay, and lies.
+        kept: Option<PathBuf>,
+        /// What could not be taken away, and why.
+        left: Vec<String>,
+    },
     /// The lab has no such host.
     #[error("laboratory {lab} has no host {host}; it has {known}")]
     NoSuchHost {
@@ -185,6 +203,18 @@ pub enum LabError {
     },
 }
 
+/// What became of what was made.
+fn interrupted(name: &LabName, kept: Option<&Path>, left: &[String]) -> String {
+    let data = kept.map_or(String::new(), |data| format!("; the data it had before stays in {}", data.display()));
+    match left {
+        [] => format!("laboratory {name} was not made: what there was of it is gone{data}"),
+        left => format!(
+            "laboratory {name} was not made, and is not wholly gone: {}; `pan down --name {name}` tries again{data}",
+            left.join("; ")
+        ),
+    }
+}
+
 /// What to do about a host that has no roles.
 fn whole(host: LabHost) -> String {
     match host.kind() {
@@ -194,6 +224,11 @@ fn whole(host: LabHost) -> String {
 }
 
 impl LabError {
+    /// Of one who was asked to stop before anything was made.
+    pub(crate) fn nothing_made(name: &LabName) -> Self {
+        Self::Interrupted { name: name.clone(), kept: None, left: Vec::new() }
+    }
+
     /// For `map_err` on a file operation.
     pub(crate) fn file(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_path_buf();
@@ -216,6 +251,7 @@ impl LabError {
             Self::NotRoot => Code::Denied,
             Self::NoSuchLab { .. } | Self::NoSuchHost { .. } | Self::NoSuchRole { .. } => Code::NotFound,
             Self::Controllers { .. } | Self::NoDisk(_) | Self::PoweredOff(_) | Self::PoweredOn(_) | Self::NotOnFabric(_) => Code::State,
+            Self::Unfinished(_) | Self::HalfMade(_) | Self::Interrupted { .. } => Code::State,
             Self::NotYet { .. } => Code::NotYet,
             Self::Busy { .. } | Self::TimedOut { .. } => Code::TimedOut,
             Self::State { .. }

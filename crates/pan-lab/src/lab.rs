@@ -21,8 +21,8 @@ use crate::state::{HostState, LabState, Phase};
 /// A laboratory that has been brought up.
 #[derive(Debug, Clone)]
 pub struct Lab {
-    name: LabName,
-    data: PathBuf,
+    pub(crate) name: LabName,
+    pub(crate) data: PathBuf,
     /// See [`LabState::made`].
     made: u64,
 }
@@ -36,11 +36,13 @@ impl Lab {
     /// Finds a lab that is up (its hosts may all be off).
     ///
     /// # Errors
-    /// There is none of that name, or its state is damaged.
+    /// There is none of that name or only a part of it, or its state is damaged.
     pub fn load(name: &LabName) -> Result<Self, LabError> {
         let data = data_of(name);
         match LabState::load(name, &data)? {
             Some(state) if state.phase == Phase::Up && boot::lab_group(name)?.exists() => Ok(Self::of(&state, &data)),
+            Some(state) if state.phase == Phase::Starting && LabLock::is_held(name) => Err(LabError::Unfinished(name.clone())),
+            Some(state) if is_half_made(&state)? => Err(LabError::HalfMade(name.clone())),
             _ => Err(LabError::NoSuchLab { name: name.to_string() }),
         }
     }
@@ -151,6 +153,11 @@ impl Lab {
         saved?;
         Ok(value)
     }
+}
+
+/// Whether something of one that was not finished is in the kernel. If nobody works on it, its maker was killed.
+pub(crate) fn is_half_made(state: &LabState) -> Result<bool, LabError> {
+    Ok(state.phase == Phase::Starting && boot::lab_group(&state.name)?.exists())
 }
 
 fn registry(name: &LabName) -> PathBuf {

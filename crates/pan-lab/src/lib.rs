@@ -47,5 +47,5 @@ pub use lab::Lab;
 pub use name::{HostKind, LabHost, LabName};
 pub use pki::Credentials;
 pub use spec::LabSpec;
-pub use up::Origin;
+pub use up::{Disks, Origin};
 pub use view::{HostView, Links, Power, Shape, labs};

@@ -25,15 +25,26 @@ pub(crate) struct LabLock {
 impl LabLock {
     /// Takes the lock of one lab, waiting for whoever holds it.
     pub(crate) fn of(name: &LabName) -> Result<Self, LabError> {
-        Self::take(name, &Path::new(RUN_DIR).join(format!("{name}.lock")))
+        Self::unless(name, &|| false)
+    }
+
+    /// The same, until `stop` says so.
+    pub(crate) fn unless(name: &LabName, stop: &dyn Fn() -> bool) -> Result<Self, LabError> {
+        Self::take(name, &path_of(name), stop)
+    }
+
+    /// Whether somebody works on it at this moment.
+    pub(crate) fn is_held(name: &LabName) -> bool {
+        let file = OpenOptions::new().write(true).open(path_of(name));
+        file.is_ok_and(|file| matches!(Flock::lock(file, FlockArg::LockExclusiveNonblock), Err((_, nix::Error::EWOULDBLOCK))))
     }
 
     /// Takes the lock on the numbering of the labs' links to the machine.
     pub(crate) fn of_machine_links(name: &LabName) -> Result<Self, LabError> {
-        Self::take(name, &Path::new(RUN_DIR).join(".machine-links"))
+        Self::take(name, &Path::new(RUN_DIR).join(".machine-links"), &|| false)
     }
 
-    fn take(name: &LabName, path: &Path) -> Result<Self, LabError> {
+    fn take(name: &LabName, path: &Path, stop: &dyn Fn() -> bool) -> Result<Self, LabError> {
         fs::create_dir_all(RUN_DIR).map_err(LabError::file("create", Path::new(RUN_DIR)))?;
         let deadline = Instant::now() + WAIT;
         loop {
@@ -45,6 +56,7 @@ impl LabLock {
                     return Ok(Self { _file: file, path: path.to_path_buf() });
                 }
                 Ok(_) => {}
+                Err((_, nix::Error::EWOULDBLOCK)) if stop() => return Err(LabError::nothing_made(name)),
                 Err((_, nix::Error::EWOULDBLOCK)) if Instant::now() < deadline => {
                     sleep(Duration::from_millis(20));
                 }
@@ -60,6 +72,10 @@ impl LabLock {
     pub(crate) fn remove(self) {
         let _ = fs::remove_file(&self.path);
     }
+}
+
+fn path_of(name: &LabName) -> PathBuf {
+    Path::new(RUN_DIR).join(format!("{name}.lock"))
 }
 
 fn is_at(file: &File, path: &Path) -> bool {

@@ -5,6 +5,7 @@
 #![allow(unsafe_code)]
 
 mod confine;
+pub mod interrupt;
 mod pidfd;
 mod reaper;
 

@@ -2,6 +2,7 @@
 
 mod commands;
 mod error;
+mod make;
 mod up;
 
 use std::path::PathBuf;

@@ -4,32 +4,25 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{IsTerminal, Write};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
-use std::process::{Command, ExitCode, Stdio};
-use std::time::{Duration, Instant};
+use std::process::ExitCode;
+use std::time::Duration;
 
-use pan_api::client::Client;
-use pan_api::host::Host;
-use pan_api::requests::Health;
-use pan_lab::{Credentials, Lab, LabSpec, Origin, Shape};
-use pan_model::node::NodeState;
+use pan_lab::{Lab, LabSpec, Shape};
 use pan_model::{ByteSize, Cpu};
 use serde_json::json;
 
 use super::commands::{parse, print_line, which};
+use super::make::{Outcome, forget, make, remember};
 use super::{DEFAULT_NAME, DownArgs, LabCommandError, Label, Profile, Surroundings, UpArgs};
-use crate::context::{Context, Contexts};
+use crate::cli::output::note;
 
-/// Roles take a second to start; on a machine busy with a build, many times that.
-const READY_WAIT: Duration = Duration::from_secs(60);
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
-/// What `pan up` starts with unless it is told not to.
-const DEMO: &str = include_str!("../../../../../examples/demo.yaml");
+pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// What there is where nothing else is asked for.
 const NODES: u8 = 4;
 const NODE_CPU: Cpu = Cpu(4000);
 const NODE_MEMORY: ByteSize = ByteSize(4 << 30);
 /// Nodes that the demo needs: three servers on different ones, and a place to go for each.
-const DEMO_NODES: usize = 4;
+pub(super) const DEMO_NODES: usize = 4;
 /// The last byte of the demo's public address.
 const DEMO_HOST: u8 = 10;
 
@@ -39,9 +32,7 @@ const DEMO_HOST: u8 = 10;
 /// It could not be brought up (then nothing is left of it but its logs), or is up but not ready.
 pub fn run_up(args: UpArgs, around: &Surroundings) -> Result<ExitCode, LabCommandError> {
     let spec = spec_of(&args)?;
-    let running = Lab::load(&spec.name).ok();
-    let nodes = usize::from(spec.nodes);
-    let lab = match running {
+    let lab = match Lab::load(&spec.name).ok() {
         Some(lab) => {
             require_same(&lab, &args)?;
             tell(
@@ -50,22 +41,13 @@ pub fn run_up(args: UpArgs, around: &Surroundings) -> Result<ExitCode, LabComman
             );
             lab
         }
-        None => {
-            // Better now than when the laboratory stands and nobody knows how to reach it.
-            Contexts::change(|_| Ok::<_, LabCommandError>(()))?;
-            let start = Instant::now();
-            let mut progress = |line: &str| tell(around, &format!("[{:6.2} s] {line}", start.elapsed().as_secs_f64()));
-            let (lab, origin) = Lab::bring_up(spec, &mut progress)?;
-            if origin == Origin::Found {
-                require_same(&lab, &args)?;
+        None => match make(spec, &args, around)? {
+            Outcome::Stands(lab) => lab,
+            Outcome::Interrupted(signal, became) => {
+                note(&became.chain());
+                return Ok(ExitCode::from(128 + signal as u8));
             }
-            remember(&lab, &args)?;
-            // Who made it applies the demo, or leaves it out.
-            if origin == Origin::Made {
-                make_ready(&lab, &args, nodes, &mut progress)?;
-            }
-            lab
-        }
+        },
     };
     remember(&lab, &args)?;
     print_lab(&lab, around)?;
@@ -80,19 +62,6 @@ pub fn run_up(args: UpArgs, around: &Surroundings) -> Result<ExitCode, LabComman
         forget(&lab.name().to_string())?;
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn make_ready(lab: &Lab, args: &UpArgs, nodes: usize, progress: &mut dyn FnMut(&str)) -> Result<(), LabCommandError> {
-    progress("waiting for the controller and the hosts");
-    wait_ready(lab)?;
-    if !args.empty && nodes < DEMO_NODES {
-        progress(&format!("leaving out the demo: its protection needs {DEMO_NODES} nodes, there are {nodes}"));
-    } else if !args.empty {
-        progress("applying the demo: partition demo, cluster web, service www");
-        apply_demo(lab)?;
-    }
-    progress("ready");
-    Ok(())
 }
 
 /// `pan down`.
@@ -110,14 +79,6 @@ pub fn run_down(args: &DownArgs, around: &Surroundings) -> Result<ExitCode, LabC
         print_line(&line);
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Removes a laboratory's context.
-fn forget(name: &str) -> Result<(), LabCommandError> {
-    Contexts::change(|contexts| {
-        contexts.remove(name);
-        Ok(())
-    })
 }
 
 fn spec_of(args: &UpArgs) -> Result<LabSpec, LabCommandError> {
@@ -183,102 +144,9 @@ fn differences(args: &UpArgs, data: &Path, runs: &Shape) -> Vec<String> {
 }
 
 /// Refuses to take one for another: what runs stays as it is.
-fn require_same(lab: &Lab, args: &UpArgs) -> Result<(), LabCommandError> {
+pub(super) fn require_same(lab: &Lab, args: &UpArgs) -> Result<(), LabCommandError> {
     let differs = differences(args, lab.data(), &lab.shape()?);
     if differs.is_empty() { Ok(()) } else { Err(LabCommandError::Different { name: lab.name().clone(), differs }) }
-}
-
-/// Writes the laboratory's context, and makes it current unless it was named.
-fn remember(lab: &Lab, args: &UpArgs) -> Result<(), LabCommandError> {
-    let Credentials { url, token, ca_pem, .. } = lab.credentials()?;
-    let name = lab.name().to_string();
-    Contexts::change(|contexts| {
-        let partition = contexts.contexts.iter().find(|one| one.name == name).and_then(|one| one.partition.clone());
-        contexts.put(Context { name: name.clone(), url, token, ca: ca_pem, partition });
-        if args.name.is_none() {
-            contexts.current = Some(name);
-        }
-        Ok(())
-    })
-}
-
-/// Refuses to wait any longer for a laboratory that was taken down.
-fn require_standing(lab: &Lab) -> Result<(), LabCommandError> {
-    if lab.stands() { Ok(()) } else { Err(LabCommandError::TakenDown { name: lab.name().clone() }) }
-}
-
-/// Waits until the controller answers and every host is alive.
-fn wait_ready(lab: &Lab) -> Result<(), LabCommandError> {
-    require_standing(lab)?;
-    // Neither the client outside nor members of etcd are hosts of the PAN.
-    let members = lab.hosts()?.iter().filter(|host| !["outside", "etcd"].contains(&host.role)).count();
-    let given = lab.credentials()?;
-    let not_ready = |message: String| LabCommandError::NotReady {
-        what: format!("laboratory {} was not ready within {} s", lab.name(), READY_WAIT.as_secs()),
-        message,
-        hint: format!("; its logs are {}/hosts/*/log/*.log", lab.data().display()),
-    };
-    let client = Client::new(&given.url, Some(&given.token), &given.ca_pem).map_err(|error| not_ready(error.to_string()))?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|source| LabCommandError::System { action: "start a runtime", source })?;
-    runtime.block_on(async {
-        let deadline = Instant::now() + READY_WAIT;
-        loop {
-            require_standing(lab)?;
-            let missing = match missing(&client, members).await {
-                Ok(None) => return Ok(()),
-                Ok(Some(missing)) => missing,
-                Err(error) => error.to_string(),
-            };
-            if Instant::now() >= deadline {
-                return Err(not_ready(missing));
-            }
-            tokio::time::sleep(LOOK_AGAIN).await;
-        }
-    })
-}
-
-async fn missing(client: &Client, members: usize) -> Result<Option<String>, pan_api::ApiError> {
-    let _: Health = client.get("/healthz").await?;
-    let known: Vec<Host> = client.get("/v1/hosts").await?;
-    let alive = known.iter().filter(|host| host.state == NodeState::Alive).count();
-    Ok((alive < members).then(|| format!("{alive} of {members} hosts are alive")))
-}
-
-/// Applies the demo as a user would, by the same program.
-fn apply_demo(lab: &Lab) -> Result<(), LabCommandError> {
-    let given = lab.credentials()?;
-    let failed = |source| LabCommandError::Run { program: "pan apply".to_owned(), source };
-    let exe = std::env::current_exe().map_err(failed)?;
-    let mut child = Command::new(exe)
-        .args(["apply", "-f", "-", "--wait=60s", "-q"])
-        .env("PAN_URL", given.url)
-        .env("PAN_TOKEN", given.token)
-        .env("PAN_CA", given.ca_file)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .spawn()
-        .map_err(failed)?;
-    let mut stdin = child.stdin.take().expect("stdin is piped");
-    let written = stdin.write_all(DEMO.as_bytes());
-    drop(stdin);
-    let status = loop {
-        if let Some(status) = child.try_wait().map_err(failed)? {
-            break status;
-        }
-        if let Err(gone) = require_standing(lab) {
-            let _ = child.kill();
-            let _ = child.wait();
-            return Err(gone);
-        }
-        std::thread::sleep(LOOK_AGAIN);
-    };
-    if !status.success() {
-        // It may have failed because of that.
-        require_standing(lab)?;
-        return Err(LabCommandError::Demo { status });
-    }
-    written.map_err(failed)
 }
 
 fn print_lab(lab: &Lab, around: &Surroundings) -> Result<(), LabCommandError> {
@@ -325,7 +193,7 @@ fn print_hints(demo: Option<IpAddr>, nodes: usize, name: &str) {
     }
 }
 
-fn tell(around: &Surroundings, line: &str) {
+pub(super) fn tell(around: &Surroundings, line: &str) {
     if !around.quiet {
         let mut out = std::io::stderr();
         let _ = writeln!(out, "{line}");
@@ -352,6 +220,7 @@ fn wait_for_end(lab: &Lab) -> Result<End, LabCommandError> {
         .block_on(async {
             let mut interrupt = signal(SignalKind::interrupt())?;
             let mut terminate = signal(SignalKind::terminate())?;
+            let mut hangup = signal(SignalKind::hangup())?;
             let gone = async {
                 while lab.stands() {
                     tokio::time::sleep(LOOK_AGAIN).await;
@@ -360,6 +229,7 @@ fn wait_for_end(lab: &Lab) -> Result<End, LabCommandError> {
             Ok(tokio::select! {
                 _ = interrupt.recv() => End::Signal,
                 _ = terminate.recv() => End::Signal,
+                _ = hangup.recv() => End::Signal,
                 () = gone => End::TakenDown,
             })
         })
