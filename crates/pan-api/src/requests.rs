@@ -1,6 +1,7 @@
 //! Bodies of the API's requests and the answers that are not objects.
 
 use crate::ApiError;
+use pan_model::node::NodeState;
 use pan_model::{HostName, PartitionName};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -137,6 +138,39 @@ pub const AGE_HEADER: &str = "pan-age-ms";
 pub struct Health {
     /// Always true: a controller that is not well answers with an error.
     pub ok: bool,
+}
+
+/// `GET /v1/status`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Status {
+    /// The controller that decides, as it is recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leader: Option<HostName>,
+    /// Hosts by state.
+    pub hosts: Vec<HostsIn>,
+    /// Members of the controllers' store; none where it is one file.
+    pub store: Vec<StoreMember>,
+}
+
+/// Hosts of one state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct HostsIn {
+    /// Which state.
+    pub state: NodeState,
+    /// Which hosts.
+    pub hosts: Vec<HostName>,
+}
+
+/// A member of the controllers' store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct StoreMember {
+    /// Its name, or where it should be.
+    pub name: String,
+    /// Whether it answers.
+    pub answers: bool,
+    /// Why not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// `POST /v1/drains`, `…/whatif` and `…/undo`: the nodes with a label.

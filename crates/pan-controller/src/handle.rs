@@ -12,12 +12,14 @@ use pan_api::event::Event;
 use pan_api::inside::{Bearer, Inside};
 use pan_api::insight::Timeline;
 use pan_api::report::{Hello, Report};
+use pan_api::requests::StoreMember;
 use pan_api::token::AccessRole;
 use pan_model::{ByteSize, ClusterName, Code, HostName, Name, PartitionName, ServerKey, ServiceName, SnapshotId, VolumeKey};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
 /// Who asks.
@@ -137,6 +139,10 @@ pub struct View {
     pub snapshot: Arc<pan_plan::Snapshot>,
     /// Failure domains that are drained.
     pub drains: Vec<pan_api::insight::DomainDrain>,
+    /// The controller that leads, by the record.
+    pub recorded: Option<HostName>,
+    /// Members of the store.
+    pub store: Vec<StoreMember>,
     /// Another controller leads: its name and address.
     pub leader: Option<(HostName, IpAddr)>,
     /// This controller leads.
@@ -170,6 +176,8 @@ pub(crate) enum Message {
     Report(Box<Report>, oneshot::Sender<Result<(), ApiError>>),
     /// What the ear noticed, and when.
     Liveness(Vec<(pan_member::Tick, crate::core::hosts::LifeChange)>),
+    /// The members of the store were asked: for each why it does not answer, if so.
+    Members(Vec<(String, Option<String>)>),
     /// Time to take over, if the leader's record is still of this term.
     Take {
         /// The term it has; zero: there never was one.
@@ -204,6 +212,8 @@ pub struct Handle {
     pub(crate) metrics: Arc<crate::metrics::Metrics>,
     /// Why the store cannot be read at present; the loop waits for it and refuses meanwhile.
     pub(crate) store_lost: Arc<ArcSwapOption<String>>,
+    /// The members of the store as they were asked last.
+    pub(crate) members: Arc<ArcSwap<Vec<pan_store::Sign>>>,
     /// How old views can be.
     pub(crate) sure: crate::sure::Sure,
     /// Where the host's beat process leaves its counts.
@@ -250,12 +260,31 @@ impl Handle {
         }
     }
 
+    /// How old what is shown can be, for somebody who bears with `more` than the limit.
+    ///
+    /// # Errors
+    /// `NotLeading`: too old to be told.
+    pub(crate) fn age(&self, more: Duration) -> Result<Option<Duration>, ApiError> {
+        self.sure.age(more).map_err(|error| self.naming(error))
+    }
+
+    /// The same error for somebody who is known, naming the members of the store that do not answer.
+    fn naming(&self, error: ApiError) -> ApiError {
+        ApiError { message: format!("{}{}", error.message, self.silent_members()), ..error }
+    }
+
+    /// Which members of the store do not answer, as a clause to end an error with.
+    pub(crate) fn silent_members(&self) -> String {
+        let signs = self.members.load();
+        crate::core::members::silent(signs.iter().map(|sign| (sign.member.as_str(), sign.silence.as_deref())))
+    }
+
     /// Asks for a change; answered after it is committed.
     ///
     /// # Errors
     /// The refusal, at once where the store is lost, or `InDoubt` when the controller stops meanwhile: the outcome is unknown then.
     pub async fn request(&self, principal: &Principal, request: Request) -> Result<Reply, ApiError> {
-        self.health()?;
+        self.health().map_err(|error| self.naming(error))?;
         let actor = Box::new(principal.actor());
         self.ask(|answer| Message::Request(actor, request, answer)).await
     }
@@ -265,7 +294,7 @@ impl Handle {
     /// # Errors
     /// It is not written, because the store is lost or another controller leads.
     pub async fn refused(&self, principal: &Principal, attempt: Attempt, code: Code) -> Result<(), ApiError> {
-        self.health()?;
+        self.health().map_err(|error| self.naming(error))?;
         let told = Box::new((principal.actor(), attempt, code));
         self.ask(|answer| Message::Refused(told, answer)).await
     }
@@ -275,7 +304,7 @@ impl Handle {
     /// # Errors
     /// It is not written: what it is about is not there, the store is lost, or another controller leads.
     pub async fn inside(&self, principal: &Principal, what: Inside) -> Result<(), ApiError> {
-        self.health()?;
+        self.health().map_err(|error| self.naming(error))?;
         let told = Box::new((principal.actor(), what));
         self.ask(|answer| Message::Inside(told, answer)).await
     }

@@ -10,6 +10,7 @@ pub mod ear;
 mod etcd;
 pub mod handle;
 mod leftover;
+mod members;
 pub mod metrics;
 mod neighbours;
 mod owner;

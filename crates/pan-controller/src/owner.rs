@@ -11,7 +11,7 @@ mod tests;
 
 use crate::core::hosts as hosts_core;
 use crate::core::world::{Now, World};
-use crate::core::{audit, place, settle};
+use crate::core::{audit, members, place, settle};
 use crate::ear::{Asker, Ear};
 use crate::handle::{Handle, Message};
 use crate::run::RunError;
@@ -324,8 +324,8 @@ impl Owner {
 
     fn refusal(&self, failed: &Failed) -> ApiError {
         match failed.in_doubt() {
-            true => ApiError::new(Code::InDoubt, format!("{failed}; whether it was done is not known")),
-            false => ApiError::new(Code::NotLeading, format!("{failed}; nothing was changed")),
+            true => ApiError::new(Code::InDoubt, format!("{failed}; whether it was done is not known{}", self.handle.silent_members())),
+            false => ApiError::new(Code::NotLeading, format!("{failed}; nothing was changed{}", self.handle.silent_members())),
         }
     }
 
@@ -366,6 +366,10 @@ impl Owner {
                 for (noticed, change) in changes {
                     hosts_core::life(&mut self.world, now, change.after(now.boot.since(noticed)));
                 }
+                None
+            }
+            Message::Members(answers) => {
+                members::asked(&mut self.world, now, answers);
                 None
             }
             // Those that change who decides are seen to before.

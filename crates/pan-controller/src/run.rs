@@ -133,6 +133,7 @@ pub async fn run(config: HostConfig) -> Result<(), RunError> {
         record,
     };
     tokio::spawn(sure::keep(store.clone(), sure, timing));
+    tokio::spawn(crate::members::keep(store.clone(), handle.clone()));
     let reading = tokio::spawn(ear::read(store, ear.clone(), record_asked));
     let hearing = tokio::task::spawn_blocking(move || ear::run(setup));
     let listeners = pan_linux::listen::inherited();
@@ -209,6 +210,7 @@ fn handle(inbox: mpsc::Sender<Message>, changes: watch::Receiver<u64>, sure: Sur
         desires: Arc::default(),
         metrics: Arc::new(Metrics::default()),
         store_lost: Arc::default(),
+        members: Arc::default(),
         sure,
         run_dir: config.run_dir.as_path().into(),
     }

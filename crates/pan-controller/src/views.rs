@@ -5,6 +5,7 @@ mod served;
 use crate::core::domain::Progress;
 use crate::core::ending;
 use crate::core::imports::Ways;
+use crate::core::members::Member;
 use crate::core::orders::may_start;
 use crate::core::published;
 use crate::core::record::{Duty, EndingPhase, HostRecord, Intent, ServerRecord, SnapshotRecord, SnapshotStage, SourceRecord, VolumeRecord};
@@ -19,6 +20,7 @@ use pan_api::insight::{DomainDrain, DrainNode, DrainState};
 use pan_api::node::Amount;
 use pan_api::partition::PartitionState;
 use pan_api::report::Phase;
+use pan_api::requests::StoreMember;
 use pan_api::token::{Token, TokenState, id_text};
 use pan_api::volume::{HeadState, Replica, Snapshot, SnapshotState, Volume, VolumeState};
 use pan_member::GateState;
@@ -58,6 +60,8 @@ pub fn view(world: &World, revision: u64) -> View {
         timelines: world.timelines.view().into_iter().map(|(object, all)| (object, Arc::new(all))).collect(),
         snapshot: world.seen.snapshot.clone(),
         drains: world.pan.drains.keys().filter_map(|name| drain(world, name)).collect(),
+        recorded: world.pan.leader.clone(),
+        store: store(world),
         leader: elsewhere(world),
         tokens: world.tokens.iter().map(|(id, record)| (*id, token(*id, record))).collect(),
         grants: world.tokens.iter().filter_map(|(id, record)| Some((*id, grant(record)?))).collect(),
@@ -95,6 +99,15 @@ fn grant(record: &TokenRecord) -> Option<Grant> {
         TokenFor::Joining { .. } => None,
         TokenFor::Access { role, partition, name } => Some(Grant { secret: record.secret, role, partition, name, expires: record.expires }),
     }
+}
+
+fn store(world: &World) -> Vec<StoreMember> {
+    let member = |(name, member): (&String, &Member)| StoreMember {
+        name: name.clone(),
+        answers: member.silent.is_none(),
+        reason: member.silent.as_ref().map(|(_, why)| why.clone()),
+    };
+    world.seen.members.iter().map(member).collect()
 }
 
 fn elsewhere(world: &World) -> Option<(HostName, IpAddr)> {

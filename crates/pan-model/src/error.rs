@@ -73,7 +73,7 @@ codes! {
     /// A host did not answer.
     HostUnreachable "PAN-602" "The host that runs the server did not answer.\nDo: `pan get node`; the server moves by itself if the node is dead.",
     /// No controller leads at present.
-    NotLeading "PAN-603" "No controller can decide at present: one is being chosen, or the store cannot be written. Servers run on.\nNothing was changed.\nDo: try again in a second; if it stays, the message and the controllers' logs name the reason (a full disk, too few members of the store).",
+    NotLeading "PAN-603" "No controller can decide at present: one is being chosen, or the store cannot be written. Servers run on.\nNothing was changed.\nDo: try again in a second; if it stays, the message and the controllers' logs name the reason (a full disk, too few members of the store: `pan --stale status` shows those that do not answer).",
     /// A change may or may not have been made.
     InDoubt "PAN-604" "Whether a change was written is not known: the store did not answer, or the controller stopped or was deposed before it did. It may have been made, as a whole or in part.\nDo: look (`pan get`, `pan events`) before asking again; what was declared with `pan apply` can be applied again without harm.",
     /// A bug or an environment failure.

@@ -2,7 +2,7 @@
 
 use crate::embedded::Embedded;
 use crate::error::{CommitError, ReadError};
-use crate::etcd::Etcd;
+use crate::etcd::{Etcd, Pulse};
 use crate::faulty::Faulty;
 use crate::memory::Memory;
 use crate::store::{Listing, Store};
@@ -16,6 +16,17 @@ pub enum AnyStore {
     Etcd(Etcd),
     Memory(Memory),
     Faulty(Faulty),
+}
+
+impl AnyStore {
+    /// How to ask its members whether they answer; `None` where it has none.
+    #[must_use]
+    pub fn pulse(&self) -> Option<Pulse> {
+        match self {
+            Self::Etcd(store) => Some(store.pulse()),
+            Self::Embedded(_) | Self::Memory(_) | Self::Faulty(_) => None,
+        }
+    }
 }
 
 impl From<Embedded> for AnyStore {

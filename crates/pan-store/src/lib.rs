@@ -28,8 +28,8 @@ pub use any::AnyStore;
 pub use embedded::{BackupError, Embedded, FORMAT, OpenError};
 pub use error::{BoxError, CommitError, ReadError, Refusal, WatchError};
 pub use etcd::{
-    ClusterState, ConnectError, Endpoint, EndpointError, Etcd, EtcdOptions, Member, MemberTls, PREFIX_BYTES_MAX, Pace, REQUEST_BYTES_MAX,
-    ReplaceError, Replacement, Timing, replace,
+    ClusterState, ConnectError, Endpoint, EndpointError, Etcd, EtcdOptions, Member, MemberTls, PREFIX_BYTES_MAX, Pace, Pulse,
+    REQUEST_BYTES_MAX, ReplaceError, Replacement, Sign, Timing, replace,
 };
 pub use faulty::{Fault, Faulty};
 pub use guarded::commit_guarded;

@@ -12,6 +12,11 @@ fn decided(lab: &TestLab, change: &[&str]) -> bool {
     lab.pan(change).unwrap().status.success()
 }
 
+/// Whether it shows these words.
+fn shows(lab: &TestLab, command: &[&str], words: &str) -> bool {
+    story::text(&lab.pan(command).unwrap().stdout).contains(words)
+}
+
 fn told(lab: &TestLab, member: LabHost, words: &str) {
     let log = lab.log(member, "etcd");
     lab.wait_for(words, SOON, |_| std::fs::read_to_string(&log).unwrap_or_default().contains(words)).unwrap();
@@ -38,6 +43,9 @@ fn a_member_without_its_data_does_not_vote_and_is_replaced() {
     let Some(lab) = lab_of(|| LabSpec { controllers: 3, ..harness::spec().unwrap() }) else { return };
     let [e1, e2, e3] = ["e1", "e2", "e3"].map(|name| lab.host(name).unwrap());
     lab.kill(e3).unwrap();
+    lab.wait_for("the loss of a member", SOON, |lab| shows(lab, &["events", "-A"], "StoreMemberLost")).unwrap();
+    let status = pan(&lab, &["status"]);
+    assert!(status.contains("2 of 3 members answer") && status.contains("  e3 does not: "), "{status}");
     lab.wait_for("a change", SOON, |lab| decided(lab, &["node", "cordon", "n3"])).unwrap();
     pan(&lab, &["node", "cordon", "n4"]);
     assert!(lab.exec_in(e1, &["rm", "-rf", "/var/lib/pan/etcd"]).unwrap().status.success());
@@ -46,13 +54,18 @@ fn a_member_without_its_data_does_not_vote_and_is_replaced() {
     lab.start(e1).unwrap();
     told(&lab, e1, "has lost its data");
     lab.start(e3).unwrap();
-    assert!(!decided(&lab, &["node", "cordon", "n1"]), "the wiped member and the one that was off decided");
+    let refused = lab.pan(&["node", "cordon", "n1"]).unwrap();
+    assert!(!refused.status.success(), "the wiped member and the one that was off decided");
+    let said = story::text(&refused.stderr);
+    assert!(said.contains("members of the store") && said.contains("e2"), "{said}");
 
     lab.start(e2).unwrap();
     lab.wait_for("a majority", SOON, |lab| decided(lab, &["node", "cordon", "n2"])).unwrap();
     read_anew(&lab, &["n2", "n3", "n4"]);
 
     told(&lab, e1, "a new one is in its place");
+    lab.wait_for("all members", SOON, |lab| shows(lab, &["status"], "3 of 3 members")).unwrap();
+    lab.wait_for("the new member told", SOON, |lab| shows(lab, &["events", "-A"], "StoreMemberBack")).unwrap();
     // Each pair that it is of has everything, what was acknowledged without it and what with it.
     lab.kill(e3).unwrap();
     lab.wait_for("the new member's voice", SOON, |lab| decided(lab, &["node", "cordon", "n1"])).unwrap();

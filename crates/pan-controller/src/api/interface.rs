@@ -5,7 +5,7 @@ use super::call::Call;
 use super::route::{Access, Answering, Gives, Method, Route, ready, schema};
 use crate::auth::{Noun, Verb};
 use crate::handle::{Principal, PrincipalRole};
-use pan_api::requests::{Health, Version};
+use pan_api::requests::{Health, HostsIn, Status, Version};
 use pan_api::token::Caller;
 
 pub const ROUTES: &[Route] = &[
@@ -20,6 +20,7 @@ pub const ROUTES: &[Route] = &[
         takes: None,
         gives: Gives::Text,
     },
+    Route::get::<Status>("/v1/status", "How the PAN is: who decides, its hosts, its store.", Noun::Pan, status),
     Route::get::<Version>("/v1/version", "Versions of program and interface.", Noun::Interface, |_| ready(Ok(answer::json(&version())))),
     Route::get::<serde_json::Value>("/v1/openapi.json", "This description.", Noun::Interface, |_| {
         ready(Ok(answer::json(&super::openapi::openapi())))
@@ -43,6 +44,18 @@ fn caller(call: Call<Principal>) -> Answering {
 
 fn health(call: Call<()>) -> Answering {
     ready(call.handle().health().map(|()| answer::json(&Health { ok: true })))
+}
+
+fn status(call: Call<Principal>) -> Answering {
+    let view = call.handle().view();
+    let mut hosts: Vec<HostsIn> = Vec::new();
+    for (name, host) in &view.hosts {
+        match hosts.iter_mut().find(|known| known.state == host.state) {
+            Some(known) => known.hosts.push(name.clone()),
+            None => hosts.push(HostsIn { state: host.state, hosts: vec![name.clone()] }),
+        }
+    }
+    ready(Ok(answer::json(&Status { leader: view.recorded.clone(), hosts, store: view.store.clone() })))
 }
 
 fn metrics(call: Call<()>) -> Answering {

@@ -17,6 +17,7 @@ pub mod hosts;
 pub mod imports;
 pub mod keys;
 pub mod leave;
+pub mod members;
 pub mod operate;
 pub mod orders;
 pub mod persist;

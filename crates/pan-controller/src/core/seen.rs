@@ -70,6 +70,8 @@ pub struct Seen {
     pub imports: BTreeMap<super::world::ImportKey, super::imports::Telling>,
     /// What hosts do again and again, and is not told yet.
     pub often: super::audit::Often,
+    /// Members of the controllers' store, by name. None where it is one file.
+    pub members: BTreeMap<String, super::members::Member>,
 }
 
 /// A host as heard and as reported.

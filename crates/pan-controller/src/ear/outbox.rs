@@ -162,7 +162,13 @@ impl Word for Message {
             Self::Lead { .. } => Some(Turn::Lead),
             Self::ReadRecord => Some(Turn::ReadRecord),
             Self::StepDown { .. } => Some(Turn::StepDown),
-            Self::Liveness(_) | Self::Request(..) | Self::Refused(..) | Self::Inside(..) | Self::Hello(..) | Self::Report(..) => None,
+            Self::Liveness(_)
+            | Self::Members(_)
+            | Self::Request(..)
+            | Self::Refused(..)
+            | Self::Inside(..)
+            | Self::Hello(..)
+            | Self::Report(..) => None,
         }
     }
 

@@ -99,6 +99,23 @@ impl Client {
         answered
     }
 
+    /// Calls `method` once at `endpoint`, on `connection` if there is one that lasts, and leaves there what it was called on.
+    pub(super) async fn at<A: Message + Default>(
+        &self,
+        endpoint: &Endpoint,
+        connection: &mut Option<Connection>,
+        method: Method,
+        request: Bytes,
+    ) -> Result<A, Failure> {
+        let mut connected = match connection.take().filter(|kept| !kept.sender.is_closed()) {
+            Some(kept) => kept,
+            None => self.connector.connect(endpoint).await?,
+        };
+        let answer = self.exchange(&mut connected, method, request).await;
+        *connection = Some(connected);
+        answer
+    }
+
     async fn exchange<A: Message + Default>(&self, connection: &mut Connection, method: Method, request: Bytes) -> Result<A, Failure> {
         let Connection { sender, endpoint, .. } = connection;
         let usual = if matches!(method, Method::Txn) { self.timing.commit } else { self.timing.attempt };

@@ -4,7 +4,7 @@
 //! From the bottom: `wire` are the messages, `grpc` the calls, `connection` one connection, `client` whichever
 //! member answers, `failure` what a failure says, `endpoint` and `timing` where and how long, `keys` and `convert`
 //! both sides' words. On top, `store` is the handle, `watching` follows changes, `limits` checks what `member`
-//! tells members to allow. `replace` puts a new member in the place of one whose data is lost.
+//! tells members to allow, `pulse` asks each whether it answers. `replace` puts a new member in the place of one whose data is lost.
 
 mod client;
 mod connection;
@@ -15,6 +15,7 @@ mod grpc;
 mod keys;
 mod limits;
 mod member;
+mod pulse;
 mod replace;
 mod store;
 mod timing;
@@ -23,6 +24,7 @@ mod wire;
 
 pub use endpoint::{Endpoint, EndpointError};
 pub use member::{ClusterState, Member, MemberTls, Pace, REQUEST_BYTES_MAX};
+pub use pulse::{Pulse, Sign};
 pub use replace::{ReplaceError, Replacement, replace};
 pub use store::{ConnectError, Etcd, EtcdOptions, PREFIX_BYTES_MAX};
 pub use timing::Timing;

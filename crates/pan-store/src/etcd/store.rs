@@ -10,6 +10,7 @@ use super::endpoint::Endpoint;
 use super::failure::Failure;
 use super::keys::Namespace;
 use super::limits;
+use super::pulse::Pulse;
 use super::timing::Timing;
 use super::watching;
 use super::wire::{Method, RangeRequest, RangeResponse, TxnResponse};
@@ -85,6 +86,12 @@ impl Etcd {
         let etcd = Self { client, namespace: Namespace::new(prefix) };
         etcd.check().await?;
         Ok(etcd)
+    }
+
+    /// Asks each member whether it answers, on connections of its own.
+    #[must_use]
+    pub fn pulse(&self) -> Pulse {
+        Pulse::of(Arc::clone(&self.client))
     }
 
     async fn check(&self) -> Result<(), ConnectError> {

@@ -227,8 +227,13 @@ pub(super) const EVENT_DELETE: i32 = 1;
 pub(super) struct ListedMember {
     #[prost(uint64, tag = "1")]
     pub(super) id: u64,
+    /// Empty until it has started for the first time.
+    #[prost(string, tag = "2")]
+    pub(super) name: String,
     #[prost(string, repeated, tag = "3")]
     pub(super) peer_urls: Vec<String>,
+    #[prost(string, repeated, tag = "4")]
+    pub(super) client_urls: Vec<String>,
 }
 
 #[derive(Clone, PartialEq, Eq, prost::Message)]
@@ -258,9 +263,36 @@ pub(super) struct MemberRemoveRequest {
     pub(super) id: u64,
 }
 
+/// Who answered.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub(super) struct MemberHeader {
+    #[prost(uint64, tag = "2")]
+    pub(super) member_id: u64,
+}
+
 /// The answer to a list, and to a removal.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub(super) struct MembersResponse {
+    #[prost(message, optional, tag = "1")]
+    pub(super) header: Option<MemberHeader>,
     #[prost(message, repeated, tag = "2")]
     pub(super) members: Vec<ListedMember>,
+}
+
+impl MembersResponse {
+    /// The name of the member that answered.
+    pub(super) fn teller(&self) -> Option<String> {
+        let id = self.header?.member_id;
+        self.name_of(|member| member.id == id)
+    }
+
+    /// The name of the member that says to listen there.
+    pub(super) fn listener(&self, url: &str) -> Option<String> {
+        self.name_of(|member| member.client_urls.iter().any(|there| there == url))
+    }
+
+    fn name_of(&self, is_it: impl Fn(&ListedMember) -> bool) -> Option<String> {
+        let member = self.members.iter().find(|member| is_it(member))?;
+        Some(member.name.clone()).filter(|name| !name.is_empty())
+    }
 }

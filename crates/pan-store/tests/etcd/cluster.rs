@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use pan_store::{CommitError, Etcd, EtcdOptions, Pace, Revision, Store, Timing, Txn, commit_guarded};
+use pan_store::{CommitError, Etcd, EtcdOptions, Pace, Pulse, Revision, Store, Timing, Txn, commit_guarded};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -237,4 +237,42 @@ async fn without_a_majority_nothing_is_committed() {
     assert!(matches!(&late, Err(CommitError::Conflict { key, .. }) if key == RECORD), "{late:?}");
     let written = store.list("x").await.unwrap().entries.len();
     assert_eq!(written, usize::from(record > term), "the transaction is there exactly if the record had changed");
+}
+
+/// Which of e1, e2 and e3 answer, once it is as wanted; and what is said of those that do not.
+async fn felt(pulse: &mut Pulse, wanted: [bool; 3]) -> Vec<String> {
+    let begun = Instant::now();
+    loop {
+        let signs = pulse.feel().await;
+        let told: Vec<_> = signs.iter().map(|sign| (sign.member.as_str(), sign.silence.is_none())).collect();
+        if told == [("e1", wanted[0]), ("e2", wanted[1]), ("e3", wanted[2])] {
+            return signs.into_iter().filter_map(|sign| sign.silence).collect();
+        }
+        assert!(begun.elapsed() < PATIENCE, "{signs:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_member_is_asked_whether_it_answers() {
+    if !kit::available() {
+        return;
+    }
+    let mut cluster = Cluster::start(3, Pace::LAN, &[]).await;
+    let store = cluster.store(cluster.options(&[0, 1, 2], Timing::LAN)).await;
+    let mut pulse = store.pulse();
+    felt(&mut pulse, [true; 3]).await;
+    cluster.kill(1);
+    assert!(felt(&mut pulse, [true, false, true]).await[0].contains("cannot be reached"));
+    // Whoever asks for the first time has its name from the others.
+    felt(&mut store.pulse(), [true, false, true]).await;
+    // One without the others is of no use.
+    cluster.kill(0);
+    let why = felt(&mut pulse, [false; 3]).await;
+    assert!(why[2].contains("no leader"), "{why:?}");
+    cluster.start_member(0);
+    cluster.start_member(1);
+    felt(&mut pulse, [true; 3]).await;
+    cluster.signal(2, "STOP");
+    assert!(felt(&mut pulse, [true, true, false]).await[0].contains("did not answer"));
 }

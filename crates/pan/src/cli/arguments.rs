@@ -120,6 +120,8 @@ pub enum Command {
     Explain(ExplainArgs),
     Error(ErrorArgs),
 
+    /// Show who decides, which hosts are not alive, and members of the store that do not answer.
+    Status,
     Events(EventsArgs),
     Audit(AuditArgs),
     Usage(UsageArgs),

@@ -8,8 +8,8 @@ use super::lab::{LabCommandError, Surroundings};
 use super::output::{Format, note};
 use super::session::Session;
 use super::{
-    apply, audit, bench, contexts, delete, describe, drain, edit, get, help, host, inside, insight, join, lab, login, node, server, token,
-    trace, usage, volume, wait,
+    apply, audit, bench, contexts, delete, describe, drain, edit, get, help, host, inside, insight, join, lab, login, node, server, status,
+    token, trace, usage, volume, wait,
 };
 use crate::roles;
 use clap::{CommandFactory, Parser};
@@ -118,6 +118,7 @@ async fn call(command: Command, session: &Session) -> Result<u8, Failure> {
         Command::Edit(args) => edit::run(args, session).await,
         Command::Explain(args) => help::run_explain(&args, session).map(done),
         Command::Error(args) => help::run_error(&args, session).map(done),
+        Command::Status => status::run(session).await.map(done),
         Command::Events(args) => get::run_events(args, session).await.map(done),
         Command::Audit(args) => audit::run(args, session).await.map(done),
         Command::Usage(args) => usage::run(args, session).await.map(done),

@@ -28,6 +28,7 @@ mod refused;
 mod rows;
 mod server;
 mod session;
+mod status;
 mod token;
 mod trace;
 mod usage;

@@ -66,6 +66,7 @@ pub struct Front {
     view: Arc<ArcSwap<View>>,
     pub metrics: Arc<crate::metrics::Metrics>,
     pub store_lost: Arc<arc_swap::ArcSwapOption<String>>,
+    pub members: Arc<ArcSwap<Vec<pan_store::Sign>>>,
     pub sure: Sure,
     serving: tokio::task::JoinHandle<()>,
     _files: TempDir,
@@ -130,7 +131,12 @@ async fn answer_everything(mut inbox: mpsc::Receiver<Message>, asked: Arc<Mutex<
             Message::Hello(_, answer) | Message::Report(_, answer) => {
                 let _ = answer.send(Ok(()));
             }
-            Message::Liveness(_) | Message::Take { .. } | Message::Lead { .. } | Message::ReadRecord | Message::StepDown { .. } => {}
+            Message::Liveness(_)
+            | Message::Members(_)
+            | Message::Take { .. }
+            | Message::Lead { .. }
+            | Message::ReadRecord
+            | Message::StepDown { .. } => {}
         }
     }
 }
@@ -159,6 +165,7 @@ impl Front {
         let view = Arc::new(ArcSwap::from_pointee(view));
         let metrics: Arc<crate::metrics::Metrics> = Arc::default();
         let store_lost: Arc<arc_swap::ArcSwapOption<String>> = Arc::default();
+        let members: Arc<ArcSwap<Vec<pan_store::Sign>>> = Arc::default();
         let sure = Sure::new(limit);
         let handle = Handle {
             view: view.clone(),
@@ -167,6 +174,7 @@ impl Front {
             desires: desires.clone(),
             metrics: metrics.clone(),
             store_lost: store_lost.clone(),
+            members: members.clone(),
             sure: sure.clone(),
             run_dir: std::path::Path::new("/nowhere").into(),
         };
@@ -186,6 +194,7 @@ impl Front {
             view,
             metrics,
             store_lost,
+            members,
             sure,
             serving,
             _files: files,

@@ -3,7 +3,10 @@
 use super::harness::{DEADLINE, Front, TOKEN, request, soon, world};
 use crate::api::dispatch::BODY_MAX;
 use crate::core::request::Request;
+use crate::handle::View;
 use crate::server::Limits;
+use pan_api::requests::StoreMember;
+use pan_store::Sign;
 use serde_json::json;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -147,8 +150,33 @@ async fn who_has_lost_its_store_says_so_and_changes_nothing() {
     front.anonymous("GET", "/healthz").await.refuses(503, "PAN-603", "input/output error");
     front.post("/v1/nodes/n1/cordon", &json!({})).await.refuses(503, "PAN-603", "input/output error");
     assert_eq!(front.send("GET", "/v1/version", &[], b"").await.status, 200);
+    let sign = |name: &str, silence: Option<&str>| Sign { member: name.to_owned(), silence: silence.map(str::to_owned) };
+    front.members.store(Arc::new(vec![sign("e1", Some("gone")), sign("e2", Some("no leader")), sign("e3", None)]));
+    front.post("/v1/nodes/n1/cordon", &json!({})).await.refuses(
+        503,
+        "PAN-603",
+        "error; of the 3 members of the store these do not answer: e1, e2",
+    );
+    let strangers = front.anonymous("GET", "/healthz").await;
+    assert!(!strangers.body.contains("e1"), "what there is of the store is nothing for everybody: {strangers:?}");
     front.store_lost.store(None);
     assert_eq!(front.anonymous("GET", "/healthz").await.status, 200);
+}
+
+#[tokio::test]
+async fn the_status_tells_of_members_of_the_store() {
+    let member = |name: &str, reason: Option<&str>| StoreMember {
+        name: name.to_owned(),
+        answers: reason.is_none(),
+        reason: reason.map(str::to_owned),
+    };
+    let front = Front::start(View { store: vec![member("e1", None), member("e2", Some("gone"))], ..world() });
+    let answer = front.send("GET", "/v1/status", &[], b"").await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(answer.json()["store"], json!([{"name": "e1", "answers": true}, {"name": "e2", "answers": false, "reason": "gone"}]));
+    let named = |of: &serde_json::Value| of["hosts"].as_array().unwrap().len();
+    let told: usize = answer.json()["hosts"].as_array().unwrap().iter().map(named).sum();
+    assert_eq!(told, world().hosts.len());
 }
 
 #[tokio::test]

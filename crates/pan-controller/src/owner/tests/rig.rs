@@ -106,6 +106,7 @@ impl Rig {
             desires: Arc::default(),
             metrics: Arc::default(),
             store_lost: Arc::default(),
+            members: Arc::default(),
             sure: Sure::new(Limit::of(&lan(), 3)),
             run_dir: std::path::Path::new("/nowhere").into(),
         };
