@@ -3,7 +3,7 @@
 use super::failure::Failure;
 use clap::ValueEnum;
 use pan_api::client::escape;
-use pan_model::PartitionName;
+use pan_model::{ClusterName, HostName, Name, PartitionName, ServerName, ServiceName, VolumeName};
 use std::fmt;
 
 /// A kind of object.
@@ -70,6 +70,25 @@ impl Kind {
         }
     }
 
+    /// Refuses a name that nothing of the kind can have.
+    pub fn require_name(self, name: &str) -> Result<(), Failure> {
+        let told = |error: String| Failure::Usage(format!("no {self} can be called that: {error}"));
+        let named = match self {
+            Self::Partition => PartitionName::new(name).map(drop),
+            Self::Cluster => ClusterName::new(name).map(drop),
+            Self::Server => ServerName::new(name).map(drop),
+            Self::Service => ServiceName::new(name).map(drop),
+            Self::Volume => VolumeName::new(name).map(drop),
+            Self::Node | Self::Host => HostName::new(name).map(drop),
+            Self::Import | Self::Policy | Self::Event | Self::Token => Name::new(name).map(drop),
+        };
+        named.map_err(|error| told(error.to_string()))?;
+        if self == Self::Server && !is_of_cluster(name) {
+            return Err(told(format!("{name:?} has no number: expected CLUSTER-N, like web-1")));
+        }
+        Ok(())
+    }
+
     const fn plural(self) -> &'static str {
         match self {
             Self::Partition => "partitions",
@@ -98,6 +117,12 @@ impl Kind {
     pub fn path(self, partition: Option<&PartitionName>, name: &str) -> String {
         format!("{}/{}", self.list_path(partition), escape(name))
     }
+}
+
+/// Servers are called by their cluster and their number in it, from 1.
+fn is_of_cluster(name: &str) -> bool {
+    let number = |text: &str| !text.starts_with('0') && text.parse::<u32>().is_ok();
+    name.rsplit_once('-').is_some_and(|(cluster, ordinal)| ClusterName::new(cluster).is_ok() && number(ordinal))
 }
 
 impl fmt::Display for Kind {

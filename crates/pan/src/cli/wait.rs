@@ -76,6 +76,7 @@ pub async fn run(args: WaitArgs, session: &Session) -> Result<(), Failure> {
         return Err(Failure::Usage(format!("a {kind} is never {state:?}: expected one of {}", states(kind).join(", "))));
     }
     let (partition, name) = session.place(kind, &args.name)?;
+    kind.require_name(name)?;
     let awaited = Awaited { kind, partition, name: name.to_owned() };
     let client = session.client()?;
     let (one, condition) = (&awaited, &args.condition);
