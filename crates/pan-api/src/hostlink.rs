@@ -11,26 +11,33 @@ mod intake;
 mod keys;
 mod path;
 mod renew;
+mod signs;
 #[cfg(test)]
 mod tests;
 
 pub use boot::{Kept, boot_id, keep_boot_id, kernel_boot, make_run_dir};
 pub use controllers::Controllers;
 pub use intake::{Knows, Refused, admit};
+pub use signs::{Signs, Start};
 
 use crate::desired::Desired;
-use crate::report::{Blank, Hello, Report};
+use crate::report::{Blank, Hello, Report, Restarted};
 use crate::tls::{LiveTls, TlsError};
 use intake::Intake;
 use pan_model::host::Role;
 use pan_model::host_config::{CONTROLLER_PORT, HostConfig};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 /// Offers that wait for the intake: one a stream would be enough, as each holds only the newest.
 const OFFERS_MAX: usize = 4;
+
+/// How long it is said that the process before was ended: until somebody leads who hears it, and no longer, so that nobody tells it again
+/// when its event is long forgotten.
+const RESTART_TOLD: Duration = Duration::from_secs(600);
 
 /// Why the link cannot be set up. That no controller answers is no reason: it is tried again for ever.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +65,8 @@ pub struct HostLink {
     pub desired: watch::Receiver<Option<Arc<Desired>>>,
     reports: watch::Sender<Option<Report>>,
     blank: Blank,
+    restarted: Option<Restarted>,
+    started: Instant,
     _tasks: JoinSet<()>,
 }
 
@@ -91,7 +100,8 @@ impl HostLink {
             }
             tasks.spawn(path::deliver(controller, hello.clone(), newest.clone()));
         }
-        Ok(Self { desired, reports, blank, _tasks: tasks })
+        let restarted = signs::noted(&config.run_dir, role);
+        Ok(Self { desired, reports, blank, restarted, started: Instant::now(), _tasks: tasks })
     }
 
     /// Delivers a report to every controller, the one that leads and those that follow, so that each knows what runs
@@ -99,6 +109,7 @@ impl HostLink {
     pub fn report(&self, report: Report) {
         // Whoever leads has to have it in the store before this role takes its first desired state.
         let blank = self.desired.borrow().is_none().then_some(self.blank);
-        self.reports.send_replace(Some(Report { blank, ..report }));
+        let restarted = self.restarted.filter(|_| self.started.elapsed() < RESTART_TOLD);
+        self.reports.send_replace(Some(Report { blank, restarted, ..report }));
     }
 }

@@ -92,6 +92,9 @@ pub struct Report {
     /// once it knows one. Filled in by the link.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blank: Option<Blank>,
+    /// The process before this one did not end by itself, and had given no sign of life for long. Said for some minutes. Filled in by the link.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restarted: Option<Restarted>,
     /// The number it takes part under (node role).
     #[serde(default)]
     pub admission: Admission,
@@ -133,6 +136,16 @@ pub struct Report {
 /// What a role calls itself that knows no desired state, as after a boot: a number that it drew.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Blank(pub u64);
+
+/// A role was started again because it stood still.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Restarted {
+    /// When, by the host's wall clock, microseconds since 1970.
+    pub at: i64,
+    /// How long the process before it had given no sign of life.
+    pub silent_ms: u64,
+}
 
 /// Frames of a server that its node refused for one reason.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

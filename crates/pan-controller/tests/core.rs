@@ -27,6 +27,8 @@ mod protection;
 mod quota;
 #[path = "core/reach.rs"]
 mod reach;
+#[path = "core/restarts.rs"]
+mod restarts;
 #[path = "core/snapshots.rs"]
 mod snapshots;
 #[path = "core/strangers.rs"]
@@ -268,6 +270,7 @@ impl Pan {
             sequence: self.step,
             applied: if closed { Generation::default() } else { generation },
             blank: None,
+            restarted: None,
             admission: desired.admission,
             wants_admission: false,
             refused: Vec::new(),

@@ -234,6 +234,7 @@ impl Work {
             sequence: boot_clock(),
             applied: self.known.0,
             blank: None,
+            restarted: None,
             admission: Admission::NONE,
             wants_admission: false,
             refused: Vec::new(),

@@ -15,6 +15,8 @@ use std::time::Duration;
 const SOCKET: &str = "NOTIFY_SOCKET";
 const SILENCE: &str = "WATCHDOG_USEC";
 const WHO: &str = "WATCHDOG_PID";
+/// How often it is said in the time in which it may not be said.
+const SAID_IN_SILENCE: u32 = 4;
 const GETS_ON: &[u8] = b"WATCHDOG=1";
 
 /// Of a process that is watched: its way to say that it gets on.
@@ -47,7 +49,7 @@ impl Watched {
     fn of(socket: &OsStr, silence: &OsStr) -> io::Result<Self> {
         let wrong = |what: &str| io::Error::new(io::ErrorKind::InvalidInput, what);
         let micros: u64 = silence.to_str().and_then(|text| text.parse().ok()).ok_or_else(|| wrong("WATCHDOG_USEC is no number"))?;
-        let every = Duration::from_micros(micros) / 4;
+        let every = Duration::from_micros(micros) / SAID_IN_SILENCE;
         if every < Duration::from_millis(1) {
             return Err(wrong("WATCHDOG_USEC is less than 4 ms"));
         }
@@ -60,6 +62,12 @@ impl Watched {
         socket.connect_addr(&to)?;
         socket.set_nonblocking(true)?;
         Ok(Self { socket, every })
+    }
+
+    /// How long nothing may be said.
+    #[must_use]
+    pub fn silence(&self) -> Duration {
+        self.every * SAID_IN_SILENCE
     }
 
     /// How often to say it: well before it is missed.

@@ -343,6 +343,7 @@ impl Sim {
             sequence: tick.0,
             applied: h.map.generation,
             blank: agent.newest.is_none().then_some(agent.blank),
+            restarted: None,
             admission: h.run.lease.0,
             wants_admission: h.run.lease.1,
             refused: Vec::new(),

@@ -116,6 +116,7 @@ async fn follow(config: &HostConfig, counts: &Arc<Counts>, keeps: watch::Sender<
             sequence: boot_clock(),
             applied,
             blank: None,
+            restarted: None,
             admission: Admission::default(),
             wants_admission: false,
             refused: Vec::new(),

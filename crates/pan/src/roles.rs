@@ -4,6 +4,7 @@ use crate::claim::Claim;
 use crate::cli::Failure;
 use crate::config;
 use clap::{Args, ValueEnum};
+use pan_api::hostlink::{Signs, Start};
 use pan_linux::oci::{ShimArgs, Until, shim_main};
 use pan_linux::process;
 use pan_linux::supervise::Watched;
@@ -174,8 +175,9 @@ pub fn run(role: Role, path: &Path) -> ExitCode {
     // The heartbeats come from a process that outlives this one; after an upgrade it is to follow. Without the thread it
     // does when the next role starts.
     let _ = std::thread::Builder::new().name("beat-build".into()).spawn(move || pan_node::beat::keep_current(&own));
+    let signs = watched.as_ref().and_then(|watched| signs_of(&config, role, watched));
     if let Some(watched) = watched {
-        runtime.spawn(gets_on(watched));
+        runtime.spawn(gets_on(watched, signs.clone()));
     }
     let exit = match role {
         Role::Controller => ended(role, runtime.block_on(until_told(pan_controller::run(config)))),
@@ -184,16 +186,35 @@ pub fn run(role: Role, path: &Path) -> ExitCode {
         Role::Storage => ended(role, runtime.block_on(pan_storage::run(config, told()))),
     };
     runtime.shutdown_timeout(ENDING_MAX);
+    if let Some(Err(error)) = signs.map(Signs::end) {
+        tracing::warn!(%error, "the next process of this role may take this one for one that stood still");
+    }
     exit
 }
 
+/// Finds out whether the process before this one stood still.
+fn signs_of(config: &HostConfig, role: Role, watched: &Watched) -> Option<Signs> {
+    let start = Start { boot: boot_clock(), wall: jiff::Timestamp::now().as_microsecond(), silence: watched.silence() };
+    let signs = Signs::take(&config.run_dir, role, start);
+    signs.inspect_err(|error| tracing::warn!(%error, "whether the process before this one stood still is not known")).ok()
+}
+
+fn boot_clock() -> Duration {
+    Duration::from_nanos(pan_linux::datagram::boot_clock())
+}
+
 /// Says for ever that this process gets on: as long as its runtime does, this does.
-async fn gets_on(watched: Watched) {
+async fn gets_on(watched: Watched, signs: Option<Signs>) {
     let mut times = tokio::time::interval(watched.every());
     loop {
         times.tick().await;
+        // No later than what whoever ends this process counts from.
+        let now = boot_clock();
         if let Err(error) = watched.gets_on() {
             tracing::debug!(%error, "nobody hears that this role gets on");
+        }
+        if let Some(Err(error)) = signs.as_ref().map(|signs| signs.give(now)) {
+            tracing::debug!(%error, "the next process of this role will not know how this one got on");
         }
     }
 }

@@ -65,6 +65,10 @@ fn roles_that_stand_still_are_started_again_and_catch_up() {
         lab.wait_for("another process", SOON, |lab| lab.role_pid(host, role).is_ok_and(|pid| pid != old)).unwrap();
     }
     assert_eq!(lab.logs().matches("has said nothing for 10 s: it is killed").count(), still.len(), "{}", lab.logs());
+    for (host, role) in hosts {
+        let words = format!("role {role} of host {host} was started again");
+        lab.wait_for(&words, SOON, |lab| story::text(&lab.pan(&["events", "-A"]).unwrap().stdout).matches(&words).count() == 1).unwrap();
+    }
     lab.wait_for("the server to be elsewhere", SOON, |lab| {
         let web = json(lab, &["get", "server", "web-1", "-p", "demo"]);
         web["state"] == "running" && web["node"] == "n4" && web["epoch"].as_u64() > epoch

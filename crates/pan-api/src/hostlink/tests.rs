@@ -94,6 +94,7 @@ fn report() -> Report {
         sequence: 1,
         applied: Generation { term: 1, step: 1 },
         blank: None,
+        restarted: None,
         admission: pan_model::Admission::NONE,
         wants_admission: false,
         refused: Vec::new(),

@@ -4,7 +4,7 @@ use super::quarantine;
 use super::record::HostRecord;
 use super::seen::{HostSeen, LeaseSeen, Life, ServerSeen};
 use super::world::{Dirty, Effect, Now, World};
-use super::{death, frames, fullness, reach, strangers, usage, volumes};
+use super::{death, frames, fullness, reach, restarts, strangers, usage, volumes};
 use pan_api::ApiError;
 use pan_api::report::{Blank, Hello, Phase, Report, ServerReport};
 use pan_model::event::Severity;
@@ -221,6 +221,9 @@ pub fn report(world: &mut World, now: Now, report: Report) -> Result<(), ApiErro
         Role::Controller => {}
     }
     reach::reported(world, now, &report.host, report.role);
+    if let Some(restarted) = report.restarted {
+        restarts::told(world, now, (&report.host, report.role), restarted);
+    }
     frames::told(world, now, (&report.host, report.role), report.refused, report.beyond);
     for problem in news {
         world.host_event(now, &report.host, Severity::Warning, "HostProblem", problem);

@@ -28,6 +28,7 @@ pub mod rates;
 mod reach;
 pub mod record;
 pub mod request;
+mod restarts;
 mod roll;
 pub mod roster;
 pub mod seen;

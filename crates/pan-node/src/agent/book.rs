@@ -43,6 +43,7 @@ pub(super) fn report(
         sequence: now.0,
         applied: network.applied,
         blank: None,
+        restarted: None,
         admission: lease.admission,
         wants_admission: lease.wants,
         gate,
