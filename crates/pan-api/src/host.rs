@@ -16,7 +16,7 @@ pub struct Host {
     pub name: HostName,
     /// Its roles.
     pub roles: Vec<Role>,
-    /// As of its heartbeats: `joining`, `alive`, `suspect` or `dead`.
+    /// As of its heartbeats: `unknown`, `joining`, `alive`, `suspect` or `dead`.
     pub state: NodeState,
     /// On which fabrics it is heard.
     pub fabrics: Fabrics,

@@ -307,9 +307,16 @@ pub(crate) fn unreadable(error: &FrameError) -> Reason {
 
 /// Every state has a number, also when it is zero: a state that vanishes from a page is none that ended.
 fn states(page: &mut Page, view: &View) {
-    let hosts = [(NodeState::Joining, "joining"), (NodeState::Alive, "alive"), (NodeState::Suspect, "suspect"), (NodeState::Dead, "dead")];
+    let hosts = [
+        (NodeState::Unknown, "unknown"),
+        (NodeState::Joining, "joining"),
+        (NodeState::Alive, "alive"),
+        (NodeState::Suspect, "suspect"),
+        (NodeState::Dead, "dead"),
+    ];
     page.samples(&HOSTS, hosts.map(|(state, word)| ([word], view.hosts.values().filter(|host| host.state == state).count() as u64)));
     let servers = [
+        (ServerState::Unknown, "unknown"),
         (ServerState::Pending, "pending"),
         (ServerState::Starting, "starting"),
         (ServerState::Running, "running"),

@@ -4,6 +4,7 @@ mod served;
 
 use crate::core::domain::Progress;
 use crate::core::ending;
+use crate::core::hosts::has_spoken;
 use crate::core::imports::Ways;
 use crate::core::members::Member;
 use crate::core::orders::may_start;
@@ -208,11 +209,19 @@ fn state(world: &World, key: &ServerKey, record: &ServerRecord) -> (ServerState,
         Some(Phase::Unhealthy) if current => (ServerState::Failed, message.or_else(|| Some("fails its health check".into()))),
         Some(Phase::Failed) if current => (ServerState::Failed, message),
         Some(Phase::Stopping) => (ServerState::Stopping, message),
+        None if !is_told_of(world, key, node) => {
+            (ServerState::Unknown, Some("the controller has not heard of it since it was started".into()))
+        }
         None | Some(Phase::Absent) if !may_start(world, key) => {
             (ServerState::Pending, Some("waits for a cluster that it comes after".into()))
         }
         None | Some(_) => (coming, message),
     }
+}
+
+/// Whether it is known that a server without a report has none: its node has spoken since this controller began, or was given it since.
+fn is_told_of(world: &World, key: &ServerKey, node: &HostName) -> bool {
+    has_spoken(world, node) || world.seen.awaited.contains_key(key) || world.timelines.is_open(&key.to_string())
 }
 
 fn server(world: &World, key: &ServerKey, record: &ServerRecord) -> pan_api::server::Server {
@@ -345,7 +354,7 @@ fn snapshots(world: &World, volume: &VolumeRecord) -> Vec<Snapshot> {
 
 fn shown_state(record: &HostRecord, seen: Option<&HostSeen>) -> NodeState {
     match (seen.map_or(Life::Joining, |seen| seen.life), record.duty) {
-        (Life::Joining, _) => NodeState::Joining,
+        (Life::Joining, _) => unheard(seen),
         (Life::Suspect, _) => NodeState::Suspect,
         (Life::Dead, _) => NodeState::Dead,
         (Life::Alive, Duty::Draining) => NodeState::Draining,
@@ -353,6 +362,11 @@ fn shown_state(record: &HostRecord, seen: Option<&HostSeen>) -> NodeState {
         (Life::Alive, Duty::Full) if seen.is_some_and(|seen| seen.quarantined) => NodeState::Quarantined,
         (Life::Alive, Duty::Full) => NodeState::Alive,
     }
+}
+
+/// One that has not been heard by this controller: is it new, or is the controller?
+fn unheard(seen: Option<&HostSeen>) -> NodeState {
+    if seen.is_some_and(|seen| seen.introduced) { NodeState::Joining } else { NodeState::Unknown }
 }
 
 fn fabrics(seen: Option<&HostSeen>) -> Fabrics {
@@ -437,7 +451,7 @@ fn storage(world: &World, name: &HostName, store: &pan_plan::replicas::Store) ->
 fn host(world: &World, name: &HostName, record: &HostRecord) -> pan_api::host::Host {
     let seen = world.seen.hosts.get(name);
     let plain = match seen.map_or(Life::Joining, |seen| seen.life) {
-        Life::Joining => NodeState::Joining,
+        Life::Joining => unheard(seen),
         Life::Alive => NodeState::Alive,
         Life::Suspect => NodeState::Suspect,
         Life::Dead => NodeState::Dead,

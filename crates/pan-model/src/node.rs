@@ -11,7 +11,9 @@ use std::str::FromStr;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum NodeState {
-    /// Known, not heard of yet.
+    /// The controller that answers was just started and has not heard of it yet.
+    Unknown,
+    /// New, not heard of yet.
     Joining,
     /// Heard on at least one fabric.
     Alive,
@@ -30,6 +32,7 @@ pub enum NodeState {
 impl fmt::Display for NodeState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
+            Self::Unknown => "unknown",
             Self::Joining => "joining",
             Self::Alive => "alive",
             Self::Suspect => "suspect",

@@ -24,6 +24,8 @@ impl fmt::Display for ServerKey {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ServerState {
+    /// The controller that answers was just started and has not heard of it yet.
+    Unknown,
     /// Waits for a place, or for a cluster it comes after.
     Pending,
     /// Has a place, does not answer yet.
@@ -45,6 +47,7 @@ pub enum ServerState {
 impl fmt::Display for ServerState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
+            Self::Unknown => "unknown",
             Self::Pending => "pending",
             Self::Starting => "starting",
             Self::Running => "running",

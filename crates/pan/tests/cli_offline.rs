@@ -99,7 +99,7 @@ fn wrong_usage_is_exit_2_and_says_what_is_expected() {
         ("apply", "--file"),
         ("apply -f x --wait=5", "is not a duration"),
         ("wait server web-1 --for up", "expected ready, deleted or state=STATE"),
-        ("wait server web-1 --for state=up", "expected one of pending, starting, running"),
+        ("wait server web-1 --for state=up", "expected one of unknown, pending, starting, running"),
         ("wait event x", "no state to wait for"),
         ("wait serverr web-1", "invalid value 'serverr'"),
         ("wait server acme/Web_1", "no server can be called that: \"Web_1\" is not a name"),

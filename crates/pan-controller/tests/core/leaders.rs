@@ -96,3 +96,29 @@ fn a_host_that_knows_nothing_is_named_by_who_leads() {
     knows_nothing(&mut pan, Role::Node, 6, 73);
     assert_eq!(named(&pan)[&Role::Node], Blank(73), "it hears of it within a second");
 }
+
+/// The store knows where servers are, and not how they are.
+#[test]
+fn a_controller_that_was_just_started_says_that_it_does_not_know() {
+    let mut pan = Pan::new();
+    let mut entries = BTreeMap::new();
+    pan.apply(&web(3)).unwrap();
+    pan.rounds_keeping_dirty(2);
+    commit(&mut pan, &mut entries);
+    let mut fresh = persist::load((*pan.world.settings).clone(), listed(&entries)).unwrap();
+    let node = pan.node_of("web-1").unwrap();
+    let shown = |world: &World| {
+        let view = pan_controller::views::view(world, 1);
+        (
+            view.hosts[&host(&node)].state.to_string(),
+            view.nodes[&host(&node)].state.to_string(),
+            view.servers[&server("web-1")].state.to_string(),
+        )
+    };
+    let words = |host: &str, server: &str| (host.to_owned(), host.to_owned(), server.to_owned());
+    assert_eq!(shown(&fresh), words("unknown", "unknown"));
+    hosts::life(&mut fresh, pan.now, LifeChange::Alive(host(&node), Duration::ZERO));
+    assert_eq!(shown(&fresh), words("alive", "unknown"), "its agent has not said what it runs");
+    hosts::report(&mut fresh, pan.now, report_of(&node, Role::Node, 1, 1)).unwrap();
+    assert_eq!(shown(&fresh), words("alive", "starting"), "it does not run the server");
+}

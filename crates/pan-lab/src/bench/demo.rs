@@ -186,7 +186,7 @@ fn heard(pan: &Pan<'_>, name: &str) -> Result<(), String> {
     let node: Node = pan.look(&format!("/v1/nodes/{name}")).map_err(|error| error.message)?;
     match node.state {
         NodeState::Alive | NodeState::Cordoned | NodeState::Draining | NodeState::Quarantined => Ok(()),
-        NodeState::Joining | NodeState::Suspect | NodeState::Dead => Err(format!("it is {}", node.state)),
+        NodeState::Unknown | NodeState::Joining | NodeState::Suspect | NodeState::Dead => Err(format!("it is {}", node.state)),
     }
 }
 

@@ -138,9 +138,12 @@ pub fn cluster_state(state: ClusterState) -> (&'static str, Tone) {
 fn server(it: &Server) -> Halves {
     let tone = match it.state {
         ServerState::Running => Tone::Good,
-        ServerState::Pending | ServerState::Starting | ServerState::Suspect | ServerState::FailingOver | ServerState::Stopping => {
-            Tone::Doubtful
-        }
+        ServerState::Unknown
+        | ServerState::Pending
+        | ServerState::Starting
+        | ServerState::Suspect
+        | ServerState::FailingOver
+        | ServerState::Stopping => Tone::Doubtful,
         ServerState::Stopped => Tone::Plain,
         ServerState::Failed => Tone::Bad,
     };
@@ -337,7 +340,7 @@ fn event(it: &Event) -> Halves {
 fn node_state(state: NodeState) -> Cell {
     let tone = match state {
         NodeState::Alive => Tone::Good,
-        NodeState::Joining | NodeState::Suspect | NodeState::Draining | NodeState::Cordoned => Tone::Doubtful,
+        NodeState::Unknown | NodeState::Joining | NodeState::Suspect | NodeState::Draining | NodeState::Cordoned => Tone::Doubtful,
         NodeState::Dead | NodeState::Quarantined => Tone::Bad,
     };
     Cell::toned(state.to_string(), tone)

@@ -47,8 +47,8 @@ impl FromStr for Condition {
     }
 }
 
-const SERVER_STATES: &[&str] = &["pending", "starting", "running", "suspect", "failing-over", "stopping", "stopped", "failed"];
-const NODE_STATES: &[&str] = &["joining", "alive", "suspect", "dead", "draining", "cordoned", "quarantined"];
+const SERVER_STATES: &[&str] = &["unknown", "pending", "starting", "running", "suspect", "failing-over", "stopping", "stopped", "failed"];
+const NODE_STATES: &[&str] = &["unknown", "joining", "alive", "suspect", "dead", "draining", "cordoned", "quarantined"];
 
 /// The states that objects of a kind have.
 const fn states(kind: Kind) -> &'static [&'static str] {
