@@ -142,31 +142,68 @@ pub async fn whatif(args: WhatIfArgs, session: &Session) -> Result<(), Failure> 
 
 /// `pan timeline`.
 pub async fn timeline(args: TimelineArgs, session: &Session) -> Result<(), Failure> {
-    let all = timelines(&args.object, session).await?;
+    let found = timelines(&args.object, session).await?;
     if args.all && session.out.is_data() {
-        return session.out.data(&all);
+        return session.out.data(&found.all);
     }
-    let Some(newest) = all.first() else {
-        return Err(Failure::new(Code::NotFound, format!("nothing has happened to {} yet: there is no timeline", args.object)));
+    let Some(newest) = found.all.first() else {
+        return Err(Failure::new(Code::NotFound, nothing_yet(&args.object, found.state(session).await.as_deref())));
     };
     if session.out.is_data() {
         return session.out.data(newest);
     }
-    let shown = if args.all { all.as_slice() } else { std::slice::from_ref(newest) };
-    shown.iter().try_for_each(|one| print(&read(one)?, session))
+    let shown = if args.all { found.all.as_slice() } else { std::slice::from_ref(newest) };
+    shown.iter().try_for_each(|one| print(&read(one)?, session))?;
+    if read::<Timeline>(newest)?.finished
+        && let Some(state) = found.state(session).await.filter(|state| is_between(state))
+    {
+        session.out.say(&format!("{} is {state} now: what goes on at present is not in it yet, ask again in a second", args.object))?;
+    }
+    Ok(())
+}
+
+/// Timelines, and where the object is that they are of.
+struct Found {
+    all: Vec<Value>,
+    object: String,
+}
+
+impl Found {
+    /// The object's state, if it has one that can be read.
+    async fn state(&self, session: &Session) -> Option<String> {
+        let object: Value = session.client().ok()?.get(&self.object).await.ok()?;
+        object["state"].as_str().map(str::to_owned)
+    }
+}
+
+/// Whether something goes on with an object of this state.
+fn is_between(state: &str) -> bool {
+    ["suspect", "failing-over", "stopping", "starting", "dead", "unknown"].contains(&state)
+}
+
+/// What to say of an object without a timeline.
+fn nothing_yet(object: &str, state: Option<&str>) -> String {
+    match state.filter(|state| is_between(state)) {
+        Some(state) => format!("{object} is {state}: what goes on is not in a timeline yet; ask again in a second"),
+        None => format!(
+            "nothing is known to have happened to {object}: there is no timeline. A failure is known within a second or two: if it was just \
+             now, ask again"
+        ),
+    }
 }
 
 /// A name alone may be a server of the partition or a host: the server comes first.
-async fn timelines(object: &str, session: &Session) -> Result<Vec<Value>, Failure> {
+async fn timelines(object: &str, session: &Session) -> Result<Found, Failure> {
     let client = session.client()?;
     let of_host = format!("/v1/timelines/{}", escape(object));
+    let host = |all: Vec<Value>| Found { all, object: Kind::Host.path(None, object) };
     let partition = match object.split_once('/') {
         Some(_) => Some(session.place(Kind::Server, object)?),
         None => session.partition_if_any()?.map(|partition| (Some(partition), object)),
     };
     let Some((Some(partition), name)) = partition else {
         let found = client.get(&of_host).await;
-        return found.map_err(|error| match error.code {
+        return found.map(host).map_err(|error| match error.code {
             Code::NotFound => Failure::Usage(format!("there is no host {object}; if it is a server, give -p PARTITION")),
             _ => error.into(),
         });
@@ -175,9 +212,9 @@ async fn timelines(object: &str, session: &Session) -> Result<Vec<Value>, Failur
         Err(error) if error.code == Code::NotFound && !object.contains('/') => {
             let found = client.get(&of_host).await;
             let neither = format!("there is neither a server {partition}/{name} nor a host {name}");
-            found.map_err(|error| if error.code == Code::NotFound { Failure::new(Code::NotFound, neither) } else { error.into() })
+            found.map(host).map_err(|error| if error.code == Code::NotFound { Failure::new(Code::NotFound, neither) } else { error.into() })
         }
-        found => Ok(found?),
+        found => Ok(Found { all: found?, object: Kind::Server.path(Some(&partition), name) }),
     }
 }
 
@@ -195,4 +232,22 @@ fn print(timeline: &Timeline, session: &Session) -> Result<(), Failure> {
         ]);
     }
     session.out.table(&table)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_timeline_it_is_said_what_is_known() {
+        for (state, part) in [
+            (Some("suspect"), "p/web-1 is suspect: what goes on is not in a timeline yet"),
+            (Some("failing-over"), "ask again in a second"),
+            (Some("running"), "nothing is known to have happened to p/web-1"),
+            (None, "if it was just now, ask again"),
+        ] {
+            let said = nothing_yet("p/web-1", state);
+            assert!(said.contains(part), "{said}");
+        }
+    }
 }
