@@ -45,10 +45,10 @@ pub struct UpArgs {
     #[arg(long, value_enum)]
     pub profile: Option<Profile>,
     /// Processor time each node offers, whatever the machine has [default: 4].
-    #[arg(long)]
+    #[arg(long, value_parser = node_cpu)]
     pub node_cpu: Option<Cpu>,
     /// Memory each node offers [default: 4GiB].
-    #[arg(long)]
+    #[arg(long, value_parser = node_memory)]
     pub node_memory: Option<ByteSize>,
     /// Label a node; may be repeated.
     #[arg(long, value_name = "HOST=KEY:VALUE", value_parser = label)]
@@ -65,6 +65,29 @@ pub struct UpArgs {
     /// Stay until Ctrl-C, then take it down.
     #[arg(long)]
     pub foreground: bool,
+}
+
+/// What a node of a laboratory may offer: enough for one server that asks for nothing, of which the demo's are; and no more than any machine has.
+const NODE_CPU_RANGE: (Cpu, Cpu) = (Cpu(100), Cpu(4096 * 1000));
+const NODE_MEMORY_RANGE: (ByteSize, ByteSize) = (ByteSize(64 << 20), ByteSize(64 << 40));
+
+fn node_cpu(text: &str) -> Result<Cpu, String> {
+    within(text, NODE_CPU_RANGE)
+}
+
+fn node_memory(text: &str) -> Result<ByteSize, String> {
+    within(text, NODE_MEMORY_RANGE)
+}
+
+fn within<T>(text: &str, (least, most): (T, T)) -> Result<T, String>
+where
+    T: std::str::FromStr<Err: std::fmt::Display> + PartialOrd + std::fmt::Display,
+{
+    let amount: T = text.parse().map_err(|error: T::Err| error.to_string())?;
+    if amount < least || amount > most {
+        return Err(format!("{amount} is no amount for a node: expected {least}, which one server takes that asks for nothing, to {most}"));
+    }
+    Ok(amount)
 }
 
 /// Stop and remove a laboratory with everything it made.
