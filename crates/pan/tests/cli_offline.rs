@@ -155,6 +155,15 @@ fn wrong_usage_is_exit_2_and_says_what_is_expected() {
 }
 
 #[test]
+fn usage_is_of_the_command_and_not_of_what_is_set() {
+    let user = User::new("set").with_contexts();
+    let output = user.command("wait server").env("PAN_CONTEXT", "far").env("PAN_PARTITION", "acme").output().unwrap();
+    fails(&output, 2, "Usage: pan wait [OPTIONS] <KIND> <NAME>");
+    fails(&user.run("node -p acme drain"), 2, "Usage: pan node drain [OPTIONS] <NODE>");
+    fails(&user.run("wait servers acme/web"), 2, "no server can be called that");
+}
+
+#[test]
 fn what_comes_later_says_so() {
     let user = User::new("later");
     for line in [

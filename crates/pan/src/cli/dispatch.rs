@@ -12,13 +12,15 @@ use super::{
     token, trace, usage, volume, wait,
 };
 use crate::roles;
+use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory, Parser};
 use pan_model::host::Role;
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 /// The program.
 pub fn main() -> ExitCode {
-    let Cli { globals, command } = Cli::parse();
+    let Cli { globals, command } = Cli::try_parse().unwrap_or_else(|error| plain(error, std::env::args_os()).exit());
     let session = Session::new(globals);
     if matches!(session.globals.output, Format::Csv | Format::Prometheus) && !matches!(command, Command::Usage(_)) {
         let failure = Failure::Usage("`pan usage` alone prints csv and prometheus: expected -o table, wide, json, jsonl or yaml".into());
@@ -33,6 +35,19 @@ pub fn main() -> ExitCode {
             ExitCode::from(failure.exit())
         }
     }
+}
+
+/// The usage of the command that was meant, and not what is set beside it: what the environment gives would be named as well.
+fn plain(mut error: clap::Error, typed: impl Iterator<Item = OsString>) -> clap::Error {
+    if error.get(ContextKind::Usage).is_none() {
+        return error;
+    }
+    let mut all = Cli::command();
+    all.build();
+    let deeper = |at: &clap::Command, word: OsString| word.to_str().and_then(|word| at.find_subcommand(word)).cloned();
+    let mut meant = typed.skip(1).fold(all, |at, word| deeper(&at, word).unwrap_or(at));
+    error.insert(ContextKind::Usage, ContextValue::StyledStr(meant.render_usage()));
+    error
 }
 
 /// What needs a process of a certain kind (one thread, many threads) is started in it; the rest are calls of the API.

@@ -1,8 +1,11 @@
 //! How a command fails: the exit code for scripts, the text for people.
 
+use super::kind::Kind;
 use crate::context::ContextError;
+use clap::ValueEnum;
 use pan_api::{ApiError, Problem};
 use pan_model::Code;
+use std::borrow::Cow;
 use std::io;
 
 /// The exit code of wrong usage.
@@ -108,15 +111,31 @@ impl Failure {
     }
 
     /// What the code's page advises, unless the message itself says what to do. A page on documents does not fit a command.
-    fn todo(&self) -> Option<&'static str> {
+    fn todo(&self) -> Option<Cow<'static, str>> {
         let Self::Api(error) = self else { return None };
         // What the pages of these codes advise is about documents.
         let of_documents = matches!(error.code, Code::NotYet | Code::Invalid | Code::Leaving) && error.problems.is_empty();
         if error.message.contains("`pan ") || error.message.contains("--cascade") || of_documents {
             return None;
         }
-        error.code.page().lines().find_map(|line| line.strip_prefix("Do: "))
+        if error.code == Code::NotFound
+            && let Some(list) = list_of(&error.message)
+        {
+            return Some(list.into());
+        }
+        error.code.page().lines().find_map(|line| line.strip_prefix("Do: ")).map(Cow::Borrowed)
     }
+}
+
+/// What lists the objects of which one is missing: the message is `no KIND NAME`, `no KIND PARTITION/NAME`.
+fn list_of(message: &str) -> Option<String> {
+    let (kind, name) = message.strip_prefix("no ")?.split_once(' ')?;
+    let kind = Kind::from_str(kind, true).ok()?;
+    let within = match name.split_once('/') {
+        Some((partition, _)) if kind.is_in_partition() => format!(" -p {partition}"),
+        Some(_) | None => String::new(),
+    };
+    Some(format!("`pan get {kind}{within}` lists what there is"))
 }
 
 /// The exit code that a documented code stands for.
@@ -161,6 +180,19 @@ mod tests {
         let text = refusal(50_000).text();
         assert!(text.contains("\n  f.yaml:20:3: PAN-100: no\n  and 49980 more\n") && text.lines().count() < 30, "{text}");
         assert!(!refusal(20).text().contains("more"));
+    }
+
+    #[test]
+    fn what_is_missing_is_looked_for_among_its_kind() {
+        let said = |message: &str| Failure::new(Code::NotFound, message).text();
+        for (message, list) in [
+            ("no server acme/web-9", "`pan get server -p acme` lists"),
+            ("no host \"n9\"", "`pan get host` lists"),
+            ("no snapshot data@monday", "`pan get` and the kind"),
+            ("gone", "`pan get` and the kind"),
+        ] {
+            assert!(said(message).contains(&format!("do: {list}")), "{}", said(message));
+        }
     }
 
     #[test]
