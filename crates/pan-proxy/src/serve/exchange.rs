@@ -90,7 +90,10 @@ impl Exchange {
             Some(route) => match &route.action {
                 Action::Redirect(redirect) => {
                     let location = redirect.location(self.talk.scheme(), &authority, uri.path(), &seen);
-                    return answer::redirect(record, redirect.status, &location);
+                    let mut response = answer::redirect(record, redirect.status, &location);
+                    service.edits.response.apply(response.headers_mut());
+                    route.edits.response.apply(response.headers_mut());
+                    return response;
                 }
                 Action::Cluster(at) => (Arc::clone(&service.gates[*at]), route.edits.clone()),
             },

@@ -209,8 +209,6 @@ pub enum LaterCommand {
     Top(Later),
     /// Answer a question of a cluster's confirmation (not yet).
     Confirm(Later),
-    /// Show a request's way through the balancing pipeline (not yet).
-    Trace(Later),
     /// Policies (not yet).
     Policy(Later),
     /// Service levels (not yet).
@@ -227,7 +225,6 @@ impl LaterCommand {
         match self {
             Self::Top(_) => "pan top",
             Self::Confirm(_) => "pan confirm",
-            Self::Trace(_) => "pan trace",
             Self::Policy(_) => "pan policy",
             Self::Slo(_) => "pan slo",
             Self::Backup(_) => "pan backup",

@@ -81,14 +81,14 @@ fn redirects_edits_limits_and_upstreams_are_read_and_checked() {
     assert!(spec.clusters().is_empty() && again(spec) == *spec);
     let one = |lines: &str, begin: &str, part: &str| refused(&format!("{SERVICE}{lines}\n"), &[(begin, part)]);
     one("  routes: [{match: {path: /x}}]", "8:12 PAN-100", "nobody answers: give `cluster`, or `redirect`");
-    one("  routes: [{cluster: a, redirect: {scheme: https}}]", "8:36 PAN-100", "a cluster or a redirect");
-    one("  routes: [{redirect: {scheme: http}}]", "8:33 PAN-100", "requests come by http");
-    one("  tls: {cert: x}\n  routes: [{redirect: {scheme: https}}]", "9:33 PAN-100", "requests come by https");
+    one("  routes: [{cluster: a, redirect: {scheme: https}}]", "8:25 PAN-100", "a cluster or a redirect");
+    one("  routes: [{redirect: {scheme: http}}]", "8:32 PAN-100", "requests come by http");
+    one("  tls: {cert: x}\n  routes: [{redirect: {scheme: https}}]", "9:32 PAN-100", "requests come by https");
     one("  routes: [{redirect: {host: 'a b'}}]", "8:30 PAN-100", "expected a host");
     one("  routes: [{redirect: {scheme: https, status: 200}}]", "8:47 PAN-100", "200 does not redirect");
     one("  routes: [{redirect: {scheme: https}}, {redirect: {scheme: https}}]", "8:41 PAN-100", "the same redirect");
     one("  cluster: a\n  edits: {request: {set: {te: x}}}", "9:31 PAN-100", "the proxy's to set");
-    one("  routes: [{cluster: a, edits: {response: {remove: ['']}}}]", "8:52 PAN-100", "not a header's name");
+    one("  routes: [{cluster: a, edits: {response: {remove: ['']}}}]", "8:53 PAN-100", "not a header's name");
     let long = "x".repeat(4097);
     one(&format!("  cluster: a\n  edits: {{request: {{set: {{x-a: {long}}}}}}}"), "9:32 PAN-100", "4097 bytes: at most 4096");
     one("  cluster: a\n  limits: {head: 2MiB}", "9:18 PAN-100", "2MiB for a head: expected 1KiB to 1MiB");
