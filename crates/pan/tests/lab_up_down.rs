@@ -30,7 +30,9 @@ impl Machine {
     }
 
     fn pan(&self, arguments: &[&str]) -> Child {
-        let mut command = Command::new(harness::exe().unwrap());
+        // As from a terminal: whoever runs tests by nohup(1), or behind a shell's `&`, has some of these ignored, and so would it.
+        let mut command = Command::new("env");
+        command.arg("--default-signal=INT,TERM,HUP").arg(harness::exe().unwrap());
         command.args(arguments).args(["--name", self.name.as_str()]).env("XDG_CONFIG_HOME", self.data.with_extension("config"));
         command.env_remove("PAN_CONTEXT").env_remove("PAN_LAB").env_remove("PAN_URL");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
