@@ -264,17 +264,29 @@ impl Handle {
     ///
     /// # Errors
     /// `NotLeading`: too old to be told.
-    pub(crate) fn age(&self, more: Duration) -> Result<Option<Duration>, ApiError> {
-        self.sure.age(more).map_err(|error| self.naming(error))
+    pub(crate) fn age(&self, principal: &Principal, more: Duration) -> Result<Option<Duration>, ApiError> {
+        let naming = |error| if principal.partition.is_none() { self.naming(error) } else { error };
+        self.sure.age(more).map_err(naming)
     }
 
-    /// The same error for somebody who is known, naming the members of the store that do not answer.
+    /// An error as somebody is told it who asked for a change. Whoever has one partition learns of what the PAN is made of nothing, not even
+    /// which part of it is lost.
+    fn told(&self, principal: &Principal, error: ApiError) -> ApiError {
+        match (principal.partition.is_some(), error.code) {
+            (false, Code::NotLeading | Code::InDoubt) => self.naming(error),
+            (true, Code::NotLeading) => ApiError::new(Code::NotLeading, "no controller can decide at present; nothing was changed"),
+            (true, Code::InDoubt) => ApiError::new(Code::InDoubt, "no answer came in time; whether it was done is not known"),
+            (_, _) => error,
+        }
+    }
+
+    /// The same error, naming the members of the store that do not answer.
     fn naming(&self, error: ApiError) -> ApiError {
         ApiError { message: format!("{}{}", error.message, self.silent_members()), ..error }
     }
 
     /// Which members of the store do not answer, as a clause to end an error with.
-    pub(crate) fn silent_members(&self) -> String {
+    fn silent_members(&self) -> String {
         let signs = self.members.load();
         crate::core::members::silent(signs.iter().map(|sign| (sign.member.as_str(), sign.silence.as_deref())))
     }
@@ -284,9 +296,9 @@ impl Handle {
     /// # Errors
     /// The refusal, at once where the store is lost, or `InDoubt` when the controller stops meanwhile: the outcome is unknown then.
     pub async fn request(&self, principal: &Principal, request: Request) -> Result<Reply, ApiError> {
-        self.health().map_err(|error| self.naming(error))?;
+        self.health().map_err(|error| self.told(principal, error))?;
         let actor = Box::new(principal.actor());
-        self.ask(|answer| Message::Request(actor, request, answer)).await
+        self.ask(|answer| Message::Request(actor, request, answer)).await.map_err(|error| self.told(principal, error))
     }
 
     /// Has a refusal written down; answered after it is committed, or counted.
@@ -294,9 +306,9 @@ impl Handle {
     /// # Errors
     /// It is not written, because the store is lost or another controller leads.
     pub async fn refused(&self, principal: &Principal, attempt: Attempt, code: Code) -> Result<(), ApiError> {
-        self.health().map_err(|error| self.naming(error))?;
+        self.health().map_err(|error| self.told(principal, error))?;
         let told = Box::new((principal.actor(), attempt, code));
-        self.ask(|answer| Message::Refused(told, answer)).await
+        self.ask(|answer| Message::Refused(told, answer)).await.map_err(|error| self.told(principal, error))
     }
 
     /// Has written down that somebody goes inside of something; answered after it is committed.
@@ -304,9 +316,9 @@ impl Handle {
     /// # Errors
     /// It is not written: what it is about is not there, the store is lost, or another controller leads.
     pub async fn inside(&self, principal: &Principal, what: Inside) -> Result<(), ApiError> {
-        self.health().map_err(|error| self.naming(error))?;
+        self.health().map_err(|error| self.told(principal, error))?;
         let told = Box::new((principal.actor(), what));
-        self.ask(|answer| Message::Inside(told, answer)).await
+        self.ask(|answer| Message::Inside(told, answer)).await.map_err(|error| self.told(principal, error))
     }
 
     /// A host presents itself.

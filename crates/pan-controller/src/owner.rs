@@ -324,8 +324,8 @@ impl Owner {
 
     fn refusal(&self, failed: &Failed) -> ApiError {
         match failed.in_doubt() {
-            true => ApiError::new(Code::InDoubt, format!("{failed}; whether it was done is not known{}", self.handle.silent_members())),
-            false => ApiError::new(Code::NotLeading, format!("{failed}; nothing was changed{}", self.handle.silent_members())),
+            true => ApiError::new(Code::InDoubt, format!("{failed}; whether it was done is not known")),
+            false => ApiError::new(Code::NotLeading, format!("{failed}; nothing was changed")),
         }
     }
 

@@ -102,7 +102,7 @@ impl Call<Principal> {
     /// # Errors
     /// `NotLeading`.
     pub fn is_fresh(&self) -> Result<(), ApiError> {
-        self.app.handle.age(self.input.stale_max).map(drop)
+        self.app.handle.age(&self.who, self.input.stale_max).map(drop)
     }
 
     /// Whether whoever calls still may: tokens are revoked, and their time ends.

@@ -142,7 +142,7 @@ async fn serve(app: &Arc<App>, route: &Route, request: Request) -> Result<Respon
             }
             auth::permit(&who, verb, noun)?;
             // Before what is shown is looked at, which is as new then or newer.
-            let age = if noun.ages() { app.handle.age(freshness::stale_max(&parts.headers))? } else { None };
+            let age = if noun.ages() { app.handle.age(&who, freshness::stale_max(&parts.headers))? } else { None };
             let read = async { in_time(run(Call { who, input: input(route, &mut parts, body).await?, app })).await };
             return Ok(freshness::told(answered(read.await), age));
         }

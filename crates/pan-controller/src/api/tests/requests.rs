@@ -1,11 +1,12 @@
 //! What a request must look like: every refusal is JSON of the one shape.
 
-use super::harness::{DEADLINE, Front, TOKEN, request, soon, world};
+use super::harness::{DEADLINE, Front, TOKEN, grant, request, soon, world};
 use crate::api::dispatch::BODY_MAX;
 use crate::core::request::Request;
 use crate::handle::View;
 use crate::server::Limits;
 use pan_api::requests::StoreMember;
+use pan_api::token::{AccessRole, AccessToken};
 use pan_store::Sign;
 use serde_json::json;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
+const TENANT: AccessToken = AccessToken { id: 0x7e4a, secret: [7; 32] };
 const JSON: (&str, &str) = ("Content-Type", "application/json");
 const SCALE: &str = "/v1/partitions/acme/clusters/web/scale";
 
@@ -157,6 +159,12 @@ async fn who_has_lost_its_store_says_so_and_changes_nothing() {
         "PAN-603",
         "error; of the 3 members of the store these do not answer: e1, e2",
     );
+    let mut view = world();
+    grant(&mut view, &TENANT, AccessRole::Administrator, Some("acme"));
+    front.show(view);
+    let theirs = [("Authorization", format!("Bearer {}", TENANT.text()))];
+    let tenants = front.raw(&request("DELETE", "/v1/partitions/acme/services/www", &theirs, b"")).await;
+    tenants.refuses(503, "PAN-603", "no controller can decide at present; nothing was changed");
     let strangers = front.anonymous("GET", "/healthz").await;
     assert!(!strangers.body.contains("e1"), "what there is of the store is nothing for everybody: {strangers:?}");
     front.store_lost.store(None);
