@@ -1,6 +1,6 @@
 //! Cluster as the API shows it.
 
-use pan_model::{ClusterName, ClusterSpec, PartitionName};
+use pan_model::{ClusterName, ClusterSpec, Name, PartitionName};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -12,8 +12,11 @@ pub struct Cluster {
     pub partition: PartitionName,
     /// Its name.
     pub name: ClusterName,
-    /// Servers wanted.
+    /// Servers wanted: as many as its manifest says, or as policies make of that.
     pub desired: u32,
+    /// The policies that give it another number of servers than its manifest.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub policies: Vec<Name>,
     /// Servers running and healthy.
     pub running: u32,
     /// Whether its protection promise holds at present; false also when it has none.

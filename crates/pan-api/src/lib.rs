@@ -33,6 +33,7 @@ pub mod pansize;
 pub mod partition;
 pub mod peers;
 pub mod pki;
+pub mod policy;
 pub mod report;
 pub mod requests;
 pub mod server;

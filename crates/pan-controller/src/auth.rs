@@ -38,6 +38,8 @@ pub enum Noun {
     Service,
     /// A service of another partition.
     Import,
+    /// How many servers a cluster has, and when.
+    Policy,
     /// A volume.
     Volume,
     /// A node.
@@ -65,7 +67,9 @@ pub const fn allowed(role: PrincipalRole, verb: Verb, noun: Noun) -> bool {
     match role {
         PrincipalRole::Joining => false,
         PrincipalRole::Access(AccessRole::PanAdministrator) => match noun {
-            Noun::Partition | Noun::Service | Noun::Import | Noun::Token | Noun::Host => matches!(verb, Verb::Read | Verb::Change),
+            Noun::Partition | Noun::Service | Noun::Import | Noun::Policy | Noun::Token | Noun::Host => {
+                matches!(verb, Verb::Read | Verb::Change)
+            }
             Noun::Cluster => matches!(verb, Verb::Read | Verb::Change | Verb::Operate),
             Noun::Volume => matches!(verb, Verb::Read | Verb::Change | Verb::Enter),
             Noun::Server => matches!(verb, Verb::Read | Verb::Operate | Verb::Enter),
@@ -75,13 +79,15 @@ pub const fn allowed(role: PrincipalRole, verb: Verb, noun: Noun) -> bool {
         // What is inside of servers and volumes is their partitions' own.
         PrincipalRole::Access(AccessRole::PanOperator) => match noun {
             Noun::Cluster | Noun::Server | Noun::Node | Noun::Pan => matches!(verb, Verb::Read | Verb::Operate),
-            Noun::Partition | Noun::Service | Noun::Import | Noun::Volume | Noun::Token | Noun::Host => matches!(verb, Verb::Read),
+            Noun::Partition | Noun::Service | Noun::Import | Noun::Policy | Noun::Volume | Noun::Token | Noun::Host => {
+                matches!(verb, Verb::Read)
+            }
             Noun::Event | Noun::Audit | Noun::Usage | Noun::Interface => matches!(verb, Verb::Read),
         },
         PrincipalRole::Access(AccessRole::PanMonitor) => matches!(verb, Verb::Read),
         // What the PAN consists of, and what it has, is nothing that a partition can see.
         PrincipalRole::Access(AccessRole::Administrator) => match noun {
-            Noun::Service | Noun::Import | Noun::Token => matches!(verb, Verb::Read | Verb::Change),
+            Noun::Service | Noun::Import | Noun::Policy | Noun::Token => matches!(verb, Verb::Read | Verb::Change),
             Noun::Cluster => matches!(verb, Verb::Read | Verb::Change | Verb::Operate),
             Noun::Volume => matches!(verb, Verb::Read | Verb::Change | Verb::Enter),
             Noun::Server => matches!(verb, Verb::Read | Verb::Operate | Verb::Enter),
@@ -91,13 +97,15 @@ pub const fn allowed(role: PrincipalRole, verb: Verb, noun: Noun) -> bool {
         PrincipalRole::Access(AccessRole::Operator) => match noun {
             Noun::Cluster => matches!(verb, Verb::Read | Verb::Operate),
             Noun::Server => matches!(verb, Verb::Read | Verb::Operate | Verb::Enter),
-            Noun::Partition | Noun::Service | Noun::Import | Noun::Volume | Noun::Event | Noun::Usage | Noun::Interface => {
+            Noun::Partition | Noun::Service | Noun::Import | Noun::Policy | Noun::Volume | Noun::Event | Noun::Usage | Noun::Interface => {
                 matches!(verb, Verb::Read)
             }
             Noun::Token | Noun::Audit | Noun::Node | Noun::Host | Noun::Pan => false,
         },
         PrincipalRole::Access(AccessRole::Monitor) => match noun {
-            Noun::Partition | Noun::Cluster | Noun::Server | Noun::Service | Noun::Import | Noun::Volume => matches!(verb, Verb::Read),
+            Noun::Partition | Noun::Cluster | Noun::Server | Noun::Service | Noun::Import | Noun::Policy | Noun::Volume => {
+                matches!(verb, Verb::Read)
+            }
             Noun::Event | Noun::Usage | Noun::Interface => matches!(verb, Verb::Read),
             Noun::Token | Noun::Audit | Noun::Node | Noun::Host | Noun::Pan => false,
         },
@@ -121,6 +129,7 @@ impl Noun {
             | Self::Cluster
             | Self::Service
             | Self::Import
+            | Self::Policy
             | Self::Node
             | Self::Host
             | Self::Token
@@ -141,6 +150,7 @@ impl Noun {
             Self::Server => "server",
             Self::Service => "service",
             Self::Import => "import",
+            Self::Policy => "policy",
             Self::Volume => "volume",
             Self::Node => "node",
             Self::Host => "host",

@@ -109,6 +109,8 @@ pub struct View {
     pub services: BTreeMap<(PartitionName, ServiceName), pan_api::service::Service>,
     /// Imports.
     pub imports: BTreeMap<(PartitionName, Name), pan_api::import::Import>,
+    /// Policies.
+    pub policies: BTreeMap<(PartitionName, Name), pan_api::policy::Policy>,
     /// Volumes.
     pub volumes: BTreeMap<VolumeKey, pan_api::volume::Volume>,
     /// Where snapshots can be read.

@@ -1,5 +1,6 @@
 //! The view: the world as wire objects, made anew after each commit.
 
+mod policies;
 mod served;
 
 use crate::core::domain::Progress;
@@ -50,6 +51,7 @@ pub fn view(world: &World, revision: u64) -> View {
         servers: world.servers.iter().map(|(key, record)| (key.clone(), server(world, key, record))).collect(),
         services: world.services.keys().map(|key| (key.clone(), served::service(world, key, current.contains(&key.0), &ways))).collect(),
         imports: world.imports.iter().map(|(key, record)| (key.clone(), served::import(world, key, record))).collect(),
+        policies: world.policies.iter().map(|(key, record)| (key.clone(), policies::policy(key, record))).collect(),
         volumes: volumes_of(world),
         snapshots: world.volumes.iter().flat_map(|(key, volume)| places(world, key, volume)).collect(),
         nodes: nodes(world),
@@ -176,7 +178,8 @@ fn cluster(world: &World, key: &crate::core::world::ClusterKey) -> pan_api::clus
     pan_api::cluster::Cluster {
         partition: key.0.clone(),
         name: key.1.clone(),
-        desired: record.spec.servers,
+        desired: record.wanted(),
+        policies: record.scheduled.as_ref().map(|scheduled| scheduled.by.clone()).unwrap_or_default(),
         running: u32::try_from(running).unwrap_or(u32::MAX),
         protected: crate::core::place::is_protected(world, key),
         state: cluster_state,

@@ -21,6 +21,8 @@ mod inside;
 mod large;
 #[path = "core/leaders.rs"]
 mod leaders;
+#[path = "core/policy.rs"]
+mod policy;
 #[path = "core/protection.rs"]
 mod protection;
 #[path = "core/quota.rs"]

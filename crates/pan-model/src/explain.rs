@@ -1,19 +1,19 @@
 //! Explanations of manifest fields, and the JSON Schema of whole documents, both from the types that read them.
 
 use crate::manifest::API;
-use crate::{ClusterName, ClusterSpec, ImportSpec, Name, PartitionName, PartitionSpec, ServiceName, ServiceSpec, VolumeSpec};
+use crate::{ClusterName, ClusterSpec, ImportSpec, Name, PartitionName, PartitionSpec, PolicySpec, ServiceName, ServiceSpec, VolumeSpec};
 use schemars::{JsonSchema, schema_for};
 use serde_json::{Value, json};
 use std::fmt::Write;
 
 /// The kinds that can be applied, in lower case.
-pub const KINDS: [&str; 5] = ["partition", "cluster", "service", "volume", "import"];
+pub const KINDS: [&str; 6] = ["partition", "cluster", "service", "volume", "import", "policy"];
 
 /// Why there is nothing to explain.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ExplainError {
     /// The first word is no kind.
-    #[error("{0:?} is not a kind with fields to explain: expected partition, cluster, service, volume or import")]
+    #[error("{0:?} is not a kind with fields to explain: expected partition, cluster, service, volume, import or policy")]
     Kind(String),
     /// A further word is no field.
     #[error("{parent} has no field {field:?}: expected one of {}", .expected.join(", "))]
@@ -37,7 +37,7 @@ pub enum ExplainError {
 pub fn explain(path: &str) -> Result<String, ExplainError> {
     let mut words = path.split('.');
     let kind = words.next().unwrap_or_default().to_ascii_lowercase();
-    let kind = kind.strip_suffix('s').unwrap_or(&kind);
+    let kind = if kind == "policies" { "policy" } else { kind.strip_suffix('s').unwrap_or(&kind) };
     let document = schema(kind).ok_or_else(|| ExplainError::Kind(path.split('.').next().unwrap_or_default().to_owned()))?;
     let mut words: Vec<&str> = words.collect();
     if words.is_empty() {
@@ -83,6 +83,7 @@ pub fn schema(kind: &str) -> Option<Value> {
             "A service of another partition under a name of one's own, while that partition exports it.",
             Lies::InPartition,
         )),
+        "policy" => Some(document::<Name, PolicySpec>("Policy", "How many servers a cluster has, and when.", Lies::InPartition)),
         _ => None,
     }
 }
@@ -336,6 +337,6 @@ mod tests {
         for kind in KINDS {
             assert_eq!(schema(kind).unwrap()["additionalProperties"], false, "{kind}");
         }
-        assert_eq!(schema("policy"), None);
+        assert_eq!(schema("server"), None);
     }
 }

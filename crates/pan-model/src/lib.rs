@@ -22,6 +22,7 @@ pub mod network;
 pub mod node;
 pub mod notyet;
 pub mod partition;
+pub mod policy;
 pub mod proxy;
 pub mod rate;
 pub mod registry;
@@ -40,6 +41,7 @@ pub use id::{Admission, ClusterName, Epoch, Generation, HostName, Name, Partitio
 pub use import::ImportSpec;
 pub use network::Mac;
 pub use partition::PartitionSpec;
+pub use policy::PolicySpec;
 pub use rate::BitRate;
 pub use resources::Resources;
 pub use server::ServerKey;

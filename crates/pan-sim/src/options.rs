@@ -148,6 +148,8 @@ pub struct Options {
     pub crowd: usize,
     /// Machines and processes may also stand still for up to this, and the storm lasts that much longer.
     pub long_pause: Option<u64>,
+    /// A further cluster has more servers by the clock, again and again.
+    pub tide: bool,
 }
 
 impl Options {
@@ -183,6 +185,7 @@ impl Options {
             room: dice.pick(&[1, 4, 16]),
             crowd: dice.pick(&[1, 8, 1024]),
             long_pause: dice.pick(&[None, None, None, None, None, None, Some(30 * SECOND), Some(60 * SECOND)]),
+            tide: mutant.is_none() && dice.one_in(2),
         };
         options.lean(dice);
         options

@@ -10,7 +10,7 @@ use crate::letter::{Introduction, Letter, Order};
 use crate::mutant::Mutant;
 use crate::sim::Sim;
 use crate::store::{Answer, Ask, Write};
-use crate::time::MS;
+use crate::time::{MS, WALL};
 use guarded::{Guarded, Next};
 use pan_api::ApiError;
 use pan_api::desired::Desired;
@@ -170,7 +170,7 @@ impl Sim {
     }
 
     pub(crate) fn core_now(&self, host: usize) -> Now {
-        Now { wall: 1_700_000_000_000_000 + i64::try_from(self.now / 1000).unwrap_or(0), boot: self.clock(host) }
+        Now { wall: WALL + i64::try_from(self.now / 1000).unwrap_or(0), boot: self.clock(host) }
     }
 
     /// Whatever is due; then sleeps until more is.

@@ -7,9 +7,10 @@ use crate::note;
 use crate::options::Calm;
 use crate::sim::{Event, Phase, Sim};
 use crate::time::{MS, SECOND};
-use crate::user::partition;
+use crate::user::{TIDE, partition, water};
 use pan_controller::core::record::Intent;
 use pan_controller::core::seen::Life;
+use pan_controller::core::world::World;
 use pan_model::host::{Fabric, Role};
 use pan_model::{Epoch, ServerKey};
 use std::collections::BTreeMap;
@@ -311,6 +312,15 @@ impl Sim {
                 return Some(format!("cluster {cluster} has {found} servers, and {size} were asked for"));
             }
         }
-        None
+        self.ebb(world)
+    }
+
+    /// Whether the cluster that follows the clock has other numbers than the clock says.
+    fn ebb(&self, world: &World) -> Option<String> {
+        let tide = (partition(), TIDE.0.parse().expect("a name"));
+        let record = world.clusters.get(&tide).filter(|_| self.options.tide)?;
+        let (wanted, found) = (water(self.now), world.servers_of(&tide).len());
+        let says = (record.wanted(), record.spec.servers) == (wanted, TIDE.1) && found == wanted as usize;
+        (!says).then(|| format!("{found} servers of {} of {} wanted, and by the clock it is {wanted}", TIDE.0, record.wanted()))
     }
 }

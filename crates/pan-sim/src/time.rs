@@ -8,6 +8,8 @@ use std::collections::BinaryHeap;
 pub const MS: u64 = 1_000_000;
 /// A second in nanoseconds of true time.
 pub const SECOND: u64 = 1000 * MS;
+/// What wall clocks show when a run begins, in microseconds since 1970.
+pub const WALL: i64 = 1_700_000_000_000_000;
 
 /// A host's boot clock.
 #[derive(Debug, Clone, Copy)]

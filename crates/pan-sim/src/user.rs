@@ -4,7 +4,7 @@ use crate::host::Process;
 use crate::letter::Letter;
 use crate::note;
 use crate::sim::{Event, Phase, Sim};
-use crate::time::MS;
+use crate::time::{MS, SECOND, WALL};
 use pan_api::ApiError;
 use pan_controller::core::request::{Reply, Request};
 use pan_model::host::Role;
@@ -79,7 +79,42 @@ fn cluster(number: usize) -> ClusterName {
     ClusterName::new(format!("c{number}")).expect("a name")
 }
 
-fn documents(sizes: &[u32]) -> String {
+/// The cluster that has more servers by the clock: how many of its own, how many at high water.
+pub const TIDE: (&str, u32, u32) = ("tide", 1, 3);
+/// From when on, how often and for how long, in seconds of the run. The calm part is over by then.
+const WATER: (u64, u64, u64) = (40, 25, 10);
+/// How often that is, which is over when a run is long: a policy has not more schedules.
+const TIMES: u64 = 14;
+
+/// The number of servers that the cluster is to have at a time of the run.
+#[must_use]
+pub fn water(now: u64) -> u32 {
+    let (first, every, lasts) = WATER;
+    let since = (now / SECOND).checked_sub(first);
+    let high = since.is_some_and(|since| since % every < lasts && since / every < TIMES);
+    if high { TIDE.2 } else { TIDE.1 }
+}
+
+fn tide() -> String {
+    let (name, low, high) = TIDE;
+    let (first, every, lasts) = WATER;
+    let shown = |second: u64| {
+        let at = jiff::Timestamp::from_microsecond(WALL).expect("a time") + jiff::SignedDuration::from_secs(second.cast_signed());
+        at.strftime("%Y-%m-%dT%H:%M:%S").to_string()
+    };
+    let window = |number: u64| {
+        let from = first + number * every;
+        format!("    - {{from: {}, until: {}, zone: UTC, floor: {high}}}\n", shown(from), shown(from + lasts))
+    };
+    let windows: String = (0..TIMES).map(window).collect();
+    format!(
+        "---\napi: pan/v1\nkind: Cluster\npartition: p\nname: {name}\nspec:\n  servers: {low}\n  image: host\n  command: [sleep, inf]\n  stop: \
+         {{grace: 1s}}\n  resources: {{cpu: 100m, memory: 16MiB}}\n---\napi: pan/v1\nkind: Policy\npartition: p\nname: {name}\nspec:\n  target: \
+         {{cluster: {name}}}\n  schedules:\n{windows}"
+    )
+}
+
+fn documents(sizes: &[u32], tides: bool) -> String {
     let mut text = "api: pan/v1\nkind: Partition\nname: p\nspec: {network: 10.0.0.0/24}\n".to_owned();
     for (number, servers) in sizes.iter().enumerate() {
         let protect = if number == 0 { "  protect: {failures: 1}\n" } else { "" };
@@ -87,6 +122,9 @@ fn documents(sizes: &[u32]) -> String {
             "---\napi: pan/v1\nkind: Cluster\npartition: p\nname: c{number}\nspec:\n  servers: {servers}\n  image: host\n  \
              command: [sleep, inf]\n{protect}  stop: {{grace: 1s}}\n  resources: {{cpu: 500m, memory: 128MiB}}\n"
         ));
+    }
+    if tides {
+        text.push_str(&tide());
     }
     text.push_str("---\napi: pan/v1\nkind: Service\npartition: p\nname: www\nspec: {port: 80, cluster: c0}\n");
     text
@@ -113,7 +151,7 @@ impl Sim {
 
     fn wish(&mut self) -> (Wanted, Option<Request>) {
         if !self.user.applied {
-            let files = [("sim.yaml".to_owned(), documents(&self.options.clusters))];
+            let files = [("sim.yaml".to_owned(), documents(&self.options.clusters, self.options.tide))];
             let documents = pan_model::manifest::parse(&files, None).expect("a manifest");
             return (Wanted::Apply, Some(Request::Apply { documents, dry_run: false }));
         }

@@ -45,6 +45,7 @@ fn permit(call: &Call<Principal>, document: &Document) -> Result<(), ApiError> {
         Object::Service(..) => Noun::Service,
         Object::Volume(..) => Noun::Volume,
         Object::Import(..) => Noun::Import,
+        Object::Policy(..) => Noun::Policy,
     };
     call.permit(Verb::Change, noun)?;
     call.scope().require_within(document.object.partition())

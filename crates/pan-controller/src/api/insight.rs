@@ -28,8 +28,13 @@ pub const ROUTES: &[Route] = &[
         takes: Some(schema::<WhatIfRequest>),
         gives: Gives::Json(schema::<WhatIf>),
     },
-    Route::get::<Why>("/v1/why/{kind}/{name}", "Why a server, cluster, service, node or volume is as it is.", Noun::Pan, reasons)
-        .with(&[PARTITION]),
+    Route::get::<Why>(
+        "/v1/why/{kind}/{name}",
+        "Why a server, cluster, service, import, policy, node or volume is as it is.",
+        Noun::Pan,
+        reasons,
+    )
+    .with(&[PARTITION]),
 ];
 
 /// Runs a question that takes long, to the planner or for many rows, where it holds nobody up. It keeps its turn to its end, even when nobody waits for it any more.

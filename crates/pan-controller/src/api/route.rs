@@ -182,6 +182,7 @@ pub fn table() -> Vec<Route> {
         super::proxy::ROUTES,
         super::service::ROUTES,
         super::import::ROUTES,
+        super::policy::ROUTES,
         super::volume::ROUTES,
         super::snapshot::ROUTES,
         super::traffic::ROUTES,

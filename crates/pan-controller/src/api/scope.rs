@@ -4,6 +4,7 @@
 //! and the places of its servers are opaque names of failure domains.
 
 use super::call::not_found;
+use super::outlook::Outlook;
 use crate::core::audit::Log;
 use crate::core::timeline;
 use crate::handle::{Principal, SnapshotPlace, View};
@@ -15,6 +16,7 @@ use pan_api::import::Import;
 use pan_api::insight::Timeline;
 use pan_api::node::Node;
 use pan_api::partition::Partition;
+use pan_api::policy::Policy;
 use pan_api::server::Server;
 use pan_api::service::Service;
 use pan_api::token::Token;
@@ -201,6 +203,21 @@ impl Scope {
     /// An import.
     pub fn import(&self, key: &(PartitionName, Name)) -> Option<Import> {
         self.view.imports.get(key).filter(|_| self.sees(&key.0)).cloned()
+    }
+
+    /// The policies of a partition, or all.
+    pub fn policies(&self, within: Option<&PartitionName>) -> BTreeMap<(PartitionName, Name), Policy> {
+        self.of(&self.view.policies, within, |key| &key.0).map(|(key, policy)| (key.clone(), policy.clone())).collect()
+    }
+
+    /// A policy.
+    pub fn policy(&self, key: &(PartitionName, Name)) -> Option<Policy> {
+        self.view.policies.get(key).filter(|_| self.sees(&key.0)).cloned()
+    }
+
+    /// What policies make of the clusters of a partition, as far as that is a question of the clock.
+    pub fn outlook(&self) -> Outlook<'_> {
+        Outlook::of(&self.view, self.only.as_ref())
     }
 
     /// All nodes; none for principals of a partition.

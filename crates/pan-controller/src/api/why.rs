@@ -1,6 +1,7 @@
 //! Why an object is as it is: the planner's reasons for servers, and what is seen of the others.
 
 use super::call::{Call, not_found};
+use super::dispatch::wall;
 use super::scope::Scope;
 use super::why_volume;
 use crate::handle::Principal;
@@ -29,6 +30,8 @@ pub enum Question {
     Service(PartitionName, ServiceName),
     /// An import.
     Import(PartitionName, Name),
+    /// A policy.
+    Policy(PartitionName, Name),
     /// A node.
     Node(HostName),
     /// A volume.
@@ -54,10 +57,11 @@ impl Question {
             "cluster" => Ok(Self::Cluster(partition()?, name.parse().map_err(|_| missing())?)),
             "service" => Ok(Self::Service(partition()?, name.parse().map_err(|_| missing())?)),
             "import" => Ok(Self::Import(partition()?, name.parse().map_err(|_| missing())?)),
+            "policy" => Ok(Self::Policy(partition()?, name.parse().map_err(|_| missing())?)),
             "node" => Ok(Self::Node(name.parse().map_err(|_| missing())?)),
             "volume" => Ok(Self::Volume(VolumeKey { partition: partition()?, name: name.parse().map_err(|_| missing())? })),
             _ => {
-                let text = format!("nothing explains a {kind:?}: expected server, cluster, service, import, node or volume");
+                let text = format!("nothing explains a {kind:?}: expected server, cluster, service, import, policy, node or volume");
                 Err(ApiError::new(Code::Invalid, text))
             }
         }
@@ -73,6 +77,7 @@ impl Question {
             Self::Cluster(partition, name) => ("cluster", Some(partition), name.as_str(), cluster(scope, snapshot, partition, name)),
             Self::Service(partition, name) => ("service", Some(partition), name.as_str(), service(scope, partition, name)),
             Self::Import(partition, name) => ("import", Some(partition), name.as_str(), import(scope, partition, name)),
+            Self::Policy(partition, name) => ("policy", Some(partition), name.as_str(), policy(scope, partition, name)),
             Self::Node(name) => ("node", None, name.as_str(), node(scope, name)),
             // It tells more of its past, and of what only the PAN's operators are told.
             Self::Volume(key) => {
@@ -125,6 +130,7 @@ fn cluster(scope: &Scope, snapshot: &Snapshot, partition: &PartitionName, name: 
         Some(protect) => format!("its promise to survive the loss of {} at a time does not hold at present", protect.failures),
     };
     reasons.push(promise);
+    reasons.extend(policies(scope, &(partition.clone(), name.clone()), cluster.desired));
     reasons.extend(cluster.spec.allow.as_deref().map(|rules| format!("only these begin to speak to its servers: {}", allow::said(rules))));
     Some(Why {
         object: format!("cluster {partition}/{name}"),
@@ -132,6 +138,26 @@ fn cluster(scope: &Scope, snapshot: &Snapshot, partition: &PartitionName, name: 
         reasons: reasons.into_iter().chain(alternatives.iter().flat_map(|told| told.reasons.clone())).collect(),
         alternatives: alternatives.map(|told| told.alternatives).unwrap_or_default(),
     })
+}
+
+/// What policies make of the number of its servers, and what would change it.
+fn policies(scope: &Scope, key: &(PartitionName, ClusterName), desired: u32) -> Vec<String> {
+    let (outlook, now) = (scope.outlook(), jiff::Timestamp::from_microsecond(wall()).unwrap_or_default());
+    let Some(resolved) = outlook.cluster(key, now) else { return Vec::new() };
+    let mut said = Vec::new();
+    if resolved.servers != desired {
+        said.push(format!("policies want {} servers, and {desired} can be had at present", resolved.servers));
+    }
+    for active in &resolved.active {
+        let decides =
+            if resolved.because.contains(active) { "decides the number of servers" } else { "holds, and decides nothing at present" };
+        said.push(format!("{} {decides}", outlook.reason(&key.0, active)));
+    }
+    if resolved.because.is_empty() {
+        said.push("its manifest decides the number of servers".to_owned());
+    }
+    said.extend(resolved.until.map(|until| format!("a policy's window begins or ends next at {until:.0}")));
+    said
 }
 
 fn service(scope: &Scope, partition: &PartitionName, name: &ServiceName) -> Option<Why> {
@@ -173,6 +199,19 @@ fn import(scope: &Scope, partition: &PartitionName, name: &Name) -> Option<Why> 
         ),
     };
     Some(Why { object: format!("import {partition}/{name}"), decision, reasons: vec![reason], alternatives: Vec::new() })
+}
+
+fn policy(scope: &Scope, partition: &PartitionName, name: &Name) -> Option<Why> {
+    let policy = scope.policy(&(partition.clone(), name.clone()))?;
+    let open = |window: &pan_api::policy::ActiveWindow| format!("schedules[{}]: {} until {}", window.schedule, window.effect, window.until);
+    let mut reasons: Vec<String> = policy.active.iter().map(open).collect();
+    reasons.push(format!("it has {} schedules", policy.spec.schedules.len()));
+    reasons.extend(policy.next.map(|next| format!("a window begins or ends next at {next}")));
+    let decision = match policy.active.is_empty() {
+        true => format!("nothing holds for cluster {}: no window is open", policy.cluster),
+        false => format!("{} windows are open for cluster {}", policy.active.len(), policy.cluster),
+    };
+    Some(Why { object: format!("policy {partition}/{name}"), decision, reasons, alternatives: Vec::new() })
 }
 
 fn node(scope: &Scope, name: &HostName) -> Option<Why> {

@@ -1,19 +1,15 @@
 //! Applying documents: all of them into a draft of the world, which replaces the world only if nothing is wrong.
 
-use super::ending;
-use super::place;
-use super::record::{ClusterRecord, EndingPhase, Goal, Intent, PartitionRecord, ServerRecord, ServiceRecord};
+use super::record::{ClusterRecord, Goal, PartitionRecord, ServiceRecord};
 use super::validate::{self, Trouble};
 use super::world::{ClusterKey, Dirty, Now, ServiceKey, World};
-use super::{imports, usage, volumes};
+use super::{imports, place, policy, resize, usage, volumes};
 use pan_api::requests::{Applied, ApplyResult};
 use pan_api::{ApiError, Problem};
 use pan_model::manifest::{Document, Object, SERVERS_MAX};
-use pan_model::network::{Cidr, FIRST_SERVER_OFFSET, address_at};
-use pan_model::{ClusterSpec, Code, Epoch, Mac, PartitionName, PartitionSpec, ServerKey, ServerName, ServiceSpec};
+use pan_model::network::Cidr;
+use pan_model::{ClusterSpec, Code, PartitionName, PartitionSpec, ServiceSpec};
 use pan_plan::Snapshot;
-use std::collections::BTreeSet;
-use std::net::IpAddr;
 
 /// Bytes of records that one apply may write: with its keys, and lines of audit logs for each of its objects, it fits one transaction of
 /// the store. It is one by itself ([`super::request::Request::is_large`]).
@@ -36,7 +32,7 @@ pub fn apply(
     let mut applied = Vec::new();
     let mut problems = Vec::new();
     let mut blame = Blame { documents, changed: Vec::new() };
-    for rank in 0..=3 {
+    for rank in 0..=4 {
         for document in documents.iter().filter(|document| rank_of(&document.object) == rank) {
             match one(&mut draft, now, &document.object) {
                 Ok(result) => {
@@ -52,6 +48,10 @@ pub fn apply(
     if problems.is_empty() {
         problems.extend(validate::references(&draft).into_iter().map(|(object, trouble)| blame.place(&object, trouble)));
     }
+    if problems.is_empty() {
+        problems
+            .extend(policy::fit_all(&mut draft, now, &world.policies).into_iter().map(|(object, trouble)| blame.place(&object, trouble)));
+    }
     for document in &blame.changed {
         if let (true, Object::Partition(name, _)) = (problems.is_empty(), &document.object) {
             problems.extend(validate::limits(&draft, name).into_iter().map(|(object, trouble)| blame.place(&object, trouble)));
@@ -63,12 +63,9 @@ pub fn apply(
         problems.push(blame.largest(Trouble::new(Code::Invalid, "spec", text)));
     }
     if problems.is_empty()
-        && let Err((object, trouble)) = admit(world, &draft, within)
+        && let Err(broken) = admit(world, &draft, within).and_then(|()| policy::prove(world, &draft, now, within))
     {
-        problems.push(match object {
-            Some(object) => blame.place(&object, trouble),
-            None => blame.largest(trouble),
-        });
+        problems.push(blame.whose(broken));
     }
     if !problems.is_empty() {
         let order =
@@ -123,6 +120,14 @@ impl Blame<'_> {
         }
     }
 
+    /// The place of what breaks a promise.
+    fn whose(&self, (object, trouble): Broken) -> Problem {
+        match object {
+            Some(object) => self.place(&object, trouble),
+            None => self.largest(trouble),
+        }
+    }
+
     /// The place of the document that takes the most room.
     fn largest(&self, trouble: Trouble) -> Problem {
         let size = |document: &&&Document| match &document.object {
@@ -131,7 +136,7 @@ impl Blame<'_> {
                 // A server's record has some hundred bytes.
                 (spec.servers as usize).saturating_mul(400).saturating_add(written)
             }
-            Object::Partition(..) | Object::Service(..) | Object::Volume(..) | Object::Import(..) => 0,
+            Object::Partition(..) | Object::Service(..) | Object::Volume(..) | Object::Import(..) | Object::Policy(..) => 0,
         };
         match self.changed.iter().max_by_key(size) {
             Some(document) => placed(document, trouble),
@@ -144,8 +149,10 @@ const fn rank_of(object: &Object) -> u8 {
     match object {
         Object::Partition(..) => 0,
         Object::Volume(..) => 1,
-        Object::Cluster(..) => 2,
-        Object::Service(..) | Object::Import(..) => 3,
+        // Clusters are given the number of servers that these make of theirs.
+        Object::Policy(..) => 2,
+        Object::Cluster(..) => 3,
+        Object::Service(..) | Object::Import(..) => 4,
     }
 }
 
@@ -161,6 +168,7 @@ fn describe(object: &Object, result: ApplyResult) -> Applied {
         Object::Service(partition, name, _) => ("service", Some(partition.clone()), name.to_string()),
         Object::Volume(partition, name, _) => ("volume", Some(partition.clone()), name.to_string()),
         Object::Import(partition, name, _) => ("import", Some(partition.clone()), name.to_string()),
+        Object::Policy(partition, name, _) => ("policy", Some(partition.clone()), name.to_string()),
     };
     Applied { kind: kind.to_owned(), partition, name, result, error: None }
 }
@@ -171,6 +179,7 @@ fn one(draft: &mut World, now: Now, object: &Object) -> Result<ApplyResult, Trou
         Object::Cluster(partition, name, spec) => cluster(draft, now, &(partition.clone(), name.clone()), spec),
         Object::Service(partition, name, spec) => service(draft, &(partition.clone(), name.clone()), spec),
         Object::Import(partition, name, spec) => imports::want(draft, &(partition.clone(), name.clone()), spec),
+        Object::Policy(partition, name, spec) => policy::want(draft, &(partition.clone(), name.clone()), spec),
         Object::Volume(partition, name, spec) => {
             validate::partition(draft, partition)?;
             volumes::want_standing(draft, partition, name, spec)
@@ -266,120 +275,21 @@ fn needs_restart(former: &ClusterSpec, spec: &ClusterSpec) -> bool {
 
 fn cluster(draft: &mut World, now: Now, key: &ClusterKey, spec: &ClusterSpec) -> Result<ApplyResult, Trouble> {
     validate::cluster(draft, key, spec)?;
-    let result = match draft.clusters.get(key).cloned() {
+    let record = |revision, scheduled| ClusterRecord { spec: spec.clone(), revision, deleting: false, scheduled };
+    let (record, result) = match draft.clusters.get(key).cloned() {
         // Its servers end all the same, and are made anew one by one as they are gone.
-        Some(former) if former.deleting => {
-            draft.clusters.insert(key.clone(), ClusterRecord { spec: spec.clone(), revision: former.revision + 1, deleting: false });
-            ApplyResult::Created
-        }
+        Some(former) if former.deleting => (record(former.revision + 1, None), ApplyResult::Created),
         Some(former) if former.spec == *spec => return Ok(ApplyResult::Unchanged),
         Some(former) => {
             let revision = former.revision + u64::from(needs_restart(&former.spec, spec));
-            draft.clusters.insert(key.clone(), ClusterRecord { spec: spec.clone(), revision, deleting: false });
-            ApplyResult::Changed
+            (record(revision, former.scheduled), ApplyResult::Changed)
         }
-        None => {
-            draft.clusters.insert(key.clone(), ClusterRecord { spec: spec.clone(), revision: 1, deleting: false });
-            ApplyResult::Created
-        }
+        None => (record(1, None), ApplyResult::Created),
     };
+    draft.clusters.insert(key.clone(), record);
     draft.dirty.insert(Dirty::Cluster(key.clone()));
-    draft.seen.replan = true;
-    resize(draft, now, key, spec.servers)?;
-    volumes::want(draft, key, spec)?;
+    policy::fit(draft, now, key)?;
     Ok(result)
-}
-
-/// Makes or ends servers until a cluster has the number wanted.
-fn resize(draft: &mut World, now: Now, key: &ClusterKey, wanted: u32) -> Result<(), Trouble> {
-    let existing = draft.servers_of(key);
-    let kept = |draft: &World, server: &ServerKey| !matches!(&draft.servers[server].ending, Some(ending) if ending.goal == Goal::Delete);
-    for server in existing.iter().rev() {
-        if draft.servers[server].ordinal > wanted && kept(draft, server) {
-            ending::begin(draft, now, server, Goal::Delete, EndingPhase::Draining);
-        }
-    }
-    let mut free = FreeAddresses::of(draft, &key.0);
-    for ordinal in 1..=wanted {
-        let name = ServerName::of(&key.1, ordinal);
-        let server = ServerKey { partition: key.0.clone(), name };
-        // One that is being deleted is made anew by `again` when it is gone.
-        if !draft.servers.contains_key(&server) {
-            create(draft, now, key, (&server, ordinal, free.take()?));
-        }
-    }
-    Ok(())
-}
-
-/// Makes a server anew whose deletion is over, if it is wanted again by then: the same name and addresses, nothing else.
-pub fn again(world: &mut World, now: Now, key: &ServerKey, gone: &ServerRecord) {
-    let cluster = (key.partition.clone(), gone.cluster.clone());
-    if is_wanted(world, &cluster, gone) {
-        world.seen.retry_at.remove(key);
-        create(world, now, &cluster, (key, gone.ordinal, gone.addresses.clone()));
-    }
-}
-
-fn is_wanted(world: &World, cluster: &ClusterKey, server: &ServerRecord) -> bool {
-    world.clusters.get(cluster).is_some_and(|record| !record.deleting && server.ordinal <= record.spec.servers)
-}
-
-fn create(draft: &mut World, now: Now, key: &ClusterKey, (server, ordinal, addresses): (&ServerKey, u32, Vec<IpAddr>)) {
-    let revision = draft.clusters.get(key).map_or(1, |cluster| cluster.revision);
-    let Some(partition) = draft.partition_mut(&key.0) else { return };
-    let index = partition.next_index;
-    partition.next_index += 1;
-    let mac = Mac::of(*addresses.first().expect("a partition has a network"));
-    let record = ServerRecord {
-        cluster: key.1.clone(),
-        ordinal,
-        index,
-        mac,
-        addresses,
-        epoch: Epoch(0),
-        node: None,
-        why: String::new(),
-        bound_at: now.wall,
-        incarnation: 0,
-        revision,
-        intent: Intent::Run,
-        ending: None,
-        failed_moves: 0,
-        restarts: 0,
-    };
-    draft.servers.insert(server.clone(), record);
-    draft.dirty.insert(Dirty::Server(server.clone()));
-}
-
-/// The free addresses of a partition, from the lowest on, the same offset in each of its networks.
-pub(super) struct FreeAddresses {
-    partition: PartitionName,
-    networks: Vec<Cidr>,
-    used: BTreeSet<IpAddr>,
-    next: u128,
-}
-
-impl FreeAddresses {
-    pub(super) fn of(draft: &World, partition: &PartitionName) -> Self {
-        let servers = draft.in_partition(partition).flat_map(|(_, server)| server.addresses.iter().copied());
-        let used = servers.chain(imports::addresses(draft, partition)).collect();
-        let networks = draft.partitions[partition].networks.clone();
-        Self { partition: partition.clone(), networks, used, next: FIRST_SERVER_OFFSET }
-    }
-
-    pub(super) fn take(&mut self) -> Result<Vec<IpAddr>, Trouble> {
-        loop {
-            let found: Option<Vec<IpAddr>> = self.networks.iter().map(|net| address_at(*net, self.next)).collect();
-            let Some(found) = found else {
-                let text = format!("the network of partition {} has no free address left", self.partition);
-                return Err(Trouble::new(Code::NoCapacity, "spec.servers", text));
-            };
-            self.next += 1;
-            if found.iter().all(|address| !self.used.contains(address)) {
-                return Ok(found);
-            }
-        }
-    }
 }
 
 fn service(draft: &mut World, key: &ServiceKey, spec: &ServiceSpec) -> Result<ApplyResult, Trouble> {
@@ -401,13 +311,14 @@ fn service(draft: &mut World, key: &ServiceKey, spec: &ServiceSpec) -> Result<Ap
 }
 
 /// The world as promises are judged, and in it the servers that are made anew as soon as they are gone.
-fn with_wanted_again(world: &World) -> Snapshot {
+#[must_use]
+pub fn with_wanted_again(world: &World) -> Snapshot {
     let mut snapshot = place::patient(world);
     for (key, server) in &world.servers {
         let cluster = (key.partition.clone(), server.cluster.clone());
         let leaving = server.ending.as_ref().is_some_and(|ending| ending.goal == Goal::Delete);
         if leaving
-            && is_wanted(world, &cluster, server)
+            && resize::is_wanted(world, &cluster, server)
             && let Some(cluster) = snapshot.clusters.get_mut(&cluster)
         {
             cluster.servers.insert(key.name.clone(), None);
@@ -416,22 +327,22 @@ fn with_wanted_again(world: &World) -> Snapshot {
     snapshot
 }
 
+/// What breaks a promise, if that may be named, and how.
+pub type Broken = (Option<validate::Which>, Trouble);
+
 /// Whether every promise can still be kept after the change. The object that cannot have what it asks for is not named to users of
 /// another partition.
-fn admit(before: &World, draft: &World, within: Option<&PartitionName>) -> Result<(), (Option<validate::Which>, Trouble)> {
+fn admit(before: &World, draft: &World, within: Option<&PartitionName>) -> Result<(), Broken> {
     let (from, to) = (with_wanted_again(before), with_wanted_again(draft));
     if from == to {
         return Ok(());
     }
-    match pan_plan::admit(&from, &to) {
-        Ok(_) => Ok(()),
-        Err(refusal) => {
-            let (partition, cluster) = &refusal.cluster;
-            let named = within.is_none_or(|within| within == partition);
-            let which = named.then(|| validate::Which::Cluster(partition.clone(), cluster.clone()));
-            Err((which, validate::refused(&refusal, within)))
-        }
-    }
+    pan_plan::admit(&from, &to).map(drop).map_err(|refusal| {
+        let (partition, cluster) = &refusal.cluster;
+        let named = within.is_none_or(|within| within == partition);
+        let which = named.then(|| validate::Which::Cluster(partition.clone(), cluster.clone()));
+        (which, validate::refused(&refusal, within))
+    })
 }
 
 /// Changes the number of servers of a cluster.
@@ -453,7 +364,8 @@ pub fn scale(world: &mut World, now: Now, within: Option<&PartitionName>, key: &
     let fail = |trouble: Trouble| ApiError::new(trouble.code, trouble.message);
     cluster(&mut draft, now, key, &spec).map_err(fail)?;
     fits_one_transaction(&draft).map_err(|text| ApiError::new(Code::Invalid, text))?;
-    admit(world, &draft, within).map_err(|(_, trouble)| fail(trouble))?;
+    let proved = admit(world, &draft, within).and_then(|()| policy::prove(world, &draft, now, within));
+    proved.map_err(|(_, trouble)| fail(trouble))?;
     *world = draft;
     Ok(())
 }

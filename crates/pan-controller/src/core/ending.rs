@@ -212,7 +212,7 @@ fn complete(world: &mut World, now: Now, key: &ServerKey, goal: &Goal) {
             world.timelines.forget(&key.to_string());
             world.dirty.insert(Dirty::Timeline(key.to_string()));
             if let Some(gone) = gone {
-                super::apply::again(world, now, key, &gone);
+                super::resize::again(world, now, key, &gone);
             }
         }
     }

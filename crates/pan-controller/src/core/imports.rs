@@ -4,9 +4,9 @@
 //! A consent is between two partitions, not between two names: it holds who they were from the moment both words were there. Under a name
 //! that is given anew, nothing is in force that was before.
 
-use super::apply::FreeAddresses;
 use super::orders::{backend_state, servers_behind, service_order};
 use super::record::{Identity, ImportRecord, PartitionRecord, ServiceRecord, WayRecord};
+use super::resize::FreeAddresses;
 use super::seen::Life;
 use super::validate::{self, Trouble};
 use super::world::{About, Dirty, ImportKey, Now, ServiceKey, World};

@@ -2,8 +2,8 @@
 
 use super::record::{Duty, EndingPhase, Goal, Intent, VolumeRecord};
 use super::request::{Kind, Reply, Request};
-use super::world::{ClusterKey, Dirty, ImportKey, Now, World};
-use super::{apply, domain, ending, hosts, imports, keys, leave, place, reach, tokens, volumes};
+use super::world::{ClusterKey, Dirty, ImportKey, Now, PolicyKey, World};
+use super::{apply, domain, ending, hosts, imports, keys, leave, place, policy, reach, tokens, volumes};
 use pan_api::ApiError;
 use pan_model::event::Severity;
 use pan_model::{ClusterName, Code, HostName, Name, PartitionName, ServerKey, ServiceName, VolumeKey, VolumeName};
@@ -14,6 +14,10 @@ use std::collections::BTreeMap;
 /// # Errors
 /// The refusal, which names nothing outside of that partition.
 pub fn request(world: &mut World, now: Now, within: Option<&PartitionName>, request: Request) -> Result<Reply, ApiError> {
+    if request.is_large() {
+        // What policies make of it is looked at anew.
+        world.seen.policies.rest = None;
+    }
     match request {
         Request::Apply { documents, dry_run } => return apply::apply(world, now, within, &documents, dry_run).map(Reply::Applied),
         Request::Delete { kind, partition, name, cascade } => delete(world, now, (kind, partition, &name), cascade)?,
@@ -243,7 +247,13 @@ fn delete(
             let key = (partition, Name::new(name).map_err(invalid)?);
             if imports::remove(world, &key) { Ok(()) } else { Err(not_found("import", &key.1)) }
         }
-        (Kind::Cluster | Kind::Service | Kind::Volume | Kind::Import, None) => Err(ApiError::new(Code::Invalid, "a partition is needed")),
+        (Kind::Policy, Some(partition)) => {
+            let key = (partition, Name::new(name).map_err(invalid)?);
+            if policy::remove(world, &key) { Ok(()) } else { Err(not_found("policy", &key.1)) }
+        }
+        (Kind::Cluster | Kind::Service | Kind::Volume | Kind::Import | Kind::Policy, None) => {
+            Err(ApiError::new(Code::Invalid, "a partition is needed"))
+        }
     }
 }
 
@@ -256,14 +266,17 @@ fn delete_partition(world: &mut World, now: Now, name: &PartitionName, cascade: 
     let volumes: Vec<VolumeKey> = world.volumes.keys().filter(|key| key.partition == *name).cloned().collect();
     let sources: Vec<VolumeKey> = world.sources.keys().filter(|key| key.partition == *name).cloned().collect();
     let imports: Vec<ImportKey> = world.imports.keys().filter(|key| key.0 == *name).cloned().collect();
+    let policies: Vec<PolicyKey> = world.policies.keys().filter(|key| key.0 == *name).cloned().collect();
     let going = |key: &VolumeKey| world.volumes[key].deleting;
-    let empty = clusters.is_empty() && services.is_empty() && imports.is_empty() && sources.is_empty() && volumes.iter().all(going);
+    let others = services.is_empty() && imports.is_empty() && policies.is_empty();
+    let empty = clusters.is_empty() && others && sources.is_empty() && volumes.iter().all(going);
     if !cascade && !empty {
         let names: Vec<String> = clusters
             .iter()
             .map(|key| format!("cluster {}", key.1))
             .chain(services.iter().map(|key| format!("service {}", key.1)))
             .chain(imports.iter().map(|key| format!("import {}", key.1)))
+            .chain(policies.iter().map(|key| format!("policy {}", key.1)))
             .chain(sources.iter().chain(&volumes).map(|key| format!("volume {}", key.name)))
             .collect();
         return Err(ApiError::new(
@@ -277,6 +290,9 @@ fn delete_partition(world: &mut World, now: Now, name: &PartitionName, cascade: 
     }
     for key in imports {
         imports::remove(world, &key);
+    }
+    for key in policies {
+        policy::remove(world, &key);
     }
     for key in clusters {
         take_down(world, now, &key);
@@ -314,9 +330,17 @@ fn delete_cluster(world: &mut World, now: Now, key: &ClusterKey, cascade: bool) 
         let text = format!("service {} sends traffic to cluster {}: delete it first or use --cascade", names.join(", "), key.1);
         return Err(ApiError::new(Code::InUse, text));
     }
+    let policies: Vec<PolicyKey> = policy::about(world, key).cloned().collect();
+    if let Some(about) = policies.first().filter(|_| !cascade) {
+        let text = format!("policy {} is about cluster {}: delete it first or use --cascade", about.1, key.1);
+        return Err(ApiError::new(Code::InUse, text));
+    }
     for service in services {
         world.services.remove(&service);
         world.dirty.insert(Dirty::Service(service));
+    }
+    for policy in policies {
+        policy::remove(world, &policy);
     }
     if cascade {
         let servers = world.servers_of(key);

@@ -58,6 +58,7 @@ pub fn key_of(dirty: &Dirty) -> String {
         Dirty::Server(key) => format!("p/{}/server/{}", key.partition, key.name),
         Dirty::Service((partition, name)) => format!("p/{partition}/service/{name}"),
         Dirty::Import((partition, name)) => format!("p/{partition}/import/{name}"),
+        Dirty::Policy((partition, name)) => format!("p/{partition}/policy/{name}"),
         Dirty::Volume(key) => format!("p/{}/volume/{}", key.partition, key.name),
         Dirty::Source(key) => format!("p/{}/source/{}", key.partition, key.name),
         Dirty::Host(name) => format!("host/{name}"),
@@ -90,6 +91,7 @@ pub fn value_of(world: &World, dirty: &Dirty) -> Option<Vec<u8>> {
         Dirty::Server(key) => write(world.servers.get(key)),
         Dirty::Service(key) => write(world.services.get(key)),
         Dirty::Import(key) => write(world.imports.get(key)),
+        Dirty::Policy(key) => write(world.policies.get(key)),
         Dirty::Volume(key) => write(world.volumes.get(key)),
         Dirty::Source(key) => write(world.sources.get(key)),
         Dirty::Host(name) => write(world.hosts.get(name)),
@@ -200,6 +202,10 @@ fn load_in_partition(world: &mut World, partition: PartitionName, rest: &[&str],
             let name = Name::new(*name).map_err(|_| unknown())?;
             world.imports.insert((partition, name), read(key, value)?);
         }
+        ["policy", name] => {
+            let name = Name::new(*name).map_err(|_| unknown())?;
+            world.policies.insert((partition, name), read(key, value)?);
+        }
         ["volume", name] => {
             let name = VolumeName::new(*name).map_err(|_| unknown())?;
             world.volumes.insert(VolumeKey { partition, name }, read(key, value)?);
@@ -273,6 +279,7 @@ pub fn forget(world: &mut World, key: &str) -> Result<(), LoadError> {
                     world.imports.remove(&key);
                     world.seen.imports.remove(&key);
                 }
+                ["policy", name] => drop(world.policies.remove(&(partition, Name::new(*name).map_err(|_| unknown())?))),
                 ["volume", name] => {
                     drop(world.volumes.remove(&VolumeKey { partition, name: VolumeName::new(*name).map_err(|_| unknown())? }));
                 }

@@ -1,9 +1,13 @@
 //! What the store keeps: one record per object, each with a format version.
 
+mod cluster;
 mod import;
+mod policy;
 mod source;
 
+pub use cluster::{ClusterRecord, Scheduled};
 pub use import::{Identity, ImportRecord, WayRecord};
+pub use policy::{OpenWindow, PolicyRecord};
 pub use source::SourceRecord;
 
 use pan_api::certificate::CertificateFacts;
@@ -13,8 +17,8 @@ use pan_model::mirror::{Member, Record};
 use pan_model::network::Cidr;
 use pan_model::volume::{Filesystem, SIZE_MIN};
 use pan_model::{
-    Admission, ByteSize, ClusterName, ClusterSpec, Epoch, HostName, Mac, Name, PartitionName, PartitionSpec, ServerName, ServiceSpec,
-    Session, SnapshotId, SnapshotName, VolumeId,
+    Admission, ByteSize, ClusterName, Epoch, HostName, Mac, Name, PartitionName, PartitionSpec, ServerName, ServiceSpec, Session,
+    SnapshotId, SnapshotName, VolumeId,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -53,17 +57,6 @@ pub struct PartitionRecord {
     /// How often it was wanted again while it was being taken down: each time it is another one's.
     #[serde(default)]
     pub life: u64,
-}
-
-/// A cluster.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ClusterRecord {
-    /// What was asked for.
-    pub spec: ClusterSpec,
-    /// Grows when something changes that a running server must be restarted for.
-    pub revision: u64,
-    /// Is being taken down.
-    pub deleting: bool,
 }
 
 /// A server.
@@ -458,6 +451,10 @@ pub struct PanRecord {
     /// The number of the next import, or of the next way of one.
     #[serde(default = "first_import")]
     pub next_import: u32,
+    /// The instant whose policies were acted on last (wall, microseconds since 1970): what was due then is not undone by a clock that is
+    /// set back a little, or by the next leader's that is behind.
+    #[serde(default)]
+    pub policies_at: i64,
 }
 
 const fn first_import() -> u32 {
@@ -491,6 +488,7 @@ impl Default for PanRecord {
             next_session: first_session(),
             next_snapshot: first_snapshot(),
             next_import: first_import(),
+            policies_at: 0,
         }
     }
 }

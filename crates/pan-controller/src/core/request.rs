@@ -175,6 +175,8 @@ pub enum Kind {
     Volume,
     /// An import.
     Import,
+    /// A policy.
+    Policy,
 }
 
 /// The answer to a request.

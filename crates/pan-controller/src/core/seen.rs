@@ -68,6 +68,8 @@ pub struct Seen {
     pub refusals: super::audit::Refusals,
     /// What partitions are told of their imports. At most all imports.
     pub imports: BTreeMap<super::world::ImportKey, super::imports::Telling>,
+    /// Until when no policy changes anything, and what of them was told.
+    pub policies: super::policy::Watching,
     /// What hosts do again and again, and is not told yet.
     pub often: super::audit::Often,
     /// Members of the controllers' store, by name. None where it is one file.

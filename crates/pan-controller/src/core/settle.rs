@@ -1,7 +1,9 @@
 //! One pass over the world after events: everything that follows from them, in a fixed order.
 
 use super::world::{Dirty, Now, World};
-use super::{audit, death, domain, ending, fail, hosts, imports, keys, place, quarantine, reach, roll, services, tokens, usage, volumes};
+use super::{
+    audit, death, domain, ending, fail, hosts, imports, keys, place, policy, quarantine, reach, roll, services, tokens, usage, volumes,
+};
 use pan_model::PartitionName;
 
 /// Brings the records to where the observations and intents lead. Calling it twice changes nothing more.
@@ -15,6 +17,7 @@ pub fn settle(world: &mut World, now: Now) {
     death::advance(world, now);
     services::advance(world, now);
     imports::advance(world, now);
+    policy::advance(world, now);
     ending::advance(world, now);
     fail::advance(world, now);
     roll::advance(world, now);

@@ -82,6 +82,7 @@ fn renew(world: &mut World) {
     seen.tables_from.clear();
     seen.stopped_from.clear();
     seen.drains = Default::default();
+    seen.policies.rest = None;
     seen.replan = true;
     seen.meter.turn();
     // Attempts to fence belong to a term.

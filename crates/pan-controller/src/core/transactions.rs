@@ -57,6 +57,7 @@ fn inseparable<'a>(world: &World, dirty: &'a [Dirty], asked: &BTreeSet<Dirty>) -
             | Dirty::Cluster(_)
             | Dirty::Service(_)
             | Dirty::Import(_)
+            | Dirty::Policy(_)
             | Dirty::Source(_)
             | Dirty::Host(_)
             | Dirty::Token(_)

@@ -46,6 +46,8 @@ pub enum Which {
     Volume(PartitionName, Name),
     /// An import.
     Import(PartitionName, Name),
+    /// A policy.
+    Policy(PartitionName, Name),
 }
 
 impl Which {
@@ -58,6 +60,7 @@ impl Which {
             Object::Service(partition, name, _) => Self::Service(partition.clone(), name.clone()),
             Object::Volume(partition, name, _) => Self::Volume(partition.clone(), name.clone()),
             Object::Import(partition, name, _) => Self::Import(partition.clone(), name.clone()),
+            Object::Policy(partition, name, _) => Self::Policy(partition.clone(), name.clone()),
         }
     }
 }
@@ -70,6 +73,7 @@ impl fmt::Display for Which {
             Self::Service(partition, name) => write!(f, "service {partition}/{name}"),
             Self::Volume(partition, name) => write!(f, "volume {partition}/{name}"),
             Self::Import(partition, name) => write!(f, "import {partition}/{name}"),
+            Self::Policy(partition, name) => write!(f, "policy {partition}/{name}"),
         }
     }
 }
@@ -117,7 +121,7 @@ pub fn limits(draft: &World, name: &PartitionName) -> Vec<(Which, Trouble)> {
         found.push(Trouble::new(Code::Conflict, "spec.hostImage", text));
     }
     let quota = partition.spec.quota.as_ref();
-    let servers: u32 = clusters().map(|(_, record)| record.spec.servers).sum();
+    let servers: u32 = clusters().map(|(_, record)| record.wanted()).sum();
     if let Some(most) = quota.and_then(|quota| quota.servers).filter(|most| servers > *most) {
         let text = format!("its clusters have {servers} servers, and this allows {most}: scale them down first");
         found.push(Trouble::new(Code::Quota, "spec.quota.servers", text));
@@ -161,19 +165,23 @@ pub fn cluster(draft: &World, key: &ClusterKey, spec: &ClusterSpec) -> Result<()
         );
         return Err(Trouble::new(Code::Denied, "spec.image", text));
     }
-    if let Some(most) = partition.spec.quota.as_ref().and_then(|quota| quota.servers) {
-        let others: u32 = draft
-            .clusters
-            .iter()
-            .filter(|(other, record)| other.0 == key.0 && *other != key && !record.deleting)
-            .map(|(_, record)| record.spec.servers)
-            .sum();
-        if others + spec.servers > most {
-            let text = format!("quota of servers: {} asked for, {others} used, {most} allowed", spec.servers);
-            return Err(Trouble::new(Code::Quota, "spec.servers", text));
-        }
-    }
     Ok(())
+}
+
+/// Whether a partition may have so many servers of a cluster.
+///
+/// # Errors
+/// `Quota`.
+pub fn servers(draft: &World, key: &ClusterKey, wanted: u32) -> Result<(), Trouble> {
+    let quota = draft.partitions.get(&key.0).and_then(|partition| partition.spec.quota.as_ref());
+    let Some(most) = quota.and_then(|quota| quota.servers) else { return Ok(()) };
+    let others = draft.clusters.iter().filter(|(other, record)| other.0 == key.0 && *other != key && !record.deleting);
+    let others: u32 = others.map(|(_, record)| record.wanted()).sum();
+    if others.saturating_add(wanted) <= most {
+        return Ok(());
+    }
+    let text = format!("quota of servers: {wanted} asked for, {others} used, {most} allowed");
+    Err(Trouble::new(Code::Quota, "spec.servers", text))
 }
 
 fn in_range(address: IpAddr, first: IpAddr, last: IpAddr) -> bool {
@@ -363,6 +371,21 @@ pub fn references(draft: &World) -> Vec<(Which, Trouble)> {
                 which(),
                 Trouble::new(Code::Cycle, "spec.after", format!("clusters wait for each other: {}", names.join(" after "))),
             ));
+        }
+    }
+    found.extend(without_cluster(draft));
+    found
+}
+
+/// Policies and services that name a cluster which is not there.
+fn without_cluster(draft: &World) -> Vec<(Which, Trouble)> {
+    let mut found = Vec::new();
+    for ((partition, name), record) in &draft.policies {
+        let cluster = &record.spec.target.cluster;
+        if draft.clusters.get(&(partition.clone(), cluster.clone())).is_none_or(|record| record.deleting) {
+            let text = format!("there is no cluster {cluster} in partition {partition}");
+            let trouble = Trouble::new(Code::Dangling, "spec.target.cluster", text);
+            found.push((Which::Policy(partition.clone(), name.clone()), trouble));
         }
     }
     for ((partition, name), record) in &draft.services {

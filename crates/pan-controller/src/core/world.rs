@@ -2,8 +2,8 @@
 
 use super::audit::Log;
 use super::record::{
-    ClusterRecord, CredentialRecord, HostRecord, ImportRecord, PanRecord, PartitionRecord, ServerRecord, ServiceRecord, SourceRecord,
-    VolumeRecord,
+    ClusterRecord, CredentialRecord, HostRecord, ImportRecord, PanRecord, PartitionRecord, PolicyRecord, ServerRecord, ServiceRecord,
+    SourceRecord, VolumeRecord,
 };
 use super::seen::Seen;
 use super::timeline::Timelines;
@@ -97,6 +97,8 @@ pub type ClusterKey = (PartitionName, ClusterName);
 pub type ServiceKey = (PartitionName, ServiceName);
 /// See [`ClusterKey`].
 pub type ImportKey = (PartitionName, Name);
+/// See [`ClusterKey`].
+pub type PolicyKey = (PartitionName, Name);
 
 /// A record that differs from the store.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -115,6 +117,8 @@ pub enum Dirty {
     Service(ServiceKey),
     /// An import.
     Import(ImportKey),
+    /// A policy.
+    Policy(PolicyKey),
     /// A volume.
     Volume(VolumeKey),
     /// A volume that many servers read.
@@ -150,6 +154,8 @@ pub struct World {
     pub services: BTreeMap<ServiceKey, ServiceRecord>,
     /// Imports.
     pub imports: BTreeMap<ImportKey, ImportRecord>,
+    /// Policies.
+    pub policies: BTreeMap<PolicyKey, PolicyRecord>,
     /// Volumes.
     pub volumes: BTreeMap<VolumeKey, VolumeRecord>,
     /// Volumes that many servers read.
@@ -211,6 +217,7 @@ impl World {
             servers: BTreeMap::new(),
             services: BTreeMap::new(),
             imports: BTreeMap::new(),
+            policies: BTreeMap::new(),
             volumes: BTreeMap::new(),
             sources: BTreeMap::new(),
             hosts: BTreeMap::new(),

@@ -39,6 +39,7 @@ pub(super) fn check(object: &Object) -> Vec<Finding> {
         Object::Service(partition, _, spec) => found.service(partition, spec),
         Object::Volume(_, _, spec) => found.volume(spec, ""),
         Object::Import(partition, _, spec) => found.import(partition, spec),
+        Object::Policy(_, _, spec) => found.policy(spec),
     }
     found.0
 }

@@ -1,7 +1,9 @@
 //! What reading a manifest gives: objects with the places of their fields, or problems with theirs.
 
 use super::tree::Tree;
-use crate::{ClusterName, ClusterSpec, Code, ImportSpec, Name, PartitionName, PartitionSpec, ServiceName, ServiceSpec, VolumeSpec};
+use crate::{
+    ClusterName, ClusterSpec, Code, ImportSpec, Name, PartitionName, PartitionSpec, PolicySpec, ServiceName, ServiceSpec, VolumeSpec,
+};
 use std::fmt;
 
 /// The value of `api` in every document.
@@ -21,6 +23,8 @@ pub enum Object {
     Volume(PartitionName, Name, VolumeSpec),
     /// A service of another partition.
     Import(PartitionName, Name, ImportSpec),
+    /// How many servers a cluster has, and when.
+    Policy(PartitionName, Name, PolicySpec),
 }
 
 impl Object {
@@ -33,6 +37,7 @@ impl Object {
             Self::Service(..) => "service",
             Self::Volume(..) => "volume",
             Self::Import(..) => "import",
+            Self::Policy(..) => "policy",
         }
     }
 
@@ -44,7 +49,8 @@ impl Object {
             | Self::Cluster(partition, _, _)
             | Self::Service(partition, _, _)
             | Self::Volume(partition, _, _)
-            | Self::Import(partition, _, _) => partition,
+            | Self::Import(partition, _, _)
+            | Self::Policy(partition, _, _) => partition,
         }
     }
 
@@ -55,7 +61,7 @@ impl Object {
             Self::Partition(name, _) => name.as_str(),
             Self::Cluster(_, name, _) => name.as_str(),
             Self::Service(_, name, _) => name.as_str(),
-            Self::Volume(_, name, _) | Self::Import(_, name, _) => name.as_str(),
+            Self::Volume(_, name, _) | Self::Import(_, name, _) | Self::Policy(_, name, _) => name.as_str(),
         }
     }
 }

@@ -9,6 +9,7 @@ mod document;
 mod head;
 mod mask;
 mod parse;
+mod policy;
 mod service;
 #[cfg(test)]
 mod tests;

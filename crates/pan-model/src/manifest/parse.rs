@@ -6,7 +6,9 @@ use super::mask::{Mask, Masked};
 use super::tree::{Node, Spot, Tree};
 use super::{API, Document, Object, Place, Problem};
 use crate::notyet::NOT_YET;
-use crate::{ClusterName, ClusterSpec, Code, ImportSpec, Name, PartitionName, PartitionSpec, ServiceName, ServiceSpec, VolumeSpec};
+use crate::{
+    ClusterName, ClusterSpec, Code, ImportSpec, Name, PartitionName, PartitionSpec, PolicySpec, ServiceName, ServiceSpec, VolumeSpec,
+};
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_saphyr::Error;
@@ -236,6 +238,7 @@ enum Kind {
     Service,
     Volume,
     Import,
+    Policy,
 }
 
 impl Envelope {
@@ -245,7 +248,7 @@ impl Envelope {
             Kind::Partition => PartitionName::new(self.name.as_str()).err(),
             Kind::Cluster => ClusterName::new(self.name.as_str()).err(),
             Kind::Service => ServiceName::new(self.name.as_str()).err(),
-            Kind::Volume | Kind::Import => Name::new(self.name.as_str()).err(),
+            Kind::Volume | Kind::Import | Kind::Policy => Name::new(self.name.as_str()).err(),
         };
         error.map(|error| error.to_string())
     }
@@ -261,6 +264,7 @@ impl Envelope {
             Kind::Service => Object::Service(partition(), ServiceName::new(name).expect(named), spec::<ServiceSpec>(text, mask)?),
             Kind::Volume => Object::Volume(partition(), Name::new(name).expect(named), spec::<VolumeSpec>(text, mask)?),
             Kind::Import => Object::Import(partition(), Name::new(name).expect(named), spec::<ImportSpec>(text, mask)?),
+            Kind::Policy => Object::Policy(partition(), Name::new(name).expect(named), spec::<PolicySpec>(text, mask)?),
         })
     }
 }
@@ -348,11 +352,11 @@ fn kind(text: &str) -> Result<Kind, (Code, String)> {
         "Service" => Ok(Kind::Service),
         "Volume" => Ok(Kind::Volume),
         "Import" => Ok(Kind::Import),
-        "Policy" => Err((Code::NotYet, format!("kind {text}: {}", NOT_YET.replace("the field", "the document")))),
+        "Policy" => Ok(Kind::Policy),
         "Server" | "Node" | "Host" | "Event" => {
-            Err((Code::Invalid, format!("a {text} cannot be applied: expected Partition, Cluster, Service, Volume or Import")))
+            Err((Code::Invalid, format!("a {text} cannot be applied: expected Partition, Cluster, Service, Volume, Import or Policy")))
         }
-        _ => Err((Code::Invalid, format!("{text:?} is not a kind: expected Partition, Cluster, Service, Volume or Import"))),
+        _ => Err((Code::Invalid, format!("{text:?} is not a kind: expected Partition, Cluster, Service, Volume, Import or Policy"))),
     }
 }
 

@@ -3,7 +3,7 @@
 mod web;
 
 use super::{DOCUMENTS_MAX, Document, Heads, Object, PROBLEMS_MAX, TEXT_MAX, parse};
-use crate::{ByteSize, Cpu, PartitionName, Resources};
+use crate::{ByteSize, Cpu, PartitionName, Resources, Span};
 
 const CLUSTER: &str = "api: pan/v1\nkind: Cluster\npartition: acme\nname: web\nspec:\n  servers: 3\n  image: host\n";
 const COMMAND: &str = "  command: [nginx, -g, daemon off;]\n";
@@ -100,6 +100,56 @@ fn exports_and_imports_are_read_and_checked() {
     refused(&import.replace("acme", "shop"), &[("5:19 PAN-100", "is where the import is")]);
     refused(&import.replace(", service: pay", ""), &[("5:", "missing field `service`")]);
     refused(&import.replace("service: pay", "service: pay, port: 1"), &[("5:", "unknown field `port`")]);
+}
+
+/// A policy whose only schedule has these fields.
+fn schedule(fields: &str) -> String {
+    format!("api: pan/v1\nkind: Policy\npartition: acme\nname: day\nspec:\n  target: {{cluster: web}}\n  schedules:\n    - {{{fields}}}\n")
+}
+
+#[test]
+fn policies_are_read_and_checked() {
+    use crate::policy::{Effect, Occurs};
+    let day = schedule("cron: \"0 8 * * MON-FRI\", zone: Europe/Berlin, for: 10h, floor: 8, except: [2026-12-25]");
+    let documents = read(&day).unwrap();
+    let Object::Policy(partition, name, spec) = &documents[0].object else { panic!("a policy") };
+    assert_eq!((partition.as_str(), name.as_str(), spec.target.cluster.as_str()), ("acme", "day", "web"));
+    let only = &spec.schedules[0];
+    assert_eq!(
+        (only.effect().unwrap(), only.zone.name(), only.except[0].to_string().as_str()),
+        (Effect::Floor(8), "Europe/Berlin", "2026-12-25")
+    );
+    assert!(
+        matches!(only.occurs().unwrap(), Occurs::Again(cron, lasts) if cron.to_string() == "0 8 * * MON-FRI" && lasts == Span::millis(36_000_000))
+    );
+    let written = serde_json::to_string(spec).unwrap();
+    assert_eq!(serde_json::from_str::<crate::PolicySpec>(&written).unwrap(), *spec, "{written}");
+    let once = read(&schedule("from: 2026-12-24T18:00, until: 2026-12-27T06:00:30, zone: UTC, exact: 2")).unwrap();
+    let Object::Policy(_, _, spec) = &once[0].object else { panic!("a policy") };
+    assert!(matches!(spec.schedules[0].occurs().unwrap(), Occurs::Once(from, until) if from < until));
+    let cases = [
+        ("cron: \"0 25 * * *\", zone: UTC, for: 1h, floor: 1", "8:14", "is not an hour"),
+        ("cron: \"0 8 * * *\", zone: CEST, for: 1h, floor: 1", "8:33", "is not a time zone"),
+        ("cron: \"0 8 * * *\", zone: UTC, floor: 1", "8:7", "give `for` as well"),
+        ("cron: \"0 8 * * *\", zone: UTC, for: 10ms, floor: 1", "8:43", "too short"),
+        ("cron: \"0 8 * * *\", zone: UTC, for: 1h", "8:7", "one of `floor`, `ceiling` and `exact`"),
+        ("cron: \"0 8 * * *\", zone: UTC, for: 1h, floor: 1, ceiling: 2", "8:7", "in a schedule of its own"),
+        ("cron: \"0 8 * * *\", zone: UTC, for: 1h, floor: 10001", "8:54", "at most 10000"),
+        ("cron: \"0 8 * * *\", for: 1h, floor: 1", "8:", "missing field `zone`"),
+        ("zone: UTC, floor: 1", "8:7", "when is it?"),
+        ("from: 2026-12-24T18:00, until: 2026-12-24T18:00, zone: UTC, floor: 1", "8:39", "is not after"),
+        ("from: 2026-12-24T18:00Z, until: 2026-12-25T18:00, zone: UTC, floor: 1", "8:14", "is not a date with a time"),
+        ("from: 2026-12-24T18:00, zone: UTC, floor: 1", "8:7", "give `until` as well"),
+        ("cron: \"0 8 * * *\", for: 1h, from: 2026-12-24T18:00, until: 2026-12-25T18:00, zone: UTC, floor: 1", "8:7", "not both"),
+        ("cron: \"0 8 * * *\", zone: UTC, for: 1h, floor: 1, except: [2026-02-29]", "8:66", "is not a date"),
+    ];
+    for (fields, place, part) in cases {
+        refused(&schedule(fields), &[(place, part)]);
+    }
+    refused(&day.replace("  schedules:", "  rules: [{when: \"x > 1\", effect: {add: 2}}]\n  schedules:"), &[("7:10 PAN-101", "not yet")]);
+    refused(&day.replace("{cluster: web}", "{partition: acme}"), &[("6:23 PAN-101", "not yet")]);
+    refused(&day.replace("{cluster: web}", "{cluster: web, nodes: {rack: r1}}"), &[("6:33 PAN-101", "not yet")]);
+    refused("api: pan/v1\nkind: Policy\npartition: a\nname: x\nspec: {target: {cluster: web}}\n", &[("5:", "at least one schedule")]);
 }
 
 #[test]
@@ -200,7 +250,7 @@ fn envelopes_are_checked_whole() {
             ("1:1 PAN-100", "missing field `spec`"),
         ],
     );
-    refused("api: pan/v1\nkind: Policy\npartition: a\nname: x\nspec: {size: 1}\n", &[("2:7 PAN-101", "not yet")]);
+    refused("api: pan/v1\nkind: Policy\npartition: a\nname: x\nspec: {size: 1}\n", &[("5:", "unknown field `size`")]);
     refused("api: pan/v1\nkind: Node\nname: n1\nspec: {a: 1}\n", &[("2:7 PAN-100", "cannot be applied")]);
     refused("api: pan/v1\nkind: Partition\npartition: b\nname: a\nspec: {network: 10.0.0.0/24}\n", &[("3:1 PAN-100", "no other one")]);
     refused("api: pan/v1\nkind: Partition\nname: A_b\nspec: {network: 10.0.0.0/24}\n", &[("3:7 PAN-100", "is not a name")]);

@@ -17,6 +17,7 @@ use super::join::JoinArgs;
 use super::lab::{DownArgs, HostInitArgs, LabArgs, LabHeirArgs, LabRelayArgs, UpArgs};
 use super::login::LoginArgs;
 use super::node::NodeArgs;
+use super::policy::PolicyCommand;
 use super::server::{MoveArgs, ScaleArgs, ServerArgs};
 use super::session::Globals;
 use super::token::TokenCommand;
@@ -180,6 +181,9 @@ pub enum Command {
     Head(HeadArgs),
     #[command(hide = true)]
     Proxy(ProxyArgs),
+    /// Policies: how many servers clusters have, and when.
+    #[command(subcommand)]
+    Policy(PolicyCommand),
     /// Volumes.
     #[command(subcommand)]
     Volume(VolumeCommand),
@@ -209,8 +213,6 @@ pub enum LaterCommand {
     Top(Later),
     /// Answer a question of a cluster's confirmation (not yet).
     Confirm(Later),
-    /// Policies (not yet).
-    Policy(Later),
     /// Service levels (not yet).
     Slo(Later),
     /// Save the PAN's state (not yet).
@@ -225,7 +227,6 @@ impl LaterCommand {
         match self {
             Self::Top(_) => "pan top",
             Self::Confirm(_) => "pan confirm",
-            Self::Policy(_) => "pan policy",
             Self::Slo(_) => "pan slo",
             Self::Backup(_) => "pan backup",
             Self::Restore(_) => "pan restore",

@@ -45,8 +45,8 @@ pub async fn run(args: DeleteArgs, session: &Session) -> Result<u8, Failure> {
 }
 
 fn target(kind: Kind, name: &str, session: &Session) -> Result<Awaited, Failure> {
-    match kind.there()? {
-        Kind::Partition | Kind::Cluster | Kind::Service | Kind::Import | Kind::Volume => {}
+    match kind {
+        Kind::Partition | Kind::Cluster | Kind::Service | Kind::Import | Kind::Policy | Kind::Volume => {}
         Kind::Server => return Err(Failure::Usage("servers come and go with their cluster: use `pan scale cluster NAME N`".into())),
         Kind::Node | Kind::Host => return Err(Failure::not_yet("removing hosts")),
         other => return Err(Failure::Usage(format!("a {other} cannot be deleted"))),
@@ -69,13 +69,13 @@ fn print(deleted: &[Awaited], session: &Session) -> Result<(), Failure> {
     deleted.iter().try_for_each(|one| session.out.say(&format!("{} deleted", one.label())))
 }
 
-/// Services and imports first, then clusters, then partitions: each before what it depends on.
+/// Services, imports and policies first, then clusters, then partitions: each before what it depends on.
 async fn delete_files(names: &[String], cascade: bool, session: &Session) -> Result<u8, Failure> {
     let texts: Vec<(String, String)> = read_files(names)?.into_iter().map(|File { name, text }| (name, text)).collect();
     let documents = parse(&texts, session.partition_if_any()?.as_ref()).map_err(refusal)?;
     let mut targets: Vec<Awaited> = documents.iter().map(|document| of(&document.object)).collect();
     targets.sort_by_key(|target| match target.kind {
-        Kind::Service | Kind::Import => 0,
+        Kind::Service | Kind::Import | Kind::Policy => 0,
         Kind::Cluster => 1,
         Kind::Volume => 2,
         _ => 3,
@@ -109,6 +109,7 @@ fn of(object: &Object) -> Awaited {
         Object::Service(partition, ..) => (Kind::Service, within(partition)),
         Object::Volume(partition, ..) => (Kind::Volume, within(partition)),
         Object::Import(partition, ..) => (Kind::Import, within(partition)),
+        Object::Policy(partition, ..) => (Kind::Policy, within(partition)),
     };
     Awaited { kind, partition, name: object.name().to_owned() }
 }

@@ -23,7 +23,7 @@ pub struct DescribeArgs {
 
 /// `pan describe`.
 pub async fn run(args: DescribeArgs, session: &Session) -> Result<(), Failure> {
-    let kind = args.kind.there()?;
+    let kind = args.kind;
     if kind == Kind::Event {
         return Err(Failure::Usage("events are shown by `pan events`".into()));
     }
@@ -35,7 +35,7 @@ pub async fn run(args: DescribeArgs, session: &Session) -> Result<(), Failure> {
         _ => partition,
     };
     let servers: Vec<Value> = match kind {
-        Kind::Service | Kind::Import | Kind::Server => Vec::new(),
+        Kind::Service | Kind::Import | Kind::Policy | Kind::Server => Vec::new(),
         _ => client.get(&Kind::Server.list_path(within.as_ref())).await?,
     };
     let servers: Vec<Value> = servers.into_iter().filter(|server| belongs(server, kind, name)).collect();

@@ -8,8 +8,8 @@ use super::lab::{LabCommandError, Surroundings};
 use super::output::{Format, note};
 use super::session::Session;
 use super::{
-    apply, audit, bench, contexts, delete, describe, drain, edit, get, help, host, inside, insight, join, lab, login, node, server, status,
-    token, trace, usage, volume, wait,
+    apply, audit, bench, contexts, delete, describe, drain, edit, get, help, host, inside, insight, join, lab, login, node, policy, server,
+    status, token, trace, usage, volume, wait,
 };
 use crate::roles;
 use clap::error::{ContextKind, ContextValue};
@@ -152,6 +152,7 @@ async fn call(command: Command, session: &Session) -> Result<u8, Failure> {
         Command::Join(args) => join::run(args, session).await.map(done),
         Command::Token(command) => token::run(command, session).await.map(done),
         Command::Volume(command) => volume::run(command, session).await.map(done),
+        Command::Policy(command) => policy::run(command, session).await.map(done),
         Command::Host(HostCommand::Remove { host }) => host::remove(&host, session).await.map(done),
         Command::Drain(args) => drain::run(args, session).await,
         Command::Why(args) => insight::why(args, session).await.map(done),

@@ -18,7 +18,7 @@ use std::process::Command;
 /// Change an object in an editor (VISUAL, else EDITOR, else vi).
 #[derive(Debug, Clone, Args)]
 pub struct EditArgs {
-    /// What kind: partition, cluster, service or import.
+    /// What kind: partition, cluster, service, import or policy.
     #[arg(value_enum)]
     pub kind: Kind,
     /// Which one.
@@ -27,13 +27,18 @@ pub struct EditArgs {
 
 /// `pan edit`; the exit code.
 pub async fn run(args: EditArgs, session: &Session) -> Result<u8, Failure> {
-    let kind = args.kind.there()?;
+    let kind = args.kind;
     let title = match kind {
         Kind::Partition => "Partition",
         Kind::Cluster => "Cluster",
         Kind::Service => "Service",
         Kind::Import => "Import",
-        other => return Err(Failure::Usage(format!("a {other} has no document to edit: expected partition, cluster, service or import"))),
+        Kind::Policy => "Policy",
+        other => {
+            return Err(Failure::Usage(format!(
+                "a {other} has no document to edit: expected partition, cluster, service, import or policy"
+            )));
+        }
     };
     let (partition, name) = session.place(kind, &args.name)?;
     let mut object: Value = session.client()?.get(&kind.path(partition.as_ref(), name)).await?;

@@ -49,7 +49,7 @@ pub fn since(text: &str) -> Result<String, String> {
 
 /// `pan get`.
 pub async fn run(args: GetArgs, session: &Session) -> Result<(), Failure> {
-    let kind = args.kind.there()?;
+    let kind = args.kind;
     if args.all && args.name.is_some() && kind != Kind::Event {
         return Err(Failure::Usage(format!(
             "-A shows all: leave out {:?}, or give -p PARTITION instead of -A",

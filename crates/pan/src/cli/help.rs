@@ -33,10 +33,6 @@ pub struct CompletionArgs {
 
 /// `pan explain`.
 pub fn run_explain(args: &ExplainArgs, session: &Session) -> Result<(), Failure> {
-    let first = args.path.split('.').next().unwrap_or_default();
-    if let Some(kind) = ["policy", "policies"].iter().find(|kind| kind.eq_ignore_ascii_case(first)) {
-        return Err(Failure::not_yet(&format!("kind {kind}")));
-    }
     let text = explain(&args.path).map_err(|error| Failure::Usage(error.to_string()))?;
     if session.out.is_data() { session.out.data(&json!({"path": args.path, "text": text})) } else { session.out.raw(text.as_bytes()) }
 }

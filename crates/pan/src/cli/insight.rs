@@ -67,9 +67,11 @@ pub struct TimelineArgs {
 
 /// `pan why`.
 pub async fn why(args: WhyArgs, session: &Session) -> Result<(), Failure> {
-    let kind = args.kind.there()?;
-    if !matches!(kind, Kind::Server | Kind::Cluster | Kind::Service | Kind::Import | Kind::Node | Kind::Volume) {
-        return Err(Failure::Usage(format!("nothing explains a {kind}: expected server, cluster, service, import, node or volume")));
+    let kind = args.kind;
+    if !matches!(kind, Kind::Server | Kind::Cluster | Kind::Service | Kind::Import | Kind::Policy | Kind::Node | Kind::Volume) {
+        return Err(Failure::Usage(format!(
+            "nothing explains a {kind}: expected server, cluster, service, import, policy, node or volume"
+        )));
     }
     let (partition, name) = session.place(kind, &args.name)?;
     let query = partition.map(|partition| format!("?partition={partition}")).unwrap_or_default();

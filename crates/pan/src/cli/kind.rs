@@ -33,7 +33,7 @@ pub enum Kind {
     /// A Linux machine of the PAN.
     #[value(aliases = ["hosts", "Host"])]
     Host,
-    /// A schedule or a rule.
+    /// How many servers a cluster has, and when.
     #[value(aliases = ["policies", "Policy"])]
     Policy,
     /// What happened and why.
@@ -45,23 +45,6 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The kind, unless this version does not have it.
-    pub fn there(self) -> Result<Self, Failure> {
-        match self {
-            Self::Policy => Err(Failure::not_yet(&format!("kind {self}"))),
-            Self::Partition
-            | Self::Cluster
-            | Self::Server
-            | Self::Service
-            | Self::Import
-            | Self::Volume
-            | Self::Node
-            | Self::Host
-            | Self::Event
-            | Self::Token => Ok(self),
-        }
-    }
-
     /// Whether objects of the kind lie in a partition.
     pub const fn is_in_partition(self) -> bool {
         match self {

@@ -23,6 +23,7 @@ mod lab;
 mod login;
 mod node;
 mod output;
+mod policy;
 mod ready;
 mod refused;
 mod rows;

@@ -60,7 +60,9 @@ impl Awaited {
             Kind::Server => Ok(missing_of_server(&read(&object)?).into_iter().collect()),
             Kind::Node | Kind::Host => Ok(self.missing_state(&object, "alive")),
             Kind::Import => Ok(self.missing_state(&object, "active")),
-            Kind::Partition | Kind::Volume | Kind::Policy | Kind::Event | Kind::Token => Ok(self.missing_state(&object, "ready")),
+            // It is there, whether any of its windows is open or not.
+            Kind::Policy => Ok(Vec::new()),
+            Kind::Partition | Kind::Volume | Kind::Event | Kind::Token => Ok(self.missing_state(&object, "ready")),
         }
     }
 
@@ -80,7 +82,7 @@ impl Awaited {
 
     async fn missing_of_cluster(&self, client: &Client, cluster: &Cluster) -> Result<Vec<String>, Failure> {
         let is_ready = match cluster.state {
-            ClusterState::Ready => cluster.running == cluster.desired && cluster.desired == cluster.spec.servers,
+            ClusterState::Ready => cluster.running == cluster.desired,
             ClusterState::Progressing | ClusterState::Degraded | ClusterState::Stopped | ClusterState::Deleting => false,
         };
         if is_ready {
@@ -101,7 +103,7 @@ impl Awaited {
             return Ok(Vec::new());
         }
         let all: Vec<Volume> = client.get(&Kind::Volume.list_path(self.partition.as_ref())).await?;
-        let servers: Vec<ServerName> = (1..=cluster.spec.servers).map(|ordinal| ServerName::of(&cluster.name, ordinal)).collect();
+        let servers: Vec<ServerName> = (1..=cluster.desired).map(|ordinal| ServerName::of(&cluster.name, ordinal)).collect();
         let names = servers.iter().flat_map(|server| cluster.spec.volumes.iter().filter_map(|volume| volume.of(server)));
         let lacks = |name: VolumeName| match all.iter().find(|volume| volume.name == name) {
             Some(volume) if volume.in_sync == u64::from(volume.copies) => None,

@@ -10,6 +10,7 @@ use pan_api::host::{GateKind, Host, LeaseState, Storage};
 use pan_api::import::Import;
 use pan_api::node::Node;
 use pan_api::partition::{Partition, PartitionState};
+use pan_api::policy::{Policy, PolicyState};
 use pan_api::server::Server;
 use pan_api::service::{Service, ServiceState};
 use pan_api::token::{AccessRole, Token, TokenState};
@@ -17,6 +18,7 @@ use pan_api::volume::{Volume, VolumeState};
 use pan_model::host::Link;
 use pan_model::import::ImportState;
 use pan_model::node::NodeState;
+use pan_model::policy::{Occurs, ScheduleSpec};
 use pan_model::server::ServerState;
 use pan_model::service::BackendState;
 use pan_model::{ByteSize, Code};
@@ -57,7 +59,7 @@ impl Shape {
             Kind::Volume => {
                 (&["NAME", "STATE", "SIZE", "IN SYNC", "ATTACHED TO", "EPOCH"], &["MOUNT", "USED", "FILE SYSTEM", "BEHIND", "COPIES ON"])
             }
-            Kind::Policy => (&[], &[]),
+            Kind::Policy => (&["NAME", "STATE", "CLUSTER", "HOLDS", "NEXT"], &["SCHEDULES"]),
         };
         let partition = self.partition.then_some("PARTITION");
         let wide = if self.wide { wide } else { &[] };
@@ -77,7 +79,7 @@ impl Shape {
             Kind::Event => event(&read(object)?),
             Kind::Token => token(&read(object)?),
             Kind::Volume => volume(&read(object)?),
-            Kind::Policy => (Vec::new(), Vec::new()),
+            Kind::Policy => policy(&read(object)?),
         };
         let of = self.partition.then(|| Cell::from(object["partition"].as_str().unwrap_or("-")));
         Ok(of.into_iter().chain(narrow).chain(if self.wide { wide } else { Vec::new() }).collect())
@@ -203,6 +205,39 @@ fn import(it: &Import) -> Halves {
         it.spec.service.as_str().into(),
     ];
     (narrow, vec![addresses.join(",").into()])
+}
+
+fn policy(it: &Policy) -> Halves {
+    let state = match it.state {
+        PolicyState::Active => Cell::toned("active", Tone::Good),
+        PolicyState::Idle => Cell::from("idle"),
+    };
+    let holds: Vec<String> = it.active.iter().map(|window| format!("{} until {}", window.effect, moment(&window.until))).collect();
+    let narrow = vec![
+        it.name.as_str().into(),
+        state,
+        it.cluster.as_str().into(),
+        if holds.is_empty() { "-".to_owned() } else { holds.join("; ") }.into(),
+        it.next.as_deref().map_or_else(|| "never".to_owned(), moment).into(),
+    ];
+    let schedules: Vec<String> = it.spec.schedules.iter().map(said).collect();
+    (narrow, vec![schedules.join("; ").into()])
+}
+
+/// A time as people read it: to the second.
+pub fn moment(time: &str) -> String {
+    time.parse::<Timestamp>().map_or_else(|_| time.to_owned(), |time| format!("{time:.0}"))
+}
+
+/// A schedule in a line.
+pub fn said(schedule: &ScheduleSpec) -> String {
+    let effect = schedule.effect().map(|effect| effect.to_string()).unwrap_or_default();
+    let when = match schedule.occurs() {
+        Ok(Occurs::Again(cron, lasts)) => format!("{cron} for {lasts}"),
+        Ok(Occurs::Once(from, until)) => format!("{from} to {until}"),
+        Err((_, wrong)) => wrong,
+    };
+    format!("{effect}: {when}, {}", schedule.zone)
 }
 
 fn volume(it: &Volume) -> Halves {

@@ -41,7 +41,7 @@ pub struct MoveArgs {
 
 /// `pan scale`.
 pub async fn scale(args: ScaleArgs, session: &Session) -> Result<(), Failure> {
-    if args.kind.there()? != Kind::Cluster {
+    if args.kind != Kind::Cluster {
         return Err(Failure::Usage(format!("a {} cannot be scaled: expected `pan scale cluster NAME N`", args.kind)));
     }
     let path = format!("{}/scale", session.path(Kind::Cluster, &args.name)?);

@@ -60,13 +60,14 @@ const fn states(kind: Kind) -> &'static [&'static str] {
         Kind::Import => &["waiting", "active"],
         Kind::Partition => &["ready", "deleting"],
         Kind::Volume => &["making", "ready", "degraded", "deleting"],
-        Kind::Policy | Kind::Event | Kind::Token => &[],
+        Kind::Policy => &["active", "idle"],
+        Kind::Event | Kind::Token => &[],
     }
 }
 
 /// `pan wait`.
 pub async fn run(args: WaitArgs, session: &Session) -> Result<(), Failure> {
-    let kind = args.kind.there()?;
+    let kind = args.kind;
     if states(kind).is_empty() {
         return Err(Failure::Usage(format!("a {kind} has no state to wait for")));
     }

@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use pan_api::token::{AccessRole, AccessToken};
 use serde_json::{Value, json};
 
-const NOUNS: [Noun; 14] = [
+const NOUNS: [Noun; 15] = [
     Noun::Audit,
     Noun::Usage,
     Noun::Token,
@@ -17,6 +17,7 @@ const NOUNS: [Noun; 14] = [
     Noun::Server,
     Noun::Service,
     Noun::Import,
+    Noun::Policy,
     Noun::Volume,
     Noun::Node,
     Noun::Host,
@@ -34,6 +35,7 @@ fn fill(path: &str, partition: &str, token: &str) -> String {
         ("server", "web-1"),
         ("service", "www"),
         ("import", "pay"),
+        ("policy", "day"),
         ("volume", "web-1.data"),
     ];
     let all =

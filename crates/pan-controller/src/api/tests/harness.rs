@@ -401,6 +401,10 @@ fn add_partition(view: &mut View, partition: &str, node: &str) {
     let object = json!({"partition": partition, "name": "pay", "address": "10.0.0.20", "addresses": ["10.0.0.20"], "state": "waiting",
         "spec": {"partition": "other", "service": "pay"}});
     view.imports.insert((partition.parse().unwrap(), "pay".parse().unwrap()), read(object));
+    let schedule = json!({"cron": "0 8 * * *", "for": "10h", "zone": "UTC", "floor": 3});
+    let object = json!({"partition": partition, "name": "day", "cluster": "web", "state": "idle", "active": [],
+        "spec": {"target": {"cluster": "web"}, "schedules": [schedule]}});
+    view.policies.insert((partition.parse().unwrap(), "day".parse().unwrap()), read(object));
     let volume = json!({"partition": partition, "name": "web-1.data", "size": "1GiB", "copies": 2, "inSync": 2, "epoch": 1, "attachedTo": "web-1",
         "state": "ready", "server": "web-1", "filesystem": "ext4", "behind": "0", "replicas": [{"host": "s1", "inSync": true, "used": null, "trouble": null}]});
     let key = pan_model::VolumeKey { partition: partition.parse().unwrap(), name: "web-1.data".parse().unwrap() };

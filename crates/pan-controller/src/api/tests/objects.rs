@@ -18,6 +18,7 @@ async fn lists_and_objects() {
         ("/v1/servers", 2),
         ("/v1/services", 2),
         ("/v1/imports", 2),
+        ("/v1/policies", 2),
         ("/v1/nodes", 2),
         ("/v1/hosts", 2),
         ("/v1/events", 3),
@@ -27,6 +28,7 @@ async fn lists_and_objects() {
         ("/v1/partitions/acme/servers", 1),
         ("/v1/partitions/acme/services", 1),
         ("/v1/partitions/acme/imports", 1),
+        ("/v1/partitions/acme/policies", 1),
         ("/v1/partitions/acme/events", 1),
     ] {
         let list = front.send("GET", path, &[], b"").await.json();
@@ -38,6 +40,7 @@ async fn lists_and_objects() {
         ("/v1/partitions/acme/servers/web-1", "web-1"),
         ("/v1/partitions/acme/services/www", "www"),
         ("/v1/partitions/acme/imports/pay", "pay"),
+        ("/v1/partitions/acme/policies/day", "day"),
         ("/v1/nodes/n1", "n1"),
         ("/v1/hosts/n1", "n1"),
     ] {
@@ -118,12 +121,37 @@ async fn proofs_and_forecasts() {
 }
 
 #[tokio::test]
+async fn policies_are_looked_ahead() {
+    let front = Front::start(tight());
+    let at = async |time: &str| front.send("GET", &format!("/v1/partitions/acme/outlook?at={time}"), &[], b"").await.json();
+    let noon = at("2026-12-08T12:00:00Z").await;
+    assert_eq!((noon.as_array().unwrap().len(), &noon[0]["servers"], &noon[0]["own"]), (1, &json!(3), &json!(1)));
+    assert_eq!(noon[0]["because"][0]["policy"], "day");
+    assert_eq!(
+        (&noon[0]["because"][0]["effect"], &noon[0]["because"][0]["until"]),
+        (&json!({"floor": 3}), &json!("2026-12-08T18:00:00.000000Z"))
+    );
+    assert!(noon[0]["short"].as_str().unwrap().contains("acme/web-"), "{noon}");
+    let night = at("2026-12-08T18:00:00Z").await;
+    assert!(night[0]["servers"] == 1 && night[0]["short"].is_null() && night[0]["until"] == "2026-12-09T08:00:00.000000Z", "{night}");
+    let week = front.send("GET", "/v1/partitions/acme/outlook?days=2", &[], b"").await.json();
+    let numbers: Vec<u64> = week.as_array().unwrap().iter().map(|row| row["servers"].as_u64().unwrap()).collect();
+    assert!(numbers.len() == 5 && numbers.windows(2).all(|two| two[0] != two[1]), "{week}");
+    for (query, says) in
+        [("days=0", "expected 1 to 366"), ("at=tomorrow", "query parameter at"), ("days=1&at=2026-12-08T12:00:00Z", "one of")]
+    {
+        front.send("GET", &format!("/v1/partitions/acme/outlook?{query}"), &[], b"").await.refuses(400, "PAN-100", says);
+    }
+}
+
+#[tokio::test]
 async fn reasons() {
     let front = Front::start(tight());
     for (path, object) in [
         ("/v1/why/server/web-1?partition=acme", "server acme/web-1"),
         ("/v1/why/cluster/web?partition=acme", "cluster acme/web"),
         ("/v1/why/service/www?partition=acme", "service acme/www"),
+        ("/v1/why/policy/day?partition=acme", "policy acme/day"),
         ("/v1/why/node/n1", "node n1"),
         ("/v1/why/volume/web-1.data?partition=acme", "volume acme/web-1.data"),
     ] {

@@ -113,6 +113,7 @@ fn delete(kind: Kind, partition: Option<PartitionName>, name: &str, cascade: boo
         Kind::Service => ("service", partition),
         Kind::Volume => ("volume", partition),
         Kind::Import => ("import", partition),
+        Kind::Policy => ("policy", partition),
     };
     Act::new(place, "delete", kind, name).detail(if cascade { "cascade" } else { "" })
 }
@@ -154,6 +155,7 @@ pub fn applied(all: &[Applied]) -> Vec<Act> {
             "service" => ("service", one.partition.clone()),
             "volume" => ("volume", one.partition.clone()),
             "import" => ("import", one.partition.clone()),
+            "policy" => ("policy", one.partition.clone()),
             _ => ("object", one.partition.clone()),
         };
         Some(Act { result, ..Act::new(partition, "apply", kind, one.name.as_str()) })

@@ -48,7 +48,7 @@ pub fn stores(world: &World) -> BTreeMap<HostName, Store> {
 ///
 /// # Errors
 /// The field of the manifest, and what is wrong with it.
-pub fn want(draft: &mut World, key: &ClusterKey, spec: &ClusterSpec) -> Result<(), Trouble> {
+pub fn want(draft: &mut World, key: &ClusterKey, spec: &ClusterSpec, servers: u32) -> Result<(), Trouble> {
     for (index, wanted) in spec.volumes.iter().enumerate() {
         let trouble = |(code, field, text): Wrong| {
             let path = if field.is_empty() { format!("spec.volumes[{index}]") } else { format!("spec.volumes[{index}].{field}") };
@@ -58,14 +58,14 @@ pub fn want(draft: &mut World, key: &ClusterKey, spec: &ClusterSpec) -> Result<(
             let standing = VolumeKey { partition: key.0.clone(), name: standing.clone() };
             match draft.sources.get(&standing).cloned() {
                 Some(source) => {
-                    let give = |draft: &mut World| sources::give(draft, key, (&standing, &source), spec.servers);
+                    let give = |draft: &mut World| sources::give(draft, key, (&standing, &source), servers);
                     quota::within(draft, &key.0, give).map_err(trouble)?;
                 }
-                None => may_have(draft, (key, spec), &standing).map_err(trouble)?,
+                None => may_have(draft, (key, servers), &standing).map_err(trouble)?,
             }
         }
         let want_all = |draft: &mut World| {
-            for ordinal in 1..=spec.servers {
+            for ordinal in 1..=servers {
                 let server = ServerKey { partition: key.0.clone(), name: ServerName::of(&key.1, ordinal) };
                 if let (Some((_, own)), Some(name)) = (wanted.own(), key_of(draft, &server, wanted)) {
                     want_one(draft, name, Some(&server.name), &own)?;
@@ -82,12 +82,11 @@ pub fn want(draft: &mut World, key: &ClusterKey, spec: &ClusterSpec) -> Result<(
 pub(super) type Wrong = (Code, &'static str, String);
 
 /// Whether a cluster may name a volume that is there by itself. Whether there is one is seen when all documents are in.
-fn may_have(draft: &World, (cluster, spec): (&ClusterKey, &ClusterSpec), volume: &VolumeKey) -> Result<(), Wrong> {
+fn may_have(draft: &World, (cluster, servers): (&ClusterKey, u32), volume: &VolumeKey) -> Result<(), Wrong> {
     let name = &volume.name;
-    if spec.servers > 1 {
+    if servers > 1 {
         let text = format!(
-            "one server may have volume {name}, and the cluster has {}: give each its own, perhaps `from` a snapshot, or let them read one (`access: readers-many`)",
-            spec.servers
+            "one server may have volume {name}, and the cluster has {servers}: give each its own, perhaps `from` a snapshot, or let them read one (`access: readers-many`)"
         );
         return Err((Code::Conflict, "volume", text));
     }

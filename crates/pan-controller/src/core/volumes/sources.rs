@@ -4,7 +4,7 @@
 
 use super::make::{Wrong, snapshot, want_one};
 use super::{clusters_with, keep, user};
-use crate::core::record::{Beginning, ClusterRecord, SourceRecord};
+use crate::core::record::{Beginning, SourceRecord};
 use crate::core::world::{ClusterKey, Dirty, Now, World};
 use pan_api::ApiError;
 use pan_api::requests::ApplyResult;
@@ -39,10 +39,10 @@ pub(super) fn want(draft: &mut World, key: &VolumeKey, spec: &VolumeSpec) -> Res
     draft.dirty.insert(Dirty::Source(key.clone()));
     let readers: Vec<ClusterKey> = clusters_with(draft, key).cloned().collect();
     for cluster in readers {
-        let ClusterRecord { spec, revision, deleting } = draft.clusters[&cluster].clone();
-        give(draft, &cluster, (key, &source), spec.servers)?;
-        draft.clusters.insert(cluster.clone(), ClusterRecord { spec, revision: revision + 1, deleting });
-        draft.dirty.insert(Dirty::Cluster(cluster));
+        give(draft, &cluster, (key, &source), draft.clusters[&cluster].wanted())?;
+        if let Some(record) = draft.cluster_mut(&cluster) {
+            record.revision += 1;
+        }
     }
     Ok(if former.is_some() { ApplyResult::Changed } else { ApplyResult::Created })
 }
