@@ -20,6 +20,8 @@ pub const SCHEDULES_MAX: usize = 16;
 pub const DATES_MAX: usize = 200;
 /// Most policies of a partition: all of them are looked at for a week whenever one of them changes.
 pub const POLICIES_MAX: usize = 32;
+/// Most schedules of all policies of a partition together: a week of all of them is gone through with every change of anything.
+pub const PARTITION_SCHEDULES_MAX: usize = 64;
 /// A window that is shorter is over before its servers run.
 pub const WINDOW_MIN: Span = Span::millis(1_000);
 

@@ -17,7 +17,7 @@ use super::{resize, volumes};
 use jiff::Timestamp;
 use pan_api::requests::ApplyResult;
 use pan_member::Tick;
-use pan_model::policy::POLICIES_MAX;
+use pan_model::policy::{PARTITION_SCHEDULES_MAX, POLICIES_MAX};
 use pan_model::{Code, Name, PolicySpec};
 use pan_policy::{Policy, Resolved, next_change, resolve};
 use std::collections::{BTreeMap, BTreeSet};
@@ -95,6 +95,12 @@ pub fn want(draft: &mut World, key: &PolicyKey, spec: &PolicySpec) -> Result<App
     if former.is_none() && draft.policies.keys().filter(|other| other.0 == key.0).count() >= POLICIES_MAX {
         let text = format!("a partition has at most {POLICIES_MAX} policies: put several schedules into one");
         return Err(Trouble::new(Code::Quota, "name", text));
+    }
+    let others = draft.policies.iter().filter(|(other, _)| other.0 == key.0 && other.1 != key.1);
+    let schedules = others.map(|(_, record)| record.spec.schedules.len()).sum::<usize>() + spec.schedules.len();
+    if schedules > PARTITION_SCHEDULES_MAX {
+        let text = format!("the partition's policies would have {schedules} schedules: at most {PARTITION_SCHEDULES_MAX} are possible");
+        return Err(Trouble::new(Code::Quota, "spec.schedules", text));
     }
     draft.policies.insert(key.clone(), PolicyRecord { spec: spec.clone(), open: Vec::new(), next: None });
     draft.dirty.insert(Dirty::Policy(key.clone()));

@@ -50,6 +50,20 @@ fn reasons(pan: &Pan) -> Vec<String> {
     told(pan).into_iter().map(|(reason, _)| reason).collect()
 }
 
+/// A week of all schedules is gone through with every change, whoever makes it.
+#[test]
+fn a_partition_has_so_many_schedules_and_no_more() {
+    let mut pan = pan_of(1);
+    let full = vec!["cron: \"0 8 * * *\", zone: UTC, for: 1h, floor: 1"; 16];
+    for number in 0..4 {
+        pan.apply(&policy(&format!("p{number}"), &full)).unwrap();
+    }
+    let refused = format!("{:?}", pan.apply(&policy("more", &full[..1])).unwrap_err());
+    assert!(refused.contains("would have 65 schedules: at most 64"), "{refused}");
+    pan.apply(&policy("p0", &full[..15])).unwrap();
+    pan.apply(&policy("more", &full[..1])).unwrap();
+}
+
 #[test]
 fn a_window_opens_and_closes_and_the_manifest_stays_what_it_is() {
     let mut pan = pan_of(1);

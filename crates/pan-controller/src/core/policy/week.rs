@@ -12,7 +12,7 @@ use pan_plan::Snapshot;
 use pan_policy::{AHEAD, Active, Changes, Policy, Resolved, clash, resolve};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Changes of a cluster within a week that are looked at: every twenty minutes one. With as many schedules as a partition may have it takes a second.
+/// Changes of a cluster within a week that are looked at: every twenty minutes one.
 const CHANGES_MAX: usize = 512;
 /// Moments that are proved one by one, if not all can be had at once: each takes the planner a plan or two, while nothing else is decided.
 /// Combinations of numbers that come again are looked at once, so a week of ordinary schedules has some ten.
