@@ -1,7 +1,10 @@
 //! The instants at which something changes, one after the other.
 
 use crate::resolve::{Active, Policy, resolve};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
+
+/// How far ahead policies are proved: a week, in which every day and hour of ordinary schedules comes once.
+pub const AHEAD: SignedDuration = SignedDuration::from_hours(7 * 24);
 
 /// The first instant after one at which a window of any of the policies begins or is over.
 #[must_use]

@@ -8,8 +8,5 @@ mod change;
 mod resolve;
 
 pub use calendar::{Calendar, Window};
-pub use change::{Changes, Clash, clash, next_change};
+pub use change::{AHEAD, Changes, Clash, clash, next_change};
 pub use resolve::{Active, Policy, Resolved, Schedule, resolve};
-
-/// How far ahead policies are proved: a week, in which every day and hour of ordinary schedules comes once.
-pub const AHEAD: jiff::SignedDuration = jiff::SignedDuration::from_hours(7 * 24);

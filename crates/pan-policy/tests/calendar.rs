@@ -1,4 +1,5 @@
 //! Calendars against an obvious reference that walks through time minute by minute.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use jiff::civil::date;
 use jiff::tz::TimeZone;

@@ -1,4 +1,5 @@
 //! What several policies make of a cluster's own number.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};

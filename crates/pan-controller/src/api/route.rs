@@ -173,7 +173,7 @@ impl Route {
 
 /// Every route.
 pub fn table() -> Vec<Route> {
-    let parts: [&[Route]; 20] = [
+    let parts: [&[Route]; 21] = [
         super::interface::ROUTES,
         super::apply::ROUTES,
         super::partition::ROUTES,
