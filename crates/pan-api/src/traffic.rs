@@ -2,10 +2,10 @@
 
 use crate::metrics::{Buckets, Family, Page};
 use pan_model::proxy::{BOUNDS, Explained, Out, Picked, Score, ServerCounts, ServiceCounts};
-use pan_model::{ClusterName, PartitionName, ServerName, ServiceName, ServiceSpec};
+use pan_model::{ClusterName, PartitionName, ServiceName, ServiceSpec};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 /// `POST …/services/{service}/trace`: a request that somebody wonders about. It is not sent.
@@ -63,9 +63,23 @@ impl Trace {
     #[must_use]
     pub fn new(partition: PartitionName, service: ServiceName, spec: &ServiceSpec, said: Explained) -> Self {
         let route = said.route.map(|at| if at < spec.routes.len() { format!("routes[{at}]") } else { "cluster".to_owned() });
-        let Explained { redirect, cluster, panics, out, scores, pick, .. } = said;
-        Self { partition, service, route, redirect, cluster, panics, out, scores, pick }
+        let out = said.out.iter().map(|one| Out { server: shown(&one.server), stage: shown(&one.stage), why: shown(&one.why) });
+        let scores = said.scores.iter().map(|one| Score { server: shown(&one.server), ..one.clone() });
+        let pick = said.pick.as_ref().map(|pick| Picked { server: shown(&pick.server), why: shown(&pick.why) });
+        let (redirect, cluster) = (said.redirect.as_deref().map(shown), said.cluster.as_deref().map(shown));
+        let (out, scores) = (out.take(SERVERS_MAX).collect(), scores.take(SERVERS_MAX).collect());
+        Self { partition, service, route, redirect, cluster, panics: said.panics, out, scores, pick }
     }
+}
+
+/// As many servers as a cluster may have.
+const SERVERS_MAX: usize = 10_000;
+/// The longest word of a proxy: an address that a client is sent to.
+const WORDS_MAX: usize = 10_000;
+
+/// A proxy's word as it may be shown on a terminal: whoever took it over would write whatever it likes.
+fn shown(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(WORDS_MAX).collect()
 }
 
 const REQUESTS: Family = Family::counter(
@@ -119,9 +133,9 @@ pub const FAMILIES: [Family; 15] = [
 const STATUSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
 
 /// The page of one service: `None` if nothing of it was counted. Whoever counted may have been taken over by a stranger: what it calls clusters
-/// and servers has to be a name.
+/// has to be a name, and its servers are those that there are, each once.
 #[must_use]
-pub fn page(service: &ServiceName, counts: &[ServiceCounts]) -> Option<String> {
+pub fn page(service: &ServiceName, counts: &[ServiceCounts], there: &BTreeSet<&str>) -> Option<String> {
     let of = counts.iter().find(|counts| counts.service == service.as_str())?;
     let name = service.as_str();
     let mut page = Page::default();
@@ -141,8 +155,9 @@ pub fn page(service: &ServiceName, counts: &[ServiceCounts]) -> Option<String> {
         page.named(family, [(vec![name], number)]);
     }
     page.buckets(&TOOK, [(vec![name], Buckets { bounds: &BOUNDS, counts: &of.durations, micros: of.micros })]);
-    let servers: Vec<&ServerCounts> =
-        of.servers.iter().filter(|one| one.cluster.parse::<ClusterName>().is_ok() && one.server.parse::<ServerName>().is_ok()).collect();
+    let mut left = there.clone();
+    let mut known = |one: &&ServerCounts| one.cluster.parse::<ClusterName>().is_ok() && left.remove(one.server.as_str());
+    let servers: Vec<&ServerCounts> = of.servers.iter().filter(|one| known(one)).collect();
     page.named(&ATTEMPTS, servers.iter().map(|one| (labels(name, one), one.attempts)));
     page.named(&FAILURES, servers.iter().map(|one| (labels(name, one), one.failures)));
     page.named(&AT_BACKEND, servers.iter().map(|one| (labels(name, one), one.in_flight)));
@@ -187,14 +202,15 @@ mod tests {
             waiting: 9,
             durations: vec![0, 3],
             micros: 2_000,
-            servers: vec![server("web-1"), server("web-1\"} 1\nx")],
+            servers: vec![server("web-1"), server("web-1"), server("web-1\"} 1\nx")],
         };
         vec![ServiceCounts { service: "other".into(), ..shop.clone() }, shop]
     }
 
     #[test]
     fn a_page_has_every_family_and_nothing_of_other_services_or_of_names_that_are_none() {
-        let text = page(&"shop".parse().unwrap(), &counts()).unwrap();
+        let there = BTreeSet::from(["web-1", "web-2"]);
+        let text = page(&"shop".parse().unwrap(), &counts(), &there).unwrap();
         let samples = read(&text).unwrap();
         for family in FAMILIES {
             assert!(samples.iter().any(|sample| sample.family == family.name), "{}\n{text}", family.name);
@@ -204,6 +220,6 @@ mod tests {
         assert!(text.contains("pan_service_request_seconds_bucket{service=\"shop\",le=\"0.001\"} 3\n"), "{text}");
         assert!(text.contains("pan_service_request_seconds_count{service=\"shop\"} 3\n"), "{text}");
         assert!(text.contains("pan_backend_first_byte_seconds_count{service=\"shop\",cluster=\"web\",server=\"web-1\"} 13\n"), "{text}");
-        assert_eq!(page(&"none".parse().unwrap(), &counts()), None);
+        assert_eq!(page(&"none".parse().unwrap(), &counts(), &there), None);
     }
 }

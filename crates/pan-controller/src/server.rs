@@ -139,6 +139,7 @@ pub(crate) async fn serve_within(
         agents: tls.client_config()?,
         questions: Arc::new(Semaphore::new(1)),
         reads: Arc::new(Semaphore::new(READS_MAX)),
+        asked: Arc::default(),
         reading: std::sync::Mutex::default(),
         rates: std::sync::Mutex::default(),
     });

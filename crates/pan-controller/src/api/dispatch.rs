@@ -62,6 +62,8 @@ pub struct App {
     pub questions: Arc<Semaphore>,
     /// Parts of snapshots that may be read at the same time.
     pub reads: Arc<Semaphore>,
+    /// About which partitions' requests somebody asks now.
+    pub asked: super::traffic::Asked,
     /// Which snapshots are being read, and by whom, as the audit log was told.
     pub reading: Mutex<Recent>,
     /// How many requests were made of late, and by whom.

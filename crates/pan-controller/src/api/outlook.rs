@@ -10,6 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Rows of an answer: nobody reads more.
 pub const ROWS_MAX: usize = 10_000;
+/// Schedules that are asked, each at each change, before it is said that days are too many: others wait for the same turn.
+const WORK_MAX: usize = 50_000;
 
 /// The policies of clusters, as the newest committed state has them.
 pub struct Outlook<'a> {
@@ -85,17 +87,20 @@ impl<'a> Outlook<'a> {
     /// The clusters of a partition that have policies, and each time their numbers change, in the order of time; none if those are too many.
     pub fn forecast(&self, partition: &PartitionName, from: Timestamp, days: u32) -> Option<Vec<Row>> {
         let end = from.checked_add(SignedDuration::from_hours(24 * i64::from(days))).ok()?;
-        let mut rows = Vec::new();
+        let (mut rows, mut work) = (Vec::new(), 0);
         for (key, policies) in self.by_cluster.iter().filter(|(key, _)| key.0 == *partition) {
             let mut last = None;
-            for (count, at) in Changes::of(policies, from, end).enumerate() {
+            // Each instant asks every schedule.
+            let schedules: usize = policies.iter().map(|policy| policy.schedules.len()).sum();
+            for at in Changes::of(policies, from, end) {
+                work += schedules;
                 let resolved = resolve(policies, self.own(key), at);
                 let said = (resolved.servers, resolved.because.iter().map(|one| (one.policy.clone(), one.schedule)).collect::<Vec<_>>());
                 if last.as_ref() != Some(&said) {
                     rows.push((at, self.row(key, at, &resolved)));
                 }
                 last = Some(said);
-                if rows.len() > ROWS_MAX || count > ROWS_MAX {
+                if rows.len() > ROWS_MAX || work > WORK_MAX {
                     return None;
                 }
             }

@@ -17,11 +17,18 @@ use pan_model::proxy::{Explained, Question, ServiceCounts};
 use pan_model::service::Layer;
 use pan_model::{Code, PartitionName, ServiceName};
 use serde::de::DeserializeOwned;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Of a request that is wondered about: what a client may send usually is as much.
 const PATH_MAX: usize = 8 << 10;
 const HEADERS_MAX: usize = 16 << 10;
+const NAME_MAX: usize = 255;
+/// As it travels: an address of HTTP is no longer (the `http` crate ends at 65,534 bytes).
+const QUESTION_MAX: usize = 60 << 10;
+/// Questions at once, about one partition and in all: a director has 32 seats for each controller, and others ask there, too.
+const ASKED_MAX: (usize, usize) = (4, 16);
 /// Nobody's address (RFC 5737).
 const NOBODY: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 
@@ -66,6 +73,7 @@ async fn ask<T: DeserializeOwned>(call: &Call<Principal>, service: &Service, pag
         let text = format!("the director of service {} does not say at present: try again in a moment", service.name);
         ApiError::new(Code::State, text)
     };
+    let _turn = Turn::take(&call.app.asked, &service.partition)?;
     let (director, address) = call.scope().director_of(&(service.partition.clone(), service.name.clone())).ok_or_else(silent)?;
     let address = SocketAddr::new(address, DIRECTOR_METRICS_PORT);
     let client = HostClient::new(call.agent_tls(), address, Some(&director), HostOptions::default());
@@ -79,9 +87,47 @@ async fn ask<T: DeserializeOwned>(call: &Call<Principal>, service: &Service, pag
     })
 }
 
+/// Who asks about partitions now.
+pub type Asked = Arc<Mutex<BTreeMap<PartitionName, usize>>>;
+
+/// A place among them, until it is dropped.
+struct Turn {
+    asked: Asked,
+    partition: PartitionName,
+}
+
+impl Turn {
+    fn take(asked: &Asked, partition: &PartitionName) -> Result<Self, ApiError> {
+        let mut all = asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let (own, whole) = (all.get(partition).copied().unwrap_or_default(), all.values().sum::<usize>());
+        if own >= ASKED_MAX.0 || whole >= ASKED_MAX.1 {
+            return Err(ApiError::new(Code::State, "too many ask at present: try again in a moment"));
+        }
+        all.insert(partition.clone(), own + 1);
+        Ok(Self { asked: asked.clone(), partition: partition.clone() })
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let mut all = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(own) = all.get_mut(&self.partition) {
+            *own -= 1;
+        }
+        all.retain(|_, own| *own > 0);
+    }
+}
+
 fn question(service: &ServiceName, asked: TraceRequest) -> Result<Question, ApiError> {
     let headers: usize = asked.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
-    for (what, length, most) in [("path", asked.path.len(), PATH_MAX), ("headers", headers, HEADERS_MAX)] {
+    let length = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+    let parts = [
+        ("path", asked.path.len(), PATH_MAX),
+        ("headers", headers, HEADERS_MAX),
+        ("host", length(&asked.host), NAME_MAX),
+        ("method", length(&asked.method), NAME_MAX),
+    ];
+    for (what, length, most) in parts {
         if length > most {
             return Err(ApiError::new(Code::Invalid, format!("{what}: {length} bytes: expected at most {most}")));
         }
@@ -100,7 +146,11 @@ fn trace(call: Call<Principal>) -> Answering {
     Box::pin(async move {
         let service = service(&call)?;
         let text = serde_json::to_string(&question(&service.name, call.body()?)?).unwrap_or_default();
-        let said: Explained = ask(&call, &service, &format!("explain?question={}", escape(&text))).await?;
+        let text = escape(&text);
+        if text.len() > QUESTION_MAX {
+            return Err(ApiError::new(Code::Invalid, "path and headers are too long together once they are escaped: ask with less"));
+        }
+        let said: Explained = ask(&call, &service, &format!("explain?question={text}")).await?;
         Ok(answer::json(&Trace::new(service.partition, service.name, &service.spec, said)))
     })
 }
@@ -109,6 +159,7 @@ fn metrics(call: Call<Principal>) -> Answering {
     Box::pin(async move {
         let service = service(&call)?;
         let counts: Vec<ServiceCounts> = ask(&call, &service, "counts").await?;
-        Ok(answer::text(MEDIA, page(&service.name, &counts).unwrap_or_default()))
+        let servers: BTreeSet<&str> = service.backends.iter().map(|backend| backend.server.as_str()).collect();
+        Ok(answer::text(MEDIA, page(&service.name, &counts, &servers).unwrap_or_default()))
     })
 }

@@ -26,7 +26,8 @@ use std::time::Duration;
 /// A clock that goes back by less, or the next leader's that is behind by less, undoes nothing: one that is more than that off is told
 /// to operators as wrong, and believed all the same.
 const BACK_MAX: i64 = 60_000_000;
-/// How often is tried again what could not be had: it costs the planner some plans each time.
+/// How often one of the clusters that could not have what policies want is tried again: it costs the planner some plans each time, and where nodes
+/// have died it has more urgent ones to make.
 const RETRY: Duration = Duration::from_secs(5);
 
 /// What is not stored of looking at policies.
@@ -36,8 +37,9 @@ pub struct Watching {
     pub rest: Option<(i64, i64)>,
     /// Clusters that cannot have all that policies want, as was told.
     held: BTreeMap<ClusterKey, Held>,
-    /// When that is tried again.
+    /// When one of them is tried again, and which was tried last.
     retry_at: Option<Tick>,
+    tried: Option<ClusterKey>,
     /// Clusters whose policies contradict each other, as was told.
     clashes: BTreeSet<ClusterKey>,
 }
@@ -200,14 +202,17 @@ pub fn advance(world: &mut World, now: Now) {
     if !rests {
         note_windows(world, now, at);
     }
-    let scheduled = world.clusters.iter().filter(|(_, record)| record.scheduled.is_some()).map(|(key, _)| key.clone());
-    let keys: BTreeSet<ClusterKey> = all.keys().cloned().chain(scheduled).collect();
+    let keys = if rests { world.seen.policies.turn().into_iter().collect() } else { looked_at(world, &all) };
     if !rests && !keys.is_empty() && world.pan.policies_at != wall {
         world.pan.policies_at = wall;
         world.dirty.insert(Dirty::Pan);
     }
-    let (mut held, mut clashes) = (BTreeMap::new(), BTreeSet::new());
+    // What is not looked at now is as it was.
+    let known = &world.seen.policies;
+    let (mut held, mut clashes) = if rests { (known.held.clone(), known.clashes.clone()) } else { (BTreeMap::new(), BTreeSet::new()) };
+    let tried = if rests { keys.iter().next().cloned() } else { known.tried.clone() };
     for key in keys {
+        held.remove(&key);
         let Some(record) = world.clusters.get(&key).filter(|record| !record.deleting) else { continue };
         let resolved = resolve(all.get(&key).map(Vec::as_slice).unwrap_or_default(), record.spec.servers, at);
         if let Some(clash) = &resolved.clash {
@@ -221,7 +226,22 @@ pub fn advance(world: &mut World, now: Now) {
         }
     }
     let retry_at = (!held.is_empty()).then(|| now.boot.plus(RETRY));
-    world.seen.policies = Watching { rest: Some((wall, until.map_or(i64::MAX, Timestamp::as_microsecond))), held, retry_at, clashes };
+    world.seen.policies =
+        Watching { rest: Some((wall, until.map_or(i64::MAX, Timestamp::as_microsecond))), held, retry_at, tried, clashes };
+}
+
+/// The clusters that policies are about, and those that have another number than their own.
+fn looked_at(world: &World, all: &BTreeMap<ClusterKey, Vec<Policy>>) -> BTreeSet<ClusterKey> {
+    let scheduled = world.clusters.iter().filter(|(_, record)| record.scheduled.is_some()).map(|(key, _)| key.clone());
+    all.keys().cloned().chain(scheduled).collect()
+}
+
+impl Watching {
+    /// Whose turn it is of the clusters that are held.
+    fn turn(&self) -> Option<ClusterKey> {
+        let after = self.tried.as_ref().and_then(|tried| self.held.keys().find(|key| *key > tried));
+        after.or_else(|| self.held.keys().next()).cloned()
+    }
 }
 
 /// Keeps, and tells, which windows are open.

@@ -184,6 +184,35 @@ fn when_another_partition_has_more_is_told_to_nobody() {
     assert!(error.message.ends_with(": not available now") && !error.message.contains("2026"), "{error:?}");
 }
 
+/// What one partition cannot have is its own trouble: others' promises are proved all the same, and its words are told to nobody.
+#[test]
+fn a_partition_that_asks_too_much_keeps_nobody_from_being_proved() {
+    let mut pan = pan_of(1);
+    pan.apply(&policy("once", &["from: 2026-12-10T08:00, until: 2026-12-10T09:00, zone: UTC, floor: 3"])).unwrap();
+    let apply = |pan: &mut Pan, partition: &str, text: String| {
+        let documents = pan_model::manifest::parse(&[("test.yaml".to_owned(), text)], None).unwrap();
+        let apply = Request::Apply { documents, dry_run: false };
+        operate::request(&mut pan.world, pan.now, Some(&partition.parse().unwrap()), apply)
+    };
+    let cluster = |partition: &str, servers: u32, cpu: &str| {
+        format!(
+            "api: pan/v1\nkind: Cluster\npartition: {partition}\nname: job\nspec:\n  servers: {servers}\n  image: host\n  command: [sleep, inf]\n  \
+             spread: node\n  resources: {{cpu: {cpu}, memory: 128MiB}}\n"
+        )
+    };
+    for (name, quota) in [("a", ", quota: {servers: 2}"), ("q", "")] {
+        pan.apply(&format!("api: pan/v1\nkind: Partition\nname: {name}\nspec: {{network: 10.0.0.0/24{quota}}}\n")).unwrap();
+    }
+    apply(&mut pan, "a", cluster("a", 1, "50m")).unwrap();
+    let far = policy("far", &["from: 2026-12-09T20:00, until: 2027-12-09T20:00, zone: UTC, floor: 100"]);
+    apply(&mut pan, "a", far.replace("partition: p", "partition: a").replace("cluster: web", "cluster: job")).unwrap();
+    pan.now.wall = wall("2026-12-03T18:00:00Z");
+    pan.rounds(2);
+    let error = apply(&mut pan, "q", cluster("q", 2, "3600m")).unwrap_err();
+    assert!(error.message.ends_with("not available now") && !error.message.contains("quota"), "{error:?}");
+    apply(&mut pan, "q", cluster("q", 1, "50m")).unwrap();
+}
+
 #[test]
 fn quotas_are_kept_at_every_moment() {
     let mut pan = pan_of(1);

@@ -19,6 +19,8 @@ use tokio::sync::Semaphore;
 const ANSWER_MAX: Duration = Duration::from_secs(2);
 /// Those who ask about one partition at once; connections of controllers are few.
 const ASKERS_MAX: usize = 4;
+/// Characters of a proxy's refusal that are passed on.
+const WHY_MAX: usize = 500;
 
 /// Where the proxies of partitions are asked, by the number of the partition's network.
 #[derive(Debug, Clone, Default)]
@@ -125,7 +127,10 @@ fn ask(lines: &Lines, inquiry: &Inquiry) -> Result<bytes::Bytes, ApiError> {
     let control = lines.control.as_deref().ok_or_else(|| io::Error::from(io::ErrorKind::NotFound));
     let answer = control.and_then(|control| speak::converse::<Answer>(control, &asked, ANSWER_MAX));
     let answer = match (answer.map_err(|error| ApiError::new(Code::State, format!("the proxy does not answer: {error}")))?, inquiry) {
-        (Answer::Refused(why), _) => return Err(ApiError::new(Code::Invalid, why)),
+        (Answer::Refused(why), _) => {
+            let shown: String = why.chars().filter(|c| !c.is_control()).take(WHY_MAX).collect();
+            return Err(ApiError::new(Code::Invalid, shown));
+        }
         (Answer::Explained(explained), Inquiry::Explain(_)) => serde_json::to_vec(&explained),
         (Answer::Counts(counts), Inquiry::Counts) => serde_json::to_vec(&counts),
         (_, _) => return Err(ApiError::new(Code::State, "the proxy answers what was not asked")),

@@ -147,7 +147,10 @@ fn policies_are_read_and_checked() {
         refused(&schedule(fields), &[(place, part)]);
     }
     refused(&day.replace("  schedules:", "  rules: [{when: \"x > 1\", effect: {add: 2}}]\n  schedules:"), &[("7:10 PAN-101", "not yet")]);
-    refused(&day.replace("{cluster: web}", "{partition: acme}"), &[("6:23 PAN-101", "not yet")]);
+    refused(
+        &day.replace("{cluster: web}", "{partition: acme}"),
+        &[("6:12 PAN-100", "missing field `cluster`"), ("6:23 PAN-101", "not yet")],
+    );
     refused(&day.replace("{cluster: web}", "{cluster: web, nodes: {rack: r1}}"), &[("6:33 PAN-101", "not yet")]);
     refused("api: pan/v1\nkind: Policy\npartition: a\nname: x\nspec: {target: {cluster: web}}\n", &[("5:", "at least one schedule")]);
 }

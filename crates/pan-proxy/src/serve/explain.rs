@@ -77,7 +77,7 @@ const fn said(refusal: Refusal) -> &'static str {
         Refusal::Down => "it does not work",
         Refusal::Draining => "it is to become idle",
         Refusal::NoWeight => "its weight is 0",
-        Refusal::Suspect => "its host is silent, and enough others are not",
+        Refusal::Suspect => "it is suspected, and enough others are not",
         Refusal::Ejected => "it answered worse than others lately",
         Refusal::OtherTier => "servers of a tier before its own can do it",
         Refusal::OutsideRule => "the rule that the request falls under leaves it out",

@@ -1,7 +1,7 @@
 //! Whether everything that policies want in the next seven days can be had: the production planner, asked for each moment at which a
 //! number grows.
 
-use super::{by_cluster, differing, instant, set, tell};
+use super::{by_cluster, differing, instant, looked_at, set, tell};
 use crate::core::apply::{Broken, with_wanted_again};
 use crate::core::record::PolicyRecord;
 use crate::core::validate::{self, Trouble, Which};
@@ -24,8 +24,7 @@ type Numbers = BTreeMap<ClusterKey, Resolved>;
 /// How many servers clusters are to have at an instant: those that have policies, and those that have another number than their own.
 fn numbers_at(world: &World, at: Timestamp) -> Numbers {
     let all = by_cluster(world);
-    let scheduled = world.clusters.iter().filter(|(_, record)| record.scheduled.is_some()).map(|(key, _)| key.clone());
-    let keys: BTreeSet<ClusterKey> = all.keys().cloned().chain(scheduled).collect();
+    let keys = looked_at(world, &all);
     let of = |key: ClusterKey| {
         let record = world.clusters.get(&key).filter(|record| !record.deleting)?;
         let resolved = resolve(all.get(&key).map(Vec::as_slice).unwrap_or_default(), record.spec.servers, at);
@@ -52,12 +51,12 @@ pub fn prove(before: &World, draft: &World, now: Now, within: Option<&PartitionN
         }
     }
     let week = Week { before, draft, now, within };
-    let grows = moments(draft, &all, from);
-    if week.has_all_at_once(&grows) {
+    let Ahead { most, grows } = ahead(draft, &all, from);
+    if week.has_all_at_once(&most) {
         return Ok(());
     }
     // What lies beyond them is looked at when its time comes: nobody is refused something because others have many schedules.
-    grows.iter().take(MOMENTS_MAX).try_for_each(|(at, numbers)| week.holds(*at, numbers))
+    grows.iter().try_for_each(|(at, numbers)| week.holds(*at, numbers))
 }
 
 /// Whether the policies of a cluster agree with each other.
@@ -90,8 +89,14 @@ fn agree(draft: &World, key: &ClusterKey, policies: &[Policy], from: Timestamp, 
     Err(blame(&mine.policy, format!("spec.schedules[{}]", mine.schedule), text))
 }
 
-/// The moments of a week at which some number grows, with all numbers then, each combination once.
-fn moments(draft: &World, all: &BTreeMap<ClusterKey, Vec<Policy>>, from: Timestamp) -> Vec<(Timestamp, Numbers)> {
+/// What a week asks for: the largest number of each cluster, and the first moments at which some number grows, with all numbers then, each
+/// combination once.
+struct Ahead {
+    most: Numbers,
+    grows: Vec<(Timestamp, Numbers)>,
+}
+
+fn ahead(draft: &World, all: &BTreeMap<ClusterKey, Vec<Policy>>, from: Timestamp) -> Ahead {
     let mut changes: BTreeMap<Timestamp, Vec<(&ClusterKey, Resolved)>> = BTreeMap::new();
     for (key, policies) in all {
         let Some(record) = draft.clusters.get(key).filter(|record| !record.deleting) else { continue };
@@ -99,32 +104,41 @@ fn moments(draft: &World, all: &BTreeMap<ClusterKey, Vec<Policy>>, from: Timesta
             changes.entry(at).or_default().push((key, resolve(policies, record.spec.servers, at)));
         }
     }
-    let (mut current, mut seen, mut found) = (numbers_at(draft, from), BTreeSet::new(), Vec::new());
+    let mut current = numbers_at(draft, from);
+    let (mut most, mut seen, mut grows) = (current.clone(), BTreeSet::new(), Vec::new());
     for (at, changed) in changes {
-        let mut grows = at == from;
+        let mut more = at == from;
         for (key, resolved) in changed {
-            grows |= current.get(key).is_none_or(|former| former.servers < resolved.servers);
+            more |= current.get(key).is_none_or(|former| former.servers < resolved.servers);
+            if most.get(key).is_none_or(|largest| largest.servers < resolved.servers) {
+                most.insert(key.clone(), resolved.clone());
+            }
             current.insert(key.clone(), resolved);
         }
-        let vector: Vec<u32> = current.values().map(|resolved| resolved.servers).collect();
-        if grows && seen.insert(vector) {
-            found.push((at, current.clone()));
+        if more && grows.len() < MOMENTS_MAX && seen.insert(current.values().map(|resolved| resolved.servers).collect::<Vec<u32>>()) {
+            grows.push((at, current.clone()));
         }
     }
-    found
+    Ahead { most, grows }
 }
 
-/// The world as it would be with these numbers.
-fn future(world: &World, now: Now, numbers: &Numbers) -> Result<World, (ClusterKey, Trouble)> {
-    let mut copy = world.clone();
+/// The world as it would be with these numbers, and which clusters cannot have theirs: these stay as they are.
+fn future(world: &World, now: Now, numbers: &Numbers) -> (World, BTreeMap<ClusterKey, Trouble>) {
     // What needs room comes after what makes some.
     let grows = |key: &ClusterKey, resolved: &Resolved| world.clusters.get(key).is_some_and(|record| record.wanted() < resolved.servers);
-    for later in [false, true] {
-        for (key, resolved) in numbers.iter().filter(|(key, resolved)| grows(key, resolved) == later) {
-            set(&mut copy, now, key, resolved.servers, resolved).map_err(|trouble| (key.clone(), trouble))?;
+    let (shrinking, growing): (Vec<_>, Vec<_>) = numbers.iter().partition(|(key, resolved)| !grows(key, resolved));
+    let mut troubles = BTreeMap::new();
+    loop {
+        let mut copy = world.clone();
+        let mut asked = shrinking.iter().chain(&growing).filter(|(key, _)| !troubles.contains_key(*key));
+        let refused = asked.find_map(|(key, resolved)| {
+            set(&mut copy, now, key, resolved.servers, resolved).err().map(|trouble| ((*key).clone(), trouble))
+        });
+        match refused {
+            None => return (copy, troubles),
+            Some((key, trouble)) => drop(troubles.insert(key, trouble)),
         }
     }
-    Ok(copy)
 }
 
 struct Week<'a> {
@@ -136,33 +150,27 @@ struct Week<'a> {
 
 impl Week<'_> {
     /// Whether even the largest numbers of the week can be had together: then so can those of each moment, which are less.
-    fn has_all_at_once(&self, grows: &[(Timestamp, Numbers)]) -> bool {
-        let mut most = Numbers::new();
-        for (key, resolved) in grows.iter().flat_map(|(_, numbers)| numbers) {
-            let largest = most.entry(key.clone()).or_insert_with(|| resolved.clone());
-            if largest.servers < resolved.servers {
-                *largest = resolved.clone();
-            }
+    fn has_all_at_once(&self, most: &Numbers) -> bool {
+        let (to, troubles) = future(self.draft, self.now, most);
+        if !troubles.is_empty() {
+            return false;
         }
-        let Ok(to) = future(self.draft, self.now, &most) else { return false };
         let to = with_wanted_again(&to);
         // Nothing counts as having been so before.
         let from = Snapshot { clusters: BTreeMap::new(), ..to.clone() };
         pan_plan::admit(&from, &to).is_ok()
     }
 
-    /// Whether what is wanted from a moment on can be had.
+    /// Whether what is wanted from a moment on can be had. Of a cluster that could not have it before, that is no news; all others are looked at
+    /// as if it stayed as it is.
     fn holds(&self, at: Timestamp, numbers: &Numbers) -> Result<(), Broken> {
-        let before = future(self.before, self.now, &numbers_at(self.before, at));
-        let to = match future(self.draft, self.now, numbers) {
-            Ok(to) => with_wanted_again(&to),
-            Err((key, trouble)) if before.as_ref().is_err_and(|(other, _)| *other == key) && !self.is_new(&key) => {
-                tracing::debug!(?key, why = %trouble.message, "could not be had before");
-                return Ok(());
-            }
-            Err((key, trouble)) => return Err(self.broken(at, numbers, &key, trouble)),
-        };
-        let from = before.map_or_else(|_| with_wanted_again(self.before), |before| with_wanted_again(&before));
+        let (before, known) = future(self.before, self.now, &numbers_at(self.before, at));
+        let (to, troubles) = future(self.draft, self.now, numbers);
+        let news = troubles.into_iter().find(|(key, _)| !known.contains_key(key) || self.is_new(key));
+        if let Some((key, trouble)) = news {
+            return Err(self.broken(at, numbers, &key, trouble));
+        }
+        let (from, to) = (with_wanted_again(&before), with_wanted_again(&to));
         if from == to {
             return Ok(());
         }
@@ -181,18 +189,19 @@ impl Week<'_> {
         spec(self.before) != spec(self.draft) || differing(policies[0], policies[1]).any(|policy| of_it(&policy))
     }
 
-    /// Who is to blame, as far as whoever asks may know: the schedule that asks for the number, else the cluster.
+    /// Who is to blame, as far as whoever asks may know: the schedule that asks for the number, else the cluster. Of another partition's it is told
+    /// that there is no room, and nothing more.
     fn broken(&self, at: Timestamp, numbers: &Numbers, key: &ClusterKey, trouble: Trouble) -> Broken {
+        let when = self.moment(at, numbers, key).map(|moment| format!("from {moment} on: ")).unwrap_or_default();
+        if !self.is_seen(key) {
+            return (None, Trouble::new(Code::NoCapacity, "spec", format!("{when}{}", pan_plan::NOT_AVAILABLE_NOW)));
+        }
         let asking = numbers.get(key).and_then(|resolved| resolved.because.first());
         let (which, path) = match asking {
             Some(active) => (Which::Policy(key.0.clone(), active.policy.clone()), format!("spec.schedules[{}]", active.schedule)),
             None => (Which::Cluster(key.0.clone(), key.1.clone()), trouble.path.clone()),
         };
-        let message = match self.moment(at, numbers, key) {
-            Some(moment) => format!("from {moment} on: {}", trouble.message),
-            None => trouble.message.clone(),
-        };
-        (self.is_seen(key).then_some(which), Trouble { path, message, ..trouble })
+        (Some(which), Trouble { path, message: format!("{when}{}", trouble.message), ..trouble })
     }
 
     fn is_seen(&self, key: &ClusterKey) -> bool {

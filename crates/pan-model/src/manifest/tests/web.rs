@@ -100,9 +100,13 @@ fn redirects_edits_limits_and_upstreams_are_read_and_checked() {
     one("  cluster: a\n  upstreams: [{cluster: a, protocol: h2}]", "9:38 PAN-100", "");
     one("  cluster: a\n  forwarding: yes", "9:15 PAN-100", "");
     let four = "api: pan/v1\nkind: Service\npartition: a\nname: s\nspec:\n  port: 80\n  cluster: a\n";
-    for line in
-        ["limits: {}", "edits: {request: {remove: [a]}}", "forwarding: append", "proxyProtocol: expected", "upstreams: [{cluster: a}]"]
-    {
-        refused(&format!("{four}  {line}\n"), &[("8:3 PAN-100", "give `layer: 7`")]);
+    for (line, begin) in [
+        ("limits: {}", "8:3"),
+        ("edits: {request: {remove: [a]}}", "8:3"),
+        ("forwarding: append", "8:15"),
+        ("proxyProtocol: expected", "8:18"),
+        ("upstreams: [{cluster: a}]", "8:3"),
+    ] {
+        refused(&format!("{four}  {line}\n"), &[(&format!("{begin} PAN-100"), "give `layer: 7`")]);
     }
 }
