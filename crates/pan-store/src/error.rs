@@ -21,9 +21,10 @@ pub enum CommitError {
     /// The transaction itself is at fault, at any time. Nothing was written.
     #[error("the store refuses this transaction")]
     Refused(#[from] Refusal),
-    /// The answer is lost: the writes are there entirely or not at all. Read again before going on.
+    /// The answer is lost, or says too little: the writes are there entirely or not at all. Read again before going on.
+    /// When it is `settled`, nothing is on its way any more and what is read stays true.
     #[error("it is not known whether the transaction was committed; read again before acting on it")]
-    InDoubt { source: BoxError },
+    InDoubt { source: BoxError, settled: bool },
     /// The store failed before it could commit. Nothing was written.
     #[error("the store failed; nothing was written")]
     Io { source: BoxError },

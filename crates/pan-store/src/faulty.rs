@@ -107,7 +107,7 @@ impl Store for Faulty {
             Some(Fault::Overtaken(other)) => other,
         };
         self.store.commit(&other).await?;
-        Err(CommitError::InDoubt { source: "the answer was lost".into() })
+        Err(CommitError::InDoubt { source: "the answer was lost".into(), settled: false })
     }
 
     fn watch(&self, prefix: &str, after: Revision) -> Watch {

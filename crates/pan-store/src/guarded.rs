@@ -26,7 +26,11 @@ pub async fn commit_guarded(store: &impl Store, guard: &str, txn: &Txn, patience
     let mut doubted = false;
     loop {
         let source: BoxError = match store.commit(txn).await {
-            Err(CommitError::InDoubt { source }) => source,
+            Err(CommitError::InDoubt { source, settled: true }) => match look(store, guard).await {
+                Ok(found) => return settled(found, expected, value, doubted, source),
+                Err(error) => error.into(),
+            },
+            Err(CommitError::InDoubt { source, settled: false }) => source,
             Err(CommitError::Io { source }) if doubted => source,
             Err(conflict @ CommitError::Conflict { .. }) if doubted => match look(store, guard).await {
                 Ok(Some(entry)) if entry.value == value && Some(entry.revision) != expected => return Ok(entry.revision),
@@ -39,6 +43,22 @@ pub async fn commit_guarded(store: &impl Store, guard: &str, txn: &Txn, patience
         if started.elapsed() >= patience {
             return Err(in_doubt(source));
         }
+    }
+}
+
+/// What became of a transaction that the store is through with, by what its guard is now. One that was `doubted` before
+/// may have copies on their way.
+fn settled(
+    found: Option<Entry>,
+    expected: Option<Revision>,
+    value: &[u8],
+    doubted: bool,
+    source: BoxError,
+) -> Result<Revision, CommitError> {
+    match found {
+        Some(entry) if entry.value == value && Some(entry.revision) != expected => Ok(entry.revision),
+        unchanged if unchanged.as_ref().map(|entry| entry.revision) == expected && !doubted => Err(CommitError::Io { source }),
+        _ => Err(in_doubt(source)),
     }
 }
 
@@ -59,7 +79,7 @@ async fn look(store: &impl Store, key: &str) -> Result<Option<Entry>, ReadError>
 }
 
 fn in_doubt(source: BoxError) -> CommitError {
-    CommitError::InDoubt { source }
+    CommitError::InDoubt { source, settled: false }
 }
 
 #[cfg(test)]
@@ -83,6 +103,10 @@ mod tests {
         Overtaken,
         /// Commits, and somebody else writes the guard after it.
         Followed,
+        /// Commits, and says that there is no room.
+        LastRoom,
+        /// Does nothing, and says that there is no room.
+        NoRoom,
     }
 
     struct Faulty {
@@ -101,15 +125,16 @@ mod tests {
             let fault = self.faults.lock().unwrap().pop();
             match fault {
                 None => return self.store.commit(txn).await,
-                Some(Fault::AnswerLost) => drop(self.store.commit(txn).await),
-                Some(Fault::RequestLost) => {}
+                Some(Fault::AnswerLost | Fault::LastRoom) => drop(self.store.commit(txn).await),
+                Some(Fault::RequestLost | Fault::NoRoom) => {}
                 Some(Fault::Followed) => {
                     let _committed = self.store.commit(txn).await;
                     drop(self.store.commit(&Txn::new().put("term", "other")).await);
                 }
                 Some(Fault::Overtaken) => drop(self.store.commit(&Txn::new().put("term", "other")).await),
             }
-            Err(in_doubt("lost".into()))
+            let settled = matches!(fault, Some(Fault::LastRoom | Fault::NoRoom));
+            Err(CommitError::InDoubt { source: "lost".into(), settled })
         }
 
         fn watch(&self, prefix: &str, after: Revision) -> Watch {
@@ -146,6 +171,20 @@ mod tests {
         check(&[Overtaken, RequestLost, RequestLost], Err(()), false).await;
         check(&[Followed], Err(()), true).await;
         check(&[Followed, RequestLost], Err(()), true).await;
+    }
+
+    #[tokio::test]
+    async fn what_the_store_is_through_with_is_known_at_once() {
+        use Fault::{LastRoom, NoRoom, RequestLost};
+        check(&[LastRoom], Ok(()), true).await;
+        check(&[LastRoom, RequestLost], Ok(()), true).await;
+        // The lost copy may still come.
+        check(&[NoRoom, RequestLost], Err(()), false).await;
+        let store = Faulty { store: Memory::new(), faults: Mutex::new(vec![NoRoom]), commits: AtomicUsize::new(0) };
+        let txn = Txn::new().expect_absent("term").put("term", "me");
+        let got = commit_guarded(&store, "term", &txn, PATIENCE).await;
+        assert!(matches!(got, Err(CommitError::Io { .. })), "{got:?}");
+        assert_eq!(store.commits.load(Ordering::Relaxed), 1, "it is not asked again and again");
     }
 
     #[tokio::test]

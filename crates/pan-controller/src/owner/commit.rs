@@ -94,7 +94,7 @@ impl Owner {
                     // It is stepped down for this.
                     self.inbox.take_deposed();
                     let source = format!("this controller was told to step down ({why}) before the store answered").into();
-                    Err(CommitError::InDoubt { source })
+                    Err(CommitError::InDoubt { source, settled: false })
                 }
             },
         };

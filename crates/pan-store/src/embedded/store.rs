@@ -91,7 +91,7 @@ impl Store for Embedded {
         let requests = self.requests.as_ref().expect("present until dropped");
         let sent = requests.send(Request { txn: txn.clone(), reply }).await;
         sent.map_err(|_| CommitError::Io { source: "the writer has ended".into() })?;
-        let lost = |_| CommitError::InDoubt { source: "the writer has ended".into() };
+        let lost = |_| CommitError::InDoubt { source: "the writer has ended".into(), settled: false };
         answer.await.map_err(lost)?
     }
 

@@ -126,7 +126,7 @@ fn fail_all(waiting: &mut Vec<Request>, error: &BoxError) {
 }
 
 fn doubt_all(waiting: &mut Vec<Request>, error: &BoxError) {
-    answer_all(waiting, || CommitError::InDoubt { source: error.to_string().into() });
+    answer_all(waiting, || CommitError::InDoubt { source: error.to_string().into(), settled: false });
 }
 
 fn answer_all(waiting: &mut Vec<Request>, error: impl Fn() -> CommitError) {

@@ -31,25 +31,30 @@ pub(super) enum Failure {
     /// The member refuses what its flags do not allow.
     #[error("etcd member {endpoint}: {message}; {advice}")]
     Limit { endpoint: Endpoint, message: String, advice: &'static str },
+    /// The member has no room left. It says so of the request that took the last of it as well, which it has carried out
+    /// (`quotaApplierV3` in etcd's `apply.go`): its answer is the same.
+    #[error("etcd member {endpoint}: {message}; {NO_ROOM}")]
+    NoRoom { endpoint: Endpoint, message: String },
     /// The answer is larger than this program takes at once.
     #[error("etcd member {endpoint} answers with more than {max} bytes at once")]
     AnswerTooLarge { endpoint: Endpoint, max: usize },
 }
 
 /// What members have to be started with; see [`arguments`](super::Member::arguments).
-const LIMITS: [(&str, &str); 4] = [
+const LIMITS: [(&str, &str); 3] = [
     ("too many operations in txn request", "start every member with --max-txn-ops=4096"),
     ("request is too large", "start every member with --max-request-bytes=10485760"),
     ("larger than max", "start every member with --max-request-bytes=10485760"),
-    (
-        "database space exceeded",
-        "compact and defragment every member and disarm its alarm, or start it with a larger --quota-backend-bytes",
-    ),
 ];
+
+const NO_ROOM: &str = "compact and defragment every member and disarm its alarm, or start it with a larger --quota-backend-bytes";
 
 impl Failure {
     /// A status other than OK.
     pub(super) fn status(endpoint: Endpoint, code: u32, message: String) -> Self {
+        if message.contains("database space exceeded") {
+            return Self::NoRoom { endpoint, message };
+        }
         match LIMITS.iter().find(|(words, _)| message.contains(words)) {
             Some((_, advice)) => Self::Limit { endpoint, message, advice },
             None => Self::Status { endpoint, code, message },
@@ -61,17 +66,22 @@ impl Failure {
     pub(super) fn changed_nothing(&self) -> bool {
         match self {
             Self::NotSent { .. } | Self::Limit { .. } => true,
-            Self::Lost { .. } | Self::AnswerTooLarge { .. } => false,
+            Self::Lost { .. } | Self::NoRoom { .. } | Self::AnswerTooLarge { .. } => false,
             Self::Status { code: code::UNAVAILABLE, message, .. } => message == "etcdserver: no leader",
             Self::Status { code, .. } => !may_pass(*code),
         }
+    }
+
+    /// Whether the member was through with the call when it said this, done or not.
+    pub(super) fn is_an_answer(&self) -> bool {
+        matches!(self, Self::NoRoom { .. })
     }
 
     /// Whether another attempt, at another member perhaps, may fare better.
     pub(super) fn may_pass(&self) -> bool {
         match self {
             Self::NotSent { .. } | Self::Lost { .. } => true,
-            Self::Limit { .. } | Self::AnswerTooLarge { .. } => false,
+            Self::Limit { .. } | Self::NoRoom { .. } | Self::AnswerTooLarge { .. } => false,
             Self::Status { code, .. } => may_pass(*code),
         }
     }
@@ -116,6 +126,14 @@ mod tests {
         check(3, "etcdserver: duplicate key given in txn request", (true, false));
         check(8, "etcdserver: too many requests", (true, false));
         check(7, "etcdserver: permission denied", (true, false));
+    }
+
+    #[test]
+    fn no_room_is_said_after_the_last_of_it_was_taken() {
+        let endpoint: Endpoint = "https://e1:2379".parse().unwrap();
+        let failure = Failure::status(endpoint, 8, "etcdserver: mvcc: database space exceeded".to_owned());
+        assert!(!failure.changed_nothing() && !failure.may_pass() && failure.is_an_answer());
+        assert!(failure.to_string().contains("--quota-backend-bytes"), "{failure}");
     }
 
     #[test]

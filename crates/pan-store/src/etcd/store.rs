@@ -161,7 +161,7 @@ impl Store for Etcd {
         match self.client.call::<TxnResponse>(Method::Txn, &request, Repeat::Writing).await {
             Ok(answer) => convert::outcome(txn, answer),
             Err(failure) if failure.changed_nothing() => Err(CommitError::Io { source: failure.into() }),
-            Err(failure) => Err(CommitError::InDoubt { source: failure.into() }),
+            Err(failure) => Err(CommitError::InDoubt { settled: failure.is_an_answer(), source: failure.into() }),
         }
     }
 
