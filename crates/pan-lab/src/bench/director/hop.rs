@@ -89,7 +89,7 @@ impl Hop {
         if proxies.contains(&Proxy::Peer(ProxyPeer::Haproxy)) {
             hop.write("haproxy-tcp.conf", &peers::haproxy_tcp())?;
             let config = hop.at("haproxy-tcp.conf");
-            hop.start(Middle::Proxies.name(), "haproxy-tcp", &all, &["/usr/sbin/haproxy", "-q", "-db", "-f", &config])?;
+            hop.start(Middle::Proxies.name(), "haproxy-tcp", &all, &["/usr/sbin/haproxy", "-db", "-f", &config])?;
             let layer4 = DirectorCase::ALL.into_iter().find(|case| case.how == How::Four).expect("there is one");
             hop.wait_for("haproxy-tcp", "client", Proxy::Peer(ProxyPeer::Haproxy).target(layer4))?;
         }
@@ -106,7 +106,7 @@ impl Hop {
         let (config, control, program) = (self.at(&config), self.at("control"), self.exe.display().to_string());
         let argv: Vec<&str> = match proxy {
             Proxy::Own | Proxy::Routed => vec![&program, "proxy", "--threads", "1", "--control", &control, "--document", &config],
-            Proxy::Peer(ProxyPeer::Haproxy) => vec!["/usr/sbin/haproxy", "-q", "-db", "-f", &config],
+            Proxy::Peer(ProxyPeer::Haproxy) => vec!["/usr/sbin/haproxy", "-db", "-f", &config],
             Proxy::Peer(ProxyPeer::Nginx) => vec!["/usr/sbin/nginx", "-c", &config],
         };
         self.start(Middle::Proxies.name(), who, processors, &argv)?;

@@ -120,7 +120,7 @@ impl Proxy {
             Self::Peer(ProxyPeer::Haproxy) => format!(
                 "global
   nbthread 1
-  maxconn 20000
+  maxconn 4000
 defaults
   mode http
   timeout connect 1s
@@ -215,7 +215,7 @@ pub(super) fn haproxy_tcp() -> String {
     let (front, server) = (Middle::Proxies.front(), server_of(Middle::Proxies));
     format!(
         "global
-  maxconn 20000
+  maxconn 4000
 defaults
   mode tcp
   timeout connect 1s
