@@ -4,9 +4,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pan_store::{
-    Batch, Change, CommitError, ConnectError, Etcd, EtcdOptions, Pace, Revision, Store, Timing, Txn, Watch, WatchError, commit_guarded,
-};
+use pan_store::{Batch, Change, CommitError, ConnectError, Etcd, EtcdOptions, Pace, Store, Timing, Txn, Watch, WatchError, commit_guarded};
 use tokio::task::JoinSet;
 
 use super::kit::{self, Cluster};
