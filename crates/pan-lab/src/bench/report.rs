@@ -263,7 +263,8 @@ impl Report {
         let figure = |unit: &str, value: Option<f64>| match value {
             None => "-".to_owned(),
             Some(value) if unit == MILLIS => format!("{value:.1}"),
-            Some(value) if [RATIO, TIMES].contains(&unit) => format!("{value:.2}"),
+            // Counts are whole, and of what is measured a thousandth says nothing.
+            Some(value) if value.fract() != 0.0 && value < 100.0 || [RATIO, TIMES].contains(&unit) => format!("{value:.2}"),
             Some(value) => format!("{value:.0}"),
         };
         let row = |case: &Case| {
@@ -371,6 +372,8 @@ mod tests {
         let bounded = Report { cases: vec![Case { bound, ..report.cases[0].clone() }], ..report.clone() };
         assert_eq!([report.rows()[0][9].as_str(), &bounded.rows()[0][9]], ["-", "80/200"]);
         assert_eq!(serde_json::to_value(&bounded).unwrap()["cases"][0]["bound"]["worst"], 200.0);
+        let small = Report { cases: vec![Case::rates("c", "panloom", "ms p99", vec![1.437])], ..report.clone() };
+        assert_eq!(small.rows()[0][4], "1.44");
         assert_eq!(counted(12).to_string(), "n1 with web-1, 12 failed requests, 0 of 0 probes lost");
     }
 

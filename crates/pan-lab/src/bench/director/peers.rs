@@ -153,6 +153,7 @@ http {{
   server {{
     listen {front}:{clear};
     listen {front}:{tls} ssl;
+    ssl_protocols TLSv1.2 TLSv1.3;
     ssl_certificate {folder}/cert.pem;
     ssl_certificate_key {folder}/key.pem;
     location / {{
