@@ -1,8 +1,10 @@
 //! What a request and an answer look like on the other side: without what was meant for this hop only (RFC 9110, 7.6.1), and
 //! with what the next would otherwise not know (RFC 7239, RFC 9110 7.6.3, and `X-Forwarded-*`, which more servers read).
 
-use hyper::HeaderMap;
-use hyper::header::{CONNECTION, CONTENT_LENGTH, FORWARDED, HOST, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE, VIA};
+use hyper::header::{
+    CONNECTION, CONTENT_LENGTH, EXPECT, Entry, FORWARDED, HOST, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE, VIA,
+};
+use hyper::{HeaderMap, Version};
 use pan_model::proxy::Forwarding;
 use std::net::{IpAddr, SocketAddr};
 
@@ -24,6 +26,29 @@ pub const HOP_BY_HOP: [HeaderName; 7] = [CONNECTION, KEEP_ALIVE, PROXY_CONNECTIO
 /// Headers that say where a request came from.
 const ORIGIN: [HeaderName; 6] = [FORWARDED, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, X_FORWARDED_PORT, X_REAL_IP];
 
+/// What of a request's headers goes on, and where it came from. Neither what is of one hop, nor what a client may not say; `Host` and
+/// `Expect` are whoever sends it's to say.
+#[must_use]
+pub fn onward(headers: &HeaderMap, origin: &Origin<'_>, mode: Forwarding) -> HeaderMap {
+    let listed = listed(headers).unwrap_or_default();
+    // A length beside it does not hold (RFC 9112, 6.3).
+    let chunked = headers.contains_key(TRANSFER_ENCODING);
+    let mut onward = HeaderMap::with_capacity(headers.len() + TOLD);
+    for (name, value) in headers {
+        let of_hop = [HOST, EXPECT, PROXY].contains(name) || HOP_BY_HOP.contains(name) || listed.contains(name);
+        let untrue = chunked && name == CONTENT_LENGTH
+            || match mode {
+                Forwarding::Replace => is_of_origin(name),
+                Forwarding::Append => false,
+            };
+        if !of_hop && !untrue {
+            onward.append(name.clone(), value.clone());
+        }
+    }
+    tell(&mut onward, origin);
+    onward
+}
+
 /// Takes out what is of one hop. What `Connection` names goes too, but for `Host`, which no client can take away. So does a length
 /// beside `Transfer-Encoding`, which it does not hold against (RFC 9112, 6.3).
 pub fn strip(headers: &mut HeaderMap) {
@@ -39,7 +64,9 @@ pub fn strip(headers: &mut HeaderMap) {
 fn listed(headers: &HeaderMap) -> Option<Vec<HeaderName>> {
     headers.contains_key(CONNECTION).then(|| {
         let values = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
-        values.flat_map(|value| value.split(',')).filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok()).collect()
+        // Nearly always it is one of two words, of which neither names a header that is left.
+        let named = values.flat_map(|value| value.split(',')).map(str::trim).filter(|name| !["keep-alive", "close"].contains(name));
+        named.filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok()).collect()
     })
 }
 
@@ -60,73 +87,89 @@ pub fn takes_trailers(headers: &HeaderMap) -> bool {
     values.flat_map(|value| value.split(',')).any(|value| value.trim().eq_ignore_ascii_case("trailers"))
 }
 
+/// What requests of a connection are told of it, put into words once.
+#[derive(Debug, Clone)]
+pub struct Told {
+    /// As `Forwarded` has it (RFC 7239, 6).
+    node: String,
+    client: HeaderValue,
+    port: HeaderValue,
+    scheme: HeaderValue,
+}
+
+impl Told {
+    /// Of a client that connected to `local`, speaking `http` or `https`.
+    #[must_use]
+    pub fn of(client: IpAddr, local: SocketAddr, scheme: &'static str) -> Self {
+        let node = match client {
+            IpAddr::V4(address) => format!("for={address};proto={scheme}"),
+            IpAddr::V6(address) => format!("for=\"[{address}]\";proto={scheme}"),
+        };
+        let word = |text: String| HeaderValue::try_from(text).expect("an address or a number is visible characters");
+        Self { node, client: word(client.to_string()), port: local.port().into(), scheme: HeaderValue::from_static(scheme) }
+    }
+}
+
 /// Where a request came from.
 #[derive(Debug, Clone, Copy)]
 pub struct Origin<'a> {
-    /// The client.
-    pub client: IpAddr,
-    /// What it connected to.
-    pub local: SocketAddr,
-    /// `http` or `https`.
-    pub scheme: &'static str,
+    /// Its connection.
+    pub told: &'a Told,
     /// The host it asked for, as it wrote it.
-    pub authority: &'a str,
-    /// The version it spoke, as `Via` has it: `1.1`.
-    pub version: &'static str,
+    pub authority: &'a HeaderValue,
+    /// The version it spoke.
+    pub version: Version,
 }
+
+/// Headers that [`tell`] may add.
+const TOLD: usize = 7;
 
 /// Says where a request came from.
-pub fn tell(headers: &mut HeaderMap, origin: &Origin<'_>, mode: Forwarding) {
-    match mode {
-        Forwarding::Replace => forget(headers),
-        Forwarding::Append => {}
+fn tell(headers: &mut HeaderMap, origin: &Origin<'_>) {
+    let Origin { told, authority, version } = origin;
+    let host = authority.to_str().unwrap_or_default();
+    let mut forwarded = String::with_capacity(told.node.len() + ";host=\"\"".len() + host.len());
+    forwarded.push_str(&told.node);
+    if !host.is_empty() && !host.contains(['"', '\\']) {
+        forwarded.extend([";host=\"", host, "\""]);
     }
-    headers.remove(PROXY);
-    let node = match origin.client {
-        IpAddr::V4(address) => address.to_string(),
-        IpAddr::V6(address) => format!("\"[{address}]\""),
-    };
-    let mut forwarded = format!("for={node};proto={}", origin.scheme);
-    if !origin.authority.is_empty() && !origin.authority.contains(['"', '\\']) {
-        forwarded.push_str(&format!(";host=\"{}\"", origin.authority));
-    }
-    append(headers, FORWARDED, &forwarded);
-    append(headers, X_FORWARDED_FOR, &origin.client.to_string());
+    append(headers, FORWARDED, HeaderValue::try_from(forwarded).ok());
+    append(headers, X_FORWARDED_FOR, Some(told.client.clone()));
     // Who is in front knows these better: they are about the client's own request.
-    absent(headers, X_FORWARDED_PROTO, origin.scheme);
-    absent(headers, X_FORWARDED_HOST, origin.authority);
-    absent(headers, X_FORWARDED_PORT, &origin.local.port().to_string());
-    append(headers, VIA, &format!("{} panloom", origin.version));
+    headers.entry(X_FORWARDED_PROTO).or_insert_with(|| told.scheme.clone());
+    if !host.is_empty() {
+        headers.entry(X_FORWARDED_HOST).or_insert_with(|| (*authority).clone());
+    }
+    headers.entry(X_FORWARDED_PORT).or_insert_with(|| told.port.clone());
+    append(headers, VIA, Some(HeaderValue::from_static(via(*version))));
 }
 
-/// Takes out what a client says of where it comes from. Servers of CGI and its like read `_` and `-` as one character, so names
-/// that differ in that alone are the same.
-fn forget(headers: &mut HeaderMap) {
-    ORIGIN.iter().for_each(|name| drop(headers.remove(name)));
-    let alike = |name: &&HeaderName| name.as_str().contains('_') && is_origin(&name.as_str().replace('_', "-"));
-    let alike: Vec<HeaderName> = headers.keys().filter(alike).cloned().collect();
-    alike.iter().for_each(|name| drop(headers.remove(name)));
+fn via(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_10 => "1.0 panloom",
+        Version::HTTP_2 => "2 panloom",
+        _ => "1.1 panloom",
+    }
 }
 
-fn is_origin(text: &str) -> bool {
-    ORIGIN.iter().any(|name| name.as_str() == text)
+/// Whether a header is a client's word on where it comes from. Servers of CGI and its like read `_` and `-` as one character, so
+/// names that differ in that alone are the same.
+fn is_of_origin(name: &HeaderName) -> bool {
+    let text = name.as_str();
+    ORIGIN.contains(name) || text.contains('_') && ORIGIN.iter().any(|known| known.as_str() == text.replace('_', "-"))
 }
 
 /// Adds to the list that is there, in one line.
-fn append(headers: &mut HeaderMap, name: HeaderName, text: &str) {
-    let before: Vec<&str> = headers.get_all(&name).iter().filter_map(|value| value.to_str().ok()).collect();
-    let text = if before.is_empty() { text.to_owned() } else { format!("{}, {text}", before.join(", ")) };
-    if let Ok(value) = HeaderValue::from_str(&text) {
-        headers.insert(name, value);
-    }
-}
-
-fn absent(headers: &mut HeaderMap, name: HeaderName, text: &str) {
-    if !text.is_empty()
-        && !headers.contains_key(&name)
-        && let Ok(value) = HeaderValue::from_str(text)
-    {
-        headers.insert(name, value);
+fn append(headers: &mut HeaderMap, name: HeaderName, value: Option<HeaderValue>) {
+    let Some(value) = value else { return };
+    match headers.entry(name) {
+        Entry::Vacant(entry) => drop(entry.insert(value)),
+        Entry::Occupied(mut entry) => {
+            let all = entry.iter().chain([&value]).filter_map(|value| value.to_str().ok()).collect::<Vec<_>>().join(", ");
+            if let Ok(all) = HeaderValue::try_from(all) {
+                entry.insert(all);
+            }
+        }
     }
 }
 
@@ -163,6 +206,11 @@ mod tests {
             ("host", "x"),
             ("accept", "*/*"),
         ]);
+        let onward = onward(&map, &origin(&told("fd00::1"), &HeaderValue::from_static("x")), Forwarding::Append);
+        for name in map.keys().filter(|name| **name != "accept") {
+            assert!(!onward.contains_key(name), "{name}");
+        }
+        assert_eq!(onward["accept"], "*/*");
         strip(&mut map);
         assert_eq!(lines(&map), ["accept: */*", "host: x"]);
     }
@@ -179,19 +227,19 @@ mod tests {
         assert!(!takes_trailers(&headers(&[("te", "gzip")])));
     }
 
-    const ORIGINS: Origin<'_> = Origin {
-        client: IpAddr::V6(std::net::Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1)),
-        local: SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::new(198, 18, 0, 10)), 443),
-        scheme: "https",
-        authority: "shop.example:443",
-        version: "2",
-    };
+    fn told(client: &str) -> Told {
+        Told::of(client.parse().unwrap(), SocketAddr::from(([198, 18, 0, 10], 443)), "https")
+    }
+
+    fn origin<'a>(told: &'a Told, authority: &'a HeaderValue) -> Origin<'a> {
+        Origin { told, authority, version: Version::HTTP_2 }
+    }
 
     #[test]
     fn a_client_cannot_say_that_it_is_somebody_else() {
-        let mut map =
-            headers(&[("forwarded", "for=1.2.3.4"), ("x-forwarded-for", "1.2.3.4"), ("x-forwarded-proto", "http"), ("via", "1.0 a")]);
-        tell(&mut map, &ORIGINS, Forwarding::Replace);
+        let said = [("forwarded", "for=1.2.3.4"), ("x-forwarded-for", "1.2.3.4"), ("x-forwarded-proto", "http"), ("via", "1.0 a")];
+        let asked = HeaderValue::from_static("shop.example:443");
+        let map = onward(&headers(&said), &origin(&told("fd00::1"), &asked), Forwarding::Replace);
         let wanted = [
             "forwarded: for=\"[fd00::1]\";proto=https;host=\"shop.example:443\"",
             "via: 1.0 a, 2 panloom",
@@ -210,8 +258,7 @@ mod tests {
         let of = |mode| {
             let mut map = headers(&said);
             map.insert("x_other", HeaderValue::from_static("1"));
-            tell(&mut map, &ORIGINS, mode);
-            map
+            onward(&map, &origin(&told("fd00::1"), &HeaderValue::from_static("x")), mode)
         };
         let replaced = of(Forwarding::Replace);
         assert!(said.iter().all(|(name, _)| !replaced.contains_key(*name)), "{replaced:?}");
@@ -222,8 +269,8 @@ mod tests {
 
     #[test]
     fn what_is_in_front_is_believed_where_the_service_says_so() {
-        let mut map = headers(&[("x-forwarded-for", "1.2.3.4"), ("x-forwarded-for", "5.6.7.8"), ("x-forwarded-proto", "http")]);
-        tell(&mut map, &Origin { client: [10, 0, 0, 1].into(), authority: "", ..ORIGINS }, Forwarding::Append);
+        let said = headers(&[("x-forwarded-for", "1.2.3.4"), ("x-forwarded-for", "5.6.7.8"), ("x-forwarded-proto", "http")]);
+        let map = onward(&said, &origin(&told("10.0.0.1"), &HeaderValue::from_static("")), Forwarding::Append);
         let wanted = [
             "forwarded: for=10.0.0.1;proto=https",
             "via: 2 panloom",

@@ -14,6 +14,7 @@ use pan_model::proxy::{Misfit, RouteSpec};
 use redirect::Redirect;
 use spec::Matcher;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// What of a request decides.
 #[derive(Debug, Clone, Copy)]
@@ -36,7 +37,7 @@ pub struct Route {
     /// What becomes of a request.
     pub action: Action,
     /// Edits of it and of its answer.
-    pub edits: Edits,
+    pub edits: Arc<Edits>,
     /// Its place in the document.
     pub place: usize,
     weight: u32,

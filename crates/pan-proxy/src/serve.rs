@@ -11,6 +11,7 @@ mod exchange;
 pub mod explain;
 mod front;
 mod gate;
+mod gather;
 mod link;
 mod live;
 mod outgoing;

@@ -6,6 +6,7 @@ use crate::edit::Edits;
 use hyper::Method;
 use hyper::header::{HeaderName, HeaderValue};
 use pan_model::proxy::{Condition, HostPattern, MatchSpec, Misfit, PathPattern, RouteSpec};
+use std::sync::Arc;
 
 /// A condition, compiled.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,7 +31,7 @@ pub(super) fn compile(spec: &RouteSpec, place: usize, clusters: &[&str]) -> Resu
         (None, None) => return Err(Misfit::new("cluster", "a route wants a cluster or a redirect")),
     };
     let edits = Edits::compile(&spec.edits).map_err(|misfit| misfit.within("edits"))?;
-    Ok((matcher, Route { action, edits, place, weight: spec.weight }))
+    Ok((matcher, Route { action, edits: Arc::new(edits), place, weight: spec.weight }))
 }
 
 impl Matcher {

@@ -3,7 +3,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::Context;
 use std::time::Duration;
 use tokio::time::{Instant, Sleep};
 
@@ -14,18 +14,18 @@ pub struct Alarm(Option<Pin<Box<Sleep>>>);
 impl Alarm {
     /// Whether the deadline is over. If not, the task will be woken to ask again, by then at the latest.
     pub fn over(&mut self, deadline: Instant, context: &mut Context<'_>) -> bool {
-        loop {
+        let sleep = self.0.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        if sleep.deadline() > deadline {
+            sleep.as_mut().reset(deadline);
+        }
+        // As long as the timer runs there is no need to look at a clock, which is asked for with every request and byte.
+        while sleep.as_mut().poll(context).is_ready() {
             if Instant::now() >= deadline {
                 return true;
             }
-            let sleep = self.0.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
-            if sleep.deadline() > deadline || sleep.is_elapsed() {
-                sleep.as_mut().reset(deadline);
-            }
-            if sleep.as_mut().poll(context) == Poll::Pending {
-                return false;
-            }
+            sleep.as_mut().reset(deadline);
         }
+        false
     }
 }
 
@@ -34,14 +34,15 @@ impl Alarm {
 pub struct Patience {
     limit: Duration,
     whole: Option<Instant>,
-    last: Instant,
+    /// When it was first asked for the next byte in vain.
+    since: Option<Instant>,
     alarm: Alarm,
 }
 
 impl Patience {
     /// Begins now.
     pub fn new(limit: Duration, whole: Option<Instant>) -> Self {
-        Self { limit, whole, last: Instant::now(), alarm: Alarm::default() }
+        Self { limit, whole, since: None, alarm: Alarm::default() }
     }
 
     /// Between two bytes.
@@ -51,12 +52,12 @@ impl Patience {
 
     /// A byte came.
     pub fn progress(&mut self) {
-        self.last = Instant::now();
+        self.since = None;
     }
 
     /// Whether it is at its end; to be asked when nothing came.
     pub fn over(&mut self, context: &mut Context<'_>) -> bool {
-        let deadline = self.last + self.limit;
+        let deadline = *self.since.get_or_insert_with(Instant::now) + self.limit;
         self.alarm.over(self.whole.map_or(deadline, |whole| whole.min(deadline)), context)
     }
 

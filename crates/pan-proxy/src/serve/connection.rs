@@ -5,6 +5,7 @@ use super::front;
 use super::live::Service;
 use super::proxy::{Shared, Worker};
 use super::wire::{Speaks, Wire, WireState};
+use crate::forwarded::Told;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -17,7 +18,6 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
-use tokio_rustls::TlsAcceptor;
 
 /// How long a connection may be silent that was accepted just before the end.
 const GRACE: Duration = Duration::from_secs(1);
@@ -39,6 +39,8 @@ pub struct Conversation {
     pub local: SocketAddr,
     /// Whether it is by TLS.
     pub secure: bool,
+    /// What servers are told of it.
+    pub told: Told,
     /// Its bytes.
     pub wire: Arc<WireState>,
     _open: Open,
@@ -47,8 +49,12 @@ pub struct Conversation {
 impl Conversation {
     /// As forwarding headers have it.
     pub fn scheme(&self) -> &'static str {
-        if self.secure { "https" } else { "http" }
+        scheme(self.secure)
     }
+}
+
+const fn scheme(secure: bool) -> &'static str {
+    if secure { "https" } else { "http" }
 }
 
 /// Counts a connection as long as it lasts.
@@ -84,11 +90,11 @@ pub async fn serve(worker: Arc<Worker>, listen: SocketAddr, mut stream: TcpStrea
         },
     };
     let begin = Begin { worker, service, listen, client, local, open, began: Instant::now() };
-    match begin.service.tls.clone() {
+    let service = Arc::clone(&begin.service);
+    match &service.tls {
         None => begin.by_preface(stream).await,
-        Some(config) => {
-            let limit = begin.service.timeouts.head.0;
-            let accepted = tokio::time::timeout(limit, TlsAcceptor::from(config).accept(stream)).await;
+        Some(tls) => {
+            let accepted = tokio::time::timeout(service.timeouts.head.0, tls.accept(stream)).await;
             let Ok(Ok(stream)) = accepted else { return };
             let speaks = if stream.get_ref().1.alpn_protocol() == Some(b"h2") { Speaks::Two } else { Speaks::One };
             // A handshake has its own time.
@@ -153,7 +159,8 @@ impl Begin {
         let head_max = usize::try_from(limits.head.0).unwrap_or(usize::MAX);
         let shared = Arc::clone(&worker.shared);
         let state = Arc::clone(&wire);
-        let talk = Arc::new(Conversation { worker, service, listen, client, local, secure, wire, _open: open });
+        let told = Told::of(client.ip(), local, scheme(secure));
+        let talk = Arc::new(Conversation { worker, service, listen, client, local, secure, told, wire, _open: open });
         let answering = service_fn(move |request| {
             let talk = Arc::clone(&talk);
             async move { Ok::<_, std::convert::Infallible>(exchange(talk, request).await) }

@@ -25,6 +25,7 @@ use hyper::http::request::Parts;
 use hyper::upgrade::OnUpgrade;
 use hyper::{Method, Request, Response, StatusCode, Version};
 use pan_model::proxy::{canonical, host_of, is_authority};
+use std::borrow::Cow;
 use std::sync::Arc;
 use tokio::time::Instant;
 
@@ -66,20 +67,25 @@ struct Exchange {
 /// What is settled before the first attempt.
 struct Plan {
     gate: Arc<Gate>,
-    edits: Edits,
-    path: String,
+    edits: Arc<Edits>,
+    /// Where the canonical path is not as the client wrote it.
+    path: Option<String>,
+    authority: HeaderValue,
+    /// What it asks to change to.
+    upgrade: Option<HeaderValue>,
     job: Job,
 }
 
 impl Exchange {
-    async fn serve(mut self, body: Incoming, mut record: Record) -> Response<Reply> {
+    async fn serve(self, body: Incoming, mut record: Record) -> Response<Reply> {
         if let Some((status, why)) = self.refusal(&body) {
             return answer::refuse(record, status, why);
         }
         let authority = self.authority();
-        let host = host_of(&authority).to_ascii_lowercase();
+        let asked = authority.to_str().unwrap_or_default();
+        let host = lower(host_of(asked));
         let path = match canonical(self.head.uri.path()) {
-            Ok(path) => path.into_owned(),
+            Ok(path) => path,
             Err(_) => return answer::refuse(record, StatusCode::BAD_REQUEST, "a path with . or .. or a bad % in it"),
         };
         let Parts { method, headers, uri, .. } = &self.head;
@@ -89,18 +95,24 @@ impl Exchange {
             None => return answer::say(record, StatusCode::NOT_FOUND, "no route of this service matches"),
             Some(route) => match &route.action {
                 Action::Redirect(redirect) => {
-                    let location = redirect.location(self.talk.scheme(), &authority, uri.path(), &seen);
+                    let location = redirect.location(self.talk.scheme(), asked, uri.path(), &seen);
                     let mut response = answer::redirect(record, redirect.status, &location);
                     service.edits.response.apply(response.headers_mut());
                     route.edits.response.apply(response.headers_mut());
                     return response;
                 }
-                Action::Cluster(at) => (Arc::clone(&service.gates[*at]), route.edits.clone()),
+                Action::Cluster(at) => (Arc::clone(&service.gates[*at]), Arc::clone(&route.edits)),
             },
         };
-        let job = self.job(&authority, &edits, body);
+        let path = match path {
+            Cow::Borrowed(_) => None,
+            Cow::Owned(path) => Some(path),
+        };
+        let upgrade = self.client.is_some().then(|| forwarded::upgrade(&self.head.headers)).flatten();
+        let upgrade = upgrade.filter(|_| self.head.version == Version::HTTP_11);
+        let job = self.job(upgrade.is_some(), body);
         record.feed.clone_from(&job.feed);
-        let plan = Plan { gate, edits, path, job };
+        let plan = Plan { gate, edits, path, authority, upgrade, job };
         self.attempts(plan, record).await
     }
 
@@ -129,45 +141,37 @@ impl Exchange {
     }
 
     /// The host asked for, as the client wrote it: a target that has one comes before the header (RFC 9112, 3.2.2).
-    fn authority(&self) -> String {
-        let target = self.head.uri.authority().map(|authority| authority.as_str().to_owned());
-        let header = || self.head.headers.get(HOST).and_then(|host| host.to_str().ok()).map(str::to_owned);
-        target.or_else(header).unwrap_or_default()
+    fn authority(&self) -> HeaderValue {
+        let target = self.head.uri.authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
+        let header = || self.head.headers.get(HOST).filter(|host| host.to_str().is_ok()).cloned();
+        target.or_else(header).unwrap_or_else(|| HeaderValue::from_static(""))
     }
 
-    fn job(&mut self, authority: &str, edits: &Edits, body: Incoming) -> Job {
+    fn job(&self, upgrade: bool, body: Incoming) -> Job {
         let service = &self.service;
-        let upgrade = self.client.is_some().then(|| forwarded::upgrade(&self.head.headers)).flatten();
-        let upgrade = upgrade.filter(|_| self.head.version == Version::HTTP_11);
-        let origin = Origin {
-            client: self.talk.client.ip(),
-            local: self.talk.local,
-            scheme: self.talk.scheme(),
-            authority,
-            version: match self.head.version {
-                Version::HTTP_10 => "1.0",
-                Version::HTTP_2 => "2",
-                _ => "1.1",
-            },
-        };
-        let upgrades = upgrade.is_some();
-        let mut outgoing = Outgoing::of(&self.head, &origin, service.forwarding, upgrade);
-        service.edits.request.apply(outgoing.headers_mut());
-        edits.request.apply(outgoing.headers_mut());
         let whole = service.timeouts.whole.map(|whole| Instant::now() + whole.0);
         let keyed = service.retry.keyed && self.head.headers.contains_key(IDEMPOTENCY_KEY);
-        let terms = Terms {
+        let terms = || Terms {
             limit: service.limits.body.map(|limit| limit.0),
             keep_max: service.limits.replay.0,
             patience: Patience::new(service.timeouts.body.0, whole),
         };
         Job {
-            outgoing,
             feed: Feed::of(body, terms),
             repeat: Repeat::of(&self.head.method, keyed),
             ends: Ends { client: self.talk.client, server: self.talk.local },
-            upgrade: upgrades,
+            upgrade,
             whole,
+        }
+    }
+
+    fn outgoing<'a>(&'a self, plan: &'a Plan) -> Outgoing<'a> {
+        Outgoing {
+            head: &self.head,
+            origin: Origin { told: &self.talk.told, authority: &plan.authority, version: self.head.version },
+            forwarding: self.service.forwarding,
+            edits: [&self.service.edits.request, &plan.edits.request],
+            upgrade: plan.upgrade.as_ref(),
         }
     }
 
@@ -175,7 +179,8 @@ impl Exchange {
         let (mut tried, mut outcome) = (Vec::new(), Outcome::NotSent);
         let mut told: Option<Told> = None;
         loop {
-            let asker = Asker { client: self.talk.client.ip(), path: &plan.path, headers: &self.head.headers, tried: &tried };
+            let path = plan.path.as_deref().unwrap_or_else(|| self.head.uri.path());
+            let asker = Asker { client: self.talk.client.ip(), path, headers: &self.head.headers, tried: &tried };
             let mut pass = match plan.gate.enter(&asker).await {
                 Ok(pass) => pass,
                 Err(turned) => return Self::turned(record, turned, told),
@@ -183,8 +188,8 @@ impl Exchange {
             record.attempt(&pass.backend);
             tried.push(pass.backend.index);
             let (worker, job, timeouts) = (&self.talk.worker, &plan.job, &self.service.timeouts);
-            let elsewhere = || plan.gate.has_up_besides(&tried);
-            let sent = Sending { worker, job, backend: &pass.backend, timeouts, elsewhere }.run().await;
+            let (outgoing, elsewhere) = (self.outgoing(&plan), || plan.gate.has_up_besides(&tried));
+            let sent = Sending { worker, job, outgoing, backend: &pass.backend, timeouts, elsewhere }.run().await;
             let failed = match sent {
                 Ok((response, carrier)) => {
                     if outcome_of(response.status()) == pan_balance::Outcome::Answered {
@@ -286,6 +291,11 @@ impl Exchange {
         tunnel::spawn(&self.talk, tunnel::Ends { client, server, pass, idle: self.service.timeouts.body.0 });
         Response::from_parts(head, Reply::fixed(bytes::Bytes::new(), record))
     }
+}
+
+/// A host as routes have it.
+fn lower(host: &str) -> Cow<'_, str> {
+    if host.bytes().any(|byte| byte.is_ascii_uppercase()) { Cow::Owned(host.to_ascii_lowercase()) } else { Cow::Borrowed(host) }
 }
 
 /// What a server did, by its own word: with these it says that it could not do its work.

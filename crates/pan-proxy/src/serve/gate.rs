@@ -143,40 +143,48 @@ impl Gate {
     /// # Errors
     /// See [`Turned`].
     pub async fn enter(self: &Arc<Self>, asker: &Asker<'_>) -> Result<Pass, Turned> {
-        let mut until = None;
+        match self.ask(asker) {
+            Asked::Pass(pass) => Ok(pass),
+            Asked::Turned(turned) => Err(turned),
+            // Apart in memory: most do not wait.
+            Asked::Wait(place) => Box::pin(self.wait(asker, place)).await,
+        }
+    }
+
+    async fn wait(self: &Arc<Self>, asker: &Asker<'_>, mut placed: Placed) -> Result<Pass, Turned> {
+        // Who was called in vain does not begin to wait anew.
+        let until = placed.deadline;
         loop {
-            let (place, called, deadline) = match self.ask(asker) {
-                Asked::Pass(pass) => return Ok(pass),
-                Asked::Turned(turned) => return Err(turned),
-                Asked::Wait(place, called, deadline) => (place, called, deadline),
-            };
-            let mut waiter = Waiter { gate: self, place: Some(place) };
-            // Who was called in vain does not begin to wait anew.
-            let deadline = *until.get_or_insert(deadline);
-            let left = deadline.saturating_sub(self.clock.now());
-            if tokio::time::timeout(left, called).await.is_err() {
+            let mut waiter = Waiter { gate: self, place: Some(placed.place) };
+            let left = until.saturating_sub(self.clock.now());
+            if tokio::time::timeout(left, placed.called).await.is_err() {
                 return Err(Turned::Busy);
             }
             waiter.place = None;
+            placed = match self.ask(asker) {
+                Asked::Pass(pass) => return Ok(pass),
+                Asked::Turned(turned) => return Err(turned),
+                Asked::Wait(placed) => placed,
+            };
         }
     }
 
     fn ask(self: &Arc<Self>, asker: &Asker<'_>) -> Asked {
-        let mut inner = self.lock();
-        match inner.chooser.choose(asker, self.clock.now()) {
+        let (mut inner, now) = (self.lock(), self.clock.now());
+        match inner.chooser.choose(asker, now) {
             Decision::Server(ticket) => match inner.backends.get(&ticket.index).cloned() {
                 Some(backend) => {
                     drop(inner);
                     backend.tally.attempts.add(1);
                     backend.tally.in_flight.add(1);
-                    Asked::Pass(Pass { gate: Arc::clone(self), ticket: Some(ticket), backend, began: self.clock.now() })
+                    Asked::Pass(Pass { gate: Arc::clone(self), ticket: Some(ticket), backend, began: now })
                 }
                 None => Asked::Turned(Turned::Nobody),
             },
             Decision::Wait(place, deadline) => {
                 let (call, called) = oneshot::channel();
                 inner.waiting.insert(place, call);
-                Asked::Wait(place, called, deadline)
+                Asked::Wait(Placed { place, called, deadline })
             }
             Decision::Full => Asked::Turned(Turned::Busy),
             Decision::Nobody => Asked::Turned(Turned::Nobody),
@@ -236,8 +244,15 @@ impl Gate {
 
 enum Asked {
     Pass(Pass),
-    Wait(Place, oneshot::Receiver<()>, Duration),
+    Wait(Placed),
     Turned(Turned),
+}
+
+/// Where a request waits, what calls it, and until when.
+struct Placed {
+    place: Place,
+    called: oneshot::Receiver<()>,
+    deadline: Duration,
 }
 
 /// A place in the queue, given up when whoever has it goes.

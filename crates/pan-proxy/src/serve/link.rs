@@ -2,6 +2,7 @@
 
 use super::alarm::Alarm;
 use super::gate::Backend;
+use super::gather;
 use super::upload::Upload;
 use crate::attempt::{Failure, Outcome};
 use crate::proxied::{self, Ends};
@@ -19,7 +20,6 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
 
 /// Heads of answers are at most so long.
 const HEAD_MAX: usize = 256 << 10;
@@ -59,7 +59,7 @@ impl AsyncWrite for Counted {
     }
 
     fn poll_write_vectored(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut self.io).poll_write_vectored(context, bytes);
+        let result = gather::poll_write(Pin::new(&mut self.io), context, bytes);
         self.count(result)
     }
 
@@ -94,8 +94,8 @@ pub struct Link {
     driver: Option<JoinHandle<()>>,
     written: Arc<AtomicU64>,
     falls: u64,
-    /// When it was last given back.
-    pub idle_since: Instant,
+    /// How often those that are at rest were looked through since it was given back.
+    pub rounds: u128,
     /// For answers that are late; most are not, and it need not be set for each.
     pub alarm: Alarm,
 }
@@ -120,7 +120,7 @@ impl Link {
             // Whoever sent the request is told by hyper.
             let _ = connection.with_upgrades().await;
         });
-        Ok(Self { sender, driver: Some(driver), written, falls, idle_since: Instant::now(), alarm: Alarm::default() })
+        Ok(Self { sender, driver: Some(driver), written, falls, rounds: 0, alarm: Alarm::default() })
     }
 
     /// Whether a request can be sent at once.

@@ -2,7 +2,7 @@
 //! two have in common: connections counted, requests at servers, sessions.
 
 use super::gate::{Clock, Gate};
-use super::tls;
+use super::tls::{self, Tickets, Tls};
 use crate::choice::Chooser;
 use crate::edit::Edits;
 use crate::route::Table;
@@ -12,7 +12,6 @@ use pan_model::proxy::{
     BackendSpec, BalanceSpec, ClusterSpec, Forwarding, Misfit, Protocol, ProxyProtocol, ProxySpec, RetrySpec, ServiceSpec,
 };
 use pan_model::proxy::{Limits, Timeouts};
-use rustls::ServerConfig;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -56,7 +55,7 @@ pub struct Service {
     /// Whether connections begin by saying who the client is.
     pub proxy_protocol: ProxyProtocol,
     /// Certificates.
-    pub tls: Option<Arc<ServerConfig>>,
+    pub tls: Option<Tls>,
     /// What is counted.
     pub tally: Arc<ServiceTally>,
 }
@@ -65,10 +64,11 @@ pub struct Service {
 type GateKey = (String, String, BalanceSpec, Protocol, bool, RetrySpec);
 
 /// All services.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Live {
     services: BTreeMap<SocketAddr, Arc<Service>>,
     gates: Vec<(GateKey, Arc<Gate>)>,
+    tickets: Tickets,
 }
 
 /// What has to be done once a document is in force.
@@ -83,12 +83,17 @@ impl Pending {
 }
 
 impl Live {
+    /// Nothing.
+    pub fn new(tickets: Tickets) -> Self {
+        Self { services: BTreeMap::new(), gates: Vec::new(), tickets }
+    }
+
     /// Compiles a document; changes nothing of what is in force.
     ///
     /// # Errors
     /// The first part that does not fit.
     pub fn compile(&self, spec: &ProxySpec, clock: Clock) -> Result<(Self, Pending), Misfit> {
-        let (mut live, mut pending) = (Self::default(), Pending(Vec::new()));
+        let (mut live, mut pending) = (Self::new(self.tickets.clone()), Pending(Vec::new()));
         let mut names = BTreeSet::new();
         for (at, service) in spec.services.iter().enumerate() {
             let place = format!("services[{at}]");
@@ -138,7 +143,7 @@ impl Live {
             retry: spec.retry,
             forwarding: spec.forwarding,
             proxy_protocol: spec.proxy_protocol,
-            tls: tls::config(&spec.tls)?,
+            tls: tls::config(&spec.tls, &self.tickets)?,
             tally: known.map(|service| Arc::clone(&service.tally)).unwrap_or_default(),
         })
     }

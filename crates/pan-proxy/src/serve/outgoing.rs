@@ -1,55 +1,41 @@
 //! A request's head as servers get it.
 
 use super::upload::Upload;
+use crate::edit::HeaderEdits;
 use crate::forwarded::{self, Origin};
-use hyper::header::{CONNECTION, EXPECT, HOST, HeaderMap, HeaderValue, TE, UPGRADE};
+use hyper::header::{CONNECTION, HOST, HeaderMap, HeaderValue, TE, UPGRADE};
 use hyper::http::request::Parts;
 use hyper::http::uri::{Authority, PathAndQuery, Scheme};
-use hyper::{Method, Request, Uri, Version};
+use hyper::{Request, Uri, Version};
 use pan_model::proxy::Forwarding;
 use std::net::SocketAddr;
 
-/// A head that can be sent more than once.
-#[derive(Debug, Clone)]
-pub struct Outgoing {
-    method: Method,
-    target: PathAndQuery,
-    authority: String,
-    headers: HeaderMap,
-    upgrade: Option<HeaderValue>,
-    trailers: bool,
+/// What a head is made of, anew for each time that it is sent: most are sent once.
+#[derive(Debug, Clone, Copy)]
+pub struct Outgoing<'a> {
+    /// The client's.
+    pub head: &'a Parts,
+    /// Where it came from.
+    pub origin: Origin<'a>,
+    /// Whom to believe.
+    pub forwarding: Forwarding,
+    /// The service's edits, and the route's.
+    pub edits: [&'a HeaderEdits; 2],
+    /// What it asks to change to, if the proxy lets it.
+    pub upgrade: Option<&'a HeaderValue>,
 }
 
-impl Outgoing {
-    /// Of a client's request. `upgrade` is what it asks to change to, if the proxy lets it.
-    pub fn of(head: &Parts, origin: &Origin<'_>, mode: Forwarding, upgrade: Option<HeaderValue>) -> Self {
-        let mut headers = head.headers.clone();
-        let trailers = forwarded::takes_trailers(&headers);
-        forwarded::strip(&mut headers);
-        // The proxy has told the client to go on, or will when a server reads.
-        headers.remove(EXPECT);
-        headers.remove(HOST);
-        forwarded::tell(&mut headers, origin, mode);
-        let target = head.uri.path_and_query().map_or_else(|| PathAndQuery::from_static("/"), with_path);
-        Self { method: head.method.clone(), target, authority: origin.authority.to_owned(), headers, upgrade, trailers }
-    }
-
-    /// The headers, for edits.
-    pub fn headers_mut(&mut self) -> &mut HeaderMap {
-        &mut self.headers
-    }
-
+impl Outgoing<'_> {
     /// As HTTP/1.1.
     pub fn one(&self, server: SocketAddr, body: Upload) -> Request<Upload> {
         let mut request = self.request(body, Version::HTTP_11);
-        *request.uri_mut() = Uri::from(self.target.clone());
+        *request.uri_mut() = Uri::from(self.target());
         let headers = request.headers_mut();
-        if !headers.contains_key(HOST) {
-            let host = HeaderValue::from_str(&self.authority).ok().filter(|host| !host.is_empty());
-            let fallback = || HeaderValue::from_str(&server.to_string()).expect("an address is visible characters");
-            headers.insert(HOST, host.unwrap_or_else(fallback));
-        }
-        if let Some(protocol) = &self.upgrade {
+        headers.entry(HOST).or_insert_with(|| {
+            let fallback = || HeaderValue::try_from(server.to_string()).expect("an address is visible characters");
+            Some(self.origin.authority).filter(|host| !host.is_empty()).cloned().unwrap_or_else(fallback)
+        });
+        if let Some(protocol) = self.upgrade {
             headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
             headers.insert(UPGRADE, protocol.clone());
         }
@@ -59,25 +45,35 @@ impl Outgoing {
     /// As HTTP/2.
     pub fn two(&self, server: SocketAddr, body: Upload) -> Request<Upload> {
         let mut request = self.request(body, Version::HTTP_2);
-        let host = request.headers_mut().remove(HOST).and_then(|host| host.to_str().map(str::to_owned).ok());
-        let authority = host.unwrap_or_else(|| self.authority.clone()).parse::<Authority>();
+        let host = request.headers_mut().remove(HOST);
+        let authority = host.as_ref().unwrap_or(self.origin.authority).to_str().ok().and_then(|host| host.parse::<Authority>().ok());
         let fallback = || server.to_string().parse().expect("an address is an authority");
         let mut parts = hyper::http::uri::Parts::default();
         parts.scheme = Some(Scheme::HTTP);
-        parts.authority = Some(authority.unwrap_or_else(|_| fallback()));
-        parts.path_and_query = Some(self.target.clone());
+        parts.authority = Some(authority.unwrap_or_else(fallback));
+        parts.path_and_query = Some(self.target());
         *request.uri_mut() = Uri::from_parts(parts).expect("it has all three");
-        if self.trailers {
+        if forwarded::takes_trailers(&self.head.headers) {
             request.headers_mut().insert(TE, HeaderValue::from_static("trailers"));
         }
         request
     }
 
+    fn target(&self) -> PathAndQuery {
+        self.head.uri.path_and_query().map_or_else(|| PathAndQuery::from_static("/"), with_path)
+    }
+
+    fn headers(&self) -> HeaderMap {
+        let mut headers = forwarded::onward(&self.head.headers, &self.origin, self.forwarding);
+        self.edits.iter().for_each(|edits| edits.apply(&mut headers));
+        headers
+    }
+
     fn request(&self, body: Upload, version: Version) -> Request<Upload> {
         let mut request = Request::new(body);
-        *request.method_mut() = self.method.clone();
+        *request.method_mut() = self.head.method.clone();
         *request.version_mut() = version;
-        *request.headers_mut() = self.headers.clone();
+        *request.headers_mut() = self.headers();
         request
     }
 }

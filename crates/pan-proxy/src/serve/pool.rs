@@ -2,6 +2,7 @@
 
 use super::gate::Backend;
 use super::link::{Link, Trunk};
+use super::proxy::TICK;
 use crate::attempt::Failure;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, Weak};
@@ -11,8 +12,8 @@ use std::time::Duration;
 const KEPT_MAX: usize = 256;
 
 /// For so long at most: servers close them after some time, nginx after 60 or 75 s, and one that closes as a request comes
-/// makes it a retry, or a failure.
-const KEPT_FOR: Duration = Duration::from_secs(30);
+/// makes it a retry, or a failure. Counted in rounds of [`Pool::tidy`], so that no request has to ask for the time.
+const KEPT_ROUNDS: u128 = Duration::from_secs(30).as_millis() / TICK.as_millis();
 
 /// The connections of a thread.
 #[derive(Debug, Default)]
@@ -37,7 +38,7 @@ impl Pool {
         let mut kept = self.lock();
         let links = &mut kept.get_mut(&place(backend))?.links;
         while let Some(link) = links.pop() {
-            if link.usable(backend) && link.idle_since.elapsed() < KEPT_FOR {
+            if link.usable(backend) {
                 return Some(link);
             }
         }
@@ -49,7 +50,7 @@ impl Pool {
         if link.closed() {
             return;
         }
-        link.idle_since = tokio::time::Instant::now();
+        link.rounds = 0;
         let mut kept = self.lock();
         let links = &mut server(&mut kept, backend).links;
         if links.len() >= KEPT_MAX {
@@ -74,10 +75,13 @@ impl Pool {
         Ok(trunk)
     }
 
-    /// Ends what is old or over, and what leads to servers that are not in the document any more.
+    /// Ends what is old or over, and what leads to servers that are not in the document any more. To be called every [`TICK`].
     pub fn tidy(&self) {
         self.lock().retain(|_, server| {
-            server.links.retain(|link| !link.closed() && link.idle_since.elapsed() < KEPT_FOR);
+            server.links.retain_mut(|link| {
+                link.rounds += 1;
+                !link.closed() && link.rounds <= KEPT_ROUNDS
+            });
             server.trunk.take_if(|trunk| trunk.closed());
             server.backend.strong_count() > 0 && (server.trunk.is_some() || !server.links.is_empty())
         });

@@ -5,6 +5,7 @@ use super::explain::{self, Explained, Question};
 use super::gate::Clock;
 use super::live::{ApplyError, Live};
 use super::pool::Pool;
+use super::tls::Tickets;
 use crate::tally::{Number, ServiceCounts};
 use arc_swap::ArcSwap;
 use pan_balance::Draws;
@@ -19,8 +20,8 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 
-/// How often time goes on for balancers.
-const TICK: Duration = Duration::from_millis(100);
+/// How often time goes on for balancers, and for connections at rest.
+pub const TICK: Duration = Duration::from_millis(100);
 
 /// After an error of `accept`, which is most often that there are no descriptors, none is asked for so long.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
@@ -125,12 +126,12 @@ impl Proxy {
     /// Starts one that does nothing yet.
     ///
     /// # Errors
-    /// A thread or its runtime cannot be made.
+    /// A thread or its runtime cannot be made, or the system gives no random numbers.
     pub fn start(settings: Settings) -> io::Result<Self> {
         let Settings { threads, access, absent_addresses } = settings;
         let count = threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)).max(1);
         let shared = Arc::new(Shared {
-            live: ArcSwap::default(),
+            live: ArcSwap::from_pointee(Live::new(Tickets::new().map_err(io::Error::other)?)),
             draining: watch::Sender::new(false),
             open: watch::Sender::new(0),
             listeners: watch::Sender::new(0),

@@ -104,7 +104,7 @@ impl Record {
     /// It is answered.
     pub fn answered(&mut self, status: StatusCode) {
         self.status = Some(status);
-        self.answered = Some(Instant::now());
+        self.answered = self.target.is_some().then(Instant::now);
     }
 
     /// The client is told what is known of an outcome.

@@ -14,14 +14,13 @@ use pan_model::proxy::Protocol;
 use pan_model::proxy::Timeouts;
 use pan_model::service::BackendState;
 use std::future::Future;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 use tokio::time::Instant;
 
 /// What is sent, as often as it may be.
 pub struct Job {
-    /// The head.
-    pub outgoing: Outgoing,
     /// The body, if there is one.
     pub feed: Option<Arc<Feed>>,
     /// What the request allows.
@@ -85,6 +84,8 @@ pub struct Sending<'a, E> {
     pub worker: &'a Arc<Worker>,
     /// What is sent.
     pub job: &'a Job,
+    /// Its head.
+    pub outgoing: Outgoing<'a>,
     /// To whom.
     pub backend: &'a Arc<Backend>,
     /// How long to wait.
@@ -97,14 +98,14 @@ pub struct Sending<'a, E> {
 type Answered = (Response<Incoming>, Carrier);
 
 impl<E: Fn() -> bool> Sending<'_, E> {
-    /// Sends.
+    /// Sends. What most requests do not come to is apart in memory: each of them has room for all the rest, and is moved with it.
     ///
     /// # Errors
     /// No answer's head came.
     pub async fn run(&self) -> Result<Answered, Failed> {
         let answer = match self.backend.protocol {
             Protocol::Http1 => self.by_link().await,
-            Protocol::Http2 => self.by_trunk().await,
+            Protocol::Http2 => Box::pin(self.by_trunk()).await,
         }?;
         if answer.0.status() == StatusCode::SWITCHING_PROTOCOLS && !self.job.upgrade {
             return Err(Failed { failure: Failure::NotHttp, outcome: Outcome::Unknown });
@@ -119,11 +120,11 @@ impl<E: Fn() -> bool> Sending<'_, E> {
             let was_kept = kept.is_some();
             let mut link = match kept.take() {
                 Some(link) => link,
-                None => self.connected(Link::open(backend, &job.ends, timeouts.connect.0)).await?,
+                None => Box::pin(self.connected(Link::open(backend, &job.ends, timeouts.connect.0))).await?,
             };
             let mark = link.mark();
             let mut alarm = std::mem::take(&mut link.alarm);
-            let answered = self.answer(link.send(job.outgoing.one(backend.address, job.body())), &mut alarm).await;
+            let answered = self.answer(pin!(link.send(self.outgoing.one(backend.address, job.body()))), &mut alarm).await;
             link.alarm = alarm;
             let failure = match answered {
                 Ok(Ok(response)) => return Ok((response, Carrier::Link(link, Arc::clone(worker)))),
@@ -131,7 +132,7 @@ impl<E: Fn() -> bool> Sending<'_, E> {
                 Ok(Err(_)) => Failure::Broken,
                 Err(failure) => failure,
             };
-            let outcome = link.kill(mark).await;
+            let outcome = Box::pin(link.kill(mark)).await;
             // A connection that ended while nobody used it says nothing of its server.
             let stale = was_kept && failure == Failure::Broken && outcome == Outcome::NotSent && job.replayable();
             if !stale {
@@ -149,7 +150,7 @@ impl<E: Fn() -> bool> Sending<'_, E> {
                 Some(trunk) => trunk,
                 None => self.connected(worker.pool.open_trunk(backend, timeouts.connect.0)).await?,
             };
-            let lost = match self.answer(trunk.send(job.outgoing.two(backend.address, job.body())), &mut Alarm::default()).await {
+            let lost = match self.answer(pin!(trunk.send(self.outgoing.two(backend.address, job.body()))), &mut Alarm::default()).await {
                 Ok(Ok(response)) => return Ok((response, Carrier::Trunk)),
                 Ok(Err(lost)) => lost,
                 Err(failure) => return Err(Failed { failure, outcome: Outcome::Unknown }),
@@ -173,10 +174,9 @@ impl<E: Fn() -> bool> Sending<'_, E> {
     }
 
     /// Waits for an answer, until it is late or its server is gone.
-    async fn answer<T>(&self, sending: impl Future<Output = T>, alarm: &mut Alarm) -> Result<T, Failure> {
+    async fn answer<T>(&self, mut sending: Pin<&mut impl Future<Output = T>>, alarm: &mut Alarm) -> Result<T, Failure> {
         let (job, timeouts, began) = (self.job, self.timeouts, Instant::now());
-        let mut sending = std::pin::pin!(sending);
-        let mut gone = std::pin::pin!(self.gone(job.repeat));
+        let mut gone = pin!(self.gone(job.repeat));
         std::future::poll_fn(|context| {
             if let Poll::Ready(answer) = sending.as_mut().poll(context) {
                 return Poll::Ready(Ok(answer));

@@ -84,11 +84,11 @@ pub struct Terms {
 
 impl Feed {
     /// Of a request; nothing if it has no body.
-    pub fn of(source: Incoming, terms: Terms) -> Option<Arc<Self>> {
+    pub fn of(source: Incoming, terms: impl FnOnce() -> Terms) -> Option<Arc<Self>> {
         if source.is_end_stream() {
             return None;
         }
-        let Terms { limit, keep_max, patience } = terms;
+        let Terms { limit, keep_max, patience } = terms();
         Some(Arc::new(Self(Mutex::new(Inner {
             total: source.size_hint().exact(),
             source,

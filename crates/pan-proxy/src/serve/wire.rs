@@ -5,6 +5,7 @@
 //! an answer like any other, in its turn after those to requests before it.
 
 use super::alarm::Alarm;
+use super::gather;
 use crate::limits::{Overdue, Phase};
 use crate::screen::{Refusal, Screen, Upgrade};
 use pan_model::proxy::{Limits, Timeouts};
@@ -414,7 +415,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
     }
 
     fn poll_write_vectored(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut self.io).poll_write_vectored(context, bytes);
+        let result = gather::poll_write(Pin::new(&mut self.io), context, bytes);
         self.wrote(context, result)
     }
 
