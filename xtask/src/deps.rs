@@ -12,8 +12,8 @@ const BEGIN: &str = "<!-- deps:begin -->";
 const END: &str = "<!-- deps:end -->";
 
 /// Crates that decide and therefore touch nothing.
-pub const PURE: [&str; 9] =
-    ["pan-model", "pan-plan", "pan-policy", "pan-member", "pan-balance", "pan-replica", "pan-nbd", "pan-image", "pan-disk"];
+pub const PURE: [&str; 10] =
+    ["pan-rule", "pan-model", "pan-plan", "pan-policy", "pan-member", "pan-balance", "pan-replica", "pan-nbd", "pan-image", "pan-disk"];
 
 /// Crates whose very use would make a pure crate impure.
 const IMPURE: [&str; 15] = [

@@ -1,7 +1,7 @@
 //! What a partition's people may know of the requests of their services of layer 7: where one would go, and what was counted.
 
 use crate::metrics::{Buckets, Family, Page};
-use pan_model::proxy::{BOUNDS, Explained, Out, Picked, Score, ServerCounts, ServiceCounts};
+use pan_model::proxy::{BOUNDS, Explained, Out, Picked, RuleSaid, Score, ServerCounts, ServiceCounts};
 use pan_model::{ClusterName, PartitionName, ServiceName, ServiceSpec};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -41,6 +41,9 @@ pub struct Trace {
     /// The field of the service that has it, `routes[1]` or `cluster`; none: no route matches, and the answer is 404.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub route: Option<String>,
+    /// What rules said, in the order in which they were asked, by the place of their route.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<RuleSaid>,
     /// Where the client is sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub redirect: Option<String>,
@@ -66,14 +69,17 @@ impl Trace {
         let out = said.out.iter().map(|one| Out { server: shown(&one.server), stage: shown(&one.stage), why: shown(&one.why) });
         let scores = said.scores.iter().map(|one| Score { server: shown(&one.server), ..one.clone() });
         let pick = said.pick.as_ref().map(|pick| Picked { server: shown(&pick.server), why: shown(&pick.why) });
+        let rules = said.rules.iter().take(RULES_MAX).map(|one| RuleSaid { said: shown(&one.said), ..one.clone() }).collect();
         let (redirect, cluster) = (said.redirect.as_deref().map(shown), said.cluster.as_deref().map(shown));
         let (out, scores) = (out.take(SERVERS_MAX).collect(), scores.take(SERVERS_MAX).collect());
-        Self { partition, service, route, redirect, cluster, panics: said.panics, out, scores, pick }
+        Self { partition, service, route, rules, redirect, cluster, panics: said.panics, out, scores, pick }
     }
 }
 
 /// As many servers as a cluster may have.
 const SERVERS_MAX: usize = 10_000;
+/// As many as may have routes with rules, and more.
+const RULES_MAX: usize = 256;
 /// The longest word of a proxy: an address that a client is sent to.
 const WORDS_MAX: usize = 10_000;
 

@@ -2,18 +2,20 @@
 //!
 //! Of all routes that match the most specific has the request: an exact host before a longer wildcard before a shorter
 //! before none; then an exact path before a longer prefix before a shorter; then one that names methods; then more headers; then
-//! more query parameters; then the order of the document. Routes that match the same share by weight.
+//! more query parameters; then one with a rule; then the order of the document. Routes that match the same share by weight.
 
+mod facts;
 mod redirect;
 mod spec;
 
 use crate::edit::Edits;
 use hyper::header::HeaderName;
 use hyper::{HeaderMap, Method};
-use pan_model::proxy::{Misfit, RouteSpec};
+use pan_model::proxy::{Misfit, RouteSpec, RuleSaid};
 use redirect::Redirect;
 use spec::Matcher;
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// What of a request decides.
@@ -29,6 +31,10 @@ pub struct Seen<'a> {
     pub method: &'a Method,
     /// The headers.
     pub headers: &'a HeaderMap,
+    /// Who asks.
+    pub client: IpAddr,
+    /// Whether by TLS.
+    pub tls: bool,
 }
 
 /// A route.
@@ -113,6 +119,21 @@ impl Table {
             left = left.saturating_sub(weight);
             its
         })
+    }
+
+    /// What the rules said that were asked before a route was found, and that route's.
+    #[must_use]
+    pub fn rules(&self, seen: &Seen<'_>) -> Vec<RuleSaid> {
+        let mut asked = Vec::new();
+        for group in self.exact.get(seen.host).into_iter().flatten().chain(&self.others).filter(|group| group.total > 0) {
+            if let Some(verdict) = group.matcher.verdict(seen) {
+                asked.push(RuleSaid { route: group.routes[0].place, said: facts::said(verdict) });
+            }
+            if group.matcher.matches(seen) {
+                break;
+            }
+        }
+        asked
     }
 
     /// Headers that decide somewhere: an answer to a cache has to say so.

@@ -9,6 +9,8 @@ use std::collections::BTreeSet;
 
 /// Routes of a service: a request is compared with each.
 const ROUTES_MAX: usize = 256;
+/// Those of them that have a rule: a request asks each, at worst.
+const RULES_MAX: usize = 64;
 /// Steps of a chain, each of which looks at every server.
 const STEPS_MAX: usize = 8;
 /// Times that a request is sent: beyond, a failing service is only made busier.
@@ -81,6 +83,10 @@ impl Findings {
         if spec.routes.len() > ROUTES_MAX {
             self.add("routes", format!("{} routes: at most {ROUTES_MAX} are possible", spec.routes.len()));
             return;
+        }
+        let rules = spec.routes.iter().filter(|route| route.matches.rule.is_some()).count();
+        if rules > RULES_MAX {
+            self.add("routes", format!("{rules} routes have rules: at most {RULES_MAX} are possible"));
         }
         let everything = spec.cluster.as_ref().and(MatchSpec::default().condition().ok());
         let mut known: Vec<(usize, Condition, &ServiceRoute)> = Vec::new();

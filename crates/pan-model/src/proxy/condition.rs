@@ -2,7 +2,9 @@
 
 use super::path;
 use super::route::MatchSpec;
+use super::rule::request_rule;
 use super::spec::Misfit;
+use pan_rule::Rule;
 
 /// Which hosts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +41,8 @@ pub struct Condition {
     pub headers: Vec<(String, String)>,
     /// Query parameters and their values.
     pub query: Vec<(String, String)>,
+    /// What else has to hold.
+    pub rule: Option<Rule>,
 }
 
 impl MatchSpec {
@@ -70,6 +74,7 @@ impl MatchSpec {
             methods,
             headers,
             query: self.query.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
+            rule: self.rule.as_deref().map(request_rule).transpose()?,
         })
     }
 }

@@ -27,6 +27,16 @@ pub struct Question {
     pub client: IpAddr,
 }
 
+/// What the rule of a route that came into question said.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RuleSaid {
+    /// The first route that has this condition, by its place in the document.
+    pub route: usize,
+    /// What, and because of which part.
+    pub said: String,
+}
+
 /// Where it would go.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -34,6 +44,9 @@ pub struct Explained {
     /// The place in the document of the route that has it; none if no route matches. Of routes that share by weight, one that may.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub route: Option<usize>,
+    /// What rules said, in the order in which they were asked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<RuleSaid>,
     /// Where the client is sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub redirect: Option<String>,

@@ -51,6 +51,10 @@ pub struct MatchSpec {
     /// Query parameters of this value, as written there.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub query: BTreeMap<String, String>,
+    /// What else has to hold, in CEL: `request.method == "POST" && request.headers["x-canary"] == "1"`. It does not if that is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 2048))]
+    pub rule: Option<String>,
 }
 
 /// Another address; what it leaves out stays as it was asked for.

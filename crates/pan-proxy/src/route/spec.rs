@@ -5,7 +5,8 @@ use super::{Action, Route, Seen};
 use crate::edit::Edits;
 use hyper::Method;
 use hyper::header::{HeaderName, HeaderValue};
-use pan_model::proxy::{Condition, HostPattern, MatchSpec, Misfit, PathPattern, RouteSpec};
+use pan_model::proxy::{Condition, HostPattern, MatchSpec, Misfit, PathPattern, RequestVariable, RouteSpec};
+use pan_rule::{Rule, Verdict};
 use std::sync::Arc;
 
 /// A condition, compiled.
@@ -16,6 +17,7 @@ pub struct Matcher {
     methods: Vec<Method>,
     headers: Vec<(HeaderName, HeaderValue)>,
     query: Vec<(String, String)>,
+    rule: Option<Rule>,
 }
 
 /// The condition of a route, and what becomes of a request that it matches. `clusters` are the service's, by place.
@@ -36,7 +38,7 @@ pub(super) fn compile(spec: &RouteSpec, place: usize, clusters: &[&str]) -> Resu
 
 impl Matcher {
     fn compile(spec: &MatchSpec) -> Result<Self, Misfit> {
-        let Condition { host, path, methods, headers, query } = spec.condition()?;
+        let Condition { host, path, methods, headers, query, rule } = spec.condition()?;
         let method = |name: String| Method::from_bytes(name.as_bytes()).map_err(|error| Misfit::new("method", error.to_string()));
         let header = |(name, value): (String, String)| {
             let bad = |what| Misfit::new(format!("header.{name}"), format!("not a header's {what}"));
@@ -49,6 +51,7 @@ impl Matcher {
             methods: methods.into_iter().map(method).collect::<Result<_, Misfit>>()?,
             headers: headers.into_iter().map(header).collect::<Result<_, Misfit>>()?,
             query,
+            rule,
         })
     }
 
@@ -64,7 +67,7 @@ impl Matcher {
             PathPattern::Under(path) => (1, path.len()),
             PathPattern::Exactly(_) => (2, 0),
         };
-        (host, path, !self.methods.is_empty(), self.headers.len(), self.query.len())
+        (host, path, !self.methods.is_empty(), self.headers.len(), self.query.len(), self.rule.is_some())
     }
 
     pub(super) fn exact_host(&self) -> Option<&str> {
@@ -75,10 +78,23 @@ impl Matcher {
     }
 
     pub(super) fn header_names(&self) -> impl Iterator<Item = HeaderName> {
-        self.headers.iter().map(|(name, _)| name.clone())
+        let place = RequestVariable::ALL.iter().position(|one| *one == RequestVariable::Headers);
+        let asked = self.rule.iter().zip(place).flat_map(|(rule, place)| rule.keys(place));
+        let asked = asked.filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok());
+        self.headers.iter().map(|(name, _)| name.clone()).chain(asked)
     }
 
     pub(super) fn matches(&self, seen: &Seen<'_>) -> bool {
+        self.fits(seen) && self.rule.as_ref().is_none_or(|rule| rule.judge(seen) == Ok(true))
+    }
+
+    /// What the rule says, if there is one and all else matches.
+    pub(super) fn verdict(&self, seen: &Seen<'_>) -> Option<Verdict> {
+        self.rule.as_ref().filter(|_| self.fits(seen)).map(|rule| rule.explain(seen))
+    }
+
+    /// All but the rule.
+    fn fits(&self, seen: &Seen<'_>) -> bool {
         let host = match &self.host {
             HostPattern::Any => true,
             HostPattern::Under(end) => seen.host.len() > end.len() && seen.host.ends_with(end.as_str()),

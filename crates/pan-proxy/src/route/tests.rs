@@ -19,7 +19,7 @@ fn seen<T>(text: &str, headers: &[(&'static str, &'static str)], then: impl FnOn
     headers.iter().for_each(|(name, value)| {
         map.append(*name, HeaderValue::from_static(value));
     });
-    then(&Seen { host, path: &path, query, method: &method.parse().unwrap(), headers: &map })
+    then(&Seen { host, path: &path, query, method: &method.parse().unwrap(), headers: &map, client: [192, 0, 2, 7].into(), tls: false })
 }
 
 fn check(table: &Table, request: &str, headers: &[(&'static str, &'static str)], wanted: Option<usize>) {
@@ -155,4 +155,46 @@ fn paths_and_hosts_have_one_form() {
     host("a.example.:80", "a.example");
     host("[fd00::1]:80", "[fd00::1]");
     host("[fd00::1]", "[fd00::1]");
+}
+
+#[test]
+fn a_rule_that_does_not_hold_leaves_the_request_to_the_next_route() {
+    let table = table(
+        r#"[{"match": {"rule": "request.method == \"POST\" && request.headers[\"x-canary\"] == \"1\""}, "cluster": "a"},
+            {"match": {"path": "/in", "rule": "cidr('192.0.2.0/24').containsIP(request.client) && !request.tls"}, "cluster": "b"},
+            {"match": {"rule": "!(request.query.v == '1') && request.host.endsWith('.example')"}, "cluster": "c"},
+            {"match": {"rule": "request.path.startsWith('/x') && request.headers['x-many'] == 'a, b'"}, "cluster": "d"},
+            {"cluster": "e"}]"#,
+    )
+    .unwrap();
+    check(&table, "POST x/", &[("x-canary", "1")], Some(0));
+    check(&table, "POST x/", &[("x-canary", "2")], Some(4));
+    check(&table, "POST x/", &[], Some(4));
+    check(&table, "GET x/in", &[], Some(1));
+    check(&table, "GET x.example/?v=2", &[], Some(2));
+    check(&table, "GET x.example/?v=1", &[], Some(4));
+    // What is not known is not its contrary.
+    check(&table, "GET x.example/", &[], Some(4));
+    check(&table, "GET x/x", &[("x-many", "a"), ("x-many", "b")], Some(3));
+    let names: Vec<_> = table.header_names().into_iter().map(|name| name.to_string()).collect();
+    assert_eq!(names, ["x-canary", "x-many"]);
+    let said: Vec<_> = seen("POST x/", &[], |seen| table.rules(seen)).into_iter().map(|one| (one.route, one.said)).collect();
+    let because = |route: usize, part: &str| (route, format!("it does not {part}"));
+    let expected = [
+        because(0, "count, because of request.headers[\"x-canary\"]: there is none"),
+        because(2, "hold, because of request.host.endsWith('.example')"),
+        because(3, "hold, because of request.path.startsWith('/x')"),
+    ];
+    assert_eq!(said, expected);
+    let said = seen("POST x/", &[("x-canary", "1")], |seen| table.rules(seen));
+    assert_eq!((said.len(), said[0].said.as_str()), (1, "it holds"));
+}
+
+#[test]
+fn routes_of_one_rule_share_and_a_bad_one_is_named() {
+    let two = r#"[{"match": {"rule": "request.tls"}, "cluster": "a"}, {"match": {"rule": " request.tls "}, "cluster": "b"}]"#;
+    assert_eq!(table(two).unwrap().others.len(), 1);
+    let bad = table(r#"[{"match": {"rule": "request.metod == 'x'"}, "cluster": "a"}]"#).unwrap_err();
+    assert_eq!(bad.place, "routes[0].match.rule");
+    assert_eq!(bad.reason, "line 1, column 1 of the rule: there is no variable request.metod, did you mean request.method?");
 }

@@ -89,7 +89,15 @@ impl Exchange {
             Err(_) => return answer::refuse(record, StatusCode::BAD_REQUEST, "a path with . or .. or a bad % in it"),
         };
         let Parts { method, headers, uri, .. } = &self.head;
-        let seen = Seen { host: &host, path: &path, query: uri.query(), method, headers };
+        let seen = Seen {
+            host: &host,
+            path: &path,
+            query: uri.query(),
+            method,
+            headers,
+            client: self.talk.client.ip(),
+            tls: self.talk.scheme() == "https",
+        };
         let service = Arc::clone(&self.service);
         let (gate, edits) = match service.routes.find(&seen, self.talk.worker.draw()) {
             None => return answer::say(record, StatusCode::NOT_FOUND, "no route of this service matches"),

@@ -30,13 +30,23 @@ pub fn explain(live: &Live, question: &Question) -> Result<Explained, Misfit> {
         headers.append(name, HeaderValue::from_str(value).map_err(|_| bad())?);
     }
     let host = host_of(&question.host).to_ascii_lowercase();
-    let seen = Seen { host: &host, path: &canonical, query, method: &method, headers: &headers };
+    let seen = Seen {
+        host: &host,
+        path: &canonical,
+        query,
+        method: &method,
+        headers: &headers,
+        client: question.client,
+        tls: service.tls.is_some(),
+    };
     let asker = Asker { client: question.client, path: &canonical, headers: &headers, tried: &[] };
     Ok(routed(&service, question, path, &seen, &asker))
 }
 
 fn routed(service: &Service, question: &Question, path: &str, seen: &Seen<'_>, asker: &Asker<'_>) -> Explained {
-    let Some(route) = service.routes.find(seen, 0) else { return Explained::default() };
+    let Some(route) = service.routes.find(seen, 0) else {
+        return Explained { rules: service.routes.rules(seen), ..Explained::default() };
+    };
     let routed = match &route.action {
         Action::Redirect(redirect) => {
             let scheme = if service.tls.is_some() { "https" } else { "http" };
@@ -44,7 +54,7 @@ fn routed(service: &Service, question: &Question, path: &str, seen: &Seen<'_>, a
         }
         Action::Cluster(at) => chosen(&service.gates[*at], asker),
     };
-    Explained { route: Some(route.place), ..routed }
+    Explained { route: Some(route.place), rules: service.routes.rules(seen), ..routed }
 }
 
 fn chosen(gate: &Gate, asker: &Asker<'_>) -> Explained {

@@ -67,6 +67,9 @@ pub async fn run(command: TraceCommand, session: &Session) -> Result<(), Failure
 }
 
 fn show(trace: &Trace, session: &Session) -> Result<(), Failure> {
+    for rule in &trace.rules {
+        session.out.line(&format!("rule of routes[{}]: {}", rule.route, rule.said))?;
+    }
     let Some(route) = &trace.route else { return session.out.line("route: none matches, so the answer is 404") };
     if let Some(redirect) = &trace.redirect {
         return session.out.line(&format!("route: {route}, which sends the client to {redirect}"));
