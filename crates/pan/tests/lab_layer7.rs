@@ -121,6 +121,12 @@ fn wrong_ones_are_refused(lab: &TestLab) {
     let wrong = scene().replace("cluster: api}\n    - {match: {host", "cluster: apo}\n    - {match: {host");
     let words = refused(lab, 1, &["apply", "-f", &write(lab, "wrong.yaml", &wrong)]);
     assert!(words.contains("there is no cluster apo") && words.contains("wrong.yaml:"), "{words}");
+    let rule = service("    - {match: {rule: request.tsl}, cluster: api}\n");
+    let words = refused(lab, 1, &["apply", "-f", &write(lab, "wrong.yaml", &rule)]);
+    assert!(
+        words.contains("wrong.yaml:11:21") && words.contains("line 1, column 1 of the rule") && words.contains("request.tls?"),
+        "{words}"
+    );
     let tls = format!("{}  tls: {{cert: x, key: y}}\n", scene());
     let words = refused(lab, 1, &["apply", "-f", &write(lab, "wrong.yaml", &tls)]);
     assert!(words.contains("wrong.yaml:") && words.contains("expected PEM"), "{words}");
@@ -152,6 +158,25 @@ fn routes_are_followed(lab: &TestLab) {
     lab.wait_for("the new routes", SOON, |_| said("/x/").starts_with("api")).unwrap();
     assert!(said("/api/x").starts_with("web"));
     assert_eq!(proxies(lab, director(lab)), before);
+    rules_are_followed(lab);
+    assert_eq!(proxies(lab, director(lab)), before);
+}
+
+const RULE: &str = r#"    - {match: {rule: 'request.method == "GET" && request.headers["x-canary"] == "1" && cidr("198.18.0.0/16").containsIP(request.client)'}, cluster: api}
+"#;
+
+fn rules_are_followed(lab: &TestLab) {
+    pan(lab, &["apply", "-f", &write(lab, "rule.yaml", &service(RULE))]);
+    let said = |header: &str| get(lab, &["-H", header, "http://198.18.0.10/"]).unwrap_or_default();
+    lab.wait_for("the rule", SOON, |_| said("X-Canary: 1").starts_with("api")).unwrap();
+    assert!(said("X-Canary: 2").starts_with("web") && said("X-Other: 1").starts_with("web"));
+    let trace =
+        |more: &[&str]| pan(lab, &[&["trace", "request", "-p", "acme", "--service", "shop", "--client", "198.18.0.1"], more].concat());
+    let words = trace(&[]);
+    assert!(words.contains("rule of routes[0]: it does not count, because of request.headers[\"x-canary\"]: there is none"), "{words}");
+    assert!(words.contains("route: cluster, which leads to cluster web"), "{words}");
+    let words = trace(&["--header", "x-canary=1"]);
+    assert!(words.contains("rule of routes[0]: it holds") && words.contains("route: routes[0]"), "{words}");
 }
 
 /// Its own service, on the port that browsers know.

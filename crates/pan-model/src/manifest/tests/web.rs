@@ -32,6 +32,14 @@ fn services_of_layer_7_are_read_and_checked() {
     one("  cluster: web\n  routes: [{match: {host: 'a:80'}, cluster: api}]", "9:27 PAN-100", "without a port");
     one("  cluster: web\n  routes: [{match: {method: [get]}, cluster: api}]", "9:30 PAN-100", "expected GET");
     one("  cluster: web\n  routes: [{match: {header: {'a b': c}}, cluster: api}]", "9:37 PAN-100", "not a header's name");
+    let named = "line 1, column 16 of the rule: there is no variable request.metod, did you mean request.method?";
+    one("  cluster: web\n  routes: [{match: {rule: 'request.tls && request.metod == \"POST\"'}, cluster: api}]", "9:27 PAN-100", named);
+    one("  cluster: web\n  routes:\n    - {cluster: api, match: {rule: request.client}}", "10:36 PAN-100", "wants bool here: found IP");
+    one(
+        "  cluster: web\n  routes:\n    - {cluster: api, match: {rule: 'request.headers.Accept == \"x\"'}}",
+        "10:36 PAN-100",
+        "expected accept",
+    );
     one("  cluster: web\n  routes: [{match: {paht: /x}, cluster: api}]", "9:21 PAN-100", "unknown field `paht`");
     one("  cluster: web\n  routes: [{cluster: api}]", "9:12 PAN-100", "and so does `cluster`");
     one(
