@@ -124,7 +124,7 @@ fn wrong_ones_are_refused(lab: &TestLab) {
     let rule = service("    - {match: {rule: request.tsl}, cluster: api}\n");
     let words = refused(lab, 1, &["apply", "-f", &write(lab, "wrong.yaml", &rule)]);
     assert!(
-        words.contains("wrong.yaml:11:21") && words.contains("line 1, column 1 of the rule") && words.contains("request.tls?"),
+        words.contains("wrong.yaml:11:22") && words.contains("line 1, column 1 of the rule") && words.contains("request.tls?"),
         "{words}"
     );
     let tls = format!("{}  tls: {{cert: x, key: y}}\n", scene());
