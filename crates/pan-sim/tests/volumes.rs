@@ -21,6 +21,9 @@ use world::{Extra, World};
 /// Ways in `make test`: some 20 s on two cores.
 const SEEDS: u64 = 300;
 
+/// Ways that once showed something, the checkers' own mistakes among them.
+const KNOWN: [u64; 1] = [208_169_688_339_846];
+
 #[allow(clippy::disallowed_methods, reason = "what is pure is a run, not who asks for it")]
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
@@ -64,7 +67,7 @@ fn every_way_is_safe_and_heals() {
     });
     println!("SIM_FIRST={first}");
     let mut total: BTreeMap<&str, u64> = BTreeMap::new();
-    for seed in first..first + number("SIM_VOLUMES").unwrap_or(SEEDS) {
+    for seed in KNOWN.into_iter().chain(first..first + number("SIM_VOLUMES").unwrap_or(SEEDS)) {
         let outcome = quietly(|| World::new(seed, Rules::default(), false, Extra::None).run());
         let counts = outcome.unwrap_or_else(|words| panic!("SIM_VOLUME={seed} shows it: {words}"));
         for (name, count) in counts {

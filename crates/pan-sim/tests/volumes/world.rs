@@ -151,6 +151,8 @@ pub struct World {
     snapshots: u64,
     /// Who has the one that a head is just done with.
     taken_by: BTreeSet<usize>,
+    /// Who got another disk since a snapshot was asked for: it may have taken it before, and has it no more.
+    emptied: BTreeSet<usize>,
     /// The last one that was taken, what it holds, and who has it.
     kept: Option<(SnapshotId, Vec<u8>, BTreeSet<usize>)>,
 }
@@ -190,6 +192,7 @@ impl World {
             full: BTreeSet::new(),
             snapshots: 0,
             taken_by: BTreeSet::new(),
+            emptied: BTreeSet::new(),
             kept: None,
         };
         world.claim(Clients::New);
@@ -404,6 +407,7 @@ impl World {
         // While something is written, so that it has to wait for that.
         if self.dice.once_in(40) && busy.len() >= 3 && !self.asked.values().any(|asked| matches!(asked, Asked::Snapshot(_))) {
             self.snapshots += 1;
+            self.emptied.clear();
             let snapshot = SnapshotId(self.snapshots);
             return self.submit(Asked::Snapshot(snapshot), Op::Snapshot(snapshot));
         }
@@ -536,6 +540,7 @@ impl World {
     fn replaced(&mut self, store: usize) {
         self.count("liars replaced");
         self.stores[store].replace_disk();
+        self.emptied.insert(store);
         self.rot = self.rot.filter(|rot| rot.at != store);
         self.kept.iter_mut().for_each(|(_, _, who)| _ = who.remove(&store));
     }
@@ -601,8 +606,10 @@ impl World {
     fn taken(&mut self, snapshot: SnapshotId) {
         self.count("snapshots");
         self.judge_kept();
-        // One that rots has something else, and says so; one that lies may have lost it; and one that is away now is looked at another time.
-        let sound = |store: &usize| self.rot.is_none_or(|rot| rot.at != *store) && self.liar != Some(*store) && self.stores[*store].is_up();
+        // One that rots has something else, and says so; one that lies may have lost it, and one that was replaced has; and one that is away now is
+        // looked at another time.
+        let lost = |store: &usize| self.liar == Some(*store) || self.emptied.contains(store);
+        let sound = |store: &usize| self.rot.is_none_or(|rot| rot.at != *store) && !lost(store) && self.stores[*store].is_up();
         let has = |store: usize| (store, self.stores[store].snapshot(snapshot).expect("its head says that it is there"));
         let taken: Vec<(usize, Vec<u8>)> = std::mem::take(&mut self.taken_by).into_iter().filter(sound).map(has).collect();
         let Some((_, content)) = taken.first().cloned() else { return };
