@@ -42,6 +42,9 @@ pub struct Desired {
     pub peers: Peers,
     /// Partition networks this host takes part in.
     pub networks: Vec<Network>,
+    /// Who answers for the gateways of those networks, and who would. Absent in those of releases in which nobody stands in.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub seats: Vec<Seat>,
     /// Servers this host should run (or should end in an orderly way).
     pub servers: Vec<ServerOrder>,
     /// Servers of hosts that are silent for the moment, which this host would get: everything of them may be made ready
@@ -115,6 +118,21 @@ pub struct NetworkEntry {
     /// It stands for an import of another partition: what comes from it comes by a service.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub by_service: bool,
+}
+
+/// Which director answers for a takeover unit, and which one does while that one is silent and nobody has said yet what is to
+/// become of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seat {
+    /// The identifier of the partition's network.
+    pub vni: u32,
+    /// [`Unit::epoch`].
+    pub epoch: Epoch,
+    /// Who owns it.
+    pub owner: HostName,
+    /// Who stands in; nobody where no other director works.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub successor: Option<HostName>,
 }
 
 /// A server that belongs on this host.

@@ -1,6 +1,8 @@
 //! Brings the kernel to a desired state, in the order that keeps connections whole. Blocks; the decisions are
 //! those of [`crate::units`], [`crate::rules`] and [`crate::specs`].
 
+mod stand;
+
 use crate::announce::{self, Announcement};
 use crate::beyond::Beyond;
 use crate::census::Census;
@@ -11,6 +13,7 @@ use crate::metrics::Counts;
 use crate::namespace::{Namespace, Outside};
 use crate::rules::{OUTSIDE, ruleset};
 use crate::specs::{self, GATEWAY_PORTS, NAMESPACE_PREFIX, Seat};
+use crate::standin::{self, Standing};
 use crate::suspicion::{Told, down};
 use crate::unanswered::{Forgetting, Unanswered};
 use crate::units::{avoided_ends, decide};
@@ -49,6 +52,8 @@ pub struct Director {
     told: BTreeMap<PartitionName, Told>,
     /// Hosts this director suspects by itself.
     silent: BTreeSet<HostName>,
+    /// Units of silent directors that it answers for.
+    standing: Standing,
     /// What is in force.
     units: Units,
     memory: Memory,
@@ -89,6 +94,7 @@ impl Director {
             namespaces: BTreeMap::new(),
             told: BTreeMap::new(),
             silent: BTreeSet::new(),
+            standing: Standing::new(),
             units: memory.load(),
             memory,
             started: Instant::now(),
@@ -107,6 +113,8 @@ impl Director {
     /// repairs the rest and costs little where nothing changed.
     pub fn apply(&mut self, desired: &Desired) -> Troubles {
         let mut troubles = Vec::new();
+        self.standing = standin::still(desired, &self.silent, &self.standing);
+        let desired = &*standin::over(desired, &self.standing);
         let spec = specs::underlay(&self.config, desired);
         troubles.extend(self.underlay.apply(&spec).err().map(Trouble::from));
         self.remove_unwanted(desired, &mut troubles);
@@ -186,7 +194,8 @@ impl Director {
     /// `desired` is what was applied last.
     pub fn refresh(&mut self, desired: &Desired) -> Troubles {
         let underlay = self.underlay.apply(&specs::underlay(&self.config, desired)).err().map(Trouble::from);
-        let overlay = self.overlay.apply(&specs::networks(desired)).err().map(Trouble::from);
+        let networks = specs::networks(&standin::over(desired, &self.standing));
+        let overlay = self.overlay.apply(&networks).err().map(Trouble::from);
         let mut troubles = Troubles::of_units(underlay.into_iter().chain(overlay).chain(self.check_origins()));
         self.refreshed = self.refreshed.wrapping_add(1);
         let mut drift = Vec::new();
@@ -371,13 +380,21 @@ impl Director {
     fn settle(&mut self, unit: &Unit) -> Result<(), Trouble> {
         let now = self.now();
         let Some(namespace) = self.namespaces.get_mut(&unit.vni) else { return Ok(()) };
-        let known = self.units.get(&unit.partition);
+        let known = self.units.get_mut(&unit.partition).filter(|_| namespace.tables().are_known());
         // Equal units have equal tables; computing large ones again on each change elsewhere would be felt.
-        if namespace.tables().are_known() && known.is_some_and(|known| known.unit == *unit) {
+        if known.as_ref().is_some_and(|known| known.unit == *unit) {
             return Ok(());
         }
         // First who is told in a moment what he is told: loading takes longer.
         self.proxies.follow(unit, namespace.netns())?;
+        if let Some(known) = known
+            && (Unit { owner: unit.owner, epoch: unit.epoch, ..known.unit.clone() }) == *unit
+        {
+            // Another owner makes no other tables.
+            known.unit.clone_from(unit);
+            return Ok(());
+        }
+        let known = self.units.get(&unit.partition);
         let decision = decide(known, unit, now);
         namespace.tables().load(ruleset(&decision.kept))?;
         self.counts.forgotten_dead.add(namespace.forget(&decision.forget)?);

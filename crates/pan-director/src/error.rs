@@ -24,6 +24,9 @@ pub enum Error {
     /// Heartbeats cannot be heard.
     #[error("heartbeats cannot be heard: {0}")]
     Deaf(String),
+    /// Nodes cannot be told anything.
+    #[error("nodes cannot be told for whom this director stands in")]
+    Dumb(#[source] std::io::Error),
     /// The host's configuration has no part for this role.
     #[error("the host's configuration has no `director` part: expected one with `interface`, the interface towards the clients")]
     NoDirector,

@@ -18,6 +18,11 @@ const LOADS: Family = Family::counter("pan_director_ruleset_loads_total", "Rule 
 const BACKENDS: Family = Family::gauge("pan_director_backends", "Backends in this director's tables by state", &["state"]);
 const TAKEOVERS: Family =
     Family::counter("pan_director_takeovers_total", "Times this director took the public addresses of a partition", &[]);
+const STOOD_IN: Family = Family::counter(
+    "pan_director_stand_ins_total",
+    "Units of directors that fell silent: taken by this one, or left to a director that still answered clients",
+    &["result"],
+);
 const FORGOTTEN: Family =
     Family::counter("pan_director_conntrack_deletions_total", "Tracked connections this director deleted", &["reason"]);
 const RECEIVED: Family = Family::counter("pan_director_heartbeats_received_total", "Heartbeats this director heard", &["fabric"]);
@@ -41,8 +46,8 @@ const BEYOND: Family = Family::counter(
 );
 
 /// The role's own families.
-pub const FAMILIES: [Family; 11] =
-    [ELEMENTS, LOADS, BACKENDS, TAKEOVERS, FORGOTTEN, RECEIVED, DROPPED, SUSPICIONS, FRAMES, BEYOND, TURNED_AWAY];
+pub const FAMILIES: [Family; 12] =
+    [ELEMENTS, LOADS, BACKENDS, TAKEOVERS, STOOD_IN, FORGOTTEN, RECEIVED, DROPPED, SUSPICIONS, FRAMES, BEYOND, TURNED_AWAY];
 
 const STATES: [(BackendState, &str); 4] =
     [(BackendState::Up, "up"), (BackendState::Down, "down"), (BackendState::Suspect, "suspect"), (BackendState::Draining, "draining")];
@@ -53,6 +58,8 @@ pub(crate) struct Counts {
     pub elements: Count,
     pub loads: Count,
     pub takeovers: Count,
+    pub stood_in: Count,
+    pub answered: Count,
     pub forgotten_dead: Count,
     pub forgotten_unanswered: Count,
     pub received: [Count; 2],
@@ -120,6 +127,7 @@ pub(crate) fn render(counts: &Counts, beat: Option<&BeatCounts>) -> String {
     let states = STATES.iter().zip(&counts.backends);
     page.samples(&BACKENDS, states.map(|((_, word), number)| ([*word], number.load(Ordering::Relaxed))));
     page.number(&TAKEOVERS, counts.takeovers.get());
+    page.samples(&STOOD_IN, [(["taken"], counts.stood_in.get()), (["answered"], counts.answered.get())]);
     page.samples(&FORGOTTEN, [(["dead"], counts.forgotten_dead.get()), (["unanswered"], counts.forgotten_unanswered.get())]);
     page.samples(&RECEIVED, ["a", "b"].into_iter().zip(&counts.received).map(|(fabric, count)| ([fabric], count.get())));
     let Dropped { forged, unknown_format, replayed, late } = &counts.dropped;

@@ -6,6 +6,7 @@ use crate::director::Director;
 use crate::error::{Error, Trouble, Troubles, line};
 use crate::hear::{self, Setup};
 use crate::metrics::{self, Counts};
+use crate::notices::{self, Notices};
 use crate::suspicion::Suspicions;
 use crate::web::Inquiries;
 use pan_api::WIRE_VERSION;
@@ -22,13 +23,19 @@ use pan_model::host::Role;
 use pan_model::host_config::{DIRECTOR_METRICS_PORT, HostConfig};
 use pan_model::{Admission, Generation, HostName};
 use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 
 /// How often connections are counted, reports sent, routes compared with the kernel and failed parts tried again.
 const EVERY: Duration = Duration::from_secs(1);
+
+/// After how long a silent director that answers clients is asked again, and when it has been asked for a second: until it is heard or the
+/// controller says what becomes of its units.
+const ASK_AGAIN: [Duration; 2] = [Duration::from_millis(20), Duration::from_millis(500)];
 
 /// Runs the director role of this host until the future is dropped. It suspects hosts by their heartbeats itself, if
 /// it was given the key to judge them. What it put in the kernel stays.
@@ -41,23 +48,18 @@ pub async fn run(config: HostConfig) -> Result<(), Error> {
     let render: hostmetrics::Render = Arc::new(move || metrics::render(&counted, BeatCounts::read(&run_dir).as_ref()));
     let (front, worker) = (config.clone(), config.clone());
     let serving = hostmetrics::serve(&front, DIRECTOR_METRICS_PORT, counts.connections_refused.clone(), render, inquiries.pages());
+    let notices = config.pan_key.as_deref().map(|path| notices(&config, path)).transpose()?;
     let work = async {
         tokio::select! {
-            ended = run_counting(worker, suspicions.clone(), counts.clone(), inquiries.clone()) => ended,
+            ended = run_counting(worker, suspicions.clone(), counts.clone(), (inquiries.clone(), notices)) => ended,
             ended = serving => Ok(ended?),
         }
     };
     let Some(path) = &config.pan_key else { return work.await };
     let profile: Profile = config.profile.parse()?;
-    let (live, keys) = LiveKeys::open(&config.run_dir, path)?;
-    let setup = Setup {
-        fabrics: [config.fabrics.a.address.addr(), config.fabrics.b.address.addr()],
-        pan: KeyRing::of(&keys).ok_or_else(|| KeyFileError::NoKey { path: path.clone() })?,
-        live,
-        timing: profile.timing(0),
-        suspicions: suspicions.clone(),
-        counts: counts.clone(),
-    };
+    let (live, pan) = pan_keys(&config, path)?;
+    let setup =
+        Setup { fabrics: fabrics(&config), pan, live, timing: profile.timing(0), suspicions: suspicions.clone(), counts: counts.clone() };
     let hearing = tokio::task::spawn_blocking(move || hear::run(setup));
     tokio::select! {
         ended = work => ended,
@@ -69,15 +71,36 @@ pub async fn run(config: HostConfig) -> Result<(), Error> {
     }
 }
 
+fn fabrics(config: &HostConfig) -> [IpAddr; 2] {
+    [config.fabrics.a.address.addr(), config.fabrics.b.address.addr()]
+}
+
+fn pan_keys(config: &HostConfig, path: &Path) -> Result<(LiveKeys, KeyRing), Error> {
+    let (live, keys) = LiveKeys::open(&config.run_dir, path)?;
+    let pan = KeyRing::of(&keys).ok_or_else(|| KeyFileError::NoKey { path: path.to_owned() })?;
+    Ok((live, pan))
+}
+
+fn notices(config: &HostConfig, path: &Path) -> Result<Notices, Error> {
+    let (live, pan) = pan_keys(config, path)?;
+    let setup = notices::Setup { host: config.name.clone(), fabrics: fabrics(config), pan, live };
+    Notices::start(setup).map_err(Error::Dumb)
+}
+
 /// The same, avoiding the servers of hosts that are in `suspicions` as soon as they are.
 ///
 /// # Errors
 /// [`Error`]: the role cannot start. Later troubles are reported and tried again.
 pub async fn run_with(config: HostConfig, suspicions: Suspicions) -> Result<(), Error> {
-    run_counting(config, suspicions, Arc::default(), Inquiries::default()).await
+    run_counting(config, suspicions, Arc::default(), (Inquiries::default(), None)).await
 }
 
-async fn run_counting(config: HostConfig, suspicions: Suspicions, counts: Arc<Counts>, inquiries: Inquiries) -> Result<(), Error> {
+async fn run_counting(
+    config: HostConfig,
+    suspicions: Suspicions,
+    counts: Arc<Counts>,
+    (inquiries, notices): (Inquiries, Option<Notices>),
+) -> Result<(), Error> {
     let interface = config.director.as_ref().ok_or(Error::NoDirector)?.interface.clone();
     let link = HostLink::start(&config, Role::Director, Hello::of(&config)).await?;
     let boot = boot_id(&config.run_dir).map_err(|source| Error::Boot { path: config.run_dir.clone(), source })?;
@@ -86,7 +109,7 @@ async fn run_counting(config: HostConfig, suspicions: Suspicions, counts: Arc<Co
         let config = config.clone();
         move || Director::counting(&config, &interface, counts, inquiries)
     });
-    let mut work = Work::new(made.await?);
+    let mut work = Work::new(made.await?, notices);
     // The kept state of an earlier life counts as news, and so do suspicions from before.
     desired.mark_changed();
     let settled = work.director.as_ref().expect("no step is under way").settled();
@@ -102,12 +125,20 @@ async fn run_counting(config: HostConfig, suspicions: Suspicions, counts: Arc<Co
                 changed.expect("this function holds a sender");
                 let hosts = silent.borrow_and_update().clone();
                 work.suspect(hosts).await;
+                let wanted = desired.borrow().clone();
+                work.stand(wanted).await;
+                false
+            }
+            () = tokio::time::sleep_until(work.ask_at.unwrap_or_else(Instant::now)), if work.ask_at.is_some() => {
+                let wanted = desired.borrow().clone();
+                work.stand(wanted).await;
                 false
             }
             changed = desired.changed() => {
                 changed.expect("this function holds the link");
                 let wanted = desired.borrow_and_update().clone();
-                work.follow(wanted).await;
+                work.follow(wanted.clone()).await;
+                work.stand(wanted).await;
                 work.count();
                 false
             }
@@ -154,10 +185,16 @@ struct Work {
     ways: Vec<u32>,
     counting: JoinSet<(Generation, Vec<ConnectionCount>, Vec<Trouble>)>,
     count_again: bool,
+    /// Who is told for whom this director stands in; without the PAN's key nobody can be, and it stands in for nobody.
+    notices: Option<Notices>,
+    /// When a silent director is to be asked again.
+    ask_at: Option<Instant>,
+    /// Since when one is being asked.
+    asking: Option<Instant>,
 }
 
 impl Work {
-    fn new(director: Director) -> Self {
+    fn new(director: Director, notices: Option<Notices>) -> Self {
         let director = Some(director);
         let (applied, known) = (Generation::default(), (Generation::default(), Vec::new()));
         Self {
@@ -172,6 +209,9 @@ impl Work {
             ways: Vec::new(),
             counting: JoinSet::new(),
             count_again: false,
+            notices,
+            ask_at: None,
+            asking: None,
         }
     }
 
@@ -188,6 +228,34 @@ impl Work {
 
     async fn suspect(&mut self, hosts: BTreeSet<HostName>) {
         let troubles = self.with(move |director| director.suspect(&hosts)).await;
+        self.complain(troubles);
+    }
+
+    /// Answers for who is silent, or no longer. Addresses first, then who sends there; all that can wait comes last.
+    async fn stand(&mut self, wanted: Option<Arc<Desired>>) {
+        self.ask_at = None;
+        let Some(wanted) = wanted else { return };
+        let Some(mut notices) = self.notices.take() else { return };
+        let (troubles, again, notices) = self
+            .with(move |director| {
+                let before = director.standing().clone();
+                let (mut troubles, again) = director.stand(&wanted);
+                notices.say(director.standing(), &wanted);
+                if *director.standing() != before {
+                    troubles.add(director.apply(&wanted));
+                }
+                (troubles, again, notices)
+            })
+            .await;
+        self.notices = Some(notices);
+        let [soon, later] = ASK_AGAIN;
+        let now = Instant::now();
+        self.asking = again.then(|| self.asking.unwrap_or(now));
+        self.ask_at = self.asking.map(|since| now + if now - since < EVERY { soon } else { later });
+        self.complain(troubles);
+    }
+
+    fn complain(&mut self, troubles: Troubles) {
         // What did not work is made good at the next look.
         self.amiss |= !troubles.units.is_empty();
         let problems = troubles.into_iter().map(|trouble| line(&trouble)).filter(|problem| !self.problems.contains(problem));

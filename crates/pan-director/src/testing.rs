@@ -125,6 +125,7 @@ pub(crate) fn desired(units: Vec<Unit>) -> Desired {
         networks: units.iter().map(network).collect(),
         servers: Vec::new(),
         warm: Vec::new(),
+        seats: Vec::new(),
         units,
         snapshots: Vec::new(),
         replicas: Vec::new(),

@@ -10,6 +10,7 @@ mod counter;
 mod cut;
 mod demo;
 mod director;
+mod director_cut;
 mod disturb;
 mod error;
 mod failover;

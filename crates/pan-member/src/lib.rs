@@ -5,6 +5,7 @@
 //!   [`quarantine`] keeps a node that dies again and again out of service.
 //! - [`lease`] is until when a host's servers may send, [`lessor`] who grants that, [`revocation`] how a leader takes
 //!   it away. The proof that they fit is in [`lease`].
+//! - [`standin`] is what a host believes of directors that answer for others.
 //! - [`memory`] is what one heartbeat process hands to the next.
 //! - [`leadership`] finds one leader among the controllers.
 //! - [`rules`] lets a simulator break one rule at a time, and does nothing anywhere else.
@@ -23,6 +24,7 @@ pub mod quarantine;
 mod replay;
 pub mod revocation;
 pub mod rules;
+pub mod standin;
 pub mod suspicion;
 mod term;
 #[cfg(test)]
@@ -40,6 +42,7 @@ pub use profile::{Gate, Profile, Tenure, Timing, TimingError};
 pub use quarantine::{Death, Quarantine};
 pub use revocation::{Confirmation, Confirmed, Office, Revocations, StartAfter};
 pub use rules::{Mutant, Rules};
+pub use standin::StandIns;
 pub use suspicion::Suspicion;
 pub use term::Term;
 pub use tick::Tick;

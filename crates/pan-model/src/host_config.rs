@@ -359,3 +359,5 @@ pub const DIRECTOR_METRICS_PORT: u16 = 7448;
 pub const STORAGE_METRICS_PORT: u16 = 7449;
 /// Port of the storage hosts for heads.
 pub const REPLICA_PORT: u16 = 7450;
+/// UDP port of nodes for what directors say that stand in for others.
+pub const STAND_IN_PORT: u16 = 7451;

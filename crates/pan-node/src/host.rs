@@ -1,6 +1,7 @@
 //! What every server's task needs of the host.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use pan_api::report::GateReport;
 use pan_linux::cgroup::{CGROUP_ROOT, Layout};
@@ -36,7 +37,7 @@ pub(crate) struct Host {
     /// The program that becomes a shim when told to.
     pub exe: PathBuf,
     pub rtnl: Rtnl,
-    pub network: Network,
+    pub network: Arc<Network>,
     pub starts: Semaphore,
     pub hidden: Hidden,
     pub deaths: Deaths,
@@ -54,7 +55,7 @@ pub(crate) struct Host {
 #[derive(Debug)]
 pub(crate) struct Parts {
     pub rtnl: Rtnl,
-    pub network: Network,
+    pub network: Arc<Network>,
     pub deaths: Deaths,
     pub checks: Checks,
     pub users: UserSpaces,

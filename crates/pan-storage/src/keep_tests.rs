@@ -52,6 +52,7 @@ fn order(size: u64, want: ReplicaWant) -> Desired {
         networks: Vec::new(),
         servers: Vec::new(),
         warm: Vec::new(),
+        seats: Vec::new(),
         units: Vec::new(),
         snapshots: Vec::new(),
         replicas: vec![ReplicaOrder { volume: VOLUME, size: ByteSize(size), want, from: None }],

@@ -228,6 +228,7 @@ mod tests {
             networks: Vec::new(),
             servers: Vec::new(),
             warm: Vec::new(),
+            seats: Vec::new(),
             units: Vec::new(),
             snapshots: Vec::new(),
             replicas: Vec::new(),

@@ -63,6 +63,7 @@ fn desired(step: u64) -> Desired {
         networks: Vec::new(),
         servers: Vec::new(),
         warm: Vec::new(),
+        seats: Vec::new(),
         units: Vec::new(),
         snapshots: Vec::new(),
         replicas: Vec::new(),

@@ -4,9 +4,9 @@ use super::record::{EndingPhase, Goal, HostRecord, Intent, PartitionRecord, Serv
 use super::roster::Rosters;
 use super::seen::Life;
 use super::world::{ServiceKey, World};
-use super::{ending, imports, usage, volumes, warm, web};
+use super::{ending, imports, services, usage, volumes, warm, web};
 use pan_api::WIRE_VERSION;
-use pan_api::desired::{BackendOrder, Desired, ImportOrder, Network, NetworkEntry, RunOrder, ServerOrder, ServiceOrder, Unit};
+use pan_api::desired::{BackendOrder, Desired, ImportOrder, Network, NetworkEntry, RunOrder, Seat, ServerOrder, ServiceOrder, Unit};
 use pan_api::peers::Peers;
 use pan_api::report::Phase;
 use pan_api::volume::{ReplicaOrder, SnapshotOrder};
@@ -31,6 +31,7 @@ pub fn all_like(world: &World, rosters: &mut Rosters) -> BTreeMap<HostName, Desi
     let mut network = |name: &PartitionName, record: &PartitionRecord| network(world, name, record, ends.remove(name).unwrap_or_default());
     let networks: BTreeMap<&PartitionName, Network> = world.partitions.iter().map(|(name, record)| (name, network(name, record))).collect();
     let units: Vec<Unit> = world.partitions.iter().filter_map(|(name, record)| unit(world, name, record)).collect();
+    let seats = services::seats(world);
     let mut warm = warm::all(world);
     let mut servers: BTreeMap<&HostName, Vec<(&ServerKey, &ServerRecord)>> = BTreeMap::new();
     for (key, server) in &world.servers {
@@ -48,9 +49,15 @@ pub fn all_like(world: &World, rosters: &mut Rosters) -> BTreeMap<HostName, Desi
             snapshots: snapshots.remove(host).unwrap_or_default(),
             imports: imports.remove(host).unwrap_or_default(),
         };
-        one(world, (host, record, rosters.peers(world, host)), own, &networks, &units)
+        one(world, (host, record, rosters.peers(world, host)), own, &Maps { networks: &networks, seats: &seats }, &units)
     };
     world.hosts.iter().map(|(host, record)| (host.clone(), one(host, record))).collect()
+}
+
+/// What hosts are told of the partitions that they have to do with.
+struct Maps<'a> {
+    networks: &'a BTreeMap<&'a PartitionName, Network>,
+    seats: &'a BTreeMap<&'a PartitionName, Seat>,
 }
 
 /// What is one host's alone.
@@ -67,7 +74,7 @@ fn one(
     world: &World,
     (host, record, peers): (&HostName, &HostRecord, Peers),
     Own { servers: mine, warm, replicas, snapshots, imports: (imports, joined) }: Own<'_>,
-    networks: &BTreeMap<&PartitionName, Network>,
+    Maps { networks, seats }: &Maps<'_>,
     units: &[Unit],
 ) -> Desired {
     let mut partitions: BTreeSet<&PartitionName> = mine.iter().map(|(key, _)| &key.partition).collect();
@@ -87,7 +94,8 @@ fn one(
         blanks: Some(record.blanks.clone()),
         admission: record.admission,
         peers,
-        networks: partitions.into_iter().filter_map(|name| networks.get(name).cloned()).collect(),
+        networks: partitions.iter().filter_map(|name| networks.get(name).cloned()).collect(),
+        seats: partitions.iter().filter_map(|name| seats.get(name).cloned()).collect(),
         servers: mine.into_iter().filter_map(|(key, server)| order(world, key, server)).collect(),
         warm,
         billed: usage::billed(world, host),

@@ -575,6 +575,7 @@ pub fn desired(owner: u8, own: bool, states: &[BackendState]) -> Desired {
         }],
         servers: Vec::new(),
         warm: Vec::new(),
+        seats: Vec::new(),
         units: vec![Unit {
             partition,
             vni: VNI,

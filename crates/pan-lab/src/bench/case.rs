@@ -3,6 +3,7 @@
 use std::str::FromStr;
 
 use super::cut::MOUNTED;
+use super::director_cut::LOST;
 use super::disturb::{FAILED_REQUESTS, FAILOVERS};
 use super::false_failovers::LOAD;
 use super::frozen::{ATTEMPTS, LATE_FRAMES, LATE_REPLIES};
@@ -42,11 +43,13 @@ pub enum PanCase {
     Volume,
     /// One of the two storage hosts of a volume does, while it is written to, and comes back.
     StorageLost,
+    /// The director that answers for a service does, while there are connections.
+    DirectorCut,
 }
 
 impl PanCase {
     /// All of them, in the order in which they are run.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::NodeCutMany,
         Self::NodeCutSingle,
         Self::ControllersKilled,
@@ -58,6 +61,7 @@ impl PanCase {
         Self::EtcdAndNode,
         Self::Volume,
         Self::StorageLost,
+        Self::DirectorCut,
     ];
 
     /// Its name in reports and on the command line.
@@ -75,13 +79,19 @@ impl PanCase {
             Self::EtcdAndNode => "etcd-and-node",
             Self::Volume => "volume",
             Self::StorageLost => "storage-lost",
+            Self::DirectorCut => "director-cut",
         }
     }
 
     /// Servers of the demo while it is run.
     pub(super) const fn servers(self) -> u32 {
         match self {
-            Self::NodeCutMany | Self::ControllersKilled | Self::ThreeControllersKilled | Self::AgentKilled | Self::FalseFailovers => 3,
+            Self::NodeCutMany
+            | Self::ControllersKilled
+            | Self::ThreeControllersKilled
+            | Self::AgentKilled
+            | Self::FalseFailovers
+            | Self::DirectorCut => 3,
             Self::NodeCutSingle | Self::NodeFrozen | Self::ControllerAndNode | Self::EtcdAndNode | Self::Volume | Self::StorageLost => 1,
         }
     }
@@ -96,6 +106,7 @@ impl PanCase {
             Self::NodeFrozen => &[LATE_FRAMES, LATE_REPLIES, ATTEMPTS],
             Self::Volume => &[MOUNTED, MILLIS],
             Self::StorageLost => &[STALL, COPIED, DIFFERENT],
+            Self::DirectorCut => &[MILLIS, LOST],
         }
     }
 
@@ -108,6 +119,8 @@ impl PanCase {
             Self::NodeCutSingle => lan.then_some(Bound { p50: 350.0, worst: 800.0 }),
             Self::ControllerAndNode => lan.then_some(Bound { p50: 600.0, worst: 1200.0 }),
             Self::EtcdAndNode => lan.then_some(Bound { p50: 1200.0, worst: 2500.0 }),
+            Self::DirectorCut if unit == LOST => Some(NONE),
+            Self::DirectorCut => lan.then_some(Bound { p50: 40.0, worst: 150.0 }),
             Self::Volume => (lan && unit == MOUNTED).then_some(Bound { p50: 500.0, worst: 1500.0 }),
             Self::StorageLost => match unit {
                 STALL => lan.then_some(Bound { p50: 500.0, worst: 500.0 }),
@@ -132,7 +145,8 @@ impl PanCase {
             | Self::ControllersKilled
             | Self::AgentKilled
             | Self::NodeFrozen
-            | Self::FalseFailovers => Hosts { controllers: 1, storage: 0 },
+            | Self::FalseFailovers
+            | Self::DirectorCut => Hosts { controllers: 1, storage: 0 },
             Self::ControllerAndNode | Self::EtcdAndNode => Hosts { controllers: 3, storage: 0 },
             Self::Volume | Self::StorageLost => Hosts { controllers: 1, storage: 2 },
             // As `pan up` makes it: most lessors are elsewhere. Where most are controllers' hosts, leases end with their power.
@@ -154,7 +168,13 @@ impl PanCase {
             // Copies are read whole, twice each.
             (Self::StorageLost, None) => 10,
             (
-                Self::NodeCutMany | Self::NodeCutSingle | Self::NodeFrozen | Self::ControllerAndNode | Self::EtcdAndNode | Self::Volume,
+                Self::NodeCutMany
+                | Self::NodeCutSingle
+                | Self::NodeFrozen
+                | Self::ControllerAndNode
+                | Self::EtcdAndNode
+                | Self::Volume
+                | Self::DirectorCut,
                 None,
             ) => RUNS,
         }

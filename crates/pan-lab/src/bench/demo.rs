@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use pan_api::cluster::{Cluster, ClusterState};
+use pan_api::host::Host;
 use pan_api::node::Node;
 use pan_api::requests::Scale;
 use pan_api::server::Server;
@@ -30,7 +31,7 @@ use crate::room::{Afterwards, Room, RoomSpec};
 /// What is measured is what users are shown first.
 const DEMO: &str = include_str!("../../../../examples/demo.yaml");
 const CLUSTER: &str = "/v1/partitions/demo/clusters/web";
-const SERVICE: &str = "/v1/partitions/demo/services/www";
+pub(super) const SERVICE: &str = "/v1/partitions/demo/services/www";
 /// Where the demo's servers are.
 pub(super) const SERVERS: &str = "/v1/partitions/demo/servers";
 
@@ -173,6 +174,15 @@ impl<'a> Demo<'a> {
         self.pan.wait(&format!("node {node} coming back"), READY_MAX, || heard(&self.pan, node))?;
         self.pan.post(&format!("/v1/nodes/{node}/clear"), &())?;
         self.whole(servers)
+    }
+
+    /// Waits until a host is heard over both fabrics.
+    pub(super) fn back(&self, host: &str) -> Result<(), BenchError> {
+        self.pan.wait(&format!("host {host} coming back"), READY_MAX, || {
+            let host: Host = self.pan.look(&format!("/v1/hosts/{host}")).map_err(|error| error.message)?;
+            let whole = host.state == NodeState::Alive && host.fabrics.a == Link::Up && host.fabrics.b == Link::Up;
+            if whole { Ok(()) } else { Err(format!("it is {}", host.state)) }
+        })
     }
 
     /// Waits until every node is alive and the demo runs whole.

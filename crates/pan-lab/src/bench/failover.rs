@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::case::{FailoverCase, PanCase};
 use super::cut;
 use super::demo::Demo;
+use super::director_cut;
 use super::disturb;
 use super::error::BenchError;
 use super::false_failovers;
@@ -98,6 +99,10 @@ fn run_own<'a>(
         demo.give_volume()?;
     }
     demo.prepare(servers)?;
+    if case == PanCase::DirectorCut {
+        (log.progress)("waiting until directors have forgotten former tables");
+        director_cut::settle(demo)?;
+    }
     let store = if case == PanCase::StorageLost { Some(Store::fill(demo)?) } else { None };
     for _ in 0..log.runs {
         let number = log.details.len();
@@ -109,6 +114,7 @@ fn run_own<'a>(
             PanCase::NodeCutMany | PanCase::NodeCutSingle => cut::run(demo, servers, None)?,
             PanCase::ControllerAndNode => cut::run(demo, servers, Some(Leader::Controller))?,
             PanCase::EtcdAndNode => cut::run(demo, servers, Some(Leader::Etcd))?,
+            PanCase::DirectorCut => director_cut::run(demo, servers)?,
             PanCase::Volume => cut::run_with_volume(demo)?,
             PanCase::StorageLost => store.as_ref().expect("it was made for this case").run(demo, number)?,
         });

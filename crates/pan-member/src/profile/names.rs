@@ -41,6 +41,12 @@ impl Profile {
             Self::Wan => Timing::new(basics([500, 6, 500, 3200], [2500, 16_000, 1000])),
         }
     }
+
+    /// Between two heartbeats of a director: others stand in for one as soon as it is suspected, and clients wait for that.
+    #[must_use]
+    pub fn director_period(self) -> Duration {
+        self.timing(0).period / 2
+    }
 }
 
 /// Milliseconds of period, misses, milliseconds of allowance and lease; then of the leader's and the store's silence and of stretch.

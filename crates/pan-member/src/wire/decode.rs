@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use pan_model::{Admission, HostName};
+use pan_model::{Admission, Epoch, HostName};
 
-use super::encode::{ASKED_MAX, HEAD_BYTES, MAGIC, VERSION, kind, verdict_byte, vote_byte};
-use super::words::{Ack, Ask, Heard, LeaderBeat, Message, Nonce, PreVoteAsk, PreVoteSay, Refused, Revoke, Revoked, Verdict, Vote};
+use super::encode::{ASKED_MAX, HEAD_BYTES, MAGIC, STOOD_MAX, VERSION, kind, verdict_byte, vote_byte};
+use super::words::{
+    Ack, Ask, Heard, LeaderBeat, Message, Nonce, PreVoteAsk, PreVoteSay, Refused, Revoke, Revoked, StandIn, Stood, Verdict, Vote,
+};
 use crate::frame::{BootId, KeyRing, MAC_BYTES, Reader, Short, fabric_from};
 use crate::term::Term;
 
@@ -68,6 +70,29 @@ pub fn decode_ack(datagram: &[u8], keys: &KeyRing) -> Result<Ack, WireError> {
     let verdict = known.ok_or(WireError::Malformed { what: "a verdict" })?;
     end(&reader)?;
     Ok(Ack { lessor, term, boot, sequence, fabric, admission, verdict })
+}
+
+/// Reads with this host's own keys who answers for which units.
+///
+/// # Errors
+/// [`WireError`]; the datagram is then to be dropped and counted.
+pub fn decode_stand_in(datagram: &[u8], keys: &KeyRing) -> Result<StandIn, WireError> {
+    let (kind, director, mut reader) = open(datagram, keys)?;
+    if kind != kind::STAND_IN {
+        return Err(WireError::Kind { kind });
+    }
+    let (boot, sequence, count) = (BootId(reader.u64()?), reader.u64()?, reader.u8()?);
+    if usize::from(count) > STOOD_MAX {
+        return Err(WireError::Malformed { what: "a count" });
+    }
+    let mut stood = || {
+        let (vni, epoch, here) = (reader.u32()?, Epoch(reader.u64()?), reader.u8()?);
+        let here = [false, true].into_iter().find(|known| u8::from(*known) == here).ok_or(WireError::Malformed { what: "a flag" })?;
+        Ok::<_, WireError>(Stood { vni, epoch, here })
+    };
+    let units = (0..count).map(|_| stood()).collect::<Result<_, _>>()?;
+    end(&reader)?;
+    Ok(StandIn { director, boot, sequence, units })
 }
 
 /// Reads a message with the keys between controllers and lessors.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use pan_model::HostName;
 
-use super::words::{Ack, Message, Verdict, Vote};
+use super::words::{Ack, Message, StandIn, Verdict, Vote};
 use crate::frame::{Key, MAC_BYTES, NAME_BYTES_MAX, Writer, fabric_byte};
 
 /// The version this release sends and reads.
@@ -15,6 +15,9 @@ pub const MESSAGE_BYTES_MAX: usize = 1400;
 
 /// Hosts in one [`super::Ask`]: as many as fit with the longest names.
 pub const ASKED_MAX: usize = (MESSAGE_BYTES_MAX - PREFIX_BYTES_MAX - MAC_BYTES - 17) / (NAME_BYTES_MAX + 1);
+
+/// Units in one [`StandIn`].
+pub const STOOD_MAX: usize = (MESSAGE_BYTES_MAX - PREFIX_BYTES_MAX - MAC_BYTES - 17) / 13;
 
 /// Largest acknowledgement.
 pub const ACK_BYTES_MAX: usize = PREFIX_BYTES_MAX + 34 + MAC_BYTES;
@@ -35,6 +38,7 @@ pub(super) mod kind {
     pub(in crate::wire) const LEADER_BEAT: u8 = 7;
     pub(in crate::wire) const PRE_VOTE_ASK: u8 = 8;
     pub(in crate::wire) const PRE_VOTE_SAY: u8 = 9;
+    pub(in crate::wire) const STAND_IN: u8 = 11;
 }
 
 /// Writes an acknowledgement into `out`, with the key of the host it goes to, and returns its length.
@@ -47,6 +51,25 @@ pub fn encode_ack(ack: &Ack, key: &Key, out: &mut [u8]) -> usize {
     let mut writer = begin(kind::ACK, &ack.lessor, out);
     [ack.term.0, ack.boot.0, ack.sequence, ack.admission.0].into_iter().for_each(|number| writer.u64(number));
     writer.put(&[fabric_byte(ack.fabric), verdict_byte(ack.verdict)]);
+    let signed = writer.at();
+    seal(key, out, signed)
+}
+
+/// Writes into `out`, with the key of the host it goes to, who answers for which units, and returns its length. Allocates nothing.
+///
+/// # Panics
+/// `out` must hold [`MESSAGE_BYTES_MAX`] bytes, and at most [`STOOD_MAX`] units are listed.
+#[must_use = "the rest of the buffer is not part of the datagram"]
+pub fn encode_stand_in(said: &StandIn, key: &Key, out: &mut [u8]) -> usize {
+    assert!(said.units.len() <= STOOD_MAX, "{} units in one datagram; at most {STOOD_MAX}", said.units.len());
+    let mut writer = begin(kind::STAND_IN, &said.director, out);
+    [said.boot.0, said.sequence].into_iter().for_each(|number| writer.u64(number));
+    writer.u8(u8::try_from(said.units.len()).expect("STOOD_MAX fits"));
+    for unit in &said.units {
+        writer.u32(unit.vni);
+        writer.u64(unit.epoch.0);
+        writer.u8(u8::from(unit.here));
+    }
     let signed = writer.at();
     seal(key, out, signed)
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use pan_model::host::Fabric;
-use pan_model::{Admission, HostName};
+use pan_model::{Admission, Epoch, HostName};
 use proptest::prelude::*;
 
 use super::*;
@@ -25,6 +25,33 @@ fn ack() -> Ack {
         fabric: Fabric::B,
         admission: Admission(3),
         verdict: Verdict::Revoked,
+    }
+}
+
+fn stand_in() -> StandIn {
+    let unit = |vni, here| Stood { vni, epoch: Epoch(8), here };
+    StandIn { director: host("d2"), boot: BootId(3), sequence: 42, units: vec![unit(100, true), unit(101, false)] }
+}
+
+#[test]
+fn who_stands_in_is_read_by_the_host_it_goes_to_alone() {
+    let key = host_key(&PAN_KEY, &host("n1"));
+    let full = StandIn { units: vec![stand_in().units[0]; STOOD_MAX], director: host(&"d".repeat(63)), ..stand_in() };
+    for said in [stand_in(), StandIn { units: Vec::new(), ..stand_in() }, full] {
+        let mut out = [0; MESSAGE_BYTES_MAX];
+        let length = encode_stand_in(&said, &key, &mut out);
+        assert_eq!(decode_stand_in(&out[..length], &key.into()), Ok(said));
+        let other = host_key(&PAN_KEY, &host("n2"));
+        assert_eq!(decode_stand_in(&out[..length], &other.into()), Err(WireError::BadMac));
+        assert!(decode_ack(&out[..length], &key.into()).is_err(), "an acknowledgement it is not");
+        for cut in 0..length {
+            assert!(decode_stand_in(&out[..cut], &key.into()).is_err());
+        }
+        for at in 0..length {
+            let mut bent = out[..length].to_vec();
+            bent[at] ^= 1;
+            assert!(decode_stand_in(&bent, &key.into()).is_err(), "byte {at}");
+        }
     }
 }
 

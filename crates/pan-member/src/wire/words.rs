@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use pan_model::host::Fabric;
-use pan_model::{Admission, HostName};
+use pan_model::{Admission, Epoch, HostName};
 
 use crate::frame::BootId;
 use crate::term::Term;
@@ -134,6 +134,29 @@ pub struct PreVoteSay {
     /// How long ago a leader was heard, as far as the voter knows.
     pub silent_for: Duration,
     pub vote: Vote,
+}
+
+/// Director to host: for these units I answer while their owner is silent, or no longer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StandIn {
+    pub director: HostName,
+    /// Drawn by each process, so that a later one is told from an earlier one.
+    pub boot: BootId,
+    /// Grows with every datagram of a boot.
+    pub sequence: u64,
+    /// At most [`super::STOOD_MAX`].
+    pub units: Vec<Stood>,
+}
+
+/// What a director says of one unit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stood {
+    /// The identifier of its partition's network.
+    pub vni: u32,
+    /// Under which its owner, who is silent, has it.
+    pub epoch: Epoch,
+    /// Whether the director answers for it.
+    pub here: bool,
 }
 
 /// A datagram under the key between controllers and lessors.

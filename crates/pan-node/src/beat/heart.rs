@@ -238,12 +238,16 @@ impl Heart {
     }
 
     /// Beats as often as suits a PAN of the size that was told last. The next heartbeat says so, and after that one the
-    /// next is due: whoever hears it never expects one sooner.
+    /// next is due: whoever hears it never expects one sooner. Directors, who are few, beat at their own pace whatever the size.
     fn resize(&mut self) {
-        let Some(hosts) = self.size.news() else { return };
-        let (timing, shortest) = (self.profile.timing(hosts), self.profile.timing(0).period);
-        self.timing.period = timing.period;
-        self.frame.period = (timing.period != shortest).then_some(timing.period);
+        let directs = self.config.roles.contains(&Role::Director);
+        let period = match self.size.news() {
+            _ if directs => self.profile.director_period(),
+            Some(hosts) => self.profile.timing(hosts).period,
+            None => return,
+        };
+        self.timing.period = period;
+        self.frame.period = (period != self.profile.timing(0).period).then_some(period);
     }
 
     /// What was counted since this process started.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use pan_api::desired::Desired;
 use pan_linux::guard::Guard;
-use pan_linux::overlay::Overlay;
+use pan_linux::overlay::{NetworkSpec, Overlay};
 use pan_linux::rtnl::Rtnl;
 use pan_linux::underlay::Underlay;
 use pan_model::Generation;
@@ -21,7 +21,8 @@ use super::allowed::Allowed;
 use super::gated::{Checks, Gated};
 use super::guarded::{Guarded, Refusals};
 use super::limited::Limited;
-use super::spec::{Port, underlay, wanted};
+use super::spec::{Port, Standing, repoint, underlay, wanted};
+use super::standing;
 use crate::error::chain;
 
 /// Fabric interfaces go down and come back without telling us, and take their routes along; so everything
@@ -36,6 +37,7 @@ const SERVER_PORTS: &str = "ps";
 
 enum Order {
     Desired(Arc<Desired>),
+    Standing(Standing),
     Attach(Port, oneshot::Sender<()>),
     Detach(String, oneshot::Sender<()>),
 }
@@ -54,7 +56,7 @@ pub(crate) struct Status {
 }
 
 /// A handle on the thread; it ends when the last handle goes. It leaves the kernel as it is.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Network {
     orders: SyncSender<Order>,
     status: watch::Receiver<Status>,
@@ -63,10 +65,10 @@ pub(crate) struct Network {
 impl Network {
     /// Starts the thread. `ports` are those of servers that run already; no server's packet comes into or
     /// leaves this host but through the `checks` there are.
-    pub(crate) fn start(config: HostConfig, ports: Vec<Port>, checks: Checks) -> Result<Self, NetworkError> {
+    pub(crate) fn start(config: HostConfig, ports: Vec<Port>, checks: Checks) -> Result<Arc<Self>, NetworkError> {
         let (orders, inbox) = sync_channel(ORDERS_MAX);
         let (status, seen) = watch::channel(Status::default());
-        let rtnl = Rtnl::open()?;
+        let (rtnl, listening) = (Rtnl::open()?, config.clone());
         let keeper = Keeper {
             underlay: Underlay::new(Rtnl::open()?)?,
             overlay: Overlay::owning(Rtnl::open()?, config.address, SERVER_PORTS)?.with_origins(checks.origins.clone()),
@@ -77,6 +79,8 @@ impl Network {
             gated: Gated::new(checks, &config),
             config,
             desired: None,
+            standing: Standing::new(),
+            in_force: Vec::new(),
             ports: ports.into_iter().map(|port| (port.name.clone(), port)).collect(),
             closed: BTreeSet::new(),
             room: Room::default(),
@@ -84,7 +88,9 @@ impl Network {
         };
         let thread = std::thread::Builder::new().name("network".into());
         thread.spawn(move || keeper.run(&inbox)).map_err(NetworkError::Thread)?;
-        Ok(Self { orders, status: seen })
+        let network = Arc::new(Self { orders, status: seen });
+        standing::start(&listening, Arc::downgrade(&network)).map_err(NetworkError::Thread)?;
+        Ok(network)
     }
 
     /// How far the kernel is.
@@ -95,6 +101,11 @@ impl Network {
     /// Hands over a new desired state. Blocks while a thousand orders wait.
     pub(crate) fn desire(&self, desired: Arc<Desired>) {
         self.send(Order::Desired(desired));
+    }
+
+    /// Says which directors stand in for others at present. Blocks likewise.
+    pub(crate) fn standing(&self, standing: Standing) {
+        self.send(Order::Standing(standing));
     }
 
     /// Lets a server be reached, and waits until that was tried. Blocks.
@@ -129,6 +140,10 @@ struct Keeper {
     limited: Limited,
     config: HostConfig,
     desired: Option<Arc<Desired>>,
+    /// Directors that stand in for others.
+    standing: Standing,
+    /// The networks as they were made last, but for who stands in.
+    in_force: Vec<NetworkSpec>,
     ports: BTreeMap<String, Port>,
     closed: BTreeSet<String>,
     room: Room,
@@ -167,6 +182,11 @@ impl Keeper {
                 self.desired = Some(desired);
                 None
             }
+            Order::Standing(standing) => {
+                self.standing = standing;
+                self.repoint();
+                None
+            }
             Order::Attach(port, done) => {
                 self.allowed.forget(&port.name);
                 self.limited.forget(&port.name);
@@ -180,6 +200,16 @@ impl Keeper {
                 }
                 Some(done)
             }
+        }
+    }
+
+    /// Ways to gateways first: clients wait for them. Whatever goes wrong here is told by the whole, which follows.
+    fn repoint(&mut self) {
+        let Some(desired) = &self.desired else { return };
+        let mut networks = self.in_force.clone();
+        repoint(&mut networks, desired, &self.standing, self.config.address);
+        if let Err(error) = self.overlay.apply(&networks) {
+            tracing::debug!(error = chain(&error), "ways to gateways");
         }
     }
 
@@ -201,6 +231,8 @@ impl Keeper {
         if let Err(error) = self.underlay.apply(&underlay(&self.config, &desired)) {
             problems.push(chain(&error));
         }
+        self.in_force.clone_from(&wanted.networks);
+        repoint(&mut wanted.networks, &desired, &self.standing, self.config.address);
         match self.overlay.apply(&wanted.networks) {
             Ok(done) => problems.extend(done.missing.iter().map(|port| format!("interface {port} is not there"))),
             Err(error) => problems.push(chain(&error)),

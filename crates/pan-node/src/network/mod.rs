@@ -8,6 +8,7 @@ mod guarded;
 mod keeper;
 mod limited;
 mod spec;
+mod standing;
 
 pub use error::NetworkError;
 pub(crate) use gated::Checks;

@@ -9,7 +9,7 @@ use pan_linux::overlay::{LocalPort, NetworkSpec, RemoteEntry};
 use pan_linux::underlay::{Peer, UnderlaySpec};
 use pan_model::allow::{Caller, allowed};
 use pan_model::host_config::HostConfig;
-use pan_model::{Epoch, Mac, ServerKey};
+use pan_model::{Epoch, HostName, Mac, ServerKey};
 
 /// A server's cable end whose server is running.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +44,26 @@ pub(crate) struct Wanted {
     pub networks: Vec<NetworkSpec>,
     /// Ports of servers that must not be heard: their binding is not the one in force.
     pub closed: Vec<String>,
+}
+
+/// Who says that it answers for the units of other directors, and under which epoch those have them, by the networks' identifiers.
+pub(crate) type Standing = BTreeMap<u32, (HostName, Epoch)>;
+
+/// Points the ways to gateways at who stands in for their owners, in networks that `desired` makes at the host whose address is `here`:
+/// at the successor that the map names, and nobody else, as long as it is about the map that this host has.
+pub(crate) fn repoint(networks: &mut [NetworkSpec], desired: &Desired, standing: &Standing, here: IpAddr) {
+    for (vni, (director, epoch)) in standing {
+        let Some(network) = desired.networks.iter().find(|network| network.vni == *vni) else { continue };
+        let Some(seat) = desired.seats.iter().find(|seat| seat.vni == *vni) else { continue };
+        let peer = || Some(desired.peers.iter().find(|peer| peer.host == *director)?.address);
+        let Some(via) = (if *director == desired.host { Some(here) } else { peer() }) else { continue };
+        if seat.successor.as_ref() != Some(director) || seat.epoch != *epoch {
+            continue;
+        }
+        let specs = networks.iter_mut().filter(|spec| spec.vni == *vni);
+        let gateways = specs.flat_map(|spec| &mut spec.remote).filter(|entry| entry.mac == network.gateway_mac.0 && entry.epoch == epoch.0);
+        gateways.for_each(|entry| entry.host = via);
+    }
 }
 
 /// What `desired` makes of the `ports` that are here.
@@ -113,7 +133,8 @@ pub(crate) fn underlay(config: &HostConfig, desired: &Desired) -> UnderlaySpec {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pan_api::desired::{Network, NetworkEntry};
+    use pan_api::desired::{Network, NetworkEntry, Seat};
+    use pan_api::peers::Peers;
 
     fn desired(host: &str, epoch: u64) -> Desired {
         let entry = NetworkEntry {
@@ -145,6 +166,7 @@ mod tests {
             }],
             servers: vec![],
             warm: Vec::new(),
+            seats: Vec::new(),
             units: vec![],
             snapshots: Vec::new(),
             replicas: Vec::new(),
@@ -197,6 +219,38 @@ mod tests {
             serde_json::json!([{"from": "web", "ports": [80]}, {"from": "services"}, {"from": "none"}, {"from": "web", "ports": [81]}]);
         let expected = vec![some(&[5, 0xfe], Ports::All), some(&[], Ports::All), some(&[2, 3], Ports::Only([80, 81].into()))];
         assert_eq!(with(rules), Some(Some(expected)));
+    }
+
+    #[test]
+    fn a_gateway_is_where_its_successor_says_while_the_map_names_that_one() {
+        let peer = |name: &str, address: &str| pan_api::desired::Peer {
+            host: name.parse().unwrap(),
+            address: address.parse().unwrap(),
+            a: None,
+            b: None,
+        };
+        let mut map = desired("d1", 5);
+        let network = &mut map.networks[0];
+        network.entries.push(NetworkEntry { mac: network.gateway_mac, ..network.entries[0].clone() });
+        map.peers = Peers::from(vec![peer("d2", "10.200.0.22"), peer("d3", "10.200.0.23")]);
+        let seat = Seat { vni: 100, epoch: Epoch(5), owner: "d1".parse().unwrap(), successor: Some("d2".parse().unwrap()) };
+        let check = |seat: &Seat, director: &str, epoch: u64, expected: &str| {
+            let map = Desired { seats: vec![seat.clone()], ..map.clone() };
+            let standing = Standing::from([(100, (director.parse().unwrap(), Epoch(epoch)))]);
+            let mut networks = wanted(&map, &BTreeMap::new()).networks;
+            repoint(&mut networks, &map, &standing, "10.200.0.1".parse().unwrap());
+            let hosts: Vec<_> = networks[0].remote.iter().map(|entry| entry.host.to_string()).collect();
+            assert_eq!(hosts, ["10.200.0.9", expected], "{director} of epoch {epoch}, {seat:?}");
+        };
+        check(&seat, "d2", 5, "10.200.0.22");
+        check(&seat, "d3", 5, "10.200.0.9");
+        check(&seat, "d2", 4, "10.200.0.9");
+        check(&Seat { vni: 101, ..seat.clone() }, "d2", 5, "10.200.0.9");
+        check(&Seat { epoch: Epoch(6), ..seat.clone() }, "d2", 5, "10.200.0.9");
+        check(&Seat { epoch: Epoch(6), ..seat.clone() }, "d2", 6, "10.200.0.9");
+        check(&Seat { successor: None, ..seat.clone() }, "d2", 5, "10.200.0.9");
+        // It is this host, which has it at a port of its own.
+        check(&Seat { successor: Some("n1".parse().unwrap()), ..seat }, "n1", 5, "10.200.0.1");
     }
 
     #[test]

@@ -287,6 +287,7 @@ fn desired(step: u64, host: &str, servers: Vec<ServerOrder>) -> Desired {
         networks: partitions.into_iter().map(network).collect(),
         servers,
         warm: Vec::new(),
+        seats: Vec::new(),
         units: vec![],
         snapshots: Vec::new(),
         replicas: Vec::new(),

@@ -91,6 +91,7 @@ fn desired(step: u64, orders: &[(VolumeId, ReplicaWant)]) -> Desired {
         networks: Vec::new(),
         servers: Vec::new(),
         warm: Vec::new(),
+        seats: Vec::new(),
         units: Vec::new(),
         snapshots: Vec::new(),
         replicas: orders.iter().map(order).collect(),

@@ -72,6 +72,7 @@ fn desired(step: u64) -> Desired {
         networks,
         servers,
         warm,
+        seats: Vec::new(),
         units,
         replicas: Vec::new(),
         snapshots: Vec::new(),
