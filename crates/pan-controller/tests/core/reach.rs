@@ -354,3 +354,34 @@ fn addresses_go_to_directors_that_do_their_work_and_stay_with_one_that_cannot_be
     pan.rounds(3);
     assert_eq!(owner(&pan), host(other));
 }
+
+/// Who is told that it stands in is who gets the addresses.
+#[test]
+fn every_host_is_told_who_stands_in_and_that_one_gets_the_addresses() {
+    let mut pan = Pan::new();
+    pan.apply(&web(1)).unwrap();
+    pan.rounds(3);
+    let seats = |pan: &Pan, at: &str| pan_controller::core::orders::all(&pan.world)[&host(at)].seats.clone();
+    let partition = |pan: &Pan| pan.world.partitions[&"p".parse().unwrap()].clone();
+    let before = partition(&pan);
+    let (owner, other) = if before.owner == Some(host("d1")) { ("d1", "d2") } else { ("d2", "d1") };
+    let node = pan.world.servers.values().find_map(|server| server.node.clone()).unwrap();
+    for at in ["d1", "d2", node.as_str()] {
+        let [seat] = &seats(&pan, at)[..] else { panic!("{at}: {:?}", seats(&pan, at)) };
+        assert_eq!((seat.vni, seat.epoch, &seat.owner), (before.vni, before.owner_epoch, &host(owner)), "{at}");
+        assert_eq!(seat.successor, Some(host(other)), "{at}");
+    }
+    // Nobody that does not do its work, and nobody at all where there is none.
+    pan.mute(other);
+    pan.rounds(60);
+    assert_eq!(seats(&pan, other)[0].successor, None);
+    pan.unmute(other);
+    pan.rounds(3);
+    pan.cut(owner);
+    pan.rounds(60);
+    let after = partition(&pan);
+    assert_eq!(after.owner, Some(host(other)));
+    assert!(after.owner_epoch > before.owner_epoch);
+    let seat = &seats(&pan, other)[0];
+    assert_eq!((&seat.owner, &seat.successor, seat.epoch), (&host(other), &None, after.owner_epoch));
+}
