@@ -33,6 +33,8 @@ const BEATS: [Descriptor; 2] = [Descriptor::BeatA, Descriptor::BeatB];
 pub(super) struct Heart {
     config: HostConfig,
     profile: Profile,
+    /// How often a director beats, which other directors are told.
+    brisk: Option<Duration>,
     pub timing: Timing,
     size: PanSize,
     keys: Keys,
@@ -58,7 +60,8 @@ impl Heart {
         let profile: Profile = config.profile.parse()?;
         let now = clock::now();
         // Until it is known how many hosts there are: the smallest PAN has the shortest period.
-        let timing = profile.timing(0);
+        let mut timing = profile.timing(0);
+        let brisk = config.roles.contains(&Role::Director).then(|| profile.director_period());
         let (keys, pan) = Keys::open(config)?;
         let boot = boot_id(&config.run_dir)?;
         let waker = Waker::new().map_err(|source| Error::Clock { source })?;
@@ -85,8 +88,10 @@ impl Heart {
             // A node that is stretched to a larger PAN holds its leases as before.
             lease_length: lease.is_some().then_some(timing.lease),
         };
+        timing.period = brisk.unwrap_or(timing.period);
         let mut heart = Self {
             profile,
+            brisk,
             size: PanSize::of(&config.run_dir),
             timing,
             keys,
@@ -195,7 +200,14 @@ impl Heart {
         for sender in &mut self.senders {
             self.frame.fabric = sender.fabric;
             let length = self.frame.encode(self.keys.own.current(), &mut self.datagram);
-            sender.send(&self.datagram[..length], now);
+            let datagram = &self.datagram[..length];
+            let Some(period) = self.brisk else {
+                sender.send(datagram, datagram, now);
+                continue;
+            };
+            let mut other = [0; FRAME_BYTES_MAX];
+            let length = Frame { period: Some(period), ..self.frame.clone() }.encode(self.keys.own.current(), &mut other);
+            sender.send(datagram, &other[..length], now);
         }
     }
 
@@ -238,16 +250,13 @@ impl Heart {
     }
 
     /// Beats as often as suits a PAN of the size that was told last. The next heartbeat says so, and after that one the
-    /// next is due: whoever hears it never expects one sooner. Directors, who are few, beat at their own pace whatever the size.
+    /// next is due: whoever hears it never expects one sooner. A director beats at its own pace whatever the size, and says that to the others
+    /// alone, who stand in for it: anybody else would only suspect it sooner.
     fn resize(&mut self) {
-        let directs = self.config.roles.contains(&Role::Director);
-        let period = match self.size.news() {
-            _ if directs => self.profile.director_period(),
-            Some(hosts) => self.profile.timing(hosts).period,
-            None => return,
-        };
-        self.timing.period = period;
-        self.frame.period = (period != self.profile.timing(0).period).then_some(period);
+        let Some(hosts) = self.size.news() else { return };
+        let (timing, shortest) = (self.profile.timing(hosts), self.profile.timing(0).period);
+        self.timing.period = self.brisk.unwrap_or(timing.period);
+        self.frame.period = (timing.period != shortest).then_some(timing.period);
     }
 
     /// What was counted since this process started.
@@ -308,8 +317,7 @@ fn sender(config: &HostConfig, fabric: Fabric, [controllers, lessors, directors]
     let of = |peers: &[PeerAddress], port| peers.iter().map(|peer| SocketAddr::new(address(peer), port)).collect::<Vec<_>>();
     let mut targets = of(&config.controllers, controllers);
     targets.extend(of(&config.lessors, lessors));
-    targets.extend(of(&config.directors, directors));
-    Sender::new(fabric, own.interface.clone(), own.address.addr(), targets)
+    Sender::new(fabric, own.interface.clone(), own.address.addr(), [of(&config.directors, directors), targets])
 }
 
 #[cfg(test)]
@@ -354,6 +362,30 @@ pub(super) mod tests {
         }
         pan_api::pansize::note(dir.path(), 2000).unwrap();
         assert_eq!(heart(&config).frame.period, Some(Duration::from_millis(50)), "known from the start");
+    }
+
+    #[test]
+    fn a_director_beats_twice_as_often_and_tells_other_directors_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut config, key) = config(dir.path());
+        config.roles.push(Role::Director);
+        config.directors = config.controllers.clone();
+        let sockets = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
+        sockets.each_ref().map(|socket| socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap());
+        let [controller, director] = sockets.each_ref().map(|socket| socket.local_addr().unwrap().port());
+        let mut heart = Heart::prepare(&config, [controller, 9, director]).unwrap();
+        heart.first().unwrap();
+        assert_eq!(heart.timing.period, Duration::from_millis(10));
+        heart.beat(Tick(1_000_000_000));
+        let periods = sockets.each_ref().map(|socket| {
+            let mut datagram = [0; FRAME_BYTES_MAX];
+            let length = socket.recv(&mut datagram).unwrap();
+            Frame::decode(&datagram[..length], |_| Some(key)).unwrap().period
+        });
+        assert_eq!(periods, [None, Some(Duration::from_millis(10))]);
+        pan_api::pansize::note(dir.path(), 2000).unwrap();
+        heart.beat(heart.load_at);
+        assert_eq!(heart.timing.period, Duration::from_millis(10), "however large the PAN is");
     }
 
     #[test]

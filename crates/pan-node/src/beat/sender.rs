@@ -17,6 +17,7 @@ pub(super) struct Sender {
     device: String,
     local: IpAddr,
     targets: Vec<SocketAddr>,
+    directors: Vec<SocketAddr>,
     pub socket: Option<BeatSocket>,
     open_at: Tick,
     failing: bool,
@@ -25,12 +26,13 @@ pub(super) struct Sender {
 }
 
 impl Sender {
-    pub(super) fn new(fabric: Fabric, device: String, local: IpAddr, targets: Vec<SocketAddr>) -> Self {
-        Self { fabric, device, local, targets, socket: None, open_at: Tick(0), failing: false, rounds: (0, 0) }
+    /// `targets` are directors, and all others.
+    pub(super) fn new(fabric: Fabric, device: String, local: IpAddr, [directors, targets]: [Vec<SocketAddr>; 2]) -> Self {
+        Self { fabric, device, local, targets, directors, socket: None, open_at: Tick(0), failing: false, rounds: (0, 0) }
     }
 
-    /// Sends to everybody who listens. Whoever cannot be reached now is not reached: the next beat comes soon.
-    pub(super) fn send(&mut self, datagram: &[u8], now: Tick) {
+    /// Sends to everybody who listens, to directors what is for them. Whoever cannot be reached now is not reached: the next beat comes soon.
+    pub(super) fn send(&mut self, datagram: &[u8], for_directors: &[u8], now: Tick) {
         if self.socket.is_none() && now >= self.open_at {
             self.open_at = now.plus(OPEN_AGAIN);
             match BeatSocket::on_device(&self.device, SocketAddr::new(self.local, 0)) {
@@ -43,7 +45,8 @@ impl Sender {
             return;
         };
         let (mut failure, mut all) = (None, true);
-        for target in &self.targets {
+        let directors = self.directors.iter().map(|target| (target, for_directors));
+        for (target, datagram) in self.targets.iter().map(|target| (target, datagram)).chain(directors) {
             match socket.send(datagram, *target) {
                 Ok(sent) => all &= sent,
                 Err(error) => failure = Some(error),
@@ -84,15 +87,15 @@ mod tests {
     fn a_missing_interface_is_tried_again_and_stops_nothing() {
         let receiver = UdpSocket::bind("127.0.0.1:0").unwrap();
         receiver.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-        let targets = vec![receiver.local_addr().unwrap()];
+        let targets = [Vec::new(), vec![receiver.local_addr().unwrap()]];
         let local = "127.0.0.1".parse().unwrap();
         let mut sender = Sender::new(Fabric::A, "no-such-dev".into(), local, targets);
-        sender.send(b"lost", Tick(0));
+        sender.send(b"lost", b"", Tick(0));
         assert!(sender.socket.is_none());
         sender.device = "lo".into();
-        sender.send(b"too soon", Tick(1));
+        sender.send(b"too soon", b"", Tick(1));
         assert!(sender.socket.is_none());
-        sender.send(b"heard", Tick(100_000_000));
+        sender.send(b"heard", b"", Tick(100_000_000));
         let mut buffer = [0; 16];
         let length = receiver.recv(&mut buffer).unwrap();
         assert_eq!(&buffer[..length], b"heard");
