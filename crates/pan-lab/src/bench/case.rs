@@ -290,7 +290,7 @@ mod tests {
     }
 
     /// Seconds of a run, estimated; the first of a case takes a laboratory's coming up besides.
-    const SECONDS: [(&str, u32); 18] = [
+    const SECONDS: [(&str, u32); 19] = [
         ("node-cut-many", 6),
         ("node-cut-single", 6),
         ("controllers-killed", 70),
@@ -302,6 +302,7 @@ mod tests {
         ("etcd-and-node", 8),
         ("volume", 8),
         ("storage-lost", 30),
+        ("director-cut", 5),
         ("keepalived-1s", 8),
         ("keepalived-100ms", 5),
         ("keepalived-10ms", 5),

@@ -371,7 +371,9 @@ pub(super) mod tests {
         config.roles.push(Role::Director);
         config.directors = config.controllers.clone();
         let sockets = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
-        sockets.each_ref().map(|socket| socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap());
+        for socket in &sockets {
+            socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        }
         let [controller, director] = sockets.each_ref().map(|socket| socket.local_addr().unwrap().port());
         let mut heart = Heart::prepare(&config, [controller, 9, director]).unwrap();
         heart.first().unwrap();
